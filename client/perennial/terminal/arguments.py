@@ -9,6 +9,7 @@ import click
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BUCKET = "s3://"
+NEW_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -40,6 +41,9 @@ recipe_option = click.option(
 )
 alias_option = click.option(
     "--alias", default="production", show_default=True, help="Alias to look at or to move."
+)
+trial_option = click.option(
+    "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
 )
 
 

@@ -6,20 +6,22 @@ from typing import Literal
 
 import click
 
-from perennial.terminal.arguments import alias_option, example
+from perennial.commands.registry.trial_samples import delete_samples, samples
+from perennial.terminal.arguments import alias_option, example, trial_option
 from perennial.terminal.output import json_option, note, print_json, print_list, print_table
 from perennial.terminal.session import connected
 from perennial.types.trials import ArmCounts, Trial, TrialReport
 
-trial_option = click.option(
-    "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
-)
 reason_option = click.option("--reason", help="Reason, kept in the audit event.")
 
 
 @click.group()
 def trial() -> None:
     """Try a version beside the one that an alias points at."""
+
+
+trial.add_command(samples)
+trial.add_command(delete_samples)
 
 
 @trial.command(

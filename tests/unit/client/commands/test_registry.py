@@ -16,6 +16,7 @@ from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
+from tests.support.processes import wait_for
 from tests.support.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site, rows
 
@@ -325,3 +326,43 @@ def test_a_version_is_tried_beside_the_live_one(
     assert perennial("trial", "stop", "demo", "--reason", "enough").code == 0
     (listed,) = rows(perennial("trial", "list", "demo").out, 5)
     assert listed[-1] == "stopped"
+
+
+def test_images_about_which_a_shadow_disagrees_are_listed_saved_and_deleted(
+    perennial: Run, site: Site, taught: int, tmp_path: Path
+) -> None:
+    live = site.client.aliases.get("demo")["version"]
+    other = 1 if live == taught else taught
+    assert perennial("trial", "start", "demo", other, "--shadow").code == 0
+    site.oracle.turned[site.client.versions.get("demo", other)["digest"]] = 1
+    images = [tmp_path / f"{n}.png" for n in range(2)]
+    for n, image in enumerate(images):
+        image.write_bytes(picture(40 + n))
+    assert perennial("classify", "demo", *images, "-c", "boot", "-c", "bag").code == 0
+    wait_for(lambda: len(list(site.client.trials.samples("demo"))) == 2, seconds=20)
+    site.oracle.turned.clear()
+
+    lines = perennial("trial", "samples", "demo", "--json").out.splitlines()
+    known = {one["pixels"]: one for one in map(json.loads, lines)}
+    listed = rows(perennial("trial", "samples", "demo").out, 4)
+    assert {row[0]: row[1:] for row in listed} == {
+        pixels: ["boot", "bag", one["prediction"]] for pixels, one in known.items()
+    }
+
+    folder = tmp_path / "new" / "samples"
+    folder.mkdir(parents=True)
+    first, second = (folder / f"{pixels}.webp" for pixels in sorted(known))
+    first.write_bytes(b"saved before")
+    saved = perennial("trial", "samples", "demo", "--to", folder)
+    assert f"{folder}: 2 images.\n" == saved.err
+    assert sorted(folder.iterdir()) == [first, second]
+    assert first.read_bytes() == b"saved before"
+    assert second.read_bytes() == site.client.trials.read_sample("demo", second.stem)
+    assert perennial("trial", "samples", "demo", "--trial", "trial_0").code == ERROR
+    assert perennial("trial", "samples", "demo", "--to", images[0]).code == USAGE
+
+    assert perennial("trial", "delete-samples", "demo").code == ERROR  # nobody says yes
+    assert len(list(site.client.trials.samples("demo"))) == 2
+    assert perennial("trial", "delete-samples", "demo", "--yes").code == 0
+    assert perennial("trial", "samples", "demo", "--json").out == ""
+    assert perennial("trial", "stop", "demo").code == 0
