@@ -30,6 +30,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.predictions) + len(self.shadows)
 
+    def __or__(self, newer: "Batch") -> "Batch":
+        return Batch(
+            predictions=self.predictions + newer.predictions, shadows=self.shadows | newer.shadows
+        )
+
 
 def record_predictions(platform: Platform, batch: Batch) -> None:
     """Record predictions of trials that run, and the shadows' answers, in one transaction.

@@ -16,32 +16,25 @@ from api.trial_traffic.shadow import Shadow, ShadowQuestion
 from core.domain.trials.prediction import Shadowed
 from core.domain.values import PredictionId, TrialId
 from core.errors import (
-    DatabaseUnavailable,
     ImageCorrupt,
     InferenceBusy,
     NotServable,
     PerennialError,
 )
 from core.ports import Platform
-from core.use_cases.trials.record_predictions import Batch
+from core.use_cases.trials.record_predictions import Batch, ShadowAnswer
 from tests.support.factories import a_prediction
 from tests.support.processes import wait_for
 
 
 class Writes:
-    """Takes the place of the database: it notes what is written, or fails."""
+    """Takes the place of the database: it notes what is written."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.down = False
-        self.fails = False
         self.lock = Lock()
 
     def __call__(self, _platform: Platform, batch: Batch) -> None:
-        if self.down:
-            raise DatabaseUnavailable
-        if self.fails:
-            raise ValueError
         with self.lock:
             self.batches.append(batch)
 
@@ -64,34 +57,18 @@ def recorder(writes: Writes) -> Iterator[TrialRecorder]:
     made.close()
 
 
-def test_what_is_recorded_while_the_database_is_down_is_written_later_in_its_order(
-    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "MAX_WAITING", 3)
-    writes.down = True
-    made = [a_prediction() for _ in range(4)]
-    for one in made[:2]:
-        recorder.answered([one])
-        with pytest.raises(DatabaseUnavailable):
-            recorder.flush()
-    recorder.answered(made[2:])  # more than may wait: these are lost
-    writes.down = False
-    recorder.answered(made[2:3])
-    recorder.close()
-    assert [one for batch in writes.batches for one in batch.predictions] == made[:3]
-
-
-def test_what_cannot_be_written_does_not_hold_up_what_comes_after_it(
+def test_predictions_and_what_shadows_answered_are_written_in_one_batch(
     writes: Writes, recorder: TrialRecorder
 ) -> None:
-    bad, good = a_prediction(), a_prediction()
-    writes.fails = True
-    recorder.answered([bad])
-    recorder.flush()
-    writes.fails = False
-    recorder.answered([good])
+    one, other = a_prediction(), a_prediction()
+    answer = ShadowAnswer(outcome=Shadowed.FAILED)
+    recorder.answered([one])
+    recorder.answered([other])
+    recorder.shadowed([one.id, other.id], answer)
     recorder.close()
-    assert [one for batch in writes.batches for one in batch.predictions] == [good]
+    assert writes.batches == [
+        Batch(predictions=[one, other], shadows={one.id: answer, other.id: answer})
+    ]
 
 
 class Slow:

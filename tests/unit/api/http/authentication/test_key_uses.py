@@ -1,4 +1,4 @@
-"""Uses of keys are noted at most once a minute, and none is lost while the database is down."""
+"""The last use of each key is noted, and many uses of it are one write."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from api.http.authentication import key_uses
 from api.http.authentication.key_uses import KeyUses
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
 from core.domain.values import KeyId
 from core.errors import DatabaseUnavailable
 from tests.support.factories import NOW
-from tests.support.processes import wait_for
 
 ONE, OTHER = KeyId("key_1"), KeyId("key_2")
 
@@ -66,18 +64,9 @@ def test_many_uses_are_written_once_with_the_last_time(book: Book, uses: KeyUses
     for _ in range(100):
         noting(["one", "other", "token"])
     assert book.written == []
-    uses.write()
-    uses.write()  # nothing is new
+    uses.flush()
+    uses.flush()  # nothing is new
     assert book.written == [{ONE: book.now, OTHER: book.now}]
-
-
-def test_the_thread_writes_again_and_again(
-    book: Book, uses: KeyUses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(key_uses, "EVERY_S", 0.01)
-    for count in (1, 2):
-        uses.note({ONE})
-        wait_for(lambda count=count: len(book.written) == count, seconds=10)
 
 
 def test_uses_wait_while_the_database_is_down_and_the_newer_ones_count(
@@ -85,18 +74,10 @@ def test_uses_wait_while_the_database_is_down_and_the_newer_ones_count(
 ) -> None:
     book.fault = DatabaseUnavailable()
     uses.note({ONE, OTHER})
-    uses.write()
+    with pytest.raises(DatabaseUnavailable):
+        uses.flush()
     book.now += timedelta(seconds=9)
     uses.note({ONE})
     book.fault = None
-    uses.write()
+    uses.flush()
     assert book.written == [{ONE: book.now, OTHER: NOW}]
-
-
-def test_what_cannot_be_written_holds_up_nothing(book: Book, uses: KeyUses) -> None:
-    book.fault = ValueError()
-    uses.note({ONE})
-    uses.write()
-    book.fault = None
-    uses.close()
-    assert book.written == []
