@@ -14,7 +14,7 @@ SHOWN = 5  # classes of an answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class VersionAnswer:
     """The most probable classes that a version sees in an image, and their probabilities."""
 
     role: str
@@ -42,7 +42,7 @@ async def ask(
     resolved: Sequence[Resolved],
     pixels: Sequence[bytes],
     classes: Sequence[str] = (),
-) -> list[Said]:
+) -> list[VersionAnswer]:
     """Return what each version says about an image, given the pixels that all of them take.
 
     Without classes they choose from those of the version that has learned most.
@@ -50,10 +50,10 @@ async def ask(
     if not classes:
         most = max(resolved, key=lambda one: len(one.version.classes))
         classes = await run_in_threadpool(known_classes, services.platform, most)
-    top_k, said = min(SHOWN, len(classes)), []
+    top_k, answers = min(SHOWN, len(classes)), []
     for (role, number), one in zip(wanted, resolved, strict=True):
         asked = classification_of(one, classes)
         (answer,) = await services.inference.answer(asked, pixels, top_k=top_k)
         shown = [(str(row["class"]), float(row["probability"])) for row in answer.predictions]
-        said.append(Said(role=role, version=number, classes=shown))
-    return said
+        answers.append(VersionAnswer(role=role, version=number, classes=shown))
+    return answers

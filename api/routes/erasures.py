@@ -21,7 +21,7 @@ from core.domain.access.roles import Role
 from core.domain.values import Digest, ErasureId
 from core.use_cases.erasure.certify import certify
 from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.erasure.progress import Progress, follow
+from core.use_cases.erasure.progress import Progress, progress_of
 
 router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
 
@@ -69,7 +69,7 @@ def list_erasures(
 ) -> Page[ErasureView]:
     """List erasures, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = follow(work, work.erasures.page(limit + 1, after))
+        rows = progress_of(work, work.erasures.page(limit + 1, after))
     return page_of(rows, limit, ErasureView.of, lambda row: row.erasure.id)
 
 
@@ -91,5 +91,5 @@ def get_erasure_certificate(erasure: str, services: WiredServices) -> Certificat
 
 def _progress(services: Services, erasure: ErasureId) -> Progress:
     with services.platform.transactions(read_only=True) as work:
-        (progress,) = follow(work, [work.erasures.get(erasure)])
+        (progress,) = progress_of(work, [work.erasures.get(erasure)])
     return progress

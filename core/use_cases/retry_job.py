@@ -21,12 +21,12 @@ from core.errors import Conflict
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.blame.order_blame import keep_versions, preflight_blame
 from core.use_cases.erasure.order_erasure import repeat_erasure
-from core.use_cases.erasure.retrain import on_what_is_left
+from core.use_cases.erasure.retrain import on_remaining_images
 from core.use_cases.evaluation.order_evaluation import preflight_evaluation
 from core.use_cases.exports.order_export import preflight_export
 from core.use_cases.imports.order_import import enqueue_import, renew_archive
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
+from core.use_cases.jobs.waiting import require_queue_room
 from core.use_cases.registry.import_outcome import require_no_root
 from core.use_cases.training.order_update import require_promoter
 from core.use_cases.training.preflight import preflight_order
@@ -46,7 +46,7 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
             return known
         again = _enqueue(platform, work, request, _ended(work, job))
         work.commit()
-    announce(notifier, again)
+    notify_workers(notifier, again)
     return again
 
 
@@ -87,7 +87,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
             require_no_root(work, model.id)
         case UpdateOrder():
             if order.replaces is not None:  # it repeats another one, whose suites it has
-                order, suites = on_what_is_left(work, order), found.suites
+                order, suites = on_remaining_images(work, order), found.suites
             require_promoter(request.principal, order)
             preflight_order(work, platform.artifacts, model, order)
         case EvaluateOrder():
@@ -100,7 +100,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
             preflight_comparison(platform, work, model, order)
         case ReembedOrder():
             preflight_reembedding(platform, work, model, order)
-    require_place(platform.settings, work, request.principal, model)
+    require_queue_room(platform.settings, work, request.principal, model)
     return enqueue(
         work, request, model, found.type, order, now, lane=found.lane, suites=suites, **again
     )

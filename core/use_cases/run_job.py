@@ -40,7 +40,7 @@ def run_next_job(
         return None
     with logs.bound(job=job.id, type=job.type.value, fence=job.fence):
         log.info("job claimed", extra={"attempt": job.attempt})
-        _see_through(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
+        _run_to_end(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
     return job
 
 
@@ -64,7 +64,7 @@ def _claim(platform: Platform, owner: str) -> Job | None:
     return job
 
 
-def _see_through(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
+def _run_to_end(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     try:
         _dispatch(platform, tools, job, monitor)
     except LeaseLost:

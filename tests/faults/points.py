@@ -46,7 +46,7 @@ PUTS = {
     ("core.learning.checkpoint", "Checkpoints"): "checkpoint",
     ("core.clip.weights", "_store"): "tensor",
     ("core.clip.weights", "publish"): "weights",
-    ("core.use_cases.evaluation.evaluate", "_remember"): "answers",
+    ("core.use_cases.evaluation.evaluate", "_store_answers"): "answers",
     ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
     ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
     ("core.use_cases.datasets.datasets", "receive_image"): "imported",

@@ -19,7 +19,7 @@ from core.errors import (
     ParentNotRetrained,
 )
 from core.use_cases.erasure.certify import certify
-from core.use_cases.erasure.progress import follow
+from core.use_cases.erasure.progress import progress_of
 from tests.machine.world import World
 
 # What keeps others from using what has learned from an erased image.
@@ -64,7 +64,7 @@ class ErasedImages:
     def check_end(self, jobs: Mapping[str, Job]) -> None:
         """Nothing runs any more: what was to be trained again is, or it says why not."""
         with self.world.reading() as work:
-            found = follow(work, [work.erasures.get(erasure) for erasure in self.taken])
+            found = progress_of(work, [work.erasures.get(erasure) for erasure in self.taken])
         for progress in found:
             self.happened[f"erasure {progress.status.value}"] += 1
             if progress.status is ErasureStatus.FAILED:

@@ -9,7 +9,7 @@ from core.domain.jobs.order import JobType
 from core.domain.values import Digest
 from core.use_cases.datasets.manifests import read_manifest
 from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.erasure.progress import Progress, follow
+from core.use_cases.erasure.progress import Progress, progress_of
 from core.use_cases.jobs.queue import JobRequest
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
@@ -46,5 +46,5 @@ def erase(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
 def followed(scene: Scene, erasure: Erasure) -> Progress:
     """Return the progress of an erasure."""
     with scene.platform.transactions(read_only=True) as work:
-        (progress,) = follow(work, [work.erasures.get(erasure.id)])
+        (progress,) = progress_of(work, [work.erasures.get(erasure.id)])
     return progress

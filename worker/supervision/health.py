@@ -7,13 +7,13 @@ from core.bootstrap import build, close
 from core.errors import Unavailable
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.operations.workers import patience_s
+from core.use_cases.operations.workers import silence_limit_s
 
 
 def is_alive(platform: Platform, host: str) -> bool:
     """Return whether a worker on this host has sent a recent heartbeat. Raises Unavailable."""
     with platform.transactions(read_only=True) as work:
-        fresh = work.heartbeats.fresh(patience_s(platform.settings))
+        fresh = work.heartbeats.fresh(silence_limit_s(platform.settings))
     return any(facts.get("host") == host for _, facts in fresh)
 
 

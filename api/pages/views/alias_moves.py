@@ -21,7 +21,7 @@ from core.domain.registry.promotion import role_to_override
 from core.domain.registry.version import Version
 from core.errors import PerennialError
 from core.use_cases.registry.aliases.promote import promote
-from core.use_cases.registry.aliases.roll_back import roll_back, target_of
+from core.use_cases.registry.aliases.roll_back import find_rollback_target, roll_back
 from core.use_cases.registry.reports import scores_of
 
 router = APIRouter(
@@ -130,7 +130,7 @@ def _ask(
         newest = work.aliases.newest_moves(found.id, alias, MOVES)
         if kind == ROLLBACK:
             work.aliases.get(found.id, alias)
-            version = target_of(work, found.id, alias)
+            version = find_rollback_target(work, found.id, alias)
         to = work.versions.get(found.id, version or 0)
         present = work.aliases.find(found.id, alias)
     sent = fields or {}

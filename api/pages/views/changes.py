@@ -27,7 +27,7 @@ from core.domain.gate.measure import Outcome, Ruling
 from core.domain.registry.version import Version
 from core.errors import AnswersMissing, PerennialError
 from core.use_cases.evaluation.compare_versions import (
-    Compared,
+    VersionComparison,
     changed_in_cell,
     compare_versions,
     flips_since,
@@ -140,7 +140,7 @@ def show_images(
     )
 
 
-def _drawn(compared: Compared, flipped: Sequence[Flip]) -> set[str]:
+def _drawn(compared: VersionComparison, flipped: Sequence[Flip]) -> set[str]:
     """Return the suites and holdouts that are drawn: those that changed most, if there are many."""
     changed = Counter(flip.name for flip in flipped)
     names = [one.asked.name for one in compared.answered]
@@ -167,7 +167,7 @@ def _rulings(services: Services, version: Version, before: int) -> list[Ruling]:
 
 
 def _confusions(
-    compared: Compared, drawn: Collection[str], here: str
+    compared: VersionComparison, drawn: Collection[str], here: str
 ) -> Iterator[tuple[str, object]]:
     versions = {"before": compared.before.number, "now": compared.now.number}
     for table in compared.comparison.confusions:

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.paths import FIRST_STEPS
 from api.http.required_role import needs
-from api.pages.asking import Said, ask, versions_to_ask
+from api.pages.asking import VersionAnswer, ask, versions_to_ask
 from api.pages.browser.forms import read_form, whole_field
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
@@ -73,7 +73,7 @@ async def classify_sample(
     sample = whole_field(fields, "sample")
     data = await run_in_threadpool(_sample, str(sample))
     found, wanted = await run_in_threadpool(versions_to_ask, services, orders.MODEL)
-    said: Sequence[Said] = ()
+    answers: Sequence[VersionAnswer] = ()
     refusal = None
     try:
         resolved = [await services.find_version(f"{found.name}:{n}", asking) for _, n in wanted]
@@ -81,11 +81,11 @@ async def classify_sample(
             take(resolved[0].input.size)
             decode = partial(services.decoder.pixels, data, resolved[0].input)
             pixels = await run_sync(decode, limiter=services.decoding)
-            said = await ask(services, wanted, resolved, [pixels])
+            answers = await ask(services, wanted, resolved, [pixels])
     except PerennialError as error:
         refusal = error
     return await run_in_threadpool(
-        partial(_show, request, services, said=said, refusal=refusal, sample=sample)
+        partial(_show, request, services, answers=answers, refusal=refusal, sample=sample)
     )
 
 
@@ -112,7 +112,7 @@ def _show(
     request: Request,
     services: Services,
     *,
-    said: Sequence[Said] = (),
+    answers: Sequence[VersionAnswer] = (),
     refusal: PerennialError | None = None,
     sample: int | None = None,
 ) -> Response:
@@ -125,7 +125,7 @@ def _show(
         classes=pack.product_classes() if has_pack else (),
         model=orders.MODEL,
         datasets=(orders.PRODUCTS, orders.EMOJI),
-        said=said,
+        answers=answers,
         refusal=refusal,
         sample=sample,
         now=services.platform.clock(),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.paths import PAGES
 from api.http.required_role import needs
-from api.pages.asking import Said, ask, versions_to_ask
+from api.pages.asking import VersionAnswer, ask, versions_to_ask
 from api.pages.browser.forms import TOKEN, require_token
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
@@ -26,7 +26,7 @@ router = APIRouter(
 def show_form(model: str, request: Request, services: WiredServices) -> Response:
     """Show the form that takes an image."""
     found, wanted = versions_to_ask(services, model)
-    return page(request, "try_it.html", model=found, wanted=wanted, said=(), refusal=None)
+    return page(request, "try_it.html", model=found, wanted=wanted, answers=(), refusal=None)
 
 
 @router.post("", openapi_extra=needs(Role.VIEWER))
@@ -35,7 +35,7 @@ async def ask_versions(
 ) -> Response:
     """Ask each of the versions which class the image shows; all choose from the same classes."""
     found, wanted = await run_in_threadpool(versions_to_ask, services, model)
-    said: Sequence[Said] = ()
+    answers: Sequence[VersionAnswer] = ()
     refusal = None
     if not wanted:
         raise VersionNotFound("This model has no versions yet.")
@@ -48,7 +48,7 @@ async def ask_versions(
         try:
             pixels = readable_pixels(form.files)[:1]
             classes = _lines(form.fields.get("classes", ""))
-            said = await ask(services, wanted, resolved, pixels, classes)
+            answers = await ask(services, wanted, resolved, pixels, classes)
         except PerennialError as error:
             refusal = error
     part = "hx-request" in request.headers
@@ -58,7 +58,7 @@ async def ask_versions(
         status=200 if part else None,  # htmx shows no part with another one
         model=found,
         wanted=wanted,
-        said=said,
+        answers=answers,
         refusal=refusal,
     )
 

@@ -11,7 +11,7 @@ from api.schemas.comparison.flips import VersionRef
 from core.domain.comparison.confusions import Confusion
 from core.domain.evaluation.report_sections import ChangeTable, Recall, Scores
 from core.domain.gate.measure import Measure, MeasureKind
-from core.use_cases.evaluation.compare_versions import Compared
+from core.use_cases.evaluation.compare_versions import VersionComparison
 
 TwoVersions = Annotated[
     str,
@@ -101,7 +101,7 @@ class ComparisonView(ResponseModel):
     links: dict[str, str]
 
     @classmethod
-    def of(cls, found: Compared) -> Self:
+    def of(cls, found: VersionComparison) -> Self:
         """Return the view of a comparison."""
         comparison, old, new = found.comparison, found.before, found.now
         versions = f"/v1/models/{found.model.name}/versions"

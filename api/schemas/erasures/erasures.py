@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from api.schemas.common import BY_TEXT, RequestModel, ResponseModel
 from core.domain.erasure.erasure import Exposure, Retraining
 from core.domain.erasure.status import ErasureStatus
-from core.use_cases.erasure.progress import Followed, Progress
+from core.use_cases.erasure.progress import MarkedState, Progress
 
 _Pixels = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
@@ -46,7 +46,7 @@ class MarkedVersionView(ResponseModel):
     )
 
     @classmethod
-    def of(cls, one: Followed) -> Self:
+    def of(cls, one: MarkedState) -> Self:
         """Return the view of a marked version."""
         return cls(
             model=one.marked.name,

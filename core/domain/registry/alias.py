@@ -115,7 +115,7 @@ def since_created(history: Sequence[AliasMove]) -> Sequence[AliasMove]:
     return rows[ends[-1] + 1 :] if ends else rows
 
 
-def version_before(
+def rollback_target(
     history: Sequence[AliasMove], *, failed: Collection[int] = (), deleted: Collection[int] = ()
 ) -> int:
     """Return the version that a rollback goes to: the one live before the present one.
@@ -141,10 +141,10 @@ def version_before(
     return found
 
 
-def version_before_by(
+def rollback_target_from_newest(
     newest: Sequence[AliasMove], *, failed: Collection[int] = (), deleted: Collection[int] = ()
 ) -> int | None:
-    """Return what `version_before` does, None if the newest moves of an alias do not tell."""
+    """Return what `rollback_target` does, None if that takes more than the newest moves."""
     stack = live_stack_end(newest)
     for number in reversed(stack[:-1]):
         if number not in {*deleted, *failed, stack[-1]}:

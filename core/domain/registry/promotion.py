@@ -18,7 +18,7 @@ from core.errors import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class ReportCoverage:
     """The suites, policy and live version that a version's newest verdict covers."""
 
     suites: frozenset[str]  # ids
@@ -26,7 +26,7 @@ class Answered:
     live: int | None  # the version outside its lineage that it was compared with
 
     @classmethod
-    def by(cls, report: Json) -> "Answered | None":
+    def of(cls, report: Json) -> "ReportCoverage | None":
         """Return what a stored report covers; None if an earlier release did not record it."""
         if "suites" not in report:
             return None
@@ -36,8 +36,8 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InForce:
-    """The state that a verdict must cover for its version to go live under an alias now."""
+class PromotionRequirements:
+    """What a verdict must cover for its version to go live under an alias now."""
 
     model: str  # name
     alias: str
@@ -48,23 +48,23 @@ class InForce:
     lost: tuple[Version, ...] = ()  # updates of `live` that the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
 
-    def unanswered_by(self, answered: Answered | None) -> dict[str, Any]:
+    def missing_from(self, covered: ReportCoverage | None) -> dict[str, Any]:
         """Return what a verdict does not cover, as facts; empty if it covers everything."""
-        suites = answered.suites if answered else frozenset()
+        suites = covered.suites if covered else frozenset()
         facts: dict[str, Any] = {}
         if missing := [name for id_, name in self.suites.items() if id_ not in suites]:
             facts["suites"] = missing
-        if answered is None or answered.policy != self.policy[0]:
+        if covered is None or covered.policy != self.policy[0]:
             facts["policy"] = self.policy[1]
-        if self.live is not None and (answered is None or answered.live != self.live.number):
+        if self.live is not None and (covered is None or covered.live != self.live.number):
             facts["live"] = self.live.number
         return facts
 
 
 def require_promotable(
     version: Version,
-    now: InForce,
-    answered: Answered | None,
+    now: PromotionRequirements,
+    covered: ReportCoverage | None,
     *,
     override: bool,
     reason: str,
@@ -79,7 +79,7 @@ def require_promotable(
     """
     if version.verdict is None and not version.is_root:
         raise EvaluationPending(version=version.number)
-    refusal = _refusal(version, now, answered, reason=reason, scores=scores)
+    refusal = _refusal(version, now, covered, reason=reason, scores=scores)
     if refusal is None:
         return False
     if override and reason:
@@ -108,7 +108,12 @@ def role_to_override(version: Version) -> Role:
 
 
 def _refusal(
-    version: Version, now: InForce, answered: Answered | None, *, reason: str, scores: Json
+    version: Version,
+    now: PromotionRequirements,
+    covered: ReportCoverage | None,
+    *,
+    reason: str,
+    scores: Json,
 ) -> PerennialError | None:
     try:
         version.require_clean()
@@ -117,10 +122,10 @@ def _refusal(
     if version.is_root:  # never scored, but lacks what has been learned since
         facts = {"live": now.live.number} if now.live else {}
     elif version.verdict is Verdict.PASSED or (version.verdict is Verdict.INCONCLUSIVE and reason):
-        facts = now.unanswered_by(answered)
+        facts = now.missing_from(covered)
     else:
         return _gate_failed(version, scores)
-    return _stale(version, now, facts, known=answered is not None) if facts else None
+    return _stale(version, now, facts, known=covered is not None) if facts else None
 
 
 def _gate_failed(version: Version, scores: Json) -> GateFailed:
@@ -136,7 +141,7 @@ def _gate_failed(version: Version, scores: Json) -> GateFailed:
 
 
 def _stale(
-    version: Version, now: InForce, facts: dict[str, Any], *, known: bool
+    version: Version, now: PromotionRequirements, facts: dict[str, Any], *, known: bool
 ) -> EvaluationStale:
     """Return the refusal: what is missing, what would be lost and what to do."""
     lines = []
@@ -174,7 +179,7 @@ def _stale(
     return EvaluationStale(" ".join(lines), version=version.number, **facts)
 
 
-def _not_compared(version: Version, now: InForce, live: int) -> str:
+def _not_compared(version: Version, now: PromotionRequirements, live: int) -> str:
     text = (
         f"Version {live} is live as {now.alias!r}. Version {version.number} does not descend from "
         "it and was not compared with it"

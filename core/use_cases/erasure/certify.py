@@ -7,7 +7,7 @@ from core.domain.registry.version import Version
 from core.domain.values import ErasureId
 from core.errors import ErasurePending
 from core.ports import Platform, UnitOfWork
-from core.use_cases.erasure.progress import Followed, Progress, follow
+from core.use_cases.erasure.progress import MarkedState, Progress, progress_of
 from core.use_cases.registry.lineage import ancestors
 
 
@@ -18,7 +18,7 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
     ErasurePending until the erasure has ended.
     """
     with platform.transactions(read_only=True) as work:
-        (progress,) = follow(work, [work.erasures.get(erasure)])
+        (progress,) = progress_of(work, [work.erasures.get(erasure)])
         if not progress.status.ended:
             raise ErasurePending(
                 f"The erasure is {progress.status.value}.",
@@ -72,7 +72,7 @@ def _order(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _version(work: UnitOfWork, one: Followed) -> dict[str, Any]:
+def _version(work: UnitOfWork, one: MarkedState) -> dict[str, Any]:
     by = one.by
     return {
         "model": one.marked.name,

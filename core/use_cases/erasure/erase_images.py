@@ -21,7 +21,7 @@ from core.ports import Monitor, Platform, UnitOfWork
 from core.use_cases.access import audit
 from core.use_cases.erasure.carry_answers import carry_answers
 from core.use_cases.erasure.holders import NONE, Holders, is_current, search
-from core.use_cases.erasure.remake import remake, store_remains
+from core.use_cases.erasure.remake import remake, store_remaining_manifests
 from core.use_cases.erasure.retrain import order_retraining
 from core.use_cases.trials.end_trial import end_trial
 
@@ -60,7 +60,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
     pixels, holders = set(erasure.images), NONE
     while True:
         holders = search(platform, pixels, holders, monitor)
-        left = store_remains(platform.artifacts, holders, pixels)
+        left = store_remaining_manifests(platform.artifacts, holders, pixels)
         carried = carry_answers(platform, holders, pixels)
         now = platform.clock()
         with platform.transactions() as work:

@@ -13,7 +13,7 @@ from core.domain.values import Digest, ErasureId, new_id
 from core.errors import FieldInvalid, ImageNotFound
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.access import audit
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
 
 LANE = "erasures"  # they run one after another
 PRIORITY = 9  # before all that waits
@@ -63,7 +63,7 @@ def order_erasure(
             reason=erasure.reason,
         )
         work.commit()
-    announce(notifier, job)
+    notify_workers(notifier, job)
     return erasure
 
 

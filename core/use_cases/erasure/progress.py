@@ -15,7 +15,7 @@ from core.use_cases.jobs.unfinished import unfinished_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
+class MarkedState:
     """A marked version as it is now."""
 
     marked: MarkedVersion
@@ -30,11 +30,11 @@ class Progress:
 
     erasure: Erasure
     status: ErasureStatus
-    versions: Sequence[Followed]
+    versions: Sequence[MarkedState]
     aliases: Sequence[tuple[str, Alias]]  # that point at marked versions, after the model's name
 
 
-def follow(work: UnitOfWork, erasures: Sequence[Erasure]) -> list[Progress]:
+def progress_of(work: UnitOfWork, erasures: Sequence[Erasure]) -> list[Progress]:
     """Return how far erasures have come; a model is read once for all of them."""
     jobs = work.jobs.statuses([erasure.job for erasure in erasures])
     marked = [one for erasure in erasures for one in erasure.findings.versions]
@@ -91,7 +91,7 @@ def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) 
 
 def _follow(
     marked: MarkedVersion, numbers: Collection[tuple[ModelId, int]], line: _Line
-) -> Followed:
+) -> MarkedState:
     """Return what a marked version has become.
 
     What replaced it after an earlier erasure may be marked as well: then what counts is what
@@ -100,7 +100,7 @@ def _follow(
     number, by = marked.number, line.replacements.get(marked.number)
     while by is not None and (by.model, by.number) in numbers:
         number, by = by.number, line.replacements.get(by.number)
-    return Followed(
+    return MarkedState(
         marked=marked,
         version=line.versions.get(marked.number),
         by=by,
@@ -108,6 +108,6 @@ def _follow(
     )
 
 
-def _is_missing(one: Followed) -> bool:
+def _is_missing(one: MarkedState) -> bool:
     wanted = one.marked.retrained or one.marked.obstacle is not None
     return wanted and one.version is not None and one.by is None

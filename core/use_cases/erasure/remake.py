@@ -14,32 +14,32 @@ from core.use_cases.erasure.holders import Holders
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remains:
+class StoredManifest:
     """The stored manifest of what is left of a dataset version; maybe without any image."""
 
     digest: Digest
     manifest: Manifest
 
 
-def store_remains(
+def store_remaining_manifests(
     artifacts: Artifacts, holders: Holders, pixels: Collection[Digest]
-) -> Mapping[DatasetRef, Remains]:
+) -> Mapping[DatasetRef, StoredManifest]:
     """Store the manifests of what is left of dataset versions, before the rows that name them.
 
     Those of many images are long, so nothing is locked meanwhile.
     """
-    left: dict[DatasetRef, Remains] = {}
+    left: dict[DatasetRef, StoredManifest] = {}
     for ref, one in holders.versions.items():
         if one.version.replaced_by is None:
             manifest = one.manifest.without(pixels)
-            left[ref] = Remains(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
+            left[ref] = StoredManifest(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
     return left
 
 
 def remake(
     work: UnitOfWork,
     holders: Holders,
-    left: Mapping[DatasetRef, Remains],
+    left: Mapping[DatasetRef, StoredManifest],
     now: datetime,
 ) -> list[RemadeVersion]:
     """Write a version without the erased images for each locked one that holds some.
@@ -65,7 +65,7 @@ def remake(
     return made
 
 
-def _write(work: UnitOfWork, dataset: Dataset, left: Remains, now: datetime) -> int:
+def _write(work: UnitOfWork, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
     if not left.manifest.entries:
         return NOTHING_LEFT
     number = work.datasets.next_version(dataset.id)

@@ -82,7 +82,7 @@ def _replaced_by(job: Job) -> int | None:
     return job.order.replaces if isinstance(job.order, UpdateOrder) else None
 
 
-def on_what_is_left(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
+def on_remaining_images(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
     """Return the order of a repetition on what later erasures have left of its images."""
     data = _current(work, DatasetRef(dataset=order.dataset, version=order.dataset_version))
     number = data.number if data is not None else order.dataset_version

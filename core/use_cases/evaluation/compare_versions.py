@@ -16,7 +16,7 @@ from core.use_cases.registry.lineage import ancestors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class VersionComparison:
     """Two versions of a model, and how their answers differ."""
 
     model: Model
@@ -28,7 +28,7 @@ class Compared:
     left_out: Sequence[tuple[str, int]]  # suite or holdout, and the version that has not answered
 
 
-def compare_versions(platform: Platform, model: str, before: int, now: int) -> Compared:
+def compare_versions(platform: Platform, model: str, before: int, now: int) -> VersionComparison:
     """Return how the answers of two versions differ.
 
     Raises ModelNotFound, VersionNotFound, AnswersMissing, or FieldInvalid for one version twice.
@@ -42,7 +42,7 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> C
     stored = read_answers(platform, found, (old, new), probabilities=True)
     answered, left_out = _answered_by_both(stored, old, new)
     reports = [stored.reports.get(number) for number in (before, now)]
-    return Compared(
+    return VersionComparison(
         model=found,
         before=old,
         now=new,

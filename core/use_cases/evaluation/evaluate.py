@@ -82,18 +82,20 @@ def _answer(
     """Return all answers; answers stored by earlier evaluations are reused."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
     for version, questions in plan.questions:
-        answers |= _recall(platform, version, questions)
+        answers |= _stored_answers(platform, version, questions)
         unknown = [q for q in questions if (version.digest, q.digest) not in answers]
         if unknown:
             version.require_weights()
             given = evaluator.answer(version.digest, unknown, monitor)
             fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
-            _remember(platform, job, version, fresh)
+            _store_answers(platform, job, version, fresh)
             answers |= {(version.digest, question): answer for question, answer in fresh.items()}
     return answers
 
 
-def _recall(platform: Platform, version: Version, questions: Sequence[EvalQuery]) -> AnswersByQuery:
+def _stored_answers(
+    platform: Platform, version: Version, questions: Sequence[EvalQuery]
+) -> AnswersByQuery:
     """Return stored answers; a version with weights gives damaged ones again, all of them."""
     beside = {question.digest: probabilities_of(question.digest) for question in questions}
     with platform.transactions(read_only=True) as work:
@@ -110,7 +112,9 @@ def _recall(platform: Platform, version: Version, questions: Sequence[EvalQuery]
     }
 
 
-def _remember(platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]) -> None:
+def _store_answers(
+    platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]
+) -> None:
     """Keep answers for the next evaluation. Raises LeaseLost."""
     stored = {
         question: platform.artifacts.put(canonical_json(answers_to_json(answers)))

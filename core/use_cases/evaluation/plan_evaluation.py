@@ -17,7 +17,7 @@ from core.domain.registry.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.datasets.manifests import read_remaining
-from core.use_cases.registry.aliases.promotion_requirements import leads_back, line_beside
+from core.use_cases.registry.aliases.promotion_requirements import descends_from, lost_line
 from core.use_cases.registry.lineage import ancestors, holdout_of
 from core.use_cases.registry.model_suites import pinned_model, suites_of
 
@@ -59,8 +59,8 @@ def _live_line(
     """Return the live version's lineage if the candidate does not descend from it."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
-    line = line_beside(work, candidate, job.order.alias)
-    if not line or leads_back(line, candidate):
+    line = lost_line(work, candidate, job.order.alias)
+    if not line or descends_from(line, candidate):
         return None
     return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
 

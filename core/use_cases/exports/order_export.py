@@ -9,7 +9,7 @@ from core.errors import ArtifactGone, ArtifactMissing, ExporterMissing, SigningK
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.jobs.order_for_model import order_for_model
 from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.operations.workers import patience_s
+from core.use_cases.operations.workers import silence_limit_s
 
 
 def order_export(
@@ -57,7 +57,7 @@ def preflight_export(
     except ArtifactMissing as error:
         raise ArtifactGone(version=version.number) from error
     require_exportable(weights.config, order.format)
-    _require_exporter(work, patience_s(platform.settings), order)
+    _require_exporter(work, silence_limit_s(platform.settings), order)
 
 
 def _require_exporter(work: UnitOfWork, patience: float, order: ExportOrder) -> None:

@@ -18,7 +18,7 @@ from core.use_cases.datasets.freeze import freeze_version
 from core.use_cases.datasets.suites import create_policy, create_suite
 from core.use_cases.first_steps.pack import emoji_archive, products_archive
 from core.use_cases.imports.order_import import enqueue_import
-from core.use_cases.jobs.queue import JobRequest, announce
+from core.use_cases.jobs.queue import JobRequest, notify_workers
 from core.use_cases.registry.bases import BUNDLED
 from core.use_cases.registry.create_model import create_model
 from core.use_cases.training.order_update import order_update
@@ -58,7 +58,7 @@ def load_images(platform: Platform, notifier: JobNotifier, request: JobRequest) 
             jobs.append(enqueue_import(platform, work, request, order, now, metadata=metadata))
         work.commit()
     for job in jobs:
-        announce(notifier, job)
+        notify_workers(notifier, job)
     return jobs
 
 

@@ -9,8 +9,8 @@ from core.domain.jobs.order import ImportImagesOrder, ImportVersionOrder, JobTyp
 from core.domain.values import DatasetId, JobId
 from core.errors import ArchiveGone, ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts, JobNotifier, Platform, UnitOfWork
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
+from core.use_cases.jobs.waiting import require_queue_room
 
 
 def order_import(
@@ -25,7 +25,7 @@ def order_import(
             return known
         job = enqueue_import(platform, work, request, order, platform.clock())
         work.commit()
-    announce(notifier, job)
+    notify_workers(notifier, job)
     return job
 
 
@@ -43,7 +43,7 @@ def enqueue_import(
     """Queue an import in a transaction that keeps others from deleting its dataset."""
     dataset = work.datasets.get(order.dataset)
     work.datasets.lock(dataset.id)
-    require_place(platform.settings, work, request.principal, None)
+    require_queue_room(platform.settings, work, request.principal, None)
     return enqueue(
         work,
         request,

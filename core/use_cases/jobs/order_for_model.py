@@ -6,8 +6,8 @@ from core.domain.jobs.job import Job
 from core.domain.jobs.order import JobType, Order
 from core.domain.registry.version import Model
 from core.ports import JobNotifier, Platform, UnitOfWork
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
+from core.use_cases.jobs.waiting import require_queue_room
 
 
 def order_for_model(
@@ -33,7 +33,7 @@ def order_for_model(
             return known
         found = work.models.get(model)
         order = prepare(work, found)
-        require_place(platform.settings, work, request.principal, found)
+        require_queue_room(platform.settings, work, request.principal, found)
         job = enqueue(
             work,
             request,
@@ -46,5 +46,5 @@ def order_for_model(
             metadata=metadata,
         )
         work.commit()
-    announce(notifier, job)
+    notify_workers(notifier, job)
     return job

@@ -28,7 +28,7 @@ class JobRequest:
     body: Digest | None = None
 
 
-def announce(notifier: JobNotifier, job: Job) -> None:
+def notify_workers(notifier: JobNotifier, job: Job) -> None:
     """Notify workers of a committed job."""
     log.info("job queued", extra={"job": job.id, "type": job.type.value})
     notifier.notify(job.id, job.type.queue)

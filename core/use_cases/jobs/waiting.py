@@ -12,7 +12,7 @@ from core.settings import Settings
 RETRY_AFTER_S = 60  # a job takes minutes
 
 
-def require_place(
+def require_queue_room(
     settings: Settings, work: UnitOfWork, principal: Principal, model: Model | None
 ) -> None:
     """Raise TooManyJobs if as many jobs of the model, or of the principal, wait as may wait.

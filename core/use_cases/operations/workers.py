@@ -8,7 +8,7 @@ from core.errors import JobNotFound
 from core.ports import Heartbeat, Platform, UnitOfWork
 from core.settings import Settings
 
-LEAST_PATIENCE_S = 15.0
+LEAST_SILENCE_LIMIT_S = 15.0
 FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed no more
 
 
@@ -47,9 +47,9 @@ def _as_seen(work: UnitOfWork, heartbeat: Heartbeat) -> Heartbeat:
 
 def is_fresh(settings: Settings, age_s: float) -> bool:
     """Return whether a worker whose last heartbeat is of this age counts as alive."""
-    return age_s < patience_s(settings)
+    return age_s < silence_limit_s(settings)
 
 
-def patience_s(settings: Settings) -> float:
+def silence_limit_s(settings: Settings) -> float:
     """Return how long a worker may be silent, in seconds: five heartbeats, and at least fifteen."""
-    return max(LEAST_PATIENCE_S, 5 * settings.sweep_seconds)
+    return max(LEAST_SILENCE_LIMIT_S, 5 * settings.sweep_seconds)

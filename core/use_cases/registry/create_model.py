@@ -8,8 +8,8 @@ from core.domain.values import ModelId, PolicyId, clean_name, new_id
 from core.errors import NameTaken
 from core.ports import JobNotifier, Platform, UnitOfWork
 from core.use_cases.access import audit
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
+from core.use_cases.jobs.waiting import require_queue_room
 from core.use_cases.registry.bases import require_known_base
 from core.use_cases.registry.import_outcome import failed_import
 
@@ -51,10 +51,10 @@ def create_model(
             after={"base": base, "suites": [*suites], "policy": policy},
             actor=request.principal.name,
         )
-        require_place(platform.settings, work, request.principal, model)
+        require_queue_room(platform.settings, work, request.principal, model)
         job = enqueue(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
         work.commit()
-    announce(notifier, job)
+    notify_workers(notifier, job)
     return job
 
 

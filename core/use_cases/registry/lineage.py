@@ -21,7 +21,7 @@ def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
     return line[::-1]
 
 
-def parent_of_repetition(work: UnitOfWork, model: ModelId, number: int) -> Version:
+def parent_for_retraining(work: UnitOfWork, model: ModelId, number: int) -> Version:
     """Return the version that another one's update is repeated from.
 
     That is its parent, or the newest version that replaces it. Raises VersionNotFound, or

@@ -18,7 +18,7 @@ from core.use_cases.datasets.freeze import refuse_suite_images
 from core.use_cases.datasets.manifests import read_manifest, read_remaining
 from core.use_cases.registry.bases import require_trainable_version
 from core.use_cases.registry.import_outcome import require_import
-from core.use_cases.registry.lineage import ancestors, parent_of_repetition
+from core.use_cases.registry.lineage import ancestors, parent_for_retraining
 from core.use_cases.registry.model_suites import open_classes_of, suites_of
 from core.use_cases.training.feature_replay import require_replayable
 from core.use_cases.training.reference_set import reference_entries, require_reference
@@ -79,7 +79,7 @@ def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Vers
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.
     """
     if order.replaces is not None:
-        return parent_of_repetition(work, model, order.replaces)
+        return parent_for_retraining(work, model, order.replaces)
     if order.parent is not None:
         return work.versions.get(model, order.parent, lock=True)
     if not work.versions.page(model, 1, None):

@@ -18,8 +18,8 @@ from core.use_cases.datasets.freeze import freeze
 from core.use_cases.datasets.near_duplicates import SimilaritySearch
 from core.use_cases.datasets.quota import require_quota
 from core.use_cases.datasets.record_uploads import delete_erased, record, search_uploads
-from core.use_cases.jobs.queue import JobRequest, announce, enqueue, find_replayed
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
+from core.use_cases.jobs.waiting import require_queue_room
 from core.use_cases.training.preflight import preflight_update
 
 
@@ -75,7 +75,7 @@ def learn_classes(
     with platform.transactions() as work:
         made = start.make(work)
         work.commit()
-    announce(notifier, made.job)
+    notify_workers(notifier, made.job)
     return made
 
 
@@ -93,7 +93,7 @@ class _Start:
     def make(self, work: UnitOfWork) -> Start:
         """Fill the dataset, freeze it and queue the update."""
         model = work.models.get(self.model)
-        require_place(self.platform.settings, work, self.request.principal, model)
+        require_queue_room(self.platform.settings, work, self.request.principal, model)
         receipts = self._record(work)
         manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
         _require_every_class(self.uploads, manifest)

@@ -19,7 +19,7 @@ from core.domain.values import Digest
 from core.ports import Artifacts, Platform, Selection, TrainingSpec, UnitOfWork
 from core.use_cases.datasets.freeze import refuse_suite_images, without_suite_images
 from core.use_cases.datasets.manifests import read_manifest, read_remaining
-from core.use_cases.registry.lineage import ancestors, parent_of_repetition
+from core.use_cases.registry.lineage import ancestors, parent_for_retraining
 from core.use_cases.registry.model_suites import open_classes_of, pinned_model, suites_of
 from core.use_cases.training.exemplars import exemplars_of, replayed_versions
 from core.use_cases.training.reference_set import reference_entries
@@ -70,7 +70,7 @@ def pin_inputs(
     model = pinned_model(work, job.id)
     number = job.parent_version or order.parent
     if number is None and order.replaces is not None:
-        number = parent_of_repetition(work, model.id, order.replaces).number
+        number = parent_for_retraining(work, model.id, order.replaces).number
     if number is None:
         number = work.aliases.get(model.id, order.alias).version
     parent = work.versions.get(model.id, number, lock=True)

@@ -19,7 +19,7 @@ from core.ports import Platform, UnitOfWork
 from core.settings import Settings
 from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.jobs.queue import JobRequest, cancel_job, enqueue
-from core.use_cases.jobs.waiting import require_place
+from core.use_cases.jobs.waiting import require_queue_room
 from tests.support.erasures import entry_of
 from tests.support.factories import NOW, TESTER
 from tests.support.notifiers import SilentNotifier
@@ -35,7 +35,7 @@ def limited(scene: Scene, **limits: Any) -> Platform:
 def enqueue_within(
     work: UnitOfWork, platform: Platform, model: Model, request: JobRequest = ME
 ) -> Job:
-    require_place(platform.settings, work, request.principal, model)
+    require_queue_room(platform.settings, work, request.principal, model)
     return enqueue(work, request, model, JobType.IMPORT, ImportOrder(base="bundled"), NOW)
 
 

@@ -5,13 +5,13 @@ from core.domain.gate.policy import Verdict
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.alias import MoveKind
-from core.domain.registry.promotion import Answered
+from core.domain.registry.promotion import ReportCoverage
 from core.domain.registry.version import Version
 from core.domain.values import Json
 from core.errors import EvaluationStale, LearnedErasedImages, StaleBase, StaleRevision
 from core.ports import Platform, UnitOfWork
 from core.use_cases.registry.aliases.move_alias import move_alias
-from core.use_cases.registry.aliases.promotion_requirements import in_force
+from core.use_cases.registry.aliases.promotion_requirements import promotion_requirements
 
 
 def promote_if_passed(
@@ -37,8 +37,8 @@ def promote_if_passed(
     stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
-    answered = Answered.by(report.to_json())
-    if facts := in_force(work, version, order.alias).unanswered_by(answered):
+    covered = ReportCoverage.of(report.to_json())
+    if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
         return outcome | {"reason": EvaluationStale().code, **facts}
     try:
         moved = move_alias(

@@ -7,7 +7,10 @@ from core.domain.values import clean_name
 from core.errors import FieldInvalid
 from core.ports import Platform
 from core.use_cases.registry.aliases.move_alias import move_alias
-from core.use_cases.registry.aliases.promotion_requirements import answered_by, in_force
+from core.use_cases.registry.aliases.promotion_requirements import (
+    promotion_requirements,
+    report_coverage,
+)
 from core.use_cases.registry.reports import scores_of
 from core.use_cases.registry.stored_weights import require_weights
 
@@ -43,8 +46,8 @@ def promote(
         require_revision(present, expected_revision)
         overridden = require_promotable(
             to,
-            in_force(work, to, alias),
-            answered_by(platform.artifacts, to),
+            promotion_requirements(work, to, alias),
+            report_coverage(platform.artifacts, to),
             override=override,
             reason=reason,
             scores=scores_of(platform.artifacts, to),

@@ -10,8 +10,8 @@ from core.domain.registry.alias import (
     live_stack,
     live_stack_end,
     require_revision,
-    version_before,
-    version_before_by,
+    rollback_target,
+    rollback_target_from_newest,
     was_live,
 )
 from core.domain.registry.promotion import require_override, role_to_override
@@ -50,7 +50,8 @@ def roll_back(
         found = work.models.get(model)
         seen = work.aliases.get(found.id, alias)
         moves = () if to is None else work.aliases.history(found.id, alias)
-        target = work.versions.get(found.id, target_of(work, found.id, alias) if to is None else to)
+        number = find_rollback_target(work, found.id, alias) if to is None else to
+        target = work.versions.get(found.id, number)
     if to is not None and not was_live(moves, to):
         raise FieldInvalid(
             f"Version {target.number} was never live as {alias!r}: promote it instead.",
@@ -83,7 +84,7 @@ def roll_back(
     return moved
 
 
-def target_of(work: UnitOfWork, model: ModelId, alias: str) -> int:
+def find_rollback_target(work: UnitOfWork, model: ModelId, alias: str) -> int:
     """Return the version that an alias goes back to. Raises NoPrevious.
 
     All its moves are read only where the newest do not tell, as after many rollbacks.
@@ -92,11 +93,11 @@ def target_of(work: UnitOfWork, model: ModelId, alias: str) -> int:
     failed = {number for number, is_fit in fit.items() if not is_fit}
     newest = work.aliases.newest_moves(model, alias, NEWEST)
     gone = set(live_stack_end(newest)) - fit.keys()
-    found = version_before_by(newest, failed=failed, deleted=gone)
+    found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
     if found is not None:
         return found
     history = work.aliases.history(model, alias)
-    return version_before(history, failed=failed, deleted=set(live_stack(history)) - fit.keys())
+    return rollback_target(history, failed=failed, deleted=set(live_stack(history)) - fit.keys())
 
 
 def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:

@@ -16,8 +16,8 @@ from core.domain.registry.alias import (
     live_stack_end,
     move,
     require_revision,
-    version_before,
-    version_before_by,
+    rollback_target,
+    rollback_target_from_newest,
     was_live,
 )
 from core.domain.values import ModelId
@@ -150,12 +150,12 @@ def test_the_newest_moves_tell_where_a_rollback_goes_or_that_they_do_not() -> No
         rows = [replace(row, from_version=at) for row, at in zip(rows, came_from, strict=False)]
         unfit = {"failed": {draw.randint(1, 4)}, "deleted": {draw.randint(1, 6)}}
         for newest in range(1, len(rows) + 1):
-            found = version_before_by(rows[-newest:], **unfit)
+            found = rollback_target_from_newest(rows[-newest:], **unfit)
             told += found is not None
-            assert found is None or found == version_before(rows, **unfit)
+            assert found is None or found == rollback_target(rows, **unfit)
     assert told > 100
-    assert version_before_by(history("1", "2", "3")[-2:]) == 2
-    assert version_before_by(history("1", "2!", "3")[-2:]) is None
+    assert rollback_target_from_newest(history("1", "2", "3")[-2:]) == 2
+    assert rollback_target_from_newest(history("1", "2!", "3")[-2:]) is None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_newest_moves_tell_where_a_rollback_goes_or_that_they_do_not() -> No
 def test_rollback_passes_over_what_failed_or_went_live_by_override_alone(
     moves: str, failed: set[int], before: int
 ) -> None:
-    assert version_before(history(*moves.split()), failed=failed) == before
+    assert rollback_target(history(*moves.split()), failed=failed) == before
 
 
 def test_versions_by_override_alone_are_those_that_never_came_otherwise() -> None:
@@ -187,13 +187,13 @@ def test_versions_by_override_alone_are_those_that_never_came_otherwise() -> Non
 
 
 def test_rollback_passes_over_deleted_versions_and_does_not_offer_them() -> None:
-    assert version_before(history("1", "2", "3"), deleted=[2]) == 1
-    assert version_before(history("1", "2", "3", "2"), deleted=[3]) == 1
+    assert rollback_target(history("1", "2", "3"), deleted=[2]) == 1
+    assert rollback_target(history("1", "2", "3", "2"), deleted=[3]) == 1
     with pytest.raises(NoPrevious) as told:
-        version_before(history("1", "2!", "3", "4"), failed=[1], deleted=[3])
+        rollback_target(history("1", "2!", "3", "4"), failed=[1], deleted=[3])
     assert told.value.facts == {"versions": [1, 2]}
     with pytest.raises(NoPrevious, match="has never pointed"):
-        version_before(history("1", "2"), deleted=[1])
+        rollback_target(history("1", "2"), deleted=[1])
 
 
 def test_what_a_deleted_alias_of_the_same_name_did_does_not_count() -> None:
@@ -222,7 +222,7 @@ def test_an_alias_made_again_goes_on_counting() -> None:
 
 def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
     with pytest.raises(NoPrevious) as told:
-        version_before(history("1", "2!", "3"), failed=[1])
+        rollback_target(history("1", "2!", "3"), failed=[1])
     assert told.value.message == (
         "All versions that were live before have failed the gate or went live by override: "
         "name the version to roll back to with 'to' (version 1, version 2)."
@@ -233,7 +233,7 @@ def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
 @pytest.mark.parametrize("moves", ["", "1", "1 1", "1 2 <1"])
 def test_rollback_from_the_first_version_has_nowhere_to_go(moves: str) -> None:
     with pytest.raises(NoPrevious) as told:
-        version_before(history(*moves.split()))
+        rollback_target(history(*moves.split()))
     assert told.value.message == "This alias has never pointed to another version."
     assert told.value.facts == {}
 

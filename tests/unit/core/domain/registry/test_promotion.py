@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from core.domain.gate.policy import Verdict
-from core.domain.registry.promotion import Answered, InForce, require_override, require_promotable
+from core.domain.registry.promotion import (
+    PromotionRequirements,
+    ReportCoverage,
+    require_override,
+    require_promotable,
+)
 from core.domain.registry.version import Version
 from core.domain.values import PolicyId, SuiteId
 from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
@@ -16,8 +21,8 @@ PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUS
 SCORES = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
 JOB = a_job(a_model(a_policy()))
 SUITES = {SuiteId("suite_1"): "emoji", SuiteId("suite_2"): "shapes", SuiteId("suite_3"): "digits"}
-ANSWERED = Answered(suites=frozenset(SUITES), policy="gate_1", live=None)
-BARE = InForce(
+COVERED = ReportCoverage(suites=frozenset(SUITES), policy="gate_1", live=None)
+BARE = PromotionRequirements(
     model="demo",
     alias="staging",
     suites=SUITES,
@@ -36,14 +41,14 @@ BESIDE = replace(BARE, live=version(3), lost=(version(2), version(3)), lost_clas
 
 def decided(
     candidate: Version,
-    now: InForce = BARE,
-    answered: Answered | None = ANSWERED,
+    now: PromotionRequirements = BARE,
+    covered: ReportCoverage | None = COVERED,
     *,
     override: bool = False,
     reason: str = "",
 ) -> bool:
     return require_promotable(
-        candidate, now, answered, override=override, reason=reason, scores=SCORES
+        candidate, now, covered, override=override, reason=reason, scores=SCORES
     )
 
 
@@ -67,7 +72,7 @@ def refusal(*asked: Any, **how: Any) -> PerennialError:
 )
 @pytest.mark.parametrize("override", [False, True])
 def test_version_that_is_let_through_takes_no_override(
-    candidate: Version, now: InForce, reason: str, override: bool
+    candidate: Version, now: PromotionRequirements, reason: str, override: bool
 ) -> None:
     assert decided(candidate, now, reason=reason, override=override) is False
 
@@ -82,7 +87,7 @@ def test_version_that_is_let_through_takes_no_override(
     ],
 )
 def test_what_is_refused_takes_an_override_and_a_reason(
-    candidate: Version, now: InForce, fault: type[PerennialError]
+    candidate: Version, now: PromotionRequirements, fault: type[PerennialError]
 ) -> None:
     assert isinstance(refusal(candidate, now, reason="please"), fault)
     assert isinstance(refusal(candidate, now, override=True), GateFailed | EvaluationStale)
@@ -114,30 +119,32 @@ def test_move_back_takes_an_override_only_to_what_failed(
 
 
 @pytest.mark.parametrize(
-    ("now", "answered", "unanswered"),
+    ("now", "covered", "missing"),
     [
-        (BARE, ANSWERED, {}),
-        (BARE, replace(ANSWERED, live=3), {}),
-        (BARE, replace(ANSWERED, suites=ANSWERED.suites | {"dropped"}), {}),
-        (BESIDE, replace(ANSWERED, live=3), {}),
-        (BESIDE, replace(ANSWERED, live=2), {"live": 3}),
-        (BESIDE, ANSWERED, {"live": 3}),
-        (BARE, replace(ANSWERED, suites=frozenset({"suite_2"})), {"suites": ["emoji", "digits"]}),
-        (BARE, replace(ANSWERED, policy="gate_2"), {"policy": "strict"}),
+        (BARE, COVERED, {}),
+        (BARE, replace(COVERED, live=3), {}),
+        (BARE, replace(COVERED, suites=COVERED.suites | {"dropped"}), {}),
+        (BESIDE, replace(COVERED, live=3), {}),
+        (BESIDE, replace(COVERED, live=2), {"live": 3}),
+        (BESIDE, COVERED, {"live": 3}),
+        (BARE, replace(COVERED, suites=frozenset({"suite_2"})), {"suites": ["emoji", "digits"]}),
+        (BARE, replace(COVERED, policy="gate_2"), {"policy": "strict"}),
         (BARE, None, {"suites": ["emoji", "shapes", "digits"], "policy": "strict"}),
         (replace(BESIDE, suites={}), None, {"policy": "strict", "live": 3}),
     ],
 )
 def test_verdict_leaves_open_what_it_is_not_about(
-    now: InForce, answered: Answered | None, unanswered: dict[str, Any]
+    now: PromotionRequirements, covered: ReportCoverage | None, missing: dict[str, Any]
 ) -> None:
-    assert now.unanswered_by(answered) == unanswered
+    assert now.missing_from(covered) == missing
 
 
 def test_report_tells_what_it_answers_unless_an_early_release_wrote_it() -> None:
     report = {"suites": {"suite_1": "emoji"}, "policy": {"id": "gate_1", "name": "x"}, "live": 3}
-    assert Answered.by(report) == Answered(suites=frozenset({"suite_1"}), policy="gate_1", live=3)
-    assert Answered.by({"policy": {"id": "gate_1"}, "live": None}) is None
+    assert ReportCoverage.of(report) == ReportCoverage(
+        suites=frozenset({"suite_1"}), policy="gate_1", live=3
+    )
+    assert ReportCoverage.of({"policy": {"id": "gate_1"}, "live": None}) is None
 
 
 # ---- What a refusal says --------------------------------------------------------------------
@@ -175,44 +182,44 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "answered", "sentences", "facts"),
+    ("now", "covered", "sentences", "facts"),
     [
         (
             BESIDE,
-            ANSWERED,
+            COVERED,
             f"{TOLD}; it has not learned cat, dog. {AGAIN}",
             {"live": 3, "lost": LOST, "score_again": SCORE_AGAIN},
         ),
         (
             replace(BESIDE, lost_classes=()),
-            ANSWERED,
+            COVERED,
             f"{TOLD}; it lacks the updates that led to version 2, version 3. {AGAIN}",
             {"live": 3, "lost": LOST | {"classes": []}, "score_again": SCORE_AGAIN},
         ),
         (
             replace(BESIDE, back=True),
-            ANSWERED,
+            COVERED,
             f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
             f"{OVERRIDE}.",
             {"live": 3, "lost": LOST},
         ),
         (
             BARE,
-            replace(ANSWERED, suites=frozenset({"suite_2"})),
+            replace(COVERED, suites=frozenset({"suite_2"})),
             "The verdict on version 7 does not cover these suites of the model: emoji, digits. "
             f"{AGAIN}",
             {"suites": ["emoji", "digits"], "score_again": SCORE_AGAIN},
         ),
         (
             BARE,
-            replace(ANSWERED, policy="gate_2"),
+            replace(COVERED, policy="gate_2"),
             "The verdict on version 7 was made under another policy than the model's current one, "
             f"'strict'. {AGAIN}",
             {"policy": "strict", "score_again": SCORE_AGAIN},
         ),
         (
             BESIDE,
-            Answered(suites=frozenset({"suite_1", "suite_2"}), policy="gate_2", live=2),
+            ReportCoverage(suites=frozenset({"suite_1", "suite_2"}), policy="gate_2", live=2),
             f"{TOLD}; it has not learned cat, dog. The verdict on version 7 does not cover these "
             "suites of the model: digits. The verdict on version 7 was made under another policy "
             f"than the model's current one, 'strict'. {AGAIN}",
@@ -237,9 +244,12 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
     ],
 )
 def test_stale_verdict_says_what_is_missing_and_what_would_be_lost_and_what_to_do(
-    now: InForce, answered: Answered | None, sentences: str, facts: dict[str, Any]
+    now: PromotionRequirements,
+    covered: ReportCoverage | None,
+    sentences: str,
+    facts: dict[str, Any],
 ) -> None:
-    told = refusal(version(7, PASSED), now, answered)
+    told = refusal(version(7, PASSED), now, covered)
     assert isinstance(told, EvaluationStale)
     assert told.message == sentences
     assert told.facts == {"version": 7} | facts

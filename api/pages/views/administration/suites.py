@@ -17,7 +17,7 @@ ROWS = 25  # of each list
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
-def show_judges(
+def show_suites(
     request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
 ) -> Response:
     """Show suites and policies, oldest first."""
@@ -28,7 +28,7 @@ def show_judges(
         judged = work.models.judged([*(one.id for one in shown), *(one.id for one in rules)])
     return page(
         request,
-        "administration/judges.html",
+        "administration/suites.html",
         suites=shown,
         policies=rules,
         judged=judged,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.pages.views.administration import judges
+from api.pages.views.administration import suites
 from core.domain.access.roles import Role
 from core.use_cases.datasets.suites import configure_model, create_policy
 from tests.api.pages.conftest import Browser, browser_of
@@ -48,7 +48,7 @@ def test_everyone_reads_suites_policies_and_what_they_judge(
 def test_long_lists_have_pages(
     service: Service, line: Scene, strict: str, viewer: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judges, "ROWS", 1)
+    monkeypatch.setattr(suites, "ROWS", 1)
     with service.platform.transactions(read_only=True) as work:
         first, second = work.policies.page(2, None)
     assert strict in {first.name, second.name}
