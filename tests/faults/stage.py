@@ -226,7 +226,7 @@ class Stage:
         with self.platform.transactions(read_only=True) as work:
             newest = work.jobs.page(3, None)
             events = work.jobs.events(newest[0].id, 10_000, 0) if newest else []
-        return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-5000:])))
+        return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-2000:])))
 
     def lines(self, start: int) -> Iterator[dict[str, Any]]:
         """What the processes have logged since the log was `start` characters long."""

@@ -8,7 +8,7 @@ import pytest
 from core.domain.jobs.job import JobStatus
 from core.use_cases.jobs.queue import cancel_job
 from tests.faults import line, short_form
-from tests.faults.stage import START_S, Stage, child_of, until
+from tests.faults.stage import Stage, child_of, until
 from tests.faults.tries import Row
 
 
@@ -65,5 +65,6 @@ def test_closed_standard_input_ends_the_supervisor(stage: Stage) -> None:
 
     process.stdin.close()
 
-    assert process.wait(START_S) == 0
+    until(lambda: process.poll() is not None)
+    assert process.returncode == 0
     assert not child.is_running()

@@ -17,14 +17,22 @@ from core.settings import Settings
 
 T = TypeVar("T")
 
+MOST_S = 5.0  # of one look of `wait_for`
+
 
 def wait_for(what: Callable[[], T | None], *, seconds: float, every: float = 0.05) -> T:
-    """The first true answer; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """The first true answer; fails when there is none in time.
+
+    Of one look and the pause after it, `MOST_S` count at most: a virtual machine may be paused for
+    minutes while its clock goes on, and what is waited for pauses with it.
+    """
+    left = seconds
+    while left > 0:
+        began = time.monotonic()
         if found := what():
             return found
         time.sleep(every)
+        left -= min(time.monotonic() - began, MOST_S)
     raise AssertionError(f"did not happen within {seconds} s")
 
 
