@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from core.clip.model import ClipModel, empty_network
@@ -46,6 +48,15 @@ def tiny_clip(seed: int = 0, config: dict[str, Any] | None = None) -> ClipModel:
     config = config or tiny_config()
     network = copy.deepcopy(_network(seed, json.dumps(config)))  # faster than making it anew
     return ClipModel(network=network, config=config)
+
+
+def folder_of(path: Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> Path:
+    """A new folder of a model's config and weights, as open_clip saves them."""
+    path.mkdir(parents=True)
+    (path / "open_clip_config.json").write_text(json.dumps(model.config))
+    state = {name: t.to(dtype) for name, t in model.network.state_dict().items()}
+    save_file(state, path / "open_clip_model.safetensors")
+    return path
 
 
 @functools.cache

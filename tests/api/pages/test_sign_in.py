@@ -1,47 +1,21 @@
-"""Sign in and out, and what holds for every page: sessions, forms, headers, static files."""
+"""Sign in and out: sessions, links, and forms that were sent without a session."""
 
 import re
 from dataclasses import replace
 
 import pytest
-from fastapi.routing import APIRoute
 from httpx import Response
 
 from api.http.authentication.key_check import SESSION_COOKIE
-from api.http.paths import SIGN_IN, is_open, is_page
-from api.pages.views.every_page import PAGES
+from api.http.paths import SIGN_IN
 from core.domain.access.roles import Role
 from core.domain.values import sha256
 from core.use_cases.access.keys import create_key, revoke_key
 from core.use_cases.access.sessions import sign_in
 from core.use_cases.access.sign_in_link import LASTS, SignInLink
-from tests.api.pages.conftest import Browser, Marks, browser_of
+from tests.api.pages.conftest import Browser, Marks
 from tests.support.api.service import KEY, Service
 from tests.support.factories import NOW
-from tests.support.places import ROOT
-
-HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"  # of version 2.0.11
-
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-def routes() -> list[APIRoute]:
-    """Every route of a page that takes a session."""
-    found = [route for each in PAGES for route in each.router.routes]
-    return [
-        route
-        for route in found
-        if isinstance(route, APIRoute) and is_page(route.path) and not is_open(route.path)
-    ]
-
-
-def address(route: APIRoute) -> str:
-    things = {"version": "1", "model": "demo", "dataset": "products"}
-    return re.sub(r"{(\w+)}", lambda found: things.get(found[1], "x"), route.path)
-
-
-def has_files(route: APIRoute) -> bool:
-    return route.path.endswith(("/try", "{dataset}/images"))
 
 
 def fields_of(answer: Response) -> dict[str, str]:
@@ -192,144 +166,9 @@ def test_a_session_opens_pages_only_and_a_key_everything_else(
     assert keyed.get("/ui", **service.key(Role.VIEWER)).status_code == 303
 
 
-def test_every_page_takes_a_session_and_a_role(stranger: Browser) -> None:
-    found = routes()
-    assert len(found) > 1
-    for route in found:
-        for method in route.methods:
-            answer = stranger.client.request(method, address(route), follow_redirects=False)
-            assert answer.status_code == 303, route.path
-            assert answer.headers["location"].startswith(SIGN_IN), route.path
-        assert (route.openapi_extra or {})["x-required-role"] in set(Role), route.path
-        assert not route.include_in_schema, route.path
-
-
-def test_every_form_is_refused_without_the_token_of_its_session(service: Service) -> None:
-    admin, other = browser_of(service, Role.ADMIN), browser_of(service, Role.ADMIN)
-    posts = [route for route in routes() if "POST" in route.methods]
-    assert posts
-    with service.untouched():
-        for route in posts:
-            for token in ("", other.token(), "a.b"):
-                answer = admin.post(address(route), {"token": token}, as_files=has_files(route))
-                assert answer.status_code == 403, route.path
-                assert "belongs to another session" in answer.text, route.path
-
-
-def test_every_form_is_refused_to_a_role_that_is_too_low(service: Service) -> None:
-    for route in routes():
-        needed = Role((route.openapi_extra or {})["x-required-role"])
-        for role in Role:
-            if role.includes(needed):
-                continue
-            browser = browser_of(service, role)
-            for method in route.methods:
-                answer = browser.client.request(
-                    method, address(route), headers=browser._headers({}), follow_redirects=False
-                )
-                assert answer.status_code == 403, f"{method} {route.path} by {role}"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Sec_Fetch_Site": "cross-site"},
-        {"Sec_Fetch_Site": "same-site"},
-        {"Origin": "https://elsewhere.example"},
-        {"Origin": "null"},
-    ],
-)
-def test_a_form_from_another_origin_is_refused(
-    service: Service, viewer: Browser, headers: dict[str, str]
-) -> None:
-    token = viewer.token()
-    with service.untouched():
-        for path, form in (("/ui/sign-out", {"token": token}), (SIGN_IN, {"key": "pk_x"})):
-            answer = viewer.post(path, form, **headers)
-            assert answer.status_code == 403
-            assert "from another site" in answer.text
-    assert viewer.get("/ui").status_code == 200
-
-
-def test_bodies_that_are_no_forms_are_refused(service: Service, viewer: Browser) -> None:
-    token = viewer.token()
-    for sent, status in (
-        ({"json": {"token": token}}, 415),
-        ({"data": {"token": token, "filler": "a" * 70_000}}, 413),
-        ({"data": {"token": token} | {f"f{i}": "" for i in range(60)}}, 422),
-        ({"content": b"token=%ff", "headers": FORM}, 422),
-        ({"content": b"token=a&token=a", "headers": FORM}, 422),
-        ({"content": b"token=%00", "headers": FORM}, 422),
-    ):
-        headers = viewer._headers({}) | sent.pop("headers", {})
-        answer = viewer.client.post("/ui/sign-out", headers=headers, follow_redirects=False, **sent)
-        assert answer.status_code == status
-        assert answer.headers["content-type"].startswith("text/html")
-    assert viewer.get("/ui").status_code == 200
-
-
-def test_pages_run_no_script_but_their_files(viewer: Browser, stranger: Browser) -> None:
-    for answer in (viewer.get("/ui"), viewer.get("/ui/nowhere"), stranger.get(SIGN_IN)):
-        policy = answer.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
-        assert "unsafe" not in policy
-        assert "frame-ancestors 'none'" in policy
-        assert answer.headers["cache-control"] == "no-store"
-        for tag, given in Marks(answer.text).tags:
-            assert not any(name.startswith("on") or name == "style" for name in given), tag
-            assert tag not in {"style", "iframe"}
-            if tag == "script":
-                assert (given["src"] or "").startswith("/ui/static/")
-
-
-def test_static_files_change_their_names_with_their_bytes(stranger: Browser) -> None:
-    marks = Marks(stranger.get(SIGN_IN).text).tags
-    files = {given.get("src") or given.get("href") for tag, given in marks} - {None}
-    found = [path for path in files if path and path.startswith("/ui/static/")]
-    assert len(found) == 4
-    for path in found:
-        answer = stranger.get(path)
-        assert "immutable" in answer.headers["cache-control"]
-        assert sha256(answer.content)[:16] in path
-        assert stranger.get(path.replace(".", ".0", 1)).status_code == 404
-    assert sum(len(stranger.get(path).content) for path in found) < 120_000
-
-
-def test_htmx_is_the_file_of_its_release() -> None:
-    folder = ROOT / "api" / "pages" / "static"
-    assert sha256((folder / "htmx.min.js").read_bytes()) == HTMX
-    assert "htmx 2.0.11" in (folder / "NOTICE").read_text()
-
-
 def test_who_sees_no_model_is_told_the_command_that_makes_one(service: Service) -> None:
     _, secret = create_key(service.platform, name="nobody", role=Role.VIEWER, models=[])
     session, _ = sign_in(service.platform, secret)
     answer = Browser(client=service.client, session=session).get("/ui")
     assert "perennial model create demo --wait" in answer.text
     assert "This needs a key with the role operator." in answer.text
-
-
-def test_problems_are_pages(service: Service, viewer: Browser) -> None:
-    answer = viewer.get("/ui/<script>alert(1)</script>")
-    assert answer.status_code == 404
-    assert "404 not_found" in answer.text
-    assert answer.headers["x-request-id"] in answer.text
-    assert "<script>alert" not in answer.text
-    assert viewer.get("/ui?bogus=1").status_code == 422
-    method = viewer.client.put("/ui", headers=viewer._headers({}))
-    assert (method.status_code, method.headers["allow"]) == (405, "GET, HEAD")
-    assert "<html" not in viewer.get("/ui/nowhere", HX_Request="true").text
-
-
-def test_a_fault_of_ours_is_a_page_that_tells_its_id_alone(
-    service: Service, viewer: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("secret detail")
-
-    monkeypatch.setattr("api.pages.views.overview._rows", broken)
-    answer = viewer.get("/ui", X_Request_Id="abc")
-    assert answer.status_code == 500
-    assert answer.headers["content-type"].startswith("text/html")
-    assert "abc" in answer.text
-    assert "secret" not in answer.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,55 +10,22 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from core.clip.bases.pretrained import BaseImporter
 from core.clip.model import ClipModel
 from core.clip.weights import AT_ONCE, load, publish, read_state
 from core.domain.registry.version import Weights
-from core.domain.values import Digest, Json
+from core.domain.values import Digest
 from core.errors import (
     ArtifactCorrupt,
-    BaseUnknown,
     CancelRequested,
-    ModelNotTrainable,
-    PromptInvalid,
-    WeightsFormat,
 )
 from core.ports import BytesCallback, ignore_bytes
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip, tiny_config
-
-
-class Silent:
-    """A watch that lets everything pass and remembers the phases."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-
-    def advance(self, phase: str, step: int, total: int, terms: object = None) -> None:
-        self.phases.append(phase)
-
-    def checkpoint_due(self) -> bool:
-        return False
-
-    def moved(self, count: int) -> None: ...
-
-    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
-
-    def save_checkpoint(self, digest: str, step: int) -> None: ...
+from tests.support.tiny_clip import folder_of, tiny_clip
 
 
 def stored(model: ClipModel, artifacts: MemoryArtifacts) -> Weights:
     return publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
-
-
-def folder_of(path: Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> Path:
-    path.mkdir(parents=True)
-    (path / "open_clip_config.json").write_text(json.dumps(model.config))
-    state = {name: t.to(dtype) for name, t in model.network.state_dict().items()}
-    save_file(state, path / "open_clip_model.safetensors")
-    return path
 
 
 def test_a_stored_model_comes_back_bit_for_bit() -> None:
@@ -70,24 +36,6 @@ def test_a_stored_model_comes_back_bit_for_bit() -> None:
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, back.network.state_dict()[name])
     assert torch.equal(back.encode_texts(["a dog"]), model.encode_texts(["a dog"]))
-
-
-def test_bytes_of_an_imported_folder_are_told_as_they_are_read_and_stored(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "base", tiny_clip())
-    size = (folder / "open_clip_model.safetensors").stat().st_size
-
-    class Counting(Silent):
-        def __init__(self) -> None:
-            super().__init__()
-            self.moves: dict[str, int] = {}
-
-        def moved(self, count: int) -> None:
-            self.moves[self.phases[-1]] = self.moves.get(self.phases[-1], 0) + count
-
-    monitor = Counting()
-    weights, _ = BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), monitor)
-    assert monitor.moves["loading"] >= size
-    assert sum(monitor.moves.values()) >= size + weights.size
 
 
 def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
@@ -193,153 +141,3 @@ def test_open_clip_loads_the_config_and_tensors_unchanged(tmp_path: Path) -> Non
             theirs.encode_text(tokenizer(["an okapi"]), normalize=True),
             model.encode_texts(["an okapi"]),
         )
-
-
-def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
-    artifacts, monitor, model = MemoryArtifacts(), Silent(), tiny_clip()
-    folder = folder_of(tmp_path / "base", model, torch.float16)
-    importer = BaseImporter(artifacts, folders=(tmp_path,))
-    weights, prompt = importer.load(f"local-dir:{folder}", monitor)
-    assert {entry.dtype for entry in weights.tensors} == {"F32"}
-    assert prompt == "a photo of a {name}."
-    assert artifacts.has(weights.digest)
-    assert {"loading", "publishing"} <= set(monitor.phases)
-    assert importer.load(str(folder), monitor)[0].digest == weights.digest
-
-
-def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "tiny", tiny_clip())
-    (folder / "trained_tokens.json").write_text("[7, 9]")
-    (folder / "perennial.json").write_text('{"prompt": "see {name}"}')
-    artifacts = MemoryArtifacts()
-    weights, prompt = BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
-    assert prompt == "see {name}"
-    assert load(weights.digest, artifacts).trained_tokens == (7, 9)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("trained_tokens.json", "[7, 49408]"),
-        ("trained_tokens.json", "[7, -1]"),
-        ("trained_tokens.json", '["cat"]'),
-        ("trained_tokens.json", '{"7": 9}'),
-        ("trained_tokens.json", "[7,"),
-        ("perennial.json", '{"prompt": 7}'),
-        ("perennial.json", '{"prompt": "no slot"}'),
-        ("perennial.json", "[7]"),
-        ("perennial.json", "see {name}"),
-        ("perennial.json", "null"),
-    ],
-)
-def test_odd_files_beside_the_weights_are_refused_at_import(
-    name: str, content: str, tmp_path: Path
-) -> None:
-    folder = folder_of(tmp_path / "odd", tiny_clip())
-    (folder / name).write_text(content)
-    refused_untouched(folder)
-
-
-def test_an_odd_config_part_of_ours_is_refused_at_import(tmp_path: Path) -> None:
-    model = tiny_clip()
-    model.config["perennial"] = ["see {name}"]
-    refused_untouched(folder_of(tmp_path / "odd", model))
-
-
-def refused_untouched(folder: Path) -> None:
-    artifacts = MemoryArtifacts()
-    with pytest.raises((BaseUnknown, PromptInvalid)):
-        BaseImporter(artifacts, bundled=folder).load("bundled", Silent())
-    assert artifacts.bytes_of == {}
-
-
-def test_importing_an_imported_folder_again_gives_the_same_digest(tmp_path: Path) -> None:
-    artifacts, model = MemoryArtifacts(), tiny_clip()
-    folder = folder_of(tmp_path / "version", model)
-    importer = BaseImporter(artifacts, folders=(tmp_path,))
-    assert importer.load(str(folder), Silent())[0].digest == stored(model, artifacts).digest
-
-
-@pytest.mark.parametrize("base", ["", "no-such", "ViT-B-32:no-such-tag", "NoNet:openai", "/etc"])
-def test_an_unknown_base_is_refused(base: str, tmp_path: Path) -> None:
-    with pytest.raises(BaseUnknown):
-        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(base, Silent())
-
-
-def test_a_folder_outside_the_allowed_ones_is_refused(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "secret" / "model", tiny_clip())
-    (tmp_path / "open").mkdir()
-    importer = BaseImporter(MemoryArtifacts(), folders=(tmp_path / "open",))
-    for base in (str(folder), f"{tmp_path}/open/../secret/model"):
-        with pytest.raises(BaseUnknown):
-            importer.load(base, Silent())
-
-
-def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "base", tiny_clip())
-    (folder / "open_clip_model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(WeightsFormat):
-        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
-
-
-@pytest.mark.parametrize("damage", ["truncated", "other_shape", "bad_config", "no_weights"])
-def test_a_damaged_folder_is_refused(damage: str, tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "base", tiny_clip())
-    weights, config = folder / "open_clip_model.safetensors", folder / "open_clip_config.json"
-    if damage == "truncated":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif damage == "other_shape":
-        config.write_text(json.dumps(tiny_config(width=12)))
-    elif damage == "bad_config":
-        config.write_text("{")
-    else:
-        weights.unlink()
-    with pytest.raises(BaseUnknown):
-        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
-
-
-@pytest.mark.parametrize(
-    "model_cfg",
-    [
-        {"text_cfg": {"hf_tokenizer_name": "some/tokenizer"}},
-        {"text_cfg": {"hf_model_name": "some/encoder"}},
-        {"text_cfg": {}, "multimodal_cfg": {}},
-    ],
-)
-def test_towers_that_we_cannot_feed_are_refused(
-    model_cfg: dict[str, object], tmp_path: Path
-) -> None:
-    folder = folder_of(tmp_path / "base", tiny_clip())
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
-    with pytest.raises(ModelNotTrainable):
-        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Silent())
-
-
-def test_a_listed_base_keeps_the_activation_its_weights_were_trained_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """OpenAI's weights need QuickGELU, which the plain name's config does not say."""
-    network = tiny_clip(config=tiny_config()).network
-    open_clip.set_model_preprocess_cfg(
-        network, {"size": (16, 16), "mean": (0.1, 0.2, 0.3), "std": (1, 1, 1)}
-    )
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
-    monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config()["model_cfg"])
-    monkeypatch.setattr(open_clip, "create_model", lambda *args, **settings: network)
-    artifacts = MemoryArtifacts()
-    weights, _ = BaseImporter(artifacts).load("ViT-Tiny:openai", Silent())
-    back = load(weights.digest, artifacts)
-    assert back.config["model_cfg"]["quick_gelu"] is True
-    assert back.config["preprocess_cfg"]["mean"] == [0.1, 0.2, 0.3]
-    assert torch.equal(
-        back.network.state_dict()["visual.proj"], network.state_dict()["visual.proj"]
-    )
-
-
-def test_a_base_that_does_not_download_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: object, **settings: object) -> None:
-        raise RuntimeError("no route")
-
-    monkeypatch.setattr(open_clip, "create_model", offline)
-    with pytest.raises(BaseUnknown, match="no route"):
-        BaseImporter(MemoryArtifacts()).load("ViT-B-32:openai", Silent())

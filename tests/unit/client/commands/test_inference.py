@@ -1,0 +1,158 @@
+"""Embeddings, classes and trials of a model that has learned two classes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.domain.gate.policy import Verdict
+from perennial import Client
+from perennial.commands.registry import embed
+from perennial.terminal.exit_codes import ERROR, USAGE
+from tests.support.api.image_files import picture
+from tests.support.api.oracle import vector_of
+from tests.support.api.seeds import a_candidate
+from tests.support.processes import wait_for
+from tests.unit.client.commands.conftest import Run, Site, rows
+
+
+@pytest.fixture(scope="module")
+def taught(site: Site) -> int:
+    """The number of the version that is live; its parent is the root."""
+    with site.platform.transactions(read_only=True) as work:
+        model = work.models.get("demo")
+    version = a_candidate(site.platform, model, verdict=Verdict.PASSED, teaches=("bag", "boot"))
+    site.client.aliases.promote("demo", version.number, override=True, reason="for these tests")
+    return version.number
+
+
+def test_texts_are_embedded_as_json_lines(perennial: Run, taught: int) -> None:
+    ended = perennial("embed", "demo", "--text", "a boot", "--text", "a bag", "--json")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["input"] for line in lines] == ["a boot", "a bag"]
+    wanted = b"".join(vector_of(text.encode()) for text in ("a boot", "a bag"))
+    given = np.array([line["embedding"] for line in lines], dtype="<f4")
+    assert given.tobytes() == wanted
+    table = perennial("embed", "demo", "--text", "a boot").out
+    assert ["a boot", f"{given[0][0]:+.4f} {given[0][1]:+.4f}"] in rows(table, 2)
+
+
+def test_images_are_embedded_into_an_array_of_one_version(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "AT_ONCE", 2)  # of the images of a request
+    ask, expected = Client.embed, []
+
+    def watched(client: Client, reference: str, **asked: Any) -> Any:
+        expected.append(asked["expect_digest"])
+        return ask(client, reference, **asked)
+
+    monkeypatch.setattr(Client, "embed", watched)
+    images = [tmp_path / f"{n}.png" for n in range(3)]
+    for n, path in enumerate(images):
+        path.write_bytes(picture(n))
+    found = tmp_path / "vectors.npy"
+    ended = perennial("embed", "demo", *images, "--output", found)
+    assert f"demo: version {taught}, digest " in ended.out
+    answer = ask(site.client, "demo", images=images)
+    assert expected == [None, answer["digest"]]
+    wanted = np.array([row["embedding"] for row in answer["data"]], dtype="<f4")
+    np.testing.assert_array_equal(np.load(found), wanted, strict=True)
+    other = perennial("embed", "demo", *images, "--expect-digest", "0" * 64)
+    assert (other.code, other.out) == (ERROR, "")
+
+
+def test_an_array_is_not_written_without_an_image(
+    perennial: Run, taught: int, tmp_path: Path
+) -> None:
+    good, bad, found = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "vectors.npy"
+    good.write_bytes(picture(1))
+    bad.write_bytes(b"no image")
+    ended = perennial("embed", "demo", good, bad, "--output", found)
+    assert (ended.code, found.exists()) == (ERROR, False)
+    assert "b.png: Images must be" in ended.err
+    lines = perennial("embed", "demo", good, bad, "--json").out.splitlines()
+    assert [json.loads(line)["embedding"] is None for line in lines] == [False, True]
+    for wrong in ((), (good, "--text", "a boot")):
+        assert perennial("embed", "demo", *wrong).code == USAGE
+
+
+def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> None:
+    for name, data in (("a.png", picture(1)), ("b.png", b"no image")):
+        (tmp_path / name).write_bytes(data)
+    command = ("classify", "demo", tmp_path / "a.png", tmp_path / "b.png", "-c", "cat", "-c", "dog")
+    ended = perennial(*command)
+    assert [str(tmp_path / "a.png"), "cat", "50.0"] in rows(ended.out, 3)
+    assert f"demo: version {taught}\n" in ended.out
+    assert "b.png: Images must be" in ended.err
+    found = json.loads(perennial(*command, "--json").out)
+    assert [len(one["predictions"]) for one in found["data"]] == [2, 0]
+
+
+def test_a_version_is_tried_beside_the_live_one(
+    perennial: Run, site: Site, taught: int, tmp_path: Path
+) -> None:
+    live = site.client.aliases.get("demo")["version"]
+    other = str(1 if live == taught else taught)
+    assert perennial("trial", "start", "demo", other).code == USAGE
+    started = perennial("trial", "start", "demo", other, "--canary", "0.5")
+    assert f"demo@production: version {other} as a canary of 50 % beside {live}" in started.out
+    image = tmp_path / "boot.png"
+    image.write_bytes(picture(1))
+    answered = json.loads(perennial("classify", "demo", str(image), "-c", "boot", "--json").out)
+    (row,) = answered["data"]
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"{row['prediction']},boot\npred_0,boot\n")
+    sent = perennial("trial", "label", str(labels))
+    assert sent.out == "1 counted, 0 waiting, 0 repeated, 1 refused.\n"
+    assert "pred_0: prediction_not_found" in sent.err
+    labels.write_text("no prediction\n")
+    assert perennial("trial", "label", str(labels)).code == USAGE
+    shown = perennial("trial", "show", "demo")
+    assert "undecided, without labels of both" in shown.out
+    assert "(candidate)" in shown.out
+    assert perennial("trial", "stop", "demo", "--reason", "enough").code == 0
+    (listed,) = rows(perennial("trial", "list", "demo").out, 5)
+    assert listed[-1] == "stopped"
+
+
+def test_images_about_which_a_shadow_disagrees_are_listed_saved_and_deleted(
+    perennial: Run, site: Site, taught: int, tmp_path: Path
+) -> None:
+    live = site.client.aliases.get("demo")["version"]
+    other = 1 if live == taught else taught
+    assert perennial("trial", "start", "demo", other, "--shadow").code == 0
+    site.oracle.turned[site.client.versions.get("demo", other)["digest"]] = 1
+    images = [tmp_path / f"{n}.png" for n in range(2)]
+    for n, image in enumerate(images):
+        image.write_bytes(picture(40 + n))
+    assert perennial("classify", "demo", *images, "-c", "boot", "-c", "bag").code == 0
+    wait_for(lambda: len(list(site.client.trials.samples("demo"))) == 2, seconds=20)
+    site.oracle.turned.clear()
+
+    lines = perennial("trial", "samples", "demo", "--json").out.splitlines()
+    known = {one["pixels"]: one for one in map(json.loads, lines)}
+    listed = rows(perennial("trial", "samples", "demo").out, 4)
+    assert {row[0]: row[1:] for row in listed} == {
+        pixels: ["boot", "bag", one["prediction"]] for pixels, one in known.items()
+    }
+
+    folder = tmp_path / "new" / "samples"
+    folder.mkdir(parents=True)
+    first, second = (folder / f"{pixels}.webp" for pixels in sorted(known))
+    first.write_bytes(b"saved before")
+    saved = perennial("trial", "samples", "demo", "--to", folder)
+    assert f"{folder}: 2 images.\n" == saved.err
+    assert sorted(folder.iterdir()) == [first, second]
+    assert first.read_bytes() == b"saved before"
+    assert second.read_bytes() == site.client.trials.read_sample("demo", second.stem)
+    assert perennial("trial", "samples", "demo", "--trial", "trial_0").code == ERROR
+    assert perennial("trial", "samples", "demo", "--to", images[0]).code == USAGE
+
+    assert perennial("trial", "delete-samples", "demo").code == ERROR  # nobody says yes
+    assert len(list(site.client.trials.samples("demo"))) == 2
+    assert perennial("trial", "delete-samples", "demo", "--yes").code == 0
+    assert perennial("trial", "samples", "demo", "--json").out == ""
+    assert perennial("trial", "stop", "demo").code == 0
