@@ -1,109 +1,24 @@
 """The supervisor over a real database and small real children."""
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
 
-from core.bootstrap import build, close, migrate
-from core.domain.jobs.job import Job, JobStatus
+from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import Queue
 from core.domain.values import JobId
-from core.errors import DatabaseUnavailable
-from core.ports import Platform, UnitOfWork
-from core.settings import Settings
+from core.ports import Platform
 from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import notify_waiting_jobs
-from tests.support.factories import a_job, a_model, a_policy
-from worker.supervision.child import Child
-from worker.supervision.supervisor import Supervisor
-
-SLEEP = "import time; print(flush=True); time.sleep(60)"
-DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
-
-
-class RecordingNotifier:
-    """Counts its notifications."""
-
-    def __init__(self) -> None:
-        self.notified = 0
-
-    def notify(self, job: JobId, queue: Queue) -> None:
-        self.notified += 1
-
-
-class Nursery:
-    """Starts small children and remembers them."""
-
-    def __init__(self, program: str = SLEEP) -> None:
-        self.program = program
-        self.children: list[Child] = []
-
-    def start(self, owner: str) -> Child:
-        process = subprocess.Popen(
-            [sys.executable, "-c", self.program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            process_group=0,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # it is as deaf as it will get
-        process.stdout.close()
-        self.children.append(Child(owner, process))
-        return self.children[-1]
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    settings = Settings(home=tmp_path, lease_seconds=30, grace_seconds=0.3, sweep_seconds=1)
-    migrate(settings)
-    made = build(settings)
-    yield made
-    close(made)
-
-
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    for child in made.children:
-        child.kill()
-
-
-def supervise(
-    platform: Platform, nursery: Nursery, notifier: RecordingNotifier | None = None
-) -> Supervisor:
-    return Supervisor(platform, notifier or RecordingNotifier(), nursery.start, name="here:1")
-
-
-def queue(platform: Platform) -> Job:
-    with platform.transactions() as work:
-        policy = a_policy()
-        work.policies.add(policy)
-        model = a_model(policy)
-        work.models.add(model)
-        job = a_job(model)
-        work.jobs.add(job)
-        work.commit()
-    return job
-
-
-def claim(platform: Platform, owner: str, lease_s: float = 30) -> Job:
-    with platform.transactions() as work:
-        job = work.jobs.claim(owner, lease_s, 3)
-        work.commit()
-    assert job is not None
-    return job
-
-
-def claimable(platform: Platform) -> bool:
-    with platform.transactions(read_only=True) as work:
-        return work.jobs.claimable()
+from tests.unit.worker.supervision.conftest import (
+    DEAF,
+    Nursery,
+    RecordingNotifier,
+    claim,
+    claimable,
+    queue,
+    supervise,
+)
 
 
 def test_dead_child_is_replaced_under_a_new_owner_and_its_job_is_free_at_once(
@@ -178,43 +93,6 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
         assert work.heartbeats.fresh(60) == []
 
 
-def test_a_waiting_job_is_announced_less_and_less_often(
-    platform: Platform, nursery: Nursery
-) -> None:
-    notifier, now = RecordingNotifier(), time.monotonic()
-    supervisor = supervise(platform, nursery, notifier)
-    queue(platform)
-
-    for second in range(60):
-        supervisor.tick(now + second)
-
-    # after 0, 1, 3, 7 and 15 seconds, then every 8
-    assert notifier.notified == 10
-
-
-def test_what_no_queue_of_this_worker_holds_is_left_to_others(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, queues=("gpu",))
-    migrate(settings)
-    platform, notifier = build(settings), RecordingNotifier()
-    queue(platform)  # an import
-    notify_waiting_jobs(platform, notifier)
-    assert notifier.notified == 0
-    everybody = replace(platform, settings=Settings(home=tmp_path))
-    notify_waiting_jobs(everybody, notifier)
-    assert notifier.notified == 1
-    close(platform)
-
-
-def test_nothing_is_announced_when_nothing_waits(platform: Platform, nursery: Nursery) -> None:
-    notifier, now = RecordingNotifier(), time.monotonic()
-    supervisor = supervise(platform, nursery, notifier)
-
-    for second in range(5):
-        supervisor.tick(now + second)
-
-    assert notifier.notified == 0
-
-
 def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
     supervise(platform, nursery).tick(time.monotonic())
 
@@ -222,32 +100,6 @@ def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
         ((name, facts),) = work.heartbeats.fresh(60)
     assert name == "here:1"
     assert facts["child"] == nursery.children[0].pid
-
-
-def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> None:
-    away = True
-
-    def transactions(*, read_only: bool = False) -> UnitOfWork:
-        if away:
-            raise DatabaseUnavailable
-        return platform.transactions(read_only=read_only)
-
-    patient = Platform(
-        settings=platform.settings,
-        transactions=transactions,
-        artifacts=platform.artifacts,
-        clock=platform.clock,
-    )
-    notifier, now = RecordingNotifier(), time.monotonic()
-    supervisor = supervise(patient, nursery, notifier)
-    queue(platform)
-    supervisor.tick(now)
-    assert notifier.notified == 0
-
-    away = False
-    supervisor.tick(now + 1)
-
-    assert notifier.notified == 1
 
 
 def test_an_unexpected_error_does_not_end_the_child(
@@ -270,43 +122,3 @@ def test_an_unexpected_error_does_not_end_the_child(
     assert notifier.notified == 2
     (child,) = nursery.children
     assert child.exit_code is None
-
-
-def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
-    platform: Platform, nursery: Nursery
-) -> None:
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    job = queue(platform)
-    claimed = claim(platform, "there:7:dead", lease_s=-1)
-    checkpoint = platform.artifacts.put(b"state")
-    with platform.transactions() as work:
-        work.jobs.set_checkpoint(job.id, claimed.fence, checkpoint)
-        following = a_job(work.models.get(job.model))
-        work.jobs.add(following)
-        work.commit()
-    cancel_job(platform, job.id)
-
-    supervisor.tick(now + 1)
-
-    with platform.transactions(read_only=True) as work:
-        ended, last = work.jobs.get(job.id), work.jobs.events(job.id, 99, 0)[-1]
-    assert (ended.status, ended.checkpoint) == (JobStatus.CANCELLED, None)
-    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
-    assert not platform.artifacts.has(checkpoint)
-    assert claim(platform, "there:8:alive").id == following.id
-
-
-def test_cancelled_job_of_a_living_worker_is_left_to_it(
-    platform: Platform, nursery: Nursery
-) -> None:
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    job = queue(platform)
-    claim(platform, "there:7:alive")
-    cancel_job(platform, job.id)
-
-    supervisor.tick(now + 1)
-
-    with platform.transactions(read_only=True) as work:
-        assert work.jobs.get(job.id).status is JobStatus.CANCELLING
