@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import httpx
 from pydantic import SecretStr
 
 from api.inference.questions import ClassifyImages, EmbedImages, EmbedTexts, Question, Row
-from api.inference.replicas import Replicas
+from api.inference.replicas import FAULTS, Replicas
+from api.inference.reply import Reply
 from api.inference.shared_calls import MAX_CALLS, SharedCalls
 from core import logs
 from core.errors import InferenceUnavailable
@@ -99,12 +99,12 @@ class Inference:
         ids = list(dict.fromkeys(request_ids))[:LOGGED_IDS]
         headers = {"Content-Type": MEDIA_TYPE, "X-Request-Id": ",".join(ids)}
 
-        def post(path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> httpx.Response:
+        def post(path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> Reply:
             try:
                 return self._replicas.post(
                     path, content=write_request(head, images), headers=headers
                 )
-            except httpx.TransportError as error:
+            except FAULTS as error:
                 raise InferenceUnavailable from error
 
         return question.ask(post, inputs)

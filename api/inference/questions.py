@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import httpx
-
+from api.inference.reply import Reply
 from core.domain.values import Digest
 from core.errors import (
     FieldInvalid,
@@ -26,9 +25,7 @@ class Row(NamedTuple):
 
 
 class Post(Protocol):
-    def __call__(
-        self, path: str, head: dict[str, Any], images: Sequence[bytes] = ()
-    ) -> httpx.Response:
+    def __call__(self, path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> Reply:
         """Send a request and return the response. Raises InferenceUnavailable."""
 
 
@@ -100,27 +97,27 @@ class EmbedTexts:
         return _embedded(post("/embed", {"digest": self.digest, "texts": texts}), len(inputs))
 
 
-def _embedded(response: httpx.Response, count: int) -> Sequence[Embedded]:
+def _embedded(response: Reply, count: int) -> Sequence[Embedded]:
     return read_embedded(_successful(response).content, count)
 
 
-def _successful(response: httpx.Response) -> httpx.Response:
+def _successful(response: Reply) -> Reply:
     if not response.is_success:
         raise _error_from(response)
     return response
 
 
-def _code_of(response: httpx.Response) -> str | None:
-    if response.is_success or response.headers.get("content-type") != "application/json":
+def _code_of(response: Reply) -> str | None:
+    if response.is_success or response.media_type != "application/json":
         return None
     code: str | None = response.json().get("code")
     return code
 
 
-def _error_from(response: httpx.Response) -> PerennialError:
-    body = response.json() if response.headers.get("content-type") == "application/json" else {}
-    message = str(body.get("message", f"The inference process returned {response.status_code}."))
-    if response.status_code == 401:
+def _error_from(response: Reply) -> PerennialError:
+    body = response.json() if response.media_type == "application/json" else {}
+    message = str(body.get("message", f"The inference process returned {response.status}."))
+    if response.status == 401:
         return InferenceUnavailable(
             "The inference process rejected this service's key: set PERENNIAL_INFERENCE_KEY to the "
             "same key for both."
@@ -128,4 +125,4 @@ def _error_from(response: httpx.Response) -> PerennialError:
     if body.get("code") == "inference_busy":
         return InferenceBusy()
     kinds: dict[int, type[PerennialError]] = {404: NotServable, 422: FieldInvalid}
-    return kinds.get(response.status_code, InferenceUnavailable)(message)
+    return kinds.get(response.status, InferenceUnavailable)(message)

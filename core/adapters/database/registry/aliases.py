@@ -15,6 +15,10 @@ from core.errors import AliasNotFound, StaleRevision
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
 _OF_MODELS = _ALL.where(aliases.c.model.in_(bindparam("models", expanding=True)))
 
+_ONE = select(aliases).where(
+    aliases.c.model == bindparam("model_id"), aliases.c.name == bindparam("alias")
+)
+
 _OF_ALIAS = select(alias_moves).where(
     alias_moves.c.model == bindparam("model"), alias_moves.c.alias == bindparam("alias")
 )
@@ -53,10 +57,9 @@ class SqlAliases:
 
     def find(self, model: ModelId, name: str, *, keep: bool = False) -> Alias | None:
         """Return the alias, or None if it does not exist; `keep` keeps others from deleting it."""
-        query = select(aliases).where(aliases.c.model == model, aliases.c.name == name)
-        if keep:  # moves do not wait for this lock; SQLite's write transactions take turns anyway
-            query = query.with_for_update(read=True, key_share=True)
-        row = self._connection.execute(query).first()
+        # Moves do not wait for this lock; SQLite's write transactions take turns anyway.
+        query = _ONE.with_for_update(read=True, key_share=True) if keep else _ONE
+        row = self._connection.execute(query, {"model_id": model, "alias": name}).first()
         return _to_alias(row) if row is not None else None
 
     def all(self, *models: ModelId) -> Sequence[Alias]:
@@ -76,8 +79,8 @@ class SqlAliases:
 
     def lock(self, model: ModelId, name: str) -> Alias:
         """Return the alias and keep others from reading it to keep. Raises AliasNotFound."""
-        query = select(aliases).where(aliases.c.model == model, aliases.c.name == name)
-        row = self._connection.execute(query.with_for_update()).first()
+        query = _ONE.with_for_update()
+        row = self._connection.execute(query, {"model_id": model, "alias": name}).first()
         if row is None:
             raise AliasNotFound(alias=name)
         return _to_alias(row)
