@@ -62,10 +62,10 @@ class Services:
 async def services(request: Request) -> Services:
     """Return the services of the running app, whose transactions are the caller's."""
     found: Services = request.app.state.services
-    asking: Principal | None = request.scope["state"].get("principal")
-    if asking is None:  # one of the paths that need no key
+    principal: Principal | None = request.scope["state"].get("principal")
+    if principal is None:  # one of the paths that need no key
         return found
-    return replace(found, platform=found.platform.on_behalf_of(asking))
+    return replace(found, platform=found.platform.on_behalf_of(principal))
 
 
 async def principal(request: Request) -> Principal:
@@ -87,7 +87,9 @@ IdempotencyKey = Annotated[
 ]
 
 
-def job_request(request: Request, asking: Principal, key: str | None, body: object) -> JobRequest:
+def job_request(
+    request: Request, principal: Principal, key: str | None, body: object
+) -> JobRequest:
     """Return who orders a job, with the Idempotency-Key and the digest of the body sent under it.
 
     The digest also covers the path, so a key is valid for one endpoint only. Raises FieldInvalid
@@ -98,4 +100,4 @@ def job_request(request: Request, asking: Principal, key: str | None, body: obje
             "An Idempotency-Key must be printable ASCII.", pointer="#header/Idempotency-Key"
         )
     digest = sha256(canonical_json([request.url.path, body])) if key is not None else None
-    return JobRequest(principal=asking, key=key, body=digest)
+    return JobRequest(principal=principal, key=key, body=digest)

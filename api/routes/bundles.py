@@ -62,7 +62,7 @@ async def import_bundle(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     expect_digest: DigestQuery = None,
     upload: UploadQuery = None,
     key: IdempotencyKey = None,
@@ -76,7 +76,7 @@ async def import_bundle(
     arriving = ArrivingBundle(services, model, expect_digest)
     archive = await sent_archive(request, services.platform, upload, arriving.inspect)
     body = {"archive": archive.digest, "expect_digest": expect_digest}
-    ordered_by = job_request(request, asking, key, body)
+    ordered_by = job_request(request, principal, key, body)
 
     def ordered() -> JobView:
         job = order_version_import(

@@ -43,7 +43,7 @@ def order_image_erasure(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> ErasureView:
     """Erase images from all datasets and the store, and mark the versions that learned from them.
@@ -53,7 +53,7 @@ def order_image_erasure(
     erasure = order_erasure(
         services.platform,
         services.notifier,
-        job_request(request, asking, key, body.model_dump(mode="json")),
+        job_request(request, principal, key, body.model_dump(mode="json")),
         images=[Digest(pixels) for pixels in body.images],
         reason=body.reason,
         retraining=body.retrain,

@@ -62,7 +62,7 @@ def order_version_export(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order the export of a version: its files are written, loaded and compared with the version.
@@ -73,7 +73,7 @@ def order_version_export(
     job = order_export(
         services.platform,
         services.notifier,
-        job_request(request, asking, key, body.model_dump(mode="json")),
+        job_request(request, principal, key, body.model_dump(mode="json")),
         model=model,
         order=ExportOrder(version=version, format=body.format),
     )

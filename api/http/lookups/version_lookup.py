@@ -36,9 +36,11 @@ class VersionLookup:
         self._reading = CapacityLimiter(READING)
         self._shared: SharedLookup[_Wanted, _Found] = SharedLookup(self._look_up)
 
-    async def find(self, reference: str, asking: Principal) -> Resolved:
+    async def find(self, reference: str, principal: Principal) -> Resolved:
         """Return what a reference means now. Raises what `resolve` raises, and NotServable."""
-        found = await self._shared.find((reference, replace(asking, request_id=None, trace=None)))
+        found = await self._shared.find(
+            (reference, replace(principal, request_id=None, trace=None))
+        )
         if not isinstance(found, tuple):
             raise found or VersionNotFound(reference=reference)
         model, version, tried = found
@@ -54,9 +56,9 @@ class VersionLookup:
     def _look_up(self, wanted: Collection[_Wanted]) -> Mapping[_Wanted, _Found]:
         return {one: self._resolve(*one) for one in wanted}
 
-    def _resolve(self, reference: str, asking: Principal) -> _Found:
+    def _resolve(self, reference: str, principal: Principal) -> _Found:
         try:
-            with self._platform.on_behalf_of(asking).transactions(read_only=True) as work:
+            with self._platform.on_behalf_of(principal).transactions(read_only=True) as work:
                 return resolve_tried(work, reference)
         except PerennialError as fault:
             return fault

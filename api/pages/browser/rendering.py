@@ -45,13 +45,13 @@ def page(
     """Return a page, or a part of one, from its template; by default with a refusal's status."""
     if status is None:
         status = status_of(type(refusal)) if refusal else 200
-    asking = request.scope["state"].get("principal")
+    principal = request.scope["state"].get("principal")
     text = (
         _environment()
         .get_template(f"pages/{template}")
         .render(
-            asking=asking,
-            may={role.value: asking is not None and asking.may(role) for role in Role},
+            principal=principal,
+            may={role.value: principal is not None and principal.may(role) for role in Role},
             token=form_token(request),
             path=request.url.path,
             refusal=refusal,

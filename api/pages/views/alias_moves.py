@@ -49,14 +49,14 @@ def confirm_promotion(
 
 @router.post("/promotion", openapi_extra=needs(Role.OPERATOR))
 async def promote_version(
-    model: str, alias: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Point the alias at the version, if it is still where the form has shown it."""
 
     def move(fields: Fields) -> Alias:
         return promote(
             services.platform,
-            asking,
+            principal,
             model=model,
             alias=alias,
             version=whole_field(fields, "version"),
@@ -76,14 +76,14 @@ def confirm_rollback(model: str, alias: str, request: Request, services: WiredSe
 
 @router.post("/rollback", openapi_extra=needs(Role.OPERATOR))
 async def roll_alias_back(
-    model: str, alias: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Roll the alias back, if it is still where the form has shown it."""
 
     def move(fields: Fields) -> Alias:
         return roll_back(
             services.platform,
-            asking,
+            principal,
             model=model,
             alias=alias,
             to=whole_field(fields, "version"),
@@ -160,5 +160,5 @@ def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
     return [move for move in newest if seen.isdecimal() and move.revision > int(seen)]
 
 
-def _may_override(asking: Principal, version: Version, kind: str) -> bool:
-    return kind == PROMOTION and asking.may(role_to_override(version))
+def _may_override(principal: Principal, version: Version, kind: str) -> bool:
+    return kind == PROMOTION and principal.may(role_to_override(version))

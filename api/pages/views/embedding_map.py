@@ -42,7 +42,7 @@ def show_map(
 
 @router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
 async def order_map(
-    model: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Order the job that embeds the images by both versions, and follow it."""
     fields = await read_form(request)
@@ -53,7 +53,7 @@ async def order_map(
             job = order_comparison(
                 services.platform,
                 services.notifier,
-                job_request(request, asking, None, None),
+                job_request(request, principal, None, None),
                 model=model,
                 version=now,
                 baseline=before,

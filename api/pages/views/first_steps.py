@@ -38,24 +38,24 @@ def show_first_steps(request: Request, services: WiredServices) -> Response:
 
 @router.post("/images", openapi_extra=needs(Role.CONTRIBUTOR))
 async def load_images(
-    request: Request, services: WiredServices, asking: CurrentPrincipal
+    request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Load the pack's images."""
-    return await _order(request, services, asking, Step.IMAGES, orders.load_images)
+    return await _order(request, services, principal, Step.IMAGES, orders.load_images)
 
 
 @router.post("/model", openapi_extra=needs(Role.ADMIN))
 async def make_model(
-    request: Request, services: WiredServices, asking: CurrentPrincipal
+    request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Make the model and what judges it."""
-    return await _order(request, services, asking, Step.MODEL, orders.make_model)
+    return await _order(request, services, principal, Step.MODEL, orders.make_model)
 
 
 @router.post("/teach", openapi_extra=needs(Role.CONTRIBUTOR))
-async def teach(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
+async def teach(request: Request, services: WiredServices, principal: CurrentPrincipal) -> Response:
     """Teach the model five classes."""
-    return await _order(request, services, asking, Step.TEACH, orders.teach)
+    return await _order(request, services, principal, Step.TEACH, orders.teach)
 
 
 @router.get("/samples/{index}", openapi_extra=needs(Role.VIEWER))
@@ -66,7 +66,7 @@ def get_sample(index: str) -> Response:
 
 @router.post("/classify", openapi_extra=needs(Role.VIEWER))
 async def classify_sample(
-    request: Request, services: WiredServices, asking: CurrentPrincipal
+    request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Ask the versions about an image that none has seen."""
     fields = await read_form(request)
@@ -76,7 +76,7 @@ async def classify_sample(
     answers: Sequence[VersionAnswer] = ()
     refusal = None
     try:
-        resolved = [await services.find_version(f"{found.name}:{n}", asking) for _, n in wanted]
+        resolved = [await services.find_version(f"{found.name}:{n}", principal) for _, n in wanted]
         with services.pixels.request() as take:
             take(resolved[0].input.size)
             decode = partial(services.decoder.pixels, data, resolved[0].input)
@@ -90,11 +90,11 @@ async def classify_sample(
 
 
 async def _order(
-    request: Request, services: Services, asking: Principal, step: Step, order: Order
+    request: Request, services: Services, principal: Principal, step: Step, order: Order
 ) -> Response:
     """Order what a step needs, unless it is done or under way: a second press does nothing."""
     await read_form(request)
-    ordered_by = job_request(request, asking, None, None)
+    ordered_by = job_request(request, principal, None, None)
 
     def ordered() -> None:
         progress = read_progress(services.platform)

@@ -68,11 +68,11 @@ async def stop_job(job: str, request: Request, services: WiredServices) -> Respo
 
 @router.post("/retry", openapi_extra=needs(Role.CONTRIBUTOR))
 async def order_job_again(
-    job: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    job: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Order a failed or cancelled job again, and show the new one."""
     await read_form(request)
-    ordered_by = job_request(request, asking, None, None)
+    ordered_by = job_request(request, principal, None, None)
     again = await run_in_threadpool(
         retry_job, services.platform, services.notifier, ordered_by, JobId(job)
     )

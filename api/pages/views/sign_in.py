@@ -92,11 +92,13 @@ def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str)
 
 
 @router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
-async def sign_out(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
+async def sign_out(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
     """End the session."""
     await read_form(request)
     session = request.scope["state"]["session"]
-    await run_in_threadpool(sessions.sign_out, services.platform, asking, session)
+    await run_in_threadpool(sessions.sign_out, services.platform, principal, session)
     response = RedirectResponse(SIGN_IN, 303)
     response.delete_cookie(SESSION_COOKIE, path=PAGES)
     return response

@@ -31,7 +31,7 @@ def show_form(model: str, request: Request, services: WiredServices) -> Response
 
 @router.post("", openapi_extra=needs(Role.VIEWER))
 async def ask_versions(
-    model: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Ask each of the versions which class the image shows; all choose from the same classes."""
     found, wanted = await run_in_threadpool(versions_to_ask, services, model)
@@ -40,7 +40,7 @@ async def ask_versions(
     if not wanted:
         raise VersionNotFound("This model has no versions yet.")
     resolved = [
-        await services.find_version(f"{found.name}:{number}", asking) for _, number in wanted
+        await services.find_version(f"{found.name}:{number}", principal) for _, number in wanted
     ]
     fields = [TOKEN, "classes"]
     async with received_images(request, services, resolved[0], fields=fields) as form:

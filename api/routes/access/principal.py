@@ -13,13 +13,13 @@ router = APIRouter(prefix="/v1/principal", tags=["access"], route_class=ThreadRo
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
-def get_principal(services: WiredServices, asking: CurrentPrincipal) -> PrincipalView:
+def get_principal(services: WiredServices, principal: CurrentPrincipal) -> PrincipalView:
     """Return the caller: the name of its key or token, its role and its models."""
     with services.platform.transactions(read_only=True) as work:
-        names = sorted(model_names(work, asking))
+        names = sorted(model_names(work, principal))
     return PrincipalView(
-        name=asking.name,
-        role=Role(str(asking.role)),
-        models=None if asking.models is None else names,
-        key=asking.key,
+        name=principal.name,
+        role=Role(str(principal.role)),
+        models=None if principal.models is None else names,
+        key=principal.key,
     )

@@ -88,7 +88,7 @@ async def import_images(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     validate_only: ValidateOnly = "false",
     upload: UploadQuery = None,
     s3: S3Query = None,
@@ -103,7 +103,7 @@ async def import_images(
             raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
         await require_no_body(request, "s3")
         wanted = {"s3": s3, "validate_only": validate_only == "true"}
-        listed_by = job_request(request, asking, key, wanted)
+        listed_by = job_request(request, principal, key, wanted)
 
         def listed() -> JobView:
             job = order_bucket_import(
@@ -128,7 +128,7 @@ async def import_images(
         validate_only=validate_only == "true",
     )
     body = {"archive": order.archive, "validate_only": order.validate_only}
-    ordered_by = job_request(request, asking, key, body)
+    ordered_by = job_request(request, principal, key, body)
 
     def ordered() -> JobView:
         job = order_import(services.platform, services.notifier, ordered_by, order)

@@ -90,7 +90,7 @@ async def classify_images(
     reference: str,
     request: Request,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     background: BackgroundTasks,
     routing_key: RoutingKey = None,
 ) -> ClassifyView:
@@ -104,7 +104,7 @@ async def classify_images(
     what labels are sent back for. Requests with `expect_digest` or `none_of_these` take no part.
     """
     # The version is known before any image is decoded, to the pixels that this version takes.
-    resolved = await services.find_version(reference, asking)
+    resolved = await services.find_version(reference, principal)
     fields = ("classes", "prompt", "prompts", "top_k", "none_of_these")
     sampled = services.trials.samples.wants(resolved.tried)
     async with received_images(

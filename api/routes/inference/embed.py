@@ -64,14 +64,14 @@ class _Asked:
     openapi_extra=_BODY | needs(Role.VIEWER),
 )
 async def embed_inputs(
-    reference: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    reference: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Embed images, sent as a form, or texts, sent as JSON.
 
     `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`. Vectors are L2-normalised;
     those of one digest can be compared with each other, whether of images or of texts.
     """
-    resolved = await services.find_version(reference, asking)
+    resolved = await services.find_version(reference, principal)
     match media_type_of(request.headers):
         case "application/json":
             asked = await _embed_texts(request, services, resolved)

@@ -42,13 +42,13 @@ _Placed = Sequence[tuple[str, str]]  # inputs, each with the JSON pointer to it
     openapi_extra=needs(Role.VIEWER),
 )
 async def create_embeddings(
-    asked: NewEmbeddings, services: WiredServices, asking: CurrentPrincipal
+    asked: NewEmbeddings, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Embed texts and images as OpenAI's clients ask for it: all of them, or none.
 
     Vectors are L2-normalised. Errors also have an `error`, as these clients read it.
     """
-    resolved = await services.find_version(asked.model, asking)
+    resolved = await services.find_version(asked.model, principal)
     images = [one for one in asked.inputs if is_data_url(one[1])]
     texts = [one for one in asked.inputs if not is_data_url(one[1])]
     _require_texts(texts)

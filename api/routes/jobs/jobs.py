@@ -75,18 +75,18 @@ def order_job(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order an update, an evaluation or a blame; what could not start is refused at once."""
-    ordered_by = job_request(request, asking, key, body.model_dump(mode="json"))
+    ordered_by = job_request(request, principal, key, body.model_dump(mode="json"))
     if isinstance(body, NewUpdate):
         job = order_update(
             services.platform,
             services.notifier,
             ordered_by,
             model=body.model,
-            order=body.order(promotes=asking.may(Role.OPERATOR)),
+            order=body.order(promotes=principal.may(Role.OPERATOR)),
             priority=body.priority,
             metadata=body.metadata,
         )
@@ -177,10 +177,10 @@ def order_job_again(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
-    ordered_by = job_request(request, asking, key, None)
+    ordered_by = job_request(request, principal, key, None)
     again = retry_job(services.platform, services.notifier, ordered_by, JobId(job))
     return accepted(services, response, again)

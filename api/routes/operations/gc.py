@@ -16,13 +16,13 @@ router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute
 
 @router.post("", responses=raises(errors.ArtifactsUnavailable), openapi_extra=needs(Role.ADMIN))
 def collect(
-    body: NewCollection, services: WiredServices, asking: CurrentPrincipal
+    body: NewCollection, services: WiredServices, principal: CurrentPrincipal
 ) -> CollectionView:
     """Delete unreferenced artifacts and, with `keep_last`, the weights of unneeded versions."""
     platform = services.platform
     tidied = collect_garbage(
         platform,
-        asking,
+        principal,
         grace=body.grace,
         retention=body.retention(platform.clock()),
         dry_run=body.dry_run,

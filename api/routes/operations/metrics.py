@@ -17,11 +17,11 @@ router = APIRouter(tags=["operations"], route_class=ThreadRoute)
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     openapi_extra=needs(Role.VIEWER),
 )
-def get_metrics(services: WiredServices, asking: CurrentPrincipal) -> Response:
+def get_metrics(services: WiredServices, principal: CurrentPrincipal) -> Response:
     """Return Prometheus metrics.
 
     They cover the requests of this process, and the queue, jobs, workers, versions and aliases of
     the whole service, so a key that is limited to some models may not read them.
     """
-    asking.require_every_model()
+    principal.require_every_model()
     return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -63,7 +63,7 @@ def move_alias(
     alias: Annotated[str, Path(json_schema_extra=NAME_RULE)],
     body: Promotion,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     response: Response,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
@@ -73,7 +73,7 @@ def move_alias(
     expected = expected_revision(if_match, if_none_match, present)
     moved = promote(
         services.platform,
-        asking,
+        principal,
         model=model,
         alias=alias,
         version=body.version,
@@ -134,7 +134,7 @@ def roll_alias_back(
     alias: str,
     body: Rollback,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     response: Response,
     if_match: IfMatch = None,
 ) -> AliasView:
@@ -143,7 +143,7 @@ def roll_alias_back(
     decided = if_match is not None and if_match.strip() != ANY
     moved = roll_back(
         services.platform,
-        asking,
+        principal,
         model=model,
         alias=alias,
         to=body.to,

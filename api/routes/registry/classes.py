@@ -96,7 +96,7 @@ async def teach_classes(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> StartView:
     """Teach classes: upload their images as a new dataset version and order an update."""
@@ -104,7 +104,7 @@ async def teach_classes(
     async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
         work = partial(decode_upload, services, images, DatasetKind.LABELLED)
         form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
-        ordered_by = job_request(request, asking, key, form.fingerprint)
+        ordered_by = job_request(request, principal, key, form.fingerprint)
         return await run_in_threadpool(_learn, services, response, images, ordered_by, model, form)
 
 

@@ -48,14 +48,14 @@ def register_model(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Create a model; a job imports its root as version 1."""
     job = create_model(
         services.platform,
         services.notifier,
-        job_request(request, asking, key, body.model_dump()),
+        job_request(request, principal, key, body.model_dump()),
         name=body.name,
         base=body.base,
         suites=tuple(body.suites),

@@ -59,7 +59,7 @@ def order_index_comparison(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order a report on whether an index of an older version's vectors still holds.
@@ -70,7 +70,7 @@ def order_index_comparison(
     job = order_comparison(
         services.platform,
         services.notifier,
-        job_request(request, asking, key, body.model_dump(mode="json")),
+        job_request(request, principal, key, body.model_dump(mode="json")),
         model=model,
         version=version,
         baseline=body.baseline,

@@ -56,7 +56,7 @@ def order_vectors(
     request: Request,
     response: Response,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> JobView:
     """Order the vectors of all images of a dataset version, in the place of those that are stored.
@@ -66,7 +66,7 @@ def order_vectors(
     job = order_reembedding(
         services.platform,
         services.notifier,
-        job_request(request, asking, key, body.model_dump(mode="json")),
+        job_request(request, principal, key, body.model_dump(mode="json")),
         model=model,
         version=version,
         dataset=body.dataset,

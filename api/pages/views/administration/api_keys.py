@@ -38,7 +38,9 @@ def show_keys(request: Request, services: WiredServices, after: After = None) ->
 
 
 @router.post("", openapi_extra=needs(Role.ADMIN))
-async def make_key(request: Request, services: WiredServices, asking: CurrentPrincipal) -> Response:
+async def make_key(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
     """Make a key, and show its secret."""
     fields = await read_form(request)
 
@@ -53,22 +55,22 @@ async def make_key(request: Request, services: WiredServices, asking: CurrentPri
             )
         except PerennialError as refusal:
             return _list(request, services, None, fields, refusal)
-        return _one(request, services, asking, key.id, secret=secret)
+        return _one(request, services, principal, key.id, secret=secret)
 
     return await run_in_threadpool(make)
 
 
 @router.get("/{key}", openapi_extra=needs(Role.ADMIN))
 def show_key(
-    key: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Show a key, by id or name."""
-    return _one(request, services, asking, key)
+    return _one(request, services, principal, key)
 
 
 @router.post("/{key}/rotate", openapi_extra=needs(Role.ADMIN))
 async def give_new_secret(
-    key: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Give a key a new secret, and show it."""
     fields = await read_form(request)
@@ -77,22 +79,22 @@ async def give_new_secret(
         try:
             rotated, secret = rotate_key(services.platform, key, _overlap(fields))
         except PerennialError as refusal:
-            return _one(request, services, asking, key, refusal=refusal)
-        return _one(request, services, asking, rotated.id, secret=secret)
+            return _one(request, services, principal, key, refusal=refusal)
+        return _one(request, services, principal, rotated.id, secret=secret)
 
     return await run_in_threadpool(rotate)
 
 
 @router.post("/{key}/revoke", openapi_extra=needs(Role.ADMIN))
 async def end_key(
-    key: str, request: Request, services: WiredServices, asking: CurrentPrincipal
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Revoke a key for ever."""
     await read_form(request)
     try:
         await run_in_threadpool(revoke_key, services.platform, key)
     except PerennialError as refusal:
-        return await run_in_threadpool(_one, request, services, asking, key, refusal=refusal)
+        return await run_in_threadpool(_one, request, services, principal, key, refusal=refusal)
     return RedirectResponse(f"{PAGES}/keys/{key}", 303)
 
 
@@ -123,7 +125,7 @@ def _list(
 def _one(
     request: Request,
     services: Services,
-    asking: Principal,
+    principal: Principal,
     reference: str,
     *,
     secret: str | None = None,
@@ -138,7 +140,7 @@ def _one(
         "administration/key.html",
         **known,
         secret=secret,
-        own=asking.key == known["key"].id,
+        own=principal.key == known["key"].id,
         overlap=OVERLAP // timedelta(hours=1),
         longest=LONGEST_OVERLAP,
         refusal=refusal,

@@ -63,7 +63,7 @@ def show_order(shown: Shown) -> Response:
 
 
 @router.post("/advice", openapi_extra=needs(Role.CONTRIBUTOR))
-async def show_advice(shown: Shown, asking: CurrentPrincipal) -> Response:
+async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
     """Advise on the order, which is a dry run, and show the form again with the advice."""
     fields, services = await read_form(shown.request), shown.services
 
@@ -74,7 +74,7 @@ async def show_advice(shown: Shown, asking: CurrentPrincipal) -> Response:
                 services.inference,
                 services.decoder,
                 model=fields.get("model", ""),
-                order=_order(shown, fields, asking),
+                order=_order(shown, fields, principal),
             )
         except PerennialError as refusal:
             return _show(shown, fields, refusal=refusal)
@@ -84,7 +84,7 @@ async def show_advice(shown: Shown, asking: CurrentPrincipal) -> Response:
 
 
 @router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
-async def order(shown: Shown, asking: CurrentPrincipal) -> Response:
+async def order(shown: Shown, principal: CurrentPrincipal) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
     fields, services = await read_form(shown.request), shown.services
 
@@ -94,9 +94,9 @@ async def order(shown: Shown, asking: CurrentPrincipal) -> Response:
             job = order_update(
                 services.platform,
                 services.notifier,
-                job_request(shown.request, asking, sha256(canonical_json(sent)), sent),
+                job_request(shown.request, principal, sha256(canonical_json(sent)), sent),
                 model=fields.get("model", ""),
-                order=_order(shown, fields, asking),
+                order=_order(shown, fields, principal),
             )
         except PerennialError as refusal:
             return _show(shown, fields, refusal=refusal)
@@ -105,7 +105,7 @@ async def order(shown: Shown, asking: CurrentPrincipal) -> Response:
     return await run_in_threadpool(answer)
 
 
-def _order(shown: _Page, fields: Fields, asking: Principal) -> UpdateOrder:
+def _order(shown: _Page, fields: Fields, principal: Principal) -> UpdateOrder:
     if not fields.get("model"):
         raise FieldInvalid("Choose a model.", pointer="/model")
     return UpdateOrder(
@@ -113,7 +113,7 @@ def _order(shown: _Page, fields: Fields, asking: Principal) -> UpdateOrder:
         dataset_version=shown.version,
         recipe=recipe_of(fields.get("recipe", "")),
         alias=fields.get("alias") or PRODUCTION,
-        auto_promote=asking.may(Role.OPERATOR) and "promote" in fields,
+        auto_promote=principal.may(Role.OPERATOR) and "promote" in fields,
     )
 
 

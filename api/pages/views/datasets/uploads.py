@@ -38,7 +38,7 @@ async def add_images(
     dataset: str,
     request: Request,
     services: WiredServices,
-    asking: CurrentPrincipal,
+    principal: CurrentPrincipal,
     key: IdempotencyKey = None,
 ) -> Response:
     """Add the files of a form: all to the class in a field, or each to the class it is named after.
@@ -55,7 +55,7 @@ async def add_images(
         )
         require_token(request, form.fields.get(TOKEN, ""))
         uploads = _uploads(found.kind, form)
-        batch = _batch(request, asking.name, key, form)
+        batch = _batch(request, principal.name, key, form)
         receipts = await run_in_threadpool(_record, services, images, found, uploads, batch)
     if takes_json(request):
         return JSONResponse([receipt.to_json() for receipt in receipts], headers=HEADERS)
