@@ -4,7 +4,9 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -17,9 +19,20 @@ log = logging.getLogger(__name__)
 
 MAX_WEIGHTS = 30_000_000  # of an image tower; a larger one computes far longer than Python takes
 EXAMPLES = 2  # images that a trace is made from
+# Weights times pixels of an image that is sooner encoded by one thread, as those of the bundled
+# model are: two threads take 1.2 times as long, since they wait for each other too often.
+ONE_THREAD = 2**35
 COMPARED = (1, 3, 1, 4)  # images of calls that are compared; torch changes a trace until the third
 
-Trace = Callable[[Tensor, Sequence[Tensor]], Tensor]  # of pixels and the image tower's tensors
+Encode = Callable[[Tensor, Sequence[Tensor]], Tensor]  # of pixels and the image tower's tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """The trace of an architecture."""
+
+    encode: Encode
+    alone: bool = False  # whether a single image is encoded by one thread
 
 
 class TracedModel(ClipModel):
@@ -27,12 +40,13 @@ class TracedModel(ClipModel):
 
     def __init__(self, model: ClipModel, trace: Trace) -> None:
         super().__init__(network=model.network, config=model.config)
-        self._trace = trace
+        self.trace = trace
         self._tensors = list(_tensors(model).values())
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return what `ClipModel.encode_images` returns, to the bit."""
-        return self._trace(pixels, self._tensors)
+        with _one_thread() if self.trace.alone and len(pixels) == 1 else nullcontext():
+            return self.trace.encode(pixels, self._tensors)
 
 
 class Traces:
@@ -62,6 +76,17 @@ class Traces:
         return model if trace is None else TracedModel(model, trace)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have this thread compute alone within the context."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _tensors(model: ClipModel) -> Mapping[str, Tensor]:
     """Return the parameters and buffers of the image tower."""
     return dict([*model.visual.named_parameters(), *model.visual.named_buffers()])
@@ -71,20 +96,28 @@ def _exact_trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Trace | Non
     """Return a trace, or None if there can be none or it gives other features."""
     try:
         with torch.inference_mode():
-            trace = _trace(model, tensors)
-            given = TracedModel(model, trace)
-            for count in COMPARED:
-                pixels = _noise(model, count)
-                if not torch.equal(given.encode_images(pixels), model.encode_images(pixels)):
-                    log.warning("a trace gives other features: images are encoded without it")
-                    return None
+            trace = Trace(encode=_trace(model, tensors))
+            if not _is_exact(TracedModel(model, trace), model, COMPARED):
+                log.warning("a trace gives other features: images are encoded without it")
+                return None
+            height, width = model.preprocess.size
+            if sum(map(Tensor.numel, tensors.values())) * height * width <= ONE_THREAD:
+                alone = Trace(encode=trace.encode, alone=True)
+                if _is_exact(TracedModel(model, alone), model, [1, 1, 1]):
+                    return alone
     except Exception:  # an operation that cannot be traced, or a torch that traces no more
         log.warning("an image tower cannot be traced", exc_info=True)
         return None
     return trace
 
 
-def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Trace:
+def _is_exact(traced: ClipModel, model: ClipModel, counts: Sequence[int]) -> bool:
+    """Return whether calls with so many images each give the same features."""
+    calls = [_noise(model, images, seed) for seed, images in enumerate(counts)]
+    return all(torch.equal(traced.encode_images(one), model.encode_images(one)) for one in calls)
+
+
+def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Encode:
     shell = _copy_sharing_tensors(model)
     places = [_place(shell, name) for name in tensors]
     for owner, attribute in places:
@@ -102,8 +135,8 @@ def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Trace:
         # Tracing is deprecated, but what is to follow takes seconds for each version. It also warns
         # of constants, which are those of the architecture.
         warnings.simplefilter("ignore")
-        example: Any = _noise(model, EXAMPLES), list(tensors.values())
-        trace: Trace = torch.jit.trace(encode, example, check_trace=False)  # type: ignore[no-untyped-call]
+        example: Any = _noise(model, EXAMPLES, 0), list(tensors.values())
+        trace: Encode = torch.jit.trace(encode, example, check_trace=False)  # type: ignore[no-untyped-call]
     return trace
 
 
@@ -120,8 +153,8 @@ def _place(model: ClipModel, name: str) -> tuple[nn.Module, str]:
     return model.visual.get_submodule(owner), attribute
 
 
-def _noise(model: ClipModel, count: int) -> Tensor:
+def _noise(model: ClipModel, count: int, seed: int) -> Tensor:
     """Return random pixels (images, 3, height, width)."""
-    made = torch.Generator().manual_seed(count)
+    made = torch.Generator().manual_seed(seed)
     height, width = model.preprocess.size
     return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=made)

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel
 from tests.support.tiny_clip import tiny_clip, tiny_config
-from worker.inference.traced_model import TracedModel, Traces
+from worker.inference.traced_model import Trace, TracedModel, Traces
 
 CPU = torch.device("cpu")
 
@@ -71,6 +72,60 @@ def test_a_trace_keeps_no_version_in_memory() -> None:
     gc.collect()
 
     assert not any(tensor() is not None for tensor in kept)
+
+
+def test_a_single_image_is_encoded_by_one_thread_and_several_by_all() -> None:
+    threads: list[int] = []
+
+    def encode(pixels: Tensor, _: Sequence[Tensor]) -> Tensor:
+        threads.append(torch.get_num_threads())
+        if not pixels.any():
+            raise RuntimeError("a call that fails")
+        return pixels
+
+    model, before = tiny_clip(1).freeze(), torch.get_num_threads()
+    alone, together = (
+        TracedModel(model, Trace(encode=encode, alone=alone)) for alone in (True, False)
+    )
+    torch.set_num_threads(3)
+    try:
+        alone.encode_images(pixels_of(model, 1))
+        with pytest.raises(RuntimeError):
+            alone.encode_images(torch.zeros(1))
+        alone.encode_images(pixels_of(model, 2))
+        together.encode_images(pixels_of(model, 1))
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 1, 3, 3]
+
+
+def test_one_thread_is_used_if_it_gives_the_features_that_several_give() -> None:
+    before, model = torch.get_num_threads(), bundled()
+    images = [pixels_of(model, 1) for _ in range(5)]
+
+    def features(encoding: ClipModel, threads: int) -> list[Tensor]:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            return [encoding.encode_images(one) for one in images]
+
+    try:
+        expected = features(model, 2)
+        quick = Traces().apply(model)
+        assert all(map(torch.equal, features(quick, 2), expected))
+        equal = all(map(torch.equal, features(model, 1), expected))
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(quick, TracedModel)
+    assert quick.trace.alone is equal
+
+
+def test_a_single_image_that_takes_long_is_encoded_by_all_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.inference.traced_model.ONE_THREAD", 1)
+    large = Traces().apply(tiny_clip(1).freeze())
+    assert isinstance(large, TracedModel)
+    assert not large.trace.alone
 
 
 @pytest.mark.parametrize("kind", ["refuses", "depends"])
