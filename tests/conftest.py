@@ -12,10 +12,10 @@ from structlog.stdlib import ProcessorFormatter
 from core.adapters.database.migrate import METADATA, migrate
 from devtools.servers.postgres import FAST, postgres_server, run_sql
 from devtools.servers.redis import redis_server
-from tests.support.collector import Collector, collecting
-from tests.support.issuer import Issuer, an_issuer
-from tests.support.receiver import Receiver, receiving
-from tests.support.shared_statements import share_statements
+from tests.support.servers.collector import Collector, collecting
+from tests.support.servers.issuer import Issuer, an_issuer
+from tests.support.servers.receiver import Receiver, receiving
+from tests.support.storage.shared_statements import share_statements
 
 share_statements()
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage

@@ -27,7 +27,7 @@ from core.use_cases.registry.aliases.roll_back import roll_back
 from core.use_cases.registry.stored_weights import require_weights
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
 RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)

@@ -14,7 +14,7 @@ from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import Service, running, settings_of
-from tests.support.each_class import knowing_each
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
 
 

@@ -21,8 +21,8 @@ from devtools.servers.s3 import s3_server
 from perennial import Client, JobFailed, ServiceError
 from perennial.types.jobs import Job
 from perennial.types.workers import Worker
-from tests.support import compose
-from tests.support.compose import ByHand
+from tests.support.deployment import compose
+from tests.support.deployment.compose import ByHand
 from tests.support.processes import wait_for
 
 SECRETS = {

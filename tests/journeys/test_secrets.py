@@ -14,8 +14,8 @@ from devtools.servers.ports import free_port
 from perennial import Client, ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.processes import Site, wait_for
-from tests.support.tiny_clip import tiny_clip
 
 KEY = "pk_only-this-journey-knows-of-it"
 LATE_S = 300  # two processes load torch, and the machine may be busy

@@ -26,8 +26,8 @@ from perennial import Client
 from perennial.terminal.exit_codes import GATE
 from perennial.types.evaluation.reports import Report
 from tests.api.pages.conftest import LATE_MS, follow
+from tests.support.deployment.workflow import run_workflow
 from tests.support.processes import Site, wait_for
-from tests.support.workflow import run_workflow
 
 PER_CLASS = 60
 KEY = "pk_only-this-journey-knows-of-it"

@@ -22,8 +22,8 @@ from core.domain.rejection.query import CalibrationQuery
 from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
 from core.ports import Artifacts, Monitor, Samples, Trained, TrainingSpec
-from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
-from tests.support.tiny_vectors import TinyEmbedder
+from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.learning.tiny_vectors import TinyEmbedder
 
 STEPS = 3
 

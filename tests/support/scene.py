@@ -42,9 +42,9 @@ from core.use_cases.datasets.suites import add_suite, create_suite, ensure_defau
 from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
+from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.learning.tiny_vectors import TinyEmbedder
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_inputs import put_statistics, read_for_answers, read_for_training
-from tests.support.tiny_vectors import TinyEmbedder
 from tests.support.tools import tools_of
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored

@@ -8,9 +8,9 @@ import yaml
 from pydantic import SecretStr
 
 from core.settings import Settings
-from tests.support import compose
 from tests.support.api.service import Service
-from tests.support.chart import CHART
+from tests.support.deployment import compose
+from tests.support.deployment.chart import CHART
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text()

@@ -18,8 +18,8 @@ from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
 from tests.support.api.service import EMBEDDED, KEY, Service, running, settings_of
-from tests.support.collector import Collector
 from tests.support.scene import Script
+from tests.support.servers.collector import Collector
 from tests.support.tools import tools_of
 
 CALLER = f"00-{'a' * 32}-{'b' * 16}-01"

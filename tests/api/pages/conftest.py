@@ -23,7 +23,7 @@ from core.use_cases.access.sessions import sign_in
 from devtools.servers.chromium import OPTIONS, find_chromium
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, Service, running, settings_of
-from tests.support.each_class import knowing_each
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
 
 SCRIPT = "<script>alert(1)</script>"

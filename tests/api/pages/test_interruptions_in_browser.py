@@ -12,8 +12,8 @@ from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
 from tests.support.factories import NOW
 from tests.support.processes import wait_for
-from tests.support.relay import relay_before
 from tests.support.scene import Scene
+from tests.support.servers.relay import relay_before
 
 PROMOTION = "/ui/models/line/aliases/production/promotion?version=2"
 RACED = "/ui/models/raced/aliases/production/promotion?version={}"

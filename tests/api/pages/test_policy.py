@@ -10,7 +10,7 @@ from core.use_cases.datasets.suites import configure_model, create_policy
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
-from tests.support.evaluations import learned, policy, report_of, second_update
+from tests.support.evaluation.evaluations import learned, policy, report_of, second_update
 from tests.support.factories import a_policy
 from tests.support.scene import Scene
 

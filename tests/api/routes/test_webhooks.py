@@ -12,7 +12,7 @@ from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of, running, settings_of
-from tests.support.receiver import Receiver
+from tests.support.servers.receiver import Receiver
 from tests.support.webhooks import subscribed
 
 

@@ -15,8 +15,8 @@ from api.server.listening import listen, uvicorn_config, with_free_inference_por
 from core.settings import Settings
 from devtools.servers.ports import free_port
 from tests.support.api.service import EMBEDDED, settings_of
-from tests.support.connections import accepted, waits_for_acknowledgement
 from tests.support.processes import Site, wait_for
+from tests.support.servers.connections import accepted, waits_for_acknowledgement
 from worker.inference import server as inference
 
 

@@ -5,8 +5,8 @@ import pytest
 from core.domain.access.audit import Action
 from core.domain.jobs.order import ImportOrder
 from core.ports import AuditFilter
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.factories import a_model
-from tests.support.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.scene import Scene
 
 

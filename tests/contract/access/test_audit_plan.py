@@ -11,7 +11,7 @@ from core.adapters.database.engine import open_engine
 from core.adapters.database.tables.audit import audit_events
 from core.ports import AuditFilter
 from tests.support.factories import NOW
-from tests.support.query_plans import last_plan_of
+from tests.support.storage.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
 EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))

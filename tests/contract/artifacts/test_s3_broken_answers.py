@@ -15,7 +15,7 @@ from core.adapters.artifacts.s3_client import S3Location
 from core.domain.values import sha256
 from core.errors import ArtifactsUnavailable
 from devtools.servers.s3 import CREDENTIALS, s3_server
-from tests.support.early_end import early_end
+from tests.support.servers.early_end import early_end
 
 DATA = b"some bytes"
 

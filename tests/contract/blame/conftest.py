@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.blamed import Blamed, a_blamed_model
+from tests.support.evaluation.blamed import Blamed, a_blamed_model
 from tests.support.scene import Scene
 
 

@@ -16,7 +16,7 @@ from core.use_cases.blame.blame_report import flat_rows, read_blame
 from core.use_cases.blame.finished_groups import read_finished
 from core.use_cases.datasets.freeze import freeze
 from core.use_cases.jobs.queue import cancel_job
-from tests.support.blamed import BAD, EACH, UPLOADS, Blamed, ordered
+from tests.support.evaluation.blamed import BAD, EACH, UPLOADS, Blamed, ordered
 from tests.support.factories import NOW, a_dataset
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -32,7 +32,7 @@ from core.use_cases.erasure.order_erasure import order_erasure
 from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.retry_job import retry_job
 from tests.support.api.seeds import a_candidate
-from tests.support.blamed import Blamed, ordered
+from tests.support.evaluation.blamed import Blamed, ordered
 from tests.support.factories import NOW, a_dataset
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME

@@ -10,8 +10,8 @@ from core.adapters.broker.notifier import CeleryNotifier
 from core.adapters.broker.options import name_of
 from core.domain.jobs.order import Queue
 from core.settings import Settings
-from tests.support.celery_worker import JOB, gets_another, listening
 from tests.support.processes import wait_for
+from tests.support.servers.celery_worker import JOB, gets_another, listening
 
 # A worker that runs as root is told off; worker.__main__ has an answer.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -17,8 +17,8 @@ from core.domain.jobs.order import Queue
 from core.domain.values import JobId
 from core.settings import Settings
 from devtools.servers.redis import RedisServer, redis_server
-from tests.support.celery_worker import JOB, WAKE_S, gets_another, listening
 from tests.support.processes import wait_for
+from tests.support.servers.celery_worker import JOB, WAKE_S, gets_another, listening
 
 UNWARNED = pytest.mark.filterwarnings("ignore")  # worker.__main__ has an answer to each
 LONG_S = 11.0  # a client that has heard nothing for so long may look whether its server lives

@@ -13,7 +13,7 @@ from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, Pere
 from devtools.servers.s3 import CREDENTIALS
 from tests.contract.artifacts.test_s3 import refusal
 from tests.contract.artifacts.test_s3_broken_answers import CutOff
-from tests.support.early_end import early_end
+from tests.support.servers.early_end import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
 

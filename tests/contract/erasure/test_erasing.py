@@ -30,8 +30,8 @@ from core.use_cases.registry.aliases.promote import promote
 from core.use_cases.storage.reachability import expand, roots_of
 from core.use_cases.training.order_update import order_update
 from tests.support.erasures import entry_of, erase, followed, order
+from tests.support.evaluation.judged import a_judged_model, go_back, go_live
 from tests.support.factories import TESTER, a_dataset, a_row, digest
-from tests.support.judged import a_judged_model, go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -15,9 +15,9 @@ from core.use_cases.datasets.suites import configure_model
 from core.use_cases.evaluation.blame_updates import blame_updates
 from core.use_cases.evaluation.compare_versions import compare_versions, flips_since
 from tests.support.api.seeds import a_candidate
-from tests.support.each_class import knowing_each
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.evaluation.judged import CATS, OWLS, SUITES, judged_by
 from tests.support.factories import digest
-from tests.support.judged import CATS, OWLS, SUITES, judged_by
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 

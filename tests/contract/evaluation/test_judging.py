@@ -22,7 +22,7 @@ from core.ports import Monitor
 from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
 from core.use_cases.registry.aliases.promote import promote
 from tests.support.api.seeds import a_candidate
-from tests.support.each_class import knowing_each
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.factories import TESTER, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene

@@ -11,7 +11,7 @@ from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.version import Model
 from core.use_cases.datasets.suites import configure_model
-from tests.support.judged import (
+from tests.support.evaluation.judged import (
     ANTS,
     CATS,
     OWLS,

@@ -12,8 +12,7 @@ from core.domain.values import Digest
 from core.errors import ArtifactGone, DatabaseUnavailable
 from core.ports import Monitor
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import NOW
-from tests.support.judged import (
+from tests.support.evaluation.judged import (
     ANTS,
     CATS,
     OWLS,
@@ -26,6 +25,7 @@ from tests.support.judged import (
     report,
     update,
 )
+from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene, nothing
 

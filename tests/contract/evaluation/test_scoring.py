@@ -17,7 +17,7 @@ from core.use_cases.evaluation.evaluate import evaluate_version
 from core.use_cases.jobs.job_monitor import JobMonitor
 from core.use_cases.registry.reports import read_report, scores_of
 from tests.support.api.seeds import a_candidate
-from tests.support.judged import report
+from tests.support.evaluation.judged import report
 from tests.support.scene import Scene
 
 PAIRS = {2: ("cat", "dog"), 3: ("owl", "elk"), 4: ("ant", "bee"), 5: ("cod", "eel")}

@@ -12,9 +12,9 @@ from core.errors import DatabaseUnavailable, StopRequested, TrainingDiverged
 from core.ports import Monitor
 from core.use_cases.run_job import run_next_job
 from tests.support.factories import NOW
+from tests.support.learning.training_jobs import raising, training
 from tests.support.scene import Scene
 from tests.support.tools import tools_of
-from tests.support.training_jobs import raising, training
 
 
 def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(

@@ -23,8 +23,8 @@ from core.ports import Monitor
 from core.use_cases.jobs.queue import cancel_job
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, a_model
+from tests.support.learning.training_jobs import STATE, raising, training
 from tests.support.scene import Scene
-from tests.support.training_jobs import STATE, raising, training
 
 Line = tuple[int, str]  # level and text
 

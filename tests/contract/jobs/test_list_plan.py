@@ -14,7 +14,7 @@ from core.domain.jobs.job import JobStatus
 from core.domain.jobs.order import EvaluateOrder, JobType
 from core.domain.registry.version import Model
 from tests.support.factories import NOW, a_job
-from tests.support.query_plans import last_plan_of
+from tests.support.storage.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
 RARE: Mapping[str, Any] = {

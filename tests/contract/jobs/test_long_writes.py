@@ -21,8 +21,8 @@ from core.learning.checkpoint import Checkpoints, read_checkpoint
 from core.ports import Transactions
 from core.use_cases.jobs.job_monitor import WRITE_EVERY_S, JobMonitor
 from core.use_cases.jobs.queue import cancel_job
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.scene import Scene
-from tests.support.tiny_clip import tiny_clip
 
 LEASE_S = 60.0
 STATE = {"format": 2, "tensor": torch.arange(3 << 18, dtype=torch.float32)}  # 3 MiB

@@ -15,8 +15,8 @@ from core.domain.registry.version import Model, Version, Weights
 from core.domain.values import Digest
 from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, StaleRevision
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER
-from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 

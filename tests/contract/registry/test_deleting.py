@@ -33,8 +33,8 @@ from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.registry.create_model import create_model
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import TESTER, a_job, a_job_of_no_model, digest
-from tests.support.judged import go_back, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -7,7 +7,7 @@ from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.version import Model
 from core.errors import GateFailed, NoPrevious
 from tests.support.api.seeds import a_candidate
-from tests.support.judged import (
+from tests.support.evaluation.judged import (
     CATS,
     OWLS,
     SUITES,

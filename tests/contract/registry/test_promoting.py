@@ -12,8 +12,7 @@ from core.errors import AliasNotFound, EvaluationStale, GateFailed
 from core.use_cases.datasets.suites import configure_model
 from core.use_cases.evaluation.order_evaluation import order_evaluation
 from core.use_cases.jobs.queue import JobRequest
-from tests.support.factories import TESTER
-from tests.support.judged import (
+from tests.support.evaluation.judged import (
     ANTS,
     CATS,
     OWLS,
@@ -27,6 +26,7 @@ from tests.support.judged import (
     report,
     update,
 )
+from tests.support.factories import TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -19,8 +19,8 @@ from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.storage.gc import CollectionResult, collect_garbage
 from core.use_cases.storage.reachability import ArtifactKind
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import go_back
 from tests.support.factories import NOW, TESTER, a_move
-from tests.support.judged import go_back
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

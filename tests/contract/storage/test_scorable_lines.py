@@ -19,8 +19,8 @@ from core.use_cases.jobs.queue import JobRequest, cancel_job
 from core.use_cases.retry_job import retry_job
 from core.use_cases.training.order_update import order_update
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER
-from tests.support.judged import go_back, go_live
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene, nothing
 from tests.support.storage.collecting import NEWEST_ONLY, numbers, tidy

@@ -8,8 +8,8 @@ from core.domain.jobs.job import JobStatus
 from core.domain.recipes.choices import Method
 from core.domain.recipes.recipe import Recipe
 from core.errors import ImageInTraining
+from tests.support.learning.training_specs import entries, failure, taught
 from tests.support.scene import Scene
-from tests.support.training_specs import entries, failure, taught
 
 ZSCL = Recipe(method=Method.ZSCL)
 

@@ -18,9 +18,9 @@ from core.use_cases.datasets.suites import configure_model
 from core.use_cases.jobs.queue import JobRequest
 from core.use_cases.retry_job import retry_job
 from tests.support.factories import TESTER, a_suite
+from tests.support.learning.training_specs import entries, failure, taught
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.training_specs import entries, failure, taught
 
 REPLAY, WISE = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE))
 

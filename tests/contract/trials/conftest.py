@@ -12,8 +12,8 @@ from core.domain.registry.version import Model
 from core.domain.trials.trial import Trial, TrialMode
 from core.use_cases.registry.aliases.start_trial import start_trial
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW
-from tests.support.judged import go_live
 from tests.support.scene import Scene
 
 Start = Callable[..., Trial]

@@ -23,7 +23,7 @@ from core.use_cases.deletion.delete_model import delete_model
 from core.use_cases.deletion.delete_version import delete_version
 from core.use_cases.trials.end_trial import stop_trial
 from tests.contract.trials.conftest import Start
-from tests.support.judged import go_back, go_live
+from tests.support.evaluation.judged import go_back, go_live
 from tests.support.scene import Scene
 from tests.support.storage.collecting import NEWEST_ONLY, tidy
 

@@ -22,11 +22,11 @@ from core.use_cases.vectors.order_reembedding import order_reembedding
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER
+from tests.support.learning.tiny_vectors import WIDTH, vector
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
 from tests.support.storage.collecting import tidy
-from tests.support.tiny_vectors import WIDTH, vector
 
 MANY = 1000  # forms: no two images have the same bytes
 

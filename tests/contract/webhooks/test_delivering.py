@@ -17,8 +17,8 @@ from core.use_cases.webhooks.redeliver import order_test, redeliver
 from core.use_cases.webhooks.webhooks import rotate_secret
 from tests.support.factories import NOW
 from tests.support.old_rows.rows import writing
-from tests.support.receiver import Receiver
 from tests.support.scene import Scene
+from tests.support.servers.receiver import Receiver
 from tests.support.webhooks import (
     Client,
     an_event,

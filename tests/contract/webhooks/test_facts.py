@@ -17,8 +17,8 @@ from core.use_cases.jobs.queue import cancel_job
 from core.use_cases.operations.maintenance import end_cancelled_jobs
 from core.use_cases.registry.aliases.move_alias import move_alias
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.factories import NOW
-from tests.support.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.scene import Scene
 from tests.support.webhooks import deliveries_of, subscribed
 

@@ -14,8 +14,8 @@ from core.domain.webhooks.webhook import Webhook
 from core.errors import DatabaseUnavailable
 from core.ports import Message, Platform, UnitOfWork
 from tests.support.processes import wait_for
-from tests.support.receiver import Receiver, receiving
 from tests.support.scene import Scene
+from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import (
     Client,
     an_event,

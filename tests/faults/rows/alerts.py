@@ -13,7 +13,7 @@ import yaml
 from devtools.servers.prometheus import prometheus_server
 from tests.faults.stage import KEY, Stage, now, until
 from tests.faults.tries import Try
-from tests.support.chart import CHART
+from tests.support.deployment.chart import CHART
 
 ALERTS = {
     "database": "PerennialDatabaseDown",

@@ -14,7 +14,7 @@ from core.domain.webhooks.webhook import Webhook
 from tests.faults import line
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
-from tests.support.receiver import Receiver, receiving
+from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import deliveries_of, subscribed
 
 EVENTS = 3  # of each try, about one object

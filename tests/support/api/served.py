@@ -12,7 +12,7 @@ from core import bootstrap
 from core.ports import Platform
 from core.settings import Settings
 from perennial import Client
-from tests.support.server_thread import in_thread
+from tests.support.servers.server_thread import in_thread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,8 @@ from core.errors import StopRequested
 from core.evaluation.evaluator import VersionEvaluator
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Selection, TrainingSpec
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
 

@@ -26,8 +26,8 @@ with loading():
     from core.learning.trainer import UpdateTrainer
     from core.ports import TrainingSpec
     from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
+    from tests.support.learning.tiny_clip import tiny_config
     from tests.support.memory_artifacts import MemoryArtifacts
-    from tests.support.tiny_clip import tiny_config
 
 IMAGES = 128
 WHOLE_MIB = 120  # of the 150 to 200 that the whole batch takes, more than a half takes

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 NEW = {
     "red": (220, 10, 10),

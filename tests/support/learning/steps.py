@@ -22,7 +22,7 @@ from core.learning.methods.method import LearningMethod
 from core.learning.methods.terms import Term
 from core.learning.student_and_teachers import CachedFeatures, Models
 from core.ports import TrainingSpec
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 CLASSES, LEARNED = ("okapi", "red panda"), ("ibis",)
 PARENT, ROOT = Digest("the parent"), Digest("the root")

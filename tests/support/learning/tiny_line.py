@@ -29,8 +29,8 @@ from core.use_cases.run_job import run_next_job
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.factories import NOW, a_dataset, a_row
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.scene import Scene
-from tests.support.tiny_clip import tiny_clip
 from tests.support.tools import tools_of
 
 # Features of the first update stand for its images in the second, exemplars of both in the third.

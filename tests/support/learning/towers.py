@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.support.tiny_clip import CONFIG
+from tests.support.learning.tiny_clip import CONFIG
 
 TEXT: dict[str, Any] = CONFIG["model_cfg"]["text_cfg"]
 

@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import core
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.old_home.past_service import (
     digest_of,
     finish,
@@ -31,7 +32,6 @@ from tests.support.old_home.past_service import (
     service,
     wait_for,
 )
-from tests.support.tiny_clip import tiny_clip, tiny_config
 
 HERE = Path(__file__).parent
 POLICY = {

@@ -26,8 +26,8 @@ from perennial import Client
 from perennial.types.versions import Version
 from tests.support.api.served import serving
 from tests.support.api.service import settings_of
-from tests.support.rounding import logit_error
-from tests.support.server_thread import in_thread
+from tests.support.learning.rounding import logit_error
+from tests.support.servers.server_thread import in_thread
 from worker.bootstrap import build_tools
 from worker.inference.server import make_app, make_server
 

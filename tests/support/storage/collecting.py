@@ -10,8 +10,8 @@ from core.domain.registry.version import Model, Version, Weights
 from core.errors import ArtifactMissing
 from core.use_cases.storage.gc import CollectionResult, collect_garbage
 from tests.support.api.seeds import a_candidate, a_root
+from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER
-from tests.support.judged import go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.memory import CONFIGS, GIB, Living, account
 from core.domain.recipes.recipe import Recipe
-from tests.support.tiny_clip import tiny_config
+from tests.support.learning.tiny_clip import tiny_config
 
 
 def test_student_and_teacher_of_a_vit_l_14_fit_in_24_gib() -> None:

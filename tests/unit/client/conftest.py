@@ -7,7 +7,7 @@ import pytest
 from perennial import Client
 from tests.support.api.served import Served, serving
 from tests.support.api.service import settings_of
-from tests.support.scripted import Script, scripted
+from tests.support.servers.scripted import Script, scripted
 
 
 @pytest.fixture(scope="module")

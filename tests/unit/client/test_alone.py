@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deployment.requirements import installed_for
 from tests.support.places import ROOT
-from tests.support.requirements import installed_for
 
 CLIENT = ROOT / "client"
 NEEDED = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]["dependencies"]

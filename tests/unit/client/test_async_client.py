@@ -16,7 +16,7 @@ from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
 from tests.support.api.service import KEY
-from tests.support.scripted import Script
+from tests.support.servers.scripted import Script
 from tests.unit.client.test_event_stream import stream
 
 IMAGES = [

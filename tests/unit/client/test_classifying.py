@@ -10,7 +10,7 @@ from perennial import Client, ServiceError
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served
-from tests.support.scripted import Script
+from tests.support.servers.scripted import Script
 
 
 def test_images_classes_and_options_are_sent(

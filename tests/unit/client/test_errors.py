@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from perennial import Client, ServiceError
 from tests.support.api.served import Served
-from tests.support.scripted import Script
+from tests.support.servers.scripted import Script
 
 
 def refused(script: Script, reply: Response) -> ServiceError:

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from perennial import Client, ServiceError, event_stream
-from tests.support.scripted import Script
+from tests.support.servers.scripted import Script
 
 AT = "2026-11-26T17:49:39Z"
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from perennial import Client, ServiceError, connection
-from tests.support.scripted import Script
+from tests.support.servers.scripted import Script
 
 WORKERS = {"data": [], "has_more": False, "next": None}
 

@@ -10,7 +10,7 @@ from core.domain.gate.policy import Verdict
 from perennial import ServiceError
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
-from tests.support.evaluations import report_of, second_update
+from tests.support.evaluation.evaluations import report_of, second_update
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from devtools.servers.prometheus import find_prometheus
-from tests.support.chart import CHART
+from tests.support.deployment.chart import CHART
 
 RULES = CHART / "monitoring" / "alerts.yaml"
 TESTS = Path(__file__).with_name("alerts.yaml")

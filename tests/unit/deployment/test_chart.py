@@ -12,8 +12,8 @@ import yaml
 from jsonschema.validators import validator_for
 
 from core.settings import Settings
-from tests.support import compose
-from tests.support.chart import CHART, Refused, Resource, pod_of, render, run_helm
+from tests.support.deployment import compose
+from tests.support.deployment.chart import CHART, Refused, Resource, pod_of, render, run_helm
 from tests.support.places import ROOT
 from tests.unit.deployment.test_compose_file import GIVEN
 

@@ -9,7 +9,7 @@ from jsonschema.validators import validator_for
 
 from core.domain.jobs.order import Queue
 from core.settings import Settings
-from tests.support import compose
+from tests.support.deployment import compose
 
 GIVEN = {
     "COMPOSE_PROFILES": "cpu",

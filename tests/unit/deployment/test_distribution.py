@@ -7,8 +7,8 @@ from fnmatch import fnmatch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.support.deployment.requirements import installed_for
 from tests.support.places import ROOT
-from tests.support.requirements import installed_for
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())

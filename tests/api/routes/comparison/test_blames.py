@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.jobs.job import JobStatus
 from tests.support.api.service import EMBEDDED, Service, code_of
-from tests.support.blamed import BAD, EACH, Blamed, a_blamed_model
+from tests.support.evaluation.blamed import BAD, EACH, Blamed, a_blamed_model
 from tests.support.scene import Scene
 
 pytestmark = EMBEDDED  # tests/contract/blame reads both databases

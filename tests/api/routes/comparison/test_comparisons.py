@@ -9,7 +9,7 @@ from core.domain.jobs.job import JobStatus
 from core.domain.registry.version import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
-from tests.support.each_class import knowing_each
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
 
 DEMO = "/v1/models/demo"

@@ -23,7 +23,7 @@ from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
-from tests.support.evaluations import learned, report_of, second_update
+from tests.support.evaluation.evaluations import learned, report_of, second_update
 
 RATE = ErrorRate(rate=0.04, lower=0.01, upper=0.1, images=90)
 ACCEPTED = ErrorRate(rate=0.3, lower=0.2, upper=0.4, images=90)

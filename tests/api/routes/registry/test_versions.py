@@ -13,7 +13,7 @@ from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
-from tests.support.evaluations import report_of, second_update
+from tests.support.evaluation.evaluations import report_of, second_update
 
 VERSIONS = "/v1/models/demo/versions"
 

@@ -11,8 +11,8 @@ from core.domain.datasets.dataset import DatasetVersion
 from core.domain.registry.version import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
+from tests.support.learning.tiny_vectors import WIDTH
 from tests.support.scene import Scene
-from tests.support.tiny_vectors import WIDTH
 
 pytestmark = EMBEDDED
 

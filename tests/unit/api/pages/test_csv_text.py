@@ -8,7 +8,7 @@ import pytest
 
 from api.pages.comparison_table import report_csv
 from api.pages.csv_text import csv_text
-from tests.support.evaluations import report_of, second_update
+from tests.support.evaluation.evaluations import report_of, second_update
 
 
 def read(text: str) -> list[dict[str, str]]:

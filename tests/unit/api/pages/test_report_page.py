@@ -11,7 +11,7 @@ import pytest
 from api.pages import numbers
 from api.pages.report_page import style_policy
 from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,

@@ -19,7 +19,7 @@ from core.domain.rejection.calibration import (
     Threshold,
 )
 from core.domain.values import DatasetId
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     SECOND,
     entries,
     policy,

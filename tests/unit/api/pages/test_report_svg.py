@@ -9,7 +9,7 @@ import pytest
 from api.pages.report_svg import report_svg, svg_policy
 from core.domain.evaluation.report import Report
 from core.errors import ReportUnreadable
-from tests.support.evaluations import report_of, second_update
+from tests.support.evaluation.evaluations import report_of, second_update
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 
 from perennial.terminal.login import KEY, URL
 from tests.support.api.image_files import picture
-from tests.support.scripted import scripted
+from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run, rows
 
 THRESHOLD = {

@@ -12,7 +12,7 @@ from perennial.commands.registry import bundles
 from perennial.terminal.exit_codes import ERROR, GATE, JOB, USAGE
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
-from tests.support.workflow import Step, run_workflow
+from tests.support.deployment.workflow import Step, run_workflow
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 

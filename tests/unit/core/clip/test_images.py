@@ -8,7 +8,7 @@ from open_clip.transform import image_transform_v2
 from PIL import Image
 
 from core.clip.images import Preprocess, read_image
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 
 def picture(width: int, height: int, image_format: str = "WEBP") -> bytes:

@@ -7,7 +7,7 @@ from core.clip.model import ClipModel
 from core.clip.prompts import require_readable
 from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import torch
 
 from core.clip.model import ClipModel
 from core.clip.text import encode_text, is_croppable, sentence_length
-from tests.support.rounding import feature_error
-from tests.support.tiny_clip import tiny_clip, tiny_config
+from tests.support.learning.rounding import feature_error
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
 TEXTS = ("a photo of a red panda.", "an okapi", "this is a photo of the blue whale .")
 

@@ -20,8 +20,8 @@ from core.errors import (
     CancelRequested,
 )
 from core.ports import BytesCallback, ignore_bytes
+from tests.support.learning.tiny_clip import folder_of, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import folder_of, tiny_clip
 
 
 def stored(model: ClipModel, artifacts: MemoryArtifacts) -> Weights:

@@ -14,8 +14,8 @@ from core.domain.vectors.searched_suite import SearchedSuite
 from core.errors import AnswersNotFinite, ArtifactMissing
 from core.evaluation.bridge import ORTHOGONAL
 from core.evaluation.embedder import VersionEmbedder
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 from tests.unit.core.evaluation.test_evaluator import Steps, picture
 
 

@@ -28,8 +28,8 @@ from core.evaluation.accuracy import predict
 from core.evaluation.evaluator import VersionEvaluator
 from core.evaluation.rejection import calibration_of
 from core.ports import BytesCallback, ignore_bytes
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 CLASSES = ("ankle boot", "bag", "coat")
 

@@ -20,8 +20,8 @@ from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.accuracy import predict
 from core.evaluation.evaluator import VersionEvaluator
 from tests.support.learning.lessons import Watching
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 IMAGES, BATCH = 7, 3
 

@@ -16,7 +16,7 @@ from core.domain.rejection.query import (
     list_starts,
 )
 from core.evaluation.rejection import calibration_of
-from tests.support.evaluations import entries
+from tests.support.evaluation.evaluations import entries
 
 WIDTH, SCALE = 8, 20.0
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from core.exporting.comparison import compare
 from core.exporting.towers import Towers
 from core.ports import Samples
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 
 class Listening:

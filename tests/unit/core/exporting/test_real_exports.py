@@ -23,8 +23,8 @@ from core.ports import Samples
 from core.use_cases.exports.open_clip_folder import write_folder
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip, tiny_config
 
 pytestmark = pytest.mark.filterwarnings("default")  # the libraries warn of one another
 

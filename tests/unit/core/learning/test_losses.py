@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.learning import losses
-from tests.support.rounding import unit
+from tests.support.learning.rounding import unit
 
 STUDENT = torch.tensor([[0.0, 0.0], [0.0, log(3.0)]], dtype=torch.float64)
 TEACHER = torch.tensor([[log(3.0), 0.0], [0.0, log(3.0)]], dtype=torch.float64)

@@ -16,7 +16,7 @@ from core.learning.optimisation import (
     rate_factor,
     take_step,
 )
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 
 def test_a_constant_rate_stays() -> None:

@@ -23,10 +23,10 @@ from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
+from tests.support.learning.rounding import unit
 from tests.support.learning.steps import noisy, stand
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.rounding import unit
-from tests.support.tiny_clip import tiny_clip
 
 CPU = torch.device("cpu")
 torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from core.learning.batch_features import Batch
 from core.learning.determinism import repeatable
 from core.learning.student_and_teachers import mixing_anchor
 from tests.support.learning.lessons import PRECISIONS, altered
+from tests.support.learning.rounding import logit_error
 from tests.support.learning.steps import (
     PARENT,
     ROOT,
@@ -28,8 +29,7 @@ from tests.support.learning.steps import (
     step_data,
     task_of,
 )
-from tests.support.rounding import logit_error
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 
 RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)
 

@@ -21,9 +21,9 @@ from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.optimisation import trained_parameters
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 torch.set_num_threads(1)
 BATCH_NORM = ("resnet", "timm with batch norm")

@@ -21,8 +21,8 @@ from core.learning.methods.projection import leading
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, train, with_recipe
+from tests.support.learning.tiny_clip import tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_config
 
 
 @pytest.mark.parametrize("method", Method)

@@ -16,8 +16,8 @@ from core.learning.setup import prepare_run
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from core.domain.registry.version import Weights
 from core.domain.values import Digest
 from core.ports import Platform
 from core.settings import Settings
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 from worker.inference.server import make_app
 
 KEY = "pk_that-the-api-shows"

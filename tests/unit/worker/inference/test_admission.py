@@ -22,8 +22,8 @@ from core.errors import UnsafeConfiguration
 from core.inference_limits import MAX_BODY_BYTES, MAX_IMAGES, MAX_TEXTS
 from core.inference_wire import write_request
 from core.settings import Settings
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.pictures import encode, picture
-from tests.support.tiny_clip import tiny_clip
 from worker.inference.admission import AdmissionControl
 from worker.inference.server import make_app
 

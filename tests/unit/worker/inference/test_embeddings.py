@@ -21,8 +21,8 @@ from tests.support.api.image_files import photograph
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import KEY, settings_of
-from tests.support.server_thread import in_thread
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.servers.server_thread import in_thread
 from worker.inference.server import make_app, make_server
 
 TEXTS = ["a photo of a boot.", "größer 🥾", "many words " * 30]

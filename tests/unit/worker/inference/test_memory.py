@@ -14,7 +14,7 @@ from core.domain.values import Digest
 from core.inference_limits import TEXTS_AT_ONCE
 from core.ports import Artifacts
 from core.settings import Settings
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
 from worker.inference.alias_follower import AliasFollower
 from worker.inference.batcher import MicroBatcher
 from worker.inference.byte_limited_cache import ByteLimitedCache

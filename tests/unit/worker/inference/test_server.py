@@ -22,8 +22,8 @@ from core.inference_wire import read_embedded, write_request
 from core.ports import Platform
 from core.settings import Settings
 from devtools.servers.ports import free_port
-from tests.support.connections import accepted, waits_for_acknowledgement
-from tests.support.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.servers.connections import accepted, waits_for_acknowledgement
 from tests.unit.worker.inference.conftest import SHOWN, store
 from worker.inference.batcher import MicroBatcher
 from worker.inference.model_cache import ModelCache

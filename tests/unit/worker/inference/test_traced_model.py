@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core.clip.bases.pretrained_folder import BUNDLED, read_folder
 from core.clip.model import ClipModel
-from tests.support.tiny_clip import tiny_clip, tiny_config
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from worker.inference.traced_model import Trace, TracedModel, Traces
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api.schemas.registry.reports import ReportView
 from core.domain.evaluation.query import EvalQuery
 from core.domain.registry.version import Version
-from tests.support.evaluations import policy, report_of, second_update
+from tests.support.evaluation.evaluations import policy, report_of, second_update
 
 
 def right(_who: Version, _query: EvalQuery, index: int) -> bool:

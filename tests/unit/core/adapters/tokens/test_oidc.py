@@ -20,8 +20,8 @@ from core.adapters.tokens.issuer_keys import IssuerKeys
 from core.adapters.tokens.oidc import OidcTokens
 from core.errors import IssuerUnavailable, Unauthorised
 from devtools.servers.ports import free_port
-from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.processes import wait_for
+from tests.support.servers.issuer import AUDIENCE, Issuer
 
 HOUR_S = 3600
 LEEWAY_S = float(HOUR_S)

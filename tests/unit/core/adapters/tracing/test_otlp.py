@@ -15,8 +15,8 @@ from core.errors import CancelRequested, ClassInvalid, UnsafeConfiguration
 from core.ports import SpanKind, Untraced
 from core.settings import Settings
 from devtools.servers.ports import free_port
-from tests.support.collector import Collector
 from tests.support.places import ROOT
+from tests.support.servers.collector import Collector
 
 
 @pytest.fixture

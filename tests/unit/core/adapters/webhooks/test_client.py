@@ -16,8 +16,8 @@ from core.bootstrap import utc_now
 from core.domain.webhooks.delivery import Outcome
 from core.errors import UrlForbidden
 from core.ports import Message
-from tests.support.certificates import self_signed
-from tests.support.receiver import Receiver, receiving
+from tests.support.servers.certificates import self_signed
+from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import an_http_client
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

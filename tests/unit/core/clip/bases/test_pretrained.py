@@ -18,8 +18,8 @@ from core.errors import (
     PromptInvalid,
     WeightsFormat,
 )
+from tests.support.learning.tiny_clip import folder_of, tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import folder_of, tiny_clip, tiny_config
 
 
 class Silent:

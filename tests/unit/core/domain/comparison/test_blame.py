@@ -9,7 +9,7 @@ from core.domain.evaluation.results import AnswersByQuery
 from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
 from core.domain.gate.measure import MeasureKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from tests.support.evaluations import ROOT, entries, taught
+from tests.support.evaluation.evaluations import ROOT, entries, taught
 
 SECOND = taught(ROOT, 2, ("cat",))
 THIRD = taught(SECOND, 3, ("dog",))

@@ -13,7 +13,14 @@ from core.domain.evaluation.query import ClassAnswers, ClassQuery, EvalQuery, Re
 from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import Version
-from tests.support.evaluations import FIRST, SECOND, answered, entries, report_of, second_update
+from tests.support.evaluation.evaluations import (
+    FIRST,
+    SECOND,
+    answered,
+    entries,
+    report_of,
+    second_update,
+)
 
 Right = Callable[[Version, EvalQuery, int], bool]
 CLASSES = ("cat", "dog", "sun")

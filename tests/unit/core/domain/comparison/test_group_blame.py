@@ -15,7 +15,7 @@ from core.domain.datasets.manifest import ManifestEntry
 from core.domain.evaluation.query import ClassAnswers, ClassQuery, RetrievalQuery
 from core.domain.gate.intervals import Flips, paired_interval
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from tests.support.evaluations import entries
+from tests.support.evaluation.evaluations import entries
 from tests.support.factories import digest
 
 CLASSES = ("cat", "dog", "owl")

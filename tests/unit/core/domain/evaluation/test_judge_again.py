@@ -10,7 +10,7 @@ from core.domain.evaluation.query import EvalQuery
 from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
-from tests.support.evaluations import SECOND, learned, policy, report_of, second_update
+from tests.support.evaluation.evaluations import SECOND, learned, policy, report_of, second_update
 
 
 def by_turns(who: Version, question: EvalQuery, index: int) -> bool:

@@ -12,7 +12,7 @@ from core.domain.evaluation.query import ClassQuery, EvalQuery
 from core.domain.evaluation.report import Report
 from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.registry.version import Version
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,

@@ -9,7 +9,7 @@ from core.domain.evaluation.query import (
 )
 from core.domain.gate.measure import MeasureKind
 from core.domain.registry.version import Version
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     SECOND,
     entries,

@@ -7,7 +7,7 @@ from core.domain.evaluation.plan_queries import HeldOutUpdate
 from core.domain.recipes.choices import LabelSpace
 from core.domain.recipes.class_lists import competing_classes
 from core.domain.recipes.recipe import Recipe
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,

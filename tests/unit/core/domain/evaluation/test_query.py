@@ -15,7 +15,7 @@ from core.domain.evaluation.query import (
 from core.domain.evaluation.results import EvaluationResults
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.values import Json
-from tests.support.evaluations import SECOND, answered, entries, second_update
+from tests.support.evaluation.evaluations import SECOND, answered, entries, second_update
 
 PETS = ClassQuery(
     entries=entries("pets", [("cat",), ("dog",), ("Cat",)]),

@@ -24,7 +24,7 @@ from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict
 from core.domain.registry.version import Version
 from core.errors import AnswersNotFinite
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,

@@ -16,7 +16,7 @@ from core.domain.gate.measure import Measure, MeasureKind
 from core.domain.registry.version import Version
 from core.domain.values import DatasetId
 from core.errors import AnswersNotFinite, ReportUnreadable
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     NOW,
     ROOT,

@@ -18,7 +18,7 @@ from core.domain.rejection.calibration import (
     Threshold,
 )
 from core.errors import ReportUnreadable
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     SECOND,
     answered,
     entries,

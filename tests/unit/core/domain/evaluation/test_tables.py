@@ -14,7 +14,7 @@ from core.domain.evaluation.results import EvaluationResults
 from core.domain.gate.measure import MeasureKind
 from core.domain.recipes.prompt import DEFAULT_PROMPT
 from core.domain.registry.version import Version
-from tests.support.evaluations import (
+from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,

@@ -8,7 +8,7 @@ import pytest
 from core.domain.gate.intervals import paired_interval, proportion_interval
 from core.domain.gate.measure import Measure, MeasureKind, Outcome
 from core.domain.gate.policy import Verdict, judge
-from tests.support.measures import gain, measure, outcomes, policy
+from tests.support.evaluation.measures import gain, measure, outcomes, policy
 
 
 def test_without_a_budget_each_verdict_is_judged_at_the_policys_own_error() -> None:

@@ -5,7 +5,7 @@ import pytest
 from core.domain.gate.intervals import p_below, paired_interval
 from core.domain.gate.measure import MeasureKind, Outcome
 from core.domain.gate.policy import Verdict, images_to_settle, judge
-from tests.support.measures import gain, measure, outcomes, policy
+from tests.support.evaluation.measures import gain, measure, outcomes, policy
 
 
 def test_harmless_update_passes() -> None:

@@ -3,7 +3,7 @@
 from core.domain.evaluation.query import ClassAnswers, ClassQuery
 from core.domain.recipes.class_lists import distinct
 from core.domain.recipes.prompt import DEFAULT_PROMPT
-from tests.support.evaluations import entries
+from tests.support.evaluation.evaluations import entries
 
 
 def test_either_spelling_of_a_class_is_right() -> None:

@@ -23,8 +23,8 @@ from core.domain.registry.architecture import (
 )
 from core.errors import ModelNotTrainable
 from tests.support.learning.lessons import altered
+from tests.support.learning.tiny_clip import tiny_config
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
-from tests.support.tiny_clip import tiny_config
 
 CONFIGS = {
     path.stem: json.loads(path.read_bytes())

@@ -12,8 +12,8 @@ import pytest
 from core.domain.export_format import ExportFormat
 from core.domain.registry.huggingface_fit import huggingface_obstacle, require_exportable
 from core.errors import NotExportable
+from tests.support.learning.tiny_clip import tiny_config
 from tests.support.places import ROOT
-from tests.support.tiny_clip import tiny_config
 
 (FOLDER,) = find_spec("open_clip").submodule_search_locations  # type: ignore[union-attr, misc]
 

@@ -18,7 +18,7 @@ from core.domain.rejection.query import (
 )
 from core.domain.rejection.sources import source_of
 from core.domain.values import sha256
-from tests.support.evaluations import entries
+from tests.support.evaluation.evaluations import entries
 
 NAMES = ("bag", "boot", "coat", "Dress", "hat", "sandal", "shirt", "sneaker", "t-shirt", "trouser")
 

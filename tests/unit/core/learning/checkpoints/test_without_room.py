@@ -7,8 +7,8 @@ from core.domain.values import Digest
 from core.errors import StopRequested, StorageFull
 from core.ports import BytesCallback, ignore_bytes
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, red_and_blue, train
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tiny_clip import tiny_clip
 
 WEIGHTS_BYTES = published_bytes(tiny_clip().network.state_dict())
 

@@ -19,7 +19,7 @@ from core.learning.data.vocabulary import (
     sentences_of,
     token_pool,
 )
-from tests.support.tiny_clip import tiny_clip, tiny_config
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
 START, END = 49406, 49407
 

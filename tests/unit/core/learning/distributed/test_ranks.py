@@ -26,8 +26,8 @@ from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rank_twin import CPU, Twin, twin_of
-from tests.support.rounding import logit_error
-from tests.support.tiny_clip import tiny_config
+from tests.support.learning.rounding import logit_error
+from tests.support.learning.tiny_clip import tiny_config
 
 ROUNDING = 1e-5  # relative, of fp32
 

@@ -10,8 +10,8 @@ from core.clip.model import empty_network
 from core.domain.recipes.choices import ModelPart
 from core.learning.methods.layer_groups import layer_groups
 from core.learning.optimisation import trained_parameters
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
-from tests.support.tiny_clip import tiny_clip
 
 TEXT = [
     "text stem",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
-from tests.support.server_thread import in_thread
+from tests.support.servers.server_thread import in_thread
 
 
 @contextmanager

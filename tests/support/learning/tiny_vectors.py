@@ -9,7 +9,7 @@ from core.domain.vectors.compatibility import Search, SearchRecalls, SuiteVector
 from core.domain.vectors.embedding_map import EmbeddingMap, map_of, sample_of
 from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit
 from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
-from tests.support.tiny_inputs import read_for_answers
+from tests.support.learning.tiny_inputs import read_for_answers
 
 WIDTH = 4
 

@@ -16,9 +16,9 @@ from core.domain.values import Digest
 from core.ports import Monitor, Trained, TrainingSpec
 from core.use_cases.blame.order_blame import order_blame
 from core.use_cases.datasets.freeze import freeze
-from tests.support.each_class import answer_knowing
+from tests.support.evaluation.each_class import answer_knowing
+from tests.support.evaluation.judged import judged_by
 from tests.support.factories import NOW, a_dataset, a_row, pixels_on
-from tests.support.judged import judged_by
 from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME
 from tests.support.scene import Scene

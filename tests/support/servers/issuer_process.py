@@ -1,4 +1,4 @@
-"""A real OpenID Connect issuer: `python -m tests.support.issuer_process PORT`.
+"""A real OpenID Connect issuer: `python -m tests.support.servers.issuer_process PORT`.
 
 Beside what every issuer has, it signs whatever claims it is sent, takes a new key in place of its
 own, says how often its keys were read, and describes itself oddly below /odd.

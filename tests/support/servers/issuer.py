@@ -84,7 +84,7 @@ class Issuer:
 def an_issuer() -> Iterator[Issuer]:
     """Start an issuer and wait until it answers; kill it at the end."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.support.issuer_process", str(port)]
+    command = [sys.executable, "-m", "tests.support.servers.issuer_process", str(port)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
