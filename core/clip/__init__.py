@@ -1,16 +1,18 @@
-"""CLIP on open_clip, imported without what would take half as long again.
+"""CLIP on open_clip, imported without what would take as long again.
 
 open_clip imports transformers, if that is installed, for text towers that this project refuses
-(`core.domain.registry.architecture`). torchvision imports torch's compiler for a function of its
-object detectors, and timm to keep the compiler out of some methods. Here nothing is compiled, so
-they are imported as if transformers and `torch.compiler.disable` were missing, and the compiler
-not before that function is called. Exports import transformers when they need it.
+(`core.domain.registry.architecture`), and timm, for image towers that few models have. torchvision
+imports torch's compiler for a function of its object detectors, and timm to keep the compiler out
+of some methods. Here nothing is compiled, so they are imported as if transformers and
+`torch.compiler.disable` were missing; the compiler is imported when that function is first called,
+and timm with the first model that needs it. Exports import transformers when they need it.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -18,22 +20,36 @@ import torch
 
 
 class _Later(ModuleType):
-    """A stand-in for a module: each of its functions imports the module when it is called."""
+    """A stand-in for a module: each of its functions and classes imports it when called."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
 
         def call(*given: Any, **named: Any) -> Any:
-            _remove(COMPILER)
-            return getattr(import_module(self.__name__), name)(*given, **named)
+            return getattr(self._load(), name)(*given, **named)
 
         return call
 
+    def _load(self) -> ModuleType:
+        _remove(LATER)
+        return import_module(self.__name__)
 
+
+class _LaterTimm(_Later):
+    """A stand-in for a module of timm, which finds no way to keep the compiler out."""
+
+    def _load(self) -> ModuleType:
+        with _timm, _nothing_to_disable():
+            return super()._load()
+
+
+_timm = Lock()  # two models may be loaded at a time
 COMPILER: Mapping[str, Any] = {
     name: _Later(name) for name in ("torch._dynamo", "torch._dynamo.utils")
 }
+TIMM: Mapping[str, Any] = {name: _LaterTimm(name) for name in ("timm", "timm.layers")}
+LATER = {**COMPILER, **TIMM}
 MISSING: Mapping[str, Any] = {"transformers": None}
 
 
@@ -55,7 +71,7 @@ def _remove(stand_ins: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _nothing_to_disable() -> Iterator[None]:
-    """Have timm find no way to keep the compiler out, for which it is prepared."""
+    """Take away how timm keeps the compiler out, for which it is prepared."""
     compiler: Any = torch.compiler
     disable, compiler.disable = compiler.disable, None
     try:
@@ -65,7 +81,7 @@ def _nothing_to_disable() -> Iterator[None]:
 
 
 if "open_clip" not in sys.modules:
-    with _standing_in(MISSING), _nothing_to_disable():
-        with _standing_in(COMPILER):
-            import torchvision  # noqa: F401
+    with _standing_in(COMPILER):
+        import torchvision  # noqa: F401
+    with _standing_in({**MISSING, **TIMM}):
         import open_clip  # noqa: F401

@@ -20,14 +20,18 @@ from core.loading import loading
 with loading():
     import worker.bootstrap, worker.inference.server
     from tests.support.learning.lessons import red_and_blue, train
+    from core.clip.model import empty_network
+    from tests.support.learning.towers import config_of
     from tests.support.memory_artifacts import MemoryArtifacts
 told = {}
 def look(name):
-    told[name] = sorted({"sympy", "torch._dynamo", "transformers"} & set(sys.modules))
+    told[name] = sorted({"sympy", "timm", "torch._dynamo", "transformers"} & set(sys.modules))
 look("at the start")
 artifacts = MemoryArtifacts()
 train(artifacts, red_and_blue(artifacts))
 look("after an update")
+empty_network(config_of("timm with dropout"))
+look("after a tower of timm")
 from torchvision.ops.roi_align import is_compile_supported
 told["compiler"] = is_compile_supported("cpu")
 look("in the end")
@@ -35,7 +39,7 @@ print(json.dumps(told))
 """
 
 
-def test_the_compiler_is_loaded_by_who_needs_it_alone() -> None:
+def test_compiler_and_timm_are_loaded_by_who_needs_them_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOK], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -43,8 +47,9 @@ def test_the_compiler_is_loaded_by_who_needs_it_alone() -> None:
     assert json.loads(done.stdout) == {
         "at the start": [],
         "after an update": [],
+        "after a tower of timm": ["timm"],
         "compiler": True,
-        "in the end": ["sympy", "torch._dynamo"],
+        "in the end": ["sympy", "timm", "torch._dynamo"],
     }
 
 
