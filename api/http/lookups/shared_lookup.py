@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
-
-from anyio import CapacityLimiter, to_thread
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -20,7 +19,7 @@ class SharedLookup(Generic[Key, Value]):
     def __init__(self, look_up: Callable[[Collection[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
         self._turn = asyncio.Lock()  # one look-up at a time
-        self._thread = CapacityLimiter(1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="look-ups")
         self._keys: set[Key] | None = None  # of the look-up that has not begun
         self._found: asyncio.Task[Mapping[Key, Value]] | None = None
 
@@ -36,4 +35,5 @@ class SharedLookup(Generic[Key, Value]):
     async def _run(self, keys: Collection[Key]) -> Mapping[Key, Value]:
         async with self._turn:
             self._keys = None  # later calls wait for the next one
-            return await to_thread.run_sync(self._look_up, keys, limiter=self._thread)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._look_up, keys)

@@ -1,5 +1,6 @@
 """Look-ups shared by calls that wait at the same time."""
 
+import asyncio
 import threading
 from collections.abc import Collection, Mapping
 
@@ -16,6 +17,7 @@ class Store:
     def __init__(self) -> None:
         self.values = {"a": "old", "b": "old"}
         self.asked: list[set[str]] = []
+        self.loop = asyncio.get_running_loop()
         self.has_read = anyio.Event()
         self.may_return = threading.Event()
 
@@ -23,7 +25,7 @@ class Store:
         self.asked.append(set(keys))
         found = {key: self.values[key] for key in keys if key in self.values}
         if len(self.asked) == 1:
-            anyio.from_thread.run_sync(self.has_read.set)
+            self.loop.call_soon_threadsafe(self.has_read.set)
             self.may_return.wait()
         return found
 
