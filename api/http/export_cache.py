@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ from core.domain.registry.export import Export
 from core.domain.registry.version import Model, Version
 from core.domain.values import Digest, ModelId
 from core.errors import StorageFull, is_full_disk
-from core.ports import Platform
+from core.ports import Artifacts, Platform
 from core.use_cases.exports.open_clip_folder import write_tar
 
 KEPT_S = 3600.0
@@ -35,13 +36,8 @@ def stored_export(platform: Platform, export: Export) -> Path:
 
     Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
     """
-
-    def write(out: BinaryIO) -> None:
-        for piece in platform.artifacts.pieces(export.artifact):
-            out.write(piece)
-
     stem = f"{export.model}-{export.version}-{export.format}-{export.artifact[:16]}"
-    return _cached(platform, stem, write)
+    return _cached(platform, stem, partial(_copy, platform.artifacts, export.artifact))
 
 
 def stored_file(platform: Platform, model: ModelId, number: int, artifact: Digest) -> Path:
@@ -49,12 +45,13 @@ def stored_file(platform: Platform, model: ModelId, number: int, artifact: Diges
 
     Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
     """
+    stem = f"{model}-{number}-file-{artifact[:16]}"
+    return _cached(platform, stem, partial(_copy, platform.artifacts, artifact))
 
-    def write(out: BinaryIO) -> None:
-        for piece in platform.artifacts.pieces(artifact):
-            out.write(piece)
 
-    return _cached(platform, f"{model}-{number}-file-{artifact[:16]}", write)
+def _copy(artifacts: Artifacts, artifact: Digest, out: BinaryIO) -> None:
+    for piece in artifacts.pieces(artifact):
+        out.write(piece)
 
 
 def _cached(platform: Platform, stem: str, write: Callable[[BinaryIO], object]) -> Path:
