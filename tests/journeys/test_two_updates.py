@@ -25,7 +25,7 @@ from devtools.servers.ports import free_port
 from perennial import Client
 from perennial.terminal.exit_codes import GATE
 from perennial.types.evaluation.reports import Report
-from tests.api.pages.conftest import LATE_MS, follow
+from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.deployment.workflow import run_workflow
 from tests.support.processes import Site, wait_for
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 from api.pages.views.datasets import uploads
 from core.domain.datasets.split import Side
 from core.errors import DatabaseUnavailable
-from tests.api.pages.conftest import follow
+from tests.api.pages.browser.conftest import follow
 from tests.support.api.image_files import photograph, picture, pictures_on
 from tests.support.scene import Scene
 

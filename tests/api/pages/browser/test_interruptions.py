@@ -7,7 +7,7 @@ from core.domain.gate.policy import Verdict
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.order import EvaluateOrder
 from core.use_cases.access.keys import create_key, revoke_key
-from tests.api.pages.conftest import LATE_MS, follow
+from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
 from tests.support.factories import NOW

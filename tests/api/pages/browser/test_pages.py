@@ -9,7 +9,7 @@ from core.domain.trials.course import CoursePoint
 from core.domain.trials.sample import Sample
 from core.domain.values import PredictionId
 from perennial import Client, ImageFile
-from tests.api.pages.conftest import LATE_MS, follow
+from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
 from tests.support.api.service import KEY
 from tests.support.factories import NOW
