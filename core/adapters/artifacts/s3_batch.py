@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from core.domain.values import Digest, sha256
-from core.errors import StorageFull
+from core.errors import StorageFull, is_full_disk
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 AT_ONCE = 4  # artifacts that are sent at once; each waits for the network most of the time
@@ -46,7 +46,9 @@ class SpoolBatch:
                 try:
                     self._file.write(data)
                 except OSError as error:
-                    raise StorageFull from error
+                    if is_full_disk(error):
+                        raise StorageFull from error
+                    raise
                 self._sizes[digest] = len(data)
         return digest
 
