@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.context import BaseContext
 
 import pytest
 
@@ -49,6 +50,13 @@ def work_off(url: str) -> list[str]:
     return claimed
 
 
+def forking() -> BaseContext:
+    """Processes that fork from one that has loaded this module and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def test_each_job_is_claimed_once_and_in_order(
     url: str, transactions: Transactions, make_model: Callable[[], Model]
 ) -> None:
@@ -58,8 +66,7 @@ def test_each_job_is_claimed_once_and_in_order(
         for job in made:
             work.jobs.add(job)
         work.commit()
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=spawning) as pool:
+    with ProcessPoolExecutor(PROCESSES, mp_context=forking()) as pool:
         claimed = Counter(job for some in pool.map(work_off, [url] * PROCESSES) for job in some)
     assert claimed == Counter(job.id for job in made)
     with transactions(read_only=True) as work:
