@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, Any] = {
     "admin_key": SecretStr(KEY),
     "signing_key": SecretStr(OURS.private),
     "trusted_keys": {"ours": OURS.public},
-    "checkpoint_seconds": 0.1,
+    "checkpoint_seconds": 0.25,  # several in an update, which takes a second or more
     "grace_seconds": 5.0,
     "lease_seconds": 4.0,
     "min_free_bytes": 1,
