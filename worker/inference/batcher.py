@@ -35,12 +35,17 @@ class MicroBatcher:
         self._lock = Lock()
         self._waiting: list[_Request] = []
 
-    def encode(self, model: ClipModel, pixels: Tensor) -> Future[Tensor]:
-        """Encode uint8 pixels (images, 3, height, width) to features (images, width)."""
+    def encode(
+        self, model: ClipModel, pixels: Tensor, then: Callable[[Tensor], _Result]
+    ) -> Future[_Result]:
+        """Return what `then` makes, on the same thread, of the features (images, width).
+
+        The pixels are uint8 (images, 3, height, width).
+        """
         request = _Request(model, pixels)
         with self._lock:
             self._waiting.append(request)
-        return self._thread.submit(self._answer, request)
+        return self._thread.submit(lambda: then(self._answer(request)))
 
     def run(self, work: Callable[[], _Result]) -> Future[_Result]:
         """Run other work that needs the device, in turn."""

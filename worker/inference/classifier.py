@@ -1,6 +1,7 @@
 """Classification and embedding by any version."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,14 +54,9 @@ class Classifier:
         model = self._models.get(digest)
         images = _images(model, pixels)
         columns = self._features(digest, model, texts, prompts, templates)
-        features = self._batcher.encode(model, images).result()
-        with torch.inference_mode():
-            cosines = features @ columns.T  # (images, classes)
-            logits = model.scale * cosines
-            best = logits.softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
-            greatest = cosines.topk(min(2, len(columns)), dim=-1).values
-        places, probabilities = best.indices.tolist(), best.values.tolist()
-        rows = zip(places, probabilities, greatest.tolist(), strict=True)
+        compare = partial(_compare, scale=model.scale, columns=columns, top_k=top_k)
+        found = self._batcher.encode(model, images, compare).result()
+        rows = zip(*(values.tolist() for values in found), strict=True)
         return [(list(zip(*row, strict=True)), both) for *row, both in rows]
 
     def embed(self, digest: Digest, *, pixels: memoryview, texts: Sequence[str]) -> list[Embedded]:
@@ -71,8 +67,8 @@ class Classifier:
             raise FieldInvalid("Send at least one image or text.")
         found: list[Embedded] = []
         if pixels:
-            features = self._batcher.encode(model, _images(model, pixels)).result()
-            found += [Embedded(vector, tokens=0) for vector in _vectors(features)]
+            vectors = self._batcher.encode(model, _images(model, pixels), _vectors).result()
+            found += [Embedded(vector, tokens=0) for vector in vectors]
         if texts:
             features, lengths = self._texts.compute(model, texts)
             found += map(Embedded, _vectors(features), lengths.tolist())
@@ -97,6 +93,17 @@ class Classifier:
         if len(prompts) % templates:
             raise FieldInvalid("Each class needs a prompt of every template.")
         return self._texts.of(digest, model, prompts, templates)
+
+
+def _compare(
+    features: Tensor, *, scale: Tensor, columns: Tensor, top_k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places of the best classes (images, k), their probabilities, greatest cosines."""
+    with torch.inference_mode():
+        cosines = features @ columns.T  # (images, classes)
+        best = (scale * cosines).softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
+        greatest = cosines.topk(min(2, len(columns)), dim=-1).values
+    return best.indices, best.values, greatest
 
 
 def _vectors(features: Tensor) -> list[bytes]:

@@ -42,8 +42,9 @@ class TextFeatures:
         with self._computing:  # concurrent requests for the same texts wait for this one
             found = self._kept.get(key)
             if found is None:
-                features, _ = self.compute(model, texts)
-                found = _means(features, templates)
+                found, _ = self.compute(model, texts)
+                if templates > 1:
+                    found = self._batcher.run(partial(_means, found, templates)).result()
                 self._kept.put(key, found, found.nbytes)
         return found
 
@@ -66,8 +67,6 @@ class TextFeatures:
 
 
 def _means(features: Tensor, templates: int) -> Tensor:
-    if templates == 1:
-        return features
     means = features.view(-1, templates, features.shape[-1]).mean(dim=1)
     lengths: Tensor = means.norm(dim=-1, keepdim=True)
     return means / lengths

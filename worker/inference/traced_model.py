@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 MAX_WEIGHTS = 30_000_000  # of an image tower; a larger one computes far longer than Python takes
 EXAMPLES = 2  # images that a trace is made from
-# Weights times pixels of an image that is sooner encoded by one thread, as those of the bundled
-# model are: two threads take 1.2 times as long, since they wait for each other too often.
+# Weights times pixels of an image that is sooner encoded by one thread than by two, as those of
+# the bundled model are: two take 1.2 times as long, since they wait for each other too often.
 ONE_THREAD = 2**35
 COMPARED = (1, 3, 1, 4)  # images of calls that are compared; torch changes a trace until the third
 
@@ -78,7 +78,11 @@ class Traces:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have this thread compute alone within the context."""
+    """Have this thread compute alone within the context.
+
+    Threads whose first large operation falls into it may compute alone from then on. So nothing
+    whose rounding depends on the number of threads may be computed on any other thread.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -118,7 +122,7 @@ def _is_exact(traced: ClipModel, model: ClipModel, counts: Sequence[int]) -> boo
 
 
 def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Encode:
-    shell = _copy_sharing_tensors(model)
+    shell = _image_part_sharing_tensors(model)
     places = [_place(shell, name) for name in tensors]
     for owner, attribute in places:
         delattr(owner, attribute)  # a parameter's place takes no plain tensor
@@ -140,11 +144,14 @@ def _trace(model: ClipModel, tensors: Mapping[str, Tensor]) -> Encode:
     return trace
 
 
-def _copy_sharing_tensors(model: ClipModel) -> ClipModel:
-    """Return a copy of a version that shares its tensors."""
-    everything = [*model.network.parameters(), *model.network.buffers()]
-    network = copy.deepcopy(model.network, {id(tensor): tensor for tensor in everything})
-    return ClipModel(network=network, config=model.config)
+def _image_part_sharing_tensors(model: ClipModel) -> ClipModel:
+    """Return a copy of a version that can encode images only, and shares their tower's tensors."""
+    network, visual = model.network, model.visual
+    others = [*network.parameters(recurse=False), *network.buffers(recurse=False)]
+    copies: dict[int, object] = {id(tensor): tensor for tensor in _tensors(model).values()}
+    copies |= {id(tensor): nn.Parameter(torch.zeros(())) for tensor in others}
+    copies |= {id(part): nn.Identity() for part in network.children() if part is not visual}
+    return ClipModel(network=copy.deepcopy(network, copies), config=model.config)
 
 
 def _place(model: ClipModel, name: str) -> tuple[nn.Module, str]:
@@ -154,7 +161,8 @@ def _place(model: ClipModel, name: str) -> tuple[nn.Module, str]:
 
 
 def _noise(model: ClipModel, count: int, seed: int) -> Tensor:
-    """Return random pixels (images, 3, height, width)."""
+    """Return random pixels (images, 3, height, width), laid out as those of requests are."""
     made = torch.Generator().manual_seed(seed)
     height, width = model.preprocess.size
-    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=made)
+    rows = torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=made)
+    return rows.permute(0, 3, 1, 2)

@@ -223,7 +223,7 @@ def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
     bad = torch.zeros(1, 3, 8, 16, dtype=torch.uint8)
     hold = batcher.run(lambda: time.sleep(0.2))
 
-    answers = [batcher.encode(clip, pixels) for pixels in (bad, good, good)]
+    answers = [batcher.encode(clip, pixels, torch.clone) for pixels in (bad, good, good)]
 
     hold.result()
     with pytest.raises(RuntimeError):

@@ -66,7 +66,7 @@ def test_other_preprocessing_has_a_trace_of_its_own() -> None:
 def test_a_trace_keeps_no_version_in_memory() -> None:
     traces = Traces()
     model = tiny_clip(1).freeze()
-    kept = [weakref.ref(tensor) for tensor in model.visual.parameters()]
+    kept = [weakref.ref(tensor) for tensor in model.network.state_dict(keep_vars=True).values()]
     traces.apply(model)
     del model
     gc.collect()
