@@ -13,6 +13,7 @@ import pytest
 from api.inference import replicas
 from api.inference.client import Inference
 from api.inference.questions import EmbedTexts, Post
+from api.inference.reply import Reply
 from core import logs
 from core.domain.values import sha256
 from core.errors import InferenceUnavailable
@@ -109,6 +110,23 @@ def test_replicas_take_turns(tmp_path: Path) -> None:
         embed_each(inference, 10)
         inference.close()
         assert (len(first.requests), len(second.requests)) == (5, 5)
+
+
+def test_names_of_headers_are_read_in_any_case() -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            head = b"HTTP/1.1 409 Conflict\r\nContent-TYPE: application/json\r\n"
+            connection.sendall(head + b"Content-Length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=answer, args=[listener])
+        thread.start()
+        one = replicas.Replicas([f"http://127.0.0.1:{listener.getsockname()[1]}"], {})
+        assert one.post("/", content=b"", headers={}) == Reply(409, "application/json", b"{}")
+        one.close()
+        thread.join()
 
 
 def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
