@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 
 from core.errors import Unavailable
@@ -68,20 +69,28 @@ class Supervisor:
     def tick(self, now: float) -> None:
         """Do what is due at `now`; what fails is tried again at the next tick.
 
-        No error may end the supervisor: its child, which may be in the middle of a job, would end
-        with it.
+        No error may end the supervisor, since its child, which may be in the middle of a job, would
+        end with it. Nor may one keep it from anything else, as long as there is a database.
         """
-        self._reap()
-        try:
-            self._release()
-            self._start_child(now)
-            self._stop_hanging_child(now)
-            self._sweep(now)
-        except Unavailable as fault:
-            log.warning("waiting: %s", fault.message)
-        except Exception:
-            log.exception("the supervisor failed unexpectedly and tries again")
-            self._stopping.wait(ERROR_PAUSE_S)
+        steps = (
+            self._reap,
+            self._release,
+            partial(self._start_child, now),
+            partial(self._stop_hanging_child, now),
+            partial(self._end_cancelled_jobs, now),
+            partial(self._notify, now),
+            partial(self._send_heartbeat, now),
+            partial(self._forget_old_traces, now),
+        )
+        for step in steps:
+            try:
+                step()
+            except Unavailable as fault:
+                log.warning("waiting: %s", fault.message)
+                return
+            except Exception:
+                log.exception("the supervisor failed unexpectedly and tries again")
+                self._stopping.wait(ERROR_PAUSE_S)
 
     def _reap(self) -> None:
         """Record the end of a child that has exited, and kill what is left of its group."""
@@ -129,33 +138,37 @@ class Supervisor:
             case Action.LEAVE:
                 pass
 
-    def _sweep(self, now: float) -> None:
+    def _end_cancelled_jobs(self, now: float) -> None:
         if now >= self._end_cancelled_at:
             end_cancelled_jobs(self._platform)
             self._end_cancelled_at = now + self._platform.settings.sweep_seconds
+
+    def _notify(self, now: float) -> None:
         if now >= self._notify_at:
             waiting = notify_waiting_jobs(self._platform, self._notifier)
             if not waiting:
                 self._notify_backoff.reset()
             self._notify_at = now + self._notify_backoff.next()
-        if now >= self._heartbeat_at and self._child is not None:
-            self._send_heartbeat(self._child)
-            self._heartbeat_at = now + self._platform.settings.sweep_seconds
-        if now >= self._forget_at:
-            forget_old_traces(self._platform)
-            self._forget_at = now + FORGET_EVERY_S
 
-    def _send_heartbeat(self, child: Child) -> None:
+    def _send_heartbeat(self, now: float) -> None:
+        if now < self._heartbeat_at or self._child is None:
+            return
         with self._platform.transactions() as work:
             facts = facts_of(
                 device=self._platform.settings.device,
                 queues=self._platform.settings.queues,
-                child=child.pid,
+                child=self._child.pid,
                 starts=self._starts,
-                held=work.jobs.held(child.owner),
+                held=work.jobs.held(self._child.owner),
             )
             work.heartbeats.record(self._name, facts)
             work.commit()
+        self._heartbeat_at = now + self._platform.settings.sweep_seconds
+
+    def _forget_old_traces(self, now: float) -> None:
+        if now >= self._forget_at:
+            forget_old_traces(self._platform)
+            self._forget_at = now + FORGET_EVERY_S
 
     def _shut_down(self) -> None:
         if self._child is not None:

@@ -102,7 +102,7 @@ def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
     assert facts["child"] == nursery.children[0].pid
 
 
-def test_an_unexpected_error_does_not_end_the_child(
+def test_an_unexpected_error_ends_neither_the_child_nor_the_rest_of_the_tick(
     platform: Platform, nursery: Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(RecordingNotifier):
@@ -116,6 +116,8 @@ def test_an_unexpected_error_does_not_end_the_child(
     queue(platform)
     supervisor.tick(now)
     assert "nobody foresaw" in caplog.text
+    with platform.transactions(read_only=True) as work:
+        assert len(work.heartbeats.fresh(60)) == 1
 
     supervisor.tick(now + 1)
 
