@@ -40,6 +40,8 @@ class _LaterTimm(_Later):
     """A stand-in for a module of timm, which finds no way to keep the compiler out."""
 
     def _load(self) -> ModuleType:
+        if sys.modules.get(self.__name__, self) is not self:  # imported, or about to be
+            return import_module(self.__name__)
         with _timm, _nothing_to_disable():
             return super()._load()
 

@@ -64,7 +64,7 @@ def delete_samples(model: str, alias: str, trial: str) -> None:
 
 def _save(client: Client, model: str, alias: str, trial: str, one: Sample, to: Path) -> None:
     """Save an image unless it is there; its file appears once it is whole."""
-    file = to / f"{one['pixels']}.webp"
+    file = to / f"{Path(one['pixels']).name}.webp"  # in the folder, whatever the service says
     if not file.exists():
         part = file.with_suffix(".part")
         part.write_bytes(client.trials.read_sample(model, one["pixels"], trial, alias=alias))
