@@ -1,6 +1,7 @@
 """What a request costs, counted: statements of the database, and waits for a thread."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -102,12 +103,17 @@ def test_a_request_waits_for_a_thread_twice_for_its_key_and_for_its_answer(
     grow(service, range(1, 2))
     job = service.client.get("/v1/jobs").json()["data"][0]["id"]
     waits: list[Callable[..., Any]] = []
-    run_sync = anyio.to_thread.run_sync
+    run_sync, submit = anyio.to_thread.run_sync, ThreadPoolExecutor.submit
 
     async def counted(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         waits.append(work)
         return await run_sync(work, *args, **options)
 
+    def submitted(pool: ThreadPoolExecutor, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        waits.append(work)
+        return submit(pool, work, *args)
+
     monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submitted)
     assert service.client.get(path.format(job=job)).status_code == 200
     assert len(waits) == 2

@@ -1,5 +1,6 @@
 """Clients that send a byte now and then, hang up in mid-body, or never read their answer."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -92,5 +93,6 @@ def _send(stage: Stage, data: bytes) -> socket.socket:
 def _files(stage: Stage) -> set[Path]:
     """Every file of the service but its logs and its database's own."""
     home = stage.settings.home
-    found = (path for path in home.rglob("*") if path.is_file())
+    # Folders may vanish meanwhile, which `rglob` would not bear.
+    found = (Path(folder) / name for folder, _, names in os.walk(home) for name in names)
     return {path for path in found if path.parent != home and "broker" not in path.parts}
