@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Entries(Protocol):
-    """What is written in one go. `older | newer` holds the entries of both."""
+    """Entries that are written in one go. `older | newer` holds those of both."""
 
     def __len__(self) -> int: ...
 

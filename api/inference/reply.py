@@ -1,4 +1,4 @@
-"""What the inference process replies."""
+"""Replies of the inference process."""
 
 import json
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ class Reply(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the call was answered."""
+        """Return whether the call was answered."""
         return 200 <= self.status < 300
 
     def json(self) -> Any:

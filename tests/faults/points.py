@@ -92,7 +92,7 @@ class Points:
             return None
 
     def is_ready(self, pid: int) -> bool:
-        """Whether this worker child receives messages."""
+        """Return whether this worker child receives messages."""
         return (self._folder / f"ready-{pid}").exists()
 
     def tell_ready(self, **_: object) -> None:

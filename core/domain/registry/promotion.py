@@ -37,7 +37,7 @@ class ReportCoverage:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionRequirements:
-    """What a verdict must cover for its version to go live under an alias now."""
+    """The requirements that a verdict must cover for its version to go live under an alias."""
 
     model: str  # name
     alias: str

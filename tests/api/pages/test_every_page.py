@@ -1,4 +1,4 @@
-"""What holds for every page: sessions, roles, forms, headers, static files."""
+"""Rules of every page: sessions, roles, forms, headers, static files."""
 
 import re
 

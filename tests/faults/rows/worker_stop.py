@@ -113,7 +113,7 @@ def _went_on(job: Job, fence: int) -> bool:
 
 
 def _is_refused(stage: Stage, log: int, fence: int, job: JobId) -> bool:
-    """Whether a worker with this fence or an older one was told that it has lost its lease."""
+    """Return whether a worker with this fence or an older one was told that it lost its lease."""
     return any(
         told.get("event") in REFUSED and told["job"] == job and told["fence"] <= fence
         for told in stage.lines(log)

@@ -1,4 +1,4 @@
-"""What the supervisor does for jobs that wait, or whose worker has died."""
+"""The supervisor and jobs that wait, or whose worker has died."""
 
 import time
 from dataclasses import replace
