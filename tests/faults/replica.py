@@ -42,4 +42,4 @@ class Replica:
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         self._process.terminate()
-        self._process.wait(60)
+        processes.wait_for_exit(self._process)

@@ -19,7 +19,7 @@ from devtools.servers.postgres import PostgresServer
 from devtools.servers.redis import RedisServer
 from tests.faults import line
 from tests.faults.points import Points
-from tests.support.processes import Site, wait_for
+from tests.support.processes import Site, wait_for, wait_for_exit
 
 T = TypeVar("T")
 
@@ -139,6 +139,19 @@ class Stage:
     def started(self, supervisor: psutil.Process) -> "subprocess.Popen[bytes]":
         """The handle of a worker that this stage has started itself."""
         return next(one for one in self._running if one is not None and one.pid == supervisor.pid)
+
+    def kill(self, supervisor: psutil.Process, *others: psutil.Process) -> None:
+        """SIGKILL a supervisor, then others, and return once the supervisor has ended.
+
+        Its child may end before the last of its threads, and until then it would seem to run.
+        """
+        for process in (supervisor, *others):
+            process.kill()
+        process = None if self.is_embedded else self.started(supervisor)
+        if self.is_embedded:  # the API waits for it
+            until(lambda: not supervisor.is_running())
+        else:
+            wait_for_exit(self.started(supervisor))
 
     def children(self) -> list[psutil.Process]:
         """The living worker children."""

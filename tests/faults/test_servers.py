@@ -10,6 +10,7 @@ from core.use_cases.jobs.queue import cancel_job
 from tests.faults import line, short_form
 from tests.faults.stage import Stage, child_of, until
 from tests.faults.tries import Row
+from tests.support.processes import wait_for_exit
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_killed_supervisor_takes_its_child_with_it(stage: Stage) -> None:
     child = child_of(supervisor)
     assert child is not None
 
-    supervisor.kill()
+    stage.kill(supervisor)
 
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
@@ -65,6 +66,5 @@ def test_closed_standard_input_ends_the_supervisor(stage: Stage) -> None:
 
     process.stdin.close()
 
-    until(lambda: process.poll() is not None)
-    assert process.returncode == 0
+    assert wait_for_exit(process) == 0
     assert not child.is_running()

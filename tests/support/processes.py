@@ -18,6 +18,7 @@ from core.settings import Settings
 T = TypeVar("T")
 
 MOST_S = 5.0  # of one look of `wait_for`
+EXIT_S = 120.0  # more than the grace time of any process, on a busy machine too
 
 
 def wait_for(what: Callable[[], T | None], *, seconds: float, every: float = 0.05) -> T:
@@ -34,6 +35,12 @@ def wait_for(what: Callable[[], T | None], *, seconds: float, every: float = 0.0
         time.sleep(every)
         left -= min(time.monotonic() - began, MOST_S)
     raise AssertionError(f"did not happen within {seconds} s")
+
+
+def wait_for_exit(process: subprocess.Popen[bytes], *, seconds: float = EXIT_S) -> int:
+    """The exit code of a process, once it has ended; negative if a signal ended it."""
+    wait_for(lambda: process.poll() is not None, seconds=seconds, every=0.03)
+    return process.returncode
 
 
 class Site:
@@ -78,7 +85,7 @@ class Site:
             if process.poll() is None:
                 process.terminate()
         for process in self._started:
-            process.wait(self.settings.grace_seconds + 10)
+            wait_for_exit(process, seconds=self.settings.grace_seconds + 10)
             if process.stdin is not None:
                 process.stdin.close()
         left = self.processes()

@@ -14,6 +14,7 @@ from devtools.servers.prometheus import prometheus_server
 from tests.faults.stage import KEY, Stage, now, until
 from tests.faults.tries import Try
 from tests.support.deployment.chart import CHART
+from tests.support.processes import wait_for_exit
 
 ALERTS = {
     "database": "PerennialDatabaseDown",
@@ -57,10 +58,10 @@ def _take_down(stage: Stage, what: str) -> None:
             stage.database.kill()
         case "API":
             stage.api.kill()
-            stage.api.wait(60)
+            wait_for_exit(stage.api)
         case _:
             for supervisor in stage.supervisors():
-                supervisor.kill()
+                stage.kill(supervisor)
 
 
 def _configuration(stage: Stage, folder: Path) -> dict[str, Any]:

@@ -89,9 +89,7 @@ def killed(stage: Stage, moment: float, *, skewed_one: bool) -> Try:
         sleep(moment)
         fence = stage.find(job).fence
         struck = now()
-        supervisor.kill()
-        child.kill()
-        stage.started(supervisor).wait(60)
+        stage.kill(supervisor, child)
     until(lambda: stage.find(job).fence > fence or stage.find(job).status.done)
     took = now() - struck  # by this clock: what a worker wrote down may be an hour off
     tried = judge(stage, job, struck, f"{_name(skewed_one)} killed after {moment:.1f} s")

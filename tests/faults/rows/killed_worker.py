@@ -52,8 +52,7 @@ def _strike(
         sleep(delay_s)
         struck = now()
         if holder := stage.holder(ordered):
-            for process in reversed(holder):
-                process.kill()
+            stage.kill(*holder)
     else:
         struck = until(lambda: stage.points.struck_at(point))
         stage.wait_for_api()

@@ -12,6 +12,7 @@ from tests.faults.rows.orders import Account, Clients, settle, wait_for_order
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
+from tests.support.processes import wait_for_exit
 
 WITHIN_S = 1.5  # of random moments
 # What is answered without a database: that the process lives, and nothing else.
@@ -42,7 +43,7 @@ def api(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
             else:
                 sleep(moment)
                 kill()
-            stage.api.wait(60)
+            wait_for_exit(stage.api)
             struck = now()
         stage.mend()
         first = wait_for_order(stage, f"api-{number}-again")

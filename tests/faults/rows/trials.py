@@ -15,6 +15,7 @@ from tests.faults.replica import Replica
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
+from tests.support.processes import wait_for_exit
 
 CLASSIFY = f"/v1/models/{line.MODEL}/classify"
 ALIAS = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
@@ -62,7 +63,7 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     stage.points.arm(point, Blow(signal=KILL))
     with suppress(httpx.TransportError):
         stage.client.post("/v1/feedback", json={"labels": labels})
-    stage.api.wait(60)
+    wait_for_exit(stage.api)
     struck = now()
     stage.mend()
     stage.wait_for_api()

@@ -12,6 +12,7 @@ from core.domain.values import JobId
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
+from tests.support.processes import wait_for_exit
 
 MESSAGES = 10
 LATEST = 0.9  # of an update's usual time
@@ -25,7 +26,7 @@ def sigterm(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         phase, struck, began = stage.find(job).phase, now(), monotonic()
         told = stage.api if stage.is_embedded else stage.started(supervisor)
         told.terminate()
-        code = told.wait(120)
+        code = wait_for_exit(told)
         took = monotonic() - began
         tried = judge(stage, job, struck, f"at {fraction:.2f}, {phase}, ended in {took:.1f} s")
         ended = stage.find(job)

@@ -67,15 +67,16 @@ def at_moment(stage: Stage, fraction: float, *, whole: bool, choice: Random) -> 
     job = stage.order()
     sleep(fraction * stage.lasts_s)
     supervisor = choice.choice(stage.supervisors())
-    child = next(iter(supervisor.children()), None)
+    children = supervisor.children()
     if holder := stage.holder(job):
-        supervisor, child = holder
+        supervisor, *children = holder
     phase = stage.find(job).phase
     struck = now()
     if whole:
-        supervisor.kill()
-    if child is not None:
-        child.kill()
+        stage.kill(supervisor, *children)
+    else:
+        for child in children:
+            child.kill()
     return judge(stage, job, struck, f"{_whom(whole)} at {fraction:.2f}, {phase}")
 
 
