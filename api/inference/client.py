@@ -80,6 +80,8 @@ class Inference:
         self, question: EmbedImages | EmbedTexts, inputs: Sequence[bytes]
     ) -> list[Embedded]:
         """Return the L2-normalised vector of each input. Raises what `classify` raises."""
+        if not inputs:
+            return []
         waiting = self._submit(question, inputs)
         return [embedded for part in await _results(waiting) for embedded in part]
 

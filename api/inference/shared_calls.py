@@ -112,7 +112,7 @@ class SharedCalls(Generic[K, R]):
                 self._answer(asking)
             with self._lock:
                 self._count(taken, -1)
-                self._calls -= Counter([taken[0].key])  # which forgets keys without calls
+                self._end_call(taken[0].key)
 
     def _take(self) -> Sequence[_Entry[K, R]]:
         """Take the inputs that have waited longest, and as many others for the same key as fit.
@@ -138,6 +138,11 @@ class SharedCalls(Generic[K, R]):
     def _next_key(self) -> K | None:
         waiting = (entry.key for entry in self._waiting)
         return next((key for key in waiting if self._calls[key] < self._at_once), None)
+
+    def _end_call(self, key: K) -> None:
+        self._calls[key] -= 1
+        if not self._calls[key]:
+            del self._calls[key]
 
     def _answer(self, asking: Sequence[_Entry[K, R]]) -> None:
         inputs = [one for entry in asking for one in entry.inputs]

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from math import nan
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Header, Request
+from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.declared_route import JSON
 from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
+from api.http.writing import written
 from api.inference.client import Classified
 from api.openapi_document import multipart, raises
 from api.schemas.inference.classify import (
@@ -58,7 +60,6 @@ RoutingKey = Annotated[
 ]
 DEFAULT_TOP_K = 5
 OFF = "off"
-SHOWN_AT_ONCE = 5000  # predictions, in a fraction of a second; a thread shows more
 _FORM = multipart(
     {
         **FIELDS,
@@ -83,6 +84,7 @@ _FORM = multipart(
 
 @router.post(
     "",
+    response_model=ClassifyView,
     responses=raises(*FORM_ERRORS, errors.ClassInvalid, errors.PromptInvalid, errors.NotCalibrated),
     openapi_extra=_FORM | needs(Role.VIEWER),
 )
@@ -93,7 +95,7 @@ async def classify_images(
     principal: CurrentPrincipal,
     background: BackgroundTasks,
     routing_key: RoutingKey = None,
-) -> ClassifyView:
+) -> Response:
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
     By default the classes are those that the version has learned or, for a root, those of its
@@ -131,9 +133,8 @@ async def classify_images(
         originals = _originals(part, form.files, best) if sampled else None
         background.add_task(services.trials.shadow, part, ids, readable, request_to, originals)
         answers = _Answers(found=found, part=part, ids=ids)
-    if sum(len(one.predictions) for one in found) <= SHOWN_AT_ONCE:
-        return _show(resolved, form.files, answers)
-    return await run_in_threadpool(_show, resolved, form.files, answers)
+    predictions = sum(len(one.predictions) for one in found)
+    return await written(predictions, _show, resolved, form.files, answers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +200,10 @@ async def _chosen(
     return choose(calibration, asked.texts.classes, asked.texts.prompts, wanted)
 
 
-def _show(resolved: Resolved, images: Sequence[ReceivedImage], answers: _Answers) -> ClassifyView:
+def _show(resolved: Resolved, images: Sequence[ReceivedImage], answers: _Answers) -> Response:
     remaining, ids = iter(answers.found), iter(answers.ids)
     chosen = answers.chosen
-    return ClassifyView(
+    view = ClassifyView(
         model=resolved.model.name,
         version=resolved.version.number,
         digest=resolved.version.digest,
@@ -215,6 +216,7 @@ def _show(resolved: Resolved, images: Sequence[ReceivedImage], answers: _Answers
             for image in images
         ],
     )
+    return Response(view.model_dump_json(by_alias=True), media_type=JSON)
 
 
 def _answer(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.bodies.archive_body import media_type_of
@@ -14,6 +13,7 @@ from api.http.declared_route import FORM, JSON
 from api.http.forms.uploads import text_field
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
+from api.http.writing import written
 from api.inference.questions import EmbedImages, EmbedTexts
 from api.openapi_document import multipart, raises
 from api.schemas.inference import embeddings as schemas
@@ -79,8 +79,8 @@ async def embed_inputs(
             asked = await _embed_images(request, services, resolved)
         case _:
             raise errors.UnsupportedMediaType(f"Send images as {FORM}, or texts as {JSON}.")
-    # Many vectors take a while to write.
-    return await run_in_threadpool(_show, resolved, asked)
+    values = sum(len(one.vector) for one in asked.vectors) // 4
+    return await written(values, _show, resolved, asked)
 
 
 async def _embed_texts(request: Request, services: Services, resolved: Resolved) -> _Asked:

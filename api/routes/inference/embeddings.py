@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
-from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.bodies.data_urls import image_of, is_data_url
@@ -14,6 +13,7 @@ from api.http.forms.uploads import IN_FLIGHT
 from api.http.openai_errors import PATH
 from api.http.required_role import needs
 from api.http.threadpool_route import ThreadRoute
+from api.http.writing import written
 from api.inference.questions import EmbedImages, EmbedTexts
 from api.openapi_document import raises
 from api.schemas.inference.embeddings import (
@@ -60,9 +60,9 @@ async def create_embeddings(
     pointers = [pointer for pointer, _ in [*images, *texts]]
     vectors = dict(zip(pointers, [*of_images, *of_texts], strict=True))
     found = [vectors[pointer] for pointer, _ in asked.inputs]
-    _require_width(asked, len(found[0].vector) // 4)
-    # Many vectors take a while to write.
-    return await run_in_threadpool(_show, resolved, asked, found)
+    width = len(found[0].vector) // 4
+    _require_width(asked, width)
+    return await written(width * len(found), _show, resolved, asked, found)
 
 
 def _require_texts(texts: _Placed) -> None:

@@ -3,13 +3,10 @@
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
-from threading import current_thread
 from typing import Any
 
-import pytest
 from PIL import Image
 
-from api.routes.inference import classify
 from core.domain.registry.image_input import ImageInput
 from core.domain.registry.version import Model
 from core.image_geometry import tower_pixels
@@ -91,24 +88,6 @@ def test_clients_that_ask_at_once_share_calls_and_get_their_own_images_answers(
     assert [len(rows) for rows in answers] == [1 + number % 3 for number in range(24)]
     assert sum(oracle.requests) == 48
     assert len(oracle.requests) < 24
-
-
-def test_many_predictions_are_shown_off_the_event_loop(
-    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown_in = []
-    show = classify._show
-
-    def noted(*args: Any) -> Any:
-        shown_in.append(current_thread())
-        return show(*args)
-
-    monkeypatch.setattr(classify, "_show", noted)
-    for limit in (4, 3):
-        monkeypatch.setattr(classify, "SHOWN_AT_ONCE", limit)
-        answer = service.client.post(CLASSIFY, files=[image_part(1), image_part(2)], data=TWO)
-        assert [len(row["predictions"]) for row in answer.json()["data"]] == [2, 2]
-    assert shown_in[0] is not shown_in[1]
 
 
 def test_classes_prompt_and_top_k_are_the_callers_choice(

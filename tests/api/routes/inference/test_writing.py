@@ -1,0 +1,56 @@
+"""Tests that small answers are written on the event loop, and large ones in a thread."""
+
+from collections.abc import Callable
+from threading import Thread, current_thread
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+from api.http import writing
+from api.routes.inference import classify, embed, embeddings
+from core.domain.registry.version import Model
+from tests.support.api.image_files import image_part
+from tests.support.api.service import Service
+
+Ask = Callable[[Service], httpx.Response]
+
+
+def _classify(service: Service) -> httpx.Response:
+    files = [image_part(1), image_part(2)]
+    data = {"classes": '["cat", "dog"]'}
+    return service.client.post("/v1/models/demo/classify", files=files, data=data)
+
+
+def _embed(service: Service) -> httpx.Response:
+    return service.client.post("/v1/models/demo/embed", json={"texts": ["a cat", "a dog"]})
+
+
+def _embeddings(service: Service) -> httpx.Response:
+    body = {"model": "demo", "input": ["a cat", "a dog"]}
+    return service.client.post("/v1/embeddings", json=body)
+
+
+@pytest.mark.parametrize(
+    ("module", "ask"), [(classify, _classify), (embed, _embed), (embeddings, _embeddings)]
+)
+def test_an_answer_of_four_values_is_written_in_a_thread_if_three_are_many(
+    service: Service,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    ask: Ask,
+) -> None:
+    threads: list[Thread] = []
+    show = module._show
+
+    def noted(*args: Any) -> Any:
+        threads.append(current_thread())
+        return show(*args)
+
+    monkeypatch.setattr(module, "_show", noted)
+    for most in (4, 3):
+        monkeypatch.setattr(writing, "VALUES_AT_ONCE", most)
+        assert ask(service).status_code == 200
+    assert threads[0] is not threads[1]
