@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,12 @@ def site(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield served.url, make_line(served.platform, patch)
 
 
-@pytest.fixture
-def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
+@contextmanager
+def opened(chromium: Browser, url: str, width: int = 1200) -> Iterator[Page]:
     """A page of a fresh browser that has signed in, and whose console stays empty."""
-    context = chromium.new_context(base_url=site[0], viewport={"width": 1200, "height": 800})
+    context = chromium.new_context(
+        base_url=url, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+    )
     context.set_default_timeout(LATE_MS)
     made, told = context.new_page(), []
     made.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
@@ -52,6 +55,13 @@ def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
     yield made
     assert [line for line in told if not line.startswith(REFUSED)] == []
     context.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
+    """A page of a fresh browser that has signed in, and whose console stays empty."""
+    with opened(chromium, site[0]) as made:
+        yield made
 
 
 def follow(page: Page, name: str) -> None:

@@ -1,0 +1,150 @@
+"""The addresses of all pages, and what they need to have something to show, or nothing."""
+
+from collections.abc import Sequence
+
+from core.domain.trials.course import CoursePoint
+from core.domain.trials.sample import Sample
+from core.domain.values import PredictionId
+from core.ports import Platform
+from perennial import Client, ImageFile
+from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import KEY
+from tests.support.scene import Scene
+
+SCRIPT = '"><img src=x onerror=alert(1)>'
+NOTE = {"note": SCRIPT}
+LINE, PRODUCTS = "/ui/models/line", "/ui/datasets/products"
+
+
+def full_pages(url: str, scene: Scene) -> Sequence[str]:
+    """Fill a service that has the model `line`, with a script in every text; return its pages."""
+    with Client(url, KEY, trust_env=False) as client:
+        webhook = _write_scripts(client)
+        job = next(iter(client.jobs.list(model="line")))["id"]
+    _fill_trial(scene)
+    return (
+        "/ui",
+        "/ui/first-steps",
+        LINE,
+        f"{LINE}/versions/2",
+        f"{LINE}/versions/2/report",
+        f"{LINE}/changes?now=2",
+        f"{LINE}/changes/images?before=1&now=2",
+        f"{LINE}/aliases/production/promotion?version=2",
+        f"{LINE}/aliases/staging/rollback",
+        f"{LINE}/try",
+        f"{LINE}/map?now=2",
+        f"{LINE}/policy",
+        f"{LINE}/policy/change",
+        f"{LINE}/trial",
+        "/ui/suites",
+        "/ui/datasets",
+        "/ui/datasets/scripts",
+        "/ui/datasets/scripts/versions/1",
+        "/ui/datasets/scripts/versions/1/images",
+        PRODUCTS,
+        f"{PRODUCTS}/statistics",
+        f"{PRODUCTS}/images?class=bag",
+        f"{PRODUCTS}/near-duplicates",
+        f"{PRODUCTS}/versions/1",
+        f"{PRODUCTS}/versions/1/images?class=bag",
+        f"{PRODUCTS}/versions/1/diff?against=1",
+        f"{PRODUCTS}/versions/1/update",
+        "/ui/jobs",
+        f"/ui/jobs/{job}",
+        "/ui/audit",
+        "/ui/audit/chain",
+        "/ui/keys",
+        "/ui/keys/admin",
+        "/ui/webhooks",
+        f"/ui/webhooks/{webhook}",
+        "/ui/sign-in",
+        "/guide",
+        "/guide/how-to/policy",
+        "/guide/search?q=policy",
+        "/ui/nowhere",
+    )
+
+
+def lists_without_rows() -> Sequence[str]:
+    """Return the pages of a service that nobody has used."""
+    lists = ("", "/first-steps", "/suites", "/datasets", "/jobs", "/audit", "/keys", "/webhooks")
+    return [f"/ui{name}" for name in lists]
+
+
+def empty_pages(url: str, platform: Platform) -> Sequence[str]:
+    """Make models, a dataset and filters that have nothing to show; return their pages."""
+    fresh, coming, nothing = "/ui/models/fresh", "/ui/models/coming", "/ui/datasets/nothing"
+    a_candidate(platform, a_root(platform, "fresh"))
+    with Client(url, KEY, trust_env=False) as client:
+        client.models.create("coming")
+        client.datasets.create("nothing")
+    return (
+        fresh,
+        f"{fresh}/versions/1",
+        f"{fresh}/versions/2",
+        f"{fresh}/changes?now=2",
+        f"{fresh}/map?now=2",
+        f"{fresh}/map?before=2&now=2",
+        f"{fresh}/policy",
+        f"{fresh}/policy/change",
+        f"{fresh}/trial",
+        f"{fresh}/aliases/production/promotion?version=1",
+        coming,
+        f"{coming}/try",
+        f"{coming}/trial",
+        nothing,
+        f"{nothing}/statistics",
+        f"{nothing}/images",
+        f"{nothing}/near-duplicates",
+        f"{LINE}/changes/images?before=1&now=2&class=none",
+        f"{PRODUCTS}/versions/1/images?class=none",
+        "/ui/jobs?model=fresh&status=failed",
+        "/ui/audit?actor=nobody",
+        "/guide/search?q=xyzzy",
+    )
+
+
+def _write_scripts(client: Client) -> str:
+    """Put a script into every text that a person may choose; return the id of the webhook."""
+    client.datasets.create("scripts", kind="captioned", description=SCRIPT, metadata=NOTE)
+    image = ImageFile(file_name=f"{SCRIPT}.png", data=picture(3))
+    client.datasets.upload("scripts", [(SCRIPT, image)])
+    client.datasets.freeze("scripts")
+    client.policies.create("scripts", reason=SCRIPT)
+    client.models.change("line", policy="scripts")
+    why = {"reason": SCRIPT, "override": True}
+    live = client.aliases.get("line")
+    client.aliases.promote("line", 2, expected_revision=live["revision"], **why)
+    client.aliases.roll_back("line", reason=SCRIPT)
+    for revision, version in enumerate((1, 2)):
+        client.aliases.promote("line", version, alias="staging", expected_revision=revision, **why)
+    client.trials.start("line", 2, mode="shadow", reason=SCRIPT)
+    client.jobs.order_update(model="line", dataset="products", dataset_version=1, metadata=NOTE)
+    hook = {"url": "https://93.184.216.34/", "events": ["job.failed"], "description": SCRIPT}
+    return str(client.request("POST", "/v1/webhooks", json=hook).json()["id"])
+
+
+def _fill_trial(scene: Scene) -> None:
+    """Give the trial of the model `line` a course and a sample."""
+    with scene.platform.transactions() as work:
+        (trial,) = work.trials.running()
+        counts = dict.fromkeys(("disagreed", "labelled_current", "labelled_candidate"), 9)
+        work.trials.count(trial.id, counts | {"right_candidate": 9, "gained": 9, "sampled": 1})
+        point = CoursePoint(
+            trial=trial.id, labels=2, estimate=1.0, lower=-0.9, upper=1.0, at=trial.started_at
+        )
+        work.trials.note_course([point])
+        (row, *_) = work.datasets.image_page(work.datasets.get("scripts").id, 1, None)
+        sample = Sample(
+            trial=trial.id,
+            pixels=row.image.pixels,
+            artifact=row.image.artifact,
+            prediction=PredictionId("pred_1"),
+            answer=SCRIPT,
+            shadow_answer="bag",
+            at=trial.started_at,
+        )
+        work.samples.add(sample)
+        work.commit()

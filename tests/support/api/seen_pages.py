@@ -1,0 +1,57 @@
+"""What axe finds on pages, in light and in dark, and which pages do not fit a phone."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from axe_playwright_python.base import AxeResults
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+PHONE = 390  # pixels wide
+# A page is asked for in light. In dark only colours differ, and those around the page are alike.
+IN_DARK = """axe.run(
+    document.querySelector('main'), {resultTypes: ['violations'], runOnly: ['color-contrast']}
+)"""
+
+
+@dataclass
+class Seen:
+    """What was found on the pages that a browser has been on."""
+
+    problems: list[str] = field(default_factory=list)  # that axe finds
+    wide: list[str] = field(default_factory=list)  # pages that do not fit a phone
+    ran: list[str] = field(default_factory=list)  # scripts in names
+    paths: set[str] = field(default_factory=set)
+    templates: set[str] = field(default_factory=set)
+
+    def look(self, page: Page, at: str) -> None:
+        """Look at the page that the browser is on."""
+        self.paths.add(urlsplit(page.url).path)
+        page.emulate_media(color_scheme="light")
+        self._measure(page, at)
+        self._note(f"{at} in light", Axe().run(page))
+        page.emulate_media(color_scheme="dark")
+        self._note(f"{at} in dark", AxeResults(page.evaluate(IN_DARK)))
+
+    def go(self, page: Page, path: str) -> None:
+        """Look at the page of a path."""
+        page.goto(path)
+        self.look(page, path)
+
+    def glance(self, page: Page, path: str) -> None:
+        """Look at what a page has in place of rows, in light or in dark by turns."""
+        scheme: Literal["light", "dark"] = "dark" if len(self.paths) % 2 else "light"
+        page.emulate_media(color_scheme=scheme)
+        page.goto(path)
+        self.paths.add(urlsplit(page.url).path)
+        self._measure(page, path)
+        self._note(f"{path} in {scheme}", Axe().run(page, context="main"))
+
+    def _measure(self, page: Page, at: str) -> None:
+        if page.evaluate("document.scrollingElement.scrollWidth") > PHONE:
+            self.wide.append(at)
+
+    def _note(self, at: str, found: AxeResults) -> None:
+        if found.violations_count:
+            self.problems.append(f"{at}: {found.generate_report()}")
