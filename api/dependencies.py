@@ -24,7 +24,7 @@ from core.ports import (
     WebhookClient,
 )
 from core.use_cases.access.sign_in_link import SignInLink
-from core.use_cases.inference.calibrations import Calibrations
+from core.use_cases.evaluation.calibrations import Calibrations
 from core.use_cases.inference.classify import Resolved
 from core.use_cases.jobs.queue import JobRequest
 

@@ -27,7 +27,7 @@ from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
 from core.use_cases.access.sign_in_link import SignInLink
 from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.inference.calibrations import Calibrations
+from core.use_cases.evaluation.calibrations import Calibrations
 
 DECODING = 8  # threads, of the 40 that all requests share
 ADVISING = 4
@@ -87,7 +87,7 @@ def _open(
         notifier=notifier,
         inference=inference,
         pixels=PixelBudget(),
-        calibrations=Calibrations(platform.artifacts),
+        calibrations=Calibrations(platform),
         find_version=VersionLookup(platform).find,
         trials=trials,
         webhooks=bootstrap.webhook_client(settings),

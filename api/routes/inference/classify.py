@@ -35,6 +35,7 @@ from api.trial_traffic.samples import Originals
 from api.trial_traffic.traffic import Part, part_of
 from core import errors
 from core.domain.access.roles import Role
+from core.domain.registry.version import Model
 from core.domain.rejection.calibration import DEFAULT_RATE
 from core.domain.rejection.choose import Chosen, choose
 from core.ports import ClassificationRequest
@@ -118,7 +119,8 @@ async def classify_images(
         prompts, classes = _prompts(form.fields), _texts(form.fields, "classes")
         asked = await _classification(services, resolved, classes, prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
-        chosen = await _chosen(services, asked, text_field(form.fields, "none_of_these"))
+        rate = text_field(form.fields, "none_of_these")
+        chosen = await _chosen(services, resolved.model, asked, rate)
         readable = readable_pixels(form.files)
         found = await services.inference.answer(asked, readable, top_k=top_k)
     answers = _Answers(found=found, chosen=chosen)
@@ -182,7 +184,7 @@ async def _classification(
 
 
 async def _chosen(
-    services: Services, asked: ClassificationRequest, rate: str | None
+    services: Services, model: Model, asked: ClassificationRequest, rate: str | None
 ) -> Chosen | None:
     """Return the threshold for "none of these", if it is asked for."""
     if rate in {None, OFF}:
@@ -196,7 +198,7 @@ async def _chosen(
             f"none_of_these must be {OFF}, or a false-rejection rate such as {DEFAULT_RATE}.",
             pointer="/none_of_these",
         )
-    calibration = await run_in_threadpool(services.calibrations.of, asked.version)
+    calibration = await run_in_threadpool(services.calibrations.of, model, asked.version)
     return choose(calibration, asked.texts.classes, asked.texts.prompts, wanted)
 
 

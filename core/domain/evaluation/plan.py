@@ -55,6 +55,7 @@ class EvaluationPlan:
     holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
+    root_calibration: CalibrationQuery | None = None  # likewise, on the suites alone
 
     @property
     def own(self) -> HoldoutEvaluation | None:
@@ -73,8 +74,8 @@ class EvaluationPlan:
         Candidate, parent, root and live version answer the queries on suites and on the lineage's
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
         learned an earlier holdout answers that holdout's own query: it did so as a candidate and
-        the answers are stored, so its weights may have been collected. The candidate alone is
-        calibrated. Equal plans have the same order.
+        the answers are stored, so its weights may have been collected. Candidate and root are
+        calibrated, which no other version needs again. Equal plans have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
@@ -82,11 +83,10 @@ class EvaluationPlan:
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += [holdout.exam.own, holdout.exam.union]
-        calibrated: list[EvalQuery] = [self.calibration] if self.calibration else []
         asked = [
-            (self.candidate, whole + calibrated),
+            (self.candidate, whole + _asked(self.calibration)),
             (self.parent, shared),
-            (self.root, shared),
+            (self.root, shared + _asked(self.root_calibration)),
         ]
         if self.live is not None:
             asked.append((self.live, whole))
@@ -96,6 +96,10 @@ class EvaluationPlan:
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
             for digest, version in versions.items()
         )
+
+
+def _asked(query: EvalQuery | None) -> list[EvalQuery]:
+    return [] if query is None else [query]
 
 
 def _distinct(queries: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:

@@ -19,7 +19,7 @@ from core.domain.evaluation.query import ClassQuery, EvalQuery, RetrievalQuery
 from core.domain.gate.policy import GatePolicy
 from core.domain.registry.version import Model, Version
 from core.domain.rejection.calibration import LEARNED
-from core.domain.rejection.query import CalibrationQuery
+from core.domain.rejection.query import CalibrationQuery, CalibrationSource
 from core.domain.rejection.sources import source_of
 
 
@@ -83,7 +83,8 @@ def plan_queries(
         retrieval=tuple(retrieval),
         holdouts=_holdout_evaluations((*earlier, candidate), learned),
         live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
-        calibration=_calibration_query(suites, (*earlier, candidate)),
+        calibration=calibration_query(suites, (*earlier, candidate)),
+        root_calibration=calibration_query(suites),
     )
 
 
@@ -112,6 +113,30 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
     return tuple(entry for entry in entries if entry.part is part)
 
 
+def calibration_query(
+    suites: Iterable[ScoredSuite], updates: Sequence[HeldOutUpdate] = ()
+) -> CalibrationQuery | None:
+    """Return the query about zero-shot suites, and about the holdouts of all updates together.
+
+    None if none of these has enough images. The last update is that of the version itself; a root
+    has none.
+    """
+    found = [_learned(updates)] if updates else []
+    for scored in suites:
+        suite = scored.suite
+        if suite.kind is SuiteKind.ZERO_SHOT:
+            entries = scored.manifest.entries
+            found.append(source_of(suite.name, entries, suite.classes, suite.prompt))
+    sources = tuple(source for source in found if source is not None)
+    return CalibrationQuery(sources=sources) if sources else None
+
+
+def _learned(updates: Sequence[HeldOutUpdate]) -> CalibrationSource | None:
+    learner = updates[-1].version
+    held_out = [entry for update in updates for entry in update.holdout]
+    return source_of(LEARNED, held_out, learner.classes, learner.prompt)
+
+
 def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
     union = replace(own, classes=_union(own.classes, learned))
     return ClassEvaluation(name=name, own=own, union=union)
@@ -127,25 +152,6 @@ def _holdout_evaluations(
         for update in updates
         if (entries := entries_in(Part.TEST, update.holdout))
     )
-
-
-def _calibration_query(
-    suites: Sequence[ScoredSuite], updates: Sequence[HeldOutUpdate]
-) -> CalibrationQuery | None:
-    """Return the query about zero-shot suites, and about the holdouts of all updates together.
-
-    None if none of these has enough images. The last update is the candidate's.
-    """
-    learner = updates[-1].version
-    held_out = [entry for update in updates for entry in update.holdout]
-    found = [source_of(LEARNED, held_out, learner.classes, learner.prompt)]
-    for scored in suites:
-        suite = scored.suite
-        if suite.kind is SuiteKind.ZERO_SHOT:
-            entries = scored.manifest.entries
-            found.append(source_of(suite.name, entries, suite.classes, suite.prompt))
-    sources = tuple(source for source in found if source is not None)
-    return CalibrationQuery(sources=sources) if sources else None
 
 
 def _holdout_class_evaluation(

@@ -17,7 +17,7 @@ from core.domain.rejection.calibration import (
     Statistic,
     Threshold,
 )
-from core.use_cases.inference.calibrations import Calibrations
+from core.use_cases.evaluation.calibrations import Calibrations
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
@@ -156,8 +156,8 @@ def test_thresholds_are_read_once_for_each_report(
     artifacts = service.platform.artifacts
     get = artifacts.get
     monkeypatch.setattr(artifacts, "get", lambda digest: (read.append(digest), get(digest))[1])
-    known = Calibrations(artifacts)
+    known = Calibrations(service.platform)
     with service.platform.transactions(read_only=True) as work:
         version = work.versions.get(model.id, 3)
-    assert known.of(version) == known.of(version) == CALIBRATION
+    assert known.of(model, version) == known.of(model, version) == CALIBRATION
     assert read == [version.report]

@@ -137,7 +137,7 @@ def in_both_parts(name: str, *classes: str) -> tuple[ManifestEntry, ...]:
     return entries(name, texts) + entries(name, texts, Part.VALIDATION)
 
 
-def test_candidate_alone_is_calibrated_on_zero_shot_suites_and_on_all_holdouts() -> None:
+def test_candidate_is_calibrated_on_suites_and_holdouts_and_the_root_on_suites_alone() -> None:
     captions = suite("shapes", in_both_parts("shapes", "a square"), SuiteKind.RETRIEVAL)
     emoji = suite("emoji", in_both_parts("emoji", "cat", "dog"), SuiteKind.ZERO_SHOT)
     few = suite("few", entries("few", [("sun",), ("moon",)] * 9), SuiteKind.ZERO_SHOT)
@@ -159,9 +159,13 @@ def test_candidate_alone_is_calibrated_on_zero_shot_suites_and_on_all_holdouts()
             if entry.part is part
         ),
     )
-    asked = {who.number for who, queries in plan.questions if plan.calibration in queries}
-    assert asked == {SECOND.number}
+    assert plan.root_calibration is not None
+    assert plan.root_calibration.sources == (pictures,)
+    for calibration, calibrated in ((plan.calibration, SECOND), (plan.root_calibration, ROOT)):
+        asked = {who.number for who, queries in plan.questions if calibration in queries}
+        assert asked == {calibrated.number}
 
 
 def test_a_version_with_few_images_is_not_calibrated() -> None:
-    assert second_update().calibration is None  # no validation images
+    plan = second_update()  # no validation images
+    assert (plan.calibration, plan.root_calibration) == (None, None)

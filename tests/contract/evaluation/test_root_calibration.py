@@ -1,0 +1,114 @@
+"""A root's thresholds for "none of these": measured with an update of it, and read from answers."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from core.domain.datasets.suite import SuiteKind
+from core.domain.evaluation.query import Answers, EvalQuery
+from core.domain.jobs.job import JobStatus
+from core.domain.registry.version import Model
+from core.domain.rejection.calibration import (
+    Calibration,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+)
+from core.domain.rejection.query import CalibrationQuery
+from core.domain.values import Digest
+from core.errors import NotCalibrated
+from core.ports import Monitor
+from core.use_cases.datasets.suites import add_suite, configure_model, create_suite
+from core.use_cases.evaluation.calibrations import Calibrations
+from tests.support.scene import Scene
+
+
+def test_a_root_has_thresholds_once_an_update_of_it_was_evaluated(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = suited(scene)
+    asked = calibrated(scene, monkeypatch)
+    root = scene.version(model, 1)
+    with pytest.raises(NotCalibrated, match="teach the model"):
+        Calibrations(scene.platform).of(model, root)
+
+    scene.update(model, scene.frozen("cat", "dog"))
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+    found = Calibrations(scene.platform)
+    assert [source.name for source in found.of(model, root).sources] == ["sky"]
+    assert found.of(model, root) == of(asked[root.digest][0])
+    scene.update(model, scene.frozen("owl", "elk", offset=20))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert len(asked[root.digest]) == 1  # the answer is kept for the evaluations that follow
+
+
+def test_thresholds_are_those_of_the_model_s_suites_of_now(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = suited(scene)
+    calibrated(scene, monkeypatch)
+    scene.update(model, scene.frozen("cat", "dog"))
+    scene.run()
+    found = Calibrations(scene.platform)
+    root = scene.version(model, 1)
+    assert found.of(model, root).sources
+
+    bare = configure_model(scene.platform, model.name, suites=[], policy=None)
+    with pytest.raises(NotCalibrated, match="no zero-shot suite"):
+        found.of(bare, root)
+
+
+def suited(scene: Scene) -> Model:
+    """A model whose root is live, with a suite that has enough images in both parts."""
+    model = scene.model()
+    images = scene.frozen("sun", "moon", each=40, offset=100)
+    suite = create_suite(
+        scene.platform,
+        name="sky",
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=images.dataset,
+        dataset_version=1,
+    )
+    add_suite(scene.platform, model.name, suite)
+    with scene.platform.transactions(read_only=True) as work:
+        return work.models.get(model.id)
+
+
+def calibrated(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> dict[Digest, list[CalibrationQuery]]:
+    """Have every version answer calibrations as `of` does; return what each was asked."""
+    asked: dict[Digest, list[CalibrationQuery]] = {}
+    answer = scene.script.answer
+
+    def answer_calibrated(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        given = answer(version, questions, monitor)
+        for question in questions:
+            if isinstance(question, CalibrationQuery):
+                asked.setdefault(version, []).append(question)
+        return [
+            of(question) if isinstance(question, CalibrationQuery) else one
+            for question, one in zip(questions, given, strict=True)
+        ]
+
+    monkeypatch.setattr(scene.script, "answer", answer_calibrated)
+    return asked
+
+
+def of(query: CalibrationQuery) -> Calibration:
+    """A calibration on the sources of a query."""
+    one = ListCalibration(size=1, statistic=Statistic.MAX_COSINE, auroc=0.8, thresholds=())
+    return Calibration(
+        sources=tuple(
+            SourceCalibration(
+                name=source.name,
+                classes=source.classes,
+                prompt=source.prompt.text,
+                lists=(one,),
+            )
+            for source in query.sources
+        )
+    )
