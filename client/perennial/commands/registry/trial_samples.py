@@ -66,6 +66,9 @@ def _save(client: Client, model: str, alias: str, trial: str, one: Sample, to: P
     """Save an image unless it is there; its file appears once it is whole."""
     file = to / f"{Path(one['pixels']).name}.webp"  # in the folder, whatever the service says
     if not file.exists():
+        image = client.trials.read_sample(model, one["pixels"], trial, alias=alias)
         part = file.with_suffix(".part")
-        part.write_bytes(client.trials.read_sample(model, one["pixels"], trial, alias=alias))
+        part.unlink(missing_ok=True)  # of an earlier call, or a link to somewhere else
+        with part.open("xb") as whole:
+            whole.write(image)
         part.replace(file)
