@@ -30,6 +30,8 @@ def samples(model: str, alias: str, trial: str, to: Path | None, as_json: bool) 
     A service keeps some only if it is set up to.
     """
     with connected() as client:
+        # Another trial may begin at any moment, and be the latest.
+        trial = client.trials.get(model, trial, alias=alias)["id"]
         found = list(client.trials.samples(model, trial, alias=alias))
         if to is not None:
             to.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from core.domain.gate.policy import Verdict
+from core.domain.trials.sample import Sample
+from core.domain.values import Digest, PredictionId, TrialId
 from perennial import Client
 from perennial.commands.registry import embed
+from perennial.resources.trials import Trials
 from perennial.terminal.exit_codes import ERROR, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
@@ -155,4 +158,37 @@ def test_images_about_which_a_shadow_disagrees_are_listed_saved_and_deleted(
     assert len(list(site.client.trials.samples("demo"))) == 2
     assert perennial("trial", "delete-samples", "demo", "--yes").code == 0
     assert perennial("trial", "samples", "demo", "--json").out == ""
+    assert perennial("trial", "stop", "demo").code == 0
+
+
+def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
+    perennial: Run, site: Site, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, live = site.client.trials, site.client.aliases.get("demo")["version"]
+    other = 1 if live == taught else taught
+    first = trials.start("demo", other, mode="shadow")
+    sample = Sample(
+        trial=TrialId(first["id"]),
+        pixels=Digest("a" * 64),
+        artifact=site.platform.artifacts.put(b"RIFF"),
+        prediction=PredictionId("pred_1"),
+        answer="boot",
+        shadow_answer="bag",
+        at=site.platform.clock(),
+    )
+    with site.platform.transactions() as work:
+        work.samples.add(sample)
+        work.commit()
+    list_samples = Trials.samples
+
+    def then_another_begins(self: Trials, model: str, *rest: Any, **named: Any) -> list[Any]:
+        found = list(list_samples(self, model, *rest, **named))
+        trials.stop(model)
+        trials.start(model, other, mode="shadow")
+        return found
+
+    monkeypatch.setattr(Trials, "samples", then_another_begins)
+    assert perennial("trial", "samples", "demo", "--to", tmp_path / "samples").code == 0
+    (saved,) = (tmp_path / "samples").iterdir()
+    assert saved.read_bytes() == b"RIFF"
     assert perennial("trial", "stop", "demo").code == 0

@@ -31,6 +31,7 @@ def save(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
     def saved(pixels: str) -> None:
         with scripted() as script:
             script.replies = [
+                JSONResponse({"id": "trial_1"}),
                 JSONResponse({"data": [{"pixels": pixels, **SAMPLE}], "has_more": False}),
                 Response(IMAGE),
             ]
