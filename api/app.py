@@ -10,6 +10,7 @@ from api.http import error_handlers
 from api.http.authentication.key_check import KeyCheck
 from api.http.authentication.key_uses import KeyUses
 from api.http.declared_route import DeclaredRoute
+from api.http.lookups.shared_lookup import SharedLookup
 from api.http.middleware.body_arrival import BodyArrival
 from api.http.middleware.body_size_limit import BodySizeLimit
 from api.http.middleware.compression import Compression
@@ -92,10 +93,12 @@ def create_app(settings: Settings) -> FastAPI:
     require_safe(settings)
     platform = build(settings)
     meter, rates, uses = Metrics(platform), Rates(settings), KeyUses(platform)
+    keys = SharedLookup(uses.noting(partial(authenticate, platform)))
+    sessions = SharedLookup(uses.noting(partial(authenticate_sessions, platform)))
     app = FastAPI(
         title="Perennial",
         version=version("perennial"),
-        lifespan=make_lifespan(settings, platform, meter, rates, uses),
+        lifespan=make_lifespan(settings, platform, meter, rates, uses, (keys, sessions)),
         routes=[route for resource in (*RESOURCES, *PAGES) for route in resource.router.routes],
         docs_url=None,
         redoc_url=None,
@@ -120,8 +123,8 @@ def create_app(settings: Settings) -> FastAPI:
     tokens = token_verifier(settings)
     app.add_middleware(
         KeyCheck,
-        authenticate=uses.noting(partial(authenticate, platform)),
-        authenticate_sessions=uses.noting(partial(authenticate_sessions, platform)),
+        keys=keys,
+        sessions=sessions,
         authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
     )
     app.add_middleware(

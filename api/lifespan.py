@@ -1,7 +1,7 @@
 """Startup and shutdown of the application."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 
 from anyio import CapacityLimiter
@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services
 from api.embedded_processes import EmbeddedProcesses
 from api.http.authentication.key_uses import KeyUses
+from api.http.lookups.shared_lookup import SharedLookup
 from api.http.lookups.version_lookup import VersionLookup
 from api.inference.client import Inference, with_inference_key
 from api.inference.pixel_budget import PixelBudget
@@ -22,6 +23,7 @@ from core import bootstrap
 from core.adapters.archives.reader import StreamingArchiveReader
 from core.adapters.broker.background_notifier import BackgroundNotifier
 from core.adapters.broker.notifier import CeleryNotifier
+from core.domain.access.principal import Principal
 from core.ports import Platform
 from core.settings import Settings
 from core.use_cases.access.bootstrap_keys import ensure_admin_key
@@ -35,7 +37,12 @@ LISTING = 4  # orders of imports from buckets, which may be slow to answer
 
 
 def make_lifespan(
-    settings: Settings, platform: Platform, metrics: Metrics, rates: Rates, uses: KeyUses
+    settings: Settings,
+    platform: Platform,
+    metrics: Metrics,
+    rates: Rates,
+    uses: KeyUses,
+    lookups: Sequence[SharedLookup[str, Principal]],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the application's lifespan.
 
@@ -48,6 +55,8 @@ def make_lifespan(
         with ExitStack() as stack:
             await run_in_threadpool(_open, app, settings, platform, metrics, stack)
             stack.callback(uses.close)
+            for lookup in lookups:
+                stack.callback(lookup.close)
             yield
             await rates.close()
             await run_in_threadpool(stack.close)
@@ -81,6 +90,8 @@ def _open(
     stack.callback(shadows.close)
     trials = TrialTraffic(platform, shadows, decoder)
     stack.callback(trials.close)
+    versions = VersionLookup(platform)
+    stack.callback(versions.close)
     app.state.services = Services(
         platform=platform,
         decoder=decoder,
@@ -88,7 +99,7 @@ def _open(
         inference=inference,
         pixels=PixelBudget(),
         calibrations=Calibrations(platform),
-        find_version=VersionLookup(platform).find,
+        find_version=versions.find,
         trials=trials,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,

@@ -1,6 +1,6 @@
 """Middleware that authenticates each request by its API key, token or session."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from anyio import CapacityLimiter, to_thread
@@ -22,24 +22,23 @@ TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 class KeyCheck:
     """Refuses requests without a valid API key, except on paths that are open to everyone.
 
-    Pages take the cookie of a session instead, which nothing else takes. `authenticate` and
-    `authenticate_sessions` return the principals of those secrets and ids that let anyone in; they
-    are called for all requests that wait for them at once. With an issuer, a valid token is as
-    good as a key. Few tokens are checked at a time, so that an issuer that does not answer leaves
-    threads to other requests.
+    Pages take the cookie of a session instead, which nothing else takes. `keys` and `sessions`
+    look up the principals of those secrets and ids that let anyone in, and are closed by whoever
+    made them. With an issuer, a valid token is as good as a key. Few tokens are checked at a time,
+    so that an issuer that does not answer leaves threads to other requests.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        authenticate: Callable[[Collection[str]], Mapping[str, Principal]],
-        authenticate_sessions: Callable[[Collection[str]], Mapping[str, Principal]],
+        keys: SharedLookup[str, Principal],
+        sessions: SharedLookup[str, Principal],
         authenticate_token: Callable[[str], Principal] | None = None,
     ) -> None:
         self.app = app
-        self.keys = SharedLookup(authenticate)
-        self.sessions = SharedLookup(authenticate_sessions)
+        self.keys = keys
+        self.sessions = sessions
         self.authenticate_token = authenticate_token
         self.scrapers = KnownScrapers()
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)

@@ -32,6 +32,10 @@ class SharedLookup(Generic[Key, Value]):
         found = await asyncio.shield(self._found)  # others may wait for it too
         return found.get(key)
 
+    def close(self) -> None:
+        """End the thread, after the look-up in progress."""
+        self._thread.shutdown()
+
     async def _run(self, keys: Collection[Key]) -> Mapping[Key, Value]:
         async with self._turn:
             self._keys = None  # later calls wait for the next one

@@ -47,6 +47,10 @@ class VersionLookup:
         pixels = await self._input(version.digest)
         return Resolved(model=model, version=version, input=pixels, tried=tried)
 
+    def close(self) -> None:
+        """End the thread that looks up, after the look-up in progress."""
+        self._shared.close()
+
     async def _input(self, digest: Digest) -> ImageInput:
         known = self._inputs.known(digest)
         if known is not None:

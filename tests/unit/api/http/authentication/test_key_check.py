@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from api.http.authentication.key_check import KeyCheck
+from api.http.lookups.shared_lookup import SharedLookup
 from api.http.middleware.request_ids import RequestIds
 from core.domain.access.principal import Principal
 from core.domain.access.roles import Role
@@ -39,8 +40,8 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
 
     checked = KeyCheck(
         who,
-        authenticate=authenticate,
-        authenticate_sessions=no_sessions,
+        keys=SharedLookup(authenticate),
+        sessions=SharedLookup(no_sessions),
         authenticate_token=authenticate_token,
     )
     statuses: list[int] = []
@@ -87,7 +88,8 @@ def test_each_request_of_a_look_up_that_fails_gets_503() -> None:
         answers.append(await client.get("/v1/models", headers=headers))
 
     async def main() -> None:
-        checked = KeyCheck(nobody, authenticate=authenticate, authenticate_sessions=no_sessions)
+        keys, sessions = SharedLookup(authenticate), SharedLookup(no_sessions)
+        checked = KeyCheck(nobody, keys=keys, sessions=sessions)
         transport = httpx.ASGITransport(RequestIds(checked))
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
