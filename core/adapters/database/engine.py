@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
+from psycopg import Connection as PostgresConnection
 from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -33,34 +34,55 @@ class Limits:
 LIMITS = Limits()
 
 
-def open_engine(url: str, *, foreign_keys: bool = True, limits: Limits | None = None) -> Engine:
+def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = None) -> Engine:
     """Return an engine for `url`, which connects at first use.
 
     SQLite: write-ahead log, every commit synced, what is deleted is overwritten with zeros, and
-    write transactions begin IMMEDIATE so that none has to upgrade a stale read.
-    `foreign_keys=False` is for migrations, which rebuild tables there. PostgreSQL: dead
-    connections are replaced. Without `limits`, LIMITS apply.
+    write transactions begin IMMEDIATE so that none has to upgrade a stale read. PostgreSQL: dead
+    connections are replaced, and a statement outside transactions only reads. An engine that
+    `migrates` checks no foreign keys on SQLite, where it rebuilds tables, and writes outside
+    transactions on PostgreSQL. Without `limits`, LIMITS apply.
     """
     where, limits = make_url(url), limits or LIMITS
     if where.get_backend_name() == "sqlite":
-        return _open_sqlite(where, foreign_keys, limits)
+        return _open_sqlite(where, limits, foreign_keys=not migrates)
+    options = _postgres_options(limits, migrates=migrates)
     engine = create_engine(
         where.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         pool_size=8,
         max_overflow=24,
         pool_timeout=limits.lock_s,
-        connect_args={"options": _postgres_options(limits), "connect_timeout": 5},
+        connect_args={"options": options, "connect_timeout": 5},
         json_serializer=to_json,
         json_deserializer=from_json,
         hide_parameters=True,  # errors are logged; file names and texts are not
     )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: PostgresConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.read_only = False  # its transactions begin with READ WRITE
+
     translate_failures(engine)
     return engine
 
 
-def _postgres_options(limits: Limits) -> str:
+def begin_reading(connection: Connection) -> None:
+    """Begin a transaction that only reads, and never waits for a writer.
+
+    On PostgreSQL each statement is one of its own: in a common one it would see what is committed
+    by then all the same, and BEGIN and ROLLBACK would be two more round trips.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+    else:
+        connection.execution_options(**{READ_ONLY: True})
+    connection.begin()
+
+
+def _postgres_options(limits: Limits, *, migrates: bool) -> str:
     options = {
+        "default_transaction_read_only": "off" if migrates else "on",
         "timezone": "UTC",
         "jit": "off",  # compiling would take longer than any of our statements
         "lock_timeout": f"{limits.lock_s * 1000:.0f}ms",
@@ -70,7 +92,7 @@ def _postgres_options(limits: Limits) -> str:
     return " ".join(f"-c {name}={value}" for name, value in options.items())
 
 
-def _open_sqlite(where: URL, foreign_keys: bool, limits: Limits) -> Engine:
+def _open_sqlite(where: URL, limits: Limits, *, foreign_keys: bool) -> Engine:
     Path(where.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         where,

@@ -125,7 +125,7 @@ def retry_while_locked(connection: Connection, run: Callable[[], None]) -> None:
 
 @contextmanager
 def _opened(url: str, limits: Limits) -> Iterator[Engine]:
-    engine = open_engine(url, foreign_keys=False, limits=limits)
+    engine = open_engine(url, migrates=True, limits=limits)
     try:
         yield engine
     finally:

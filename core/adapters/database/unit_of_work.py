@@ -17,7 +17,7 @@ from core.adapters.database.datasets.suites import SqlSuites
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
 from core.adapters.database.datasets.thumbnails import SqlThumbnails
 from core.adapters.database.datasets.uploads import SqlUploads
-from core.adapters.database.engine import READ_ONLY, Limits, open_engine
+from core.adapters.database.engine import Limits, begin_reading, open_engine
 from core.adapters.database.erasures.erasures import SqlErasures
 from core.adapters.database.evaluation.answers import SqlAnswerCache
 from core.adapters.database.jobs.jobs import SqlJobs
@@ -122,8 +122,9 @@ class SqlUnitOfWork:
         self._connection = connection
         try:
             if self._read_only:
-                connection.execution_options(**{READ_ONLY: True}, postgresql_readonly=True)
-            connection.begin()
+                begin_reading(connection)
+            else:
+                connection.begin()
         except BaseException:
             connection.close()
             raise

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
 from core.adapters.database import engine
@@ -71,6 +72,19 @@ def test_reader_does_not_wait_for_a_writer(transactions: Transactions) -> None:
         with transactions(read_only=True) as reader:
             assert reader.datasets.page(10, None) == []
         assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_reader_of_postgresql_leaves_no_transaction_open(transactions: SqlTransactions) -> None:
+    """It spares two round trips, and no concurrent build of an index waits for it."""
+    with transactions(read_only=True) as reader:
+        reader.datasets.page(10, None)
+        held = reader._connection.connection.dbapi_connection
+        assert held.info.transaction_status == TransactionStatus.IDLE
+    with transactions() as writer:
+        writer.datasets.page(10, None)
+        held = writer._connection.connection.dbapi_connection
+        assert held.info.transaction_status == TransactionStatus.INTRANS
 
 
 def test_times_come_back_in_utc_to_the_microsecond(transactions: Transactions) -> None:
