@@ -103,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # openapi_document.describe adds it as an ordinary route
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the middleware has its own
         redirect_slashes=False,  # a redirect to http:// would make clients send the key in clear
     )
     app.router.route_class = DeclaredRoute

@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.http.required_role import role_of
 from api.http.strict_json import parse
@@ -29,6 +31,13 @@ class DeclaredRoute(APIRoute):
         super().__init__(
             path, endpoint, **(options | {"generate_unique_id_function": operation_id})
         )
+        self._beginning = self.path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match a request: most routes are told by how their paths begin, without a pattern."""
+        if not scope["path"].startswith(self._beginning):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request."""
