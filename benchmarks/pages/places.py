@@ -42,7 +42,7 @@ def pages_of(sizes: Sizes) -> dict[str, str]:
         "audit": "/ui/audit",
         "audit, late": "/ui/audit?after=60",
         "audit of a model": f"/ui/audit?model={MODEL}",
-        "audit of a key": "/ui/audit?actor=key-7",
+        "audit of a key": "/ui/audit?actor=key-1",
         "keys": "/ui/keys",
         "webhooks": "/ui/webhooks",
         "webhook": f"/ui/webhooks/{WEBHOOK}",

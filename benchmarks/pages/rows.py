@@ -17,7 +17,8 @@ Row = Mapping[str, Any]
 
 CHUNK = 1000  # rows written at a time
 DATASET, WEBHOOK = "ds_products", "hook_pages"
-FAILED = 50  # jobs to each that has failed
+# Half of the jobs and events pass each filter, so that few of them fill a page as many do.
+FILTERED = 2
 _ORDERS = (
     order_to_json(EvaluateOrder(version=1)),
     order_to_json(UpdateOrder(dataset=DatasetId(DATASET), dataset_version=1, recipe=Recipe())),
@@ -34,7 +35,7 @@ def job(made: Row, number: int) -> Row:
     """Return a job that has ended, otherwise like one that the service has made."""
     copied = {name: value for name, value in made.items() if name != "position"}
     at, is_update = BEGAN + timedelta(minutes=number), number % 3 > 0
-    failed = number % FAILED == 7
+    failed = number % FILTERED == 1
     return {
         **copied,
         "id": f"job_{number:08}",
@@ -141,11 +142,12 @@ def delivery(number: int) -> Row:
 
 def change(number: int, now: datetime) -> Change:
     """Return a change that an audit event records."""
+    is_move = number // FILTERED % FILTERED == 1
     return Change(
-        actor=f"key-{number % 50}",
+        actor=f"key-{number % FILTERED}",
         key=None,
-        action=Action.JOB_ORDERED if number % 7 else Action.ALIAS_MOVED,
-        subject=f"jobs/job_{number:08}" if number % 7 else "models/demo/aliases/production",
+        action=Action.ALIAS_MOVED if is_move else Action.JOB_ORDERED,
+        subject="models/demo/aliases/production" if is_move else f"jobs/job_{number:08}",
         after={"version": number},
         reason="nightly",
         at=now,

@@ -86,6 +86,7 @@ class Seed:
             rows.write(connection, image_rows, map(rows.image, numbers))
             rows.write(connection, thumbnails, map(rows.thumbnail, numbers))
             rows.write(connection, dataset_images, map(rows.dataset_image, numbers))
+            connection.execute(update(datasets).values(revision=datasets.c.revision + 1))
             numbers = range(before.jobs, sizes.jobs)
             rows.write(connection, jobs, (rows.job(self._job, number) for number in numbers))
             rows.write(connection, deliveries, (rows.delivery(number) for number in numbers))
