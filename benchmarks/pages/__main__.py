@@ -4,8 +4,9 @@ A browser that is signed in asks for one page after the other, in rounds. The da
 hundredth of the rows, then all of them: 1,000 versions, 10,000 jobs, audit events and deliveries of
 a webhook, and 100,000 images. Ratios are those of medians to the page to sign in, which reads
 nothing, measured in the same rounds. "many : few" divides the ratio with many rows by that with
-few: about 1 means that the page does not depend on the number of rows. The first view is a page
-with its style sheet and scripts, without images.
+few: about 1 means that the page does not depend on the number of rows. The images of a class are
+counted once after each change of a dataset, here in the rounds that warm up. The first view is a
+page with its style sheet and scripts, without images.
 
     python -m benchmarks.pages --rounds 50 --database postgresql
 """

@@ -1,6 +1,7 @@
 """One transaction over all tables."""
 
 from copy import copy
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from core.adapters.database.access.audit import SqlAuditTrail
 from core.adapters.database.access.idempotency import SqlIdempotency
 from core.adapters.database.access.keys import SqlKeys
 from core.adapters.database.access.sessions import SqlSessions
+from core.adapters.database.datasets.count_cache import CountCache
 from core.adapters.database.datasets.datasets import SqlDatasets
 from core.adapters.database.datasets.suites import SqlSuites
 from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
@@ -40,21 +42,27 @@ from core.domain.access.principal import SERVICE, Principal
 from core.errors import DatabaseUnavailable
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caches:
+    """What a process keeps of what read-only transactions have read."""
+
+    thumbnails: ThumbnailCache = field(default_factory=ThumbnailCache)
+    counts: CountCache = field(default_factory=CountCache)
+
+
 class SqlTransactions:
     """Opens transactions on one database; safe to share between threads."""
 
     def __init__(self, url: str, *, limits: Limits | None = None) -> None:
         self._engine = open_engine(url, limits=limits)
-        self._thumbnails = ThumbnailCache()
+        self._caches = Caches()
         self._principal = SERVICE
 
     def __call__(self, *, read_only: bool = False) -> "SqlUnitOfWork":
         """Return a transaction, not yet begun; a `read_only` one never waits for a writer."""
         # A writer may read rows of its own that are rolled back, so its reads must not be cached.
-        thumbnails = self._thumbnails if read_only else ThumbnailCache()
-        return SqlUnitOfWork(
-            self._engine, thumbnails, read_only=read_only, principal=self._principal
-        )
+        caches = self._caches if read_only else Caches()
+        return SqlUnitOfWork(self._engine, caches, read_only=read_only, principal=self._principal)
 
     def on_behalf_of(self, principal: Principal) -> Self:
         """Return what opens this principal's transactions, over the same connections."""
@@ -102,14 +110,14 @@ class SqlUnitOfWork:
     def __init__(
         self,
         engine: Engine,
-        thumbnails: ThumbnailCache,
+        caches: Caches,
         *,
         read_only: bool,
         principal: Principal = SERVICE,
     ) -> None:
         self.principal = principal
         self._engine = engine
-        self._thumbnails = thumbnails
+        self._caches = caches
         self._read_only = read_only
         self._connection: Connection | None = None
 
@@ -128,9 +136,9 @@ class SqlUnitOfWork:
         except BaseException:
             connection.close()
             raise
-        self.datasets = SqlDatasets(connection)
+        self.datasets = SqlDatasets(connection, self._caches.counts)
         self.suites = SqlSuites(connection)
-        self.thumbnails = SqlThumbnails(connection, self._thumbnails)
+        self.thumbnails = SqlThumbnails(connection, self._caches.thumbnails)
         self.policies = SqlPolicies(connection)
         self.models = SqlModels(connection, self.principal.models)
         self.versions = SqlVersions(connection)

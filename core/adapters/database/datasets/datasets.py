@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
+from core.adapters.database.datasets.count_cache import CountCache
 from core.adapters.database.datasets.dataset_images import SqlDatasetImages
 from core.adapters.database.datasets.dataset_versions import SqlDatasetVersions
 from core.adapters.database.datasets.version_uses import uses_of
@@ -24,8 +25,8 @@ from core.ports import DatasetUses
 class SqlDatasets(SqlDatasetImages):
     """The `Datasets` port over SQL."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Connection, counts: CountCache) -> None:
+        super().__init__(connection, counts)
         self._versions = SqlDatasetVersions(connection)
 
     def add(self, dataset: Dataset) -> None:

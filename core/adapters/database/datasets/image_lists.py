@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Connection, exists, func, select
 
+from core.adapters.database.datasets.count_cache import CountCache
 from core.adapters.database.datasets.image_rows import images_of, to_image
 from core.adapters.database.datasets.near_duplicates import SqlNearDuplicates
 from core.adapters.database.statements import chunks
@@ -22,6 +24,10 @@ from core.errors import DatasetNotFound
 
 class SqlImageLists(SqlNearDuplicates):
     """The part of the `Datasets` port that reads images."""
+
+    def __init__(self, connection: Connection, counts: CountCache) -> None:
+        super().__init__(connection)
+        self._counts = counts
 
     def texts(
         self, dataset: DatasetId, pixels: Collection[Digest]
@@ -119,8 +125,16 @@ class SqlImageLists(SqlNearDuplicates):
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per class (for captioned datasets: {"": images})."""
+        query = select(datasets.c.kind, datasets.c.revision).where(datasets.c.id == dataset)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise DatasetNotFound(dataset=dataset)
+        count = partial(self._count, dataset, DatasetKind(row.kind))
+        return self._counts.counts(dataset, row.revision, count)
+
+    def _count(self, dataset: DatasetId, kind: DatasetKind) -> Mapping[str, int]:
         held = dataset_images.c.dataset == dataset
-        if self._kind(dataset) is DatasetKind.CAPTIONED:
+        if kind is DatasetKind.CAPTIONED:
             query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
             return {"": self._connection.scalar(query) or 0}
         text = dataset_images.c.text
@@ -128,9 +142,3 @@ class SqlImageLists(SqlNearDuplicates):
             select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
         )
         return {row.text: row.images for row in self._connection.execute(counts)}
-
-    def _kind(self, dataset: DatasetId) -> DatasetKind:
-        kind = self._connection.scalar(select(datasets.c.kind).where(datasets.c.id == dataset))
-        if kind is None:
-            raise DatasetNotFound(dataset=dataset)
-        return DatasetKind(kind)
