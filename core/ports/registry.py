@@ -99,10 +99,14 @@ class Versions(Protocol):
 
     def all(self, model: ModelId) -> Sequence[Version]: ...
 
-    def fit(self, model: ModelId) -> Mapping[int, bool]:
-        """Return, by number, whether each version may be rolled back to without an override.
+    def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
+        """Return the numbers of a page of versions, oldest first."""
 
-        It may not if the gate failed it, or if it learned from an image that was erased.
+    def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
+        """Return whether each of some versions may be rolled back to without an override.
+
+        Those that are deleted are left out. A version may not if the gate failed it, or if it
+        learned from an image that was erased.
         """
 
 

@@ -58,7 +58,7 @@ def show_changes(
         found = work.models.get(model)
         newer = work.versions.get(found.id, now)
         start = max(0, now - VERSIONS)
-        numbers = [one.number for one in work.versions.page(found.id, VERSIONS * 2, start)]
+        numbers = work.versions.numbers(found.id, VERSIONS * 2, start)
     before = before or newer.parent or now
     context: dict[str, Any] = {
         "model": found,

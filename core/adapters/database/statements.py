@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BindParameter,
@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 CHUNK = 1000
 
 Values = Mapping[str, Any]
+_Value = TypeVar("_Value")
 
 
 def insert_new(connection: Connection, table: Table, values: Values) -> bool:
@@ -155,7 +156,7 @@ def _names(table: Table) -> Select[Any]:
     return select(table.c.id, table.c.name).where(table.c.id.in_(bindparam("ids", expanding=True)))
 
 
-def chunks(values: Collection[str]) -> Iterator[list[str]]:
+def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
     """Yield the values in lists of at most CHUNK."""
     rest = iter(values)
     while chunk := list(islice(rest, CHUNK)):

@@ -169,6 +169,8 @@ def test_versions_page_oldest_first(transactions: Transactions, model: Model) ->
             work.versions.add(version)
         assert work.versions.page(model.id, 3, None) == made[:3]
         assert work.versions.page(model.id, 3, 3) == made[3:]
+        work.versions.remove(model.id, 3, NOW)
+        assert work.versions.numbers(model.id, 2, 1) == [2, 4]
 
 
 def test_newest_version_with_a_digest_is_meant(transactions: Transactions, model: Model) -> None:

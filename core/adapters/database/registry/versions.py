@@ -1,6 +1,6 @@
 """Versions of models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from core.adapters.database.parsed_json import parse_recipe
+from core.adapters.database.statements import chunks
 from core.adapters.database.tables.exports import exports
 from core.adapters.database.tables.models import models, versions
 from core.adapters.database.tables.vectors import index_reports, vectors
@@ -42,6 +43,7 @@ _PAGE = (
     .order_by(versions.c.number)
     .limit(bindparam("limit"))
 )
+_NUMBERS = _PAGE.with_only_columns(versions.c.number)
 _NEWEST = _OF_MODEL.order_by(versions.c.number.desc()).limit(1)
 
 
@@ -188,15 +190,26 @@ class SqlVersions:
         query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
 
-    def fit(self, model: ModelId) -> Mapping[int, bool]:
-        """Return, by number, whether each version may be rolled back to without an override."""
-        query = select(versions.c.number, versions.c.verdict, versions.c.erasure).where(
-            versions.c.model == model, versions.c.deleted_at.is_(None)
-        )
-        return {
-            number: verdict != Verdict.FAILED and erasure is None
-            for number, verdict, erasure in self._connection.execute(query)
-        }
+    def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
+        """Return the numbers of a page of versions, oldest first; `after` is the last before it."""
+        given = {"model_id": model, "limit": limit, "after": after}
+        return list(self._connection.scalars(_NUMBERS, given))
+
+    def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
+        """Return whether each of some versions may be rolled back to without an override.
+
+        Those that are deleted are left out.
+        """
+        found: dict[int, bool] = {}
+        for chunk in chunks(numbers):
+            query = select(versions.c.number, versions.c.verdict, versions.c.erasure).where(
+                versions.c.model == model,
+                versions.c.number.in_(chunk),
+                versions.c.deleted_at.is_(None),
+            )
+            for number, verdict, erasure in self._connection.execute(query):
+                found[number] = verdict != Verdict.FAILED and erasure is None
+        return found
 
 
 def _to_version(row: Row[Any]) -> Version:

@@ -1,6 +1,6 @@
 """Roll an alias back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from core.domain.access.principal import Principal
 from core.domain.registry.alias import (
@@ -89,15 +89,22 @@ def find_rollback_target(work: UnitOfWork, model: ModelId, alias: str) -> int:
 
     All its moves are read only where the newest do not tell, as after many rollbacks.
     """
-    fit = work.versions.fit(model)
-    failed = {number for number, is_fit in fit.items() if not is_fit}
     newest = work.aliases.newest_moves(model, alias, NEWEST)
-    gone = set(live_stack_end(newest)) - fit.keys()
+    failed, gone = _unfit(work, model, live_stack_end(newest))
     found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
     if found is not None:
         return found
     history = work.aliases.history(model, alias)
-    return rollback_target(history, failed=failed, deleted=set(live_stack(history)) - fit.keys())
+    failed, gone = _unfit(work, model, live_stack(history))
+    return rollback_target(history, failed=failed, deleted=gone)
+
+
+def _unfit(
+    work: UnitOfWork, model: ModelId, numbers: Collection[int]
+) -> tuple[Collection[int], Collection[int]]:
+    """Return which of some versions take an override to be rolled back to, and which are gone."""
+    fit = work.versions.fit(model, set(numbers))
+    return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
 
 
 def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:
