@@ -53,5 +53,5 @@ def store_uploads(services: Services, images: ArtifactBatch, uploads: Sequence[U
     """Store the images of a form that has arrived. Raises QuotaExceeded or StorageFull."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        require_quota(platform.settings, work, uploads)
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
     images.commit()

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
     import_buckets: tuple[ImportBucket, ...] = ()  # imports may read no others
     min_free_bytes: int = 256 * 1024 * 1024
-    max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of the images of all datasets; 0: no quota
+    max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of all images; 0: no quota
 
     # The Ed25519 key that signs bundles, PKCS #8 (RFC 8410) in base64, and the public keys whose
     # bundles may be imported, SubjectPublicKeyInfo in base64, by names that the operator gives.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.domain.trials.prediction import same_class
 from core.domain.trials.trial import TrialMode, Tried
 from core.domain.values import Digest, PredictionId, TrialId, sha256
-from core.errors import PerennialError
+from core.errors import PerennialError, QuotaExceeded
 from core.ports import Decoder, Platform
 from core.use_cases.trials.samples import keep_sample
 
@@ -74,11 +74,18 @@ class SampleKeeper:
                 answer=answer,
                 shadow_answer=other,
             )
+        except QuotaExceeded as fault:
+            log.warning("a trial keeps no more samples: %s", fault.message)
+            self._fill(trial)
         except PerennialError as fault:
             log.warning("a sample of a trial is lost: %s", fault.message)
         except Exception:
             log.exception("a sample of a trial is lost")
         else:
             if not more:
-                self._full.add(trial)
-                self._tried.clear()
+                self._fill(trial)
+
+    def _fill(self, trial: TrialId) -> None:
+        """Keep no more samples of a trial."""
+        self._full.add(trial)
+        self._tried.clear()

@@ -55,4 +55,5 @@ def _sample(trial: Trial, number: int) -> Sample:
         answer=f"class {number % 50}",
         shadow_answer=f"class {number % 50 + 1}",
         at=BEGAN,
+        size=20_000,
     )

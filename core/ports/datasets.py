@@ -71,10 +71,10 @@ class Datasets(Protocol):
         """Return an image of any dataset, by its pixels."""
 
     def stored_bytes(self) -> int:
-        """Return the bytes of the images in datasets, each counted once."""
+        """Return the bytes of the images in datasets and of samples, each image counted once."""
 
     def missing_bytes(self, wanted: Collection[Image]) -> int:
-        """Return the bytes of those images that no dataset holds, each counted once."""
+        """Return the bytes of those images that no dataset and no sample holds, each once."""
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per text (for captioned datasets: {"": images})."""

@@ -13,6 +13,7 @@ class Sample:
     trial: TrialId
     pixels: Digest
     artifact: Digest  # its stored form
+    size: int  # bytes of that; 0 if an earlier release kept it
     prediction: PredictionId
     answer: str  # the class that went out
     shadow_answer: str  # the candidate's class

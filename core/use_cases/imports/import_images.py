@@ -49,7 +49,7 @@ def import_images(
     searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
     with platform.transactions() as work:
-        require_quota(platform.settings, work, uploads)
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
         receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
         if not order.validate_only:
             _finish(platform, work, job, named, receipts)

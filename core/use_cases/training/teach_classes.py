@@ -68,7 +68,7 @@ def learn_classes(
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return start.again(work, known)
-        require_quota(platform.settings, work, uploads)
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
         start.make(work)
     keep_images()
     delete_erased(platform, uploads)

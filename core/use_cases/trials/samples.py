@@ -7,6 +7,7 @@ from core.errors import ImageNotFound
 from core.ports import Decoder, Platform, UnitOfWork
 from core.use_cases.access import audit
 from core.use_cases.datasets.datasets import receive_image, require_room
+from core.use_cases.datasets.quota import require_quota
 from core.use_cases.trials.end_trial import subject_of
 
 
@@ -23,8 +24,8 @@ def keep_sample(
     """Keep an untrusted image in its stored form; return whether the trial can keep more.
 
     A trial keeps an image once, and while it runs at most as many as the setting says, those that
-    were deleted since included. Raises StorageFull, ArtifactsUnavailable, and why the image cannot
-    be decoded.
+    were deleted since included. Raises QuotaExceeded, StorageFull, ArtifactsUnavailable, and why
+    the image cannot be decoded.
     """
     with platform.transactions(read_only=True) as work:
         if not _room(platform, work, trial):
@@ -39,6 +40,7 @@ def keep_sample(
         held = work.trials.hold([trial]).get(trial)
         if held is None or held.end is not None or not _room(platform, work, trial):
             return False
+        require_quota(platform.settings, work, [image])
         sample = Sample(
             trial=trial,
             pixels=image.pixels,
@@ -47,6 +49,7 @@ def keep_sample(
             answer=answer,
             shadow_answer=shadow_answer,
             at=platform.clock(),
+            size=image.size,
         )
         if work.samples.add(sample):
             work.trials.count(trial, {"sampled": 1})

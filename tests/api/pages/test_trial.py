@@ -107,6 +107,7 @@ def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
             answer=SCRIPT,
             shadow_answer="bag",
             at=service.platform.clock(),
+            size=4,
         )
         work.samples.add(sample)
         work.commit()

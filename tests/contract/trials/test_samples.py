@@ -11,7 +11,7 @@ from core.domain.registry.version import Model
 from core.domain.trials.sample import Sample
 from core.domain.trials.trial import Trial
 from core.domain.values import Digest, PredictionId, TrialId, sha256
-from core.errors import ImageNotFound
+from core.errors import ImageNotFound, QuotaExceeded
 from core.ports import DecodedImage
 from core.use_cases.deletion.delete_model import delete_model
 from core.use_cases.erasure.certify import certify
@@ -124,6 +124,60 @@ def test_samples_are_read_and_kept_from_collection_until_they_are_deleted(
     assert sampled(scene, trial.id) == 1  # the room stays taken
     assert tidy(scene).collected[ArtifactKind.UNKNOWN].count == 1
     assert not scene.platform.artifacts.has(one.artifact)
+
+
+def stored_bytes(scene: Scene) -> int:
+    with scene.platform.transactions(read_only=True) as work:
+        return work.datasets.stored_bytes()
+
+
+def test_samples_take_part_in_the_quota_until_they_are_deleted(
+    scene: Scene, model: Model, start: Start
+) -> None:
+    trial, before = start(), stored_bytes(scene)
+    quota = before + 2 * len(b"stored 1")
+    settings = scene.platform.settings.model_copy(update={"max_stored_bytes": quota})
+    scene.platform = replace(scene.platform, settings=settings)
+    for data in (b"1", b"2", b"2 "):
+        assert keep(scene, trial.id, data)
+    assert stored_bytes(scene) == quota
+    with pytest.raises(QuotaExceeded):
+        keep(scene, trial.id, b"3")
+    assert {one.pixels for one in kept(scene, trial.id)} == {sha256(b"1"), sha256(b"2")}
+    stop_trial(scene.platform, model=model.name, alias=trial.alias, trial=trial.id)
+    other = start()
+    assert keep(scene, other.id, b"1")  # its bytes are there already
+    assert stored_bytes(scene) == quota
+    for one in (trial, other):
+        delete_samples(scene.platform, model=model.name, alias=one.alias, trial=one.id)
+    assert stored_bytes(scene) == before
+    assert keep(scene, other.id, b"3")
+
+
+def test_an_image_that_is_a_sample_and_in_a_dataset_counts_once_for_the_quota(
+    scene: Scene, start: Start
+) -> None:
+    data, trial = scene.frozen("boot", "bag"), start()
+    with scene.platform.transactions() as work:
+        (row, other, *_) = work.datasets.images(data.dataset)
+        before = work.datasets.stored_bytes()
+        for pixels, size in ((row.image.pixels, row.image.size), (sha256(b"new"), 5)):
+            work.samples.add(
+                Sample(
+                    trial=trial.id,
+                    pixels=pixels,
+                    artifact=row.image.artifact,
+                    prediction=PredictionId("pred_1"),
+                    answer="boot",
+                    shadow_answer="bag",
+                    at=trial.started_at,
+                    size=size,
+                )
+            )
+        assert work.datasets.stored_bytes() == before + 5
+        new = replace(row.image, pixels=sha256(b"new"))
+        newer = replace(row.image, pixels=sha256(b"newer"), size=7)
+        assert work.datasets.missing_bytes([row.image, other.image, new, newer]) == 7
 
 
 def test_a_model_takes_the_samples_of_its_trials_along(

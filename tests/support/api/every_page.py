@@ -145,6 +145,7 @@ def _fill_trial(scene: Scene) -> None:
             answer=SCRIPT,
             shadow_answer="bag",
             at=trial.started_at,
+            size=row.image.size,
         )
         work.samples.add(sample)
         work.commit()

@@ -265,4 +265,5 @@ ADDED: dict[str, Rows] = {
             }
         ],
     },
+    "0035": {"trial_samples": [{"size": 2**40}]},
 }

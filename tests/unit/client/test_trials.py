@@ -63,6 +63,7 @@ def test_samples_are_listed_read_and_deleted(served: Served, model: str) -> None
         answer="boot",
         shadow_answer="bag",
         at=served.platform.clock(),
+        size=4,
     )
     with served.platform.transactions() as work:
         work.samples.add(sample)

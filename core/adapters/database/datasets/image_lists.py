@@ -16,6 +16,7 @@ from core.adapters.database.tables.datasets import (
     images,
     thumbnails,
 )
+from core.adapters.database.tables.trials import trial_samples
 from core.domain.datasets.dataset import DatasetImage, DatasetKind, Image
 from core.domain.datasets.statistics import Member
 from core.domain.values import DatasetId, Digest
@@ -59,17 +60,23 @@ class SqlImageLists(SqlNearDuplicates):
         return found
 
     def stored_bytes(self) -> int:
-        """Return the bytes of the images in datasets, each counted once."""
+        """Return the bytes of the images in datasets and of samples, each image counted once."""
         held = exists().where(dataset_images.c.pixels == images.c.pixels)
-        return int(self._connection.scalar(select(func.sum(images.c.size)).where(held)) or 0)
+        in_datasets = select(func.sum(images.c.size)).where(held)
+        own = ~exists().where(dataset_images.c.pixels == trial_samples.c.pixels)
+        kept = select(func.max(trial_samples.c.size).label("size")).where(own)
+        sizes = kept.group_by(trial_samples.c.pixels).subquery()
+        sums = (in_datasets, select(func.sum(sizes.c.size)))
+        return sum(int(self._connection.scalar(query) or 0) for query in sums)
 
     def missing_bytes(self, wanted: Collection[Image]) -> int:
-        """Return the bytes of those images that no dataset holds, each counted once."""
+        """Return the bytes of those images that no dataset and no sample holds, each once."""
         sizes = {image.pixels: image.size for image in wanted}
         for chunk in chunks(list(sizes)):
-            held = select(dataset_images.c.pixels).where(dataset_images.c.pixels.in_(chunk))
-            for pixels in self._connection.scalars(held.distinct()):
-                del sizes[pixels]
+            for rows in (dataset_images, trial_samples):
+                held = select(rows.c.pixels).where(rows.c.pixels.in_(chunk)).distinct()
+                for pixels in self._connection.scalars(held):
+                    sizes.pop(pixels, None)
         return sum(sizes.values())
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:

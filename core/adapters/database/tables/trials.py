@@ -77,6 +77,7 @@ trial_samples = Table(
     Column("answer", String, nullable=False),
     Column("shadow_answer", String, nullable=False),
     Column("at", UtcTime, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
 )
 
 # What the labels of a trial said, at growing numbers of labels.

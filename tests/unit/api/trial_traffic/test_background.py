@@ -20,6 +20,7 @@ from core.errors import (
     InferenceBusy,
     NotServable,
     PerennialError,
+    QuotaExceeded,
 )
 from core.ports import Platform
 from core.use_cases.trials.record_predictions import Batch, ShadowAnswer
@@ -190,6 +191,23 @@ def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
     for _ in range(2):
         keeper.keep(originals, made, ["boot"] * len(images))
     assert asked == [b"bad", b"worse", b"same", b"last"]
+
+
+def test_a_trial_keeps_no_more_samples_once_the_quota_is_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bytes] = []
+
+    def refuse(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
+        asked.append(data)
+        raise QuotaExceeded
+
+    monkeypatch.setattr(keeping, "keep_sample", refuse)
+    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
+    made = [PredictionId("pred_1"), PredictionId("pred_2")]
+    originals = Originals(trial=TrialId("trial_1"), images=[b"1", b"2"], answers=["bag"] * 2)
+    keeper.keep(originals, made, ["boot"] * 2)
+    assert asked == [b"1"]
 
 
 def test_the_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

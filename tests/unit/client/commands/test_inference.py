@@ -175,6 +175,7 @@ def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
         answer="boot",
         shadow_answer="bag",
         at=site.platform.clock(),
+        size=4,
     )
     with site.platform.transactions() as work:
         work.samples.add(sample)
