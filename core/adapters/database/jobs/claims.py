@@ -8,6 +8,7 @@ a higher priority goes first; within a lane, priority has no effect.
 """
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -83,13 +84,20 @@ def _claimable(job: FromClause) -> ColumnElement[bool]:
 
 
 def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
-    """Select positions of the jobs that may be claimed now, in the order to claim.
+    """Select positions of the jobs that may be claimed now, in the order to claim."""
+    return _claimable_heads(connection.dialect.name, frozenset(queues))
+
+
+# Building this statement takes several times as long as running it.
+@cache
+def _claimable_heads(dialect: str, queues: Collection[Queue]) -> Select[Any]:
+    """Select what `claimable_heads` does, for a kind of database.
 
     PostgreSQL may plan a join with heads as a scan of all jobs, but looks up an array by index.
     """
     lanes = _lanes()
     heads = select(_head(lanes.c.lane)).select_from(lanes)
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         is_head = jobs.c.position == any_(func.array(heads.scalar_subquery()))
     else:
         is_head = jobs.c.position.in_(heads)
