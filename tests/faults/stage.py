@@ -255,6 +255,13 @@ def child_of(supervisor: psutil.Process) -> psutil.Process | None:
     return None
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process runs no more, though its parent may not have noticed yet."""
+    with suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 def since_epoch(moment: datetime) -> float:
     """Seconds since 1970."""
     return moment.timestamp()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from core.domain.jobs.job import JobStatus
@@ -45,16 +44,6 @@ def test_cancelled_job_stops_within_a_step_and_leaves_no_version(stage: Stage) -
     assert ended.status is JobStatus.CANCELLED
     assert ended.checkpoint is None
     assert not line.versions_of(stage.platform, ended)
-
-
-def test_killed_supervisor_takes_its_child_with_it(stage: Stage) -> None:
-    supervisor = stage.supervisors()[0]
-    child = child_of(supervisor)
-    assert child is not None
-
-    stage.kill(supervisor)
-
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_closed_standard_input_ends_the_supervisor(stage: Stage) -> None:

@@ -1,4 +1,7 @@
-"""SIGKILL of the supervisor that is sending a webhook: nothing is lost, and the order holds."""
+"""SIGKILL of the supervisor that is sending a webhook: nothing is lost, and the order holds.
+
+Its child ends with it.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +15,7 @@ from core.domain.webhooks.delivery import Delivery
 from core.domain.webhooks.event import EventType
 from core.domain.webhooks.webhook import Webhook
 from tests.faults import line
-from tests.faults.stage import Stage, now, until
+from tests.faults.stage import Stage, child_of, has_ended, now, until
 from tests.faults.tries import Try
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import deliveries_of, subscribed
@@ -50,9 +53,12 @@ def _strike(stage: Stage, webhook: Webhook, receiver: Receiver, place: int, dela
     until(lambda: len(receiver.received) > before + place)
     sender = _sender(stage, receiver.received[-1].port)
     sleep(delay_s)
+    child = sender and child_of(sender)
     struck = now()
     if sender is not None:
         sender.kill()
+    if child is not None:
+        until(lambda: has_ended(child))
 
     def ended() -> Sequence[Delivery]:
         stage.mend()
