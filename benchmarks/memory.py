@@ -133,7 +133,7 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
             living.know(tensor)
         texts = _texts(models, recipe)
         size = recipe.micro_batch or recipe.batch_size
-        for start in range(0, recipe.batch_size, size):
+        for start in range(0, min(recipe.batch_size, 2 * size), size):  # the rest is as the second
             batch = models.batch(pixels[start : start + size], target[start : start + size], texts)
             terms = method.terms()
             loss = total(terms, [term.loss(batch) for term in terms])
