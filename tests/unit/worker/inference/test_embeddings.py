@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import open_clip
-import openai
 import pytest
 import torch
 from PIL import Image
@@ -90,6 +89,8 @@ def test_vectors_over_the_api_are_open_clips_own(served: Served, images: list[by
 def test_openais_client_gets_the_same_as_floats_and_as_base64(
     served: Served, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import openai  # takes a tenth of the time in which all tests are loaded
+
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     urls = [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in images]
     own = torch.cat(open_clips_own(images))
