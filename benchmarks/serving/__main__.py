@@ -2,12 +2,14 @@
 
 - classify: images a second and waits, beside a bare open_clip loop.
 - beside: our service, LitServe and Infinity embed the same images, one after the other.
+- costs: CPU time of a request and of a move, by process, with one part altered at a time.
 - moves: an alias moves between two versions while clients classify over it.
 
 The module of each part says how it measures.
 
     python -m benchmarks.serving --parts classify --models tiny --rounds 5 --clients 1 16 64
     python -m benchmarks.serving --parts beside --shares 0.5 1.5 --turn 20
+    python -m benchmarks.serving --parts costs --rounds 8
     python -m benchmarks.serving --parts moves
 """
 
@@ -19,11 +21,13 @@ from typing import Any
 from benchmarks.output import OUT, show, write
 from benchmarks.serving.beside.bench import bench_beside
 from benchmarks.serving.classify import MODELS, bench_classify
+from benchmarks.serving.costs.bench import bench_costs
 from benchmarks.serving.moves import bench_moves
 
 PARTS = {
     "classify": bench_classify,
     "beside": bench_beside,
+    "costs": bench_costs,
     "moves": bench_moves,
 }
 
@@ -37,9 +41,9 @@ def parsed() -> argparse.Namespace:
     add("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     add("--side", type=int, default=224, help="the JPEGs' width and height")
     add("--threads", type=int, default=os.cpu_count(), help="of torch")
-    add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="moves: tiny")
-    part = parser.add_argument_group("classify").add_argument
-    part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once")
+    add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="costs, moves: tiny")
+    part = parser.add_argument_group("classify, costs").add_argument
+    part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once; costs: 1")
     part("--rounds", type=int, default=5, help="rounds that measure all once")
     part("--seconds", type=float, default=3.0, help="length of each measurement")
     part = parser.add_argument_group("beside").add_argument

@@ -58,15 +58,21 @@ def served(
     """Import a model and return the requests to it."""
     with service.client() as client:
         client.jobs.wait(client.models.create(name, base=base)["id"])
+    return Served(service=service, targets=classifying(service, name, classes, files))
+
+
+def classifying(
+    service: Service, reference: str, classes: Sequence[str], files: Sequence[bytes]
+) -> Sequence[Target]:
+    """Return requests to classify one image each."""
     api = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"})
     requests = (
         api.build_request(
             "POST",
-            f"/v1/models/{name}/classify",
+            f"/v1/models/{reference}/classify",
             files=[("images", ("photograph.jpg", data, "image/jpeg"))],
             data={"classes": json.dumps(classes)},
         )
         for data in files
     )
-    targets = [Target.of(name, service.pid, request) for request in requests]
-    return Served(service=service, targets=targets)
+    return [Target.of(reference, service.pid, request) for request in requests]
