@@ -32,6 +32,7 @@ class Limits:
 
 
 LIMITS = Limits()
+UNUSED_S = 60.0  # then PostgreSQL closes a connection of a pool
 
 
 def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = None) -> Engine:
@@ -39,9 +40,9 @@ def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = Non
 
     SQLite: write-ahead log, every commit synced, what is deleted is overwritten with zeros, and
     write transactions begin IMMEDIATE so that none has to upgrade a stale read. PostgreSQL: dead
-    connections are replaced, and a statement outside transactions only reads. An engine that
-    `migrates` checks no foreign keys on SQLite, where it rebuilds tables, and writes outside
-    transactions on PostgreSQL. Without `limits`, LIMITS apply.
+    connections are replaced, unused ones closed after UNUSED_S, and a statement outside
+    transactions only reads. An engine that `migrates` checks no foreign keys on SQLite, where it
+    rebuilds tables, and writes outside transactions on PostgreSQL. Without `limits`, LIMITS apply.
     """
     where, limits = make_url(url), limits or LIMITS
     if where.get_backend_name() == "sqlite":
@@ -50,8 +51,9 @@ def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = Non
     engine = create_engine(
         where.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
-        pool_size=8,
-        max_overflow=24,
+        pool_size=32,
+        max_overflow=0,  # what exceeds the size is closed at once, and opened again
+        pool_use_lifo=True,  # so that what a burst has opened is unused after it
         pool_timeout=limits.lock_s,
         connect_args={"options": options, "connect_timeout": 5},
         json_serializer=to_json,
@@ -83,6 +85,8 @@ def begin_reading(connection: Connection) -> None:
 def _postgres_options(limits: Limits, *, migrates: bool) -> str:
     options = {
         "default_transaction_read_only": "off" if migrates else "on",
+        # Migrations exclude each other by a lock of a session.
+        "idle_session_timeout": "0" if migrates else f"{UNUSED_S * 1000:.0f}ms",
         "timezone": "UTC",
         "jit": "off",  # compiling would take longer than any of our statements
         "lock_timeout": f"{limits.lock_s * 1000:.0f}ms",

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from selectors import EVENT_READ, DefaultSelector
 
 import pytest
 from sqlalchemy import text
 
+from core.adapters.database import engine
 from core.adapters.database.engine import Limits
 from core.adapters.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable
@@ -73,6 +75,27 @@ def test_who_waits_for_a_connection_gets_the_next_that_is_free(
         assert found == []
     waiting.join(10)
     assert found == [[]]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "UNUSED_S", 0.5)
+    transactions = SqlTransactions(url)
+    with ExitStack() as burst:
+        opened = [burst.enter_context(transactions(read_only=True)) for _ in range(12)]
+        held = [work._connection.connection.dbapi_connection for work in opened]
+    assert transactions._engine.pool.checkedin() == 12
+    selector = DefaultSelector()
+    for one in held:
+        selector.register(one.fileno(), EVENT_READ)
+    while selector.get_map():  # each is told why it is closed
+        for key, _ in selector.select(timeout=20) or pytest.fail("not closed"):
+            selector.unregister(key.fileobj)
+    with transactions(read_only=True) as work:
+        assert work.datasets.page(9, None) == []
+    transactions.close()
 
 
 def test_no_connection_is_held_while_a_job_trains_or_is_scored(
