@@ -1,4 +1,4 @@
-"""docs/api.md asks for what there is, and shows replies with the fields that there are."""
+"""Requests by curl on the pages ask for what there is; replies in docs/api.md have known fields."""
 
 import json
 import re
@@ -11,8 +11,11 @@ import pytest
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/api.md").read_text()
+OTHERS = ("access", "datasets", "operations", "trials", "webhooks")
 DOCUMENT = json.loads((ROOT / "docs/openapi.json").read_text())
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+# A path of the API, below one of the ways in which pages write its address.
+PATH = re.compile(r"(?:\$at|\$URL/v1|\$P/v1|http://127\.0\.0\.1:87[56]0/v1)(/[^ ?\")]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +29,22 @@ class Call:
     def method(self) -> str:
         """The method that curl sends."""
         named = re.search(r"-X (\w+)", self.line)
-        sends = re.search(r"(--json|-F) ", self.line)
+        sends = re.search(r"(--json|-F|-d) ", self.line)
         return named[1].lower() if named else "post" if sends else "get"
 
     @property
     def operation(self) -> dict[str, Any]:
         """The description of the operation."""
-        (path,) = re.findall(r"\$at(/[^ ]*)", self.line)
-        (found,) = [
-            methods[self.method]
+        (path,) = PATH.findall(self.line)
+        found = [
+            template
             for template, methods in DOCUMENT["paths"].items()
             if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), f"/v1{path}")
             and self.method in methods
         ]
-        operation: dict[str, Any] = found
+        assert found, self.line
+        named = min(found, key=lambda template: template.count("{"))  # .../latest before .../{id}
+        operation: dict[str, Any] = DOCUMENT["paths"][named][self.method]
         return operation
 
     def body(self, media_type: str) -> dict[str, Any]:
@@ -61,7 +66,17 @@ def calls() -> Iterator[Call]:
     yield from (Call(line=line) for line in asked)
 
 
+def other_calls() -> Iterator[Call]:
+    """Every request of the other pages."""
+    for name in OTHERS:
+        for kind, text in BLOCK.findall((ROOT / f"docs/{name}.md").read_text("utf-8")):
+            lines = text.replace("\\\n", "").splitlines() if kind == "sh" else ()
+            found = [Call(line=line) for line in lines if PATH.search(line)]
+            yield from (call for call in found if re.search(r"\b(call|curl) ", call.line))
+
+
 CALLS = list(calls())
+OTHER_CALLS = list(other_calls())
 EACH = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.line[:60])
 
 
@@ -96,12 +111,20 @@ def test_the_page_walks_through_all_four_and_through_an_erasure() -> None:
     assert {"order_image_erasure", "get_erasure", "get_erasure_certificate"} <= asked
 
 
-@EACH
+def test_requests_of_every_other_page_are_found() -> None:
+    for name in OTHERS:
+        page = (ROOT / f"docs/{name}.md").read_text("utf-8")
+        assert any(call.line[:40] in page for call in OTHER_CALLS), name
+
+
+@pytest.mark.parametrize("call", CALLS + OTHER_CALLS, ids=lambda call: call.line[:60])
 def test_what_is_sent_is_known(call: Call) -> None:
     parameters = [one.get("name", "") for one in call.operation.get("parameters", [])]
     for name in re.findall(r"-H '([\w-]+):", call.line):
-        assert name in {"Accept", *parameters}
-    for sent in re.findall(r"--json '(.+?)'", call.line):
+        assert name in {"Accept", "Content-Type", *parameters}
+    for media_type in re.findall(r"-H 'Content-Type: ([^']+)'", call.line):
+        assert media_type in call.operation["requestBody"]["content"]
+    for sent in re.findall(r"(?:--json|-d) +'(.+?)'", call.line):
         assert list(unknown(json.loads(sent), call.body("application/json"))) == []
     for name in re.findall(r"-F '?(\w+)=", call.line):
         assert name in call.body("multipart/form-data")["properties"]

@@ -45,10 +45,10 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/how-to/production.md": {},
 }
 ELSEWHERE = {  # what the commands of other pages need, and the test of it
-    "docs/access.md": "requests by curl, which tests/api/routes/access sends",
-    "docs/api.md": "requests by curl, which tests/unit/api/test_api_page looks up in openapi.json",
+    "docs/access.md": "requests by curl, which test_api_page looks up in docs/openapi.json",
+    "docs/api.md": "requests by curl, likewise",
     "docs/bundles.md": "the making of a key by openssl, and a setting",
-    "docs/datasets.md": "imports by curl and of a bucket, which tests/api/routes/imports orders",
+    "docs/datasets.md": "imports of files and of a bucket, which tests/api/routes/imports orders",
     "docs/examples/label_studio/README.md": "a back end, which test_label_studio runs",
     "docs/kubernetes.md": "a cluster; tests/unit/deployment renders the chart",
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
