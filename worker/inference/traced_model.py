@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_WEIGHTS = 30_000_000  # of an image tower; a larger one computes far longer than Python takes
 EXAMPLES = 2  # images that a trace is made from
 # Weights times pixels of an image that is sooner encoded by one thread than by two, as those of
-# the bundled model are: two take 1.2 times as long, since they wait for each other too often.
+# the bundled model are: two wait for each other too often.
 ONE_THREAD = 2**35
 COMPARED = (1, 3, 1, 4)  # images of calls that are compared; torch changes a trace until the third
 
