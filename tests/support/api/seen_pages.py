@@ -9,10 +9,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 PHONE = 390  # pixels wide
+AXE = Axe().axe_script  # of which each page that is looked at needs a copy
+RUN = "axe.run({}, {}).then(({{violations}}) => ({{violations}}))"
+MAIN, RULES = "document.querySelector('main')", "{resultTypes: ['violations']}"
 # A page is asked for in light. In dark only colours differ, and those around the page are alike.
-IN_DARK = """axe.run(
-    document.querySelector('main'), {resultTypes: ['violations'], runOnly: ['color-contrast']}
-)"""
+IN_DARK = RUN.format(MAIN, "{resultTypes: ['violations'], runOnly: ['color-contrast']}")
 
 
 @dataclass
@@ -30,9 +31,9 @@ class Seen:
         self.paths.add(urlsplit(page.url).path)
         page.emulate_media(color_scheme="light")
         self._measure(page, at)
-        self._note(f"{at} in light", Axe().run(page))
+        self._note(f"{at} in light", page, RUN.format("document", RULES))
         page.emulate_media(color_scheme="dark")
-        self._note(f"{at} in dark", AxeResults(page.evaluate(IN_DARK)))
+        self._note(f"{at} in dark", page, IN_DARK)
 
     def go(self, page: Page, path: str) -> None:
         """Look at the page of a path."""
@@ -46,12 +47,13 @@ class Seen:
         page.goto(path)
         self.paths.add(urlsplit(page.url).path)
         self._measure(page, path)
-        self._note(f"{path} in {scheme}", Axe().run(page, context="main"))
+        self._note(f"{path} in {scheme}", page, RUN.format(MAIN, RULES))
 
     def _measure(self, page: Page, at: str) -> None:
         if page.evaluate("document.scrollingElement.scrollWidth") > PHONE:
             self.wide.append(at)
 
-    def _note(self, at: str, found: AxeResults) -> None:
+    def _note(self, at: str, page: Page, run: str) -> None:
+        found = AxeResults(page.evaluate(run))
         if found.violations_count:
             self.problems.append(f"{at}: {found.generate_report()}")

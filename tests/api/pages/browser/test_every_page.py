@@ -25,7 +25,7 @@ from tests.support.api.every_page import (
     lists_without_rows,
 )
 from tests.support.api.image_files import picture
-from tests.support.api.seen_pages import PHONE, Seen
+from tests.support.api.seen_pages import AXE, PHONE, Seen
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.places import ROOT
@@ -63,6 +63,7 @@ def seen(
         shutil.copytree(migrated_home, home)
         unused = stack.enter_context(serving(settings_of(home)))
         page = stack.enter_context(opened(chromium, unused.url, width=PHONE))
+        page.add_init_script(AXE)
         for path in lists_without_rows():
             found.glance(page, path)
         unused.client.datasets.create("alone")
@@ -73,6 +74,7 @@ def seen(
         found.glance(page, "/ui/datasets/alone/versions/1/update")
 
         page = stack.enter_context(opened(chromium, site[0], width=PHONE))
+        page.add_init_script(AXE)
         page.on("dialog", lambda dialog: (found.ran.append(dialog.message), dialog.dismiss()))
         for path in full_pages(*site):
             found.go(page, path)
