@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.datastructures import QueryParams
 from starlette.routing import Match
 from starlette.types import Scope
@@ -35,7 +36,7 @@ class DeclaredRoute(APIRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match a request: most routes are told by how their paths begin, without a pattern."""
-        if not scope["path"].startswith(self._beginning):
+        if not get_route_path(scope).startswith(self._beginning):
             return Match.NONE, {}
         return super().matches(scope)
 

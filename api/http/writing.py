@@ -8,13 +8,13 @@ from starlette.concurrency import run_in_threadpool
 
 P = ParamSpec("P")
 
-VALUES_AT_ONCE = 5000  # numbers or predictions, which take a few milliseconds
+VALUES_AT_ONCE = 5000  # numbers, which take a millisecond
 
 
 async def written(
     values: int, write: Callable[P, Response], *args: P.args, **kwargs: P.kwargs
 ) -> Response:
-    """Return what `write` returns; `values` is the size of the answer.
+    """Return what `write` returns; `values` is the size of the answer, in numbers.
 
     For a small answer, handing it to a thread would take longer than writing it.
     """

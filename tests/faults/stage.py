@@ -143,11 +143,11 @@ class Stage:
     def kill(self, supervisor: psutil.Process, *others: psutil.Process) -> None:
         """SIGKILL a supervisor, then others, and return once the supervisor has ended.
 
-        Its child may end before the last of its threads, and until then it would seem to run.
+        For a moment it may still be listed as running, though its child is gone already.
         """
         for process in (supervisor, *others):
-            process.kill()
-        process = None if self.is_embedded else self.started(supervisor)
+            with suppress(psutil.NoSuchProcess):  # a child ends with its supervisor
+                process.kill()
         if self.is_embedded:  # the API waits for it
             until(lambda: not supervisor.is_running())
         else:

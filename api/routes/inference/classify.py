@@ -35,7 +35,6 @@ from api.trial_traffic.samples import Originals
 from api.trial_traffic.traffic import Part, part_of
 from core import errors
 from core.domain.access.roles import Role
-from core.domain.registry.version import Model
 from core.domain.rejection.calibration import DEFAULT_RATE
 from core.domain.rejection.choose import Chosen, choose
 from core.ports import ClassificationRequest
@@ -60,6 +59,7 @@ RoutingKey = Annotated[
     ),
 ]
 DEFAULT_TOP_K = 5
+NUMBERS = 10  # that take as long to write as a prediction
 OFF = "off"
 _FORM = multipart(
     {
@@ -120,7 +120,7 @@ async def classify_images(
         asked = await _classification(services, resolved, classes, prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
         rate = text_field(form.fields, "none_of_these")
-        chosen = await _chosen(services, resolved.model, asked, rate)
+        chosen = await _chosen(services, asked, rate)
         readable = readable_pixels(form.files)
         found = await services.inference.answer(asked, readable, top_k=top_k)
     answers = _Answers(found=found, chosen=chosen)
@@ -135,8 +135,8 @@ async def classify_images(
         originals = _originals(part, form.files, best) if sampled else None
         background.add_task(services.trials.shadow, part, ids, readable, request_to, originals)
         answers = _Answers(found=found, part=part, ids=ids)
-    predictions = sum(len(one.predictions) for one in found)
-    return await written(predictions, _show, resolved, form.files, answers)
+    values = NUMBERS * sum(len(one.predictions) for one in found)
+    return await written(values, _show, resolved, form.files, answers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ async def _classification(
 
 
 async def _chosen(
-    services: Services, model: Model, asked: ClassificationRequest, rate: str | None
+    services: Services, asked: ClassificationRequest, rate: str | None
 ) -> Chosen | None:
     """Return the threshold for "none of these", if it is asked for."""
     if rate in {None, OFF}:
@@ -198,7 +198,7 @@ async def _chosen(
             f"none_of_these must be {OFF}, or a false-rejection rate such as {DEFAULT_RATE}.",
             pointer="/none_of_these",
         )
-    calibration = await run_in_threadpool(services.calibrations.of, model, asked.version)
+    calibration = await run_in_threadpool(services.calibrations.of, asked.version)
     return choose(calibration, asked.texts.classes, asked.texts.prompts, wanted)
 
 

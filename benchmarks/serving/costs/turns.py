@@ -48,7 +48,7 @@ class Cost(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Requests of a kind that are measured in turn, and the processes whose time is another."""
+    """Requests of one kind that are measured in turn, and processes whose time differs by it."""
 
     of: str
     name: str

@@ -32,7 +32,7 @@ class Limits:
 
 
 LIMITS = Limits()
-UNUSED_S = 60.0  # then PostgreSQL closes a connection of a pool
+UNUSED_S = 60.0  # then PostgreSQL closes a connection of a pool, or later if `idle_s` is greater
 
 
 def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = None) -> Engine:
@@ -40,7 +40,7 @@ def open_engine(url: str, *, migrates: bool = False, limits: Limits | None = Non
 
     SQLite: write-ahead log, every commit synced, what is deleted is overwritten with zeros, and
     write transactions begin IMMEDIATE so that none has to upgrade a stale read. PostgreSQL: dead
-    connections are replaced, unused ones closed after UNUSED_S, and a statement outside
+    connections are replaced, those without a statement for UNUSED_S closed, and a statement outside
     transactions only reads. An engine that `migrates` checks no foreign keys on SQLite, where it
     rebuilds tables, and writes outside transactions on PostgreSQL. Without `limits`, LIMITS apply.
     """
@@ -83,10 +83,12 @@ def begin_reading(connection: Connection) -> None:
 
 
 def _postgres_options(limits: Limits, *, migrates: bool) -> str:
+    unused_s = 0 if migrates or not limits.idle_s else max(UNUSED_S, limits.idle_s)
     options = {
         "default_transaction_read_only": "off" if migrates else "on",
-        # Migrations exclude each other by a lock of a session.
-        "idle_session_timeout": "0" if migrates else f"{UNUSED_S * 1000:.0f}ms",
+        # Migrations exclude each other by a lock of a session. For what reads, whose statements
+        # share no transaction, this is the limit between two statements.
+        "idle_session_timeout": f"{unused_s * 1000:.0f}ms",
         "timezone": "UTC",
         "jit": "off",  # compiling would take longer than any of our statements
         "lock_timeout": f"{limits.lock_s * 1000:.0f}ms",

@@ -75,7 +75,7 @@ class EvaluationPlan:
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
         learned an earlier holdout answers that holdout's own query: it did so as a candidate and
         the answers are stored, so its weights may have been collected. Candidate and root are
-        calibrated, which no other version needs again. Equal plans have the same order.
+        calibrated; the others were when they were candidates. Equal plans have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):

@@ -83,8 +83,8 @@ def plan_queries(
         retrieval=tuple(retrieval),
         holdouts=_holdout_evaluations((*earlier, candidate), learned),
         live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
-        calibration=calibration_query(suites, (*earlier, candidate)),
-        root_calibration=calibration_query(suites),
+        calibration=_calibration_query(suites, (*earlier, candidate)),
+        root_calibration=_calibration_query(suites),
     )
 
 
@@ -113,7 +113,7 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
     return tuple(entry for entry in entries if entry.part is part)
 
 
-def calibration_query(
+def _calibration_query(
     suites: Iterable[ScoredSuite], updates: Sequence[HeldOutUpdate] = ()
 ) -> CalibrationQuery | None:
     """Return the query about zero-shot suites, and about the holdouts of all updates together.

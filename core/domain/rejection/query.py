@@ -12,6 +12,9 @@ from core.domain.values import Digest, canonical_json, sha256
 MOST_IMAGES = 2000  # of a source and part: enough for an interval of 2 points
 LISTS = 4  # of one length that an image is put to with its class, and as many without it
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+# A root's newest calibration is stored as its answer to this too, as it has no report: whatever
+# becomes of the suites, it keeps the thresholds that were measured last.
+NEWEST_OF_ROOT = sha256(b"the newest calibration of a root")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from core.domain.evaluation.results import AnswersByQuery
 from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
+from core.domain.rejection.query import NEWEST_OF_ROOT
 from core.domain.values import Digest, canonical_json
 from core.domain.webhooks.event import version_judged
 from core.errors import ArtifactMissing
-from core.ports import Evaluator, Monitor, Platform
+from core.ports import Evaluator, Monitor, Platform, UnitOfWork
 from core.use_cases.evaluation.plan_evaluation import plan_evaluation
 from core.use_cases.evaluation.stored_answers import damaged_in, read_each
 from core.use_cases.registry.aliases.auto_promote import promote_if_passed
@@ -59,12 +60,21 @@ def evaluate_version(
         version = work.versions.get(model_of(job), number, lock=True)
         version = version.judged(report.verdict, stored)
         work.versions.save(version)
+        _keep_root_calibration(work, plan)
         work.outbox.add(version_judged(version, job, now))
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
         work.jobs.finish(job.succeed(result, now), job.fence)
         work.commit()
+
+
+def _keep_root_calibration(work: UnitOfWork, plan: EvaluationPlan) -> None:
+    """Store the root's answer where it is found without the suites that it is about."""
+    if plan.root_calibration is not None:
+        stored = work.answers.stored([plan.root.digest], [plan.root_calibration.digest])
+        for artifact in stored.values():
+            work.answers.add(plan.root.digest, NEWEST_OF_ROOT, artifact)
 
 
 def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:

@@ -13,7 +13,7 @@ from core.domain.evaluation.plan_queries import (
 from core.domain.evaluation.report import Report
 from core.domain.jobs.job import Job
 from core.domain.jobs.order import EvaluateOrder, UpdateOrder
-from core.domain.registry.version import Model, Version
+from core.domain.registry.version import Version
 from core.errors import ArtifactCorrupt, ArtifactMissing, ReportUnreadable
 from core.ports import Artifacts, Platform, UnitOfWork
 from core.use_cases.datasets.manifests import read_remaining
@@ -39,7 +39,10 @@ def plan_evaluation(
             parent=line[-1],
             root=line[0],
             earlier=earlier,
-            suites=scored_suites(work, artifacts, model),
+            suites=[
+                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+                for suite in suites_of(work, model)
+            ],
             live=_live_line(work, artifacts, job, candidate),
         )
         near = 0
@@ -48,14 +51,6 @@ def plan_evaluation(
                 candidate.dataset, candidate.dataset_version
             ).near_duplicates
     return plan, _previous(artifacts, line[-1]), near
-
-
-def scored_suites(work: UnitOfWork, artifacts: Artifacts, model: Model) -> list[ScoredSuite]:
-    """Return the suites of a model with their images, without those that were erased."""
-    return [
-        ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
-        for suite in suites_of(work, model)
-    ]
 
 
 def _live_line(

@@ -32,6 +32,8 @@ def keep_sample(
             return False
     require_room(platform)
     image, _ = receive_image(platform.artifacts.put, decoder, data)
+    with platform.transactions(read_only=True) as work:  # it reads much, so it locks nothing
+        require_quota(platform.settings, work, [image])
     with platform.transactions() as work:
         work.thumbnails.lock()  # one sample at a time, and none while an erasure looks for them
         if work.erasures.erased([image.pixels]):
@@ -40,7 +42,6 @@ def keep_sample(
         held = work.trials.hold([trial]).get(trial)
         if held is None or held.end is not None or not _room(platform, work, trial):
             return False
-        require_quota(platform.settings, work, [image])
         sample = Sample(
             trial=trial,
             pixels=image.pixels,

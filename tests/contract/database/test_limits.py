@@ -82,7 +82,7 @@ def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "UNUSED_S", 0.5)
-    transactions = SqlTransactions(url)
+    transactions = SqlTransactions(url, limits=Limits(idle_s=0.1))
     with ExitStack() as burst:
         opened = [burst.enter_context(transactions(read_only=True)) for _ in range(12)]
         held = [work._connection.connection.dbapi_connection for work in opened]
@@ -95,6 +95,16 @@ def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
             selector.unregister(key.fileobj)
     with transactions(read_only=True) as work:
         assert work.datasets.page(9, None) == []
+    transactions.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_reader_may_pause_as_long_as_a_writer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "UNUSED_S", 0.05)
+    transactions = SqlTransactions(url, limits=Limits(idle_s=60))
+    with transactions(read_only=True) as work:
+        limit = text("SHOW idle_session_timeout")
+        assert work._connection.scalar(limit) == "1min"
     transactions.close()
 
 

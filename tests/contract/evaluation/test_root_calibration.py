@@ -7,6 +7,7 @@ import pytest
 from core.domain.datasets.suite import SuiteKind
 from core.domain.evaluation.query import Answers, EvalQuery
 from core.domain.jobs.job import JobStatus
+from core.domain.jobs.order import EvaluateOrder
 from core.domain.registry.version import Model
 from core.domain.rejection.calibration import (
     Calibration,
@@ -30,49 +31,57 @@ def test_a_root_has_thresholds_once_an_update_of_it_was_evaluated(
     asked = calibrated(scene, monkeypatch)
     root = scene.version(model, 1)
     with pytest.raises(NotCalibrated, match="teach the model"):
-        Calibrations(scene.platform).of(model, root)
+        Calibrations(scene.platform).of(root)
 
     scene.update(model, scene.frozen("cat", "dog"))
     assert scene.run().status is JobStatus.SUCCEEDED
 
-    found = Calibrations(scene.platform)
-    assert [source.name for source in found.of(model, root).sources] == ["sky"]
-    assert found.of(model, root) == of(asked[root.digest][0])
+    found = Calibrations(scene.platform).of(root)
+    assert [source.name for source in found.sources] == ["sky"]
+    assert found == of(asked[root.digest][0])
     scene.update(model, scene.frozen("owl", "elk", offset=20))
     assert scene.run().status is JobStatus.SUCCEEDED
     assert len(asked[root.digest]) == 1  # the answer is kept for the evaluations that follow
 
 
-def test_thresholds_are_those_of_the_model_s_suites_of_now(
+def test_a_root_keeps_its_newest_thresholds_whatever_becomes_of_the_suites(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = suited(scene)
-    calibrated(scene, monkeypatch)
+    asked = calibrated(scene, monkeypatch)
     scene.update(model, scene.frozen("cat", "dog"))
     scene.run()
-    found = Calibrations(scene.platform)
     root = scene.version(model, 1)
-    assert found.of(model, root).sources
+    thresholds = Calibrations(scene.platform).of(root)
 
-    bare = configure_model(scene.platform, model.name, suites=[], policy=None)
-    with pytest.raises(NotCalibrated, match="no zero-shot suite"):
-        found.of(bare, root)
+    configure_model(scene.platform, model.name, suites=[], policy=None)
+    scene.update(model, scene.frozen("owl", "elk", offset=20))
+    assert scene.run().status is JobStatus.SUCCEEDED
+
+    assert Calibrations(scene.platform).of(root) == thresholds
+    suited(scene, model, "ground", offset=400)
+    scene.order(model, EvaluateOrder(version=3))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    newest = Calibrations(scene.platform).of(root)
+    assert newest == of(asked[root.digest][-1])
+    assert [source.name for source in newest.sources] == ["ground"]
 
 
-def suited(scene: Scene) -> Model:
-    """A model whose root is live, with a suite that has enough images in both parts."""
-    model = scene.model()
-    images = scene.frozen("sun", "moon", each=40, offset=100)
+def suited(
+    scene: Scene, model: Model | None = None, name: str = "sky", *, offset: int = 100
+) -> Model:
+    """A model whose root is live, with one more suite that has enough images in both parts."""
+    model = model or scene.model()
+    images = scene.frozen("sun", "moon", each=40, offset=offset)
     suite = create_suite(
         scene.platform,
-        name="sky",
+        name=name,
         kind=SuiteKind.ZERO_SHOT,
         dataset=images.dataset,
         dataset_version=1,
     )
     add_suite(scene.platform, model.name, suite)
-    with scene.platform.transactions(read_only=True) as work:
-        return work.models.get(model.id)
+    return model
 
 
 def calibrated(

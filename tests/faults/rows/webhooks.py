@@ -53,11 +53,10 @@ def _strike(stage: Stage, webhook: Webhook, receiver: Receiver, place: int, dela
     until(lambda: len(receiver.received) > before + place)
     sender = _sender(stage, receiver.received[-1].port)
     sleep(delay_s)
-    child = sender and child_of(sender)
+    child = until(lambda: child_of(sender)) if sender is not None else None
     struck = now()
-    if sender is not None:
-        sender.kill()
-    if child is not None:
+    if sender is not None and child is not None:
+        stage.kill(sender)
         until(lambda: has_ended(child))
 
     def ended() -> Sequence[Delivery]:

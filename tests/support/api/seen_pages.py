@@ -12,7 +12,7 @@ PHONE = 390  # pixels wide
 AXE = Axe().axe_script  # of which each page that is looked at needs a copy
 RUN = "axe.run({}, {}).then(({{violations}}) => ({{violations}}))"
 MAIN, RULES = "document.querySelector('main')", "{resultTypes: ['violations']}"
-# A page is asked for in light. In dark only colours differ, and those around the page are alike.
+# In dark only colours differ, and those of the bars around `main` are the same on all pages.
 IN_DARK = RUN.format(MAIN, "{resultTypes: ['violations'], runOnly: ['color-contrast']}")
 
 
@@ -25,6 +25,7 @@ class Seen:
     ran: list[str] = field(default_factory=list)  # scripts in names
     paths: set[str] = field(default_factory=set)
     templates: set[str] = field(default_factory=set)
+    bars_in_dark: bool = False  # whether they were looked at
 
     def look(self, page: Page, at: str) -> None:
         """Look at the page that the browser is on."""
@@ -33,6 +34,9 @@ class Seen:
         self._measure(page, at)
         self._note(f"{at} in light", page, RUN.format("document", RULES))
         page.emulate_media(color_scheme="dark")
+        if not self.bars_in_dark:
+            self._note(f"{at} in dark", page, RUN.format("document", RULES))
+            self.bars_in_dark = True
         self._note(f"{at} in dark", page, IN_DARK)
 
     def go(self, page: Page, path: str) -> None:

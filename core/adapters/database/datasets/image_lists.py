@@ -70,11 +70,18 @@ class SqlImageLists(SqlNearDuplicates):
         return sum(int(self._connection.scalar(query) or 0) for query in sums)
 
     def missing_bytes(self, wanted: Collection[Image]) -> int:
-        """Return the bytes of those images that no dataset and no sample holds, each once."""
+        """Return the bytes of those images that no dataset and no sample holds, each once.
+
+        Samples of releases that counted none are not counted, so they hold nothing either.
+        """
         sizes = {image.pixels: image.size for image in wanted}
+        kept = select(trial_samples.c.pixels).where(trial_samples.c.size > 0)
         for chunk in chunks(list(sizes)):
-            for rows in (dataset_images, trial_samples):
-                held = select(rows.c.pixels).where(rows.c.pixels.in_(chunk)).distinct()
+            for rows, column in (
+                (select(dataset_images.c.pixels), dataset_images.c.pixels),
+                (kept, trial_samples.c.pixels),
+            ):
+                held = rows.where(column.in_(chunk)).distinct()
                 for pixels in self._connection.scalars(held):
                     sizes.pop(pixels, None)
         return sum(sizes.values())

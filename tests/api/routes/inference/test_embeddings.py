@@ -1,6 +1,6 @@
 """Embeddings in the shape of OpenAI's API, asked for by OpenAI's own client.
 
-The client is imported by who uses it: it takes a tenth of the time in which all tests are loaded.
+The tests that use OpenAI's client import it, which takes a tenth of the time of loading all tests.
 """
 
 from __future__ import annotations

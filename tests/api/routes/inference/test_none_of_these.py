@@ -17,6 +17,8 @@ from core.domain.rejection.calibration import (
     Statistic,
     Threshold,
 )
+from core.domain.rejection.query import NEWEST_OF_ROOT
+from core.domain.values import canonical_json
 from core.use_cases.evaluation.calibrations import Calibrations
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
@@ -135,6 +137,21 @@ def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: 
 
 @EMBEDDED
 @pytest.mark.usefixtures("calibrated")
+def test_a_root_that_was_calibrated_with_an_update_tells_none_too(
+    service: Service, model: Model, oracle: Oracle
+) -> None:
+    stored = service.platform.artifacts.put(canonical_json(CALIBRATION.to_json()))
+    with service.platform.transactions() as work:
+        work.answers.add(work.versions.get(model.id, 1).digest, NEWEST_OF_ROOT, stored)
+        work.commit()
+    oracle.cosines = [0.5, 0.25]
+    answer = classify(service, 1, classes='["boot", "bag"]', none_of_these="0.05")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"][0]["none_of_these"] is True
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("calibrated")
 def test_rates_and_lists_without_a_threshold_are_refused(service: Service, oracle: Oracle) -> None:
     refused = [
         (rate, 2, "/none_of_these") for rate in ("on", "0", "1", "-0.1", "nan", "1e9", "0.2")
@@ -159,5 +176,5 @@ def test_thresholds_are_read_once_for_each_report(
     known = Calibrations(service.platform)
     with service.platform.transactions(read_only=True) as work:
         version = work.versions.get(model.id, 3)
-    assert known.of(model, version) == known.of(model, version) == CALIBRATION
+    assert known.of(version) == known.of(version) == CALIBRATION
     assert read == [version.report]
