@@ -18,8 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
-from core.adapters.database.unit_of_work import SqlTransactions, SqlUnitOfWork
+from core.adapters.database.unit_of_work import Caches, SqlTransactions, SqlUnitOfWork
 from core.domain.values import Digest
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from tests.faults.points import WRITES
@@ -125,14 +124,14 @@ class SteppedTransactions(SqlTransactions):
         event.listen(self._engine, "connect", lambda c, _: c.execute("PRAGMA synchronous = OFF"))
 
     def __call__(self, *, read_only: bool = False) -> "SteppedUnitOfWork":
-        return SteppedUnitOfWork(self._engine, self._thumbnails, read_only=read_only)
+        return SteppedUnitOfWork(self._engine, self._caches, read_only=read_only)
 
 
 class SteppedUnitOfWork(SqlUnitOfWork):
     """One of them."""
 
-    def __init__(self, engine: Engine, thumbnails: ThumbnailCache, *, read_only: bool) -> None:
-        super().__init__(engine, thumbnails if read_only else ThumbnailCache(), read_only=read_only)
+    def __init__(self, engine: Engine, caches: Caches, *, read_only: bool) -> None:
+        super().__init__(engine, caches if read_only else Caches(), read_only=read_only)
         self._written: set[str] = set()
 
     def __enter__(self) -> "SteppedUnitOfWork":
