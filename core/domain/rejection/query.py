@@ -7,14 +7,11 @@ from functools import cached_property
 from core.domain.datasets.manifest import ManifestEntry
 from core.domain.datasets.split import Part
 from core.domain.recipes.prompt import PromptTemplate
-from core.domain.values import Digest, canonical_json, sha256
+from core.domain.values import Digest, ModelId, canonical_json, sha256
 
 MOST_IMAGES = 2000  # of a source and part: enough for an interval of 2 points
 LISTS = 4  # of one length that an image is put to with its class, and as many without it
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-# A root's newest calibration is stored as its answer to this too, as it has no report: whatever
-# becomes of the suites, it keeps the thresholds that were measured last.
-NEWEST_OF_ROOT = sha256(b"the newest calibration of a root")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +52,15 @@ class CalibrationQuery:
             for source in self.sources
         ]
         return sha256(canonical_json(["calibration", rows]))
+
+
+def newest_of_root(model: ModelId) -> Digest:
+    """Return the key under which the newest calibration of a model's root is stored too.
+
+    A root has no report. With this it keeps the thresholds that were measured last, whatever
+    becomes of the suites. Models that were imported from the same weights have one each.
+    """
+    return sha256(canonical_json(["newest calibration of a root", model]))
 
 
 def list_sizes(classes: int) -> tuple[int, ...]:

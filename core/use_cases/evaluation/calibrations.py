@@ -4,7 +4,7 @@ import json
 
 from core.domain.registry.version import Version
 from core.domain.rejection.calibration import Calibration
-from core.domain.rejection.query import NEWEST_OF_ROOT
+from core.domain.rejection.query import newest_of_root
 from core.domain.values import Digest
 from core.errors import NotCalibrated
 from core.ports import Platform
@@ -36,7 +36,7 @@ class Calibrations:
 
     def _of_root(self, root: Version) -> Digest:
         with self._platform.transactions(read_only=True) as work:
-            stored = work.answers.stored([root.digest], [NEWEST_OF_ROOT])
+            stored = work.answers.stored([root.digest], [newest_of_root(root.model)])
         for artifact in stored.values():
             return artifact
         raise NotCalibrated(

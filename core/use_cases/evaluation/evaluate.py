@@ -15,7 +15,7 @@ from core.domain.evaluation.results import AnswersByQuery
 from core.domain.jobs.job import Job, model_of
 from core.domain.jobs.order import UpdateOrder
 from core.domain.registry.version import Version
-from core.domain.rejection.query import NEWEST_OF_ROOT
+from core.domain.rejection.query import newest_of_root
 from core.domain.values import Digest, canonical_json
 from core.domain.webhooks.event import version_judged
 from core.errors import ArtifactMissing
@@ -74,7 +74,7 @@ def _keep_root_calibration(work: UnitOfWork, plan: EvaluationPlan) -> None:
     if plan.root_calibration is not None:
         stored = work.answers.stored([plan.root.digest], [plan.root_calibration.digest])
         for artifact in stored.values():
-            work.answers.add(plan.root.digest, NEWEST_OF_ROOT, artifact)
+            work.answers.add(plan.root.digest, newest_of_root(plan.model.id), artifact)
 
 
 def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:

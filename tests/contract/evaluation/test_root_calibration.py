@@ -67,6 +67,22 @@ def test_a_root_keeps_its_newest_thresholds_whatever_becomes_of_the_suites(
     assert [source.name for source in newest.sources] == ["ground"]
 
 
+def test_models_of_the_same_weights_do_not_share_thresholds(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = suited(scene), scene.model("other")
+    calibrated(scene, monkeypatch)
+    scene.update(model, scene.frozen("cat", "dog"))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    root, twin = scene.version(model, 1), scene.version(other, 1)
+    assert root.digest == twin.digest
+
+    found = Calibrations(scene.platform)
+    assert found.of(root).sources
+    with pytest.raises(NotCalibrated, match="teach the model"):
+        found.of(twin)
+
+
 def suited(
     scene: Scene, model: Model | None = None, name: str = "sky", *, offset: int = 100
 ) -> Model:

@@ -17,7 +17,7 @@ from core.domain.rejection.calibration import (
     Statistic,
     Threshold,
 )
-from core.domain.rejection.query import NEWEST_OF_ROOT
+from core.domain.rejection.query import newest_of_root
 from core.domain.values import canonical_json
 from core.use_cases.evaluation.calibrations import Calibrations
 from tests.support.api import image_files as pictures
@@ -142,7 +142,8 @@ def test_a_root_that_was_calibrated_with_an_update_tells_none_too(
 ) -> None:
     stored = service.platform.artifacts.put(canonical_json(CALIBRATION.to_json()))
     with service.platform.transactions() as work:
-        work.answers.add(work.versions.get(model.id, 1).digest, NEWEST_OF_ROOT, stored)
+        root = work.versions.get(model.id, 1)
+        work.answers.add(root.digest, newest_of_root(model.id), stored)
         work.commit()
     oracle.cosines = [0.5, 0.25]
     answer = classify(service, 1, classes='["boot", "bag"]', none_of_these="0.05")
