@@ -67,7 +67,7 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
             _wait_until_ready(process, service)
             yield service
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> None:
@@ -82,7 +82,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], service: Service) -> Non
     raise SystemExit(f"The service did not start; the end of {log}:\n{last}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process that leads its group; if it takes too long, kill the group."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

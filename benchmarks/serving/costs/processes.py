@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from demo.service import Service
+from demo.service import Service, stop
 from devtools.servers.ports import free_port
 
-START_S, STOP_S = 300.0, 20.0
+START_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +80,14 @@ def _running(
                 stdin=theirs.fileno(),
                 stdout=written,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         try:
             service = Service(url=f"http://127.0.0.1:{port}", key=key, home=home, pid=process.pid)
             _wait_until_ready(service, process, log)
             yield Alterable(service=service, control=ours, log=log)
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
 
 
 def _wait_until_ready(service: Service, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,7 +4,8 @@ from core.domain.evaluation.report import Report
 from core.domain.gate.policy import Verdict
 from core.domain.registry.alias import PRODUCTION, MoveKind
 from core.domain.registry.version import Model, TensorEntry, Version, VersionStatus, Weights
-from core.domain.values import Digest, Json, canonical_json
+from core.domain.trials.sample import Sample
+from core.domain.values import Digest, Json, PredictionId, TrialId, canonical_json
 from core.ports import Platform
 from core.use_cases.datasets.suites import DEFAULT_POLICY
 from core.use_cases.registry.aliases.move_alias import move_alias
@@ -94,6 +95,24 @@ def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -
     )
     platform.artifacts.put(weights.to_bytes())
     return weights
+
+
+def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF") -> Sample:
+    """A sample of a trial, about which its versions said boot and bag; its bytes are stored."""
+    sample = Sample(
+        trial=TrialId(trial),
+        pixels=Digest("a" * 64),
+        artifact=platform.artifacts.put(data),
+        prediction=PredictionId("pred_1"),
+        answer="boot",
+        shadow_answer="bag",
+        at=platform.clock(),
+        size=len(data),
+    )
+    with platform.transactions() as work:
+        work.samples.add(sample)
+        work.commit()
+    return sample
 
 
 def _statistics(platform: Platform, class_name: str) -> Digest:

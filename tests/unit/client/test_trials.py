@@ -5,10 +5,8 @@ import uuid
 import pytest
 
 from core.domain.gate.policy import Verdict
-from core.domain.trials.sample import Sample
-from core.domain.values import Digest, PredictionId, TrialId
 from perennial import ServiceError
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.seeds import a_candidate, a_root, a_sample
 from tests.support.api.served import Served
 from tests.support.factories import a_prediction
 
@@ -54,20 +52,7 @@ def test_labels_are_sent_in_parts_and_each_gets_a_receipt(
 def test_samples_are_listed_read_and_deleted(served: Served, model: str) -> None:
     trials = served.client.trials
     trial = trials.start(model, 2, mode="shadow")
-    data = served.platform.artifacts.put(b"RIFF")
-    sample = Sample(
-        trial=TrialId(trial["id"]),
-        pixels=Digest("a" * 64),
-        artifact=data,
-        prediction=PredictionId("pred_1"),
-        answer="boot",
-        shadow_answer="bag",
-        at=served.platform.clock(),
-        size=4,
-    )
-    with served.platform.transactions() as work:
-        work.samples.add(sample)
-        work.commit()
+    a_sample(served.platform, trial["id"])
     (found,) = trials.samples(model)
     assert (found["current"], found["candidate"]) == ("boot", "bag")
     assert trials.read_sample(model, found["pixels"], trial["id"]) == b"RIFF"

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from core.domain.gate.policy import Verdict
-from core.domain.trials.sample import Sample
-from core.domain.values import Digest, PredictionId, TrialId
 from perennial import Client
 from perennial.commands.registry import embed
 from perennial.resources.trials import Trials
 from perennial.terminal.exit_codes import ERROR, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
-from tests.support.api.seeds import a_candidate
+from tests.support.api.seeds import a_candidate, a_sample
 from tests.support.processes import wait_for
 from tests.unit.client.commands.conftest import Run, Site, rows
 
@@ -167,19 +165,7 @@ def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
     trials, live = site.client.trials, site.client.aliases.get("demo")["version"]
     other = 1 if live == taught else taught
     first = trials.start("demo", other, mode="shadow")
-    sample = Sample(
-        trial=TrialId(first["id"]),
-        pixels=Digest("a" * 64),
-        artifact=site.platform.artifacts.put(b"RIFF"),
-        prediction=PredictionId("pred_1"),
-        answer="boot",
-        shadow_answer="bag",
-        at=site.platform.clock(),
-        size=4,
-    )
-    with site.platform.transactions() as work:
-        work.samples.add(sample)
-        work.commit()
+    a_sample(site.platform, first["id"])
     list_samples = Trials.samples
 
     def then_another_begins(self: Trials, model: str, *rest: Any, **named: Any) -> list[Any]:
