@@ -256,7 +256,7 @@ def child_of(supervisor: psutil.Process) -> psutil.Process | None:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether a process runs no more, though its parent may not have noticed yet."""
+    """Return whether a process runs no more, though its parent may not have noticed yet."""
     with suppress(psutil.NoSuchProcess):
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     return True

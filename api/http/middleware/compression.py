@@ -4,7 +4,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 LEAST_BYTES = 1024
-LEVEL = 1  # of 9, as in nginx: 5 takes two to three times as long and saves a tenth
+LEVEL = 1  # of 9, as in nginx: higher ones take much longer and save little
 # Of this service's answers alone: the base class prepares the list anew for each request.
 EXCLUDED = (
     "application/octet-stream",

@@ -1,10 +1,10 @@
-"""What is altered in turn."""
+"""The variants that are measured in turn."""
 
 from typing import NamedTuple
 
 
 class Variant(NamedTuple):
-    """What is altered in the API process, and in the inference process: see `altered`."""
+    """A variant: names of `altered` for the API process and for the inference process."""
 
     name: str
     api: str = ""

@@ -44,7 +44,7 @@ from core.errors import DatabaseUnavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Caches:
-    """What a process keeps of what read-only transactions have read."""
+    """The caches of a process, which read-only transactions fill."""
 
     thumbnails: ThumbnailCache = field(default_factory=ThumbnailCache)
     counts: CountCache = field(default_factory=CountCache)

@@ -1,4 +1,4 @@
-"""What is left of the application once it has shut down."""
+"""Tests that the application leaves no thread behind when it shuts down."""
 
 import threading
 from pathlib import Path

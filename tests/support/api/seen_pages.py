@@ -1,4 +1,4 @@
-"""What axe finds on pages, in light and in dark, and which pages do not fit a phone."""
+"""A look at pages: findings of axe in light and in dark, and pages that do not fit a phone."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +18,7 @@ IN_DARK = RUN.format(MAIN, "{resultTypes: ['violations'], runOnly: ['color-contr
 
 @dataclass
 class Seen:
-    """What was found on the pages that a browser has been on."""
+    """The findings on the pages that a browser has been on."""
 
     problems: list[str] = field(default_factory=list)  # that axe finds
     wide: list[str] = field(default_factory=list)  # pages that do not fit a phone

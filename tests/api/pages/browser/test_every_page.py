@@ -55,7 +55,7 @@ def seen(
     migrated_home: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Seen:
-    """What a browser sees that goes to every page."""
+    """The findings of a browser that goes to every page."""
     found = Seen()
     with ExitStack() as stack:
         note_templates(stack.enter_context(pytest.MonkeyPatch.context()), found.templates)

@@ -157,7 +157,7 @@ def in_other_words(text: str, words: Mapping[str, str]) -> str:
 
 
 def stand_ins(site: Site) -> dict[str, str]:
-    """What is here in place of the address, the key and the job on a page, and of the policy."""
+    """Values that replace the address, the key, the job and the policy that a page names."""
     return {
         "http://127.0.0.1:8750": site.url,
         r"pk_\.\.\.": ADMIN,
