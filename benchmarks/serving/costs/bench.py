@@ -75,6 +75,8 @@ def milliseconds(cost: Cost, processes: Collection[str]) -> float:
 
 def bench_costs(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the CPU time of requests and moves, and of what they consist of."""
+    if given.rounds < 2:
+        raise SystemExit("costs: --rounds must be at least 2, since differences have quartiles.")
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="perennial-costs-")))
         files = [path.read_bytes() for path in write_jpegs(home / "jpegs", IMAGES, given.side)]
