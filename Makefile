@@ -25,10 +25,11 @@ install: .venv/installed  ## create .venv and install the service into it, unles
 	@test -x $(BIN)/perennial || $(PIP) --quiet --no-deps --force-reinstall --editable client  # the service's script until now, gone with it
 	@touch $@
 
-install-dev: .venv/installed-dev  ## also install what tests, benchmarks and studies need
+install-dev: .venv/installed-dev  ## also install all that tests and benchmarks need: packages, and as root the servers and the browser
+	@$(BIN)/python -m devtools.servers.programs
 
 .venv/installed-dev: .venv/installed
-	@echo "Installing what only tests, benchmarks and studies need."
+	@echo "Installing the packages that only tests, benchmarks and studies need."
 	@$(PIP) --group dev
 	@touch $@
 
@@ -57,7 +58,7 @@ test: install-dev  ## run all tests against real services, and lint beside them;
 coverage: install-dev  ## run all tests and measure the lines of core/ that they run: half as long again as the tests alone
 	@$(PYTEST) --cov --cov-report=term --cov-fail-under=95
 
-test-gpu: install-dev  ## run the tests that need a CUDA device
+test-gpu: .venv/installed-dev  ## run the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
 
 test-faults: install-dev  ## inject every fault many times: make test-faults ARGS="--rows redis_kill --tries 5"
@@ -79,21 +80,21 @@ test-mutants: install-dev  ## mutate the rules and list the mutants that survive
 	@$(PIP) --quiet --group mutants
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-lint: install-dev  ## check style, types and import contracts alone
+lint: .venv/installed-dev  ## check style, types and import contracts alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@cd client && ../$(BIN)/lint-imports --no-cache
 
-format: install-dev  ## format the code and apply ruff's fixes
+format: .venv/installed-dev  ## format the code and apply ruff's fixes
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-study: install-dev  ## run the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
+study: .venv/installed-dev  ## run the paper's protocol on any image folders: make study ARGS="one cifar20" (ARGS=--help)
 	@$(BIN)/python -m benchmarks.study $(or $(ARGS),--help)
 
-bench-%: install-dev  ## run a benchmark, such as make bench-step; it prints a table and writes benchmarks/out/NAME.json
+bench-%: .venv/installed-dev  ## run a benchmark, such as make bench-step; it prints a table and writes benchmarks/out/NAME.json
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 clean:  ## remove the environment, run-time data and caches

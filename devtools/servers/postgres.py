@@ -11,9 +11,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from devtools.servers.programs import ProgramMissing, try_to_install
+from devtools.servers.programs import POSTGRES, find
 
-PACKAGE = "postgresql"
 USER = "postgres"  # the server's owner, if this process runs as root, which the server refuses
 FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"  # would not survive a crash
 DURABLE = "-c fsync=on -c synchronous_commit=on"
@@ -90,7 +89,7 @@ def postgres_server(options: str, folder: Path | None = None) -> Iterator[Postgr
 
     `options` are FAST or DURABLE, and others of the server's command line. Raises ProgramMissing.
     """
-    programs = _find_programs()
+    programs = find(POSTGRES).resolve().parent
     folder = folder or Path(tempfile.mkdtemp(prefix="perennial-pg-"))
     server = PostgresServer(programs, folder, options)
     try:
@@ -111,21 +110,3 @@ def run_sql(server: str, database: str, statement: str) -> None:
     where = server.format(name=database).replace("+psycopg", "")
     with psycopg.connect(where, autocommit=True, options="-c lock_timeout=5s") as connection:
         connection.execute(statement)
-
-
-def _find_programs() -> Path:
-    """Return the folder with initdb and pg_ctl, after installing them if necessary."""
-    found = _installed()
-    if found is None:
-        try_to_install(PACKAGE)
-        found = _installed()
-    if found is None:
-        raise ProgramMissing(PACKAGE)
-    return found
-
-
-def _installed() -> Path | None:
-    on_path = shutil.which("initdb")
-    folders = [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)

@@ -1,7 +1,6 @@
 """Debian's Prometheus with its tool."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -12,24 +11,14 @@ from typing import Any
 import httpx
 
 from devtools.servers.ports import free_port
-from devtools.servers.programs import ProgramMissing, try_to_install
+from devtools.servers.programs import PROMETHEUS, find
 
-PACKAGE = "prometheus"
 START_S = 60.0
 
 
-def find_prometheus(program: str = PACKAGE) -> str:
-    """Return the path of prometheus or promtool, after installing them if necessary.
-
-    Raises ProgramMissing.
-    """
-    found = shutil.which(program)
-    if found is None:
-        try_to_install(PACKAGE)
-        found = shutil.which(program)
-    if found is None:
-        raise ProgramMissing(PACKAGE)
-    return found
+def find_prometheus(program: str = "prometheus") -> str:
+    """Return the path of prometheus or promtool. Raises ProgramMissing."""
+    return str(find(PROMETHEUS).with_name(program))
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from pathlib import Path
 import redis
 
 from devtools.servers.ports import free_port
-from devtools.servers.programs import ProgramMissing, try_to_install
+from devtools.servers.programs import REDIS, find
 
-PACKAGE = "redis-server"
 PASSWORD = "only-tests-know-it"
 START_S = 20
 
@@ -22,7 +21,7 @@ START_S = 20
 class RedisServer:
     """A server that can be killed and started again on the same port and files."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path) -> None:
         self._program = program
         self._folder = folder
         self._port = free_port()
@@ -46,7 +45,7 @@ class RedisServer:
         }
         flat = [part for name, value in options.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, *flat], stdout=log, stderr=log)
+            self._process = subprocess.Popen([str(self._program), *flat], stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
         while True:
             with suppress(redis.RedisError), self.client() as client:
@@ -71,23 +70,11 @@ class RedisServer:
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
     """Start a server; kill it and remove its files at the end. Raises ProgramMissing."""
-    program = find_program()
     folder = Path(tempfile.mkdtemp(prefix="perennial-redis-"))
-    server = RedisServer(program, folder)
+    server = RedisServer(find(REDIS), folder)
     try:
         server.start()
         yield server
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def find_program() -> str:
-    """Return the path of redis-server, after installing it if necessary. Raises ProgramMissing."""
-    found = shutil.which(PACKAGE)
-    if found is None:
-        try_to_install(PACKAGE)
-        found = shutil.which(PACKAGE)
-    if found is None:
-        raise ProgramMissing(PACKAGE)
-    return found

@@ -16,7 +16,7 @@ import pytest
 from demo.pack_reader import by_class
 from devtools.servers.ports import free_port
 from devtools.servers.postgres import FAST, postgres_server, run_sql
-from devtools.servers.redis import find_program as find_redis
+from devtools.servers.programs import REDIS, find
 from devtools.servers.s3 import s3_server
 from perennial import Client, JobFailed, ServiceError
 from perennial.types.jobs import Job
@@ -69,7 +69,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     file = compose.services(SECRETS | CHOSEN)
     ports = {name: str(free_port()) for name in ("postgres", "redis", "8750", "8751")}
     folder = tmp_path_factory.mktemp("compose")
-    find_redis()
+    find(REDIS)
     with (
         database(ports["postgres"]),
         s3_server() as (s3, _),

@@ -1,26 +1,22 @@
 """One host's clock is an hour off: leases go by the database's, so none is early and none stuck."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 from random import Random
 from time import sleep
 
 import psutil
 
 from core.domain.jobs.job import JobStatus
+from devtools.servers.programs import FAKETIME, find
 from tests.faults import line
 from tests.faults.modes import production
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 
-INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "faketime"]
 HOUR_S = 3600
 
 
@@ -34,7 +30,7 @@ def skewed(offset: int) -> Iterator[Stage]:
 def faked(offset: int) -> Mapping[str, str]:
     """The environment of a process whose clock is an `offset` in seconds off."""
     return {
-        "LD_PRELOAD": str(find_library()),
+        "LD_PRELOAD": str(find(FAKETIME)),
         "FAKETIME": f"{offset:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else threads wait not at all for each other
@@ -112,19 +108,3 @@ def only(stage: Stage, worker: psutil.Process) -> Iterator[None]:
     finally:
         for process in asleep:
             process.resume()
-
-
-def find_library() -> Path:
-    """libfaketime, installed first where that is possible."""
-    if found := _installed():
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update"], check=False, capture_output=True)
-        subprocess.run(INSTALL, check=False, capture_output=True)
-    if found := _installed():
-        return found
-    raise RuntimeError(f"This row needs libfaketime. Run: sudo {' '.join(INSTALL)}")
-
-
-def _installed() -> Path | None:
-    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
