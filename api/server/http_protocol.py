@@ -1,15 +1,48 @@
-"""uvicorn's HTTP protocol, with deadlines for slow clients."""
+"""uvicorn's HTTP protocol, with deadlines for slow clients, and kept connections after faults."""
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from api.http.middleware.request_ids import SECURITY_HEADERS, fresh_request_id
 from api.http.problems import problem_of
 from core.errors import Malformed, PerennialError, RequestTimeout
+
+log = logging.getLogger(__name__)
+
+
+class WholeAnswers:
+    """Logs the error of an app that has answered in full, and keeps the connection.
+
+    Starlette answers an unexpected error with 500 and raises it again. uvicorn would log it and
+    close the connection, which the answer does not say: the client's next request would be sent
+    into a closed connection and fail. An error that breaks an answer off is left to uvicorn, so
+    that the client sees that a part is missing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal whole
+            await send(message)
+            if message["type"] == "http.response.body":
+                whole = not message.get("more_body", False)
+
+        try:
+            await self.app(scope, receive, noted_send)
+        except Exception:
+            if not whole:
+                raise
+            log.exception("request failed unexpectedly")
 
 
 class Connection(H11Protocol):

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.server.announcing_server import AnnouncingServer
-from api.server.http_protocol import Connection
+from api.server.http_protocol import Connection, WholeAnswers
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
 
@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
 def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Return the uvicorn configuration for an app."""
     return uvicorn.Config(
-        app,
+        WholeAnswers(app),
         http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
         log_config=None,  # core/logs.py configures logging
         access_log=False,  # api/observability/telemetry.py logs requests

@@ -86,8 +86,9 @@ def test_a_connection_that_says_nothing_is_closed(address: tuple[str, int]) -> N
 def test_half_a_body_is_answered_and_the_connection_closed(
     address: tuple[str, int], body: bytes
 ) -> None:
-    status, problem, _ = problem_in(answers_to(address, KEYED + body))
+    status, problem, headers = problem_in(answers_to(address, KEYED + body))
     assert (status, problem["code"], problem["retryable"]) == (408, "request_timeout", True)
+    assert headers["connection"] == "close"
 
 
 def test_half_a_form_is_answered_too(address: tuple[str, int]) -> None:
