@@ -16,6 +16,7 @@ from api.pages.browser.forms import read_form
 from api.pages.browser.page_route import PageRoute
 from api.pages.browser.rendering import page
 from api.pages.figures.loss_plot import loss_curves
+from api.pages.views.job_list import outcomes_of
 from api.schemas.common import AfterNumber, number_after
 from core.domain.access.roles import Role
 from core.domain.jobs.event import EventKind
@@ -84,10 +85,12 @@ def _read(services: Services, job: JobId) -> dict[str, Any]:
         named = work.jobs.named(job)
         events = work.jobs.newest_events(job, EVENTS)
         sampled = work.jobs.sampled_events(job, EventKind.PROGRESS, POINTS)
+        (outcome,) = outcomes_of(work, [named])
     status = named.job.status
     return {
         "named": named,
         "job": named.job,
+        "outcome": outcome,
         "events": [(event, _told(event.data)) for event in events],
         "last": events[0].sequence if events else 0,
         "kinds": " ".join(EventKind),

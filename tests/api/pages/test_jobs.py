@@ -1,9 +1,12 @@
 """Pages of jobs: the list, progress, curves, events, cancel and retry."""
 
+import pytest
+
 from core.domain.access.roles import Role
 from core.domain.jobs.event import EventKind
 from core.domain.jobs.job import Job, JobStatus
 from core.domain.jobs.order import EvaluateOrder
+from core.errors import OutOfMemory
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 from tests.support.factories import NOW
@@ -79,3 +82,23 @@ def test_the_list_filters_by_model_type_and_status(line: Scene, viewer: Browser)
     assert '<option value="update" selected>' in text
     assert "No job matches." in viewer.get("/ui/jobs?status=failed").text
     assert viewer.get("/ui/jobs?type=bogus").status_code == 422
+
+
+def test_an_update_that_fails_once_it_has_made_a_version_leads_to_it(
+    line: Scene, viewer: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(*_: object) -> None:
+        raise OutOfMemory
+
+    monkeypatch.setattr(line.script, "answer", answer)
+    with line.platform.transactions(read_only=True) as work:
+        model = work.models.get("line")
+    job = line.update(model, line.frozen("owl", "elk", offset=80))
+    while not line.job(job).status.done:
+        line.run()  # first, what other tests have left
+    failed = line.job(job)
+    assert (failed.status, failed.version) == (JobStatus.FAILED, 3)
+    for path in ("/ui/jobs?status=failed", f"/ui/jobs/{failed.id}"):
+        text = viewer.get(path).text
+        assert OutOfMemory().message in text
+        assert 'href="/ui/models/line/versions/3">version 3</a>' in text
