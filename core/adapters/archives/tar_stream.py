@@ -1,129 +1,217 @@
-"""The files of a tar, read as a stream by the standard library."""
+"""The files of a tar, read as a stream: a header, what it announces, the next header.
 
-import io
-import tarfile
+Formats: Unix version 7, ustar and pax (POSIX.1-2008, pax, "EXTENDED DESCRIPTION"), GNU ("Basic Tar
+Format" in its manual). A tar ends at a block of zeros and nowhere else: what is damaged or missing
+in front of it must not look like the end, or an archive would be imported in part.
+"""
+
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 from core.domain.datasets.archive import UnpackedCount
 from core.domain.datasets.archive_path import path_of, shown
 from core.errors import ArchiveCorrupt, ArchiveUnsafe
 from core.ports import ArchivedFile
 
-PIECE = 64 * 1024  # bytes
 MOST_HEADER_BYTES = 64 * 1024  # of a long name or of attributes, which are read whole
-_EXTENDED = {
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-}
+MOST_EXTENDED = 100  # headers in front of a file's own
+
+_BLOCK = 512  # bytes
+_REGULAR, _DIRECTORY = (b"0", b"\0", b"7"), b"5"
+_LONG_NAME, _LONG_LINK, _ATTRIBUTES, _SHARED = b"L", b"K", (b"x", b"X"), b"g"
+_EXTENDED = (_LONG_NAME, _LONG_LINK, *_ATTRIBUTES, _SHARED)
+_NAME, _SIZE, _CHECKSUM, _KIND = slice(0, 100), slice(124, 136), slice(148, 156), slice(156, 157)
+_PREFIX = slice(345, 500)
+# Mode, owner, group, time and device, which are of no use here but tell of damage.
+_OTHERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
+_OCTAL = re.compile(rb"\s*([0-7]*)\s*")
+_POSITIVE, _NEGATIVE = 0o200, 0o377  # first bytes of numbers with base 256
+_RECORD = re.compile(rb"(\d{1,9}) ([^=]+)=")
+_LENGTH = re.compile(rb"\d{1,20}")
 
 
 def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[ArchivedFile]:
     """Yield the files of a tar. Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig."""
     stream = _Stream(pieces, count)
-    with (
-        _translated(),
-        tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader, errors="replace") as archive,
-    ):
-        while (header := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every header
-            _check_attributes(archive)
-            count.add_file()
-            if not (header.isreg() or header.isdir()):
-                raise ArchiveUnsafe(
-                    "The archive holds a link, a device or a sparse file.",
-                    file=shown([header.name]),
-                )
-            path = path_of(header.name)
-            if header.isreg():
-                yield ArchivedFile(path=path, pieces=_pieces(archive, header))
+    headers = _Headers(stream)
+    while (header := headers.next()) is not None:
+        count.add_file()
+        name = header.name.decode(errors="replace")
+        if header.kind not in (*_REGULAR, _DIRECTORY):
+            raise ArchiveUnsafe(
+                "The archive holds a link, a device or a sparse file.", file=shown([name])
+            )
+        path = path_of(name)
+        if header.kind in _REGULAR:
+            contents = _Contents(stream, header.size)
+            yield ArchivedFile(path=path, pieces=contents)
+            for _ in contents:
+                pass
+            stream.skip_padding(header.size)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
-        raise ArchiveCorrupt from error  # the last for headers of headers of headers
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What a header says of a file, or of an extended header."""
 
-
-def _check_attributes(archive: tarfile.TarFile) -> None:
-    """Raise ArchiveUnsafe if attributes that hold for all files have become too many to keep."""
-    kept = sum(len(name) + len(value) for name, value in archive.pax_headers.items())
-    if kept > MOST_HEADER_BYTES:
-        raise ArchiveUnsafe("The archive holds headers of unusual size.")
-
-
-def _pieces(archive: tarfile.TarFile, header: tarfile.TarInfo) -> Iterator[bytes]:
-    with _translated():
-        file = archive.extractfile(header)
-        if file is None:
-            raise ArchiveCorrupt
-        while piece := file.read(PIECE):
-            yield piece
-
-
-class _StrictHeader(tarfile.TarInfo):
-    """A header that is refused where the library would stop in silence or read without limit."""
+    kind: bytes
+    name: bytes
+    size: int  # bytes; a directory's are not there
 
     @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Self:
-        """Return the header of a block, or raise what the library takes for the end."""
-        is_end = len(buf) == tarfile.BLOCKSIZE and not any(buf)
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if is_end:
-                raise
-            raise ArchiveCorrupt from error
-        if header.type in _EXTENDED and header.size > MOST_HEADER_BYTES:
-            raise ArchiveUnsafe("The archive holds a header of unusual size.")
-        if header.size < 0:
+    def of(cls, block: bytes) -> Self:
+        """Return the header that a block holds. Raises ArchiveCorrupt or ArchiveUnsafe."""
+        summed = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
+        signed = memoryview(summed).cast("b")  # as Sun and NeXT took bytes to be
+        if _number(block[_CHECKSUM]) not in {sum(summed), sum(signed)}:
             raise ArchiveCorrupt
-        if header.type == tarfile.GNUTYPE_SPARSE:
-            raise ArchiveUnsafe("The archive holds a sparse file.")
-        return header
+        for start, stop in _OTHERS:
+            _number(block[start:stop])
+        kind, name, size = block[_KIND], _text(block[_NAME]), _number(block[_SIZE])
+        if kind in _EXTENDED and size > MOST_HEADER_BYTES:
+            raise ArchiveUnsafe("The archive holds a header of unusual size.")
+        if size < 0:
+            raise ArchiveCorrupt
+        if kind == b"\0" and name.endswith(b"/"):  # in version 7
+            kind = _DIRECTORY
+        prefix = _text(block[_PREFIX])
+        return cls(kind=kind, name=prefix + b"/" + name if prefix else name, size=size)
 
-    # Sparse files of the newer formats: their maps are read whole, and their holes are free.
 
-    def _refuse(self, *_: Any) -> None:
+class _Headers:
+    """The headers of files, as the extended headers in front of them change them."""
+
+    def __init__(self, stream: "_Stream") -> None:
+        self._stream = stream
+        self._shared: dict[bytes, bytes] = {}  # attributes of all files that follow
+        self._kept = 0  # bytes of these
+
+    def next(self) -> _Header | None:
+        """Return the next file's header, or None at the end.
+
+        Of several extended headers with a name or a size for it, the first counts. Raises
+        ArchiveCorrupt or ArchiveUnsafe.
+        """
+        own: dict[bytes, bytes] = {}
+        for extended in range(MOST_EXTENDED + 1):
+            block = self._stream.read(_BLOCK)
+            if not any(block):
+                if extended:
+                    raise ArchiveCorrupt
+                return None
+            header = _Header.of(block)
+            if header.kind not in _EXTENDED:
+                name = own.get(b"path", self._shared.get(b"path", header.name))
+                return replace(header, name=name, size=int(own.get(b"size", header.size)))
+            data = self._stream.read(header.size)
+            self._stream.skip_padding(header.size)
+            if header.kind == _LONG_NAME:
+                own.setdefault(b"path", _text(data))
+            elif header.kind in _ATTRIBUTES:
+                found = _attributes(data)
+                own = {name: found[name] for name in (b"path", b"size") if name in found} | own
+            elif header.kind == _SHARED:
+                self._share(_attributes(data))
+        raise ArchiveCorrupt
+
+    def _share(self, found: dict[bytes, bytes]) -> None:
+        """Keep attributes for all files that follow. Raises ArchiveUnsafe or ArchiveCorrupt."""
+        if b"size" in found:  # which programs do not agree on
+            raise ArchiveCorrupt
+        for name, value in found.items():
+            replaced = self._shared.get(name)
+            self._kept += len(value) + (len(name) if replaced is None else -len(replaced))
+            self._shared[name] = value
+        if self._kept > MOST_HEADER_BYTES:
+            raise ArchiveUnsafe("The archive holds headers of unusual size.")
+
+
+def _attributes(data: bytes) -> dict[bytes, bytes]:
+    r"""Return attributes, each of which is written as `<length of all this> <name>=<value>\n`.
+
+    Raises ArchiveCorrupt, and ArchiveUnsafe for those of a sparse file.
+    """
+    data, start = data.rstrip(b"\0"), 0
+    found: dict[bytes, bytes] = {}
+    while start < len(data):
+        match = _RECORD.match(data, start)
+        if match is None:
+            raise ArchiveCorrupt
+        end = start + int(match[1])
+        value = data[match.end() : end]
+        if end > len(data) or not value.endswith(b"\n"):
+            raise ArchiveCorrupt
+        found[match[2]] = value[:-1]
+        start = end
+    if any(name.startswith(b"GNU.sparse.") for name in found):
         raise ArchiveUnsafe("The archive holds a sparse file.")
+    if not _LENGTH.fullmatch(found.get(b"size", b"0")):
+        raise ArchiveCorrupt
+    return found
 
-    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
 
 
-class _Stream(io.RawIOBase):
-    """Pieces as a file that can only be read."""
+def _number(field: bytes) -> int:
+    """Return a number in octal digits or, behind a byte that says so, with base 256.
+
+    Raises ArchiveCorrupt.
+    """
+    if field[0] in (_POSITIVE, _NEGATIVE):
+        rest = int.from_bytes(field[1:])
+        return rest if field[0] == _POSITIVE else rest - 256 ** (len(field) - 1)
+    match = _OCTAL.fullmatch(_text(field))
+    if match is None:
+        raise ArchiveCorrupt
+    return int(match[1] or b"0", 8)
+
+
+class _Contents(Iterator[bytes]):
+    """The contents of a file, which may be left before their end."""
+
+    def __init__(self, stream: "_Stream", size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def __next__(self) -> bytes:
+        if not self._left:
+            raise StopIteration
+        piece = self._stream.take(self._left)
+        self._left -= len(piece)
+        return piece
+
+
+class _Stream:
+    """Pieces, from which as many bytes are read as are wanted. Each raises ArchiveTooBig."""
 
     def __init__(self, pieces: Iterator[bytes], count: UnpackedCount) -> None:
-        super().__init__()
         self._pieces = pieces
         self._count = count
-        self._rest = b""
-        self._ended = False
+        self._rest = memoryview(b"")
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next `size` bytes, fewer at the end, and nothing once.
+    def take(self, most: int) -> bytes:
+        """Return the next bytes, at least one. Raises ArchiveCorrupt if there are none."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise ArchiveCorrupt
+            self._count.add_bytes(len(piece))
+            self._rest = memoryview(piece)
+        taken, self._rest = self._rest[:most], self._rest[most:]
+        return bytes(taken)
 
-        Raises ArchiveTooBig, and EOFError where the library would go on to skip what is not there.
-        """
-        parts, left = [], size
-        while left:
-            if not self._rest:
-                self._rest = next(self._pieces, b"")
-                if not self._rest:
-                    break
-            part, self._rest = self._rest[:left], self._rest[left:]
-            parts.append(part)
-            left -= len(part)
-        data = b"".join(parts)
-        if not data:
-            if self._ended:
-                raise EOFError
-            self._ended = True
-        self._count.add_bytes(len(data))
-        return data
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes. Raises ArchiveCorrupt if there are fewer."""
+        parts = []
+        while size:
+            parts.append(self.take(size))
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def skip_padding(self, size: int) -> None:
+        """Skip what fills the last block of `size` bytes. Raises ArchiveCorrupt if it lacks."""
+        self.read(-size % _BLOCK)
