@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 import torch
@@ -199,7 +199,7 @@ class Trial:
         models = self.begun.update.models
         network = copy.deepcopy(models.student.network)
         if self.row.vit:  # the patch embedding is the same convolution in either layout
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            cast("Any", network).to(memory_format=torch.contiguous_format)
         return network, {name: network.get_parameter(name) for name in models.parameters}
 
 

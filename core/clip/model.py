@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from open_clip import CLIP, CustomTextCLIP
@@ -32,7 +32,8 @@ class ClipModel:
         """Build the model of a config and its tensors, in evaluation mode."""
         network = empty_network(config)
         network.load_state_dict(state)
-        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Older releases of torch declare no call of `to` with a layout alone.
+        cast("Any", network.to(device)).to(memory_format=torch.channels_last)
         return cls(network=network.eval(), config=config)
 
     @property

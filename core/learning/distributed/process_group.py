@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -63,7 +64,8 @@ def process_group(
         _leave(cuda=cuda)
         raise RankLost("The training processes could not connect to each other.") from error
     try:
-        yield DistributedRanks(device, commands)
+        # A rank outside the group gets a number instead; this group has all.
+        yield DistributedRanks(device, cast("dist.ProcessGroup", commands))
     finally:
         _leave(cuda=cuda)
 
