@@ -1,6 +1,7 @@
 """Rules for a webhook's URL, and for the addresses that its host may have."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
@@ -8,8 +9,11 @@ from urllib.parse import urlsplit
 from core.errors import UrlForbidden
 
 LONGEST_URL = 2000
+_BRACKETED = re.compile(r"\[[^][]+](:\d*)?")  # an IPv6 address; Python may let more follow
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# For protocols and documentation. Releases of Python differ in which of these they call global.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "2001::/23", "3fff::/20")))
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that are given out; the rest has other uses
 
 
@@ -43,6 +47,8 @@ def receiver_of(url: str, *, allow_private: bool) -> Receiver:
         raise UrlForbidden("This is not a URL.") from error
     if parts.scheme not in schemes:
         raise UrlForbidden(f"The URL must begin with {' or '.join(f'{s}://' for s in schemes)}.")
+    if "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc):
+        raise UrlForbidden("This is not a URL.")
     if not parts.hostname or port == 0:
         raise UrlForbidden("The URL must name a host.")
     if parts.username is not None or parts.password is not None or "#" in url:
@@ -65,10 +71,11 @@ def is_public(address: str) -> bool:
     found = ipaddress.ip_address(address)
     if isinstance(found, IPv6Address):
         inner = _ipv4_within(found)
-        if inner is None:
-            return found.is_global and found in _UNICAST
-        found = inner
-    return found.is_global and not found.is_multicast
+        if inner is None and found not in _UNICAST:
+            return False
+        found = inner or found
+    special = any(found in network for network in _SPECIAL)
+    return found.is_global and not found.is_multicast and not special
 
 
 def _ipv4_within(address: IPv6Address) -> IPv4Address | None:

@@ -38,6 +38,9 @@ def test_a_url_leads_to_a_host_a_port_and_a_target(
         "https://ci.example.com:0/",
         "https://ci.example.com:99999/",
         "https://[::1",
+        "https://[::1]x/",
+        "https://x[::1]/",
+        "https://[::1]80/",
         "https://ci.example.com/a b",
         "https://ci.example.com\\@127.0.0.1/",
         "https://ci.example.com/\n",
@@ -56,7 +59,8 @@ def test_http_is_allowed_where_private_addresses_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808"]
+    "address",
+    ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "2001:200::1", "64:ff9b::808:808"],
 )
 def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address)
@@ -73,6 +77,8 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "192.168.1.1",
         "169.254.169.254",  # where clouds keep credentials
         "100.64.0.1",
+        "192.0.0.192",  # where Oracle's cloud kept credentials
+        "192.0.0.9",
         "192.0.2.1",
         "224.0.0.1",
         "255.255.255.255",
@@ -83,6 +89,10 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "ff02::1",
         "::ffff:10.1.2.3",
         "::10.1.2.3",
+        "2001:1::1",
+        "2001:20::1",
+        "3fff::1",
+        "2002:c000:c0::",
         "fec0::1",  # site-local, as some networks still have them
         "64:ff9b::a01:203",
         "64:ff9b:1::808:808",  # translated by a network's own rules
