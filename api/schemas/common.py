@@ -13,11 +13,9 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
-    model_validator,
 )
 from pydantic.config import JsonDict
 
-from api.http.strict_json import require_storable
 from core.errors import FieldInvalid
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
@@ -75,18 +73,12 @@ BY_TEXT = Strict(False)
 
 
 class RequestModel(BaseModel):
-    """Base of request bodies; no value is converted to another type.
+    """Base of request bodies; unknown fields are refused, and no value is converted.
 
-    Unknown fields and texts that cannot be stored are refused.
+    Texts that cannot be stored are refused by `api.http.strict_json`, which parses every body.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        require_storable(value)
-        return value
 
 
 class ResponseModel(BaseModel):

@@ -10,7 +10,7 @@ from api.accepted_job import accepted
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.forms.uploads import Form, receive_form, text_field
 from api.http.required_role import needs
-from api.http.strict_json import parse, require_storable
+from api.http.strict_json import parse
 from api.http.threadpool_route import ThreadRoute
 from api.image_forms import UPLOAD_ERRORS, decode_upload
 from api.openapi_document import multipart, raises
@@ -145,7 +145,7 @@ def _reference(text: str | None) -> DatasetRef | None:
     if text is None:
         return None
     try:
-        return ReferenceSet.model_validate(parse(text)).named()
+        return ReferenceSet.model_validate(parse(text, pointer=f"/{REFERENCE}")).named()
     except ValueError as error:
         raise errors.FieldInvalid(
             'The reference must be JSON: {"dataset": its name or id, "version": its number}.',
@@ -155,10 +155,9 @@ def _reference(text: str | None) -> DatasetRef | None:
 
 def _recipe(text: str | None) -> Recipe:
     try:
-        fields = parse(text or "{}")
+        fields = parse(text or "{}", pointer=f"/{RECIPE}")
     except ValueError as error:
         raise errors.RecipeInvalid("The recipe is not valid JSON.", pointer="/recipe") from error
     if not isinstance(fields, dict):
         raise errors.RecipeInvalid("The recipe must be a JSON object.", pointer="/recipe")
-    require_storable({RECIPE: fields})
     return Recipe.from_json(fields)

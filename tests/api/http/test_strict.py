@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.domain.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
 from tests.support.api.service import EMBEDDED, Service, code_of
@@ -115,6 +116,58 @@ def test_json_in_a_form_is_read_as_strictly(
         answer = ready.client.post("/v1/models/demo/classes", data={field: value}, files=files)
     assert answer.status_code == 422
     assert pointers(answer) == [pointer]
+
+
+def test_a_bad_text_in_a_forms_json_is_pointed_to(ready: Service) -> None:
+    files = [("cat", (f"{seed}.png", picture(seed))) for seed in range(4)]
+    texts = [
+        ("recipe", r'{"vocabulary_texts": ["a", "\ud800"]}', "/recipe/vocabulary_texts/1"),
+        ("recipe", "[" * 100, "/recipe"),
+        ("reference", r'{"dataset": "\u0000", "version": 1}', "/reference/dataset"),
+    ]
+    for field, text, pointer in texts:
+        with ready.untouched():
+            answer = ready.client.post("/v1/models/demo/classes", data={field: text}, files=files)
+        assert code_of(answer) == (422, "field_invalid")
+        assert pointers(answer) == [pointer]
+
+
+def test_a_large_order_is_read_as_a_small_one(ready: Service) -> None:
+    texts = [f"a photo of the object with number {number}" for number in range(3000)]
+    recipe = {"vocabulary": "file", "vocabulary_texts": texts}
+    with ready.untouched():
+        wrong = ready.client.post("/v1/jobs", json=update(recipe=recipe, dataset_version="1"))
+        other = ready.client.post("/v1/jobs", json=update(recipe=recipe, type="other"))
+        unknown = ready.client.post("/v1/jobs", json=update(recipe=recipe, wish=1))
+    assert code_of(wrong) == (422, "field_invalid")
+    assert pointers(wrong) == ["/dataset_version"]
+    assert code_of(other) == (422, "field_invalid")
+    assert code_of(unknown) == (422, "field_unknown")
+    assert pointers(unknown) == ["/wish"]
+    answer = ready.client.post("/v1/jobs", json=update(recipe=recipe, metadata={"a": "b"}))
+    assert answer.status_code == 202
+    assert answer.json()["metadata"] == {"a": "b"}
+    with ready.platform.transactions(read_only=True) as work:
+        job = work.jobs.get(JobId(answer.json()["id"]))
+    assert job.order.recipe.vocabulary_texts == tuple(texts)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"labels": [' + b"{}," * 20_000 + b"{}]}",
+        b'{"name": ' + b"[" * 33 + b"]" * 33 + b"}",
+        b'{"name": "a", "more": [' + b"1," * 200_000 + b"1]}",
+    ],
+    ids=["objects", "levels", "values"],
+)
+def test_json_beyond_the_bounds_is_refused(service: Service, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    with service.untouched():
+        answer = service.client.post("/v1/datasets", content=body, headers=headers)
+    assert code_of(answer) == (422, "field_invalid")
+    assert answer.json()["detail"].startswith("The JSON has more than ")
+    assert len(answer.content) < 1000
 
 
 def test_a_form_field_that_is_sent_twice_is_refused(ready: Service) -> None:

@@ -62,7 +62,7 @@ REFUSED = [
     ({}, ["yak"], {}, 422, "all_rejected"),
     ({"panda": 2, "okapi": 2}, [], {"recipe": "{"}, 422, "recipe_invalid"),
     ({"panda": 2, "okapi": 2}, [], {"recipe": "[]"}, 422, "recipe_invalid"),
-    ({"panda": 2, "okapi": 2}, [], {"recipe": "[" * 100_000}, 422, "recipe_invalid"),
+    ({"panda": 2, "okapi": 2}, [], {"recipe": "[" * 100}, 422, "field_invalid"),
     ({"panda": 2, "okapi": 2}, [], {"recipe": '{"a": "\\ud800"}'}, 422, "field_invalid"),
     ({"panda": 2, "okapi": 2}, [], {"recipe": '{"epoch": 1}'}, 422, "recipe_invalid"),
     ({"panda": 2, "okapi": 2}, [], {"method": "ft"}, 422, "field_unknown"),
