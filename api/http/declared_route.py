@@ -1,22 +1,26 @@
 """Refuse requests by the role, the query parameters and the type of body that a route declares."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from email.message import Message
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette._utils import get_route_path
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.routing import Match
 from starlette.types import Scope
 
+from api.http.bodies.json_body import AT_ONCE, parse_body
 from api.http.required_role import role_of
-from api.http.strict_json import parse
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 
 JSON, FORM = "application/json", "multipart/form-data"
+
+_Validate = Callable[..., tuple[Any, Sequence[Any]]]  # returns a value, and what is wrong with it
 
 
 class DeclaredRoute(APIRoute):
@@ -43,7 +47,7 @@ class DeclaredRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request."""
         handle = super().get_route_handler()
-        takes_json = self.body_field is not None
+        validate = None if self.body_field is None else self.body_field.validate
         role = role_of(self)
         parameters = frozenset(field.alias for field in self.dependant.query_params)
 
@@ -51,11 +55,13 @@ class DeclaredRoute(APIRoute):
             if role is not None:
                 request.scope["state"]["principal"].require(role)
             _require_declared(request.query_params, parameters)
-            if not takes_json:
+            if validate is None:
                 return await handle(request)
             if _has_body(request) and not _is_json(request):
                 raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
-            return await handle(_JsonRequest(request.scope, request.receive))
+            sent = _JsonRequest(request.scope, request.receive)
+            await sent.read(validate)
+            return await handle(sent)
 
         return handle_declared
 
@@ -66,9 +72,33 @@ def operation_id(route: APIRoute) -> str:
 
 
 class _JsonRequest(Request):
+    """Request whose body was parsed by `api.http.strict_json`."""
+
+    _value: Any = None
+
+    async def read(self, validate: _Validate) -> None:
+        """Read and parse the body; validate a large one as well, so that no other request waits.
+
+        The framework takes what is valid already as it is. Raises Malformed, FieldInvalid, and for
+        a large body RequestValidationError.
+        """
+        body = await self.body()
+        if len(body) > AT_ONCE:
+            self._value = await run_in_threadpool(_validated, body, validate)
+        elif body:
+            self._value = parse_body(body)
+
     async def json(self) -> Any:
-        """Return the value of the body, parsed by `api.http.strict_json`."""
-        return parse(await self.body())
+        """Return the value of the body."""
+        return self._value
+
+
+def _validated(body: bytes, validate: _Validate) -> Any:
+    value = parse_body(body)
+    found, flaws = validate(value, loc=("body",))
+    if flaws:
+        raise RequestValidationError(flaws, body=value)
+    return found
 
 
 def _require_declared(sent: QueryParams, declared: Collection[str]) -> None:

@@ -33,8 +33,6 @@ def perennial_error(request: Request, error: PerennialError) -> Response:
 def invalid_request(request: Request, error: RequestValidationError) -> Response:
     """Answer a validation error of the framework, with one line for each field."""
     found = error.errors()
-    if any(line["type"] == "json_invalid" for line in found):
-        return problem_of(request, Malformed("The body is not valid JSON."))
     lines = [_line(line, error.body) for line in found]
     unknown = any(line["code"] == "field_unknown" for line in lines)
     summary = FieldUnknown() if unknown else FieldInvalid()
@@ -80,11 +78,6 @@ def _pointer(location: Sequence[str | int], body: Any) -> str:
 
 def http_error(request: Request, error: HTTPException) -> Response:
     """Answer what the framework itself refuses, such as an unknown path or method."""
-    cause = error.__cause__  # raised while the framework read the body
-    if isinstance(cause, PerennialError):
-        return problem_of(request, cause)
-    if isinstance(cause, RecursionError | ValueError):
-        return problem_of(request, Malformed("The body is not valid JSON."))
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.bodies.json_body import read_aside
 from api.http.declared_route import JSON
 from api.http.forms.uploads import text_field
 from api.http.required_role import needs
@@ -116,7 +117,7 @@ async def classify_images(
         key = routing_key or request.scope["state"]["request_id"]
         part = _part(resolved, form.fields, key)
         resolved = part.answering if part else resolved
-        prompts, classes = _prompts(form.fields), _texts(form.fields, "classes")
+        prompts, classes = await _prompts(form.fields), await _texts(form.fields, "classes")
         asked = await _classification(services, resolved, classes, prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
         rate = text_field(form.fields, "none_of_these")
@@ -236,9 +237,9 @@ def _answer(
     )
 
 
-def _prompts(fields: Mapping[str, str]) -> Sequence[str]:
+async def _prompts(fields: Mapping[str, str]) -> Sequence[str]:
     """Return the prompt templates that were sent, or none for the version's."""
-    one, several = text_field(fields, "prompt"), _texts(fields, "prompts")
+    one, several = text_field(fields, "prompt"), await _texts(fields, "prompts")
     if several is None:
         return [one] if one else []
     if one or not several:
@@ -248,12 +249,12 @@ def _prompts(fields: Mapping[str, str]) -> Sequence[str]:
     return several
 
 
-def _texts(fields: Mapping[str, str], name: str) -> Sequence[str] | None:
+async def _texts(fields: Mapping[str, str], name: str) -> Sequence[str] | None:
     text = text_field(fields, name)
     if text is None:
         return None
     try:
-        found = parse(text)
+        found = await read_aside(len(text), parse, text, pointer=f"/{name}")
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):

@@ -2,9 +2,15 @@
 
 import json
 import socket
+import threading
+from typing import Any
 
+import pytest
 from starlette.responses import JSONResponse, Response
 
+from api.http.bodies.json_body import AT_ONCE
+from api.http.strict_json import parse
+from api.routes.inference import classify
 from core.domain.registry.version import Model
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
@@ -40,6 +46,32 @@ def test_a_question_that_cannot_be_asked(service: Service, model: Model) -> None
             status,
             code,
         ), data
+
+
+def test_only_a_short_list_is_parsed_on_the_event_loop(
+    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def parse_seen(text: str, **place: str) -> Any:
+        threads.append(threading.get_ident())
+        return parse(text, **place)
+
+    monkeypatch.setattr(classify, "parse", parse_seen)
+    for name in ("classes", "prompts"):
+        for text in ("[1]", "[1" + " " * AT_ONCE + "]"):
+            answer = service.client.post(CLASSIFY, files=[image_part(1)], data={name: text})
+            assert answer.json()["errors"][0]["pointer"] == f"/{name}"
+    loop = service.client.portal.call(threading.get_ident)  # type: ignore[union-attr]
+    assert [thread == loop for thread in threads] == [True, False] * 2
+
+
+def test_a_bad_text_in_a_list_is_pointed_to(service: Service, model: Model) -> None:
+    for name in ("classes", "prompts"):
+        data = {name: r'["a {name}", "\u0000"]'}
+        answer = service.client.post(CLASSIFY, files=[image_part(1)], data=data)
+        assert code_of(answer) == (422, "field_invalid")
+        assert answer.json()["errors"][0]["pointer"] == f"/{name}/1"
 
 
 IMAGES = [
