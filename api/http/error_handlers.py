@@ -12,8 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.http.middleware.request_ids import SECURITY_HEADERS
-from api.http.problems import problem, problem_of, request_id
+from api.http.problems import MOST_ERRORS, OMITTED, clipped, problem, problem_of, request_id
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
+
+_UNKNOWN = "extra_forbidden"  # pydantic's type of the error
 
 
 def register(app: FastAPI) -> None:
@@ -31,27 +33,30 @@ def perennial_error(request: Request, error: PerennialError) -> Response:
 
 
 def invalid_request(request: Request, error: RequestValidationError) -> Response:
-    """Answer a validation error of the framework, with one line for each field."""
+    """Answer a validation error of the framework, with one line for each of the first fields."""
     found = error.errors()
-    lines = [_line(line, error.body) for line in found]
-    unknown = any(line["code"] == "field_unknown" for line in lines)
+    lines = [_line(line, error.body) for line in found[:MOST_ERRORS]]
+    omitted = len(found) - len(lines)
+    unknown = any(line["type"] == _UNKNOWN for line in found)
     summary = FieldUnknown() if unknown else FieldInvalid()
+    details = [f"{line['pointer']}: {line['detail']}" for line in lines]
     return problem(
         request,
         status=422,
         code=summary.code,
         title=summary.message,
-        detail="; ".join(f"{line['pointer']}: {line['detail']}" for line in lines),
+        detail="; ".join([*details, f"and {omitted:,} more"] if omitted else details),
         errors=lines,
+        facts={OMITTED: omitted} if omitted else None,
     )
 
 
 def _line(line: Any, body: Any) -> dict[str, str]:
-    is_unknown = line["type"] == "extra_forbidden"
+    is_unknown = line["type"] == _UNKNOWN
     return {
         "code": "field_unknown" if is_unknown else "field_invalid",
-        "pointer": _pointer(line["loc"], body),
-        "detail": "This field is unknown." if is_unknown else line["msg"],
+        "pointer": clipped(_pointer(line["loc"], body)),
+        "detail": "This field is unknown." if is_unknown else clipped(line["msg"]),
     }
 
 

@@ -14,6 +14,9 @@ from core import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
+MOST_ERRORS = 20  # of one request that are listed; the others are counted
+OMITTED = "errors_omitted"  # the fact that counts them
+LONGEST = 1000  # characters of a text that may quote what was sent
 
 # The most specific class decides.
 STATUS: Mapping[type[errors.PerennialError], int] = {
@@ -55,8 +58,13 @@ def title_of(error_type: type[BaseException]) -> str:
 
 def error_item(error: errors.PerennialError) -> dict[str, Any]:
     """Return an item of `errors[]`: what is wrong and, as a JSON pointer, where."""
-    line: dict[str, Any] = {"code": error.code, "detail": error.message}
-    return line | ({"pointer": error.pointer} if error.pointer else {})
+    line: dict[str, Any] = {"code": error.code, "detail": clipped(error.message)}
+    return line | ({"pointer": clipped(error.pointer)} if error.pointer else {})
+
+
+def clipped(text: str) -> str:
+    """Return a text of at most LONGEST characters: all of it, or its beginning."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def problem(
@@ -102,10 +110,13 @@ def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Resp
         status=status_of(type(error)),
         code=error.code,
         title=title_of(type(error)),
-        detail=error.message,
+        detail=clipped(error.message),
         errors=[error_item(error)] if error.pointer else (),
         retryable=error.retryable,
-        facts=error.facts,
+        facts={
+            name: clipped(fact) if isinstance(fact, str) else fact
+            for name, fact in error.facts.items()
+        },
         headers={"Retry-After": str(wait)} if (wait := error.facts.get(WAIT)) else None,
     )
 
