@@ -23,15 +23,23 @@ def thread_count(threads: int) -> int:
 def environment(device: torch.device, threads: int) -> dict[str, str]:
     """Return library versions, device and thread count, as recorded with every version."""
     return {
-        **{library: _release(library) for library in LIBRARIES},
+        **{library: release_of(library) for library in LIBRARIES},
         "python": platform.python_version(),
         "device": f"{device.type} ({_name(device)})",
         "threads": str(thread_count(threads)),
     }
 
 
+def release_of(library: str) -> str:
+    """Return a library's release; torch's as it says itself, with the build.
+
+    The package of a CUDA build from PyPI has the release alone: 2.15.0, of what is 2.15.0+cu132.
+    """
+    return str(torch.__version__) if library == "torch" else _installed(library)
+
+
 @cache
-def _release(library: str) -> str:
+def _installed(library: str) -> str:
     return version(library)
 
 

@@ -1,10 +1,10 @@
 """Exports of versions in the formats of other software."""
 
 from collections.abc import Callable, Collection
-from importlib.metadata import version as release_of
 from pathlib import Path
 
 from core.clip.model import ClipModel
+from core.clip.torch_environment import release_of
 from core.clip.weights import load
 from core.domain.export_format import ExportFormat
 from core.domain.values import Digest, Json
