@@ -1,6 +1,8 @@
 """Wiring of the adapters to the ports: database, artifacts and clock, but never torch."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -48,6 +50,16 @@ def close(platform: Platform) -> None:
     if isinstance(platform.artifacts, S3Artifacts):
         platform.artifacts.close()
     platform.tracer.close()
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Platform]:
+    """Build the platform and close it at the end. Raises UnsafeConfiguration."""
+    platform = build(settings)
+    try:
+        yield platform
+    finally:
+        close(platform)
 
 
 def artifacts_of(settings: Settings) -> Artifacts:

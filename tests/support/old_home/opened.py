@@ -113,8 +113,11 @@ def lapse_leases(settings: Settings) -> None:
 @contextmanager
 def inference(settings: Settings) -> Iterator[str]:
     """Run the inference service within the context."""
-    server = make_server(make_app(bootstrap.build(settings)), settings)
-    with listen("127.0.0.1", 0) as bound, in_thread(server, bound) as url:
+    with (
+        bootstrap.opened(settings) as platform,
+        listen("127.0.0.1", 0) as bound,
+        in_thread(make_server(make_app(platform), settings), bound) as url,
+    ):
         yield url
 
 

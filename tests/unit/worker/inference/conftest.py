@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from core.bootstrap import build, migrate
+from core.bootstrap import migrate, opened
 from core.clip.weights import publish
 from core.domain.registry.version import Weights
 from core.domain.values import Digest
@@ -21,10 +21,11 @@ SHOWN = {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Platform:
+def platform(tmp_path: Path) -> Iterator[Platform]:
     settings = Settings(home=tmp_path, inference_key=SecretStr(KEY))
     migrate(settings)
-    return build(settings)
+    with opened(settings) as platform:
+        yield platform
 
 
 @pytest.fixture

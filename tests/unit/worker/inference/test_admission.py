@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core.bootstrap import build, migrate
+from core.bootstrap import artifacts_of, build, migrate, opened
 from core.clip.weights import publish
 from core.domain.registry.class_texts import digest_of
 from core.errors import UnsafeConfiguration
@@ -41,14 +41,14 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(make_app(build(settings))) as client:
+    with opened(settings) as platform, TestClient(make_app(platform)) as client:
         yield client
 
 
 @pytest.fixture
 def question(settings: Settings) -> dict[str, Any]:
     """The head of a question that a version in the store can answer."""
-    clip, artifacts = tiny_clip(1), build(settings).artifacts
+    clip, artifacts = tiny_clip(1), artifacts_of(settings)
     weights = publish(clip.config, clip.network.state_dict(), artifacts, lambda done, total: None)
     texts = digest_of(["an a"])
     return {"digest": weights.digest, "texts": texts, "prompts": ["an a"], "top_k": 1}

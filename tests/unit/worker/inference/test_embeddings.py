@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from api.server.listening import listen
-from core.bootstrap import build, close, migrate
+from core.bootstrap import build, close, migrate, opened
 from core.clip.weights import publish
 from core.settings import Settings
 from core.use_cases.datasets.suites import ensure_default_policy
@@ -50,7 +50,8 @@ def served(settings: Settings) -> Iterator[Served]:
     """The service, with an inference process of its own."""
     with ExitStack() as stack:
         bound = stack.enter_context(listen("127.0.0.1", 0))
-        server = make_server(make_app(build(settings)), settings)
+        platform = stack.enter_context(opened(settings))
+        server = make_server(make_app(platform), settings)
         url = stack.enter_context(in_thread(server, bound))
         yield stack.enter_context(serving(settings.model_copy(update={"inference_url": url})))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.adapters.artifacts.local import LocalArtifacts
-from core.bootstrap import build, migrate
+from core.bootstrap import migrate, opened
 from core.clip.model import ClipModel
 from core.clip.weights import publish
 from core.domain.values import Digest
@@ -83,15 +83,15 @@ def test_aliases_are_followed_as_far_as_the_bytes_go_and_push_nobody_out(
 ) -> None:
     settings = Settings(home=tmp_path)
     migrate(settings)
-    platform = build(settings)
-    moved = [store(platform.artifacts, seed) for seed in (1, 2, 3)]  # the latest move first
-    models = live_models(platform.artifacts, versions=2)
-    monkeypatch.setattr(AliasFollower, "_named", lambda _: [moved[0], moved[0], *moved[1:]])
-    follower = AliasFollower(platform, models)
-    follower.look()
-    assert models.digests() == sorted(moved[:2])
-    loaded = [models.get(digest) for digest in moved[:2]]
-    follower.look()
+    with opened(settings) as platform:
+        moved = [store(platform.artifacts, seed) for seed in (1, 2, 3)]  # the latest move first
+        models = live_models(platform.artifacts, versions=2)
+        monkeypatch.setattr(AliasFollower, "_named", lambda _: [moved[0], moved[0], *moved[1:]])
+        follower = AliasFollower(platform, models)
+        follower.look()
+        assert models.digests() == sorted(moved[:2])
+        loaded = [models.get(digest) for digest in moved[:2]]
+        follower.look()
     assert [models.get(digest) for digest in moved[:2]] == loaded  # the very same, not read again
 
 
