@@ -8,6 +8,13 @@ import httpx
 from perennial.errors import ServiceError
 
 _SHOWN = 200  # characters of a reply that is not the service's own
+# By RFC 9110; Python has these names since 3.13, and others before.
+_CODES = {
+    413: "content_too_large",
+    414: "uri_too_long",
+    416: "range_not_satisfiable",
+    422: "unprocessable_content",
+}
 
 
 def json_of(response: httpx.Response) -> Any:
@@ -43,6 +50,8 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _code(status: int) -> str:
+    if status in _CODES:
+        return _CODES[status]
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

@@ -67,6 +67,23 @@ def test_a_page_of_a_proxy_is_shown_in_short(script: Script) -> None:
     assert len(error.detail) < 400
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (413, "content_too_large"),
+        (414, "uri_too_long"),
+        (416, "range_not_satisfiable"),
+        (422, "unprocessable_content"),
+        (431, "request_header_fields_too_large"),
+        (499, "unknown_status"),
+    ],
+)
+def test_what_a_proxy_refuses_has_one_code_on_every_python(
+    status: int, code: str, script: Script
+) -> None:
+    assert refused(script, HTMLResponse("", status)).code == code
+
+
 def test_json_that_is_no_problem_document_is_shown_too(script: Script) -> None:
     error = refused(script, JSONResponse({"message": "slow down"}, 429))
     assert (error.code, error.facts) == ("too_many_requests", {})
