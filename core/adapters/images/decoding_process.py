@@ -14,9 +14,11 @@ START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine
 _OUTCOME = 1  # byte
 _TRIES = 2
 # Isolated mode ignores environment variables and every folder that others could write to. Our own
-# folder is not on the path either, so the program adds it.
+# folder is not on the path either, so the program adds it. What Pillow imports lazily, from Python
+# 3.15 on, is imported at once: later, no file can be opened.
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "getattr(sys, 'set_lazy_imports_filter', id)(lambda *_: False); "
     "from core.adapters.images.child import main; main()"
 )
 _ROOT = Path(child.__file__).parents[3]
