@@ -275,8 +275,7 @@ def test_bytes_are_counted_before_they_are_used() -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_damage_never_changes_or_shortens_the_files_unnoticed(kind: str) -> None:
-    """What is read of a damaged tar is what the library reads, or an error."""
+def test_of_a_damaged_tar_is_read_what_the_library_reads_or_nothing(kind: str) -> None:
     data, _ = made(kind, entries=4)
     choice, same = Random(kind), 0
     for _ in range(400):
