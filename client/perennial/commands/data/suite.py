@@ -21,8 +21,7 @@ def suite() -> None:
     """Create suites from folders of images, and list them."""
 
 
-@suite.command(
-    epilog=example(
+@suite.command("create", epilog=example(
         "perennial suite create emoji ./emoji --prompt 'a photo of {name} .' --model demo"
     )
 )

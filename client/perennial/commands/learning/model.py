@@ -14,7 +14,7 @@ def model() -> None:
     """Create, list, show and delete models."""
 
 
-@model.command(epilog=example("perennial model create demo --base bundled --wait"))
+@model.command("create", epilog=example("perennial model create demo --base bundled --wait"))
 @click.argument("name")
 @click.option("--base", default="bundled", show_default=True, help="open_clip model or folder.")
 @click.option("--suite", "suites", multiple=True, help="Suite it must not forget; may be repeated.")
@@ -50,7 +50,7 @@ def list_models(as_json: bool) -> None:
         )
 
 
-@model.command(epilog=example("perennial model show demo"))
+@model.command("show", epilog=example("perennial model show demo"))
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
@@ -72,7 +72,7 @@ def show(name: str, as_json: bool) -> None:
     )
 
 
-@model.command(epilog=example("perennial model delete demo"))
+@model.command("delete", epilog=example("perennial model delete demo"))
 @click.argument("name")
 @click.confirmation_option(prompt="Delete the model with its versions, aliases and jobs?")
 def delete(name: str) -> None:
