@@ -26,7 +26,7 @@ install: .venv/installed  ## create .venv and install the service into it, unles
 	@touch $@
 
 install-dev: .venv/installed-dev  ## also install all that tests and benchmarks need: packages, and as root the servers and the browser
-	@$(BIN)/python -m devtools.servers.programs
+	@$(BIN)/python -m devtools.programs
 
 .venv/installed-dev: .venv/installed
 	@echo "Installing the packages that only tests, benchmarks and studies need."
@@ -76,7 +76,7 @@ test-inputs: install-dev  ## send mutated images and archives, and check answers
 test-erasures: install-dev  ## erase 20 random images and compare each line with one that never had the image: ARGS="--images 5"
 	@$(BIN)/python -m tests.erasures $(ARGS)
 
-test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.domain.gate.policy.*"
+test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.gate.rules.*"
 	@$(PIP) --quiet --group mutants
 	@$(BIN)/python -m tests.mutants $(ARGS)
 

@@ -6,82 +6,85 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import openapi_document
+from api.access import routes as api_keys
+from api.bundles import routes as bundles
+from api.comparison import routes as comparisons
+from api.datasets import image_routes as images
+from api.datasets import routes as datasets
+from api.erasures import routes as erasures
+from api.every_page import PAGES
+from api.exports import routes as exports
+from api.guide import pages as reference
 from api.http import error_handlers
-from api.http.authentication.key_check import KeyCheck
-from api.http.authentication.key_uses import KeyUses
-from api.http.declared_route import DeclaredRoute
-from api.http.lookups.shared_lookup import SharedLookup
-from api.http.middleware.body_arrival import BodyArrival
-from api.http.middleware.body_size_limit import BodySizeLimit
-from api.http.middleware.compression import Compression
-from api.http.middleware.cross_origin import CrossOrigin
-from api.http.middleware.entity_tags import EntityTags
-from api.http.middleware.head_requests import HeadRequests
-from api.http.middleware.header_lists import HeaderLists
-from api.http.middleware.rate_limit import RateLimit
-from api.http.middleware.request_ids import RequestIds
-from api.lifespan import make_lifespan
-from api.observability.metrics import Metrics
-from api.observability.telemetry import Telemetry
-from api.observability.tracing import Tracing
-from api.pages.browser.problem_pages import ProblemPages
-from api.pages.views.every_page import PAGES
+from api.http.authentication import KeyCheck, KeyUses
+from api.http.lookups import SharedLookup
+from api.http.middleware import (
+    BodyArrival,
+    BodySizeLimit,
+    Compression,
+    CrossOrigin,
+    EntityTags,
+    HeaderLists,
+    HeadRequests,
+    RateLimit,
+    RequestIds,
+)
+from api.http.routing import DeclaredRoute
+from api.imports import routes as imports
+from api.imports import upload_routes as uploads
+from api.inference import classify, embed
+from api.jobs import routes as jobs
+from api.lifespan import make_lifespan, require_safe
+from api.observability import Metrics, Telemetry, Tracing
+from api.operations import routes as health
+from api.pages.browsing import ProblemPages
 from api.rates import Rates
-from api.routes import bundles, erasures, exports, reference, webhooks
-from api.routes.access import api_keys, audit, principal
-from api.routes.comparison import blames, comparisons
-from api.routes.datasets import contents, datasets, edits, images, suites
-from api.routes.imports import imports, uploads
-from api.routes.inference import classify, embed, embeddings
-from api.routes.jobs import advice, events, jobs
-from api.routes.operations import gc, health, metrics, workers
-from api.routes.registry import aliases, classes, models, policies, versions
-from api.routes.trials import samples, trials
-from api.routes.vectors import compatibility, vectors
-from api.startup_checks import require_safe
+from api.registry import alias_routes as aliases
+from api.registry import routes as models
+from api.trials import routes as trials
+from api.vectors import routes as vectors
+from api.webhooks import routes as webhooks
+from core.access.authenticate import authenticate, authenticate_sessions, authenticate_token
 from core.bootstrap import build, token_verifier
 from core.settings import Settings
-from core.use_cases.access.authenticate import authenticate
-from core.use_cases.access.authenticate_token import authenticate_token
-from core.use_cases.access.sessions import authenticate_sessions
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs.router,
-    events.router,
-    health.router,
+    jobs.events_router,
+    health.health_router,
     classify.router,
     embed.router,
-    embeddings.router,
+    embed.embeddings_router,
     models.router,
-    versions.router,
+    models.versions_router,
+    comparisons.comparisons_router,
     comparisons.router,
-    blames.router,
     aliases.router,
+    trials.trials_router,
     trials.router,
-    samples.router,
-    classes.router,
-    datasets.router,
+    aliases.classes_router,
+    datasets.datasets_router,
     images.router,
     exports.router,
     bundles.router,
+    vectors.vectors_router,
     vectors.router,
-    compatibility.router,
     imports.router,
     uploads.router,
-    contents.router,
-    edits.router,
-    suites.router,
-    policies.router,
+    datasets.router,
+    datasets.edits_router,
+    images.suites_router,
+    models.policies_router,
     erasures.router,
     webhooks.router,
-    workers.router,
-    gc.router,
-    metrics.router,
-    advice.router,
+    health.workers_router,
+    health.router,
+    health.metrics_router,
+    jobs.advice_router,
     api_keys.router,
-    principal.router,
-    audit.router,
-    reference.router,
+    api_keys.principal_router,
+    api_keys.audit_router,
+    reference.reference_router,
 )
 
 

@@ -7,13 +7,16 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request
 
-from api.inference.client import Inference
-from api.inference.pixel_budget import PixelBudget
-from api.observability.metrics import Metrics
-from api.trial_traffic.traffic import TrialTraffic
-from core.domain.access.principal import Principal
-from core.domain.values import canonical_json, sha256
+from api.inference_client.client import Inference
+from api.inference_client.questions import PixelBudget
+from api.observability import Metrics
+from api.trials.traffic import TrialTraffic
+from core.access.authenticate import SignInLink
+from core.audit.rules import Principal
 from core.errors import FieldInvalid
+from core.evaluation.evaluate import Calibrations
+from core.inference.classify import Resolved
+from core.jobs.queue import JobRequest
 from core.ports import (
     ArchiveReader,
     Buckets,
@@ -23,10 +26,7 @@ from core.ports import (
     Signatures,
     WebhookClient,
 )
-from core.use_cases.access.sign_in_link import SignInLink
-from core.use_cases.evaluation.calibrations import Calibrations
-from core.use_cases.inference.classify import Resolved
-from core.use_cases.jobs.queue import JobRequest
+from core.values import canonical_json, sha256
 
 FindVersion = Callable[[str, Principal], Awaitable[Resolved]]
 
@@ -75,7 +75,9 @@ async def principal(request: Request) -> Principal:
 
 
 WiredServices = Annotated[Services, Depends(services)]
+
 CurrentPrincipal = Annotated[Principal, Depends(principal)]
+
 IdempotencyKey = Annotated[
     str | None,
     Header(

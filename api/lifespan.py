@@ -1,38 +1,215 @@
-"""Startup and shutdown of the application."""
+"""Worker and inference processes that run as children of an embedded API process."""
 
+import ipaddress
+import json
+import logging
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from pydantic import BaseModel, SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.embedded_processes import EmbeddedProcesses
-from api.http.authentication.key_uses import KeyUses
-from api.http.lookups.shared_lookup import SharedLookup
-from api.http.lookups.version_lookup import VersionLookup
-from api.inference.client import Inference, with_inference_key
-from api.inference.pixel_budget import PixelBudget
-from api.observability.metrics import Metrics
+from api.http.authentication import KeyUses
+from api.http.lookups import SharedLookup, VersionLookup
+from api.inference_client.client import Inference, with_inference_key
+from api.inference_client.questions import PixelBudget
+from api.observability import Metrics
 from api.rates import Rates
-from api.startup_checks import is_loopback
-from api.trial_traffic.traffic import TrialTraffic
+from api.trials.traffic import TrialTraffic
 from core import bootstrap
-from core.adapters.archives.reader import StreamingArchiveReader
-from core.adapters.broker.background_notifier import BackgroundNotifier
-from core.adapters.broker.notifier import CeleryNotifier
-from core.domain.access.principal import Principal
+from core.access.authenticate import SignInLink
+from core.access.keys import ensure_admin_key, require_unguessable
+from core.access.rules import is_confidential
+from core.archives.reader import StreamingArchiveReader
+from core.audit.rules import Principal
+from core.bootstrap import signatures
+from core.errors import UnsafeConfiguration
+from core.evaluation.evaluate import Calibrations
+from core.gate.policies import ensure_default_policy
+from core.jobs.broker import BackgroundNotifier, CeleryNotifier
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.access.bootstrap_keys import ensure_admin_key
-from core.use_cases.access.sign_in_link import SignInLink
-from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.evaluation.calibrations import Calibrations
+
+MODULES = ("worker.supervision", "worker.inference")
+
+POLL_EVERY_S = 0.5
+
+RESTART_AFTER_S = 2.0
+
+MARGIN_S = 2.0  # a supervisor gives the grace time to its child, then releases the job
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedProcesses:
+    """Keeps one process of each module running, each in its own process group.
+
+    Each process holds the read end of a pipe whose write end only this process has, and exits
+    when that pipe closes. So none is left over even if this process receives SIGKILL.
+    """
+
+    def __init__(
+        self, settings: Settings, modules: Sequence[str] = MODULES, *, python: str = sys.executable
+    ) -> None:
+        self._settings = settings
+        self._modules = modules
+        self._python = python
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+        self._restarter = threading.Thread(
+            target=self._restart_ended, name="embedded-processes", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the processes, and restart any that ends."""
+        for module in self._modules:
+            self._launch(module)
+        self._restarter.start()
+
+    def stop(self) -> None:
+        """Stop the processes and return when none is left.
+
+        Each gets SIGTERM and, after the grace time, SIGKILL.
+        """
+        self._stopping.set()
+        if self._restarter.is_alive():
+            self._restarter.join()
+        for process in self._running.values():
+            _signal_group(process, signal.SIGTERM)
+        deadline = time.monotonic() + self._settings.grace_seconds + MARGIN_S
+        for process in self._running.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("process %s did not exit in time: sending SIGKILL", process.pid)
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+            _close_pipe(process)
+
+    def _restart_ended(self) -> None:
+        while not self._stopping.wait(POLL_EVERY_S):
+            for module in self._modules:
+                if self._running[module].poll() is not None:
+                    try:
+                        self._restart(module)
+                    except OSError as error:
+                        log.warning("cannot start %s: %s", module, error)
+
+    def _restart(self, module: str) -> None:
+        ended = self._running[module]
+        log.warning("%s exited with code %s: restarting it", module, ended.returncode)
+        _signal_group(ended, signal.SIGKILL)  # it may have left children in its group
+        _close_pipe(ended)
+        if not self._stopping.wait(RESTART_AFTER_S):
+            self._launch(module)
+
+    def _launch(self, module: str) -> None:
+        self._running[module] = subprocess.Popen(  # noqa: S603 - our own modules
+            [self._python, "-m", module, "--exit-with-parent"],
+            stdin=subprocess.PIPE,
+            env=os.environ | to_environment(self._settings),
+            start_new_session=True,
+        )
+
+
+def to_environment(settings: Settings) -> Mapping[str, str]:
+    """Return environment variables from which another process reads the same settings."""
+    return {f"PERENNIAL_{name.upper()}": _to_text(value) for name, value in settings}
+
+
+def _to_text(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple() | Mapping():
+            return json.dumps(value, default=_to_json)
+        case _:
+            return str(value)
+
+
+def _to_json(value: object) -> object:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case BaseModel():
+            return dict(value)
+        case _:
+            return str(value)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # no process is left in the group
+
+
+def _close_pipe(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+# Checks of the settings before the service starts.
+
+
+def require_safe(settings: Settings) -> None:
+    """Raise UnsafeConfiguration for a guessable key, or for a reachable service without a key.
+
+    Likewise for keys of bundles that cannot be read.
+    """
+    key = settings.admin_key.get_secret_value()
+    if key:
+        require_unguessable("PERENNIAL_ADMIN_KEY", key)
+    inference_key = settings.inference_key.get_secret_value()
+    if inference_key:
+        require_unguessable("PERENNIAL_INFERENCE_KEY", inference_key)
+    signatures(settings)
+    if settings.oidc_issuer or settings.oidc_audience:
+        _require_issuer(settings)
+    if not key and not is_loopback(settings.host):
+        raise UnsafeConfiguration(
+            f"Binding to {settings.host} makes the service reachable from other machines: "
+            "set PERENNIAL_ADMIN_KEY. `perennial key` prints one."
+        )
+
+
+def _require_issuer(settings: Settings) -> None:
+    """Raise UnsafeConfiguration unless tokens have an issuer and an audience to be checked for."""
+    if not settings.oidc_issuer or not settings.oidc_audience:
+        raise UnsafeConfiguration("Set PERENNIAL_OIDC_ISSUER and PERENNIAL_OIDC_AUDIENCE together.")
+    if not is_confidential(settings.oidc_issuer):
+        raise UnsafeConfiguration(
+            "PERENNIAL_OIDC_ISSUER must be an https URL: whoever can change what it answers can "
+            "make tokens. http is accepted for an issuer on this machine alone."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+# Startup and shutdown of the application.
+
 
 DECODING = 8  # threads, of the 40 that all requests share
+
 ADVISING = 4
+
 LISTING = 4  # orders of imports from buckets, which may be slow to answer
 
 

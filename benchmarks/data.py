@@ -15,16 +15,15 @@ from typing import Any
 
 from benchmarks.evaluate import CPU, products
 from benchmarks.output import publish
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.batch_prefetch import Prefetcher
-from core.clip.torch_environment import thread_count
-from core.domain.evaluation.query import ClassQuery
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import sha256
-from core.learning.determinism import repeatable
+from core.artifacts.local import LocalArtifacts
+from core.clip.machine import Prefetcher, thread_count
+from core.evaluation.queries import ClassQuery
+from core.learning.distributed import repeatable
 from core.learning.setup import PreparedRun, prepare_run
 from core.ports import Artifacts, TrainingSpec
+from core.recipes.fields import Precision
+from core.recipes.rules import Recipe
+from core.values import sha256
 
 EPOCHS = ("decoding", "decoded")
 

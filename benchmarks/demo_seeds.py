@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.output import publish
-from demo import recipes
-from demo.outcomes import CHANGES, all_learned, changes
-from demo.preparation import MODEL, create_model
-from demo.products import Products, read_products
+from demo import walkthrough as recipes
 from demo.service import running_service
-from demo.show import Show
-from demo.updates import update, upload_products
-from perennial import Client
-from perennial.types.evaluation.reports import Measure, Report
+from demo.show import Products, Show, read_products
+from demo.walkthrough import (
+    CHANGES,
+    MODEL,
+    all_learned,
+    changes,
+    create_model,
+    update,
+    upload_products,
+)
+from perennial.client import Client
+from perennial.types.evaluation import Measure, Report
 
 ROOT = 1
+
 SECOND: dict[str, dict[str, Any]] = {
     "update 2": {},
     "ft": recipes.FINE_TUNING,

@@ -22,21 +22,19 @@ import torch.nn.functional as F
 from open_clip.transform import image_transform_v2
 from PIL import Image
 
-from benchmarks.null_monitor import NullMonitor
-from benchmarks.output import publish
-from benchmarks.synthetic_images import stored_pictures
-from core.adapters.artifacts.local import LocalArtifacts
+from benchmarks.output import NullMonitor, publish, stored_pictures
+from core.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.bases.pretrained_folder import BUNDLED, read_folder
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.machine import thread_count
 from core.clip.model import ClipModel, empty_network
-from core.clip.torch_environment import thread_count
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import ClassAnswers, ClassQuery
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.evaluation.evaluator import VersionEvaluator
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.queries import ClassAnswers, ClassQuery
 from core.ports import Artifacts
+from core.recipes.fields import DEFAULT_PROMPT
+from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings
-from demo.pack_reader import PackImage, named
+from demo.show import PackImage, named
 
 CPU = torch.device("cpu")
 

@@ -19,24 +19,26 @@ import open_clip
 import torch
 from torch import Tensor
 
-from benchmarks.null_monitor import NullMonitor
-from benchmarks.output import publish
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.bases.pretrained_folder import BUNDLED, read_folder
-from core.clip.images import read_image
+from benchmarks.output import NullMonitor, publish
+from core.artifacts.local import LocalArtifacts
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.inputs import read_image
+from core.clip.machine import thread_count
 from core.clip.model import ClipModel, empty_network
-from core.clip.torch_environment import thread_count
-from core.clip.weights import publish as publish_weights
-from core.domain.export_format import ExportFormat
-from core.domain.registry.huggingface_fit import huggingface_obstacle
+from core.clip.model import publish as publish_weights
 from core.exporting.exporter import VersionExporter
-from core.exporting.onnx_folder import IMAGE_FILE, TEXT_FILE, open_session
+from core.exporting.onnx import IMAGE_FILE, TEXT_FILE, open_session
 from core.ports import Samples, ignore_progress
-from demo.pack_reader import named
+from core.registry.architecture import huggingface_obstacle
+from core.registry.exports_rules import ExportFormat
+from demo.show import named
 
 CPU = torch.device("cpu")
+
 VIT = "ViT-B-32"
+
 ONNX = (ExportFormat.ONNX, ExportFormat.ONNX_INT8)
+
 WRITTEN = (ExportFormat.HUGGINGFACE, *ONNX)  # the service writes the folder of open_clip itself
 
 

@@ -12,14 +12,12 @@ from rich.console import Console
 
 from benchmarks.output import publish
 from benchmarks.study.cli import DATA, OUT
+from benchmarks.study.outputs import found_by
 from benchmarks.study.plan import Plan, parse
-from benchmarks.study.progress import Screen
-from benchmarks.study.results.comparisons import Comparison, comparisons
-from benchmarks.study.results.outputs import found_by
-from benchmarks.study.results.runs import Results, Spread
-from benchmarks.study.study import Places, Study, open_study, run_all
-from demo import recipes
-from demo.pack_reader import PACK
+from benchmarks.study.results import Comparison, Results, Spread, comparisons
+from benchmarks.study.runner import Places, Screen, Study, open_study, run_all
+from demo import walkthrough as recipes
+from demo.show import PACK
 
 SHOWN = ("ut_acc", "gain", "retained/emoji", "retained/emoji/change", "a_acc", "training_s")
 

@@ -14,23 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.calibration.image_pools import SETS, open_set
-from benchmarks.calibration.interval_comparison import (
+from benchmarks.calibration.intervals import (
+    captions,
     corners_table,
     firm_table,
     harmless_table,
     intervals_table,
+    multiple_measures,
+    small_samples,
 )
-from benchmarks.calibration.multiple_measures import captions, multiple_measures
-from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read_all
-from benchmarks.calibration.scenarios import DRAWS, rows_of, scenarios
-from benchmarks.calibration.small_samples import small_samples
-from benchmarks.calibration.verdict_errors import main_table
-from benchmarks.calibration.verdicts import Gate
-from benchmarks.calibration.version_plan import ROOT, names
+from benchmarks.calibration.rates import DRAWS, Gate, main_table, rows_of, scenarios
+from benchmarks.calibration.sample import CAPTIONS, ROOT, SETS, Outcomes, names, open_set, read_all
 from benchmarks.output import OUT, publish
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
+
 SEED = 1
 
 
@@ -55,7 +53,7 @@ def main() -> int:
         except FileNotFoundError as missing:
             print(f"bench-gate {missing}", file=sys.stderr)
             return 2
-        from benchmarks.calibration.collect import collect  # torch, which the tables do not need
+        from benchmarks.calibration.sample import collect  # torch, which the tables do not need
 
         collect(arguments.outcomes, data, lambda line: print(line, flush=True))
         versions = read_all(arguments.outcomes)

@@ -12,17 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.calibration.exact_rates import images_needed
-from benchmarks.calibration.lines import CHURN, Integers, Numbers, Scenario, simulate
-from benchmarks.calibration.verdicts import POLICY
+from benchmarks.calibration.intervals import CHURN, Integers, Numbers, Scenario, simulate
+from benchmarks.calibration.rates import POLICY, images_needed
 from benchmarks.output import publish
 
 LINES, UPDATES, SEED = 2000, 300, 1
+
 SIZES = (500, 2000)
+
 VERDICTS = (1, 10, 50, 100, 300)
+
 WITHOUT = POLICY
+
 WITH = replace(POLICY, line_error=0.05)
+
 EDGE = 0.0005  # beyond a tolerance
+
 STEP = 0.0025
 
 
@@ -47,6 +52,7 @@ BEYOND = Scenario(
     from_parent=None,
     from_root=always(WITH.parent_tolerance + EDGE),
 )
+
 SCENARIOS = (
     Scenario(name="loses nothing", from_parent=always(0.0), from_root=always(0.0)),
     Scenario(name="loses 0.5, 1 since the root", from_parent=always(0.005), from_root=always(0.01)),

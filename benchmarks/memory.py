@@ -25,22 +25,21 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmarks.output import publish
 from core.clip.model import ClipModel, empty_network
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Digest
-from core.learning.class_columns import Columns
-from core.learning.data.vocabulary import generator_of, sentences_of
-from core.learning.methods.method import LearningMethod
-from core.learning.methods.terms import total
-from core.learning.student_and_teachers import Models, Texts
+from core.learning.methods import LearningMethod, total
+from core.learning.student import Models, Texts
+from core.learning.vocabulary import Columns, generator_of, sentences_of
 from core.ports import TrainingSpec
+from core.recipes.fields import DEFAULT_PROMPT, Precision
+from core.recipes.rules import Recipe
+from core.values import Digest
 
 GIB = 2**30
+
 FAKE_WARNINGS = (  # torch's, about its own fake tensors
     "Accessing the data pointer of FakeTensor",
     "The .grad attribute of a Tensor that is not a leaf",
 )
+
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 
 

@@ -1,5 +1,6 @@
-"""The output of every benchmark: a table on the terminal and a JSON file."""
+"""A monitor that ignores all progress."""
 
+import io
 import json
 import os
 import platform
@@ -7,8 +8,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
+
+from core.datasets.manifests import ManifestEntry
+from core.jobs.rules import EventKind
+from core.ports import Artifacts
+from core.values import Digest, Json
+
+
+class NullMonitor:
+    """ports.Monitor that reports nothing and never stops a run."""
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Ignore the progress."""
+
+    def checkpoint_due(self) -> bool:
+        """Return False: no checkpoint is ever due."""
+        return False
+
+    def moved(self, count: int) -> None:
+        """Ignore the bytes."""
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Do nothing; never called, because no checkpoint is due."""
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Do nothing; never called, because no checkpoint is due."""
+
+    def emit(self, kind: EventKind, data: Json) -> None:
+        """Ignore the event."""
+
+
+# The output of every benchmark: a table on the terminal and a JSON file.
+
 
 OUT = Path(__file__).parent / "out"
 
@@ -41,3 +78,26 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
     Console(width=160).print(table)
+
+
+# Synthetic pictures in an artifact store.
+
+
+def stored_pictures(
+    artifacts: Artifacts, classes: Sequence[str], *, side: int
+) -> tuple[ManifestEntry, ...]:
+    """Store one smooth random picture for each class named, always the same ones.
+
+    Their sides are a seventh longer than `side` pixels. They are stored as the service stores
+    images, in lossless WebP.
+    """
+    chance = np.random.default_rng(0)
+    entries = []
+    for name in classes:
+        coarse = chance.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((side * 8 // 7,) * 2, Image.Resampling.BICUBIC)
+        out = io.BytesIO()
+        picture.save(out, "WEBP", lossless=True)
+        digest = artifacts.put(out.getvalue())
+        entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=(name,)))
+    return tuple(entries)

@@ -20,40 +20,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.null_monitor import NullMonitor
-from benchmarks.output import publish
-from benchmarks.study.images.folders import files_of, locate
+from benchmarks.output import NullMonitor, publish
+from benchmarks.study.images import files_of, locate
 from benchmarks.study.plan import ImageSet
-from core.adapters.artifacts.local import LocalArtifacts
+from core.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
-from core.clip.bases.pretrained_folder import BUNDLED, read_folder
-from core.clip.decoded_images import DecodedImages
-from core.clip.model import ClipModel
-from core.clip.torch_environment import thread_count
-from core.clip.weights import load
-from core.clip.weights import publish as publish_weights
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Side
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Recipe
-from core.domain.rejection.calibrate import Scores
-from core.domain.rejection.calibration import DEFAULT_RATE, LEARNED, Calibration, ErrorRate
-from core.domain.rejection.choose import Chosen, choose
-from core.domain.rejection.query import MOST_IMAGES, CalibrationQuery
-from core.domain.rejection.sources import source_of
-from core.domain.values import Digest
-from core.evaluation.evaluator import VersionEvaluator
-from core.evaluation.rejection import observe
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.inputs import DecodedImages
+from core.clip.machine import thread_count
+from core.clip.model import ClipModel, load
+from core.clip.model import publish as publish_weights
+from core.datasets.manifests import ManifestEntry, Side
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, TrainingSpec
+from core.recipes.fields import Precision, PromptTemplate
+from core.recipes.rules import Recipe
+from core.rejection.rules import (
+    DEFAULT_RATE,
+    LEARNED,
+    MOST_IMAGES,
+    Calibration,
+    CalibrationQuery,
+    Chosen,
+    ErrorRate,
+    Scores,
+    choose,
+    source_of,
+)
+from core.scoring.evaluator import VersionEvaluator
+from core.scoring.rejection import observe
 from core.settings import Settings
-from demo.pack_reader import captioned, named
+from core.values import Digest
+from demo.show import captioned, named
 
 CPU = torch.device("cpu")
+
 PROMPT = PromptTemplate("this is a photo of {name} .")
+
 SIZES = (1, 2, 3, 4, 5, 7, 9)
+
 ALSO_SIZES = (2, 5, 10, 20, 50, 99)
+
 BLOCK = 128
 
 

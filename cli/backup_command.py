@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.operator import operator
+from cli.operations import operator
 
 if TYPE_CHECKING:
-    from core.backup import Outcome
+    from core.backup.backup import Outcome
+
 
 FOLDER = click.Path(path_type=Path)
 
@@ -24,7 +25,7 @@ def backup(folder: Path) -> int:
     copies only artifacts that the folder does not hold intact. Artifacts that are damaged or
     missing in the store are listed, and the exit code is then 1.
     """
-    from core.backup import back_up
+    from core.backup.backup import back_up
     from core.settings import Settings
 
     return _run_and_report("Backed up", lambda: back_up(Settings(), folder))
@@ -45,7 +46,7 @@ def restore(folder: Path, artifacts_only: bool) -> int:
     database with rows is refused. Every artifact is verified; damaged and missing artifacts are
     listed, and the exit code is then 1.
     """
-    from core import backup
+    from core.backup import backup
     from core.settings import Settings
 
     return _run_and_report(

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 import click
 
 from cli.backup_command import backup, restore
-from cli.gc_command import gc
-from cli.key_command import key
-from cli.migrate_command import migrate
+from cli.operations import gc, key, migrate
 from cli.serve_command import serve
 
 operators = click.Group(

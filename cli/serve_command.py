@@ -2,7 +2,7 @@
 
 import click
 
-from cli.operator import operator
+from cli.operations import operator
 from core.loading import loading
 
 
@@ -21,7 +21,7 @@ def serve(host: str | None, port: int | None) -> int:
     of them.
     """
     with loading():
-        from api.server import listening
+        from api import server as listening
         from core.settings import Settings
     given = {"host": host, "port": port}
     changes = {name: value for name, value in given.items() if value is not None}

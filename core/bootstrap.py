@@ -6,20 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from core.adapters.archives.reader import StreamingArchiveReader
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import SCHEME, S3Location
-from core.adapters.database.engine import Limits
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.adapters.images.sandbox import SandboxDecoder
-from core.adapters.s3.buckets import S3Buckets
-from core.adapters.s3.client import S3Access
-from core.adapters.signing.ed25519 import Ed25519Signatures
-from core.adapters.webhooks.client import HttpWebhookClient
+from core.archives.reader import S3Buckets, StreamingArchiveReader
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
+from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
+from core.bundles.signing import Ed25519Signatures
+from core.database.engine import Limits
+from core.database.unit_of_work import SqlTransactions
 from core.errors import UnsafeConfiguration
+from core.images.sandbox import SandboxDecoder
 from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
 from core.settings import ImportBucket, Settings
+from core.webhooks.deliver import HttpWebhookClient
 
 # Wait for the next bytes of a bucket that is listed or read; both tries of a request take less than
 # a lease.
@@ -89,7 +87,7 @@ def make_bucket(settings: Settings) -> bool:
 
 def migrate(settings: Settings) -> None:
     """Upgrade the database to the newest schema. Safe to call from many processes at once."""
-    from core.adapters.database import migrate as schema  # loads Alembic, for this alone
+    from core.database import migrate as schema  # loads Alembic, for this alone
 
     schema.migrate(settings.database)
 
@@ -146,7 +144,7 @@ def tracer_of(settings: Settings) -> Tracer:
     if not settings.traces_url:
         return Untraced()
     try:
-        from core.adapters.tracing.otlp import OtlpTracer
+        from core.tracing import OtlpTracer
     except ImportError as error:
         raise UnsafeConfiguration(
             "PERENNIAL_TRACES_URL needs OpenTelemetry: install this package's extra `traces`."
@@ -161,8 +159,7 @@ def token_verifier(settings: Settings) -> TokenVerifier | None:
     """Return what checks the tokens of the settings' issuer, None without an issuer."""
     if not settings.oidc_issuer:
         return None
-    from core.adapters.tokens.issuer_keys import IssuerKeys
-    from core.adapters.tokens.oidc import OidcTokens
+    from core.access.oidc import IssuerKeys, OidcTokens
 
     return OidcTokens(
         IssuerKeys(settings.oidc_issuer),

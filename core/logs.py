@@ -5,11 +5,14 @@ the standard library's root logger; structlog only formats its records.
 """
 
 import asyncio
+import ctypes
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -21,10 +24,12 @@ from core.settings import Settings
 Line = MutableMapping[str, Any]
 
 _FIRST = ("time", "level", "event", "process")
+
 _QUIET = (
     *("celery", "kombu", "amqp", "httpx", "httpcore", "uvicorn", "alembic", "PIL"),
     *("boto3", "botocore", "s3transfer", "urllib3"),
 )
+
 _SECRETS = {  # patterns, each by a text without which it matches nothing
     "pk_": r"pk_[A-Za-z0-9_-]{8,}",  # a key
     "eyJ": r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",  # a token of an issuer
@@ -32,6 +37,7 @@ _SECRETS = {  # patterns, each by a text without which it matches nothing
     "earer ": r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+",  # anything sent as a key
     "://": r"(?<=://)[^/\s@\"]*:[^/\s@\"]+(?=@)",  # user and password of a URL
 }
+
 _SHORTEST_SECRET = 8
 
 
@@ -176,3 +182,29 @@ def _formatter(
 def _in_order(_logger: object, _method: str, line: Line) -> Line:
     first = {name: line[name] for name in _FIRST if name in line}
     return first | {name: value for name, value in line.items() if name not in first}
+
+
+# Hiding of a process's initial environment from other processes.
+
+
+_SHOWN = b"PERENNIAL_HOME="  # distinguishes the processes of two services on one machine
+
+_BEGIN, _END = 47, 48  # env_start and env_end, counted behind the command's name in stat(5)
+
+
+def hide_environment() -> None:
+    """Blank /proc/<pid>/environ, except PERENNIAL_HOME; `os.environ` keeps its values.
+
+    Linux shows the environment that a process was started with for as long as it runs, whatever
+    happens to the variables. Call this before any thread is started. On other systems it does
+    nothing.
+    """
+    if sys.platform != "linux":
+        return
+    for name, value in os.environ.items():
+        os.environ[name] = value  # moves it to a copy that the kernel does not show
+    facts = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(facts[_BEGIN]), int(facts[_END])
+    given = ctypes.string_at(begin, end - begin).split(b"\0") if begin else []
+    shown = b"".join(line + b"\0" for line in given if line.startswith(_SHOWN))
+    ctypes.memmove(begin, shown.ljust(end - begin, b"\0"), end - begin)

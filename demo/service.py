@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devtools.servers.ports import free_port
-from perennial import Client
+from devtools.servers import free_port
+from perennial.client import Client
 
 START_SECONDS = 120
+
 STOP_SECONDS = 20
+
 LOG_LINES = 40
 
 

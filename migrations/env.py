@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from core.adapters.database.migrate import METADATA, migrating, retry_while_locked
+from core.database.migrate import METADATA, migrating, retry_while_locked
 from core.settings import Settings
 
 
@@ -25,6 +25,7 @@ def run(connection: Connection) -> None:
 
 
 given: Connection | None = context.config.attributes.get("connection")
+
 if given is not None:
     run(given)
 elif context.is_offline_mode():

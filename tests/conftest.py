@@ -9,15 +9,15 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine
 from structlog.stdlib import ProcessorFormatter
 
-from core.adapters.database.migrate import METADATA, migrate
-from devtools.servers.postgres import FAST, postgres_server, run_sql
-from devtools.servers.redis import redis_server
+from core.database.migrate import METADATA, migrate
+from devtools.servers import FAST, postgres_server, redis_server, run_sql
 from tests.support.servers.collector import Collector, collecting
 from tests.support.servers.issuer import Issuer, an_issuer
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.storage.shared_statements import share_statements
 
 share_statements()
+
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
 
 

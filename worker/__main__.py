@@ -14,13 +14,11 @@ with loading():
 
     from core import logs
     from core.bootstrap import build
-    from core.secrecy import hide_environment
+    from core.job_types.run import run_next_job
+    from core.logs import hide_environment
     from core.settings import Settings
-    from core.use_cases.run_job import run_next_job
-    from worker.app import make_app, make_worker
-    from worker.parent_death import exit_with_parent
-    from worker.stopping import Stopping
-    from worker.tasks import add_tasks
+    from worker.app import add_tasks, make_app, make_worker
+    from worker.stopping import Stopping, exit_with_parent
 
 
 def main() -> int:
@@ -42,7 +40,7 @@ def main() -> int:
     setup_logging.connect(_keep_our_logging)
 
     with loading():
-        from worker.bootstrap import build_tools  # takes seconds: torch
+        from worker.app import build_tools  # takes seconds: torch
 
     platform = build(settings)
     tools = build_tools(platform)

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.http.middleware.request_ids import SECURITY_HEADERS
+from api.http.middleware import SECURITY_HEADERS
 from api.http.problems import MOST_ERRORS, OMITTED, clipped, problem, problem_of, request_id
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 

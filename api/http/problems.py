@@ -7,15 +7,31 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from api.http.openai_errors import PATH as OPENAI_PATH
-from api.http.openai_errors import openai_error
 from core import errors
 
+# The member of an error that OpenAI's clients read, beside the problem document.
+#
+# They show `error.message` and nothing else of a body.
+
+
+PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
+
+
+def openai_error(*, code: str, detail: str, pointer: str | None) -> dict[str, Any]:
+    """Return the `error` of a body in the shape of OpenAI's API."""
+    return {"message": detail, "type": "perennial_error", "param": pointer, "code": code}
+
+
 MEDIA_TYPE = "application/problem+json"
+
 RETRY_AFTER_S = 2
+
 WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
+
 MOST_ERRORS = 20  # of one request that are listed; the others are counted
+
 OMITTED = "errors_omitted"  # the fact that counts them
+
 LONGEST = 1000  # characters of a text that may quote what was sent
 
 # The most specific class decides.
@@ -92,7 +108,7 @@ def problem(
     }
     if facts:
         body["facts"] = facts
-    if connection.scope.get("path") == OPENAI_PATH:  # none before there is a request
+    if connection.scope.get("path") == PATH:  # none before there is a request
         pointer = errors[0].get("pointer") if errors else None
         body["error"] = openai_error(code=code, detail=detail, pointer=pointer)
     return Response(

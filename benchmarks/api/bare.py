@@ -12,11 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Connection, Engine, Select, Table, select, update
 
-from api.server.listening import listen, uvicorn_config
-from core.adapters.database.engine import READ_ONLY, open_engine
-from core.adapters.database.tables.datasets import datasets
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.tables.models import models
+from api.server import listen, uvicorn_config
+from core.database.engine import READ_ONLY, open_engine
+from core.database.tables import datasets, jobs, models
 from core.settings import Settings
 
 

@@ -1,20 +1,122 @@
 """Lists of tables with few and with many rows."""
 
-from collections.abc import Sequence
-from statistics import median
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.api import seed_lists
-from benchmarks.api.latency import p50
-from benchmarks.api.load import Taken, Target, load, load_pool
-from benchmarks.api.scene import LISTED, MODEL, Scene
-from benchmarks.api.seed_lists import DATASET, FEW, FIRST_NUMBER, RARE, USUAL, WEBHOOK
+from benchmarks.api import scene as seed_lists
+from benchmarks.api.scene import (
+    BARE,
+    DATASET,
+    FEW,
+    FIRST_NUMBER,
+    LISTED,
+    MODEL,
+    RARE,
+    USUAL,
+    WEBHOOK,
+    Scene,
+    Taken,
+    Target,
+    load,
+    load_pool,
+)
+from demo import show as pack_reader
+
+# The latency of single requests with few and many clients.
+
+
+CLASSES = '["ankle boot", "bag", "coat", "dress", "pullover"]'
+
+Results = dict[tuple[str, int], list[Taken]]  # by target and number of clients, one per round
+
+
+def targets_of(scene: Scene) -> list[Target]:
+    """Return the requests to measure, the baseline first."""
+    image = ("0.webp", pack_reader.named("fashion_mnist")[0].data, "image/webp")
+    return [
+        scene.bare_row,
+        scene.ask("healthz", "/healthz"),
+        scene.ask("job", f"/v1/jobs/{scene.job}"),
+        scene.ask("20 jobs", f"/v1/jobs?limit={LISTED}"),
+        scene.ask("20 versions", f"/v1/models/{MODEL}/versions?limit={LISTED}"),
+        scene.ask("20 datasets", f"/v1/datasets?limit={LISTED}"),
+        scene.ask(
+            "classify",
+            f"/v1/models/{MODEL}:1/classify",
+            "POST",
+            files=[("images", image)],
+            data={"classes": CLASSES},
+        ),
+    ]
+
+
+def measure(
+    targets: Sequence[Target], client_counts: Sequence[int], rounds: int, seconds: float
+) -> Results:
+    """Measure every target with every number of clients, once per round.
+
+    Raises SystemExit for a response that was not expected.
+    """
+    results: Results = defaultdict(list)
+    with load_pool() as pool:
+        for _, clients in product(range(rounds + 1), client_counts):
+            for target in targets:
+                taken = pool.submit(load, [target], clients, seconds).result()
+                if taken.errors:
+                    raise SystemExit(f"Not expected: {taken.errors[0]}")
+                results[target.name, clients].append(taken)
+    return {key: taken[1:] for key, taken in results.items()}  # the first round warms up
+
+
+def rows_of(scene: Scene, results: Results) -> Iterator[dict[str, Any]]:
+    """Yield a row of the table for each request and number of clients."""
+    for (name, clients), taken in results.items():
+        answers = [1000 * answer for one in taken for answer in one.latencies]
+        yield {
+            "database": scene.database,
+            "clients": clients,
+            "asked for": name,
+            "answers": len(answers),
+            "per s": len(answers) / sum(one.seconds for one in taken),
+            "p50 ms": median(answers),
+            "p99 ms": quantiles(answers, n=100)[98],
+            "CPU ms": 1000 * sum(one.cpu for one in taken) / len(answers),
+            "p50 : bare": _ratio(results, name, clients, p50),
+            "per s : bare": _ratio(
+                results, name, clients, lambda one: len(one.latencies) / one.seconds
+            ),
+            "CPU : bare": _ratio(results, name, clients, cpu),
+        }
+
+
+def p50(taken: Taken) -> float:
+    """Return the median latency of a turn."""
+    return median(taken.latencies)
+
+
+def cpu(taken: Taken) -> float:
+    """Return the server's CPU time for each answer of a turn."""
+    return taken.cpu / len(taken.latencies)
+
+
+def _ratio(results: Results, name: str, clients: int, of: Callable[[Taken], float]) -> float:
+    """Return the median over rounds of a value divided by the bare endpoint's."""
+    pairs = zip(results[name, clients], results[BARE, clients], strict=True)
+    return median(of(ours) / of(bare) for ours, bare in pairs)
+
 
 EARLY, LATE = (seed_lists.created_at(number).isoformat() for number in (FEW, FEW + 40))
+
 LAST_PIXELS = sorted(map(seed_lists.pixels, range(100)))[-FEW]
+
 JOBS, VERSIONS = "/v1/jobs", f"/v1/models/{MODEL}/versions"
+
 IMAGES, DELIVERIES = f"/v1/datasets/{DATASET}/images", f"/v1/webhooks/{WEBHOOK}/deliveries"
+
 AUDIT = "/v1/audit-events"
 
 # A path and its parameters. "last": the oldest page of newest-first lists, and else a late one.
@@ -46,10 +148,11 @@ LISTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 BASE = "model"
+
 Round = dict[str, Taken]
 
 
-def measure(
+def lists_measure(
     scene: Scene, sizes: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     """Measure each list with few and then with many rows, and return the rows of the table.
@@ -109,3 +212,80 @@ def _cpu_ratio(rounds: Sequence[Round], name: str) -> float:
         for each in (name, BASE)
     )
     return ours / base
+
+
+# Many clients that send a mix of requests for a minute, in turn with bare endpoints.
+
+
+WINDOWS = 6
+
+ROUNDS, DATASETS = 10, 5  # a dataset gets one of two descriptions in turn
+
+Window = tuple[Taken, Taken]  # of the service and of the bare endpoints
+
+
+def mix_of(ask: Callable[..., Target], prefix: str, job: str) -> list[Target]:
+    """Return rounds of ten requests of a client that waits for a job.
+
+    A bare endpoint reads or writes the rows that the service's answer is about, and returns them
+    whole.
+    """
+    targets = []
+    for number in range(ROUNDS):
+        wait = ask("job", f"{prefix}/jobs/{job}")
+        dataset = f"{prefix}/datasets/products-{number % DATASETS}"
+        text = {"description": f"as of round {number}"}
+        others = (
+            ask("20 jobs", f"{prefix}/jobs?limit={LISTED}"),
+            ask("model", f"{prefix}/models/{MODEL}"),
+            ask("20 datasets", f"{prefix}/datasets?limit={LISTED}"),
+            ask("describe a dataset", dataset, "PATCH", json=text),
+        )
+        targets += [wait, wait, *(each for other in others for each in (other, wait))]
+    return targets
+
+
+def sustained_measure(scene: Scene, clients: int, seconds: float) -> list[Window]:
+    """Measure service and bare endpoints for `seconds` each, in windows that alternate."""
+    service = mix_of(scene.ask, "/v1", scene.job)
+    bare = mix_of(scene.ask_bare, "", scene.job)
+    with load_pool() as pool:
+        for targets in (service, bare):  # warm up
+            pool.submit(load, targets, clients, seconds / WINDOWS / 4).result()
+        return [
+            (
+                pool.submit(load, service, clients, seconds / WINDOWS).result(),
+                pool.submit(load, bare, clients, seconds / WINDOWS).result(),
+            )
+            for _ in range(WINDOWS)
+        ]
+
+
+def sustained_rows_of(scene: Scene, clients: int, windows: list[Window]) -> list[dict[str, Any]]:
+    """Return a row for each kind of request, and first one for the whole mix."""
+    here = {"database": scene.database, "clients": clients}
+    whole = _row("all", [(one.latencies, bare.latencies) for one, bare in windows])
+    ratios = [p50(one) / p50(bare) for one, bare in windows]
+    facts = {
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "CPU ms": 1000 * sum(one.cpu for one, _ in windows) / whole["answers"],
+        "CPU : bare": median(cpu(one) / cpu(bare) for one, bare in windows),
+        "errors": sum(len(one.errors) for one, _ in windows),
+    }
+    rows = [{**here, **whole, **facts}]
+    for name in windows[0][0].answers:
+        row = _row(name, [(one.answers[name], bare.answers[name]) for one, bare in windows])
+        rows.append({**here, **row, **dict.fromkeys(facts, "")})
+    return rows
+
+
+def _row(name: str, windows: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict[str, Any]:
+    answers = [1000 * latency for ours, _ in windows for latency in ours]
+    return {
+        "asked for": name,
+        "answers": len(answers),
+        "p50 ms": median(answers),
+        "p99 ms": quantiles(answers, n=100)[98],
+        "p50 : bare": median(median(ours) / median(bare) for ours, bare in windows),
+    }

@@ -13,23 +13,149 @@ page with its style sheet and scripts, without images.
 
 import argparse
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
+import httpx
+import psutil
+
+from api.http.authentication import SESSION_COOKIE
+from api.http.routing import PAGES, SIGN_IN, STATIC
 from benchmarks.output import publish
-from benchmarks.pages.measure import EMPTY, Taken, Visitor
-from benchmarks.pages.places import pages_of
-from benchmarks.pages.seed import MODEL, Seed, Sizes
+from benchmarks.pages.seed import DATASET, MODEL, WEBHOOK, Seed, Sizes, job_of
 from core.bootstrap import build, close
 from core.settings import Settings
 from demo.service import Service, running_service
-from devtools.servers.postgres import DURABLE, postgres_server
+from devtools.servers import DURABLE, postgres_server
+
+# Requests of pages by a browser that is signed in, one after the other.
+
+
+EMPTY = "empty page"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """The times of a page's requests, and the size of the page."""
+
+    seconds: Sequence[float]
+    cpu: float  # seconds of the server, for each request
+    page_bytes: int  # of its HTML
+
+    @property
+    def p50(self) -> float:
+        """The median, in seconds."""
+        return median(self.seconds)
+
+    @property
+    def p95(self) -> float:
+        """The time that one request in twenty exceeds, in seconds."""
+        return quantiles(self.seconds, n=20)[18]
+
+
+class Visitor:
+    """A browser with a session."""
+
+    def __init__(self, url: str, key: str, pid: int) -> None:
+        self._client = httpx.Client(base_url=url, timeout=120, trust_env=False)
+        self._client.post(SIGN_IN, data={"key": key})
+        if SESSION_COOKIE not in self._client.cookies:
+            raise SystemExit("The benchmark could not sign in.")
+        self._server = psutil.Process(pid)
+
+    def measure(self, pages: Mapping[str, str], rounds: int) -> dict[str, Taken]:
+        """Ask for each page once a round, after two rounds that warm up, the empty page first."""
+        seconds: dict[str, list[float]] = defaultdict(list)
+        cpu: dict[str, float] = defaultdict(float)
+        sizes: dict[str, int] = {}
+        for number in range(-2, rounds):
+            for name, path in {EMPTY: SIGN_IN, **pages}.items():
+                worked, began = self._worked(), time.perf_counter()
+                answer = self._client.get(path)
+                took = time.perf_counter() - began
+                if answer.status_code != 200:
+                    raise SystemExit(f"{path} was answered with {answer.status_code}.")
+                sizes[name] = len(answer.content)
+                if number >= 0:
+                    seconds[name].append(took)
+                    cpu[name] += (self._worked() - worked) / rounds
+        return {
+            name: Taken(seconds=found, cpu=cpu[name], page_bytes=sizes[name])
+            for name, found in seconds.items()
+        }
+
+    def static_bytes(self) -> int:
+        """Return the size of the style sheet and the scripts, which every page needs."""
+        text = self._client.get(PAGES).text
+        files = set(re.findall(rf'"({STATIC}[^"]+\.(?:css|js))"', text))
+        return sum(len(self._client.get(path).content) for path in files)
+
+    def _worked(self) -> float:
+        times = self._server.cpu_times()
+        return float(times.user + times.system)
+
+
+# The pages that are measured.
+
+
+HERE = f"/ui/models/{MODEL}"
+
+
+def pages_of(sizes: Sizes) -> dict[str, str]:
+    """Return the paths of pages by name; "late" pages are near the end of a list."""
+    newest, middle = sizes.versions, sizes.versions // 2
+    changes = f"{HERE}/changes"
+    return {
+        "models": "/ui",
+        "model": HERE,
+        "model, older versions": f"{HERE}?before={middle}",
+        "version": f"{HERE}/versions/{newest}",
+        "report": f"{HERE}/versions/{newest}/report",
+        "changes": f"{changes}?now={newest}",
+        "changed images": f"{changes}/images?before={newest - 1}&now={newest}",
+        "map": f"{HERE}/map?now={newest}",
+        "promotion": f"{HERE}/aliases/production/promotion?version={newest - 1}",
+        "rollback": f"{HERE}/aliases/production/rollback",
+        "try": f"{HERE}/try",
+        "policy": f"{HERE}/policy",
+        "change of policy": f"{HERE}/policy/change",
+        "trial": f"{HERE}/trial",
+        "suites and policies": "/ui/suites",
+        "datasets": "/ui/datasets",
+        "datasets, late": "/ui/datasets?after=ds_000020",
+        "dataset": f"/ui/datasets/{DATASET}",
+        "images of a class": f"/ui/datasets/{DATASET}/images?class=class+7",
+        "near-duplicates": f"/ui/datasets/{DATASET}/near-duplicates",
+        "dataset version": f"/ui/datasets/update-{newest}/versions/1",
+        "images of a version": f"/ui/datasets/update-{newest}/versions/1/images",
+        "order of an update": f"/ui/datasets/update-{newest}/versions/1/update",
+        "jobs": "/ui/jobs",
+        "jobs, late": "/ui/jobs?after=job_00000050",
+        "jobs that failed": "/ui/jobs?status=failed",
+        "jobs of a model": f"/ui/jobs?model={MODEL}&type=update",
+        "job": f"/ui/jobs/{job_of(newest)}",
+        "audit": "/ui/audit",
+        "audit, late": "/ui/audit?after=60",
+        "audit of a model": f"/ui/audit?model={MODEL}",
+        "audit of a key": "/ui/audit?actor=key-1",
+        "keys": "/ui/keys",
+        "webhooks": "/ui/webhooks",
+        "webhook": f"/ui/webhooks/{WEBHOOK}",
+    }
+
 
 GOAL_MS, GOAL_BYTES = 200, 150_000
+
 RATE = str(10**9)  # requests are counted but never too many
+
 MANY = Sizes(versions=1000, jobs=10_000, images=100_000, audit=10_000)
 
 

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.output import publish, show
-from benchmarks.queue import claims_plan
-from benchmarks.queue.drain import MODELS, WORKERS, drain
-from benchmarks.queue.seed_jobs import SHAPES
-from devtools.servers.postgres import DURABLE, postgres_server, run_sql
+from benchmarks.queue import drain as claims_plan
+from benchmarks.queue.drain import MODELS, SHAPES, WORKERS, drain
+from devtools.servers import DURABLE, postgres_server, run_sql
 
 FLAT = 3.0  # growth allowed: a hundred rows are a few pages; an index look-up reads two or three
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.output import OUT, show, write
-from benchmarks.serving.beside.bench import bench_beside
+from benchmarks.serving.beside import bench_beside
 from benchmarks.serving.classify import MODELS, bench_classify
-from benchmarks.serving.costs.bench import bench_costs
+from benchmarks.serving.costs import bench_costs
 from benchmarks.serving.moves import bench_moves
 
 PARTS = {

@@ -9,27 +9,134 @@ CPU seconds for an image, of all processes but the clients', are the most reliab
 """
 
 import argparse
+import json
 import multiprocessing
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.ingest.jpegs import write_jpegs
+import httpx
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.api.scene import Target, load
+from benchmarks.ingest import write_jpegs
 from benchmarks.serving import bare
-from benchmarks.serving.folders import BUNDLED, write_random
-from benchmarks.serving.served import Served, served, serving
-from benchmarks.serving.taken import Taken
+from benchmarks.serving.bare import Taken
+from core.clip.bases import read_folder
+from core.clip.model import ClipModel
+from core.exporting.huggingface import write_huggingface
+from demo.service import Service, running_service
+from devtools.process_memory import cpu_seconds
+
+# Folders with the models that are served.
+
+
+BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
+
+
+def write_random(folder: Path, name: str) -> None:
+    """Write an architecture of open_clip's with random weights."""
+    torch.manual_seed(0)
+    network = open_clip.create_model(name)
+    config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": {}}
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    state = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+
+
+def write_huggingface_of(source: Path, folder: Path) -> None:
+    """Write the model of an open_clip folder as transformers reads it."""
+    config, network = read_folder(source)
+    folder.mkdir(parents=True)
+    write_huggingface(ClipModel.build(config, network.state_dict(), torch.device("cpu")), folder)
+
+
+# The service that is measured, with the models that it serves.
+
+
+UNLIMITED = {"PERENNIAL_RATE_REQUESTS": str(10**9)}  # all clients have one key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A model that the service serves, and requests to classify one image each."""
+
+    service: Service
+    targets: Sequence[Target]
+
+    def run(self, clients: int, seconds: float) -> Taken:
+        """Have clients classify one image after the other; call this in another process.
+
+        Raises RuntimeError if a request failed.
+        """
+        worked = cpu_seconds(self.service.pid)
+        taken = load(self.targets, clients, seconds)
+        if taken.errors:
+            raise RuntimeError(f"{len(taken.errors)} requests failed, as {taken.errors[0]}")
+        return Taken(
+            images=len(taken.latencies),
+            answers=taken.latencies,
+            seconds=taken.seconds,
+            cpu=cpu_seconds(self.service.pid) - worked,
+        )
+
+
+@contextmanager
+def serving(home: Path, threads: int) -> Iterator[Service]:
+    """Run the service within the context; it may read models below `home`."""
+    settings = {
+        **UNLIMITED,
+        "PERENNIAL_THREADS": str(threads),
+        "PERENNIAL_ROOT_FOLDERS": json.dumps([str(home)]),
+    }
+    with running_service(home / "service", **settings) as service:
+        yield service
+
+
+def served(
+    service: Service, name: str, base: str, classes: Sequence[str], files: Sequence[bytes]
+) -> Served:
+    """Import a model and return the requests to it."""
+    with service.client() as client:
+        client.jobs.wait(client.models.create(name, base=base)["id"])
+    return Served(service=service, targets=classifying(service, name, classes, files))
+
+
+def classifying(
+    service: Service, reference: str, classes: Sequence[str], files: Sequence[bytes]
+) -> Sequence[Target]:
+    """Return requests to classify one image each."""
+    api = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"})
+    requests = (
+        api.build_request(
+            "POST",
+            f"/v1/models/{reference}/classify",
+            files=[("images", ("photograph.jpg", data, "image/jpeg"))],
+            data={"classes": json.dumps(classes)},
+        )
+        for data in files
+    )
+    return [Target.of(reference, service.pid, request) for request in requests]
+
 
 MODELS = ("tiny", "vit_b_32")
+
 BATCHES = (8, 16, 32, 64)
+
 CLASSES = [f"class {number}" for number in range(10)]
+
 IMAGES = 64
+
 BATCHED, SINGLE = "bare, best batch", "bare, one image"
 
 Run = Callable[[float], Taken]  # in a process of its own, for some seconds

@@ -11,9 +11,12 @@ more often than anybody moves an alias, and each window has enough requests for 
 """
 
 import argparse
+import http
+import http.client
 import json
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,26 +27,153 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import torch
+from pydantic import SecretStr
 
-from benchmarks.ingest.jpegs import write_jpegs
-from benchmarks.serving.second_version import add_version
-from benchmarks.serving.served import served, serving
-from benchmarks.serving.watch import (
-    CLOSE,
-    Expected,
-    Question,
-    Seen,
-    ask,
-    connect,
-    probabilities,
-    version_of,
-    watch,
-)
+from benchmarks.ingest import write_jpegs
+from benchmarks.serving.classify import served, serving
+from core.bootstrap import build, close
+from core.clip.model import load, publish
+from core.gate.rules import Verdict
+from core.registry.versions import Version, VersionStatus
+from core.settings import Settings
 from demo.service import Service
 
+# A second version of a served model, put into the registry without training.
+
+
+NOISE = 0.05  # standard deviation of what is added to the image tower
+
+
+def add_version(home: Path, model: str) -> Version:
+    """Add a version whose image tower differs from that of version 1."""
+    platform = build(Settings(home=home, admin_key=SecretStr("")))
+    try:
+        with platform.transactions(read_only=True) as work:
+            found = work.models.get(model)
+            root = work.versions.get(found.id, 1)
+        clip = load(root.digest, platform.artifacts)
+        chance = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for tensor in clip.visual.parameters():
+                tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=NOISE)
+        state = clip.network.state_dict()
+        weights = publish(clip.config, state, platform.artifacts, lambda *_: None)
+        with platform.transactions() as work:
+            version = Version(
+                model=found.id,
+                number=work.versions.next_number(found.id),
+                status=VersionStatus.PROMOTED,
+                digest=weights.digest,
+                size=weights.size,
+                parent=1,
+                job=root.job,
+                verdict=Verdict.PASSED,
+                prompt=root.prompt,
+                created_at=platform.clock(),
+            )
+            work.versions.add(version)
+            work.commit()
+    finally:
+        close(platform)
+    return version
+
+
+# Clients that check each answer against those that both versions gave before.
+
+
+CLOSE = 1e-3  # batches of other sizes round otherwise; versions differ by far more
+
+Named = tuple[int, str]  # number and digest of the version that an answer names
+
+Expected = Mapping[Named, Mapping[str, float]]  # the probabilities that each version gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A request to classify one image, and what each version answers."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    expected: Expected
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What clients have seen."""
+
+    waits: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    wrong: int = 0  # answers that are not those of the version they name
+
+
+def ask(question: Question, connection: http.client.HTTPConnection) -> tuple[int, Any]:
+    """Send the request; return status and JSON of the answer."""
+    target = urlsplit(question.url)
+    connection.request("POST", target.path, question.body, dict(question.headers))
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def connect(question: Question) -> http.client.HTTPConnection:
+    """Return a connection to the service."""
+    return http.client.HTTPConnection(urlsplit(question.url).netloc, timeout=120)
+
+
+def probabilities(answer: Any) -> dict[str, float]:
+    """Return the probabilities of an answer's one image by class."""
+    return {row["class"]: row["probability"] for row in answer["data"][0]["predictions"]}
+
+
+def version_of(answer: Any) -> Named:
+    """Return number and digest of the version that an answer names."""
+    return answer["version"], answer["digest"]
+
+
+def watch(questions: Sequence[Question], clients: int, seconds: float) -> Seen:
+    """Have clients ask one question after the other for some time."""
+    seen, until = Seen(), time.perf_counter() + seconds
+    threads = [
+        threading.Thread(target=_client, args=(questions[n % len(questions)], until, seen))
+        for n in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def _client(question: Question, until: float, seen: Seen) -> None:
+    connection = connect(question)
+    while (began := time.perf_counter()) < until:
+        try:
+            status, answer = ask(question, connection)
+        except (OSError, http.client.HTTPException) as error:
+            seen.failed.append(repr(error))
+            connection = connect(question)
+            continue
+        seen.waits.append(time.perf_counter() - began)
+        if status != 200:
+            seen.failed.append(str(answer))
+        elif not _is_right(question, answer):
+            seen.wrong += 1
+    connection.close()
+
+
+def _is_right(question: Question, answer: Any) -> bool:
+    given, expected = probabilities(answer), question.expected.get(version_of(answer), {})
+    return expected.keys() == given.keys() and all(
+        abs(given[name] - value) < CLOSE for name, value in expected.items()
+    )
+
+
 MODEL, IMAGES = "moved", 8
+
 CLASSES = ["ankle boot", "bag", "coat", "dress", "pullover"]
 
 

@@ -7,7 +7,73 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.study.run_config import RunConfig, is_baseline, run_config_of
+from core.errors import RecipeInvalid
+from core.learning.methods import LearningMethod, MakeMethod
+from core.recipes.fields import LossTerm, Precision
+from core.recipes.rules import Recipe
+
+# The configuration of one run: a recipe, or a baseline in place of its method.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A recipe with its seed; `compared` is one of benchmarks/baselines, or empty."""
+
+    recipe: Recipe
+    compared: str = ""
+
+    @property
+    def make_method(self) -> MakeMethod:
+        """The factory of the method."""
+        return _baselines()[self.compared].make if self.compared else LearningMethod
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the study's reference set is part of the training spec."""
+        return (
+            _baselines()[self.compared].remembers
+            if self.compared
+            else LossTerm.REFERENCE in self.recipe.terms
+        )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether training chooses by validation parts."""
+        return not self.compared and self.recipe.mixing_choice.uses_validation
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the run configuration, as JSON."""
+        named = {"compared": self.compared} if self.compared else {}
+        return {"recipe": self.recipe.to_json(), **named}
+
+
+def run_config_of(values: dict[str, Any], compared: str) -> RunConfig:
+    """Make a run configuration from a row's values, which override the baseline's.
+
+    Raises RecipeInvalid.
+
+    Runs are compared across machines, so precision `auto` is invalid and the default is fp32.
+    """
+    defaults = dict(_baselines()[compared].recipe) if compared else {}
+    recipe = Recipe.from_json({"precision": Precision.FP32, **defaults, **values})
+    if recipe.precision is Precision.AUTO:
+        raise RecipeInvalid(
+            "A study compares runs, so precision must be fp32, bf16 or fp16 and not 'auto'.",
+            pointer="/recipe/precision",
+        )
+    return RunConfig(recipe=recipe, compared=compared)
+
+
+def is_baseline(name: str) -> bool:
+    """Return whether benchmarks/baselines has a baseline of this name."""
+    return name in _baselines()
+
+
+def _baselines() -> Any:
+    from benchmarks.baselines import BASELINES  # imported on demand: few studies use them
+
+    return BASELINES
+
 
 REST = "rest"  # all classes of a folder but the target's
 

@@ -1,30 +1,279 @@
 """The runner of a study: trains and evaluates versions with the service's own code."""
 
+import fcntl
+import json
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.study.measures.embeddings import compare, embed, in_folds
-from benchmarks.study.measures.index_compatibility import Embeddings
-from benchmarks.study.measures.queries import StudyQueries, pack
-from benchmarks.study.overlay_artifacts import LayeredArtifacts
-from benchmarks.study.results_cache import ResultsCache, key_of
-from benchmarks.study.run_config import RunConfig
-from benchmarks.study.session_specs import SessionSpecs
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.model import ClipModel
-from core.clip.weights import load
-from core.domain.values import Digest
-from core.errors import TrainingDiverged
-from core.evaluation.evaluator import VersionEvaluator
+from benchmarks.study.images import ImageCache, StudyData, StudyDataReader
+from benchmarks.study.measures import (
+    Embeddings,
+    SessionSpecs,
+    StudyQueries,
+    compare,
+    embed,
+    in_folds,
+    pack,
+)
+from benchmarks.study.plan import Plan, Row, RunConfig
+from core.artifacts.local import LocalArtifacts
+from core.bootstrap import decoder
+from core.clip.bases import BaseImporter
+from core.clip.model import ClipModel, load
+from core.datasets.manifests import Part
+from core.errors import ArtifactMissing, TrainingDiverged
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, Monitor
+from core.ports import (
+    ArtifactBatch,
+    Artifacts,
+    ArtifactWriter,
+    BytesCallback,
+    Decoder,
+    Monitor,
+    StoredArtifact,
+    ignore_bytes,
+)
+from core.recipes.fields import PromptTemplate
+from core.scoring.evaluator import VersionEvaluator
+from core.settings import Settings
+from core.values import Digest, canonical_json, sha256
+
+# An artifact store for one run's weights on top of the store of all runs' images.
+
+
+class LayeredArtifacts:
+    """ports.Artifacts that writes to one store and reads from two.
+
+    A run's artifacts can thus be deleted with its folder while other processes read the images.
+    """
+
+    def __init__(self, top: Artifacts, below: Artifacts) -> None:
+        self._top = top
+        self._below = below
+
+    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
+        """Store an artifact on top."""
+        return self._top.put(data, moved)
+
+    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
+        """Read from the top, else from below. Raises ArtifactMissing or ArtifactCorrupt."""
+        try:
+            return self._top.get(digest, moved)
+        except ArtifactMissing:
+            return self._below.get(digest, moved)
+
+    def writer(self) -> AbstractContextManager[ArtifactWriter]:
+        """Return a writer of an artifact on top."""
+        return self._top.writer()
+
+    def batch(self) -> AbstractContextManager[ArtifactBatch]:
+        """Return a batch of artifacts on top."""
+        return self._top.batch()
+
+    def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
+        """Yield the pieces of an artifact on top, else of one below."""
+        return (self._top if self._top.has(digest) else self._below).pieces(digest, moved)
+
+    def verify(self, digest: Digest) -> None:
+        """Verify an artifact on top, else one below."""
+        (self._top if self._top.has(digest) else self._below).verify(digest)
+
+    def renew(self, digest: Digest) -> None:
+        """Reset the age of an artifact on top, else of one below."""
+        (self._top if self._top.has(digest) else self._below).renew(digest)
+
+    def has(self, digest: Digest) -> bool:
+        """Return whether either store has an artifact."""
+        return self._top.has(digest) or self._below.has(digest)
+
+    def delete(self, digest: Digest) -> None:
+        """Delete an artifact on top."""
+        self._top.delete(digest)
+
+    def delete_if_older(self, digest: Digest, older_than_s: float) -> bool:
+        """Delete an artifact on top if it is older than `older_than_s`."""
+        return self._top.delete_if_older(digest, older_than_s)
+
+    def digests(self) -> Iterator[Digest]:
+        """Iterate over the digests on top."""
+        return self._top.digests()
+
+    def stored(self) -> Iterator[StoredArtifact]:
+        """Iterate over the artifacts on top."""
+        return self._top.stored()
+
+    def sweep(self, older_than_s: float) -> int:
+        """Sweep the top store."""
+        return self._top.sweep(older_than_s)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the top store in bytes."""
+        return self._top.free_bytes()
+
+
+# The progress of a study: a live bar on a terminal, plain lines elsewhere.
+
+
+PLAIN_EVERY_S = 60.0
+
+
+class Screen:
+    """A Monitor that shows the current run, its step, and the time until all runs are done."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=1, visible=False)
+        self._title = ""
+        self._printed_at = time.monotonic()
+        self._seconds: list[float] = []
+        self._began = self._printed_at
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a permanent line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._printed_at = time.monotonic()
+
+    def begin(self, number: int, total: int, title: str) -> None:
+        """Show that the `number`-th of `total` runs begins."""
+        left = ""
+        if self._seconds:
+            average = sum(self._seconds) / len(self._seconds)
+            left = f", about {_minutes(average * (total - number + 1))} to go"
+        self._title = f"[{number}/{total}] {title}"
+        self._began = time.monotonic()
+        if not self._live:
+            self.say(f"{self._title}{left}")
+        self._title += left
+
+    def end(self, result: str) -> None:
+        """Print the result of the run that has ended."""
+        spent = time.monotonic() - self._began
+        self._seconds.append(spent)
+        self.say(f"{self._title.split(', about')[0]}: {result} ({spent:.0f} s)")
+        self._bar.update(self._task, visible=False)
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Show a step of the current run."""
+        loss = f", loss {terms['loss']:.3f}" if terms and "loss" in terms else ""
+        text = f"{self._title}: {phase}{loss}"
+        self._bar.update(
+            self._task, description=text, completed=step, total=max(total, 1), visible=True
+        )
+        if not self._live and time.monotonic() - self._printed_at > PLAIN_EVERY_S:
+            self.say(f"{text}, {step} of {total}")
+
+    def checkpoint_due(self) -> bool:
+        """Return False: a run that was stopped starts again, without a checkpoint."""
+        return False
+
+    def moved(self, count: int) -> None:
+        """Ignore the bytes."""
+
+    def skip_checkpoint(self, step: int, facts: Mapping[str, object]) -> None:
+        """Do nothing; never called, for no checkpoint is due."""
+
+    def save_checkpoint(self, digest: str, step: int) -> None:
+        """Do nothing; never called, for no checkpoint is due."""
+
+    def emit(self, kind: str, data: Mapping[str, object]) -> None:
+        """Print an event of the current run."""
+        self.say(f"{self._title}: {kind} {dict(data)}")
+
+    def decoding(self, title: str, done: int, total: int) -> None:
+        """Show how many images have been decoded."""
+        self._title = f"{title}: images decoded"
+        self.advance("once and kept", done, total)
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
+# The cache of finished runs: one file per run, named by a hash of everything that decides it.
+
+
+SCHEMA = 1  # raised when a change of the code changes the results of the same run
+
+
+def key_of(**facts: Any) -> Digest:
+    """Return the key of a run."""
+    return sha256(canonical_json({"schema": SCHEMA, **facts}))
+
+
+class ResultsCache:
+    """A folder of finished runs, to which several processes may write at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, key: Digest) -> dict[str, Any] | None:
+        """Return the record of a finished run, or None."""
+        path = self._path(key)
+        found: dict[str, Any] | None = json.loads(path.read_bytes()) if path.is_file() else None
+        return found
+
+    def write(self, key: Digest, record: Mapping[str, Any]) -> None:
+        """Write a run's record as one line, atomically."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_bytes(canonical_json(record) + b"\n")
+        fresh.replace(path)
+
+    @contextmanager
+    def claim(self, key: Digest) -> Iterator[bool]:
+        """Claim a run within the context; yield False if another process holds the claim.
+
+        A claim ends with its process at the latest.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f"{key[:32]}.claim").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _path(self, key: Digest) -> Path:
+        return self._folder / f"{key[:32]}.json"
+
 
 Record = Mapping[str, Any]
 
@@ -190,3 +439,99 @@ class ExperimentRunner:
         assert self._queries.captions is not None
         model = load(self._root, self._store, self._machine.device).freeze()
         return embed(model, self._queries.captions, self._store)
+
+
+# Open the study of a plan, and run its missing runs.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The folders where a study finds images and keeps its output."""
+
+    out: Path  # artifacts, runs and tables
+    data: tuple[Path, ...]  # searched for image folders or zips
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of decoded images and bases, kept for the next study."""
+        return self.out / "artifacts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A plan with its runner, data, prompt and part."""
+
+    plan: Plan
+    runner: ExperimentRunner
+    study_data: StudyData
+    prompt: str
+    part: Part
+
+
+def open_study(
+    plan: Plan,
+    places: Places,
+    screen: Screen,
+    *,
+    part: Part = Part.TEST,
+    device: str = "cpu",
+    threads: int = 0,
+) -> Study:
+    """Read a plan's images and base. Raises PlanInvalid, Invalid or BaseUnknown."""
+    store = LocalArtifacts(places.artifacts)
+    folders = (Path("/"),) if Path(plan.base.removeprefix("local-dir:")).is_dir() else ()
+    weights, own_prompt = BaseImporter(store, folders=folders).load(plan.base, screen)
+    prompt = PromptTemplate(plan.prompt or own_prompt)
+    with _decoding() as sandbox:
+        study_data = StudyDataReader(
+            image_cache=ImageCache(store, places.artifacts / "index", sandbox),
+            places=places.data,
+            unzipped=places.out / "data",
+            emit=screen.decoding,
+        ).read(plan)
+    queries = StudyQueries.of(study_data, plan.sessions, prompt, part)
+    runner = ExperimentRunner(
+        store=store,
+        root=weights.digest,
+        queries=queries,
+        session_specs=SessionSpecs(study_data=study_data, count=plan.sessions, prompt=prompt),
+        results_cache=ResultsCache(places.out / "runs"),
+        machine=Machine(device=torch.device(device), threads=threads, work=places.out / "work"),
+    )
+    return Study(plan=plan, runner=runner, study_data=study_data, prompt=prompt.text, part=part)
+
+
+def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
+    """Run all missing runs, seed by seed, so that every row soon has its first run.
+
+    A run that another process has claimed is skipped.
+    """
+    runner = study.runner
+    runner.untouched(screen)
+    wanted = [(row, seed) for seed in seeds for row in rows]
+    missing = [(row, seed) for row, seed in wanted if not runner.is_done(row.seeded(seed))]
+    if study.plan.tuned and not study.plan.tuned.is_file():
+        screen.say(f"{study.plan.tuned} does not exist yet: rows run with their own values")
+    screen.say(f"{study.plan.name}: {len(wanted)} runs, {len(wanted) - len(missing)} finished")
+    for number, (row, seed) in enumerate(missing, start=1):
+        run_config = row.seeded(seed)
+        screen.begin(number, len(missing), f"{row.name}, seed {seed}")
+        if not runner.run(run_config, screen):
+            screen.say("another process is running it")
+            continue
+        last = runner.finished(run_config)[-1]
+        if "failed" in last:
+            screen.end(f"failed: {last['failed']}")
+            continue
+        scores = last["scores"]
+        kept = f", retained {scores['retained']:.1%}" if "retained" in scores else ""
+        screen.end(f"UT-Acc {scores['ut_acc']:.1%}{kept}")
+
+
+@contextmanager
+def _decoding() -> Iterator[Decoder]:
+    sandbox = decoder(Settings())
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()

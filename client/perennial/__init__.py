@@ -3,6 +3,6 @@
 from perennial.aio.client import AsyncClient
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
-from perennial.image_files import ImageFile
+from perennial.requests import ImageFile
 
 __all__ = ["AsyncClient", "Client", "ImageFile", "JobFailed", "ServiceError"]

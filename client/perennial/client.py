@@ -10,28 +10,14 @@ import httpx
 
 from perennial.blocking import in_thread
 from perennial.connection import Connection
-from perennial.image_files import Image, form_file, in_memory
-from perennial.replies import json_of
-from perennial.request_parts import given, path_of
-from perennial.resources.aliases import Aliases
-from perennial.resources.audit import Audit
-from perennial.resources.bundles import Bundles
-from perennial.resources.datasets import Datasets
-from perennial.resources.erasures import Erasures
-from perennial.resources.exports import Exports
+from perennial.requests import Image, form_file, given, in_memory, json_of, path_of
+from perennial.resources.access import Audit, Keys
+from perennial.resources.datasets import Datasets, Erasures, Suites, Uploads
 from perennial.resources.jobs import Jobs
-from perennial.resources.keys import Keys
-from perennial.resources.models import Models
-from perennial.resources.policies import Policies
-from perennial.resources.suites import Suites
-from perennial.resources.trials import Trials
-from perennial.resources.uploads import Uploads
-from perennial.resources.vectors import Vectors
-from perennial.resources.versions import Versions
-from perennial.types.access import Principal
-from perennial.types.classify import Classify
-from perennial.types.embed import Embed
-from perennial.types.workers import Worker
+from perennial.resources.models import Aliases, Bundles, Exports, Models, Policies, Versions
+from perennial.resources.serving import Trials, Vectors
+from perennial.types.access import Principal, Worker
+from perennial.types.serving import Classify, Embed
 
 READY_TIMEOUT_S = 5.0
 

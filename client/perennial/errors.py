@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perennial.types.jobs import Job
-from perennial.types.problems import ProblemLine
+from perennial.types.access import ProblemLine
+from perennial.types.models import Job
 
 
 class ServiceError(Exception):

@@ -1,7 +1,10 @@
 """A CLIP model: towers, tokenizer and image preprocessing."""
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any, Self, cast
@@ -10,11 +13,13 @@ import torch
 from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from core.clip.images import Preprocess
-from core.clip.text import encode_text
-from core.clip.tokenizer import BoundedTokenizer
-from core.domain.registry.architecture import context_length
-from core.domain.values import Json
+from core.clip.inputs import BoundedTokenizer, Preprocess, encode_text
+from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
+from core.ports import Artifacts, BytesCallback, ignore_bytes
+from core.recipes.fields import PromptTemplate
+from core.registry.architecture import context_length
+from core.registry.versions import TensorEntry, Weights
+from core.values import Digest, Json
 
 
 class ClipModel:
@@ -127,3 +132,183 @@ def _normalised(features: Tensor) -> Tensor:
     features = features if features.dtype == torch.float64 else features.float()
     lengths: Tensor = features.norm(dim=-1, keepdim=True)
     return features / lengths
+
+
+# Checks before training that a model can read class names and prompts.
+
+
+SHOWN = 20  # names that an error lists
+
+
+def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[str]) -> None:
+    """Raise unless the model reads every class name and its whole prompt.
+
+    Raises ClassInvalid for names without any token, and for names whose prompt contains a start or
+    end token, at which the sentence would end; PromptInvalid if the template itself contains one.
+    Raises PromptTooLong if a prompt would be cut, because several classes could share what is left
+    of it. Only the tokenizer knows the number of tokens of a text; it is at most that of its bytes.
+    """
+    encode, special = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
+    if special & set(encode(prompt.fill("a"))):
+        raise PromptInvalid(
+            "The prompt template contains the tokenizer's start or end token.",
+            template=prompt.text,
+        )
+    unreadable = [
+        name
+        for name in names
+        if not encode(name) or not special.isdisjoint(encode(prompt.fill(name)))
+    ]
+    if unreadable:
+        raise ClassInvalid(
+            "The model's tokenizer finds no tokens, or a start or end token, in: "
+            f"{_listed(unreadable)}.",
+            classes=unreadable[:SHOWN],
+        )
+    longest = model.context_length - 2  # without start and end
+    too_long = [name for name in names if len(encode(prompt.fill(name))) > longest]
+    if too_long:
+        raise PromptTooLong(
+            f"The model's prompts have at most {longest} tokens; those of these classes are "
+            f"longer: {_listed(too_long)}. Shorten the names or the template {prompt.text!r}.",
+            classes=too_long[:SHOWN],
+            tokens=longest,
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+# Weights in the artifact store, one artifact per tensor.
+
+
+_NAMES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+
+AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
+
+
+def publish(
+    config: Json,
+    state: Mapping[str, Tensor],
+    artifacts: Artifacts,
+    advance: Callable[[int, int], None],
+    moved: BytesCallback = ignore_bytes,
+) -> Weights:
+    """Store every tensor and the list of them; return the weights, whose digest is the list's.
+
+    Half-precision tensors become fp32. `advance(done, total)` is called after each tensor. Raises
+    StorageFull, whose `needed_bytes` is the most that the tensors not stored yet can take.
+    """
+    entries: list[TensorEntry] = []
+    try:
+        with _transfer_pool() as pool:
+            stored = pool.map(
+                lambda name: _store(name, state[name], artifacts, moved), sorted(state)
+            )
+            for done, entry in enumerate(stored, start=1):
+                entries.append(entry)
+                advance(done, len(state))
+    except StorageFull as fault:
+        needed = published_bytes(state) - sum(entry.size for entry in entries)
+        free = fault.facts.get("free_bytes")
+        raise StorageFull(fault.message, needed_bytes=needed, free_bytes=free) from fault
+    weights = Weights(config=config, tensors=tuple(entries))
+    artifacts.put(weights.to_bytes(), moved)
+    return weights
+
+
+def published_bytes(state: Mapping[str, Tensor]) -> int:
+    """Return the number of bytes that the tensors take once published."""
+    return sum(
+        tensor.numel() * (4 if _is_half(tensor) else tensor.itemsize) for tensor in state.values()
+    )
+
+
+def load(
+    digest: Digest,
+    artifacts: Artifacts,
+    device: torch.device | None = None,
+    moved: BytesCallback = ignore_bytes,
+) -> ClipModel:
+    """Load the model of a version's digest. Raises ArtifactMissing or ArtifactCorrupt."""
+    weights = Weights.from_bytes(artifacts.get(digest, moved))
+    return ClipModel.build(
+        weights.config, read_state(weights, artifacts, moved), device or torch.device("cpu")
+    )
+
+
+def read_state(
+    weights: Weights, artifacts: Artifacts, moved: BytesCallback = ignore_bytes
+) -> dict[str, Tensor]:
+    """Return the tensors of weights by name, each verified against its digest."""
+
+    def read(entry: TensorEntry) -> Tensor:
+        return _tensor(entry, artifacts.get(entry.digest, moved))
+
+    with _transfer_pool() as pool:
+        tensors = pool.map(read, weights.tensors)
+        return {entry.name: tensor for entry, tensor in zip(weights.tensors, tensors, strict=True)}
+
+
+@contextmanager
+def _transfer_pool() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread pool; transfers not begun are cancelled on an error or a stop request."""
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tensors")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in {torch.float16, torch.bfloat16}
+
+
+def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: BytesCallback) -> TensorEntry:
+    tensor = tensor.detach().cpu().contiguous()
+    if _is_half(tensor):
+        tensor = tensor.float()
+    data = _little_endian(tensor)
+    return TensorEntry(
+        name=name,
+        dtype=_NAMES[tensor.dtype],
+        shape=tuple(tensor.shape),
+        digest=artifacts.put(data, moved),
+        size=len(data),
+    )
+
+
+def _tensor(entry: TensorEntry, data: bytes) -> Tensor:
+    dtype = _DTYPES[entry.dtype]
+    if not data:
+        return torch.zeros(entry.shape, dtype=dtype)
+    buffer = bytearray(_swapped(data, dtype.itemsize))  # writable, because the tensor shares it
+    return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape)
+
+
+def _little_endian(tensor: Tensor) -> bytes | memoryview:
+    """Return a tensor's bytes in little-endian order; a little-endian machine makes no copy."""
+    values = tensor.reshape(-1).numpy()
+    if sys.byteorder == "little":
+        return values.view("u1").data
+    return _swapped(values.tobytes(), tensor.element_size())
+
+
+def _swapped(data: bytes, width: int) -> bytes:
+    """Convert bytes between native and little-endian order, which are equal on most machines."""
+    if sys.byteorder == "little" or width == 1:
+        return data
+    import numpy as np
+
+    return np.frombuffer(data, dtype=f">u{width}").astype(f"<u{width}").tobytes()

@@ -7,26 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.clip.model import ClipModel
-from core.clip.prompts import require_readable
-from core.clip.weights import load
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.registry.architecture import require_recipe_fits
-from core.domain.values import Digest, sha256
+from core.clip.model import ClipModel, load, require_readable
+from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.learning.class_columns import Columns
-from core.learning.data.exemplars import choose_exemplars
-from core.learning.data.image_encoder import ImageEncoder
-from core.learning.data.known_features import draw_features, known_features
-from core.learning.data.loader import BatchLoader
-from core.learning.data.vocabulary import Replay, generator_of, sentences_of
-from core.learning.distributed.ranks import Ranks, SingleRank
-from core.learning.gradients import LossGradients
-from core.learning.methods.method import LearningMethod, MakeMethod, TrainingStart
-from core.learning.methods.weight_mixing import mix
-from core.learning.student_and_teachers import CachedFeatures, Models
-from core.learning.training_run import TrainingRun
+from core.learning.data import (
+    BatchLoader,
+    ImageEncoder,
+    choose_exemplars,
+    draw_features,
+    known_features,
+)
+from core.learning.distributed import Ranks, SingleRank
+from core.learning.methods import LearningMethod, MakeMethod, TrainingStart, mix
+from core.learning.run import TrainingRun
+from core.learning.step import LossGradients
+from core.learning.student import CachedFeatures, Models
+from core.learning.vocabulary import Columns, Replay, generator_of, sentences_of
 from core.ports import Artifacts, BytesCallback, TrainingSpec, ignore_bytes, ignore_progress
+from core.registry.architecture import require_recipe_fits
+from core.values import Digest, sha256
 
 BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
 

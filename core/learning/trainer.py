@@ -6,28 +6,67 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
-from core.clip.batch_prefetch import Prefetcher
-from core.clip.decoded_images import DecodedImages
-from core.clip.model import ClipModel
-from core.clip.native_precisions import native_precisions
-from core.clip.out_of_memory import peak_memory, raising_out_of_memory
-from core.clip.torch_environment import environment, thread_count
-from core.clip.weights import load, publish, published_bytes
-from core.domain.jobs.event import EventKind
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.class_lists import require_learnable
-from core.domain.values import Digest, Json
+from core.clip.inputs import DecodedImages
+from core.clip.machine import (
+    Prefetcher,
+    environment,
+    native_precisions,
+    peak_memory,
+    raising_out_of_memory,
+    thread_count,
+)
+from core.clip.model import ClipModel, load, publish, published_bytes
 from core.errors import ModelNotTrainable
-from core.learning.checkpoint import Checkpoints, Environments, environments_of, read_checkpoint
-from core.learning.data.known_features import feature_statistics
-from core.learning.determinism import repeatable
-from core.learning.distributed.ranks import Command, RankProvider, Ranks, SingleRankProvider
-from core.learning.methods.method import LearningMethod, MakeMethod
+from core.jobs.rules import EventKind
+from core.learning.data import feature_statistics
+from core.learning.distributed import (
+    Command,
+    DistributedRanks,
+    RankProvider,
+    Ranks,
+    SingleRankProvider,
+    repeatable,
+)
+from core.learning.methods import LearningMethod, MakeMethod
+from core.learning.run import AnswerQueries, TrainingRun, score
 from core.learning.setup import PreparedRun, prepare_run
-from core.learning.student_and_teachers import mixing_anchor
-from core.learning.training_run import TrainingRun
-from core.learning.validation import AnswerQueries, score
+from core.learning.step import Checkpoints, Environments, environments_of, read_checkpoint
+from core.learning.student import mixing_anchor
 from core.ports import Artifacts, Monitor, Trained, TrainingSpec
+from core.recipes.fields import Precision
+from core.recipes.rules import require_learnable
+from core.values import Digest, Json
+
+# The training loop of every rank except rank 0.
+
+
+def run_follower(
+    spec: TrainingSpec,
+    artifacts: Artifacts,
+    ranks: DistributedRanks,
+    *,
+    resume: Digest | None,
+    device: torch.device,
+    threads: int,
+) -> None:
+    """Take every step that rank 0 takes, on this rank's share of each batch.
+
+    Returns when rank 0 sends `Command.END`. Raises RankLost, and the errors that rank 0 raises
+    too: RanksDisagree, TrainingDiverged, ModelNotTrainable.
+    """
+    with repeatable(spec.recipe.seed, device=device, threads=threads):
+        prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
+        run = prepared.update
+        state = read_checkpoint(artifacts, resume)
+        if state and run.is_of(state):
+            run.restore(state)
+        with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
+            while (command := ranks.receive_command()) is not Command.END:
+                if command is Command.STEP:
+                    run.advance(ahead.take())
+                else:
+                    ranks.compare(prepared.fingerprint)
+
 
 SELECTION_BYTES = 2**30  # cache of decoded validation images, shared by all mixing weights
 
@@ -35,6 +74,7 @@ INEXACT = (
     "Training resumed on a different kind of machine than the one that wrote the checkpoint, so "
     "the weights will differ by rounding from those of an uninterrupted run."
 )
+
 UNRECORDED = (
     "Training resumed from a checkpoint of an earlier release, which did not record the kind of "
     "machine. If it was a different kind, the weights will differ by rounding from those of an "

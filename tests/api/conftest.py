@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from core import bootstrap
-from core.adapters.database.migrate import METADATA
-from core.adapters.database.storage.load import POSITION, _advance_sequence
+from core.access.keys import ensure_admin_key
+from core.backup.dump import POSITION, _advance_sequence
+from core.database.migrate import METADATA
+from core.gate.policies import ensure_default_policy
 from core.settings import Settings
-from core.use_cases.access.bootstrap_keys import ensure_admin_key
-from core.use_cases.datasets.suites import ensure_default_policy
 from tests.support.api.decoders import lasting_decoders
 from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset

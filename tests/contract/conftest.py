@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import Clients, S3Location
-from core.adapters.database.migrate import migrate
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.registry.version import Model
+from core.artifacts.s3 import S3Artifacts
+from core.artifacts.s3_requests import Clients, S3Location
+from core.database.migrate import migrate
+from core.database.unit_of_work import SqlTransactions
 from core.ports import Transactions
-from devtools.servers.s3 import CREDENTIALS, s3_server
+from core.registry.versions import Model
+from devtools.servers import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import RecordingNotifier

@@ -5,10 +5,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from core.adapters.s3.client import S3Access
+from core.artifacts.s3_requests import S3Access
 from core.settings import ImportBucket
-from devtools.servers.ports import free_port
-from devtools.servers.s3 import CREDENTIALS, s3_server
+from devtools.servers import CREDENTIALS, free_port, s3_server
 
 
 def a_bucket() -> ImportBucket:

@@ -7,29 +7,30 @@ from typing import Any
 from safetensors.torch import save_file
 from sqlalchemy import delete
 
-from core.adapters.database.tables.access import answers
-from core.adapters.database.unit_of_work import SqlUnitOfWork
 from core.bootstrap import decoder
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.suite import SuiteKind
-from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import Job
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.alias import PRODUCTION
-from core.domain.registry.version import Version, Weights
-from core.domain.values import Digest, PolicyId
+from core.database.tables import answers
+from core.database.unit_of_work import SqlUnitOfWork
+from core.datasets.edit import create_dataset, receive_file
+from core.datasets.freeze import freeze_version
+from core.datasets.receive import record_uploads
+from core.datasets.rules import DatasetKind, SuiteKind
+from core.datasets.suites import create_suite
+from core.gate.policies import create_policy, ensure_default_policy
+from core.gate.rules import GatePolicy
+from core.jobs.rules import Job
 from core.ports import Platform
-from core.use_cases.datasets.datasets import create_dataset, receive_file
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.datasets.record_uploads import record_uploads
-from core.use_cases.datasets.suites import create_policy, create_suite, ensure_default_policy
-from core.use_cases.registry.aliases.roll_back import roll_back
-from core.use_cases.registry.stored_weights import require_weights
+from core.recipes.rules import Recipe
+from core.registry.aliases import PRODUCTION
+from core.registry.promote import roll_back
+from core.registry.read import require_weights
+from core.registry.versions import Version, Weights
+from core.values import Digest, PolicyId
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
 from tests.support.learning.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
+
 RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)
 
 

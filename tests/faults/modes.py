@@ -9,9 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from devtools.servers.ports import free_port
-from devtools.servers.postgres import DURABLE, postgres_server, run_sql
-from devtools.servers.redis import redis_server
+from devtools.servers import DURABLE, free_port, postgres_server, redis_server, run_sql
 from tests.faults.bucket_server import a_bucket
 from tests.faults.points import Points
 from tests.faults.stage import API, KEY, WORKER, Program, Stage
@@ -31,7 +29,9 @@ SETTINGS: Mapping[str, Any] = {
     "webhook_private": True,
     "webhook_seconds": 1.0,
 }
+
 REPLICAS = 2  # of inference in production, which only the row about them starts
+
 RECOVERY_S = SETTINGS["lease_seconds"] + 15.0
 
 

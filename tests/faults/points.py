@@ -41,17 +41,18 @@ WRITES = {
     ("predictions", "save"): "label",
     ("versions", "add"): "version",
 }
+
 # Module and function that put an artifact, and what it is.
 PUTS = {
-    ("core.learning.checkpoint", "Checkpoints"): "checkpoint",
-    ("core.clip.weights", "_store"): "tensor",
-    ("core.clip.weights", "publish"): "weights",
-    ("core.use_cases.evaluation.evaluate", "_store_answers"): "answers",
-    ("core.use_cases.evaluation.evaluate", "evaluate_version"): "report",
-    ("core.use_cases.datasets.freeze", "freeze_version"): "manifest",
-    ("core.use_cases.datasets.datasets", "receive_image"): "imported",
-    ("core.use_cases.imports.import_images", "_finish"): "file-report",
-    ("core.use_cases.bundles.import_version", "import_version"): "bundled",
+    ("core.learning.step", "Checkpoints"): "checkpoint",
+    ("core.clip.model", "_store"): "tensor",
+    ("core.clip.model", "publish"): "weights",
+    ("core.evaluation.evaluate", "_store_answers"): "answers",
+    ("core.evaluation.evaluate", "evaluate_version"): "report",
+    ("core.datasets.freeze", "freeze_version"): "manifest",
+    ("core.datasets.edit", "receive_image"): "imported",
+    ("core.imports.import_images", "_finish"): "file-report",
+    ("core.bundles.import_version", "import_version"): "bundled",
 }
 
 
@@ -130,9 +131,8 @@ def fill(ballast: Path) -> None:
 
 def install(folder: Path) -> None:
     """Make this process heed the points."""
-    from core.adapters.artifacts.local import LocalArtifacts
-    from core.adapters.artifacts.local_batch import FileBatch
-    from core.adapters.database.unit_of_work import SqlUnitOfWork
+    from core.artifacts.local import FileBatch, LocalArtifacts
+    from core.database.unit_of_work import SqlUnitOfWork
 
     points = Points(folder)
     if sys.orig_argv[2] == "worker":

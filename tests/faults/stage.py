@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from core.domain.jobs.job import Job
-from core.domain.values import Digest, JobId
-from devtools.servers.postgres import PostgresServer
-from devtools.servers.redis import RedisServer
+from core.jobs.rules import Job
+from core.values import Digest, JobId
+from devtools.servers import PostgresServer, RedisServer
 from tests.faults import line
 from tests.faults.points import Points
 from tests.support.processes import Site, wait_for, wait_for_exit
@@ -24,10 +23,13 @@ from tests.support.processes import Site, wait_for, wait_for_exit
 T = TypeVar("T")
 
 TLS = ssl.create_default_context()  # one for all clients: to make one takes ten milliseconds
+
 KEY = "pk_a-key-that-only-tests-know-of"
+
 START_S = 180.0  # a worker child loads torch, and the machine may be busy
 
 API = ("cli", "serve")
+
 WORKER = ("worker.supervision", "--exit-with-parent")
 
 

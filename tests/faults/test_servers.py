@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.use_cases.jobs.queue import cancel_job
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
 from tests.faults import line, short_form
 from tests.faults.stage import Stage, child_of, until
 from tests.faults.tries import Row

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from tests.fuzz.seeded import seeded
 
 HERE = Path(__file__).parent
+
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
+
 # What ends a key or a thing that other requests need is asked of a service of its own, at the end.
 DESTROYING = "^(delete_.*|revoke_api_key|rotate_api_key)$"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from core import bootstrap
-from core.domain.jobs.job import JobStatus
-from core.use_cases.access.bootstrap_keys import ensure_admin_key
-from core.use_cases.datasets.suites import ensure_default_policy
+from core.access.keys import ensure_admin_key
+from core.gate.policies import ensure_default_policy
+from core.jobs.rules import JobStatus
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving

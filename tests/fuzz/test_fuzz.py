@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from tests.fuzz.fuzzing import fuzz
 
 

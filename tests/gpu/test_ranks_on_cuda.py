@@ -10,11 +10,11 @@ import psutil
 import pytest
 import torch
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.weights import read_state
-from core.domain.recipes.choices import Method, Precision
+from core.artifacts.local import LocalArtifacts
+from core.clip.model import read_state
 from core.errors import RankLost
 from core.learning.trainer import UpdateTrainer
+from core.recipes.fields import Method, Precision
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from worker.ranks.launcher import RankLauncher
 

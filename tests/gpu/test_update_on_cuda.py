@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.domain.recipes.choices import Method, ModelPart, Precision
-from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid, StopRequested
-from core.evaluation.evaluator import VersionEvaluator
-from core.learning.data.feature_statistics import FeatureStatistics
+from core.learning.data import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
+from core.recipes.fields import Method, ModelPart, Precision
+from core.recipes.rules import Recipe
+from core.scoring.evaluator import VersionEvaluator
 from tests.support.learning.lessons import (
     PRECISIONS,
     StoppingAsItSaves,

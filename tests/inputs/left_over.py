@@ -10,10 +10,12 @@ import httpx
 
 from core import bootstrap
 from core.settings import Settings
-from core.use_cases.storage.reachability import expand, roots_of
+from core.upkeep.gc import expand, roots_of
 
 OLD_S = 2 * 3600  # older than the least grace of a collection
+
 _ARTIFACT = re.compile(r"artifacts/([0-9a-f]{2})/([0-9a-f]{62})")
+
 _EMBEDDED = re.compile(r"perennial\.db(-wal|-shm)?|service\.log|broker/.*")
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from core.use_cases.run_job import run_next_job
+from core.job_types.run import run_next_job
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of, running, settings_of
 from tests.support.learning.tiny_clip import tiny_clip
-from worker.bootstrap import build_tools
+from worker.app import build_tools
 
 SHORT = {"epochs": 2, "batch_size": 4, "sentences": 4, "sentence_length": 6}
 

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from demo.pack_reader import by_class
-from devtools.servers.ports import free_port
-from devtools.servers.postgres import FAST, postgres_server, run_sql
-from devtools.servers.programs import REDIS, find
-from devtools.servers.s3 import s3_server
-from perennial import Client, JobFailed, ServiceError
-from perennial.types.jobs import Job
-from perennial.types.workers import Worker
+from demo.show import by_class
+from devtools.programs import REDIS, find
+from devtools.servers import FAST, free_port, postgres_server, run_sql, s3_server
+from perennial.client import Client
+from perennial.errors import JobFailed, ServiceError
+from perennial.types.access import Worker
+from perennial.types.models import Job
 from tests.support.deployment import compose
 from tests.support.deployment.compose import ByHand
 from tests.support.processes import wait_for
@@ -33,8 +32,11 @@ SECRETS = {
     "S3_ACCESS_KEY": "an-access-key",
     "S3_SECRET_KEY": "a-secret-key-of-some-length",
 }
+
 CHOSEN = {"COMPOSE_PROFILES": "cpu", "WORKER_CPUS": "1"}  # two workers, beside other tests
+
 LATE_S = 300  # three processes load torch, and the machine may be busy
+
 RECIPE = {"epochs": 6, "batch_size": 8, "sentences": 20, "replay_weight": 1.0, "seed": 3}
 
 

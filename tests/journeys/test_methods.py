@@ -7,29 +7,30 @@ from typing import Any
 import pytest
 
 from core import bootstrap
-from core.domain.datasets.dataset import DatasetKind, DatasetRef, DatasetVersion
-from core.domain.datasets.suite import SuiteKind
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Version
+from core.bases.create_model import create_model
+from core.datasets.edit import create_dataset, receive_file
+from core.datasets.freeze import freeze_version
+from core.datasets.receive import record_uploads
+from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion, SuiteKind
+from core.datasets.suites import create_suite
+from core.job_types.run import run_next_job
+from core.jobs.orders import UpdateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job
 from core.ports import Platform
+from core.recipes.rules import Recipe
+from core.registry.configure import add_suite
+from core.registry.versions import Version
 from core.settings import Settings
-from core.use_cases.datasets.datasets import create_dataset, receive_file
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.datasets.record_uploads import record_uploads
-from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.create_model import create_model
-from core.use_cases.run_job import run_next_job
-from core.use_cases.training.order_update import order_update
+from core.training.order import order_update
 from tests.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
-from worker.bootstrap import build_tools
+from worker.app import build_tools
 
 REQUEST = JobRequest(principal=TESTER)
+
 SHORT = {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "sentences": 6, "sentence_length": 6}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perennial import ImageFile
-from perennial.types.jobs import Event
+from perennial.requests import ImageFile
+from perennial.types.models import Event
 from tests.support.api.image_files import picture
 from tests.support.old_home.opened import (
     EXPECTED,

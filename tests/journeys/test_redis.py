@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from api.server.listening import listen
-from devtools.servers.redis import RedisServer, redis_server
-from perennial import Client
-from perennial.types.jobs import Job
+from api.server import listen
+from devtools.servers import RedisServer, redis_server
+from perennial.client import Client
+from perennial.types.models import Job
 from tests.faults import line
 from tests.support.processes import Site, wait_for
 
 KEY = "pk_a-key-that-only-tests-know-of"
+
 START_S = 120  # a worker child loads torch, and the machine may be busy
+
 SOON_S = 30
+
 AT_ONCE_S = 1.0  # what a 202 may take, whatever the broker does
 
 

@@ -9,15 +9,17 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from core.clip.weights import publish
-from devtools.servers.ports import free_port
-from perennial import Client, ImageFile
+from core.clip.model import publish
+from devtools.servers import free_port
+from perennial.client import Client
+from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.processes import Site, wait_for
 
 KEY = "pk_only-this-journey-knows-of-it"
+
 LATE_S = 300  # two processes load torch, and the machine may be busy
 
 

@@ -14,23 +14,21 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from pydantic import SecretStr
 
-from demo.outcomes import EARLIER, NEW, accuracies, changes
-from demo.pack_reader import by_class
-from demo.preparation import MODEL
-from demo.products import Products, read_products
-from demo.show import Show
-from demo.updates import update, upload_products
-from devtools.servers.chromium import OPTIONS, find_chromium
-from devtools.servers.ports import free_port
-from perennial import Client
-from perennial.terminal.exit_codes import GATE
-from perennial.types.evaluation.reports import Report
+from demo.show import Products, Show, by_class, read_products
+from demo.walkthrough import EARLIER, MODEL, NEW, accuracies, changes, update, upload_products
+from devtools.programs import OPTIONS, find_chromium
+from devtools.servers import free_port
+from perennial.client import Client
+from perennial.terminal.session import GATE
+from perennial.types.evaluation import Report
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.deployment.workflow import run_workflow
 from tests.support.processes import Site, wait_for
 
 PER_CLASS = 60
+
 KEY = "pk_only-this-journey-knows-of-it"
+
 LINK = re.compile(r"http://\S+/ui/sign-in\?link=\S+")
 
 

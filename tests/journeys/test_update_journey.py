@@ -16,18 +16,21 @@ import torch
 from PIL import Image
 from pydantic import SecretStr
 
-from core.clip.native_precisions import native_precisions
-from core.domain.recipes.choices import Precision
-from demo.pack_reader import PackImage, by_class, captioned, named
-from devtools.servers.ports import free_port
-from perennial import Client, ServiceError
-from perennial.types.advice import Advice
-from perennial.types.jobs import Job
+from core.clip.machine import native_precisions
+from core.recipes.fields import Precision
+from demo.show import PackImage, by_class, captioned, named
+from devtools.servers import free_port
+from perennial.client import Client
+from perennial.errors import ServiceError
+from perennial.types.models import Advice, Job
 from tests.support.processes import Site, wait_for
 
 CLASSES = 4
+
 PER_CLASS = 60
+
 PROMPT = "this is a photo of {name} ."
+
 POLICY = {
     "name": "small",
     "parent_tolerance": 0.08,
@@ -36,7 +39,9 @@ POLICY = {
     "minimum_count": 50,
     "reason": "few images and a small model",
 }
+
 TAUGHT = {"method": "vrlwf", "epochs": 4, "batch_size": 32, "learning_rate": 1e-4, "seed": 1}
+
 RUINED = {"method": "ft", "epochs": 1, "batch_size": 32, "learning_rate": 3e-2, "seed": 1}
 
 

@@ -7,21 +7,21 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.datasets.image_groups import Grouping
-from core.domain.export_format import ExportFormat
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import BlameOrder, ExportOrder, JobType, UpdateOrder
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import sha256
+from core.bases.create_model import create_model
+from core.blame.order import order_blame
+from core.datasets.image_lists import Grouping
 from core.errors import AnswersMissing, ArtifactGone, ImportFailed, JobFinished, VersionNotFound
-from core.use_cases.blame.order_blame import order_blame
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.exports.order_export import order_export
-from core.use_cases.jobs.queue import JobRequest, cancel_job
-from core.use_cases.registry.create_model import create_model
-from core.use_cases.retry_job import retry_job
-from core.use_cases.training.order_update import order_update
-from core.use_cases.vectors.order_reembedding import order_reembedding
+from core.evaluation.order import order_evaluation
+from core.exports.make import order_export
+from core.job_types.retry import retry_job
+from core.jobs.orders import BlameOrder, ExportOrder, JobType, UpdateOrder
+from core.jobs.queue import JobRequest, cancel_job
+from core.jobs.rules import Job, JobStatus
+from core.recipes.rules import Recipe
+from core.registry.exports_rules import ExportFormat
+from core.training.order import order_update
+from core.values import sha256
+from core.vectors.reembed import order_reembedding
 from tests.machine.erased import REFUSALS
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.world import POLICY, SUITE
@@ -29,8 +29,11 @@ from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 
 DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
+
 MODELS, WAITING, RECENT = 2, 6, 8
+
 NEWEST = -1  # of those that there are
+
 SILENCE = SilentNotifier()
 
 Place = Callable[[JobRequest], Job]

@@ -4,26 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Side
-from core.domain.erasure.erasure import Erasure
-from core.domain.erasure.status import ErasureStatus
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EraseOrder
-from core.domain.registry.version import Model, Version
-from core.domain.values import Digest, ErasureId
-from core.errors import (
-    DatasetVersionReplaced,
-    ImageErased,
-    LearnedErasedImages,
-    ParentNotRetrained,
-)
-from core.use_cases.erasure.certify import certify
-from core.use_cases.erasure.progress import progress_of
+from core.datasets.manifests import ManifestEntry, Side
+from core.erasure.order import certify, progress_of
+from core.erasure.rules import Erasure, ErasureStatus
+from core.errors import DatasetVersionReplaced, ImageErased, LearnedErasedImages, ParentNotRetrained
+from core.jobs.orders import EraseOrder
+from core.jobs.rules import Job, JobStatus
+from core.registry.versions import Model, Version
+from core.values import Digest, ErasureId
 from tests.machine.world import World
 
 # What keeps others from using what has learned from an erased image.
 REFUSALS = (DatasetVersionReplaced, ImageErased, LearnedErasedImages, ParentNotRetrained)
+
 CODES = {refusal().code for refusal in REFUSALS}
 
 

@@ -3,17 +3,19 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import EraseOrder
-from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.jobs.queue import JobRequest
+from core.erasure.order import order_erasure
+from core.erasure.rules import Retraining
+from core.jobs.orders import EraseOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job
 from tests.machine.clients import DEATHS, SILENCE, Clients, may_order
 from tests.machine.machine import WHICH, pick
 from tests.machine.workers import Workers
 
 STRIKES = st.none() | st.sampled_from(["erase.before", "erase.after"])
+
 RETRAININGS = st.sampled_from([Retraining.ALL, *Retraining])
+
 MOST = 3  # of a run, so that every class keeps enough images to be learned
 
 

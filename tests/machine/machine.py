@@ -8,15 +8,16 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from core.domain.jobs.job import Job
-from core.domain.registry.version import Model, Version
-from core.domain.values import JobId
 from core.errors import PerennialError
+from core.jobs.rules import Job
+from core.registry.versions import Model, Version
+from core.values import JobId
 from tests.machine.promises import Promises
 from tests.machine.steps import Process
 from tests.machine.world import World
 
 T = TypeVar("T")
+
 WHICH = st.integers(0, 999)  # of those that there are
 
 

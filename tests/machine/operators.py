@@ -7,10 +7,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.alias import Alias, by_override, live_stack
-from core.domain.registry.retention import versions_of
-from core.domain.registry.version import Model, Version
 from core.errors import (
     ArtifactGone,
     EvaluationPending,
@@ -23,17 +19,22 @@ from core.errors import (
     PerennialError,
     StaleRevision,
 )
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.operations.maintenance import forget_old_traces
-from core.use_cases.registry.aliases.promote import promote
-from core.use_cases.registry.aliases.roll_back import roll_back
+from core.gate.rules import Verdict
+from core.jobs.needs import versions_of
+from core.operations.maintenance import forget_old_traces
+from core.registry.aliases import Alias, by_override, live_stack
+from core.registry.promote import promote, roll_back
+from core.registry.versions import Model, Version
+from core.upkeep.delete import delete_version
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 from tests.machine.world import ALIAS
 from tests.support.factories import TESTER
 
 DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
+
 ALL_POINTS = 10_000  # one a stored artifact, and a few
+
 POINTS = st.sampled_from([ALL_POINTS, 0, 1, 5, 20, 40, 80])
 
 Refusal = type[PerennialError] | None

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobStatus, model_of
-from core.domain.jobs.order import JobType, UpdateOrder
-from core.domain.registry.alias import AliasMove, MoveKind, live_stack
-from core.domain.registry.version import Model, Version
-from core.domain.values import JobId, ModelId
-from core.use_cases.registry.stored_weights import require_weights
-from core.use_cases.storage.reachability import expand, roots_of
+from core.gate.rules import Verdict
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rules import Job, JobStatus, model_of
+from core.registry.aliases import AliasMove, MoveKind, live_stack
+from core.registry.read import require_weights
+from core.registry.versions import Model, Version
+from core.upkeep.gc import expand, roots_of
+from core.values import JobId, ModelId
 from tests.machine.erased import CODES, ErasedImages
 from tests.machine.tools import trained
 from tests.machine.world import ALIAS, World

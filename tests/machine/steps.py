@@ -17,10 +17,10 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.database.unit_of_work import Caches, SqlTransactions, SqlUnitOfWork
-from core.domain.values import Digest
+from core.artifacts.local import LocalArtifacts
+from core.database.unit_of_work import Caches, SqlTransactions, SqlUnitOfWork
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
+from core.values import Digest
 from tests.faults.points import WRITES
 
 # A promotion writes a verdict too: of several names a commit has the first.

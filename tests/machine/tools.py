@@ -7,21 +7,14 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from core.domain.evaluation.query import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-)
-from core.domain.export_format import ExportFormat
-from core.domain.recipes.choices import Precision
-from core.domain.registry.version import TensorEntry, Weights
-from core.domain.rejection.calibration import Calibration
-from core.domain.rejection.query import CalibrationQuery
-from core.domain.values import Digest, Json, sha256
 from core.errors import ArtifactMissing
+from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.ports import Artifacts, Monitor, Samples, Trained, TrainingSpec
+from core.recipes.fields import Precision
+from core.registry.exports_rules import ExportFormat
+from core.registry.versions import TensorEntry, Weights
+from core.rejection.rules import Calibration, CalibrationQuery
+from core.values import Digest, Json, sha256
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
 from tests.support.learning.tiny_vectors import TinyEmbedder
 

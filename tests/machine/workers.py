@@ -6,19 +6,23 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from core.domain.jobs.job import Progress
-from core.domain.values import Digest, JobId
 from core.errors import LeaseLost
+from core.jobs.rules import Progress
 from core.ports import Jobs
+from core.values import Digest, JobId
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
 
 MOST, RECENT = 3, 4
+
 POINTS = st.sampled_from([1000, 0, 1, 2, 3, 5, 8, 13, 21])  # an update has about thirty
+
 COMMITS = ("erase", "publish", "checkpoint", "claim", "evaluate", "verdict", "promote")
+
 DEATHS = st.sampled_from(
     [f"{commit}.{side}" for commit in COMMITS for side in ("before", "after")] + ["put"]
 )
+
 # What a claimant may write; each names its fence.
 WRITES: list[Callable[[Jobs, JobId, int], object]] = [
     lambda jobs, job, fence: jobs.status(job, fence),

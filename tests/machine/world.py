@@ -11,22 +11,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from core.adapters.database.migrate import migrate
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.manifest import Manifest
-from core.domain.erasure.erasure import Erasure
-from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import Job
-from core.domain.registry.alias import Alias, AliasMove
-from core.domain.registry.retention import Retention
-from core.domain.registry.version import Model, Version
-from core.domain.values import Digest, PolicyId
+from core.database.migrate import migrate
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Manifest
+from core.datasets.rules import DatasetVersion
+from core.erasure.rules import Erasure
+from core.gate.policies import create_policy
+from core.gate.rules import GatePolicy
+from core.job_types.run import run_next_job
+from core.jobs.needs import Retention
+from core.jobs.rules import Job
 from core.ports import Platform, UnitOfWork
+from core.registry.aliases import Alias, AliasMove
+from core.registry.configure import configure_model
+from core.registry.versions import Model, Version
 from core.settings import Settings
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.run_job import run_next_job
-from core.use_cases.storage.gc import collect_garbage
+from core.upkeep.gc import collect_garbage
+from core.values import Digest, PolicyId
 from tests.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.machine.tools import TinyTools
 from tests.support.factories import NOW, TESTER
@@ -34,8 +35,11 @@ from tests.support.scene import Scene
 from tests.support.tools import tools_of
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
+
 LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"), ("cod", "eel"), ("gnu", "yak"))
+
 GRACE = timedelta(hours=12)
+
 DAY = timedelta(days=1)
 
 
@@ -180,7 +184,7 @@ def quick_and_repeatable() -> Iterator[None]:
     """No waiting for disks, and phases last as long in every run."""
     ticks = iter(range(1_000_000_000))
     time = SimpleNamespace(monotonic=lambda: next(ticks) * 0.3)
-    with mock.patch("os.fsync"), mock.patch("core.use_cases.jobs.job_monitor.time", time):
+    with mock.patch("os.fsync"), mock.patch("core.jobs.monitor.time", time):
         yield
 
 

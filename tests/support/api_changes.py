@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 
 Schema = Mapping[str, Any]
+
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+
 LOWER, UPPER = ("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems")
 
 

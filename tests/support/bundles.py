@@ -15,11 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from core.adapters.signing.ed25519 import Ed25519Signatures
-from core.domain.bundles.bundled_version import ENVELOPE_FILE
-from core.domain.bundles.envelope import Envelope
-from core.domain.bundles.statement import Statement
-from core.domain.values import sha256
+from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
+from core.bundles.signing import Ed25519Signatures
+from core.values import sha256
 
 Files = dict[str, bytes]
 

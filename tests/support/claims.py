@@ -2,10 +2,10 @@
 
 import time
 
-from core.domain.jobs.job import Job
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.jobs.rules import Job
 from core.ports import Transactions
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.factories import a_job
 from tests.support.scene import Scene
 

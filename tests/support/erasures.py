@@ -1,16 +1,14 @@
 """Erasures in a scene."""
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Side
-from core.domain.erasure.erasure import Erasure, Retraining
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import JobType
-from core.domain.values import Digest
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.erasure.progress import Progress, progress_of
-from core.use_cases.jobs.queue import JobRequest
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rules import DatasetVersion
+from core.erasure.order import Progress, order_erasure, progress_of
+from core.erasure.rules import Erasure, Retraining
+from core.jobs.orders import JobType
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
+from core.values import Digest
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -7,23 +7,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.domain.access.api_key import ApiKey
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
-from core.domain.datasets.manifest import Manifest
-from core.domain.datasets.split import Side, side_of
-from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.erasure.erasure import Erasure, Exposure, Findings, MarkedVersion
-from core.domain.gate.policy import GatePolicy
-from core.domain.jobs.job import Job, model_of
-from core.domain.jobs.order import ImportOrder, JobType
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.registry.alias import Alias, AliasMove, MoveKind
-from core.domain.registry.version import Model, Version
-from core.domain.trials.prediction import Prediction
-from core.domain.trials.trial import Arm, Trial, TrialMode
-from core.domain.values import (
+from core.access.rules import ApiKey
+from core.audit.rules import Principal, Role
+from core.datasets.manifests import Manifest, Side, side_of
+from core.datasets.rules import (
+    Dataset,
+    DatasetImage,
+    DatasetKind,
+    DatasetVersion,
+    Image,
+    Suite,
+    SuiteKind,
+)
+from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion
+from core.gate.rules import GatePolicy
+from core.jobs.orders import ImportOrder, JobType
+from core.jobs.rules import Job, model_of
+from core.recipes.fields import DEFAULT_PROMPT
+from core.registry.aliases import Alias, AliasMove, MoveKind
+from core.registry.versions import Model, Version
+from core.trials.rules import Arm, Prediction, Trial, TrialMode
+from core.values import (
     DatasetId,
     Digest,
     ErasureId,
@@ -38,7 +42,9 @@ from core.domain.values import (
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
 TESTER = Principal(name="tests", role=Role.ADMIN)
+
 _numbers = itertools.count(1)
 
 

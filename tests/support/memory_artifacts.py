@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.domain.values import Digest, sha256
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
+from core.values import Digest, sha256
 
 
 class MemoryArtifacts:

@@ -1,7 +1,7 @@
 """Notifiers without a broker."""
 
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.orders import Queue
+from core.values import JobId
 
 
 class SilentNotifier:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
-from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.jobs.queue import JobRequest
+from core.datasets.rules import DatasetVersion
+from core.gate.policies import create_policy
+from core.jobs.orders import UpdateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job
+from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER, a_policy
 from tests.support.notifiers import RecordingNotifier
@@ -51,6 +52,6 @@ def is_queued_and_announced(
     (event,) = scene.events(job)
     assert (event.kind, event.data, event.at) == ("queued", {}, NOW)
     assert notifier.notified == [(job.id, job.type.queue)]
-    (line,) = [line for line in log.records if line.name == "core.use_cases.jobs.queue"]
+    (line,) = [line for line in log.records if line.name == "core.jobs.queue"]
     assert (line.levelno, line.getMessage()) == (logging.INFO, "job queued")
     assert (vars(line)["job"], vars(line)["type"]) == (job.id, job.type.value)

@@ -4,7 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from core.use_cases.first_steps.pack import EMOJI, PRODUCTS
+from core.first_steps.first_steps import EMOJI, PRODUCTS
 from tests.support.api.image_files import picture
 
 EACH = 6  # images of a class

@@ -7,9 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from core.adapters.images.sandbox import SandboxDecoder
+from core.images.sandbox import SandboxDecoder
 
 SIDE = 64
+
 MAX_PIXELS = 1_000_000
 
 

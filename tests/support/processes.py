@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 import psutil
 
-from api.embedded_processes import to_environment
+from api.lifespan import to_environment
 from core.bootstrap import build, close, migrate
 from core.settings import Settings
 
 T = TypeVar("T")
 
 MOST_S = 5.0  # of one look of `wait_for`
+
 EXIT_S = 120.0  # more than the grace time of any process, on a busy machine too
 
 

@@ -7,39 +7,24 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from core.domain.datasets.dataset import DatasetKind, DatasetVersion
-from core.domain.datasets.split import Side
-from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.evaluation.query import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-)
-from core.domain.export_format import ExportFormat
-from core.domain.jobs.event import JobEvent
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import JobType, Order, UpdateOrder
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model, Version, Weights
-from core.domain.rejection.calibration import Calibration
-from core.domain.rejection.query import CalibrationQuery
-from core.domain.values import Digest, Json
-from core.ports import (
-    Artifacts,
-    Monitor,
-    Platform,
-    Samples,
-    Trained,
-    TrainingSpec,
-    Transactions,
-)
+from core.datasets.freeze import freeze
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetKind, DatasetVersion, Suite, SuiteKind
+from core.datasets.suites import create_suite
+from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
+from core.gate.policies import ensure_default_policy
+from core.job_types.run import run_next_job
+from core.jobs.orders import JobType, Order, UpdateOrder
+from core.jobs.rules import Job, JobEvent
+from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec, Transactions
+from core.recipes.fields import Precision
+from core.recipes.rules import Recipe
+from core.registry.configure import add_suite
+from core.registry.exports_rules import ExportFormat
+from core.registry.versions import Model, Version, Weights
+from core.rejection.rules import Calibration, CalibrationQuery
 from core.settings import Settings
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.datasets.suites import add_suite, create_suite, ensure_default_policy
-from core.use_cases.run_job import run_next_job
+from core.values import Digest, Json
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training

@@ -3,8 +3,8 @@
 from typing import Any
 
 from core import bootstrap
+from core.job_types.handlers import Tools
 from core.settings import Settings
-from core.use_cases.job_handlers import Tools
 
 
 def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:

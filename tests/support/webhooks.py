@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.adapters.webhooks.client import HttpWebhookClient
-from core.domain.values import WebhookId
-from core.domain.webhooks.delivery import Delivery, Outcome
-from core.domain.webhooks.event import EventType, OutboxEvent
-from core.domain.webhooks.webhook import Webhook
+from core.outbox.rules import Delivery, EventType, OutboxEvent, Outcome, Webhook
 from core.ports import Message, Transactions
+from core.values import WebhookId
+from core.webhooks.deliver import HttpWebhookClient
 from tests.support.factories import NOW
 
 _numbers = itertools.count(1)

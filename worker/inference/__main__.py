@@ -15,12 +15,12 @@ with loading():
 
     from core import logs
     from core.bootstrap import build, keep_private
-    from core.clip.torch_environment import thread_count
+    from core.clip.machine import thread_count
     from core.errors import UnsafeConfiguration
-    from core.secrecy import hide_environment
+    from core.logs import hide_environment
     from core.settings import Settings
     from worker.inference.server import make_app, make_server
-    from worker.parent_death import on_parent_exit
+    from worker.stopping import on_parent_exit
 
 
 def main() -> None:

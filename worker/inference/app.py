@@ -1,31 +1,177 @@
 """The HTTP interface of the inference process, used only by the API process."""
 
+import logging
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import torch
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.domain.values import Digest
-from core.errors import FieldInvalid, PerennialError
-from core.inference_limits import MAX_BODY_BYTES
-from core.inference_wire import (
+from core import errors, logs
+from core.clip.model import ClipModel
+from core.errors import (
+    BodyTooLarge,
+    FieldInvalid,
+    InferenceBusy,
+    Malformed,
+    PerennialError,
+    Unauthorised,
+)
+from core.inference.wire import (
+    MAX_BODY_BYTES,
+    MAX_IMAGES,
     MEDIA_TYPE,
     TEXTS_UNKNOWN,
     read_request,
     write_embedded,
 )
 from core.settings import Settings
-from worker.inference.admission import OPEN_PATH, AdmissionControl
+from core.values import Digest
 from worker.inference.classifier import Classifier, TextsUnknown
-from worker.inference.model_cache import ModelCache
-from worker.inference.problems import problem
-from worker.inference.request_log import RequestLog
+from worker.inference.models import ModelCache, Traces
+
+# Error responses of the inference process.
+
+
+RETRY_AFTER_S = 1
+
+# The most specific class of an error decides; errors that the caller has not made are 503.
+_STATUS: Mapping[type[BaseException], int] = {
+    errors.Malformed: 400,
+    errors.Unauthorised: 401,
+    errors.NotFound: 404,
+    errors.TooLarge: 413,
+    errors.Unsupported: 415,
+    errors.Invalid: 422,
+    errors.PerennialError: 503,
+}
+
+
+def problem(fault: errors.PerennialError) -> JSONResponse:
+    """Return code and message as JSON, from which the API makes its own response."""
+    status = next(_STATUS[step] for step in type(fault).__mro__ if step in _STATUS)
+    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": "Bearer"}}
+    return JSONResponse(
+        {"code": fault.code, "message": fault.message}, status, headers=headers.get(status)
+    )
+
+
+# Admission control for the inference process: the key, body sizes and concurrency.
+
+
+OPEN_PATH = "/healthz"
+
+MAX_REQUESTS = 32  # in progress: being read, waiting or being answered
+
+MAX_BYTES = 512 * 1024 * 1024  # of the bodies of all requests in progress
+
+
+class AdmissionControl:
+    """Admits requests that carry the key, declare their length and fit within the limits.
+
+    It refuses a request without reading its body: if the key is missing (as in a web page's post),
+    if the body is too large or chunked, or if too many requests are in progress.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key: str,
+        max_body_bytes: int,
+        max_requests: int = MAX_REQUESTS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._app = app
+        self._key = key.encode()
+        self._max_body_bytes = max_body_bytes
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._requests = 0
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] == OPEN_PATH:
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            self._require_key(headers)
+            size = self._length(headers)
+            self._require_room(size)
+        except PerennialError as fault:
+            await problem(fault)(scope, receive, send)
+            return
+        self._requests += 1
+        self._bytes += size
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests -= 1
+            self._bytes -= size
+
+    def _require_key(self, headers: Headers) -> None:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key):
+            raise Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
+
+    def _length(self, headers: Headers) -> int:
+        if "transfer-encoding" in headers:
+            raise Malformed("Send Content-Length, not Transfer-Encoding.")
+        size = int(headers.get("content-length", "0"))
+        if size > self._max_body_bytes:
+            raise BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")
+        return size
+
+    def _require_room(self, size: int) -> None:
+        if self._requests >= self._max_requests or self._bytes + size > self._max_bytes:
+            raise InferenceBusy
+
+
+# One line of log for each request.
+
+
+log = logging.getLogger(__name__)
+
+
+class RequestLog:
+    """Logs requests with the ids that the API gave them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and log its status and how long it took."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        logs.bind(request_id=Headers(scope=scope).get("x-request-id", ""))
+        began, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self._app(scope, receive, noted)
+        level = logging.DEBUG if scope["path"] == OPEN_PATH else logging.INFO
+        seconds = round(time.perf_counter() - began, 4)
+        log.log(
+            level,
+            "request",
+            extra={"route": scope["path"], "status": status, "seconds": seconds},
+        )
 
 
 def make_inference_app(
@@ -36,7 +182,7 @@ def make_inference_app(
 ) -> Starlette:
     """Return an app with `POST /classify`, `POST /embed`, `GET /loaded` and `GET /healthz`.
 
-    All but the last need the key. Bodies are those of `core.inference_wire`.
+    All but the last need the key. Bodies are those of `core.inference.wire`.
     """
 
     async def classify(request: Request) -> Response:
@@ -122,3 +268,29 @@ def _texts(head: Mapping[str, Any], name: str) -> Sequence[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise FieldInvalid(f"{name} must be a list of texts.", pointer=f"/{name}")
     return value
+
+
+# The first passes of a version, before anybody waits for them.
+
+
+def prepare(model: ClipModel, traces: Traces) -> ClipModel:
+    """Return a version as it is served, warmed up."""
+    served = traces.apply(model)
+    warm_up(served)
+    return served
+
+
+def warm_up(model: ClipModel) -> None:
+    """Run both towers once, which loads the tokenizer and prepares the device's kernels.
+
+    A GPU has kernels of its own for each size of a batch: there, each power of two is run.
+    """
+    height, width = model.preprocess.size
+    with torch.inference_mode():
+        model.encode_texts(["a"])
+        for images in _sizes(model.device):
+            model.encode_images(torch.zeros(images, 3, height, width, dtype=torch.uint8))
+
+
+def _sizes(device: torch.device) -> list[int]:
+    return [1] if device.type == "cpu" else [2**n for n in range(MAX_IMAGES.bit_length())]

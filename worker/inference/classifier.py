@@ -1,19 +1,167 @@
 """Classification and embedding by any version."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Lock
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from core.clip.inputs import sentence_lengths
 from core.clip.model import ClipModel
-from core.domain.values import Digest
 from core.errors import FieldInvalid
-from core.inference_limits import MAX_TEXTS, images_per_request
-from core.inference_wire import Embedded
-from worker.inference.batcher import MicroBatcher
-from worker.inference.model_cache import ModelCache
-from worker.inference.text_features import TextFeatures
+from core.inference.wire import MAX_TEXTS, TEXTS_AT_ONCE, Embedded, images_per_request
+from core.recipes.rules import digest_of
+from core.values import Digest
+from worker.inference.models import ByteLimitedCache, ModelCache
+
+# Batching of images from many requests into one forward pass.
+
+
+MAX_IMAGES = 64
+
+_Result = TypeVar("_Result")
+
+
+class _Request:
+    def __init__(self, model: ClipModel, pixels: Tensor) -> None:
+        self.model = model
+        self.pixels = pixels  # (images, 3, height, width), uint8
+        self.features: Tensor | None = None  # (images, width)
+
+
+class MicroBatcher:
+    """Batches requests on one thread, which owns the device.
+
+    Requests that arrive during a forward pass share the next one, so that a single request never
+    waits for others to fill a batch.
+    """
+
+    def __init__(self, *, max_images: int = MAX_IMAGES) -> None:
+        self._max_images = max_images
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._lock = Lock()
+        self._waiting: list[_Request] = []
+
+    def encode(
+        self, model: ClipModel, pixels: Tensor, then: Callable[[Tensor], _Result]
+    ) -> Future[_Result]:
+        """Return what `then` makes, on the same thread, of the features (images, width).
+
+        The pixels are uint8 (images, 3, height, width).
+        """
+        request = _Request(model, pixels)
+        with self._lock:
+            self._waiting.append(request)
+        return self._thread.submit(lambda: then(self._answer(request)))
+
+    def run(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Run other work that needs the device, in turn."""
+        return self._thread.submit(work)
+
+    def close(self) -> None:
+        """Finish all pending work and end the thread."""
+        self._thread.shutdown()
+
+    def _answer(self, request: _Request) -> Tensor:
+        if request.features is None:
+            self._compute(self._gather(request))
+        if request.features is None:
+            raise RuntimeError("a batch returned no answer for its own request")
+        return request.features
+
+    def _gather(self, request: _Request) -> list[_Request]:
+        """Take this request and as many waiting ones for the same model as fit in the batch."""
+        with self._lock:
+            if request in self._waiting:
+                self._waiting.remove(request)
+            batch, images = [request], len(request.pixels)
+            for other in list(self._waiting):
+                fits = images + len(other.pixels) <= self._max_images
+                if other.model is request.model and fits:
+                    self._waiting.remove(other)
+                    batch.append(other)
+                    images += len(other.pixels)
+        return batch
+
+    def _compute(self, batch: list[_Request]) -> None:
+        """Compute a batch. If it fails, so does its first request; the others run in their turn."""
+        pixels = torch.cat([request.pixels for request in batch])
+        with torch.inference_mode():
+            blocks = [
+                batch[0].model.encode_images(block)
+                for block in torch.split(pixels, self._max_images)
+            ]
+        rows = torch.split(torch.cat(blocks), [len(request.pixels) for request in batch])
+        for request, features in zip(batch, rows, strict=True):
+            request.features = features
+
+
+# Cached text features of class lists.
+
+
+class TextFeatures:
+    """Features of texts, computed in parts and cached."""
+
+    def __init__(self, batcher: MicroBatcher, *, max_bytes: int) -> None:
+        self._batcher = batcher
+        self._computing = Lock()
+        self._kept: ByteLimitedCache[tuple[Digest, Digest], Tensor] = ByteLimitedCache(
+            max_bytes=max_bytes
+        )
+
+    def known(self, digest: Digest, texts: Digest) -> Tensor | None:
+        """Return the features (texts, width) of texts by a version, if they are cached."""
+        return self._kept.get((digest, texts))
+
+    def of(
+        self, digest: Digest, model: ClipModel, texts: Sequence[str], templates: int = 1
+    ) -> Tensor:
+        """Return the features (classes, width) of texts by the version with this digest.
+
+        With several templates, that many texts at a time stand for a class: its feature is the
+        mean of theirs, normalised again (Radford et al., 2021, section 3.1.4).
+        """
+        key = digest, digest_of(texts, templates)
+        with self._computing:  # concurrent requests for the same texts wait for this one
+            found = self._kept.get(key)
+            if found is None:
+                found, _ = self.compute(model, texts)
+                if templates > 1:
+                    found = self._batcher.run(partial(_means, found, templates)).result()
+                self._kept.put(key, found, found.nbytes)
+        return found
+
+    def compute(self, model: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the features (texts, width) of texts, which are not cached, and their lengths.
+
+        A length is the number of tokens that the tower reads, start and end token included.
+
+        Between two parts, and while texts become tokens, the device is free for other work.
+        """
+        parts = [
+            texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        features, lengths = [], []
+        for part in parts:
+            tokens = model.tokenise(part)  # (texts, context length)
+            lengths.append(sentence_lengths(tokens, model.tokenizer.eot_token_id))
+            features.append(self._batcher.run(partial(_encode, model, tokens)).result())
+        return torch.cat(features), torch.cat(lengths)
+
+
+def _means(features: Tensor, templates: int) -> Tensor:
+    means = features.view(-1, templates, features.shape[-1]).mean(dim=1)
+    lengths: Tensor = means.norm(dim=-1, keepdim=True)
+    return means / lengths
+
+
+def _encode(model: ClipModel, tokens: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model.encode_tokens(tokens)
+
 
 Row = tuple[list[tuple[int, float]], list[float]]
 

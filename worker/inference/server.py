@@ -8,19 +8,14 @@ import torch
 import uvicorn
 from starlette.applications import Starlette
 
+from core.access.keys import require_unguessable
 from core.bootstrap import close
 from core.errors import UnsafeConfiguration
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.access.bootstrap_keys import require_unguessable
-from worker.inference.alias_follower import AliasFollower
-from worker.inference.app import make_inference_app
-from worker.inference.batcher import MicroBatcher
-from worker.inference.classifier import Classifier
-from worker.inference.model_cache import ModelCache
-from worker.inference.text_features import TextFeatures
-from worker.inference.traced_model import Traces
-from worker.inference.warm_up import prepare
+from worker.inference.app import make_inference_app, prepare
+from worker.inference.classifier import Classifier, MicroBatcher, TextFeatures
+from worker.inference.models import AliasFollower, ModelCache, Traces
 
 KEEP_ALIVE_S = 75  # longer than the API keeps idle connections, so that none ends under a request
 

@@ -13,14 +13,15 @@ import sys
 from core import logs
 from core.errors import PerennialError, RankLost
 from core.loading import loading
-from core.secrecy import hide_environment
+from core.logs import hide_environment
 from core.settings import Settings
-from worker.parent_death import exit_with_parent
 from worker.ranks.rank_task import RankTask
+from worker.stopping import exit_with_parent
 
 log = logging.getLogger(__name__)
 
 READY = b"ready\n"
+
 LOST_OTHERS = 75  # exit code of a rank that stopped because another was lost
 
 
@@ -38,10 +39,9 @@ def main() -> int:
     with loading():
         import torch  # takes seconds
 
-        from core.clip.torch_environment import thread_count
-        from core.learning.determinism import DETERMINISTIC
-        from core.learning.distributed.process_group import process_group, rank_device
-        from core.learning.follower_rank import run_follower
+        from core.clip.machine import thread_count
+        from core.learning.distributed import DETERMINISTIC, process_group, rank_device
+        from core.learning.trainer import run_follower
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from core.domain.values import Digest
 from core.ports import Artifacts, TrainingSpec
+from core.values import Digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,13 @@ from core.loading import loading
 
 with loading():
     from core import logs
-    from core.adapters.broker.background_notifier import BackgroundNotifier
-    from core.adapters.broker.notifier import CeleryNotifier
     from core.bootstrap import build, keep_private, webhook_client
-    from core.secrecy import hide_environment
+    from core.jobs.broker import BackgroundNotifier, CeleryNotifier
+    from core.logs import hide_environment
     from core.settings import Settings
-    from worker.parent_death import on_parent_exit
-    from worker.supervision.child import Child
-    from worker.supervision.supervisor import Supervisor
-    from worker.supervision.webhook_sender import WebhookSender
+    from worker.stopping import on_parent_exit
+    from worker.supervision.supervisor import Child, Supervisor
+    from worker.supervision.threads import WebhookSender
 
 SENDING_ENDS_S = 1.0  # for webhooks that are being sent when the child has ended
 

@@ -5,9 +5,9 @@ import sys
 
 from core.bootstrap import build, close
 from core.errors import Unavailable
+from core.fleet.workers import silence_limit_s
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.operations.workers import silence_limit_s
 
 
 def is_alive(platform: Platform, host: str) -> bool:

@@ -3,30 +3,106 @@
 It never loads torch, so no failure of a device or a model can stop it.
 """
 
+import contextlib
 import logging
+import os
 import secrets
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from threading import Event
+from typing import Self
 
 from core.errors import Unavailable
+from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, notify_waiting_jobs
 from core.ports import JobNotifier, Platform
-from core.use_cases.operations.maintenance import (
-    end_cancelled_jobs,
-    forget_old_traces,
-    notify_waiting_jobs,
-)
-from worker.supervision.backoff import BackOff
-from worker.supervision.child import Child
-from worker.supervision.heartbeat import facts_of
-from worker.supervision.watchdog import Action, Watchdog
+from worker.supervision.threads import Action, Watchdog, facts_of
+
+# Exponential back-off.
+
+
+class BackOff:
+    """Waits that double from `first_s` up to `longest_s`, until `reset`."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._wait_s = first_s
+
+    def next(self) -> float:
+        """Return how many seconds to wait this time."""
+        wait_s = self._wait_s
+        self._wait_s = min(2 * wait_s, self._longest_s)
+        return wait_s
+
+    def reset(self) -> None:
+        """Make the next wait the first one again."""
+        self._wait_s = self._first_s
+
+
+# The supervisor's handle on one run of the worker child.
+
+
+class Child:
+    """A started child in its own process group, so that a signal to our group does not reach it."""
+
+    def __init__(self, owner: str, process: "subprocess.Popen[bytes]") -> None:
+        self.owner = owner  # under which this run claims jobs
+        self.started = time.monotonic()
+        self._process = process
+
+    @classmethod
+    def start(cls, owner: str) -> Self:
+        """Start the Celery worker, which ends when this process does."""
+        command = [sys.executable, "-m", "worker", "--owner", owner, "--parent", str(os.getpid())]
+        # Waiting threads must not spin: on shared cores they slow the thread that they wait for.
+        environment = {"GOMP_SPINCOUNT": "0", **os.environ}
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, process_group=0, env=environment
+        )
+        return cls(owner, process)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the process group's."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code: None while the child runs, negative if a signal ended it."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask the child to stop: it saves a checkpoint, gives its job back and exits."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the child and every process in its group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the child to stop, wait at most `grace_s` seconds, then kill it."""
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
+        self.kill()
+
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+
 ERROR_PAUSE_S = 1.0
+
 HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
+
 FORGET_EVERY_S = 600.0
 
 

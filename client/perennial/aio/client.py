@@ -9,28 +9,14 @@ import httpx
 
 from perennial.aio.blocking import in_thread
 from perennial.aio.connection import Connection
-from perennial.aio.resources.aliases import Aliases
-from perennial.aio.resources.audit import Audit
-from perennial.aio.resources.bundles import Bundles
-from perennial.aio.resources.datasets import Datasets
-from perennial.aio.resources.erasures import Erasures
-from perennial.aio.resources.exports import Exports
+from perennial.aio.resources.access import Audit, Keys
+from perennial.aio.resources.datasets import Datasets, Erasures, Suites, Uploads
 from perennial.aio.resources.jobs import Jobs
-from perennial.aio.resources.keys import Keys
-from perennial.aio.resources.models import Models
-from perennial.aio.resources.policies import Policies
-from perennial.aio.resources.suites import Suites
-from perennial.aio.resources.trials import Trials
-from perennial.aio.resources.uploads import Uploads
-from perennial.aio.resources.vectors import Vectors
-from perennial.aio.resources.versions import Versions
-from perennial.image_files import Image, form_file, in_memory
-from perennial.replies import json_of
-from perennial.request_parts import given, path_of
-from perennial.types.access import Principal
-from perennial.types.classify import Classify
-from perennial.types.embed import Embed
-from perennial.types.workers import Worker
+from perennial.aio.resources.models import Aliases, Bundles, Exports, Models, Policies, Versions
+from perennial.aio.resources.serving import Trials, Vectors
+from perennial.requests import Image, form_file, given, in_memory, json_of, path_of
+from perennial.types.access import Principal, Worker
+from perennial.types.serving import Classify, Embed
 
 READY_TIMEOUT_S = 5.0
 

@@ -1,20 +1,28 @@
 """The connection to a service: requests, retries and pages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from perennial.replies import error_of, json_of
-from perennial.request_parts import (
+from perennial.aio.blocking import entered, in_thread
+from perennial.errors import JobFailed, ServiceError
+from perennial.requests import (
     PAUSE_S,
     RETRIES,
+    error_of,
     given,
+    json_of,
     may_be_repeated,
     pause_before_repeating,
 )
+from perennial.types.models import Event, Job
 
 
 class Connection:
@@ -91,3 +99,118 @@ class Connection:
                 await response.aread()
                 raise error_of(response)
             yield response
+
+
+# Downloads that go on where they were interrupted.
+
+
+async def download(
+    connection: Connection,
+    path: str,
+    *,
+    digest: str,
+    to: Path,
+    on_bytes: Callable[[int, int], object] | None,
+) -> Path:
+    """Write the file at `path` to `to`, which appears once it is whole.
+
+    Until then the bytes are in a file beside it that is named by `digest`, the file's ETag. A
+    later call asks only for the bytes that are missing, and for the last one that is there: a
+    range always has one byte at least.
+    """
+    part = to.with_name(f"{to.name}.{digest[:16]}.part")
+    part.touch()
+    start = max(0, part.stat().st_size - 1)
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": f'"{digest}"'}
+    async with (
+        connection.stream(path, headers=headers) as response,
+        entered(part.open("r+b")) as file,
+    ):
+        if response.status_code != 206:  # the whole file
+            start = 0
+        file.truncate(start)
+        file.seek(start)
+        total = start + int(response.headers.get("Content-Length", 0))
+        async for piece in response.aiter_raw():
+            await in_thread(partial(file.write, piece))
+            if on_bytes is not None:
+                on_bytes(file.tell(), total)
+    return part.replace(to)
+
+
+# The server-sent events of a job, which go on where their connection broke.
+
+
+TRIES = 6  # without an event
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+
+LAST = "done"
+
+
+async def stream_events(
+    connection: Connection, path: str, after: int | None
+) -> AsyncIterator[Event]:
+    """Yield events after one of them, or all, as they happen, until the job has ended.
+
+    Raises ServiceError, and httpx.TransportError if six connections in a row bring no event.
+    """
+    failed = 0
+    while True:
+        seen = {} if after is None else {"Last-Event-ID": str(after)}
+        broken: Exception = httpx.RemoteProtocolError("The stream ended before the job.")
+        try:
+            headers = {"Accept": "text/event-stream", **seen}
+            async with connection.stream(path, headers=headers) as response:
+                async for kind, data in _events(response.aiter_lines()):
+                    if "id" in data:  # not the last one of a job that ended without a worker
+                        after, failed = data["id"], 0
+                        yield data
+                    if kind == LAST:
+                        return
+        except (httpx.TransportError, ServiceError) as error:
+            if isinstance(error, ServiceError) and error.status < 500:
+                raise
+            broken = error
+        failed += 1
+        if failed == TRIES:
+            raise broken
+        await asyncio.sleep(min(FIRST_PAUSE_S * 2**failed, LONGEST_PAUSE_S))
+
+
+async def _events(lines: AsyncIterable[str]) -> AsyncIterator[tuple[str, Event]]:
+    """Yield the kinds and data of events; data is one line of JSON."""
+    kind = ""
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            yield kind, json.loads(value)
+
+
+# Waiting for the end of a job.
+
+
+async def wait_until_done(
+    read: Callable[[], Awaitable[Job]],
+    on_poll: Callable[[Job], object] | None,
+    *,
+    every: float,
+    timeout: float | None,
+) -> Job:
+    """Read a job every so many seconds until it is done. Raises JobFailed and TimeoutError."""
+    started = time.monotonic()
+    while True:
+        job = await read()
+        if on_poll is not None:
+            on_poll(job)
+        if job["status"] == "succeeded":
+            return job
+        if job["done"]:
+            raise JobFailed(job)
+        if timeout is not None and time.monotonic() - started > timeout:
+            raise TimeoutError(f"Job {job['id']} is {job['status']} after {timeout:g} s.")
+        await asyncio.sleep(every)

@@ -4,13 +4,41 @@ import sys
 from urllib.parse import urlsplit
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from perennial.terminal import login as stored_login
-from perennial.terminal.arguments import example
-from perennial.terminal.failures import Failure
-from perennial.terminal.login import DEFAULT_URL, Login, current, forget, store
+from perennial.terminal import session as stored_login
 from perennial.terminal.output import json_option, note, print_fields, print_json
-from perennial.terminal.session import connected
+from perennial.terminal.session import (
+    DEFAULT_URL,
+    Failure,
+    Login,
+    connected,
+    current,
+    example,
+    forget,
+    store,
+)
+
+# `perennial completion`: a script that completes commands in a shell.
+
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command(
+    epilog=example(
+        "perennial completion bash > ~/.local/share/bash-completion/completions/perennial",
+        "perennial completion zsh > ~/.zfunc/_perennial",
+        "perennial completion fish > ~/.config/fish/completions/perennial.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script that completes `perennial` in a shell."""
+    command = context.find_root().command
+    click.echo(SHELLS[shell](command, {}, "perennial", "_PERENNIAL_COMPLETE").source())
+
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 

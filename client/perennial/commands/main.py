@@ -11,44 +11,44 @@ from pkgutil import resolve_name
 
 import click
 
-from perennial.terminal.exit_codes import ERROR, INTERRUPTED
-from perennial.terminal.failures import Failure
 from perennial.terminal.output import note
+from perennial.terminal.session import ERROR, INTERRUPTED, Failure
 
 GROUP = "perennial.commands"
+
 VERBS = {
     "login": "perennial.commands.login:login",
     "logout": "perennial.commands.login:logout",
     "whoami": "perennial.commands.login:whoami",
-    "completion": "perennial.commands.completion:completion",
-    "dataset": "perennial.commands.data.dataset:dataset",
-    "import": "perennial.commands.data.imports:import_images",
-    "suite": "perennial.commands.data.suite:suite",
-    "erase": "perennial.commands.data.erase:erase",
-    "certificate": "perennial.commands.data.erase:certificate",
-    "model": "perennial.commands.learning.model:model",
-    "teach": "perennial.commands.learning.teach:teach",
-    "advise": "perennial.commands.learning.advise:advise",
-    "jobs": "perennial.commands.learning.jobs:jobs",
-    "watch": "perennial.commands.learning.watch:watch",
-    "versions": "perennial.commands.registry.versions:versions",
-    "report": "perennial.commands.registry.report:report",
-    "evaluate": "perennial.commands.registry.evaluate:evaluate",
-    "compare": "perennial.commands.registry.compare:compare",
-    "blame": "perennial.commands.registry.blame:blame",
-    "promote": "perennial.commands.registry.aliases:promote",
-    "rollback": "perennial.commands.registry.aliases:rollback",
-    "aliases": "perennial.commands.registry.aliases:aliases",
-    "history": "perennial.commands.registry.aliases:history",
-    "trial": "perennial.commands.registry.trial:trial",
-    "classify": "perennial.commands.registry.classify:classify",
-    "embed": "perennial.commands.registry.embed:embed",
-    "download": "perennial.commands.registry.versions:download",
-    "export": "perennial.commands.registry.export:export",
-    "reembed": "perennial.commands.registry.reembed:reembed",
-    "compatibility": "perennial.commands.registry.compatibility:compatibility",
-    "import-version": "perennial.commands.registry.bundles:import_version",
-    "signing-key": "perennial.commands.registry.bundles:signing_key",
+    "completion": "perennial.commands.login:completion",
+    "dataset": "perennial.commands.datasets:dataset",
+    "import": "perennial.commands.datasets:import_images",
+    "suite": "perennial.commands.datasets:suite",
+    "erase": "perennial.commands.datasets:erase",
+    "certificate": "perennial.commands.datasets:certificate",
+    "model": "perennial.commands.learning:model",
+    "teach": "perennial.commands.learning:teach",
+    "advise": "perennial.commands.learning:advise",
+    "jobs": "perennial.commands.learning:jobs",
+    "watch": "perennial.commands.learning:watch",
+    "versions": "perennial.commands.aliases:versions",
+    "report": "perennial.commands.reports:report",
+    "evaluate": "perennial.commands.reports:evaluate",
+    "compare": "perennial.commands.reports:compare",
+    "blame": "perennial.commands.reports:blame",
+    "promote": "perennial.commands.aliases:promote",
+    "rollback": "perennial.commands.aliases:rollback",
+    "aliases": "perennial.commands.aliases:aliases",
+    "history": "perennial.commands.aliases:history",
+    "trial": "perennial.commands.aliases:trial",
+    "classify": "perennial.commands.inference:classify",
+    "embed": "perennial.commands.inference:embed",
+    "download": "perennial.commands.aliases:download",
+    "export": "perennial.commands.exports:export",
+    "reembed": "perennial.commands.inference:reembed",
+    "compatibility": "perennial.commands.inference:compatibility",
+    "import-version": "perennial.commands.exports:import_version",
+    "signing-key": "perennial.commands.exports:signing_key",
 }
 
 

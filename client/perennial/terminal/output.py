@@ -1,18 +1,35 @@
-"""The output of commands: JSON for programs, tables for people."""
+"""What the terminal shows."""
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+
+from perennial.types.evaluation import BlameReport
+from perennial.types.models import Event
+
+# The output of commands: JSON for programs, tables for people.
+
 
 WIDE = 200  # columns where no terminal sets a width
 
 Cell = str | int | None
+
 T = TypeVar("T")
 
 json_option = click.option(
@@ -94,3 +111,84 @@ def measure_name(kind: str, formerly_right: bool) -> str:
 
 def _is_number(cell: Cell) -> bool:
     return not cell or isinstance(cell, int) or cell.lstrip("+-−").replace(".", "").isdecimal()
+
+
+# Printing the report of a blame.
+
+
+def print_blame(report: BlameReport) -> None:
+    """Print a table for each class, with the group to blame most first."""
+    images = {group["group"]: group["images"] for group in report["groups"]}
+    for blamed in report["classes"]:
+        tested = blamed["images"]
+        print_table(
+            ("group", "name", "images", "right, %", "without it, %", "change", "interval"),
+            [
+                (
+                    one["group"],
+                    one["name"],
+                    images[one["group"]],
+                    percent(one["right_before"], tested),
+                    percent(one["right"], tested),
+                    points(one["difference"]),
+                    f"{points(one['lower'])} to {points(one['upper'])}",
+                )
+                for one in blamed["groups"]
+            ],
+            title=f"{blamed['class']}, {tested} test images",
+        )
+        click.echo(blamed["summary"])
+
+
+# Progress on standard error: bars on a terminal, a line for each phase elsewhere.
+
+
+@contextmanager
+def bytes_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many bytes of how many have been sent or received."""
+    with _bar(DownloadColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def count_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows how many more of `total` are done."""
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda more: bar.advance(task, more)
+
+
+@contextmanager
+def job_bar() -> Iterator[Callable[[Event], None]]:
+    """Yield a function that shows the phase and the step of a job that an event names."""
+    present = ""
+    with _bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("waiting for a worker", total=None)
+
+        def show(event: Event) -> None:
+            nonlocal present
+            data = event["data"]
+            phase = str(data.get("phase", ""))
+            if phase and phase != present:
+                present = phase
+                if bar.disable:
+                    note(f"{phase} ...")
+                bar.reset(task, description=phase, total=None)
+            if "step" in data:
+                bar.update(task, completed=data["step"], total=data.get("total") or None)
+
+        yield show
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """Return a bar with a description, which is shown on a terminal alone and then vanishes."""
+    shown = console(err=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    )

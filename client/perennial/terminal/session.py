@@ -1,14 +1,290 @@
-"""A client for the time of a command."""
+"""The terminal: arguments, output, progress and failures."""
 
+import json
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import click
 import httpx
 
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
-from perennial.terminal.failures import explained
-from perennial.terminal.login import Login, current
+from perennial.terminal.output import job_bar, note, print_blame
+from perennial.types.models import Job
+
+# Types of arguments that several commands take.
+
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+BUCKET = "s3://"
+
+NEW_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
+
+NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+def source(text: str) -> Path | str:
+    """Return the path of a file or folder, or the address of a bucket. Raises BadParameter."""
+    if text.startswith(BUCKET):
+        return text
+    if not Path(text).exists():
+        raise click.BadParameter(f"{text} does not exist")
+    return Path(text)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return a JSON object, or that of a file as `@FILE`. Raises BadParameter."""
+    try:
+        found = json.loads(Path(text[1:]).read_text("utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter("not a JSON object")
+    return found
+
+
+recipe_option = click.option(
+    "--recipe",
+    type=json_object,
+    metavar="JSON",
+    help="Recipe fields that differ from the defaults, such as '{\"epochs\": 3}', or @FILE.",
+)
+
+alias_option = click.option(
+    "--alias", default="production", show_default=True, help="Alias to look at or to move."
+)
+
+trial_option = click.option(
+    "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
+)
+
+
+def example(*lines: str) -> str:
+    """Return the examples of a command as the end of its help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+# Exit codes of the command; docs/commands.md lists them.
+
+
+ERROR = 1
+
+USAGE = 2
+
+GATE = 3  # the gate failed a version, was inconclusive or refused it
+
+JOB = 4  # a job failed or was cancelled
+
+UNREACHABLE = 5  # no service answers, or it cannot answer now
+
+INTERRUPTED = 130
+
+
+# Failures of commands: messages that say what to do, and exit codes.
+
+
+_ADVICE = {
+    "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
+    "forbidden": "Ask an admin for a key of that role.",
+    "stale_revision": "Look at its state with `perennial aliases`, then decide again.",
+    "gate_failed": "`perennial report` says why. To promote it anyway, give --override and a "
+    "--reason; for a version that failed, that takes an admin's key.",
+    "evaluation_stale": "Order an evaluation of the version first, or use --override.",
+    "rate_exceeded": "Wait a moment and try again.",
+}
+
+_BUSY = {429, 502, 503, 504}
+
+
+class Failure(Exception):
+    """A command failed; the message is for people."""
+
+    def __init__(self, message: str, exit_code: int = ERROR) -> None:
+        super().__init__(message, exit_code)
+        self.message = message
+        self.exit_code = exit_code
+
+
+def explained(error: Exception, url: str) -> Failure:
+    """Return an error of the client as a failure of the command."""
+    if isinstance(error, ServiceError):
+        return _refusal(error)
+    if isinstance(error, JobFailed):
+        return Failure(f"{error}.".replace("..", "."), JOB)
+    return Failure(
+        f"No service answers at {url} ({error or type(error).__name__}). Check the address with "
+        "`perennial login` or PERENNIAL_URL, and that the service runs.",
+        UNREACHABLE,
+    )
+
+
+def _refusal(error: ServiceError) -> Failure:
+    lines = [error.detail or error.code]
+    for line in error.errors:
+        place = line.get("pointer")
+        lines.append(f"  {place}: {line['detail']}" if place else f"  {line['detail']}")
+    for file in error.facts.get("files", ()):
+        lines.append(f"  {file['file']}: {file['error']['detail']}")
+    if error.code in _ADVICE:
+        lines.append(_ADVICE[error.code])
+    if error.status >= 500 and error.request_id:
+        lines.append(f"The service's log has more under {error.request_id}.")
+    code = GATE if error.code == "gate_failed" else UNREACHABLE if error.status in _BUSY else ERROR
+    return Failure("\n".join(dict.fromkeys(lines)), code)
+
+
+# Following a job to its end, and telling how it ended.
+
+
+wait_option = click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+
+gate_option = click.option(
+    "--fail-on-gate",
+    is_flag=True,
+    help=f"Exit with {GATE} unless the gate passed the version.",
+)
+
+
+def follow(client: Client, job: str) -> Job:
+    """Show a job's progress until it has ended, and return it. Raises JobFailed."""
+    try:
+        with job_bar() as show:
+            for event in client.jobs.watch(job):
+                show(event)
+    except KeyboardInterrupt:
+        note(f"The job goes on. Follow it with `perennial watch {job}`.")
+        raise
+    return ended(client, job)
+
+
+def tell_ordered(job: Job) -> None:
+    """Print the id of a job that goes on by itself."""
+    click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
+
+
+def ended(client: Client, job: str) -> Job:
+    """Return a job that has succeeded. Raises JobFailed for one that ended otherwise."""
+    found = client.jobs.get(job)
+    if found["status"] != "succeeded":
+        raise JobFailed(found)
+    return found
+
+
+def tell_end(client: Client, job: Job) -> None:
+    """Print what a job that has succeeded came to."""
+    if job["type"] == "blame":
+        print_blame(client.jobs.blame(job["id"]))
+        return
+    result = job["result"] or {}
+    verdict, version, model = result.get("verdict"), result.get("version"), job["model"]
+    if version is None or model is None:
+        click.echo(f"Job {job['id']} ({job['type']}) has succeeded.")
+        return
+    click.echo(f"{model}: version {version}" + (f", gate: {verdict}" if verdict else ""))
+    if verdict:
+        for reason in client.versions.report(model, version)["reasons"]:
+            click.echo(f"- {reason}")
+    promotion = result.get("promotion") or {}
+    if promotion.get("moved"):
+        click.echo(f"{model}@{promotion['alias']} is version {version}.")
+    elif promotion:
+        click.echo(f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}.")
+        if verdict == "passed":
+            click.echo(f"To make it live: perennial promote {model} {version}")
+
+
+def require_passed(job: Job) -> None:
+    """End the command with the gate's exit code unless the gate passed the job's version."""
+    verdict = (job["result"] or {}).get("verdict")
+    if verdict not in {None, "passed"}:
+        note(f"perennial: The gate's verdict is '{verdict}'.")
+        raise click.exceptions.Exit(GATE)
+
+
+# The address and the key that commands use: of the environment, or stored by `login`.
+
+
+URL, KEY = "PERENNIAL_URL", "PERENNIAL_KEY"
+
+DEFAULT_URL = "http://127.0.0.1:8750"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A service and a key of it."""
+
+    url: str
+    key: str
+
+
+def current() -> Login:
+    """Return the login that commands use. Raises Failure if there is none.
+
+    A stored key is sent to its own service only.
+    """
+    url, key, known = os.environ.get(URL), os.environ.get(KEY), stored()
+    if key:
+        return Login(url=url or (known.url if known else DEFAULT_URL), key=key)
+    if known and url in {None, "", known.url}:
+        return known
+    if known:
+        raise Failure(f"The stored key belongs to {known.url}. Set {KEY} for {url} as well.")
+    raise Failure(f"You are not logged in: run `perennial login`, or set {URL} and {KEY}.")
+
+
+def stored() -> Login | None:
+    """Return the stored login, if there is one. Raises Failure if its file is damaged."""
+    path = _path()
+    try:
+        return Login(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise Failure(f"{path} is damaged: run `perennial login` again.") from error
+
+
+def store(login: Login) -> Path:
+    """Store a login in a file that its owner alone may read, and return the path."""
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A temporary file has mode 0600 from its first byte on.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        json.dump(asdict(login), file)
+    return Path(file.name).replace(path)
+
+
+def forget() -> None:
+    """Delete the stored login, if there is one."""
+    _path().unlink(missing_ok=True)
+
+
+def _path() -> Path:
+    return Path(click.get_app_dir("perennial")) / "login.json"
+
+
+# The newest version of a dataset, which commands take by default.
+
+
+def newest_version(client: Client, dataset: str) -> int:
+    """Return the number of a dataset's newest version. Raises Failure if it has none."""
+    numbers = [version["number"] for version in client.datasets.versions(dataset)]
+    if not numbers:
+        raise Failure(
+            f"The dataset {dataset} has no version: run `perennial dataset freeze {dataset}`."
+        )
+    return numbers[-1]
+
+
+# A client for the time of a command.
+
 
 # Advice and answers may wait until a version has been loaded.
 TIMEOUT = httpx.Timeout(600.0, connect=10.0)

@@ -1,6 +1,6 @@
 """API keys and audit events."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 RoleName = Literal["viewer", "contributor", "operator", "admin"]
 
@@ -52,6 +52,7 @@ AuditEvent = TypedDict(
         "hash": str,
     },
 )
+
 AuditEvent.__doc__ = "A change that somebody made."
 
 
@@ -62,3 +63,36 @@ class Chain(TypedDict):
     events: int
     hash: str
     broken_at: int | None
+
+
+# Problem documents: the errors of a request.
+
+
+class ProblemLine(TypedDict):
+    """One thing that is wrong and, as a JSON pointer, where."""
+
+    code: str
+    detail: str
+    pointer: NotRequired[str | None]
+
+
+# Workers.
+
+
+class Worker(TypedDict):
+    """A worker: a supervisor and its child, which holds one device."""
+
+    id: str
+    fresh: bool  # whether it counts as alive
+    beat_age_s: float
+    state: str
+    job: str | None
+    host: str
+    pid: int | None
+    child_pid: int | None
+    device: str
+    queues: list[str]
+    formats: list[str]  # that it can export versions in
+    version: str
+    memory_bytes: int | None
+    starts: int

@@ -21,9 +21,12 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from perennial import Client, ImageFile, ServiceError
+from perennial.client import Client
+from perennial.errors import ServiceError
+from perennial.requests import ImageFile
 
 MOST_IMAGE_BYTES = 32 * 1024**2
+
 Json = dict[str, Any]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cli.main import main
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.gate.rules import Verdict
+from core.registry.versions import Weights
+from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, running, settings_of
 

@@ -14,7 +14,7 @@ import httpx2 as httpx
 import pytest
 from pydantic import SecretStr
 
-from api.schemas.operations.gc import NewCollection
+from api.operations.schemas import NewCollection
 from cli.main import main, operators
 from core.settings import Settings
 from tests.support.api.service import EMBEDDED, KEY, running, settings_of

@@ -12,13 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from devtools.servers.ports import free_port
+from devtools.servers import free_port
 from tests.support.api.image_files import picture
 from tests.support.places import ROOT
 from tests.support.processes import wait_for
 
 KEY = "pk_known-to-this-file-alone"
+
 LATE_S = 90  # the machine may be busy
+
 OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from api.http.content_negotiation import preferred
-from api.http.preconditions import expected_revision
+from api.http.answers import expected_revision, preferred
 from core.errors import NotAcceptable, PreconditionRequired, StaleRevision
 
 OFFERED = ("application/json", "text/html")

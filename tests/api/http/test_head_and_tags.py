@@ -2,13 +2,15 @@
 
 import pytest
 
-from core.domain.gate.policy import Verdict
+from core.gate.rules import Verdict
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service
 
 pytestmark = EMBEDDED
+
 OWN = {"x-request-id": "", "ratelimit": ""}  # different in every reply
+
 GETS = {
     "/healthz": 200,
     "/v1/suites": 200,
@@ -39,7 +41,7 @@ def test_head_of_a_stream_ends_at_once(ready: Service) -> None:
 
 
 def test_head_is_logged_under_its_route(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="api.observability.telemetry")
+    caplog.set_level("INFO", logger="api.observability")
     service.client.head("/v1/models/demo")
     routes = [line.route for line in caplog.records if getattr(line, "method", "") == "HEAD"]  # type: ignore[attr-defined]
     assert routes == ["/v1/models/{model}"]

@@ -5,20 +5,24 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
+from core.gate.rules import Verdict
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of
 
 pytestmark = EMBEDDED
 
 ALIAS = "/v1/models/demo/aliases/production"
+
 ORDERS = {
     *("order_job", "order_job_again", "teach_classes", "register_model", "import_images"),
     *("order_version_export", "import_bundle", "order_vectors", "order_index_comparison"),
 }
+
 RATE_HEADERS = {"Retry-After", "RateLimit-Policy", "RateLimit"}
+
 DOWNLOAD = "/v1/models/demo/versions/1/download"
+
 REPORT = "/v1/models/demo/versions/2/forgetting"
 
 

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import pytest
 from sqlalchemy import Engine, event
 
-from core.domain.gate.policy import Verdict
+from core.gate.rules import Verdict
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
 from tests.support.factories import (

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from perennial.connection import Connection
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
+
 WITHOUT_RATE = ("/healthz", "/readyz", "/docs", "/metrics")
 
 

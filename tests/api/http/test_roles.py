@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.values import sha256
+from core.audit.rules import Role
+from core.values import sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service
 from tests.support.factories import a_key
@@ -14,9 +14,13 @@ from tests.support.factories import a_key
 pytestmark = EMBEDDED
 
 OWN, FOREIGN, MISSING = "own", "foreign", "missing"
+
 OF_A_MODEL = {"model", "reference", "job"}  # path parameters that name something of a model
+
 EVERY_MODEL = {"register_model", "get_metrics"}  # refused to keys that are limited to some
+
 UPDATE = {"type": "update", "dataset": "products", "dataset_version": 1}
+
 BODIES: dict[str, Any] = {
     "order_job": lambda model: UPDATE | {"model": model},
     "advise_update": lambda model: UPDATE | {"model": model},
@@ -34,7 +38,9 @@ BODIES: dict[str, Any] = {
     "send_feedback": lambda _: {"labels": [{"prediction": "pred_0", "label": "boot"}]},
     "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
+
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
+
 Operation = tuple[str, str, dict[str, Any]]
 
 

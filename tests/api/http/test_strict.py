@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.values import JobId
+from core.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
 from tests.support.api.service import EMBEDDED, Service, code_of

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from api.http.lookups.version_lookup import VersionLookup
-from core.domain.access.principal import COMMAND_LINE, Principal
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.values import Digest
+from api.http.lookups import VersionLookup
+from core.audit.rules import COMMAND_LINE, Principal, Role
 from core.errors import ModelNotFound
+from core.gate.rules import Verdict
+from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
 

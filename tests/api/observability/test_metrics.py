@@ -8,15 +8,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update as sql_update
 
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.counter import BUCKETS, duration
-from core.domain.jobs.job import Progress
+from core.database.tables import jobs
+from core.database.unit_of_work import SqlUnitOfWork
 from core.errors import DatabaseUnavailable
-from core.use_cases.jobs.job_monitor import JobMonitor
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
+from core.gate.rules import Verdict
+from core.jobs.monitor import JobMonitor
+from core.jobs.queue import cancel_job
+from core.jobs.rules import BUCKETS, Progress, duration
+from core.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
@@ -127,7 +126,7 @@ def test_phases_are_a_histogram_of_what_their_workers_saw(
         assert job is not None
         work.commit()
     now = [100.0]
-    monkeypatch.setattr("core.use_cases.jobs.job_monitor.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("core.jobs.monitor.time.monotonic", lambda: now[0])
     monitor = JobMonitor(service.platform, job, stopping=lambda: False)
     for phase, seconds in (("loading", 1.0), ("training", 30.0), ("evaluating", 0.25)):
         monitor.advance(phase, 0, 2)

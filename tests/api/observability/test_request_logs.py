@@ -70,7 +70,7 @@ def test_what_goes_wrong_is_told_with_the_requests_id(
         logging.getLogger("below").warning("odd")
         raise ZeroDivisionError
 
-    monkeypatch.setattr("api.routes.operations.workers.list_workers", broken)
+    monkeypatch.setattr("api.operations.routes.list_workers", broken)
     answer = service.client.get("/v1/workers")
     told = {line["event"]: line for line in lines()}
     assert told["odd"]["request_id"] == answer.headers["x-request-id"]

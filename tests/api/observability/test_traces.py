@@ -6,15 +6,15 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from api.http.middleware.request_ids import RequestIds
-from api.observability.tracing import Tracing
+from api.http.middleware import RequestIds
+from api.observability import Tracing
 from core import bootstrap
-from core.adapters.tracing.otlp import OtlpTracer
-from core.domain.values import JobId
 from core.errors import TrainingDiverged
+from core.job_types.run import run_next_job
 from core.ports import Monitor, Platform
 from core.settings import Settings
-from core.use_cases.run_job import run_next_job
+from core.tracing import OtlpTracer
+from core.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
 from tests.support.api.service import EMBEDDED, KEY, Service, running, settings_of

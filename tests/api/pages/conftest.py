@@ -12,17 +12,18 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.http.authentication.key_check import SESSION_COOKIE
-from core.domain.access.roles import Role
-from core.domain.jobs.job import JobStatus
+from api.http.authentication import SESSION_COOKIE
+from core.access.authenticate import sign_in
+from core.access.keys import create_key
+from core.audit.rules import Role
+from core.jobs.rules import JobStatus
 from core.ports import Platform
-from core.use_cases.access.keys import create_key
-from core.use_cases.access.sessions import sign_in
 from tests.support.api.service import Service, running, settings_of
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
 
 SCRIPT = "<script>alert(1)</script>"
+
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
 
 

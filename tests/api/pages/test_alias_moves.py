@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
+from core.audit.rules import Role
+from core.gate.rules import Verdict
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service

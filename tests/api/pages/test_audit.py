@@ -4,18 +4,19 @@ import re
 
 import pytest
 
-from core.adapters.database.tables.audit import audit_events
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.use_cases.access.keys import create_key, revoke_key
-from core.use_cases.registry.aliases.promote import promote
+from core.access.keys import create_key, revoke_key
+from core.audit.rules import Role
+from core.database.tables import audit_events
+from core.database.unit_of_work import SqlUnitOfWork
+from core.gate.rules import Verdict
+from core.registry.promote import promote
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
 from tests.support.factories import TESTER
 
 SCRIPT = "<script>alert(4)</script>"
+
 NUMBER = re.compile(r'<td class="n muted">(\d+)</td>')
 
 

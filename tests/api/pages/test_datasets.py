@@ -7,16 +7,17 @@ from typing import Any
 import httpx
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.split import Side
-from core.domain.values import Digest, sha256
-from core.use_cases.datasets.datasets import create_dataset
+from core.audit.rules import Role
+from core.datasets.edit import create_dataset
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetKind
+from core.values import Digest, sha256
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.image_files import photograph, picture, pictures_on
 from tests.support.api.service import Service
 
 PIXELS = re.compile(r'type="checkbox" name="([0-9a-f]{64})"')
+
 JSON = "application/json"
 
 

@@ -5,10 +5,10 @@ import re
 import pytest
 from sqlalchemy import update
 
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.access.roles import Role
-from core.domain.jobs.job import JobStatus
+from core.audit.rules import Role
+from core.database.tables import jobs
+from core.database.unit_of_work import SqlUnitOfWork
+from core.jobs.rules import JobStatus
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import Service

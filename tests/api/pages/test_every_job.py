@@ -15,37 +15,33 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.routing import Match
 
-from api.http.authentication.key_check import SESSION_COOKIE
-from api.pages.browser.assets import url_of
-from api.pages.views.every_page import PAGES
-from core.domain.access.roles import Role
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import JobType
+from api.every_page import PAGES
+from api.http.authentication import SESSION_COOKIE
+from api.pages.rendering import url_of
+from core.access.authenticate import sign_in
+from core.access.keys import create_key
+from core.audit.rules import Role
 from core.errors import OutOfMemory
-from core.use_cases.access.keys import create_key
-from core.use_cases.access.sessions import sign_in
+from core.jobs.orders import JobType
+from core.jobs.rules import JobStatus
 from tests.api.pages.conftest import make_line
-from tests.support.api.every_job import (
-    CANCELLED,
-    ENDS,
-    SUCCEEDED,
-    Shop,
-    a_shop,
-    bring_to_every_end,
-)
+from tests.support.api.every_job import CANCELLED, ENDS, SUCCEEDED, Shop, a_shop, bring_to_every_end
 from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
 from tests.support.api.served import serving
 from tests.support.api.service import settings_of
 from tests.support.bundles import OURS
 
 ROLES = (Role.ADMIN, Role.VIEWER)
+
 EVERY_STATUS = frozenset(JobStatus)
+
 ROUTES = [
     route
     for each in PAGES
     for route in each.router.routes
     if isinstance(route, APIRoute) and "GET" in (route.methods or ())
 ]
+
 WORDS: Mapping[JobType, tuple[str, ...]] = {  # patterns of what each job is said to have come to
     JobType.IMPORT: ("version 1",),
     JobType.UPDATE: (
@@ -69,6 +65,7 @@ WORDS: Mapping[JobType, tuple[str, ...]] = {  # patterns of what each job is sai
     JobType.COMPARE_INDEX: ("map of versions 1 and 2 bridge Map the index by the bridge: .*",),
     JobType.REEMBED: (r"dataset-\d+ version 1 160 vectors by version 2, 2,688 bytes",),
 }
+
 ERRORS = {"out_of_memory": OutOfMemory().message, "worker_lost": ".*worker.*"}
 
 

@@ -5,15 +5,16 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
-from api.http.paths import SIGN_IN, is_open, is_page
-from api.pages.views.every_page import PAGES
-from core.domain.access.roles import Role
-from core.domain.values import sha256
+from api.every_page import PAGES
+from api.http.routing import SIGN_IN, is_open, is_page
+from core.audit.rules import Role
+from core.values import sha256
 from tests.api.pages.conftest import Browser, Marks, browser_of
 from tests.support.api.service import Service
 from tests.support.places import ROOT
 
 HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"  # of version 2.0.11
+
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -163,7 +164,7 @@ def test_a_fault_of_ours_is_a_page_that_tells_its_id_alone(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("api.pages.views.overview._rows", broken)
+    monkeypatch.setattr("api.registry.pages._rows", broken)
     answer = viewer.get("/ui", X_Request_Id="abc")
     assert answer.status_code == 500
     assert answer.headers["content-type"].startswith("text/html")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from api.http.paths import FIRST_STEPS
-from core.domain.access.roles import Role
-from core.use_cases.first_steps import pack
+from api.http.routing import FIRST_STEPS
+from core.audit.rules import Role
+from core.first_steps import first_steps as pack
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.imports import importing_worker
 from tests.support.api.oracle import Oracle, settings_with
@@ -17,6 +17,7 @@ from tests.support.api.service import Service, running
 from tests.support.packs import make_pack
 
 STEP = re.compile(r'<li class="step (\w+)" id="(\w+)">')
+
 HERE = "/ui/models/demo/aliases/production"
 
 

@@ -2,11 +2,10 @@
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.jobs.event import EventKind
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder
+from core.audit.rules import Role
 from core.errors import OutOfMemory
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import EventKind, Job, JobStatus
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 from tests.support.factories import NOW

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.use_cases.access.keys import create_key
+from core.access.keys import create_key
+from core.audit.rules import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 
 SECRET = re.compile(r"<code>(pk_[\w-]{20,})</code>")
+
 HERE = re.compile(r"/ui/keys/(key_\w+)/rotate")
 
 

@@ -1,6 +1,6 @@
 """Pages of models and versions."""
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.service import Service
 from tests.support.scene import Scene

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
+from core.gate.policies import create_policy
 from core.ports import AuditFilter
-from core.use_cases.datasets.suites import configure_model, create_policy
+from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
@@ -15,6 +16,7 @@ from tests.support.factories import a_policy
 from tests.support.scene import Scene
 
 FIELD = re.compile(r'<input id="(\w+)" name="\w+" [^>]*value="([^"]*)"')
+
 HERE = "/ui/models/judged/policy"
 
 

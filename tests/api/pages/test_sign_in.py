@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 from httpx import Response
 
-from api.http.authentication.key_check import SESSION_COOKIE
-from api.http.paths import SIGN_IN
-from core.domain.access.roles import Role
-from core.domain.values import sha256
-from core.use_cases.access.keys import create_key, revoke_key
-from core.use_cases.access.sessions import sign_in
-from core.use_cases.access.sign_in_link import LASTS, SignInLink
+from api.http.authentication import SESSION_COOKIE
+from api.http.routing import SIGN_IN
+from core.access.authenticate import LASTS, SignInLink, sign_in
+from core.access.keys import create_key, revoke_key
+from core.audit.rules import Role
+from core.values import sha256
 from tests.api.pages.conftest import Browser, Marks
 from tests.support.api.service import KEY, Service
 from tests.support.factories import NOW

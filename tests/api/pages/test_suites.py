@@ -2,9 +2,10 @@
 
 import pytest
 
-from api.pages.views.administration import suites
-from core.domain.access.roles import Role
-from core.use_cases.datasets.suites import configure_model, create_policy
+from api.datasets import image_pages as suites
+from core.audit.rules import Role
+from core.gate.policies import create_policy
+from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service

@@ -4,18 +4,19 @@ import re
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
-from core.domain.trials.course import CoursePoint
-from core.domain.trials.sample import Sample
-from core.domain.values import PredictionId
+from core.gate.rules import Verdict
+from core.registry.versions import Model
+from core.trials.rules import CoursePoint, Sample
+from core.values import PredictionId
 from tests.api.pages.conftest import Browser, Marks
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
 
 HERE = "/ui/models/tried/trial"
+
 SCRIPT = "<script>alert(5)</script>"
+
 SHADOW = {"alias": "production", "candidate": "2", "mode": "shadow", "share": ""}
 
 

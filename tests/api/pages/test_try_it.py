@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import Oracle, settings_with
@@ -16,6 +16,7 @@ from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, running
 
 HERE = "/ui/models/asked/try"
+
 SCRIPT = "<script>alert(3)</script>"
 
 

@@ -4,14 +4,16 @@ import re
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.webhooks.delivery import Outcome
-from core.use_cases.webhooks.deliver import claim_delivery
+from core.audit.rules import Role
+from core.outbox.rules import Outcome
+from core.webhooks.deliver import claim_delivery
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 
 URL = "https://93.184.216.34/told"  # an address, so that no name has to be looked up
+
 SECRET = re.compile(r"<code>(whsec_[\w+/=]+)</code>")
+
 HERE = re.compile(r"/ui/webhooks/hook_\w+")
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Version
 from core.errors import StopRequested
+from core.gate.rules import Verdict
+from core.jobs.monitor import JobMonitor
+from core.jobs.rules import JobStatus
+from core.registry.versions import Version
 from core.settings import Settings
-from core.use_cases.jobs.job_monitor import JobMonitor
 from tests.support.api.exporting import Desk
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of, settings_of
@@ -20,6 +20,7 @@ from tests.support.bundles import OURS, THEIRS, packed, signed_again, unpacked
 from tests.support.scene import Script
 
 EXPORTS, IMPORTS = "/v1/models/demo/versions/{}/exports", "/v1/models/copy/imports"
+
 TAR = {"Content-Type": "application/x-tar"}
 
 

@@ -1,12 +1,13 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
-from core.domain.access.roles import Role
+from core.audit.rules import Role
 from tests.api.routes.datasets.test_datasets import upload
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 
 MODEL = "/v1/models/demo"
+
 PRODUCTION = f"{MODEL}/aliases/production"
 
 

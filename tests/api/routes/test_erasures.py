@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from core.domain.datasets.split import Side
-from core.use_cases.run_job import run_next_job
+from core.datasets.manifests import Side
+from core.job_types.run import run_next_job
 from tests.support.api.image_files import pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of

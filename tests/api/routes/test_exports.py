@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.suite import SuiteKind
-from core.domain.registry.version import Model
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
 from core.ports import Monitor
-from core.use_cases.datasets.suites import add_suite, create_suite
+from core.registry.configure import add_suite
+from core.registry.versions import Model
 from tests.support.api.exporting import EXPORTS, Desk
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from core.bootstrap import webhook_client
-from core.domain.webhooks.webhook import MOST_WEBHOOKS
+from core.outbox.rules import MOST_WEBHOOKS
 from core.settings import Settings
-from core.use_cases.webhooks.deliver import claim_delivery, send_claimed
+from core.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of, running, settings_of

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.server.announcing_server import AnnouncingServer
-from api.server.listening import listen, uvicorn_config
+from api.server import AnnouncingServer, listen, uvicorn_config
 from tests.support.api.service import EMBEDDED, settings_of
 from tests.support.servers.server_thread import in_thread
 

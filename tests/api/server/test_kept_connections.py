@@ -12,14 +12,17 @@ import httpx
 import pytest
 
 from core import logs
-from core.domain.registry.version import Model
+from core.registry.versions import Model
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import KEY, settings_of
 
 KEYED = {"Authorization": f"Bearer {KEY}"}
+
 JSON, ZIP = {"Content-Type": "application/json"}, {"Content-Type": "application/zip"}
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
 LARGE = b" " * 8_000_000  # more than the sockets hold while the server reads nothing
 
 
@@ -68,10 +71,10 @@ def break_at(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
 @pytest.mark.parametrize(
     ("path", "function", "media_type"),
     [
-        ("/ui/sign-in", "api.pages.views.sign_in.page", "text/html; charset=utf-8"),
+        ("/ui/sign-in", "api.access.pages.page", "text/html; charset=utf-8"),
         (
             "/v1/workers",
-            "api.routes.operations.workers.list_workers",
+            "api.operations.routes.list_workers",
             "application/problem+json",
         ),
     ],
@@ -95,7 +98,7 @@ def test_a_fault_of_ours_keeps_the_connection(
 def test_a_fault_of_ours_is_logged_once_with_its_traceback_and_the_requests_id(
     client: httpx.Client, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_at(monkeypatch, "api.routes.operations.workers.list_workers")
+    break_at(monkeypatch, "api.operations.routes.list_workers")
     stream = io.StringIO()
     settings = served.platform.settings.model_copy(update={"log_format": "json"})
     logs.configure(settings, process="api", stream=stream)
@@ -116,7 +119,7 @@ def test_a_fault_within_an_answer_breaks_it_off(
         yield b"event: progress\n"
         raise ZeroDivisionError
 
-    monkeypatch.setattr("api.routes.jobs.events.stream_events", broken)
+    monkeypatch.setattr("api.jobs.routes.stream_events", broken)
     (job,) = served.client.jobs.list()
     events = {"Accept": "text/event-stream"}
     with client.stream("GET", f"/v1/jobs/{job['id']}/events", headers=events) as answer:

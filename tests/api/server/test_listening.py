@@ -10,10 +10,10 @@ import uvicorn
 from httpx._config import DEFAULT_LIMITS
 
 from api.app import create_app
-from api.inference import replicas
-from api.server.listening import listen, uvicorn_config, with_free_inference_port
+from api.inference_client import client as replicas
+from api.server import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
-from devtools.servers.ports import free_port
+from devtools.servers import free_port
 from tests.support.api.service import EMBEDDED, settings_of
 from tests.support.processes import Site, wait_for
 from tests.support.servers.connections import accepted, waits_for_acknowledgement

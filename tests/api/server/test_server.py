@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from api.http.middleware.request_ids import SECURITY_HEADERS
-from devtools.servers.ports import free_port
+from api.http.middleware import SECURITY_HEADERS
+from devtools.servers import free_port
 from tests.support.api.service import KEY
 from tests.support.processes import Site, wait_for
 
 LONG_S = 60  # far more than the service waits; a test that needs it fails
+
 HEAD = b"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
 KEYED = HEAD + f"Authorization: Bearer {KEY}\r\n".encode()
 
 

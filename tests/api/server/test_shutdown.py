@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from api.http.authentication.key_check import SESSION_COOKIE
+from api.http.authentication import SESSION_COOKIE
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, running, settings_of

@@ -17,6 +17,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service, code_of
 
 CROWD = 45  # requests: more than there are threads
+
 FILE = {"boot": ("1.png", picture(1))}
 
 

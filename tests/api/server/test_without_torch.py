@@ -6,12 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.domain.datasets.split import Side
-from devtools.servers.ports import free_port
+from core.datasets.manifests import Side
+from devtools.servers import free_port
 from tests.support.api.image_files import pictures_on
 from tests.support.processes import Site, wait_for
 
 ABSENT = ("torch", "torchvision", "open_clip", "timm", "safetensors")
+
 KEY = "pk_a-key-that-only-tests-know-of"
 
 

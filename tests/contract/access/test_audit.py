@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, update
 
-from core.adapters.database.tables.audit import audit_events
-from core.domain.access.audit import Action, AuditEvent, AuditHead
-from core.domain.access.principal import SERVICE
-from core.domain.values import KeyId
+from core.audit import record as audit
+from core.audit.record import verify_audit
+from core.audit.rules import SERVICE, Action, AuditEvent, AuditHead
+from core.database.tables import audit_events
 from core.ports import AuditFilter, Platform, Transactions
 from core.settings import Settings
-from core.use_cases.access import audit
-from core.use_cases.access.verify_audit import verify_audit
+from core.values import KeyId
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.old_rows.rows import writing
@@ -122,7 +121,7 @@ def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:
 def test_an_edited_or_removed_row_shows(
     platform: Platform, url: str, statement: Any, broken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.use_cases.access.verify_audit.BATCH", 2)
+    monkeypatch.setattr("core.audit.record.BATCH", 2)
     for n in range(3):
         write(platform, f"models/{n}")
     assert verify_audit(platform).broken_at is None

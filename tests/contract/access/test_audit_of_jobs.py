@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.domain.access.audit import Action
-from core.domain.jobs.order import ImportOrder
+from core.audit.rules import Action
+from core.jobs.orders import ImportOrder
 from core.ports import AuditFilter
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.factories import a_model

@@ -6,15 +6,17 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from core.adapters.database.access.audit import SqlAuditTrail
-from core.adapters.database.engine import open_engine
-from core.adapters.database.tables.audit import audit_events
+from core.audit.rows import SqlAuditTrail
+from core.database.engine import open_engine
+from core.database.tables import audit_events
 from core.ports import AuditFilter
 from tests.support.factories import NOW
 from tests.support.storage.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
+
 EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))
+
 FILTERS: Mapping[str, AuditFilter] = {
     "ix_audit_events_actor": AuditFilter(actor="few"),
     "ix_audit_events_action": AuditFilter(action="few"),

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from core.domain.access.audit import Action
-from core.domain.access.roles import Role
-from core.domain.values import sha256
+from core.access.authenticate import authenticate, make_key
+from core.access.keys import create_key, ensure_admin_key, revoke_key, revoke_other_keys, rotate_key
+from core.audit.rules import Action, Role
 from core.errors import (
     FieldInvalid,
     KeyNotFound,
@@ -21,13 +21,12 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.ports import AuditFilter, Platform
-from core.use_cases.access.authenticate import authenticate, make_key
-from core.use_cases.access.bootstrap_keys import ensure_admin_key, revoke_other_keys
-from core.use_cases.access.keys import create_key, revoke_key, rotate_key
+from core.values import sha256
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 
 GIVEN = "pk_that-the-settings-hold"
+
 HOUR = timedelta(hours=1)
 
 

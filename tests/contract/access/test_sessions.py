@@ -5,15 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.access.audit import Action
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.values import sha256
+from core.access.authenticate import authenticate_sessions, sign_in, sign_out
+from core.access.keys import create_key, revoke_key, rotate_key
+from core.audit.rules import Action, Principal, Role
 from core.errors import Unauthorised
+from core.operations.maintenance import forget_old_traces
 from core.ports import AuditFilter, Platform
-from core.use_cases.access.keys import create_key, revoke_key, rotate_key
-from core.use_cases.access.sessions import authenticate_sessions, sign_in, sign_out
-from core.use_cases.operations.maintenance import forget_old_traces
+from core.values import sha256
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.chunked_io import PIECE
-from core.adapters.artifacts.local import LocalArtifacts
-from core.domain.values import Digest, sha256
+from core.artifacts.checks import PIECE
+from core.artifacts.local import LocalArtifacts
 from core.errors import ArtifactCorrupt, StorageFull
 from core.ports import Artifacts
+from core.values import Digest, sha256
 
 DATA = b"some bytes"
 

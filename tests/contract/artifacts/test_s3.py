@@ -12,10 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core import bootstrap
-from core.adapters.artifacts import s3_upload as s3_sending
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.domain.values import Digest, sha256
+from core.artifacts import s3 as s3_sending
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
 from core.errors import (
     ArtifactMissing,
     ArtifactsUnavailable,
@@ -24,9 +23,11 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.settings import Settings
-from devtools.servers.s3 import CREDENTIALS
+from core.values import Digest, sha256
+from devtools.servers import CREDENTIALS
 
 DATA = b"some bytes"
+
 LARGE = 11 << 20  # three parts
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import IncompleteReadError
 
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.artifacts.s3_client import S3Location
-from core.domain.values import sha256
+from core.artifacts.s3 import S3Artifacts
+from core.artifacts.s3_requests import S3Location
 from core.errors import ArtifactsUnavailable
-from devtools.servers.s3 import CREDENTIALS, s3_server
+from core.values import sha256
+from devtools.servers import CREDENTIALS, s3_server
 from tests.support.servers.early_end import early_end
 
 DATA = b"some bytes"

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.domain.values import Digest, sha256
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
 from core.errors import ArtifactCorrupt, ArtifactMissing
 from core.ports import Artifacts
+from core.values import Digest, sha256
 from tests.support.factories import digest
 from tests.support.memory_artifacts import MemoryArtifacts
 
 DATA = b"some bytes"
+
 AGE_S = 2.0  # S3 tells whole seconds
 
 

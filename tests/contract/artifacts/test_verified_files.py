@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.adapters.artifacts import verified_files
-from core.adapters.artifacts.verified_files import SETTLED_S, VERIFIED_FOR_S, VerifiedFiles
-from core.domain.values import sha256
+from core.artifacts import checks as verified_files
+from core.artifacts.checks import SETTLED_S, VERIFIED_FOR_S, VerifiedFiles
 from core.errors import ArtifactCorrupt
+from core.values import sha256
 
 DATA = b"some bytes"
+
 DIGEST = sha256(DATA)
 
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.image_groups import Grouping
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.values import Digest, sha256
+from core.blame.blame_images import flat_rows, read_blame, read_finished
+from core.datasets.freeze import freeze
+from core.datasets.image_lists import Grouping
 from core.errors import BlameNotFound, StopRequested
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
-from core.use_cases.blame.blame_report import flat_rows, read_blame
-from core.use_cases.blame.finished_groups import read_finished
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.jobs.queue import cancel_job
+from core.values import Digest, sha256
 from tests.support.evaluation.blamed import BAD, EACH, UPLOADS, Blamed, ordered
 from tests.support.factories import NOW, a_dataset
 from tests.support.memory_artifacts import MemoryArtifacts
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
 STATE = b"a checkpoint of the trainer"
 
 

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from core.adapters.database.tables.access import answers
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.datasets.image_groups import Grouping
-from core.domain.datasets.split import Side, side_of
-from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import JobType
-from core.domain.values import ErasureId
+from core.database.tables import answers
+from core.database.unit_of_work import SqlUnitOfWork
+from core.datasets.freeze import freeze
+from core.datasets.image_lists import Grouping
+from core.datasets.manifests import Side, side_of
+from core.erasure.order import order_erasure
+from core.erasure.rules import Retraining
 from core.errors import (
     AnswersMissing,
     ArtifactGone,
@@ -24,13 +23,14 @@ from core.errors import (
     TooManyJobs,
     VersionNotFound,
 )
+from core.job_types.retry import retry_job
+from core.jobs.orders import JobType
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
 from core.settings import Settings
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.retry_job import retry_job
+from core.upkeep.delete import delete_version
+from core.values import ErasureId
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.blamed import Blamed, ordered
 from tests.support.factories import NOW, a_dataset
@@ -38,7 +38,6 @@ from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
 
 REFUSED: list[tuple[dict[str, Any], type[PerennialError], str | None, str]] = [
     ({"version": 9}, VersionNotFound, None, "no such version"),

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.broker.notifier import CeleryNotifier
-from core.adapters.broker.options import name_of
-from core.domain.jobs.order import Queue
+from core.jobs.broker import CeleryNotifier, name_of
+from core.jobs.orders import Queue
 from core.settings import Settings
 from tests.support.processes import wait_for
 from tests.support.servers.celery_worker import JOB, gets_another, listening

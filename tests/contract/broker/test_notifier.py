@@ -4,11 +4,10 @@ import base64
 import json
 from pathlib import Path
 
-from core.adapters.broker.notifier import CeleryNotifier
-from core.adapters.broker.options import TASK
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.broker import TASK, CeleryNotifier
+from core.jobs.orders import Queue
 from core.settings import Settings
+from core.values import JobId
 
 
 def test_a_notification_is_a_message_with_the_jobs_id(tmp_path: Path) -> None:

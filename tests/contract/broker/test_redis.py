@@ -10,17 +10,16 @@ from threading import Event
 import pytest
 from celery.signals import task_received
 
-from core.adapters.broker.background_notifier import BackgroundNotifier
-from core.adapters.broker.notifier import CeleryNotifier
-from core.adapters.broker.options import name_of
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.broker import BackgroundNotifier, CeleryNotifier, name_of
+from core.jobs.orders import Queue
 from core.settings import Settings
-from devtools.servers.redis import RedisServer, redis_server
+from core.values import JobId
+from devtools.servers import RedisServer, redis_server
 from tests.support.processes import wait_for
 from tests.support.servers.celery_worker import JOB, WAKE_S, gets_another, listening
 
 UNWARNED = pytest.mark.filterwarnings("ignore")  # worker.__main__ has an answer to each
+
 LONG_S = 11.0  # a client that has heard nothing for so long may look whether its server lives
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.s3.buckets import PIECE, S3Buckets
-from core.adapters.s3.client import S3Access
-from core.domain.datasets.bucket import BucketFolder, BucketObject
+from core.archives.reader import PIECE, S3Buckets
+from core.archives.rules import BucketFolder, BucketObject
+from core.artifacts.s3 import S3Artifacts
+from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
-from devtools.servers.s3 import CREDENTIALS
+from devtools.servers import CREDENTIALS
 from tests.contract.artifacts.test_s3 import refusal
 from tests.contract.artifacts.test_s3_broken_answers import CutOff
 from tests.support.servers.early_end import early_end

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.values import JobId
 from core.errors import InProgress
 from core.ports import IdempotentReply, Transactions
+from core.values import JobId
 from tests.support.factories import NOW, digest
 
 REPLY = IdempotentReply(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core import bootstrap
-from core.adapters.database.unit_of_work import SqlTransactions
+from core.database.unit_of_work import SqlTransactions
 from core.errors import StorageFull
 from core.settings import Settings
 from tests.support.factories import a_dataset

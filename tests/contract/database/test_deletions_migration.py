@@ -4,14 +4,15 @@ from contextlib import closing
 
 from sqlalchemy import text
 
-from core.adapters.database.migrate import migrate, revert
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.registry.alias import delete
+from core.database.migrate import migrate, revert
+from core.database.unit_of_work import SqlTransactions
+from core.registry.aliases import delete
 from tests.support.factories import NOW
 from tests.support.old_rows.first_release import MODEL
 from tests.support.old_rows.rows import write_rows, writing
 
 MOVES = text("SELECT alias, revision FROM alias_moves ORDER BY alias, revision")
+
 STAGING = (
     text("INSERT INTO aliases SELECT model, 'staging', version, 1, updated_at FROM aliases"),
     text(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.adapters.database.engine import Limits, open_engine
+from core.database.engine import Limits, open_engine
 from core.errors import DatabaseUnavailable
 
 

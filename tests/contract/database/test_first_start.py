@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import SecretStr
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.gate.policy import GatePolicy
-from core.domain.values import PolicyId, sha256
+from core.access.authenticate import authenticate
+from core.access.keys import ensure_admin_key
+from core.audit.rules import Principal, Role
+from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
+from core.gate.rules import GatePolicy
 from core.ports import Platform, Transactions, UnitOfWork
 from core.settings import Settings
-from core.use_cases.access.authenticate import authenticate
-from core.use_cases.access.bootstrap_keys import ensure_admin_key
-from core.use_cases.datasets.suites import DEFAULT_POLICY, ensure_default_policy
+from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from core.adapters.database.migrate import migrate, revert
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.jobs.event import EventKind
-from core.domain.values import JobId
+from core.database.migrate import migrate, revert
+from core.database.unit_of_work import SqlTransactions
+from core.jobs.rules import EventKind
+from core.values import JobId
 from tests.support.factories import a_job_of_no_model
 from tests.support.old_rows.first_release import MODEL, WHEN
 from tests.support.old_rows.rows import write_rows, writing

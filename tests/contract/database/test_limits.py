@@ -8,9 +8,9 @@ from selectors import EVENT_READ, DefaultSelector
 import pytest
 from sqlalchemy import text
 
-from core.adapters.database import engine
-from core.adapters.database.engine import Limits
-from core.adapters.database.unit_of_work import SqlTransactions
+from core.database import engine
+from core.database.engine import Limits
+from core.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable
 from core.ports import Monitor
 from tests.support.factories import a_dataset

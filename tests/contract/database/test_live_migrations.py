@@ -7,25 +7,32 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from core.adapters.database import migrate as schema
-from core.adapters.database.engine import Limits, open_engine
-from core.adapters.database.migrate import migrate, revert
+from core.database import migrate as schema
+from core.database.engine import Limits, open_engine
+from core.database.migrate import migrate, revert
 from core.errors import DatabaseUnavailable
 from tests.support.old_rows.rows import revisions, write_rows
 from tests.support.processes import wait_for
 
 FIRST = revisions()[0]
+
 PAUSE_S = 0.01  # between transactions: a migration takes longer, and would wait for the GIL
+
 PATIENT = Limits(lock_s=20)  # of the traffic: what a migration must never make it wait
+
 # What the first release reads and writes, and every later one can.
 ORDER_JOB = text(
     """INSERT INTO jobs (id, type, model, "order", status, phase, progress, attempt, lost, fence,
     metadata, events, created_at) VALUES (:id, 'update', 'model_1', '{}', 'queued', 'queued', '{}',
     0, 0, 0, '{}', 0, '2026-01-01 00:00:00')"""
 )
+
 RENEW_LEASE = text("UPDATE jobs SET lease_until = 1.0, phase = 'training' WHERE id = :id")
+
 JUDGE = text("UPDATE versions SET status = status, verdict = 'passed' WHERE number = 1")
+
 LOOK = text("SELECT count(*), (SELECT count(*) FROM versions) FROM jobs WHERE status = 'queued'")
+
 ON_POSTGRESQL = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
 
 

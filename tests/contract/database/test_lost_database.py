@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from core import bootstrap
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.registry.version import Model
+from core.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable
+from core.registry.versions import Model
 from core.settings import Settings
-from devtools.servers.postgres import run_sql
+from devtools.servers import run_sql
 from tests.support.factories import a_dataset, a_job
 from tests.support.processes import wait_for
 

@@ -8,12 +8,12 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.migrate import METADATA, migrate, revert
-from core.adapters.database.tables.schema import reflect
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.access.roles import Role
-from core.domain.values import Digest, JobId
+from core.audit.rules import Role
+from core.database.engine import open_engine
+from core.database.migrate import METADATA, migrate, revert
+from core.database.tables import reflect
+from core.database.unit_of_work import SqlTransactions
+from core.values import Digest, JobId
 from tests.support.old_rows.first_release import MODEL, POLICY, WHEN
 from tests.support.old_rows.rows import rows_at, write_rows, writing
 from tests.support.places import ROOT
@@ -101,7 +101,7 @@ def test_keys_of_one_name_stay_admins_under_two(empty_url: str) -> None:
 
 
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
-    code = "import sys; from core.adapters.database.migrate import migrate; migrate(sys.argv[1])"
+    code = "import sys; from core.database.migrate import migrate; migrate(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}

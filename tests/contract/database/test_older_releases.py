@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, MetaData, select
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.database.migrate import migrate, revert
-from core.adapters.database.storage.dump import LEFT_OUT, _pack, _to_json_value
-from core.adapters.database.storage.load import fill
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.access.roles import Role
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.jobs.order import UpdateOrder
-from core.domain.values import Digest, JobId
+from core.artifacts.local import LocalArtifacts
+from core.audit.rules import Role
+from core.backup.dump import LEFT_OUT, _pack, _to_json_value, fill
+from core.database.migrate import migrate, revert
+from core.database.unit_of_work import SqlTransactions
+from core.datasets.rules import DatasetRef
+from core.jobs.orders import UpdateOrder
 from core.ports import Artifacts, UnitOfWork
+from core.values import Digest, JobId
 from tests.support.old_rows.first_release import (
     BYTES,
     DATASET,

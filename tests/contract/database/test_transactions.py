@@ -7,9 +7,9 @@ import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
-from core.adapters.database import engine
-from core.adapters.database.engine import Limits
-from core.adapters.database.unit_of_work import SqlTransactions
+from core.database import engine
+from core.database.engine import Limits
+from core.database.unit_of_work import SqlTransactions
 from core.errors import DatabaseUnavailable, NameTaken
 from core.ports import Transactions
 from tests.support.factories import NOW, a_dataset

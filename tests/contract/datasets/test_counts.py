@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from core.adapters.database.datasets import count_cache
-from core.adapters.database.datasets.datasets import SqlDatasets
-from core.domain.datasets.dataset import Dataset, DatasetKind
+from core.datasets import list_rows as count_cache
+from core.datasets.rows import SqlDatasets
+from core.datasets.rules import Dataset, DatasetKind
 from core.ports import Datasets, Transactions
 from tests.support.factories import a_dataset, a_row, digest
 

@@ -3,10 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.adapters.database.datasets.near_duplicates import SHOWN
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.split import Side
-from core.domain.values import DatasetId
+from core.datasets.list_rows import SHOWN
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetKind
 from core.errors import (
     DatasetNotFound,
     DatasetVersionNotFound,
@@ -15,6 +14,7 @@ from core.errors import (
     NameTaken,
 )
 from core.ports import Transactions, UnitOfWork
+from core.values import DatasetId
 from tests.support.factories import (
     a_dataset,
     a_dataset_version,

@@ -5,17 +5,16 @@ from threading import Event
 
 import pytest
 
-from core.domain.datasets.split import Side
-from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.recipe import Recipe
+from core.datasets import edit as stored_images
+from core.datasets.edit import remove_image
+from core.datasets.freeze import freeze_version
+from core.datasets.manifests import Side
 from core.errors import DatasetNotFound, DatasetVersionNotFound, ImageFrozen, InUse
-from core.use_cases.datasets import stored_images
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.datasets.stored_images import remove_image
-from core.use_cases.deletion.delete_dataset import delete_dataset, delete_dataset_version
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.training.order_update import order_update
+from core.jobs.orders import UpdateOrder
+from core.jobs.queue import JobRequest
+from core.recipes.rules import Recipe
+from core.training.order import order_update
+from core.upkeep.delete import delete_dataset, delete_dataset_version, delete_version
 from tests.support.factories import TESTER, a_dataset, a_row, digest, pixels_on
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier

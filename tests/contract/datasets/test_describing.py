@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from core.domain.datasets.dataset import DatasetKind
+from core.datasets.edit import create_dataset, describe_dataset
+from core.datasets.rules import DatasetKind
 from core.ports import AuditFilter
-from core.use_cases.datasets.datasets import create_dataset, describe_dataset
 from tests.support.scene import Scene
 
 CHANGES = 40
+
 DESCRIBED = AuditFilter(action="dataset.described")
 
 

@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.adapters.database.engine import Limits
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.datasets.dataset import Dataset
-from core.domain.values import Digest
-from core.use_cases.datasets.datasets import create_dataset
-from core.use_cases.datasets.edit_classes import move_images, rename_class
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.datasets.manifests import read_manifest
+from core.database.engine import Limits
+from core.database.unit_of_work import SqlTransactions
+from core.datasets.edit import create_dataset, move_images, rename_class
+from core.datasets.freeze import freeze_version, read_manifest
+from core.datasets.rules import Dataset
+from core.values import Digest
 from tests.support.factories import a_dataset, a_row, an_image, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene

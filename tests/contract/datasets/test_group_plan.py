@@ -4,16 +4,16 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from core.adapters.database.datasets.images import keep_images
-from core.adapters.database.datasets.suites import SqlSuites
-from core.adapters.database.datasets.thumbnail_cache import ThumbnailCache
-from core.adapters.database.datasets.thumbnails import SqlThumbnails
-from core.adapters.database.engine import open_engine
-from core.domain.datasets.dataset import DatasetKind, Image
-from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.database.engine import open_engine
+from core.datasets.list_rows import SqlThumbnails, ThumbnailCache
+from core.datasets.manifests import Manifest, ManifestEntry
+from core.datasets.rows import keep_images
+from core.datasets.rules import DatasetKind, Image
+from core.datasets.version_rows import SqlSuites
 from tests.support.factories import a_suite, an_image, digest
 
 ROWS = 5000
+
 EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 
 

@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.adapters.images.sandbox import SandboxDecoder
-from core.domain.datasets.dataset import Dataset, DatasetImage, DatasetKind
-from core.domain.datasets.split import Part, Side, part_of, side_of
-from core.domain.datasets.suite import SuiteKind
-from core.domain.values import Digest
+from core.database.unit_of_work import SqlTransactions
+from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
+from core.datasets.freeze import freeze_version
+from core.datasets.manifests import Part, Side, part_of, side_of
+from core.datasets.receive import record, record_uploads, search_uploads
+from core.datasets.rules import Dataset, DatasetImage, DatasetKind, SuiteKind
+from core.datasets.suites import create_suite
+from core.images.sandbox import SandboxDecoder
 from core.ports import Artifacts, DecodedImage, Decoder, Transactions
-from core.use_cases.datasets.datasets import Receipt, Upload, create_dataset, receive_file
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.datasets.record_uploads import record, record_uploads, search_uploads
-from core.use_cases.datasets.suites import create_suite
+from core.values import Digest
 from tests.support.api.image_files import photograph
 from tests.support.erasures import erase
 from tests.support.factories import NOW, an_image, pixels_on

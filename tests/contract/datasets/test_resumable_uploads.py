@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.datasets.resumable_upload import KEPT, ResumableUpload
-from core.domain.values import UploadId
+from core.database.unit_of_work import SqlTransactions
 from core.errors import OffsetMismatch, UploadNotFound
+from core.imports.rules import KEPT, ResumableUpload
+from core.values import UploadId
 from tests.support.factories import NOW, TESTER, digest
 
 UPLOAD = ResumableUpload(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from core.domain.erasure.status import ErasureStatus
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Version
+from core.erasure.rules import ErasureStatus
+from core.jobs.rules import JobStatus
+from core.registry.versions import Version
 from tests.support.learning.erasure_trial import erase_and_compare
 
 

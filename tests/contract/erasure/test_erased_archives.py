@@ -2,12 +2,12 @@
 
 import pytest
 
-from core.domain.datasets.archive import ArchiveFormat
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import ImportImagesOrder, JobType
-from core.domain.values import DatasetId, Digest
+from core.archives.rules import ArchiveFormat
+from core.datasets.manifests import Side
 from core.errors import DatabaseUnavailable
+from core.jobs.orders import ImportImagesOrder, JobType
+from core.jobs.rules import JobStatus
+from core.values import DatasetId, Digest
 from tests.support.erasures import entry_of, order
 from tests.support.factories import a_job_of_no_model
 from tests.support.memory_artifacts import MemoryArtifacts

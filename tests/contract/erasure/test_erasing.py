@@ -4,16 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.datasets.dataset import DatasetKind, DatasetRef
-from core.domain.datasets.split import Part, Side
-from core.domain.erasure.erasure import Exposure, Retraining
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import Method
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
+from core.audit.rules import Principal, Role
+from core.datasets.edit import stored_form
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Part, Side
+from core.datasets.rules import DatasetKind, DatasetRef
+from core.erasure.rules import Exposure, Retraining
 from core.errors import (
     DatasetVersionReplaced,
     Forbidden,
@@ -22,13 +18,16 @@ from core.errors import (
     LearnedErasedImages,
     NoPrevious,
 )
+from core.jobs.orders import UpdateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job, JobStatus
 from core.ports import AuditFilter, Monitor
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.datasets.stored_images import stored_form
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.aliases.promote import promote
-from core.use_cases.storage.reachability import expand, roots_of
-from core.use_cases.training.order_update import order_update
+from core.recipes.fields import Method
+from core.recipes.rules import Recipe
+from core.registry.promote import promote
+from core.registry.versions import Model
+from core.training.order import order_update
+from core.upkeep.gc import expand, roots_of
 from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.evaluation.judged import a_judged_model, go_back, go_live
 from tests.support.factories import TESTER, a_dataset, a_row, digest

@@ -4,17 +4,15 @@ from collections import Counter
 
 import pytest
 
-from core.domain.erasure.erasure import Retraining
-from core.domain.erasure.status import ErasureStatus
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
+from core.erasure.order import certify
+from core.erasure.rules import ErasureStatus, Retraining
 from core.errors import InUse, TrainingDiverged
+from core.job_types.retry import retry_job
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.deletion.delete_dataset import delete_dataset_version
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.erasure.certify import certify
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.retry_job import retry_job
+from core.registry.versions import Model
+from core.upkeep.delete import delete_dataset_version, delete_version
 from tests.support.erasures import erase, followed
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier

@@ -4,20 +4,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Part, Side
-from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import Job, JobStatus
+from core.datasets.freeze import freeze, read_manifest
+from core.datasets.manifests import ManifestEntry, Part, Side
+from core.datasets.rules import DatasetVersion
+from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.datasets.manifests import read_manifest
 from tests.support.erasures import entry_of, erase, order
 from tests.support.factories import NOW, a_dataset, a_job, a_row, digest
 from tests.support.scene import Scene, nothing
 
 MANY = 1000  # forms: no two images have the same bytes
+
 A_WHILE_S = 0.3  # for the other transaction to come to a lock; in a shorter time, less is tested
 
 

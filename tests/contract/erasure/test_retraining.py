@@ -4,24 +4,23 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.datasets.split import Part, Side
-from core.domain.erasure.erasure import Erasure
-from core.domain.erasure.status import ErasureStatus
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import UpdateOrder
-from core.domain.recipes.choices import LabelSpace
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.retention import Retention
-from core.domain.registry.version import Model
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Part, Side
+from core.erasure.order import certify
+from core.erasure.rules import Erasure, ErasureStatus
 from core.errors import DatabaseUnavailable, ErasurePending, InUse, TrainingDiverged
+from core.job_types.retry import retry_job
+from core.jobs.needs import Retention
+from core.jobs.orders import UpdateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.erasure.certify import certify
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.retry_job import retry_job
-from core.use_cases.storage.gc import collect_garbage
+from core.recipes.fields import LabelSpace
+from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.upkeep.delete import delete_version
+from core.upkeep.gc import collect_garbage
 from tests.support.erasures import erase, followed, order
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -29,6 +28,7 @@ from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
 
 MANY = 1000
+
 RECIPES = (Recipe(seed=7, label_space=LabelSpace.OPEN), Recipe(seed=8))
 
 

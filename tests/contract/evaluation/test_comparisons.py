@@ -5,15 +5,15 @@ from unittest.mock import ANY
 
 import pytest
 
-from core.domain.comparison.flips import FlipKind
-from core.domain.evaluation.plan_queries import holdout_name
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.blame.updates import blame_updates
+from core.comparison.answers import FlipKind
+from core.comparison.compare import compare_versions, flips_since
 from core.errors import AnswersMissing, ClassNotFound
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.evaluation.blame_updates import blame_updates
-from core.use_cases.evaluation.compare_versions import compare_versions, flips_since
+from core.evaluation.plan import holdout_name
+from core.jobs.rules import JobStatus
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import CATS, OWLS, SUITES, judged_by
@@ -22,6 +22,7 @@ from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
 HAT, BAG = SUITES
+
 # For what is made of the rows; the tests without it read them from both databases.
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 

@@ -7,20 +7,22 @@ from typing import Any
 
 import pytest
 
-from core.adapters.database.registry.aliases import SqlAliases
-from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
-from core.domain.gate.policy import GatePolicy, Verdict
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.alias import Alias
-from core.domain.registry.version import Model, Version, VersionStatus
-from core.domain.rejection.calibration import Calibration
-from core.domain.values import Digest
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
 from core.errors import GateFailed, StaleRevision
+from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.gate.policies import create_policy
+from core.gate.rules import GatePolicy, Verdict
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.datasets.suites import add_suite, configure_model, create_policy, create_suite
-from core.use_cases.registry.aliases.promote import promote
+from core.registry.alias_rows import SqlAliases
+from core.registry.aliases import Alias
+from core.registry.configure import add_suite, configure_model
+from core.registry.promote import promote
+from core.registry.versions import Model, Version, VersionStatus
+from core.rejection.rules import Calibration
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.factories import TESTER, a_policy

@@ -2,15 +2,13 @@
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.jobs.job import JobStatus
+from core.datasets.freeze import read_manifest, refuse_suite_images
+from core.datasets.rules import DatasetVersion, Suite, SuiteKind
+from core.datasets.suites import create_suite
 from core.errors import ImageInSuite, ImageInTraining
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
 from core.ports import Transactions
-from core.use_cases.datasets.freeze import refuse_suite_images
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.datasets.suites import create_suite
-from core.use_cases.jobs.queue import cancel_job
 from tests.support.scene import Scene
 
 

@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from core.domain.evaluation.report import Report
-from core.domain.evaluation.report_sections import BudgetUse
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.version import Model
-from core.use_cases.datasets.suites import configure_model
+from core.evaluation.report import BudgetUse, Report
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import JobStatus
+from core.registry.configure import configure_model
+from core.registry.versions import Model
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,
@@ -25,7 +24,9 @@ from tests.support.evaluation.judged import (
 from tests.support.scene import Scene
 
 KNOWN = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS, 4: SUITES + CATS + OWLS + ANTS}
+
 LIMITS = {"line_error": 0.2, "line_updates": 10, "holdout_tolerance": 0.5}
+
 SHARES = {k: 0.2 * 10 / ((9 + k) * (10 + k)) for k in (1, 2, 3)}
 
 

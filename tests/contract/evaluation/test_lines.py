@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.gate.measure import MeasureKind
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
-from core.domain.values import Digest
 from core.errors import ArtifactGone, DatabaseUnavailable
+from core.gate.measures import MeasureKind
+from core.gate.rules import Verdict
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import (
     ANTS,

@@ -4,23 +4,24 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.version import Model
-from core.domain.rejection.calibration import (
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
+from core.errors import NotCalibrated
+from core.evaluation.evaluate import Calibrations
+from core.evaluation.queries import Answers, EvalQuery
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import JobStatus
+from core.ports import Monitor
+from core.registry.configure import add_suite, configure_model
+from core.registry.versions import Model
+from core.rejection.rules import (
     Calibration,
+    CalibrationQuery,
     ListCalibration,
     SourceCalibration,
     Statistic,
 )
-from core.domain.rejection.query import CalibrationQuery
-from core.domain.values import Digest
-from core.errors import NotCalibrated
-from core.ports import Monitor
-from core.use_cases.datasets.suites import add_suite, configure_model, create_suite
-from core.use_cases.evaluation.calibrations import Calibrations
+from core.values import Digest
 from tests.support.scene import Scene
 
 

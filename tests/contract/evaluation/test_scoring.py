@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.datasets.rules import DatasetKind
 from core.errors import EvaluationPending, ReportNotFound
+from core.evaluation.evaluate import evaluate_version
+from core.evaluation.queries import Answers, EvalQuery
+from core.jobs.monitor import JobMonitor
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import JobStatus
 from core.ports import Monitor, Transactions, UnitOfWork
-from core.use_cases.evaluation.evaluate import evaluate_version
-from core.use_cases.jobs.job_monitor import JobMonitor
-from core.use_cases.registry.reports import read_report, scores_of
+from core.registry.read import read_report, scores_of
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import report
 from tests.support.scene import Scene

@@ -3,11 +3,11 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import ImportOrder
+from core.jobs.orders import ImportOrder
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
+from core.operations.maintenance import end_cancelled_jobs, forget_old_traces
 from core.ports import Monitor
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import end_cancelled_jobs, forget_old_traces
 from tests.support.claims import abandon, checkpoint
 from tests.support.factories import a_model
 from tests.support.scene import Scene

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import Job, JobStatus
 from core.errors import DatabaseUnavailable, StopRequested, TrainingDiverged
+from core.job_types.run import run_next_job
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
-from core.use_cases.run_job import run_next_job
 from tests.support.factories import NOW
 from tests.support.learning.training_jobs import raising, training
 from tests.support.scene import Scene
@@ -20,7 +20,7 @@ from tests.support.tools import tools_of
 def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="core.use_cases")
+    caplog.set_level(logging.INFO, logger="core.job_types")
     job = training(scene, then=raising(StopRequested()))
     for attempt in (1, 2):
         caplog.clear()

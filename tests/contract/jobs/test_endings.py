@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from core import logs
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder, ImportOrder
-from core.domain.values import Json
 from core.errors import (
     ArtifactsUnavailable,
     DatabaseUnavailable,
@@ -19,8 +16,11 @@ from core.errors import (
     StorageFull,
     TrainingDiverged,
 )
+from core.jobs.orders import EvaluateOrder, ImportOrder
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.jobs.queue import cancel_job
+from core.values import Json
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, a_model
 from tests.support.learning.training_jobs import STATE, raising, training
@@ -115,7 +115,7 @@ def lose_lease(scene: Scene) -> None:
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Line]]:
     """The lines that the use cases have logged."""
-    caplog.set_level(logging.INFO, logger="core.use_cases")
+    caplog.set_level(logging.INFO, logger="core.job_types")
     return lambda: [(line.levelno, line.getMessage()) for line in caplog.records]
 
 

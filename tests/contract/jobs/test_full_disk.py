@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import update as change
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.jobs.job import Job, JobStatus
+from core.artifacts.local import LocalArtifacts
+from core.database.tables import jobs
+from core.database.unit_of_work import SqlUnitOfWork
 from core.errors import StorageFull
+from core.job_types.run import run_next_job
+from core.jobs.monitor import pause, room_of
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor, Transactions, UnitOfWork
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.jobs.requeue import pause, room_of
-from core.use_cases.run_job import run_next_job
 from tests.support.scene import Scene, nothing
 from tests.support.tools import tools_of
 
@@ -39,9 +39,9 @@ class Disk:
             return write(descriptor, data)
 
         whole = SimpleNamespace(**{**vars(os), "write": written})
-        monkeypatch.setattr("core.adapters.artifacts.local_files.os", whole)
+        monkeypatch.setattr("core.artifacts.checks.os", whole)
         usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=0 if self.full else 1e9))
-        monkeypatch.setattr("core.adapters.artifacts.local.shutil", usage)
+        monkeypatch.setattr("core.artifacts.local.shutil", usage)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
 
         object.__setattr__(scene.platform, "transactions", refused)
 
-    monkeypatch.setattr("core.use_cases.jobs.requeue.RETRY_S", 0.0)
+    monkeypatch.setattr("core.jobs.monitor.RETRY_S", 0.0)
     scene.script.training = full
     left: Job = scene.run()
     assert (left.id, left.status, left.phase, left.lost) == (

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import Job, JobStatus, Progress
-from core.domain.jobs.order import JobType, UpdateOrder
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
-from core.domain.values import DatasetId, JobId
 from core.errors import JobFinished, JobNotFound
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rules import Job, JobStatus, Progress
 from core.ports import Transactions
+from core.recipes.rules import Recipe
+from core.registry.versions import Model
+from core.values import DatasetId, JobId
 from tests.support.factories import NOW, a_job, digest
 
 LATER = NOW + timedelta(minutes=1)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import Queue
-from core.domain.registry.version import Model
+from core.database.unit_of_work import SqlTransactions
 from core.errors import JobFinished
+from core.jobs.orders import Queue
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job, JobStatus
 from core.ports import Transactions
-from core.use_cases.jobs.queue import cancel_job
+from core.registry.versions import Model
 from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.processes import wait_for
 from tests.support.scene import Scene

@@ -6,24 +6,27 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.jobs.jobs import SqlJobs
-from core.adapters.database.jobs.rows import to_row
-from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder, JobType
-from core.domain.registry.version import Model
+from core.database.engine import open_engine
+from core.database.tables import jobs
+from core.jobs.claim_rows import to_row
+from core.jobs.orders import EvaluateOrder, JobType
+from core.jobs.rows import SqlJobs
+from core.jobs.rules import JobStatus
+from core.registry.versions import Model
 from tests.support.factories import NOW, a_job
 from tests.support.storage.query_plans import last_plan_of
 
 ROWS, FEW = 4000, 10
+
 RARE: Mapping[str, Any] = {
     "type": JobType.EVALUATE,
     "order": EvaluateOrder(version=1),
     "status": JobStatus.FAILED,
     "metadata": {"team": "few", "ticket": "7"},
 }
+
 USUAL: Mapping[str, Any] = {"status": JobStatus.SUCCEEDED, "metadata": {"team": "many"}}
+
 EARLY = NOW + timedelta(minutes=FEW)
 
 

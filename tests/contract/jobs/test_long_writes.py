@@ -10,21 +10,22 @@ import pytest
 import torch
 from sqlalchemy import update as change
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.clip.weights import load, publish
-from core.domain.jobs.job import Job
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
+from core.clip.model import load, publish
+from core.database.tables import jobs
+from core.database.unit_of_work import SqlUnitOfWork
 from core.errors import CancelRequested, LeaseLost
-from core.learning.checkpoint import Checkpoints, read_checkpoint
+from core.jobs.monitor import WRITE_EVERY_S, JobMonitor
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job
+from core.learning.step import Checkpoints, read_checkpoint
 from core.ports import Transactions
-from core.use_cases.jobs.job_monitor import WRITE_EVERY_S, JobMonitor
-from core.use_cases.jobs.queue import cancel_job
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.scene import Scene
 
 LEASE_S = 60.0
+
 STATE = {"format": 2, "tensor": torch.arange(3 << 18, dtype=torch.float32)}  # 3 MiB
 
 
@@ -35,7 +36,7 @@ class Time:
         self._transactions = transactions
         self.now = 1000.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr("core.use_cases.jobs.job_monitor.time", clock)
+        monkeypatch.setattr("core.jobs.monitor.time", clock)
 
     def passes(self, seconds: float) -> None:
         """Leases end so much sooner."""
@@ -94,7 +95,7 @@ def slow_disk(scene: Scene, time: Time, monkeypatch: pytest.MonkeyPatch) -> Iter
         return done
 
     disk = SimpleNamespace(**{**vars(os), "write": slowly(write), "read": slowly(read)})
-    monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
+    monkeypatch.setattr("core.artifacts.checks.os", disk)
     yield free
     assert len(free) > 6  # over more than twice the lease
 
@@ -130,7 +131,7 @@ def test_worker_keeps_its_lease_while_a_checkpoint_is_read(
 def test_worker_keeps_its_lease_while_weights_are_published_and_loaded(
     scene: Scene, monitor: JobMonitor, slow_disk: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.clip.weights.AT_ONCE", 1)  # or reads would wait for one another
+    monkeypatch.setattr("core.clip.model.AT_ONCE", 1)  # or reads would wait for one another
     model = tiny_clip()
     state = {**model.network.state_dict()}
     published = publish(
@@ -153,7 +154,7 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
         return write(descriptor, data)
 
     disk = SimpleNamespace(**{**vars(os), "write": hang})
-    monkeypatch.setattr("core.adapters.artifacts.local_files.os", disk)
+    monkeypatch.setattr("core.artifacts.checks.os", disk)
     with pytest.raises(LeaseLost):
         Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     assert others[0].lost == 1
@@ -200,9 +201,7 @@ def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(
             s3._client.delete_object(**bucket)
         told.append(-1)
 
-    monkeypatch.setattr(
-        "core.adapters.artifacts.s3_conditional_delete.time", SimpleNamespace(sleep=sleep)
-    )
+    monkeypatch.setattr("core.artifacts.s3_requests.time", SimpleNamespace(sleep=sleep))
     s3.put(b"data", told.append)
     assert told == [len(b"data"), *[0, -1] * 3]
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.domain.jobs.job import Job
-from core.domain.values import Json
 from core.errors import CancelRequested, DatabaseUnavailable, LeaseLost, StopRequested
-from core.use_cases.jobs.job_monitor import JobMonitor
-from core.use_cases.jobs.queue import cancel_job
+from core.jobs.monitor import JobMonitor
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job
+from core.values import Json
 from tests.support.factories import NOW, digest
 from tests.support.scene import Scene
 
@@ -23,7 +23,7 @@ class Watched:
     def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr("core.use_cases.jobs.job_monitor.time", clock)
+        monkeypatch.setattr("core.jobs.monitor.time", clock)
         scene.update(scene.model(), scene.frozen("cat", "dog"))
         with scene.platform.transactions() as work:
             claimed = work.jobs.claim("w", SHORT_LEASE_S, 3)

@@ -6,30 +6,27 @@ from datetime import timedelta
 
 import pytest
 
-from core.adapters.database.access.idempotency import SqlIdempotency
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder, ImportOrder, JobType, Queue
-from core.domain.registry.alias import MoveKind
-from core.domain.registry.version import Model, Version
-from core.domain.values import DatasetId
-from core.errors import (
-    IdempotencyMismatch,
-    InProgress,
-    NameTaken,
-)
-from core.use_cases.datasets.suites import create_policy
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.jobs.queue import JobRequest, cancel_job
-from core.use_cases.registry.aliases.move_alias import move_alias
-from core.use_cases.registry.create_model import create_model
-from core.use_cases.retry_job import retry_job
-from core.use_cases.training.order_update import order_update
+from core.bases.create_model import create_model
+from core.database.idempotency import SqlIdempotency
+from core.errors import IdempotencyMismatch, InProgress, NameTaken
+from core.evaluation.order import order_evaluation
+from core.gate.policies import create_policy
+from core.job_types.retry import retry_job
+from core.jobs.orders import EvaluateOrder, ImportOrder, JobType, Queue
+from core.jobs.queue import JobRequest, cancel_job
+from core.jobs.rules import Job, JobStatus
+from core.registry.aliases import MoveKind
+from core.registry.promote import move_alias
+from core.registry.versions import Model, Version
+from core.training.order import order_update
+from core.values import DatasetId
 from tests.support.factories import NOW, TESTER, a_policy, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
 
 KEYED = JobRequest(principal=TESTER, key="k", body=digest("body"))
+
 LATER = NOW + timedelta(minutes=2)
 
 

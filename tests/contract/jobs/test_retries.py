@@ -6,22 +6,17 @@ from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder, JobType
-from core.domain.registry.version import Model
-from core.domain.values import JobId
-from core.errors import (
-    AliasNotFound,
-    Conflict,
-    FieldInvalid,
-    VersionNotFound,
-)
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.registry.create_model import create_model
-from core.use_cases.retry_job import retry_job
-from core.use_cases.training.order_update import order_update
+from core.bases.create_model import create_model
+from core.errors import AliasNotFound, Conflict, FieldInvalid, VersionNotFound
+from core.evaluation.order import order_evaluation
+from core.job_types.retry import retry_job
+from core.jobs.orders import EvaluateOrder, JobType
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.training.order import order_update
+from core.values import JobId
 from tests.support.factories import NOW, a_job
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named

@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import ImportOrder
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
+from core.jobs.monitor import JobMonitor
+from core.jobs.orders import ImportOrder
+from core.jobs.rules import JobStatus
+from core.operations.maintenance import forget_old_traces
 from core.ports import Monitor
-from core.use_cases.jobs.job_monitor import JobMonitor
-from core.use_cases.operations.maintenance import forget_old_traces
 from tests.support.claims import abandon, checkpoint
 from tests.support.factories import a_model
 from tests.support.scene import Scene, nothing
@@ -168,9 +168,7 @@ def test_time_left_is_told_anew_for_each_version_that_is_asked(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(
-        "core.use_cases.jobs.job_monitor.time", SimpleNamespace(monotonic=lambda: now[0])
-    )
+    monkeypatch.setattr("core.jobs.monitor.time", SimpleNamespace(monotonic=lambda: now[0]))
     scene.update(scene.model(), scene.frozen("cat", "dog"))
     with scene.platform.transactions() as work:
         job = work.jobs.claim("w", 60, 3)

@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.principal import Principal
-from core.domain.datasets.split import Side
-from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import ImportOrder, JobType
-from core.domain.registry.version import Model
-from core.domain.values import KeyId
+from core.audit.rules import Principal
+from core.datasets.manifests import Side
+from core.erasure.order import order_erasure
+from core.erasure.rules import Retraining
 from core.errors import TooManyJobs
+from core.jobs.orders import ImportOrder, JobType
+from core.jobs.queue import JobRequest, cancel_job, enqueue, require_queue_room
+from core.jobs.rules import Job, JobStatus
 from core.ports import Platform, UnitOfWork
+from core.registry.versions import Model
 from core.settings import Settings
-from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.jobs.queue import JobRequest, cancel_job, enqueue
-from core.use_cases.jobs.waiting import require_queue_room
+from core.values import KeyId
 from tests.support.erasures import entry_of
 from tests.support.factories import NOW, TESTER
 from tests.support.notifiers import SilentNotifier

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import ImportOrder, Queue
-from core.ports import IdempotentReply, UnitOfWork
-from core.settings import Settings
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import (
+from core.artifacts.local import LocalArtifacts
+from core.jobs.orders import ImportOrder, Queue
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job, JobStatus
+from core.operations.maintenance import (
     ANY_JOB,
     end_cancelled_jobs,
     forget_old_traces,
     notify_waiting_jobs,
 )
+from core.ports import IdempotentReply, UnitOfWork
+from core.settings import Settings
 from tests.support.factories import NOW, a_job, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from core.adapters.database.engine import Limits
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.gate.policy import Verdict
-from core.domain.registry.alias import Alias, AliasMove, MoveKind
-from core.domain.registry.version import Model, Version, Weights
-from core.domain.values import Digest
+from core.database.engine import Limits
+from core.database.unit_of_work import SqlTransactions
 from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, StaleRevision
+from core.gate.rules import Verdict
+from core.registry.aliases import Alias, AliasMove, MoveKind
+from core.registry.versions import Model, Version, Weights
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER

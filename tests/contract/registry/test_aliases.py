@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.registry.alias import Alias, MoveKind
-from core.domain.registry.version import Model
 from core.errors import AliasNotFound, StaleRevision
 from core.ports import Transactions
+from core.registry.aliases import Alias, MoveKind
+from core.registry.versions import Model
 from tests.support.factories import NOW, a_job, a_move, a_version
 
 MOVERS, MOVES = 20, 4

@@ -6,13 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.alias import MoveKind
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.access.keys import create_key, model_names
+from core.audit.record import verify_audit
+from core.audit.rules import Principal, Role
+from core.bases.create_model import create_model
 from core.errors import (
     AliasNotFound,
     ArtifactMissing,
@@ -24,14 +21,14 @@ from core.errors import (
     StaleRevision,
     VersionNotFound,
 )
+from core.gate.rules import Verdict
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
 from core.ports import AuditFilter
-from core.use_cases.access.keys import create_key, model_names
-from core.use_cases.access.verify_audit import verify_audit
-from core.use_cases.deletion.delete_alias import delete_alias
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.create_model import create_model
+from core.registry.aliases import MoveKind
+from core.registry.versions import Model
+from core.upkeep.delete import delete_alias, delete_model, delete_version
+from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import TESTER, a_job, a_job_of_no_model, digest

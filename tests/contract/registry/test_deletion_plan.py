@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 from sqlalchemy import insert, text
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.jobs.rows import to_row
-from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
+from core.database.engine import open_engine
+from core.database.tables import jobs
+from core.jobs.claim_rows import to_row
+from core.jobs.rules import JobStatus
+from core.registry.versions import Model
 from tests.support.factories import a_job
 
 ROWS = 5000
+
 # What both databases ask for each job that is deleted, since `retry_of` refers to jobs.
 RETRIES = "SELECT 1 FROM jobs WHERE retry_of = 'job_1'"
 

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.export_format import ExportFormat
-from core.domain.registry.export import Export
-from core.domain.registry.version import Model, Version
 from core.errors import ExportNotFound
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.storage.reachability import ArtifactKind
+from core.registry.exports_rules import Export, ExportFormat
+from core.registry.versions import Model, Version
+from core.upkeep.delete import delete_model, delete_version
+from core.upkeep.gc import ArtifactKind
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.version import Model
 from core.errors import GateFailed, NoPrevious
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import (
     CATS,

@@ -2,21 +2,17 @@
 
 import pytest
 
-from core.domain.datasets.suite import SuiteKind
-from core.domain.registry.alias import MoveKind
-from core.domain.registry.class_texts import class_texts
-from core.domain.registry.image_input import ImageInput
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
 from core.errors import FieldInvalid, VersionNotFound
+from core.inference.classify import MAX_CLASSES, Resolved, classification_of, known_classes
 from core.ports import Transactions
-from core.use_cases.datasets.suites import add_suite, create_suite
-from core.use_cases.inference.classify import (
-    MAX_CLASSES,
-    Resolved,
-    classification_of,
-    known_classes,
-)
-from core.use_cases.registry.aliases.move_alias import move_alias
-from core.use_cases.registry.model_reference import learned_classes, resolve
+from core.recipes.rules import class_texts
+from core.registry.aliases import MoveKind
+from core.registry.configure import add_suite
+from core.registry.promote import move_alias
+from core.registry.read import learned_classes, resolve
+from core.values import ImageInput
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 

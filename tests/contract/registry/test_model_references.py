@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.domain.registry.version import Model, Version
 from core.errors import AliasNotFound, ModelNotFound, PerennialError, VersionNotFound
-from core.use_cases.registry.model_reference import resolve
+from core.registry.read import resolve
+from core.registry.versions import Model, Version
 from tests.support.api.seeds import a_candidate
 from tests.support.scene import Scene
 

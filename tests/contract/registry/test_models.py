@@ -4,22 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.recipes.choices import Method
-from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model, VersionStatus
-from core.domain.values import DatasetId
-from core.errors import (
-    ModelNotFound,
-    NameTaken,
-    PolicyNotFound,
-    SuiteNotFound,
-    VersionNotFound,
-)
+from core.audit.rules import Principal, Role
+from core.errors import ModelNotFound, NameTaken, PolicyNotFound, SuiteNotFound, VersionNotFound
+from core.gate.rules import Verdict
 from core.ports import Transactions
+from core.recipes.fields import Method, PromptTemplate
+from core.recipes.rules import Recipe
+from core.registry.versions import Model, VersionStatus
+from core.values import DatasetId
 from tests.support.factories import (
     NOW,
     a_dataset,

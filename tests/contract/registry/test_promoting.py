@@ -2,16 +2,16 @@
 
 import pytest
 
-from core.domain.gate.measure import MeasureKind
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.version import Model
-from core.domain.values import Json
 from core.errors import AliasNotFound, EvaluationStale, GateFailed
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.jobs.queue import JobRequest
+from core.evaluation.order import order_evaluation
+from core.gate.measures import MeasureKind
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job, JobStatus
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.values import Json
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,

@@ -2,10 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from core.bases.create_model import create_model
 from core.errors import BaseUnknown, NameTaken
+from core.jobs.queue import JobRequest
 from core.ports import Monitor, Transactions
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.registry.create_model import create_model
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -3,9 +3,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from core.domain.datasets.suite import SuiteKind
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
 from core.ports import Transactions
-from core.use_cases.datasets.suites import configure_model, create_suite
+from core.registry.configure import configure_model
 from tests.support.scene import Scene
 
 

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.retention import Amount
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.artifacts.local import LocalArtifacts
+from core.datasets.freeze import freeze
 from core.errors import ArtifactsUnavailable
+from core.jobs.needs import Amount
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import JobStatus
 from core.ports import Artifacts, Platform, Transactions
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.storage.gc import collect_garbage
-from core.use_cases.storage.reachability import ArtifactKind
+from core.registry.versions import Model
+from core.upkeep.gc import ArtifactKind, collect_garbage
+from core.values import Digest
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene

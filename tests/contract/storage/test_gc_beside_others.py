@@ -6,20 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.datasets.freeze import freeze
 from core.errors import ArtifactsUnavailable
 from core.ports import Monitor, Transactions
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.storage.gc import collect_garbage
+from core.registry.versions import Model
+from core.upkeep.gc import collect_garbage
+from core.values import Digest
 from tests.support.api.seeds import some_weights
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
-from tests.support.storage.collecting import (
-    tidy,
-    whole,
-)
+from tests.support.storage.collecting import tidy, whole
 
 
 @pytest.fixture

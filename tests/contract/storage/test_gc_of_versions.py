@@ -7,17 +7,16 @@ from io import BytesIO
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder
-from core.domain.registry.retention import Amount, Retention
-from core.domain.registry.version import Model, Weights
 from core.errors import ArtifactGone
+from core.evaluation.order import order_evaluation
+from core.exports.folders import write_tar
+from core.jobs.needs import Amount, Retention
+from core.jobs.orders import EvaluateOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.exports.open_clip_folder import write_tar
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.storage.gc import CollectionResult, collect_garbage
-from core.use_cases.storage.reachability import ArtifactKind
+from core.registry.versions import Model, Weights
+from core.upkeep.gc import ArtifactKind, CollectionResult, collect_garbage
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back
 from tests.support.factories import NOW, TESTER, a_move

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.storage.growth import measure_growth
-from core.adapters.artifacts.local import LocalArtifacts
+from benchmarks.storage import measure_growth
+from core.artifacts.local import LocalArtifacts
 
 
 @pytest.mark.parametrize("store", ["folder", "s3"])

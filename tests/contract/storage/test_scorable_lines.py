@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from core.adapters.database.registry.versions import SqlVersions
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import EvaluateOrder, UpdateOrder
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model, Version
-from core.domain.values import ModelId
 from core.errors import ArtifactGone
+from core.evaluation.order import order_evaluation
+from core.gate.rules import Verdict
+from core.job_types.retry import retry_job
+from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.queue import JobRequest, cancel_job
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.jobs.queue import JobRequest, cancel_job
-from core.use_cases.retry_job import retry_job
-from core.use_cases.training.order_update import order_update
+from core.recipes.rules import Recipe
+from core.registry.rows import SqlVersions
+from core.registry.versions import Model, Version
+from core.training.order import order_update
+from core.values import ModelId
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER
@@ -26,6 +26,7 @@ from tests.support.scene import Scene, nothing
 from tests.support.storage.collecting import NEWEST_ONLY, numbers, tidy
 
 PAIRS = (("cat", "dog"), ("owl", "elk"), ("ant", "bee"), ("cod", "eel"), ("gnu", "yak"))
+
 REQUEST = JobRequest(principal=TESTER)
 
 

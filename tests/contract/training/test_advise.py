@@ -5,17 +5,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from core.domain.advice.advice import Advice
-from core.domain.datasets.split import Part, Side, part_of
-from core.domain.jobs.order import JobType
-from core.domain.recipes.choices import Method, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.image_input import ImageInput
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.advice.advise import advise
+from core.advice.rules import Advice
+from core.datasets.manifests import Part, Side, part_of
 from core.errors import InferenceUnavailable
+from core.jobs.orders import JobType
 from core.ports import ClassificationRequest, DecodedImage
-from core.use_cases.training.advise import advise
+from core.recipes.fields import Method, TeacherPolicy
+from core.recipes.rules import Recipe
+from core.registry.versions import Model
+from core.values import Digest, ImageInput
 from tests.support.api.seeds import some_weights
 from tests.support.factories import NOW, a_job, a_version, pixels_on
 from tests.support.ordering import an_order

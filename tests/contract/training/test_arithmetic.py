@@ -2,17 +2,18 @@
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.recipe import Recipe
 from core.errors import DatabaseUnavailable
+from core.jobs.rules import JobStatus
 from core.ports import Monitor, Transactions
+from core.recipes.fields import Precision
+from core.recipes.rules import Recipe
 from tests.support.scene import Scene
 
 NATIVE = {
     Precision.BF16: frozenset({Precision.FP32, Precision.BF16}),
     Precision.FP32: frozenset({Precision.FP32}),
 }
+
 HOME, AWAY = {"device": "cpu", "threads": "2"}, {"device": "cuda", "threads": "2"}
 
 

@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind, DatasetRef
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.recipes.choices import LabelSpace, Method, MixingChoice, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
-from core.domain.values import DatasetId
+from core.bases.create_model import create_model
+from core.datasets.rules import DatasetKind, DatasetRef
 from core.errors import (
     AliasNotFound,
     ArtifactGone,
@@ -28,10 +24,14 @@ from core.errors import (
     TooFewPerClass,
     VersionNotFound,
 )
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.evaluation.order_evaluation import order_evaluation
-from core.use_cases.registry.create_model import create_model
-from core.use_cases.training.order_update import order_update
+from core.evaluation.order import order_evaluation
+from core.jobs.rules import Job, JobStatus
+from core.recipes.fields import LabelSpace, Method, MixingChoice, TeacherPolicy
+from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.training.order import order_update
+from core.values import DatasetId
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.notifiers import RecordingNotifier

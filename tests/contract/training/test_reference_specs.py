@@ -2,12 +2,12 @@
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind, DatasetRef
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import JobStatus
-from core.domain.recipes.choices import Method
-from core.domain.recipes.recipe import Recipe
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetKind, DatasetRef
 from core.errors import ImageInTraining
+from core.jobs.rules import JobStatus
+from core.recipes.fields import Method
+from core.recipes.rules import Recipe
 from tests.support.learning.training_specs import entries, failure, taught
 from tests.support.scene import Scene
 

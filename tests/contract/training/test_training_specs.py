@@ -4,19 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Part, Side
-from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.jobs.job import JobStatus
-from core.domain.recipes.choices import LabelSpace, Method
-from core.domain.recipes.recipe import Recipe
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import ManifestEntry, Part, Side
+from core.datasets.rules import DatasetKind
 from core.errors import DatabaseUnavailable, TrainingDiverged
+from core.evaluation.queries import ClassQuery, RetrievalQuery
+from core.job_types.retry import retry_job
+from core.jobs.queue import JobRequest
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.datasets.suites import configure_model
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.retry_job import retry_job
+from core.recipes.fields import LabelSpace, Method
+from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
 from tests.support.factories import TESTER, a_suite
 from tests.support.learning.training_specs import entries, failure, taught
 from tests.support.notifiers import SilentNotifier

@@ -7,10 +7,10 @@ from itertools import count
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
-from core.domain.trials.trial import Trial, TrialMode
-from core.use_cases.registry.aliases.start_trial import start_trial
+from core.gate.rules import Verdict
+from core.registry.versions import Model
+from core.trials.rules import Trial, TrialMode
+from core.trials.run import start_trial
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW

@@ -1,12 +1,9 @@
 """The course of a trial is noted as its labels come, and goes with its model."""
 
-from core.domain.registry.version import Model
-from core.domain.trials.course import CoursePoint
-from core.domain.trials.prediction import Shadowed
-from core.domain.trials.trial import Trial
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.trials.label_predictions import label_predictions
-from core.use_cases.trials.record_predictions import Batch, ShadowAnswer, record_predictions
+from core.registry.versions import Model
+from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
+from core.trials.rules import CoursePoint, Shadowed, Trial
+from core.upkeep.delete import delete_model
 from tests.contract.trials.conftest import Start
 from tests.support.factories import a_prediction
 from tests.support.scene import Scene

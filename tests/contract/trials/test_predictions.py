@@ -5,16 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import timedelta
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.registry.version import Model
-from core.domain.trials.prediction import Prediction, Shadowed, TrialCounts
-from core.domain.trials.trial import Trial, TrialMode
-from core.domain.values import Digest, PredictionId
-from core.use_cases.operations.maintenance import forget_old_traces
-from core.use_cases.trials.end_trial import stop_trial
-from core.use_cases.trials.label_predictions import label_predictions
-from core.use_cases.trials.record_predictions import Batch, ShadowAnswer, record_predictions
+from core.audit.rules import Principal, Role
+from core.operations.maintenance import forget_old_traces
+from core.registry.versions import Model
+from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
+from core.trials.rules import Prediction, Shadowed, Trial, TrialCounts, TrialMode
+from core.trials.run import stop_trial
+from core.values import Digest, PredictionId
 from tests.contract.trials.conftest import Start, put_clock
 from tests.support.factories import a_prediction
 from tests.support.scene import Scene

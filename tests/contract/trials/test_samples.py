@@ -6,18 +6,17 @@ from threading import Barrier
 
 import pytest
 
-from core.domain.erasure.erasure import Retraining
-from core.domain.registry.version import Model
-from core.domain.trials.sample import Sample
-from core.domain.trials.trial import Trial
-from core.domain.values import Digest, PredictionId, TrialId, sha256
+from core.erasure.order import certify
+from core.erasure.rules import Retraining
 from core.errors import ImageNotFound, QuotaExceeded
 from core.ports import DecodedImage
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.erasure.certify import certify
-from core.use_cases.storage.reachability import ArtifactKind
-from core.use_cases.trials.end_trial import stop_trial
-from core.use_cases.trials.samples import delete_samples, keep_sample, sample_form
+from core.registry.versions import Model
+from core.trials.record import delete_samples, keep_sample, sample_form
+from core.trials.rules import Sample, Trial
+from core.trials.run import stop_trial
+from core.upkeep.delete import delete_model
+from core.upkeep.gc import ArtifactKind
+from core.values import Digest, PredictionId, TrialId, sha256
 from tests.contract.trials.conftest import Start
 from tests.support.erasures import erase, order
 from tests.support.scene import Scene

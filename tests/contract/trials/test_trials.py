@@ -4,10 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.domain.registry.alias import Alias
-from core.domain.registry.version import Model
-from core.domain.trials.trial import Trial, TrialEnd, TrialMode
-from core.domain.values import TrialId
 from core.errors import (
     FieldInvalid,
     InUse,
@@ -18,10 +14,12 @@ from core.errors import (
     TrialRunning,
 )
 from core.ports import AuditFilter
-from core.use_cases.deletion.delete_alias import delete_alias
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.trials.end_trial import stop_trial
+from core.registry.aliases import Alias
+from core.registry.versions import Model
+from core.trials.rules import Trial, TrialEnd, TrialMode
+from core.trials.run import stop_trial
+from core.upkeep.delete import delete_alias, delete_model, delete_version
+from core.values import TrialId
 from tests.contract.trials.conftest import Start
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.scene import Scene

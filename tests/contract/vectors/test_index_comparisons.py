@@ -4,11 +4,8 @@ import json
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.registry.version import Model
-from core.domain.values import Digest, Json
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetVersion
 from core.errors import (
     ArtifactGone,
     FieldInvalid,
@@ -16,11 +13,14 @@ from core.errors import (
     SuitesTooSmall,
     VersionNotFound,
 )
-from core.use_cases.deletion.delete_version import delete_version
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.retry_job import retry_job
-from core.use_cases.storage.reachability import ArtifactKind
-from core.use_cases.vectors.order_comparison import order_comparison
+from core.job_types.retry import retry_job
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job, JobStatus
+from core.registry.versions import Model
+from core.upkeep.delete import delete_version
+from core.upkeep.gc import ArtifactKind
+from core.values import Digest, Json
+from core.vectors.compare_index import order_comparison
 from tests.support.api.seeds import a_candidate
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure

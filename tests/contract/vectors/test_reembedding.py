@@ -6,19 +6,18 @@ import json
 import numpy as np
 import pytest
 
-from core.domain.datasets.dataset import DatasetRef, DatasetVersion
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.registry.version import Model
-from core.domain.values import Digest
-from core.domain.vectors.stored_vectors import StoredVectors
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Side
+from core.datasets.rules import DatasetRef, DatasetVersion
 from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.deletion.delete_dataset import delete_dataset_version
-from core.use_cases.deletion.delete_model import delete_model
-from core.use_cases.jobs.queue import JobRequest
-from core.use_cases.storage.reachability import ArtifactKind
-from core.use_cases.vectors.order_reembedding import order_reembedding
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job, JobStatus
+from core.registry.versions import Model
+from core.upkeep.delete import delete_dataset_version, delete_model
+from core.upkeep.gc import ArtifactKind
+from core.values import Digest
+from core.vectors.reembed import order_reembedding
+from core.vectors.rules import StoredVectors
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER
@@ -33,7 +32,7 @@ MANY = 1000  # forms: no two images have the same bytes
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.use_cases.vectors.reembed.PART", 3)
+    monkeypatch.setattr("core.vectors.reembed.PART", 3)
 
 
 @pytest.fixture

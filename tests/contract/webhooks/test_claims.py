@@ -5,12 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 
-from core.domain.webhooks.delivery import Delivery, DeliveryStatus, Outcome
+from core.outbox.rules import Delivery, DeliveryStatus, Outcome
 from core.ports import Transactions
 from tests.support.factories import NOW
 from tests.support.webhooks import an_event, deliveries_of, happened, refused, subscribed
 
 ACCEPTED = Outcome(response_status=200)
+
 LATER = NOW + timedelta(hours=1)
 
 

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from core.adapters.database.tables.webhooks import deliveries
-from core.domain.jobs.counter import CounterValue
-from core.domain.webhooks.delivery import DELIVERIES_ENDED, Delivery, DeliveryStatus
+from core.database.tables import deliveries
+from core.jobs.rules import CounterValue
+from core.operations.maintenance import forget_old_traces
+from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus
 from core.ports import Message, Platform
-from core.use_cases.operations.maintenance import forget_old_traces
-from core.use_cases.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
-from core.use_cases.webhooks.redeliver import order_test, redeliver
-from core.use_cases.webhooks.webhooks import rotate_secret
+from core.webhooks.change import order_test, redeliver, rotate_secret
+from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 from tests.support.factories import NOW
 from tests.support.old_rows.rows import writing
 from tests.support.scene import Scene

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.alias import PRODUCTION, MoveKind
-from core.domain.registry.version import Model
-from core.domain.webhooks.delivery import Delivery
-from core.domain.webhooks.webhook import Webhook
+from core.datasets.freeze import freeze_version
 from core.errors import FieldInvalid, LeaseLost
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
+from core.operations.maintenance import end_cancelled_jobs
+from core.outbox.rules import Delivery, Webhook
 from core.ports import Monitor
-from core.use_cases.datasets.freeze import freeze_version
-from core.use_cases.deletion.delete_alias import delete_alias
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import end_cancelled_jobs
-from core.use_cases.registry.aliases.move_alias import move_alias
+from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.promote import move_alias
+from core.registry.versions import Model
+from core.upkeep.delete import delete_alias
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.factories import NOW

@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from core.domain.values import DeliveryId, ModelId, WebhookId
-from core.domain.webhooks.delivery import DeliveryStatus, Outcome
-from core.domain.webhooks.event import EventType
 from core.errors import DeliveryNotFound, WebhookNotFound
+from core.outbox.rules import DeliveryStatus, EventType, Outcome
 from core.ports import Transactions
+from core.values import DeliveryId, ModelId, WebhookId
 from tests.support.factories import NOW
 from tests.support.webhooks import an_event, deliveries_of, happened, subscribed
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.webhooks.delivery import Outcome
-from core.domain.webhooks.webhook import Webhook
 from core.errors import DatabaseUnavailable
+from core.outbox.rules import Outcome, Webhook
 from core.ports import Message, Platform, UnitOfWork
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
@@ -25,7 +24,7 @@ from tests.support.webhooks import (
     refused,
     subscribed,
 )
-from worker.supervision.webhook_sender import WebhookSender
+from worker.supervision.threads import WebhookSender
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
-from devtools.servers.prometheus import prometheus_server
+from devtools.servers import prometheus_server
 from tests.faults.stage import KEY, Stage, now, until
 from tests.faults.tries import Try
 from tests.support.deployment.chart import CHART
@@ -21,6 +21,7 @@ ALERTS = {
     "API": "PerennialNotScraped",
     "workers": "PerennialQueueWithoutWorkers",
 }
+
 INTERVAL = "2s"  # of scrapes and evaluations
 
 

@@ -8,14 +8,16 @@ from threading import Lock, Thread
 
 import httpx
 
-from core.domain.registry.alias import PRODUCTION
+from core.registry.aliases import PRODUCTION
 from tests.faults import line
 from tests.faults.stage import KEY, TLS, Stage, now, until
 from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
 CLIENTS = 50
+
 SOON_S = 1.0
+
 PATH = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
 
 

@@ -9,14 +9,14 @@ from random import Random
 import httpx
 import psutil
 
-from core.domain.datasets.split import Side, side_of
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.alias import PRODUCTION
-from core.domain.registry.version import Version
-from core.domain.values import Digest, JobId, sha256
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Side, side_of
 from core.errors import ArtifactCorrupt
-from core.use_cases.datasets.manifests import read_manifest
-from core.use_cases.storage.reachability import ArtifactKind, roots_of, tensors_of
+from core.jobs.rules import JobStatus
+from core.registry.aliases import PRODUCTION
+from core.registry.versions import Version
+from core.upkeep.gc import ArtifactKind, roots_of, tensors_of
+from core.values import Digest, JobId, sha256
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.rows.worker_kill import judge
@@ -25,9 +25,13 @@ from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
 WAYS = 11  # in which stored bytes reach anybody
+
 CODE = "artifact_corrupt"
+
 MODEL = f"/v1/models/{line.MODEL}"
+
 ALIAS = f"{MODEL}/aliases/{PRODUCTION}"
+
 Ask = Callable[[Stage, Version], httpx.Response]
 
 

@@ -5,13 +5,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
-from core.domain.values import JobId
+from core.values import JobId
 from tests.faults.bucket_server import BucketServer
 from tests.faults.rows.imports import FILES, Draft, draft_of, new_dataset
 from tests.faults.stage import Stage, now
 from tests.faults.tries import Try
 
 OBJECTS = {f"shop/{name}": data for name, data in FILES.items()}
+
 ALWAYS = 10**6
 
 

@@ -9,8 +9,8 @@ from time import sleep
 
 import psutil
 
-from core.domain.jobs.job import JobStatus
-from devtools.servers.programs import FAKETIME, find
+from core.jobs.rules import JobStatus
+from devtools.programs import FAKETIME, find
 from tests.faults import line
 from tests.faults.modes import production
 from tests.faults.rows.worker_kill import judge

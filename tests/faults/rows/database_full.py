@@ -8,7 +8,7 @@ from random import Random
 from time import sleep
 from typing import Any
 
-from devtools.servers.postgres import run_sql
+from devtools.servers import run_sql
 from tests.faults.modes import production
 from tests.faults.points import fill
 from tests.faults.rows.disk_full import small_disk
@@ -19,8 +19,11 @@ from tests.faults.tries import Try
 from tests.support.processes import wait_for
 
 SIZE = 256 << 20  # bytes: an empty cluster with some log
+
 CALM = {202, 503, 507}  # accepted; or refused, while it recovers or because it has no room
+
 WITHOUT_ROOM_S = 2.0  # from the first refusal on
+
 BALLAST = "ballast"
 
 

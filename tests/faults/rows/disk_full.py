@@ -16,8 +16,8 @@ from time import sleep
 import httpx
 from PIL import Image
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.faults import line
 from tests.faults.modes import embedded
 from tests.faults.points import Blow, fill
@@ -27,7 +27,9 @@ from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
 SIZE = 96 << 20  # bytes: the embedded service with a minuscule model and its broker
+
 BALLAST = "ballast"
+
 WITHOUT_ROOM_S = 1.0
 
 

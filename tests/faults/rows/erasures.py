@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.stage import Stage, until
@@ -13,9 +13,11 @@ from tests.faults.tries import Try
 from tests.support.api.image_files import picture
 
 IMAGES = 24
+
 # By turns: rows written, rows committed and bytes not yet deleted, the version that replaces
 # another one written.
 POINTS = ("erase.before", "erase.after", "publish.before")
+
 SHORT = {**line.RECIPE.to_json(), "epochs": 2}
 
 

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, ClassVar
 
-from core.domain.values import JobId
+from core.values import JobId
 from tests.faults import line
 from tests.faults.rows import killed_worker
 from tests.faults.stage import Stage
 from tests.faults.tries import Try
 
 EXPORTS = f"/v1/models/{line.MODEL}/versions/1/exports"
+
 EXPORT = f"{EXPORTS}/open_clip"
 
 

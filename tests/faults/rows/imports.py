@@ -5,7 +5,7 @@ from itertools import count
 from random import Random
 from typing import Any, ClassVar
 
-from core.domain.values import JobId
+from core.values import JobId
 from tests.faults.rows import killed_worker
 from tests.faults.stage import Stage, now
 from tests.faults.tries import Try
@@ -13,8 +13,11 @@ from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 
 IMAGES = 40
+
 FILES = {f"shape {n % 3}/{n}.png": picture(700 + n, side=64) for n in range(IMAGES)}
+
 ARCHIVE = zipped(FILES)
+
 Draft = dict[str, tuple[list[str], str | None]]  # by pixels
 
 

@@ -5,8 +5,8 @@ from random import Random
 from time import sleep
 from typing import Protocol
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.stage import Stage, now, until

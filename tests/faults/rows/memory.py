@@ -13,8 +13,8 @@ from threading import Event, Thread
 
 import psutil
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.faults import line
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now
@@ -22,6 +22,7 @@ from tests.faults.tries import Try
 
 # A step of this update holds some 150 MB, for much less than a lease.
 HUNGRY = {"sentences": 8_000, "sentence_length": 16}
+
 ROOM = 64 << 20  # bytes beyond what a child holds when it is idle
 
 

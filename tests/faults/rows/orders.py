@@ -9,8 +9,8 @@ from typing import Self
 
 import httpx
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.faults.stage import KEY, START_S, TLS, Stage, now
 from tests.support.processes import wait_for
 

@@ -5,7 +5,7 @@ from random import Random
 from threading import Event
 from time import sleep
 
-from core.domain.values import JobId
+from core.values import JobId
 from tests.faults.points import KILL, Blow
 from tests.faults.rows.clock import only
 from tests.faults.rows.orders import Account, Clients, settle, wait_for_order
@@ -15,8 +15,10 @@ from tests.faults.tries import Try
 from tests.support.processes import wait_for_exit
 
 WITHIN_S = 1.5  # of random moments
+
 # What is answered without a database: that the process lives, and nothing else.
 LOOKS = {"/healthz": 200, "/readyz": 503, "/v1/models": 503, "/v1/jobs": 503, "/v1/workers": 503}
+
 API_POINTS = ("order.before", "order.after", "reply", "any moment")
 
 

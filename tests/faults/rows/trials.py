@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psutil
 
-from core.domain.registry.alias import PRODUCTION
+from core.registry.aliases import PRODUCTION
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.replica import Replica
@@ -18,9 +18,13 @@ from tests.support.api.image_files import picture
 from tests.support.processes import wait_for_exit
 
 CLASSIFY = f"/v1/models/{line.MODEL}/classify"
+
 ALIAS = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
+
 CANDIDATE = "the candidate's weights are gone, inference killed"
+
 STRIKES = ("label.after", CANDIDATE, "label.before")
+
 IMAGES = 6
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, ClassVar
 
-from core.domain.values import Digest, JobId, sha256
+from core.values import Digest, JobId, sha256
 from tests.faults import line
 from tests.faults.rows import killed_worker
 from tests.faults.stage import Stage
@@ -12,6 +12,7 @@ from tests.faults.tries import Try
 from tests.support.bundles import unpacked
 
 COPY = "copy"  # a model with the same root, as it would be on another service
+
 VERSIONS = f"/v1/models/{COPY}/versions"
 
 

@@ -11,9 +11,7 @@ from time import sleep
 
 import psutil
 
-from core.domain.webhooks.delivery import Delivery
-from core.domain.webhooks.event import EventType
-from core.domain.webhooks.webhook import Webhook
+from core.outbox.rules import Delivery, EventType, Webhook
 from tests.faults import line
 from tests.faults.stage import Stage, child_of, has_ended, now, until
 from tests.faults.tries import Try
@@ -21,7 +19,9 @@ from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import deliveries_of, subscribed
 
 EVENTS = 3  # of each try, about one object
+
 ANSWER_S = 0.3
+
 LATEST_S = 0.4  # from the arrival of a message to the blow: before the answer, or after it
 
 

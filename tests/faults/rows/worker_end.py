@@ -7,15 +7,17 @@ from time import monotonic, sleep
 
 import psutil
 
-from core.adapters.broker.notifier import CeleryNotifier
-from core.domain.values import JobId
+from core.jobs.broker import CeleryNotifier
+from core.values import JobId
 from tests.faults.rows.worker_kill import judge
 from tests.faults.stage import Stage, now, until
 from tests.faults.tries import Try
 from tests.support.processes import wait_for_exit
 
 MESSAGES = 10
+
 LATEST = 0.9  # of an update's usual time
+
 MARGIN_S = 10.0  # beyond the grace time: requests in flight, a last word to the database
 
 

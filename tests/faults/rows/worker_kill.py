@@ -5,9 +5,9 @@ from dataclasses import replace
 from random import Random
 from time import sleep
 
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.registry.version import Version
-from core.domain.values import JobId
+from core.jobs.rules import Job, JobStatus
+from core.registry.versions import Version
+from core.values import JobId
 from tests.faults import line
 from tests.faults.points import KILL, Blow
 from tests.faults.stage import Stage, now, until
@@ -15,6 +15,7 @@ from tests.faults.tries import Try
 
 # What may be seen at each point, by anybody else: nothing before its commit.
 Seen = Callable[[Job, list[Version], int], bool]  # job, the versions it has made, what is live
+
 SEEN: dict[str, Seen] = {
     "publish.before": lambda job, made, live: not made and job.version is None,
     "publish.after": lambda job, made, live: len(made) == 1 and made[0].verdict is None,

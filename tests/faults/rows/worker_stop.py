@@ -6,8 +6,8 @@ from random import Random
 
 import psutil
 
-from core.domain.jobs.job import Job
-from core.domain.values import JobId
+from core.jobs.rules import Job
+from core.values import JobId
 from tests.faults.points import STOP, Blow
 from tests.faults.rows.worker_end import under_way
 from tests.faults.rows.worker_kill import judge
@@ -27,6 +27,7 @@ POINTS = (
     "put-report.after",
     "promote.before",
 )
+
 # What a worker says when its fence holds no longer.
 REFUSED = {
     "lost the lease: another worker now runs the job",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core import bootstrap
-from core.adapters.images.sandbox import SandboxDecoder
+from core.images.sandbox import SandboxDecoder
 
 
 class Lasting(SandboxDecoder):

@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import JobType
-from core.domain.registry.version import Model
-from core.domain.values import JobId
+from core.datasets.rules import DatasetVersion
 from core.errors import OutOfMemory
+from core.job_types.handlers import Tools
+from core.job_types.run import run_next_job
+from core.jobs.monitor import JobMonitor
+from core.jobs.orders import JobType
+from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.use_cases.job_handlers import Tools
-from core.use_cases.jobs.job_monitor import JobMonitor
-from core.use_cases.run_job import run_next_job
-from perennial import Client, ImageFile
-from perennial.types.erasures import Retraining
+from core.registry.versions import Model
+from core.values import JobId
+from perennial.client import Client
+from perennial.requests import ImageFile
+from perennial.types.datasets import Retraining
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root, some_weights
@@ -32,9 +33,11 @@ from tests.support.scene import Scene, nothing
 from tests.support.tools import tools_of
 
 MODEL, COPY, PICTURES = "pets", "copy", "pictures"
+
 TO_TEACH = ((("ant", "bee"), 220), (("sun", "sky"), 240))
 
 Look = Callable[[str, JobStatus], object]  # at a job, by its id, and its status
+
 Order = Callable[["Shop", int], str]  # the id of the job; each number orders another thing
 
 
@@ -47,9 +50,13 @@ class End:
 
 
 SUCCEEDED = End(status=JobStatus.SUCCEEDED)
+
 FAILED = End(status=JobStatus.FAILED, code="out_of_memory")
+
 CANCELLED = End(status=JobStatus.CANCELLED)
+
 LOST = End(status=JobStatus.FAILED, code="worker_lost")
+
 ENDS = (FAILED, CANCELLED, LOST, SUCCEEDED)
 
 
@@ -193,6 +200,7 @@ ORDERS: Mapping[JobType, Order] = {
     JobType.REEMBED: lambda shop, _: _reembed(shop),
     JobType.ERASE: lambda shop, n: _erase(shop, shop.pixels[n]),
 }
+
 MORE: Mapping[JobType, Order] = {  # orders after which a job ends well in another way
     JobType.UPDATE: lambda shop, _: _overtaken(shop),
     JobType.IMPORT_IMAGES: lambda shop, n: _import_images(shop, n, validate_only=True),

@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 
-from core.domain.trials.course import CoursePoint
-from core.domain.trials.sample import Sample
-from core.domain.values import PredictionId
 from core.ports import Platform
-from perennial import Client, ImageFile
+from core.trials.rules import CoursePoint, Sample
+from core.values import PredictionId
+from perennial.client import Client
+from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
 from tests.support.scene import Scene
 
 SCRIPT = '"><img src=x onerror=alert(1)>'
+
 NOTE = {"note": SCRIPT}
+
 LINE, PRODUCTS = "/ui/models/line", "/ui/datasets/products"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.use_cases.run_job import run_next_job
+from core.job_types.run import run_next_job
 from tests.support.api.service import Service
 from tests.support.scene import Script
 from tests.support.tools import tools_of

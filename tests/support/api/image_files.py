@@ -7,9 +7,9 @@ import random
 
 from PIL import Image
 
-from core.adapters.images.child import HEAD, decode
-from core.domain.datasets.split import Part, Side, part_of, side_of
-from core.domain.values import Digest
+from core.datasets.manifests import Part, Side, part_of, side_of
+from core.images.child import HEAD, decode
+from core.values import Digest
 
 
 def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:

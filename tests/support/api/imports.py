@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core import bootstrap
+from core.job_types.run import run_next_job
 from core.ports import DecodedImage, Decoder, Platform
-from core.use_cases.run_job import run_next_job
 from tests.support.api.service import Service
 from tests.support.scene import Event, Script, nothing
 from tests.support.tools import tools_of
 
 PRODUCTS = "/v1/datasets/products"
+
 TYPES = {"zip": "application/zip", "tar": "application/x-tar", "gz": "application/gzip"}
+
 Blow = Callable[[], object]
 
 

@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.inference_wire import TEXTS_UNKNOWN, Embedded, read_request, write_embedded
+from core.inference.wire import TEXTS_UNKNOWN, Embedded, read_request, write_embedded
 from core.settings import Settings
 from tests.support.api.service import settings_of
 from tests.support.servers.server_thread import in_thread
 
 WIDTH = 2  # of the vectors
+
 IMAGE_BYTES = 3 * 224 * 224  # of the models that tests make without an architecture
 
 

@@ -1,14 +1,14 @@
 """Models with versions, put into a service without training anything."""
 
-from core.domain.evaluation.report import Report
-from core.domain.gate.policy import Verdict
-from core.domain.registry.alias import PRODUCTION, MoveKind
-from core.domain.registry.version import Model, TensorEntry, Version, VersionStatus, Weights
-from core.domain.trials.sample import Sample
-from core.domain.values import Digest, Json, PredictionId, TrialId, canonical_json
+from core.evaluation.report import Report
+from core.gate.policies import DEFAULT_POLICY
+from core.gate.rules import Verdict
 from core.ports import Platform
-from core.use_cases.datasets.suites import DEFAULT_POLICY
-from core.use_cases.registry.aliases.move_alias import move_alias
+from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.promote import move_alias
+from core.registry.versions import Model, TensorEntry, Version, VersionStatus, Weights
+from core.trials.rules import Sample
+from core.values import Digest, Json, PredictionId, TrialId, canonical_json
 from tests.support.factories import NOW, a_job, a_model, a_version
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import uvicorn
 
 from api.app import create_app
-from api.server.listening import listen, uvicorn_config
+from api.server import listen, uvicorn_config
 from core import bootstrap
 from core.ports import Platform
 from core.settings import Settings
-from perennial import Client
+from perennial.client import Client
 from tests.support.servers.server_thread import in_thread
 
 

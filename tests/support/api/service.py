@@ -14,16 +14,17 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.dependencies import Services
-from core.adapters.broker.options import name_of
-from core.adapters.database.migrate import METADATA
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.access.roles import Role
-from core.domain.jobs.order import Queue
+from core.access.keys import create_key
+from core.audit.rules import Role
+from core.database.migrate import METADATA
+from core.database.unit_of_work import SqlUnitOfWork
+from core.jobs.broker import name_of
+from core.jobs.orders import Queue
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.access.keys import create_key
 
 KEY = "pk_a-key-that-only-tests-know-of"
+
 # For what SQLite alone does, or what needs neither database nor broker.
 EMBEDDED = pytest.mark.parametrize("back_end", ["embedded"], indirect=True)
 

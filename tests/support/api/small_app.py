@@ -9,9 +9,9 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from pydantic import Field, field_validator
 
-from api.http.declared_route import DeclaredRoute
 from api.http.error_handlers import register
-from api.schemas.common import RequestModel
+from api.http.routing import DeclaredRoute
+from api.http.schemas import RequestModel
 
 
 def nothing(_: str) -> None:

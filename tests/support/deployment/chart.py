@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from devtools.servers.helm import find_helm
+from devtools.programs import find_helm
 from tests.support.places import ROOT
 
 CHART = ROOT / "deploy" / "helm" / "perennial"

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.split import Side
-from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.jobs.order import BlameOrder
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.blame.order import order_blame
+from core.datasets.freeze import freeze
+from core.datasets.manifests import Side
+from core.evaluation.queries import Answers, EvalQuery
+from core.jobs.orders import BlameOrder
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor, Trained, TrainingSpec
-from core.use_cases.blame.order_blame import order_blame
-from core.use_cases.datasets.freeze import freeze
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.evaluation.each_class import answer_knowing
 from tests.support.evaluation.judged import judged_by
 from tests.support.factories import NOW, a_dataset, a_row, pixels_on
@@ -24,8 +24,11 @@ from tests.support.ordering import ME
 from tests.support.scene import Scene
 
 CLASSES = ("cat", "dog")
+
 SUITE_CLASSES = ("hat", "cat")
+
 UPLOADS, EACH = 3, 2  # images of each class in an upload
+
 BAD = 1  # the index of the upload that is to blame
 
 

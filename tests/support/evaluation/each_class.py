@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.ports import Monitor
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.scene import Scene, answered
 
 SURE, UNSURE = 0.9, 0.6  # probabilities of right and of wrong answers

@@ -8,13 +8,11 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from core.domain.datasets.manifest import Manifest, ManifestEntry
-from core.domain.datasets.split import Part, part_of
-from core.domain.datasets.suite import Suite, SuiteKind
-from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.plan_queries import HeldOutUpdate, ScoredSuite, plan_queries
-from core.domain.evaluation.query import (
+from core.datasets.manifests import Manifest, ManifestEntry, Part, part_of
+from core.datasets.rules import Suite, SuiteKind
+from core.evaluation.judge import build_report
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
+from core.evaluation.queries import (
     Answers,
     ClassAnswers,
     ClassQuery,
@@ -22,22 +20,13 @@ from core.domain.evaluation.query import (
     RetrievalAnswers,
     RetrievalQuery,
 )
-from core.domain.evaluation.report import Report
-from core.domain.gate.policy import GatePolicy
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model, Version, VersionStatus
-from core.domain.rejection.calibration import Calibration
-from core.domain.rejection.query import CalibrationQuery
-from core.domain.values import (
-    DatasetId,
-    Digest,
-    JobId,
-    ModelId,
-    PolicyId,
-    SuiteId,
-    sha256,
-)
+from core.evaluation.report import Report
+from core.gate.rules import GatePolicy
+from core.recipes.fields import DEFAULT_PROMPT
+from core.recipes.rules import Recipe
+from core.registry.versions import Model, Version, VersionStatus
+from core.rejection.rules import Calibration, CalibrationQuery
+from core.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -149,7 +138,9 @@ def _answer(question: EvalQuery, right: Callable[[int], bool]) -> Answers:
 
 
 ROOT = version(1)
+
 FIRST = taught(ROOT, 2, ("bag", "shirt"))
+
 SECOND = taught(FIRST, 3, ("boot", "coat"))
 
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.evaluation.report import Report
-from core.domain.gate.measure import Measure
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.registry.alias import Alias
-from core.domain.registry.version import Model
-from core.domain.values import Digest
+from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.report import Report
+from core.gate.measures import Measure
+from core.gate.policies import create_policy
+from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
-from core.use_cases.datasets.suites import configure_model, create_policy
-from core.use_cases.registry.aliases.promote import promote
-from core.use_cases.registry.aliases.roll_back import roll_back
-from core.use_cases.registry.reports import read_report
+from core.registry.aliases import Alias
+from core.registry.configure import configure_model
+from core.registry.promote import promote, roll_back
+from core.registry.read import read_report
+from core.registry.versions import Model
+from core.values import Digest
 from tests.support.factories import TESTER, a_policy
 from tests.support.scene import Scene, answered
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from core.domain.gate.measure import Measure, MeasureKind, Outcome
-from core.domain.gate.policy import GatePolicy, Judgement
-from core.domain.values import PolicyId
+from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.rules import GatePolicy, Judgement
+from core.values import PolicyId
 
 
 def policy(**changes: Any) -> GatePolicy:

@@ -6,23 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.backup import restore
-from core.domain.datasets.split import Side
-from core.domain.erasure.erasure import Retraining
-from core.domain.jobs.job import Job
-from core.domain.registry.version import Version
-from core.domain.values import Digest, sha256
-from core.use_cases.erasure.certify import certify
-from core.use_cases.erasure.order_erasure import order_erasure
-from core.use_cases.jobs.queue import JobRequest
+from core.backup.backup import restore
+from core.datasets.manifests import Side
+from core.erasure.order import certify, order_erasure
+from core.erasure.rules import Retraining
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job
+from core.registry.versions import Version
+from core.values import Digest, sha256
 from tests.support.factories import TESTER
-from tests.support.learning.tiny_line import (
-    LESSONS,
-    TinyService,
-    files_with,
-    images_on,
-    thumbnail,
-)
+from tests.support.learning.tiny_line import LESSONS, TinyService, files_with, images_on, thumbnail
 from tests.support.notifiers import SilentNotifier
 
 TRAINING_IMAGES = 7  # of each update

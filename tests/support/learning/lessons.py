@@ -12,19 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.clip.weights import publish, read_state
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.recipes.choices import Method, Precision
-from core.domain.recipes.methods import COMPOSED
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Weights
-from core.domain.values import Digest, Json
+from core.clip.model import publish, read_state
+from core.datasets.manifests import ManifestEntry
 from core.errors import StopRequested
-from core.evaluation.evaluator import VersionEvaluator
+from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
 from core.ports import Artifacts, Selection, TrainingSpec
+from core.recipes.fields import DEFAULT_PROMPT, Method, Precision
+from core.recipes.rules import COMPOSED, Recipe
+from core.registry.versions import Weights
+from core.scoring.evaluator import VersionEvaluator
+from core.values import Digest, Json
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 

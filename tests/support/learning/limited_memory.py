@@ -21,16 +21,18 @@ from core.loading import loading
 with loading():
     import torch
 
-    from core.domain.recipes.choices import Precision
     from core.errors import OutOfMemory
     from core.learning.trainer import UpdateTrainer
     from core.ports import TrainingSpec
+    from core.recipes.fields import Precision
     from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
     from tests.support.learning.tiny_clip import tiny_config
     from tests.support.memory_artifacts import MemoryArtifacts
 
 IMAGES = 128
+
 WHOLE_MIB = 120  # of the 150 to 200 that the whole batch takes, more than a half takes
+
 HALF_MIB = 40
 
 

@@ -16,14 +16,13 @@ from core.loading import loading
 with loading():
     import torch
 
-    from core.adapters.artifacts.local import LocalArtifacts
-    from core.domain.values import Digest
+    from core.artifacts.local import LocalArtifacts
     from core.errors import RanksDisagree, TrainingDiverged
-    from core.learning.distributed.process_group import process_group
-    from core.learning.distributed.ranks import Command, DistributedRanks
-    from core.learning.follower_rank import run_follower
+    from core.learning.distributed import Command, DistributedRanks, process_group
+    from core.learning.trainer import run_follower
     from core.ports import TrainingSpec
-    from devtools.servers.ports import free_port
+    from core.values import Digest
+    from devtools.servers import free_port
 
 CPU = torch.device("cpu")
 

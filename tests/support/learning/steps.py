@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import Precision
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Digest
-from core.learning.class_columns import Columns
-from core.learning.data.vocabulary import generator_of, sentences_of
-from core.learning.gradients import LossGradients, StepData
-from core.learning.methods.method import LearningMethod
-from core.learning.methods.terms import Term
-from core.learning.student_and_teachers import CachedFeatures, Models
+from core.datasets.manifests import ManifestEntry
+from core.learning.methods import LearningMethod, Term
+from core.learning.step import LossGradients, StepData
+from core.learning.student import CachedFeatures, Models
+from core.learning.vocabulary import Columns, generator_of, sentences_of
 from core.ports import TrainingSpec
+from core.recipes.fields import DEFAULT_PROMPT, Precision
+from core.recipes.rules import Recipe
+from core.values import Digest
 from tests.support.learning.tiny_clip import tiny_clip
 
 CLASSES, LEARNED = ("okapi", "red panda"), ("ibis",)
+
 PARENT, ROOT = Digest("the parent"), Digest("the root")
+
 LOSS_SCALE = 2.0**6  # in fp16; the scale that updates begin with may overflow at first
+
 WALLS = ("a red wall", "a wall in the rain", "two walls")
 
 

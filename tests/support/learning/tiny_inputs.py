@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import EvalQuery
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.queries import EvalQuery
 from core.ports import Artifacts, TrainingSpec
+from core.registry.versions import Weights
+from core.values import Digest
 
 
 def read_for_training(artifacts: Artifacts, spec: TrainingSpec) -> None:

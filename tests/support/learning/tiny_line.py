@@ -13,19 +13,19 @@ import torch
 from PIL import Image as Picture
 
 from core import bootstrap
-from core.backup import back_up
-from core.clip.weights import publish
-from core.domain.datasets.dataset import DatasetVersion, Image
-from core.domain.datasets.split import Side, side_of
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.recipes.choices import Method, Precision
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Model
-from core.domain.values import Digest, sha256
+from core.backup.backup import back_up
+from core.clip.model import publish
+from core.datasets.freeze import freeze
+from core.datasets.manifests import Side, side_of
+from core.datasets.rules import DatasetVersion, Image
+from core.gate.policies import ensure_default_policy
+from core.job_types.run import run_next_job
+from core.jobs.rules import Job, JobStatus
 from core.learning.trainer import UpdateTrainer
-from core.use_cases.datasets.freeze import freeze
-from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.run_job import run_next_job
+from core.recipes.fields import Method, Precision
+from core.recipes.rules import Recipe
+from core.registry.versions import Model
+from core.values import Digest, sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.factories import NOW, a_dataset, a_row
@@ -39,6 +39,7 @@ LESSONS = (
     (("owl", "elk"), Method.VRLWF_FEATURES),
     (("ant", "bee"), Method.REPLAY),
 )
+
 GZIP = b"\x1f\x8b"
 
 

@@ -3,12 +3,19 @@
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.values import Digest, sha256
-from core.domain.vectors.compatibility import Search, SearchRecalls, SuiteVectors
-from core.domain.vectors.embedding_map import EmbeddingMap, map_of, sample_of
-from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit
+from core.datasets.manifests import ManifestEntry
 from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
+from core.values import Digest, sha256
+from core.vectors.rules import (
+    EmbeddingMap,
+    Search,
+    SearchedSuite,
+    SearchRecalls,
+    SuiteVectors,
+    images_to_fit,
+    map_of,
+    sample_of,
+)
 from tests.support.learning.tiny_inputs import read_for_answers
 
 WIDTH = 4

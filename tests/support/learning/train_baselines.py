@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.baselines.catalogue import BASELINES
-from core.clip.weights import load
-from core.domain.values import Digest
-from core.learning.gradients import StepData
+from benchmarks.baselines import BASELINES
+from core.clip.model import load
+from core.learning.run import TrainingRun
 from core.learning.setup import prepare_run
+from core.learning.step import StepData
 from core.learning.trainer import UpdateTrainer
-from core.learning.training_run import TrainingRun
 from core.ports import Trained, TrainingSpec
+from core.values import Digest
 from tests.support.learning.lessons import Watching, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from core.domain.jobs.job import Job
-from core.domain.values import sha256
+from core.jobs.rules import Job
 from core.ports import Monitor
+from core.values import sha256
 from tests.support.scene import Scene
 
 STATE = sha256(b"state")

@@ -1,11 +1,10 @@
 """Lines of versions, and the images that their updates learn from."""
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import Job, JobStatus
-from core.domain.registry.version import Model
-from core.use_cases.datasets.manifests import read_manifest
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rules import DatasetVersion
+from core.jobs.rules import Job, JobStatus
+from core.registry.versions import Model
 from tests.support.scene import Scene
 
 

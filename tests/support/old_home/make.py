@@ -148,7 +148,7 @@ def order(client: httpx.Client, *, seed: int) -> str:
 def present_environment() -> dict[str, str]:
     """Name this machine's arithmetic as the present release does."""
     code = (
-        "import json, torch; from core.clip.torch_environment import environment;"
+        "import json, torch; from core.clip.machine import environment;"
         "print(json.dumps(environment(torch.device('cpu'), 1)))"
     )
     present = HERE.parents[2]

@@ -12,28 +12,31 @@ import torch
 from pydantic import SecretStr
 from sqlalchemy import update
 
-from api.server.listening import listen
+from api.server import listen
 from core import bootstrap
-from core.adapters.database.tables.jobs import jobs
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.clip.torch_environment import environment
-from core.clip.weights import load
-from core.domain.values import Digest
+from core.clip.machine import environment
+from core.clip.model import load
+from core.database.tables import jobs
+from core.database.unit_of_work import SqlUnitOfWork
+from core.job_types.run import run_next_job
 from core.ports import Platform
 from core.settings import Settings
-from core.use_cases.run_job import run_next_job
-from perennial import Client
-from perennial.types.versions import Version
+from core.values import Digest
+from perennial.client import Client
+from perennial.types.models import Version
 from tests.support.api.served import serving
 from tests.support.api.service import settings_of
 from tests.support.learning.rounding import logit_error
 from tests.support.servers.server_thread import in_thread
-from worker.bootstrap import build_tools
+from worker.app import build_tools
 from worker.inference.server import make_app, make_server
 
 FIXTURE = Path(__file__).parent
+
 EXPECTED: dict[str, Any] = json.loads((FIXTURE / "expected.json").read_text())
+
 INTERRUPTED = EXPECTED["interrupted"]["job"]
+
 MODEL = "line"
 
 

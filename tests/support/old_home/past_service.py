@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import psutil
 
-from devtools.servers.ports import free_port
+from devtools.servers import free_port
 
 KEY = "pk_a-key-that-only-tests-know-of"
+
 SETTINGS = {
     "ADMIN_KEY": KEY,
     "THREADS": "1",

@@ -3,11 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from core.domain.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
+from core.values import DatasetId, Digest, ModelId, PolicyId, SuiteId
 
 WHEN = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+
 MODEL, DATASET, SUITE = ModelId("model_1"), DatasetId("ds_1"), SuiteId("suite_1")
+
 JOB, POLICY = "job_1", PolicyId("gate_1")
+
 WEIGHTS, MANIFEST, PIXELS, BYTES, REPORT = (Digest(str(n) * 64) for n in range(5))
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -21,6 +24,7 @@ _ORDER = {
     "auto_promote": True,
     "prompt": None,
 }
+
 _JOB = {  # numbered by the database
     "id": JOB,
     "type": "update",
@@ -46,6 +50,7 @@ _JOB = {  # numbered by the database
     "started_at": None,
     "finished_at": None,
 }
+
 _DONE = {
     "id": "job_2",
     "status": "succeeded",
@@ -54,6 +59,7 @@ _DONE = {
     "retry_of": JOB,
     "finished_at": WHEN,
 }
+
 _VERSION = {
     "model": MODEL,
     "number": 1,
@@ -73,6 +79,7 @@ _VERSION = {
     "environment": {"torch": "2.6"},
     "created_at": WHEN,
 }
+
 FIRST: Rows = {
     "datasets": [
         {"id": DATASET, "name": "pets", "kind": "labelled", "last_version": 1, "created_at": WHEN}

@@ -7,9 +7,9 @@ from functools import cache
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.migrate import MIGRATIONS
-from core.adapters.database.tables.schema import reflect
+from core.database.engine import open_engine
+from core.database.migrate import MIGRATIONS
+from core.database.tables import reflect
 from tests.support.old_rows.first_release import FIRST, Rows
 from tests.support.old_rows.later_releases import ADDED
 

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-from core.adapters.broker.notifier import CeleryNotifier
-from core.adapters.broker.options import TASK
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.broker import TASK, CeleryNotifier
+from core.jobs.orders import Queue
 from core.settings import Settings
+from core.values import JobId
 from tests.support.processes import wait_for
 from worker.app import make_app, make_worker
 
 JOB = JobId("job_1")
+
 WAKE_S = 40
 
 

@@ -13,11 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from devtools.servers.ports import free_port
+from devtools.servers import free_port
 from tests.support.places import ROOT
 from tests.support.processes import wait_for
 
 AUDIENCE = "perennial"
+
 BACK = "http://127.0.0.1:1/back"  # nothing listens there, and nothing needs to
 
 

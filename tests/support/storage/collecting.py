@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.retention import Retention
-from core.domain.registry.version import Model, Version, Weights
 from core.errors import ArtifactMissing
-from core.use_cases.storage.gc import CollectionResult, collect_garbage
+from core.gate.rules import Verdict
+from core.jobs.needs import Retention
+from core.registry.versions import Model, Version, Weights
+from core.upkeep.gc import CollectionResult, collect_garbage
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER
@@ -16,6 +16,7 @@ from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
 LATER = NOW + timedelta(days=100)
+
 NEWEST_ONLY = Retention(keep_last=1, made_before=LATER)
 
 

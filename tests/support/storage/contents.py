@@ -5,13 +5,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.migrate import METADATA
-from core.adapters.database.storage.dump import LEFT_OUT
-from core.backup import Outcome
-from core.domain.values import Digest
+from core.backup.backup import Outcome
+from core.backup.dump import LEFT_OUT
+from core.database.engine import open_engine
+from core.database.migrate import METADATA
 from core.ports import Artifacts
 from core.settings import Settings
+from core.values import Digest
 
 
 def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from core.adapters.database.migrate import migrate
-from devtools.servers.postgres import run_sql
+from core.database.migrate import migrate
+from devtools.servers import run_sql
 
 KINDS = ("sqlite", "postgresql")
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.database.migrate import migrate
 from core.bootstrap import build, close
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import JobStatus
+from core.database.migrate import migrate
+from core.datasets.manifests import Side
+from core.jobs.rules import JobStatus
 from core.ports import Platform
+from core.registry.promote import promote, roll_back
 from core.settings import Settings
-from core.use_cases.registry.aliases.promote import promote
-from core.use_cases.registry.aliases.roll_back import roll_back
 from tests.support.factories import (
     NOW,
     TESTER,

@@ -8,21 +8,35 @@ import numpy as np
 import pytest
 
 from benchmarks import gate as bench_gate
-from benchmarks.calibration import small_samples as small_samples_study
-from benchmarks.calibration.exact_rates import counts, images_needed, verdict_rates
-from benchmarks.calibration.interval_comparison import situations
-from benchmarks.calibration.outcomes import CAPTIONS, Outcomes, read, read_all, save
-from benchmarks.calibration.sampling import Pool, SampledCounts, design_effects
-from benchmarks.calibration.scenarios import Disagreement, scenarios, shares
-from benchmarks.calibration.small_samples import small_samples
-from benchmarks.calibration.verdicts import FAILED, PASSED, POLICY, Gate, Guard, verdicts
-from benchmarks.calibration.version_pairs import nulls, planted
-from core.domain.gate.intervals import (
-    Flips,
-    design_effect,
-    p_below,
-    score,
+from benchmarks.calibration import intervals as small_samples_study
+from benchmarks.calibration.intervals import situations, small_samples
+from benchmarks.calibration.rates import (
+    FAILED,
+    PASSED,
+    POLICY,
+    Disagreement,
+    Gate,
+    Guard,
+    counts,
+    images_needed,
+    scenarios,
+    shares,
+    verdict_rates,
+    verdicts,
 )
+from benchmarks.calibration.sample import (
+    CAPTIONS,
+    Outcomes,
+    Pool,
+    SampledCounts,
+    design_effects,
+    nulls,
+    planted,
+    read,
+    read_all,
+    save,
+)
+from core.gate.measures import Flips, design_effect, p_below, score
 
 
 def outcomes(right: float, seed: int, images: int = 400) -> Outcomes:

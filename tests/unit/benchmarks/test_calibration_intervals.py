@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.calibration.intervals import (
+from benchmarks.calibration.rates import (
     INTERVALS,
     STATISTICS,
     bootstrap,
@@ -11,13 +11,7 @@ from benchmarks.calibration.intervals import (
     skewness_corrected,
     tango_score,
 )
-from core.domain.gate.intervals import (
-    Flips,
-    corrected_score,
-    paired_interval,
-    quantile,
-    score,
-)
+from core.gate.measures import Flips, corrected_score, paired_interval, quantile, score
 
 Z95 = 1.959964
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks import gate_lines
-from benchmarks.calibration.lines import Course, Scenario, holds, simulate
-from benchmarks.calibration.verdicts import POLICY
-from core.domain.gate.measure import Measure, MeasureKind
-from core.domain.gate.policy import GatePolicy
+from benchmarks.calibration.intervals import Course, Scenario, holds, simulate
+from benchmarks.calibration.rates import POLICY
+from core.gate.measures import Measure, MeasureKind
+from core.gate.rules import GatePolicy
 
 STILL = gate_lines.always(0.0)
 

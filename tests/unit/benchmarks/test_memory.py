@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.memory import CONFIGS, GIB, Living, account
-from core.domain.recipes.recipe import Recipe
+from core.recipes.rules import Recipe
 from tests.support.learning.tiny_clip import tiny_config
 
 

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
-from benchmarks.api.load import Target
-from benchmarks.serving.beside.open_loop import send
+from benchmarks.api.scene import Target
+from benchmarks.serving.beside import send
 
 PATIENCE_S = 20
 

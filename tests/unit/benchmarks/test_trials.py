@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks.trials.__main__ import delays, false_alarms
-from benchmarks.trials.looks import decisions
-from benchmarks.trials.scenarios import CallersCanary, Canary, Scenario, Shadow
+from benchmarks.trials import (
+    CallersCanary,
+    Canary,
+    Scenario,
+    Shadow,
+    decisions,
+    delays,
+    false_alarms,
+)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from core.domain.datasets.split import Side
-from perennial import AsyncClient, ImageFile, JobFailed, ServiceError
-from perennial.aio import connection, event_stream
+from core.datasets.manifests import Side
+from perennial.aio import connection as event_stream
+from perennial.aio.client import AsyncClient
+from perennial.errors import JobFailed, ServiceError
+from perennial.requests import ImageFile
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
@@ -112,7 +114,7 @@ def test_requests_and_streams_go_on_as_those_of_the_other_client(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "FIRST_PAUSE_S", 0.0)
-    monkeypatch.setattr(connection, "PAUSE_S", 0.0)
+    monkeypatch.setattr(event_stream, "PAUSE_S", 0.0)
     busy = JSONResponse({"code": "busy"}, 503, headers={"Retry-After": "0"})
     script.replies = [
         busy,

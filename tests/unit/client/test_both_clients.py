@@ -27,6 +27,6 @@ def test_both_clients_have_the_same_methods() -> None:
 
 def test_the_synchronous_client_is_as_written() -> None:
     modules = list(written())
-    assert len(modules) > 15
+    assert len(modules) > 5
     for path, text in modules:
         assert path.read_text("utf-8") == text, "python -m devtools.sync_client"

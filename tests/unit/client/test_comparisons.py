@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.registry.version import Model
+from core.registry.versions import Model
 from tests.support.api.served import Served
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene

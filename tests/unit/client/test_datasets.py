@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from core.domain.datasets.split import Side
-from core.domain.values import sha256
-from perennial import ImageFile, ServiceError
+from core.datasets.manifests import Side
+from core.values import sha256
+from perennial.errors import ServiceError
+from perennial.requests import ImageFile
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.imports import importing_worker
@@ -22,7 +23,7 @@ def in_memory(*seeds: int) -> list[tuple[str, ImageFile]]:
 def test_images_go_up_in_batches_and_come_back_as_receipts(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perennial.uploads.BATCH_IMAGES", 2)
+    monkeypatch.setattr("perennial.requests.BATCH_IMAGES", 2)
     served.client.datasets.create("batches")
     sent: list[int] = []
     receipts = served.client.datasets.upload("batches", in_memory(1, 2, 3, 4, 1), sent.append)
@@ -37,7 +38,7 @@ def test_a_batch_is_small_enough_for_one_request(
 ) -> None:
     images = in_memory(5, 6, 7)
     first, second, _ = (len(image.data) for _, image in images)
-    monkeypatch.setattr("perennial.uploads.BATCH_BYTES", first + second)
+    monkeypatch.setattr("perennial.requests.BATCH_BYTES", first + second)
     served.client.datasets.create("large")
     sent: list[int] = []
     served.client.datasets.upload("large", images, sent.append)
@@ -185,8 +186,8 @@ def test_a_file_is_sent_in_parts_over_a_connection_that_breaks(
 ) -> None:
     archive, breaks = tmp_path / "a.zip", {2: True, 3: False}  # whether it arrived nevertheless
     archive.write_bytes(zipped({f"boot/{n}.png": picture(n, side=60) for n in range(50, 53)}))
-    monkeypatch.setattr("perennial.resources.uploads.PART_BYTES", 9_000)
-    monkeypatch.setattr("perennial.resources.uploads.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("perennial.resources.datasets.PART_BYTES", 9_000)
+    monkeypatch.setattr("perennial.resources.datasets.FIRST_PAUSE_S", 0.0)
     uploads, sent, seen = served.client.uploads, list[str](), list[int]()
     real = uploads._connection.send
 

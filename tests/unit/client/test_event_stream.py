@@ -6,7 +6,9 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from perennial import Client, ServiceError, event_stream
+from perennial import connection as event_stream
+from perennial.client import Client
+from perennial.errors import ServiceError
 from tests.support.servers.scripted import Script
 
 AT = "2026-11-26T17:49:39Z"

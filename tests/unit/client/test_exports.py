@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.use_cases.run_job import run_next_job
-from perennial import ServiceError
+from core.job_types.run import run_next_job
+from perennial.errors import ServiceError
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served
 from tests.support.scene import Script

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.domain.datasets.split import Side
-from perennial import ImageFile, JobFailed, ServiceError
-from perennial.types.jobs import Job
+from core.datasets.manifests import Side
+from perennial.errors import JobFailed, ServiceError
+from perennial.requests import ImageFile
+from perennial.types.models import Job
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from perennial import ServiceError
+from core.gate.rules import Verdict
+from perennial.errors import ServiceError
 from tests.support.api.seeds import a_candidate, a_root, a_sample
 from tests.support.api.served import Served
 from tests.support.factories import a_prediction
@@ -35,7 +35,7 @@ def test_a_trial_is_started_shown_and_stopped(served: Served, model: str) -> Non
 def test_labels_are_sent_in_parts_and_each_gets_a_receipt(
     served: Served, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perennial.resources.trials.LABELS_AT_ONCE", 2)
+    monkeypatch.setattr("perennial.resources.serving.LABELS_AT_ONCE", 2)
     trial = served.client.trials.start(model, 2, mode="canary", share=0.5)
     with served.platform.transactions() as work:
         made = [a_prediction(id=f"pred_{uuid.uuid4().hex}", trial=trial["id"]) for _ in range(3)]

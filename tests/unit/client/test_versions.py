@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from perennial import ServiceError
+from core.gate.rules import Verdict
+from perennial.errors import ServiceError
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
 from tests.support.evaluation.evaluations import report_of, second_update

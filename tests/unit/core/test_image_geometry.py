@@ -9,12 +9,13 @@ from PIL import Image
 from torchvision.transforms import Compose
 
 from core.clip.model import empty_network
-from core.domain.registry.image_input import ImageInput
-from core.image_geometry import tower_pixels
+from core.images.child import tower_pixels
+from core.values import ImageInput
 from tests.support.learning.tiny_clip import CONFIG
 from tests.support.pictures import picture
 
 SIZES = [(40, 30), (30, 40), (16, 16), (9, 31), (60, 9), (1, 1), (61, 17), (17, 61)]
+
 INPUTS = [(16, 16), (17, 17), (12, 20), (20, 12)]  # height, width
 
 

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from core.errors import Malformed
-from core.inference_wire import read_request, write_request
+from core.inference.wire import read_request, write_request
 
 HEAD = {"digest": "0" * 64, "top_k": 5, "texts": "é"}
 

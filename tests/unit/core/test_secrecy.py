@@ -12,7 +12,7 @@ from tests.support.places import ROOT
 SECRET = "pk_open-sesame-of-some-length"
 PROGRAM = """
 import os, subprocess, sys
-from core.secrecy import hide_environment
+from core.logs import hide_environment
 {hide}
 print(os.environ["PERENNIAL_ADMIN_KEY"])
 subprocess.run([sys.executable, "-c", "import os; print(os.environ['PERENNIAL_ADMIN_KEY'])"])

@@ -3,10 +3,11 @@
 import subprocess
 from pathlib import Path
 
-from devtools.servers.prometheus import find_prometheus
+from devtools.servers import find_prometheus
 from tests.support.deployment.chart import CHART
 
 RULES = CHART / "monitoring" / "alerts.yaml"
+
 TESTS = Path(__file__).with_name("alerts.yaml")
 
 

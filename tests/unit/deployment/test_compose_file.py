@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema.validators import validator_for
 
-from core.domain.jobs.order import Queue
+from core.jobs.orders import Queue
 from core.settings import Settings
 from tests.support.deployment import compose
 
@@ -20,9 +20,13 @@ GIVEN = {
     "S3_ACCESS_KEY": "three",
     "S3_SECRET_KEY": "four",
 }
+
 SECRETS = GIVEN.keys() - {"COMPOSE_PROFILES"}
+
 OURS = {"api", "worker", "worker-gpu", "worker-housekeeping", "inference", "migrate"}
+
 WORKERS = {name for name in OURS if name.startswith("worker")}
+
 SERVICES = sorted(compose.services(GIVEN))
 
 

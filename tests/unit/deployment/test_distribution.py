@@ -54,7 +54,7 @@ def test_the_command_comes_with_the_client_of_the_same_release() -> None:
 
 def test_the_service_is_packed_without_its_client() -> None:
     patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
-    for package, packed in {"cli": True, "core.domain": True, "client.perennial": False}.items():
+    for package, packed in {"cli": True, "core.jobs": True, "client.perennial": False}.items():
         assert any(fnmatch(package, pattern) for pattern in patterns) is packed
 
 

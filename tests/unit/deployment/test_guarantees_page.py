@@ -12,8 +12,11 @@ from tests.faults.catalogue import ROWS
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/guarantees.md").read_text("utf-8")
+
 TEST = re.compile(r"`(tests/\S+\.py)::(\w+)`")
+
 ERROR = re.compile(r"\b([45]\d\d) `(\w+)`")
+
 HINT = (
     "docs/guarantees.md: name {} under Resources, in a row that there is or in a new one: "
     "| `the operation's id` | what holds | `tests/.../test_file.py::test_name` |"

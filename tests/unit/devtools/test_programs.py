@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devtools.servers import helm, programs
-from devtools.servers.programs import PROGRAMS, Program, ProgramMissing, install_missing, main
+from devtools import programs
+from devtools.programs import PROGRAMS, Program, ProgramMissing, install_missing, main
 
 # Like apt-get, it fails while another one runs, and needs lists before it installs.
 APT_GET = """#!/bin/sh
@@ -57,7 +57,7 @@ def test_all_missing_programs_are_installed_by_one_call(folder: Path) -> None:
 
 PROCESS = """
 import os
-from devtools.servers import programs
+from devtools import programs
 from tests.unit.devtools.test_programs import in_folder
 os.geteuid = lambda: 0
 programs.PROGRAMS = (in_folder("one"), in_folder("two"))
@@ -106,11 +106,11 @@ def test_an_ordinary_user_is_told_what_to_type(
 def test_a_missing_helm_is_told_where_no_package_has_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(helm, "HELM", in_folder("helm"))
-    monkeypatch.setattr(helm.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(programs, "HELM", in_folder("helm"))
+    monkeypatch.setattr(programs.platform, "machine", lambda: "aarch64")
 
     with pytest.raises(ProgramMissing, match=r"helm\.sh"):
-        helm.install_helm()
+        programs.install_helm()
 
 
 def test_this_run_has_every_program() -> None:

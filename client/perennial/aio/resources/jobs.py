@@ -4,13 +4,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from perennial.aio.connection import Connection
-from perennial.aio.event_stream import stream_events
-from perennial.aio.waiting import wait_until_done
-from perennial.request_parts import given, idempotency, path_of
-from perennial.types.advice import Advice
-from perennial.types.evaluation.blames import BlameReport, Grouping
-from perennial.types.jobs import Event, Job, JobStatus, JobType, ReferenceSet
+from perennial.aio.connection import Connection, stream_events, wait_until_done
+from perennial.requests import given, idempotency, path_of
+from perennial.types.evaluation import BlameReport, Grouping
+from perennial.types.models import Advice, Event, Job, JobStatus, JobType, ReferenceSet
 
 
 class Jobs:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from devtools.servers.chromium import OPTIONS, find_chromium
+from devtools.programs import OPTIONS, find_chromium
 from tests.api.pages.conftest import make_line
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.scene import Scene
 
 REFUSED = ("Failed to load resource", "Response Status Error Code")  # of the browser, of htmx
+
 LATE_MS = 60_000  # the machine may be busy
 
 

@@ -11,19 +11,14 @@ from fastapi.routing import APIRoute
 from playwright.sync_api import Browser, Page, expect
 from starlette.routing import Match
 
-from api.http.paths import STATIC
-from api.pages.browser import rendering
-from api.pages.reference_page import render_reference
-from api.pages.views import guide
-from api.pages.views.every_page import PAGES
-from perennial import ImageFile
+from api.every_page import PAGES
+from api.guide import pages as guide
+from api.guide.pages import render_reference
+from api.http.routing import STATIC
+from api.pages import rendering
+from perennial.requests import ImageFile
 from tests.api.pages.browser.conftest import follow, opened
-from tests.support.api.every_page import (
-    LINE,
-    empty_pages,
-    full_pages,
-    lists_without_rows,
-)
+from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
 from tests.support.api.image_files import picture
 from tests.support.api.seen_pages import AXE, PHONE, Seen
 from tests.support.api.served import serving
@@ -32,8 +27,11 @@ from tests.support.places import ROOT
 from tests.support.scene import Scene
 
 TEMPLATES = ROOT / "api" / "pages" / "templates"
+
 LAYOUT = '{% extends "pages/layout.html" %}'
+
 SAMPLES = "/ui/models/{model}/aliases/{alias}/trials/{trial}/samples"
+
 NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of pages
     "/",
     f"{STATIC}{{name}}",
@@ -45,6 +43,7 @@ NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of 
     "/ui/jobs/{job}/panel",
     "/ui/jobs/{job}/events",
 }
+
 ROUTES = [route for each in PAGES for route in each.router.routes if isinstance(route, APIRoute)]
 
 

@@ -6,14 +6,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
-from api.pages.views.datasets import uploads
-from core.domain.datasets.split import Side
+from api.datasets import pages as uploads
+from core.datasets.manifests import Side
+from core.datasets.receive import record_batch
 from core.errors import DatabaseUnavailable
 from tests.api.pages.browser.conftest import follow
 from tests.support.api.image_files import photograph, picture, pictures_on
 from tests.support.scene import Scene
 
 FILES = 110  # a folder is read by hundreds, and sent by forties
+
 SCRIPT = "<img src=x onerror=alert(1)>"
 
 
@@ -95,7 +97,7 @@ def test_a_person_teaches_classes_from_a_folder(
 def test_a_lost_connection_loses_and_doubles_nothing(
     page: Page, site: tuple[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform, record, tries = site[1].platform, uploads.record_batch, []
+    platform, record, tries = site[1].platform, record_batch, []
     folder = write(tmp_path / "many", {f"cup/{n}.png": picture(700 + n) for n in range(FILES)})
 
     def recorded_but_not_answered(*given: object) -> object:

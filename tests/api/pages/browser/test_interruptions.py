@@ -2,11 +2,11 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.event import EventKind
-from core.domain.jobs.order import EvaluateOrder
-from core.use_cases.access.keys import create_key, revoke_key
+from core.access.keys import create_key, revoke_key
+from core.audit.rules import Role
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import EventKind
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
@@ -16,7 +16,9 @@ from tests.support.scene import Scene
 from tests.support.servers.relay import relay_before
 
 PROMOTION = "/ui/models/line/aliases/production/promotion?version=2"
+
 RACED = "/ui/models/raced/aliases/production/promotion?version={}"
+
 SCRIPT = "<script>alert(1)</script>"
 
 # Keeps the ids of all events that the page's stream delivers to it.

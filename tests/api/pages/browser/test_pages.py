@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
-from core.domain.jobs.event import EventKind
-from core.domain.jobs.order import EvaluateOrder
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rules import EventKind
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
 from tests.support.factories import NOW

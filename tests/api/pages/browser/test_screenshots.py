@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from core.domain.jobs.job import JobStatus
+from core.jobs.rules import JobStatus
 from core.ports import Platform
-from devtools.screenshots.camera import WrongPageError, signed_in, take
-from devtools.screenshots.shots import MOST_BYTES, SHOTS, Shot
+from devtools.screenshots import MOST_BYTES, SHOTS, Shot, WrongPageError, signed_in, take
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.evaluation.each_class import knowing_each
@@ -22,10 +21,15 @@ from tests.support.places import ROOT
 from tests.support.scene import Scene
 
 DOCS = ROOT / "docs"
+
 PICTURE = re.compile(r"!\[[^]]*\]\(([^)\s]+\.png)\)")
+
 SUITE, FIRST, SECOND = ("hat", "bag"), ("boot", "coat"), ("cup", "dish")
+
 KNOWN = {1: SUITE, 2: (*SUITE, *FIRST), 3: (*SUITE, *FIRST, *SECOND), 4: SECOND}
+
 BLANK = 0.99  # of the pixels have one shade
+
 EACH = pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.file)
 
 

@@ -4,15 +4,16 @@ from typing import Any
 
 from sqlalchemy import delete
 
-from core.adapters.database.tables.audit import audit_events
-from core.adapters.database.unit_of_work import SqlUnitOfWork
-from core.domain.datasets.split import Side
-from core.domain.gate.policy import Verdict
+from core.database.tables import audit_events
+from core.database.unit_of_work import SqlUnitOfWork
+from core.datasets.manifests import Side
+from core.gate.rules import Verdict
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of
 
 EVENTS = "/v1/audit-events"
+
 PRODUCTION = "/v1/models/demo/aliases/production"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
+from core.jobs.rules import JobStatus
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.evaluation.blamed import BAD, EACH, Blamed, a_blamed_model
 from tests.support.scene import Scene
@@ -14,6 +14,7 @@ from tests.support.scene import Scene
 pytestmark = EMBEDDED  # tests/contract/blame reads both databases
 
 ORDER = {"type": "blame", "model": "demo", "version": 2, "class": "cat"}
+
 ASKED = {"version": 2, "class": "cat", "by": "upload", "groups": 5, "suite": None}
 
 

@@ -5,16 +5,19 @@ import io
 
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
+from core.jobs.rules import JobStatus
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
 
 DEMO = "/v1/models/demo"
+
 FLIPS = f"{DEMO}/versions/2/flips"
+
 FORMULA = "=1+1"
+
 pytestmark = EMBEDDED  # tests/contract/evaluation/test_comparisons.py reads both databases
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.domain.datasets.split import Side
+from core.datasets.manifests import Side
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import Service, code_of
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.domain.datasets.split import Side
+from core.datasets.manifests import Side
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.imports import PRODUCTS, importing

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.adapters.s3.client import S3Access
+from core.artifacts.s3_requests import S3Access
 from core.settings import ImportBucket
-from devtools.servers.s3 import CREDENTIALS, s3_server
+from devtools.servers import CREDENTIALS, s3_server
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.support.api.imports import PRODUCTS, TYPES, Imports, importing
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 FILES = {"boot/1.png": picture(1), "boot/2.png": picture(2), "bag/3.png": picture(3)}
+
 SECRET = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+
 _numbers = itertools.count(1)
 
 

@@ -10,18 +10,19 @@ from random import Random
 
 import pytest
 
-from core.domain.access.principal import SERVICE
-from core.domain.values import Digest
+from core.audit.rules import SERVICE
 from core.errors import LeaseLost
-from core.use_cases.storage.gc import collect_garbage
-from core.use_cases.storage.reachability import ArtifactKind
+from core.upkeep.gc import ArtifactKind, collect_garbage
+from core.values import Digest
 from tests.support.api.archives import encrypted_zip, tar_with, tarred, zip_with_link, zipped
 from tests.support.api.image_files import picture
 from tests.support.api.imports import PRODUCTS, TYPES, Imports, importing
 from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
 
 FOLDERS = {"shoes/boot/1.png": picture(1), "shoes/boot/2.png": picture(2), "bag/3.png": picture(3)}
+
 UNSAFE = "archive_unsafe"
+
 BAD = [
     ("zip", zipped(FOLDERS | {"../../etc/passwd": b"x"}), UNSAFE),
     ("zip", zipped(FOLDERS | {"/etc/passwd": b"x"}), UNSAFE),

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api.http.bodies.archive_body import AT_ONCE
-from core.domain.access.roles import Role
-from core.domain.values import sha256
-from core.use_cases.imports import uploads
-from core.use_cases.operations.maintenance import forget_old_traces
+from api.http.bodies import AT_ONCE_OF_ARCHIVE_BODY as AT_ONCE
+from core.audit.rules import Role
+from core.imports import uploads
+from core.operations.maintenance import forget_old_traces
+from core.values import sha256
 from tests.support.api.archives import tarred
 from tests.support.api.image_files import picture
 from tests.support.api.imports import PRODUCTS, Imports, importing
@@ -27,7 +27,9 @@ from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running, 
 from tests.support.processes import wait_for
 
 ARCHIVE = tarred({"boot/1.png": picture(1), "bag/2.png": picture(2, side=200)})
+
 TUS = {"Tus-Resumable": "1.0.0"}
+
 PART = TUS | {"Content-Type": "application/offset+octet-stream"}
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
+from core.gate.rules import Verdict
+from core.registry.versions import Model
 from core.settings import Settings
 from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.seeds import a_candidate, a_root

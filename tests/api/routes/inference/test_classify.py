@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from core.domain.registry.image_input import ImageInput
-from core.domain.registry.version import Model
-from core.image_geometry import tower_pixels
-from core.inference_limits import MAX_IMAGES
+from core.images.child import tower_pixels
+from core.inference.wire import MAX_IMAGES
+from core.registry.versions import Model
+from core.values import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import Oracle
@@ -18,6 +18,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of
 
 TWO = {"classes": '["a", "b"]'}
+
 CLASSIFY = "/v1/models/demo/classify"
 
 

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from api.http.bodies.json_body import AT_ONCE
-from api.http.strict_json import parse
-from api.routes.inference import classify
-from core.domain.registry.version import Model
+from api.http.bodies import AT_ONCE, parse
+from api.inference import classify
+from core.registry.versions import Model
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
 from tests.support.api.service import Service, code_of
 
 CLASSIFY = "/v1/models/demo:2/classify"
-NO_KEY = (503, "inference_unavailable")
 
+NO_KEY = (503, "inference_unavailable")
 
 QUESTIONS = [
     ({"classes": "boot"}, 422, "field_invalid"),

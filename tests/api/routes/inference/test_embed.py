@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from api.inference.pixel_budget import MAX_BYTES
-from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
-from core.domain.registry.image_input import ImageInput
-from core.inference_limits import MAX_IMAGES, TEXTS_AT_ONCE
+from api.inference.embed import MAX_INPUTS, MAX_TEXT
+from api.inference_client.questions import MAX_BYTES
+from core.inference.wire import MAX_IMAGES, TEXTS_AT_ONCE
+from core.values import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import WIDTH, Oracle, vector_of
@@ -19,7 +19,9 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 pytestmark = pytest.mark.usefixtures("model")
 
 EMBED = "/v1/models/demo/embed"
+
 IMAGE = [image_part(1)]
+
 TEXTS = ["a boot", "ein Stiefel, größer", "🥾"]
 
 

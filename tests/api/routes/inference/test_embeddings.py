@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.responses import Response
 
-from api.schemas.inference.embeddings import MAX_INPUTS, MAX_TEXT
-from core.domain.access.roles import Role
-from core.domain.registry.image_input import ImageInput
+from api.inference.embed import MAX_INPUTS, MAX_TEXT
+from core.access.keys import create_key
+from core.audit.rules import Role
 from core.settings import Settings
-from core.use_cases.access.keys import create_key
+from core.values import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import WIDTH, Oracle, vector_of
@@ -28,7 +28,9 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 if TYPE_CHECKING:
     import openai
 
+
 PATH = "/v1/embeddings"
+
 MODEL = "demo@production"
 
 

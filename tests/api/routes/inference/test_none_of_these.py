@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
-from core.domain.rejection.calibration import (
+from core.evaluation.evaluate import Calibrations
+from core.gate.rules import Verdict
+from core.registry.versions import Model
+from core.rejection.rules import (
     LEARNED,
     Calibration,
     ErrorRate,
@@ -16,10 +17,9 @@ from core.domain.rejection.calibration import (
     SourceCalibration,
     Statistic,
     Threshold,
+    newest_of_root,
 )
-from core.domain.rejection.query import newest_of_root
-from core.domain.values import canonical_json
-from core.use_cases.evaluation.calibrations import Calibrations
+from core.values import canonical_json
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
@@ -28,6 +28,7 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.evaluation.evaluations import learned, report_of, second_update
 
 RATE = ErrorRate(rate=0.04, lower=0.01, upper=0.1, images=90)
+
 ACCEPTED = ErrorRate(rate=0.3, lower=0.2, upper=0.4, images=90)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
+from core.audit.rules import Role
+from core.gate.rules import Verdict
+from core.registry.versions import Model
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
 from tests.support.api.seeds import a_candidate
@@ -17,9 +17,13 @@ from tests.support.processes import wait_for
 pytestmark = EMBEDDED  # what the databases do is tested in tests/contract/trials
 
 CLASSIFY = "/v1/models/demo/classify"
+
 TRIALS = "/v1/models/demo/aliases/production/trials"
+
 TWO = {"classes": '["boot", "bag"]'}
+
 SHADOW = {"version": 2, "mode": "shadow"}
+
 CANARY = {"version": 2, "mode": "canary", "share": 0.5}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http import writing
-from api.routes.inference import classify, embed, embeddings
-from core.domain.registry.version import Model
+from api.http import routing as writing
+from api.inference import classify, embed
+from core.registry.versions import Model
 from tests.support.api.image_files import image_part
 from tests.support.api.service import Service
 
@@ -33,7 +33,7 @@ def _embeddings(service: Service) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("module", "ask"), [(classify, _classify), (embed, _embed), (embeddings, _embeddings)]
+    ("module", "ask"), [(classify, _classify), (embed, _embed), (embed, _embeddings)]
 )
 def test_a_large_answer_alone_is_written_in_a_thread(
     service: Service,

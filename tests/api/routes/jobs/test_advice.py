@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from core.domain.datasets.split import Side
+from core.datasets.manifests import Side
 from core.settings import Settings
 from tests.support.api.image_files import pictures_on
 from tests.support.api.oracle import Oracle, settings_with

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.split import Part, Side
+from core.datasets.manifests import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
+from core.job_types.run import run_next_job
 from core.ports import Monitor
-from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import parts_of, picture, pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of

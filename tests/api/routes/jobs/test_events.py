@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from api import job_events
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
-from core.use_cases.jobs.queue import cancel_job
+from api.jobs import routes as job_events
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
+from core.values import JobId
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.datasets.split import Side
-from core.domain.jobs.job import Progress
-from core.domain.values import JobId
-from core.use_cases.jobs.queue import cancel_job
+from core.audit.rules import Role
+from core.datasets.manifests import Side
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Progress
+from core.values import JobId
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, update

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.datasets.split import Part, Side
-from core.domain.jobs.order import UpdateOrder
-from core.domain.values import DatasetId, JobId
+from core.datasets.manifests import Part, Side
+from core.datasets.rules import DatasetRef
+from core.jobs.orders import UpdateOrder
+from core.values import DatasetId, JobId
 from tests.support.api.image_files import parts_of, pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
 
 ZSCL, WISE = {"method": "zscl"}, {"method": "wise"}
+
 SHOWN = {"dataset": "shown", "version": 1}
 
 

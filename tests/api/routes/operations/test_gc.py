@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
+from core.audit.rules import Role
+from core.gate.rules import Verdict
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
 

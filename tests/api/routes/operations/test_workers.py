@@ -1,10 +1,10 @@
 """Who works for the service, as its workers say themselves."""
 
-from core.domain.values import JobId
+from core.operations.maintenance import forget_old_traces
 from core.ports import HeldJob
-from core.use_cases.operations.maintenance import forget_old_traces
+from core.values import JobId
 from tests.support.api.service import Service
-from worker.supervision.heartbeat import facts_of
+from worker.supervision.threads import facts_of
 
 
 def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
+from core.audit.rules import Role
+from core.gate.rules import Verdict
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 
 PRODUCTION = "/v1/models/demo/aliases/production"
+
 TAUGHT = ("cat", "dog")
 
 

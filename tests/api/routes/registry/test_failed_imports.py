@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from core.errors import BaseUnknown
+from core.job_types.run import run_next_job
 from core.ports import Monitor
-from core.use_cases.run_job import run_next_job
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of

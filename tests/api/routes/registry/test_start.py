@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.split import Side
-from core.domain.gate.policy import Verdict
+from core.datasets.manifests import Side
+from core.gate.rules import Verdict
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.seeds import a_candidate, a_root

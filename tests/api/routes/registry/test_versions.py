@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api.pages.report_page import style_policy
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Model
+from api.registry.report_pages import style_policy
+from core.gate.rules import Verdict
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 from tests.support.evaluation.evaluations import report_of, second_update
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_no_half_of_a_download(
         given[-1].write(b"half")
         raise OSError(errno.ENOSPC, "no room")
 
-    monkeypatch.setattr("api.http.export_cache.write_tar", half)
+    monkeypatch.setattr("api.exports.routes.write_tar", half)
     with service.untouched():
         answer = service.client.get(VERSIONS + "/1/download")
     assert code_of(answer) == (507, "storage_full")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.domain.datasets.dataset import DatasetVersion
-from core.domain.registry.version import Model
+from core.datasets.rules import DatasetVersion
+from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.learning.tiny_vectors import WIDTH
@@ -17,6 +17,7 @@ from tests.support.scene import Scene
 pytestmark = EMBEDDED
 
 VERSION = "/v1/models/demo/versions/2"
+
 VECTORS, COMPATIBILITY = f"{VERSION}/vectors", f"{VERSION}/compatibility"
 
 

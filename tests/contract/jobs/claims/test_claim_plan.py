@@ -5,13 +5,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import insert, text
 
-from core.adapters.database.engine import open_engine
-from core.adapters.database.jobs.claims import claimable_heads
-from core.adapters.database.jobs.rows import to_row
-from core.adapters.database.tables.jobs import jobs
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import Queue
-from core.domain.registry.version import Model
+from core.database.engine import open_engine
+from core.database.tables import jobs
+from core.jobs.claim_rows import claimable_heads, to_row
+from core.jobs.orders import Queue
+from core.jobs.rules import JobStatus
+from core.registry.versions import Model
 from tests.support.factories import a_job
 
 ROWS = 5000

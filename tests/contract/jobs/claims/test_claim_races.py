@@ -9,13 +9,14 @@ from multiprocessing.context import BaseContext
 
 import pytest
 
-from core.adapters.database.unit_of_work import SqlTransactions
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Model
+from core.database.unit_of_work import SqlTransactions
+from core.jobs.rules import JobStatus
 from core.ports import Transactions
+from core.registry.versions import Model
 from tests.support.factories import NOW, a_job
 
 PROCESSES, THREADS = 4, 2
+
 MODELS, JOBS = 8, 6
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import EvaluateOrder, JobType, Queue
-from core.domain.registry.version import Model
+from core.jobs.orders import EvaluateOrder, JobType, Queue
+from core.jobs.rules import JobStatus
 from core.ports import Transactions
+from core.registry.versions import Model
 from tests.support.claims import claim, lose, queue
 from tests.support.factories import NOW, a_job
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.jobs.job import Job, JobStatus, Progress
-from core.domain.recipes.choices import Precision
-from core.domain.registry.version import Model
-from core.domain.values import PolicyId
 from core.errors import LeaseLost
+from core.jobs.rules import Job, JobStatus, Progress
 from core.ports import Jobs, Transactions
+from core.recipes.fields import Precision
+from core.registry.versions import Model
+from core.values import PolicyId
 from tests.support.claims import claim, lose, queue
 from tests.support.factories import NOW, digest
 

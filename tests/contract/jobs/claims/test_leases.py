@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.jobs.job import JobStatus, Progress
-from core.domain.registry.version import Model
 from core.errors import LeaseLost
+from core.jobs.rules import JobStatus, Progress
 from core.ports import Transactions
+from core.registry.versions import Model
 from tests.support.claims import LEASE, claim, lose, queue
 from tests.support.factories import NOW, digest
 

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.backups.folder import BackupFolder
-from core.backup import back_up, restore
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.artifacts.local import LocalArtifacts
+from core.backup.backup import BackupFolder, back_up, restore
 from core.errors import Corrupt, StorageFull
 from core.ports import Artifacts
+from core.registry.versions import Weights
 from core.settings import Settings
+from core.values import Digest
 from tests.support.factories import a_job
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, file_of, lost_of, rows_of

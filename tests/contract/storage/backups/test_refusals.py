@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from core import backup as backups
-from core.adapters.database.migrate import migrate
-from core.adapters.database.storage.dump import Snapshot
-from core.backup import back_up, restore
+from core.backup import backup as backups
+from core.backup.backup import back_up, restore
+from core.backup.dump import Snapshot
+from core.database.migrate import migrate
 from core.errors import Conflict, FieldInvalid, NotFound
 from core.settings import Settings
 from tests.support.old_rows.rows import revisions

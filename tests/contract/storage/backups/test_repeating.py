@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.backups.folder import BackupFolder
-from core.adapters.database.migrate import METADATA
-from core.adapters.database.storage.dump import LEFT_OUT, Snapshot
-from core.backup import back_up, restore
-from core.domain.datasets.archive import ArchiveFormat
-from core.domain.jobs.order import ImportImagesOrder, JobType
-from core.domain.registry.version import Weights
-from core.domain.values import DatasetId, Digest, sha256
+from core.archives.rules import ArchiveFormat
+from core.artifacts.local import LocalArtifacts
+from core.backup.backup import BackupFolder, back_up, restore
+from core.backup.dump import LEFT_OUT, Snapshot
+from core.database.migrate import METADATA
 from core.errors import Conflict
+from core.jobs.orders import ImportImagesOrder, JobType
+from core.jobs.queue import cancel_job
 from core.ports import Platform
+from core.registry.versions import Weights
 from core.settings import Settings
-from core.use_cases.jobs.queue import cancel_job
+from core.values import DatasetId, Digest, sha256
 from tests.support.factories import NOW, a_job_of_no_model
 from tests.support.scene import Scene
 from tests.support.storage.contents import lost_of, rows_of

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.adapters.artifacts.s3 import S3Artifacts
-from core.backup import back_up, restore
-from core.domain.jobs.job import JobStatus
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
+from core.audit.record import verify_audit
+from core.backup.backup import back_up, restore
+from core.jobs.rules import JobStatus
 from core.settings import Settings
-from core.use_cases.access.verify_audit import verify_audit
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, lost_of, rows_of
 from tests.support.storage.databases import Databases

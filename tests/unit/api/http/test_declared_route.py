@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.http import declared_route
-from api.http.bodies.json_body import AT_ONCE, parse_body
+from api.http import routing as declared_route
+from api.http.bodies import AT_ONCE, parse_body
 from tests.support.api.greedy_json import GREEDY, most_bytes
 from tests.support.api.small_app import post, posted, small_app
 from tests.support.threads import Gate

@@ -2,8 +2,8 @@
 
 import pytest
 
+from api.http.bodies import MAX_PARTS
 from api.http.problems import LONGEST, MOST_ERRORS
-from api.http.strict_json import MAX_PARTS
 from core.errors import FieldInvalid
 from tests.support.api.small_app import posted, small_app
 

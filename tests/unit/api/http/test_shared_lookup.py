@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import anyio
 import pytest
 
-from api.http.lookups.shared_lookup import SharedLookup
+from api.http.lookups import SharedLookup
 from core.errors import DatabaseUnavailable
 
 

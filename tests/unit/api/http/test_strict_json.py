@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.http.strict_json import (
-    MAX_DEPTH,
-    MAX_DIGITS,
-    MAX_PARTS,
-    MAX_VALUES,
-    parse,
-    require_storable,
-)
+from api.http.bodies import MAX_DEPTH, MAX_DIGITS, MAX_PARTS, MAX_VALUES, parse, require_storable
 from core.errors import FieldInvalid
 from tests.support.api.greedy_json import GREEDY, most_bytes
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from api.inference import replicas
-from api.inference.client import Inference
-from api.inference.questions import EmbedTexts, Post
-from api.inference.reply import Reply
+from api.inference_client import client as replicas
+from api.inference_client.client import Inference
+from api.inference_client.questions import EmbedTexts, Post, Reply
 from core import logs
-from core.domain.values import sha256
 from core.errors import InferenceUnavailable
-from devtools.servers.ports import free_port
+from core.values import sha256
+from devtools.servers import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
 
 CLIENTS = 300

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.inference.pixel_budget import PixelBudget
+from api.inference_client.questions import PixelBudget
 from core.errors import InferenceBusy
 
 

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from api.inference.shared_calls import SharedCalls
+from api.inference_client.questions import SharedCalls
 from core.errors import InferenceBusy, InferenceUnavailable
 
 

@@ -3,10 +3,10 @@
 import json
 from html.parser import HTMLParser
 
-from api.pages.report_page import render_report
-from core.domain.evaluation.query import EvalQuery, RetrievalQuery
-from core.domain.evaluation.report import Report
-from core.domain.registry.version import Version
+from api.registry.report_pages import render_report
+from core.evaluation.queries import EvalQuery, RetrievalQuery
+from core.evaluation.report import Report
+from core.registry.versions import Version
 
 
 def mostly_right(who: Version, question: EvalQuery, index: int) -> bool:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from api.pages.comparison_table import report_csv
-from api.pages.csv_text import csv_text
+from api.pages.rendering import csv_text
+from api.registry.report_pages import report_csv
 from tests.support.evaluation.evaluations import report_of, second_update
 
 

@@ -7,17 +7,17 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from api.guide import library
+from api.guide import pages as guide
+from api.guide.library import Document, files, folders, pages, read_document, search
 from api.http import error_handlers
-from api.http.paths import GUIDE
-from api.pages.guide import library
-from api.pages.guide.contents import search
-from api.pages.guide.library import files, folders, pages
-from api.pages.guide.markdown import Document, read_document
-from api.pages.views import guide
+from api.http.routing import GUIDE
 from tests.support.places import ROOT
 
 LINK = re.compile(r'(?:href|src)="([^"]*)"')
+
 DETAILS = ("adr/", "examples/", "studies/forgetting/")
+
 WRITTEN = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
 

@@ -8,9 +8,9 @@ from html import unescape
 
 import pytest
 
-from api.pages import numbers
-from api.pages.report_page import style_policy
-from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
+from api.pages import rendering as numbers
+from api.registry.report_pages import style_policy
+from core.evaluation.plan import HeldOutUpdate, LiveLineage
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,

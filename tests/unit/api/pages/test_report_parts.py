@@ -6,11 +6,11 @@ from dataclasses import replace
 from html import unescape
 from typing import Any
 
-from api.pages.report_page import render_report
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.evaluation.report import Report
-from core.domain.rejection.calibration import (
+from api.registry.report_pages import render_report
+from core.datasets.rules import DatasetRef
+from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.report import Report
+from core.rejection.rules import (
     Calibration,
     ErrorRate,
     ListCalibration,
@@ -18,14 +18,8 @@ from core.domain.rejection.calibration import (
     Statistic,
     Threshold,
 )
-from core.domain.values import DatasetId
-from tests.support.evaluation.evaluations import (
-    SECOND,
-    entries,
-    policy,
-    report_of,
-    second_update,
-)
+from core.values import DatasetId
+from tests.support.evaluation.evaluations import SECOND, entries, policy, report_of, second_update
 from tests.unit.api.pages.conftest import Tags, mostly_right, page
 
 

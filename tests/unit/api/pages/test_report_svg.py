@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from api.pages.report_svg import report_svg, svg_policy
-from core.domain.evaluation.report import Report
+from api.registry.report_pages import report_svg, svg_policy
 from core.errors import ReportUnreadable
+from core.evaluation.report import Report
 from tests.support.evaluation.evaluations import report_of, second_update
 
 SVG = "{http://www.w3.org/2000/svg}"

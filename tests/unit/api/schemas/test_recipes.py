@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from api.schemas.recipes import FIELDS, RECIPE_SCHEMA
-from core.domain.recipes.recipe import Recipe
+from api.jobs.orders import FIELDS, RECIPE_SCHEMA
 from core.errors import RecipeInvalid
+from core.recipes.rules import Recipe
 
 BOUNDED = [name for name, schema in FIELDS.items() if "minimum" in schema]
+
 CHOICES = [name for name, schema in FIELDS.items() if "enum" in schema]
 
 

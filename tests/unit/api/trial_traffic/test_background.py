@@ -7,23 +7,13 @@ from typing import Any
 
 import pytest
 
-from api.trial_traffic import recorder as recording
-from api.trial_traffic import samples as keeping
-from api.trial_traffic import shadow as shadows
-from api.trial_traffic.recorder import TrialRecorder
-from api.trial_traffic.samples import Originals, SampleKeeper
-from api.trial_traffic.shadow import Shadow, ShadowQuestion
-from core.domain.trials.prediction import Shadowed
-from core.domain.values import PredictionId, TrialId
-from core.errors import (
-    ImageCorrupt,
-    InferenceBusy,
-    NotServable,
-    PerennialError,
-    QuotaExceeded,
-)
+from api.trials import traffic as recording
+from api.trials.traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, TrialRecorder
+from core.errors import ImageCorrupt, InferenceBusy, NotServable, PerennialError, QuotaExceeded
 from core.ports import Platform
-from core.use_cases.trials.record_predictions import Batch, ShadowAnswer
+from core.trials.record import Batch, ShadowAnswer
+from core.trials.rules import Shadowed
+from core.values import PredictionId, TrialId
 from tests.support.factories import a_prediction
 from tests.support.processes import wait_for
 
@@ -104,8 +94,8 @@ def question(images: int) -> ShadowQuestion:
 def test_images_for_which_there_is_no_room_are_dropped_and_counted(
     writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadows, "MAX_WAITING", 5)
-    monkeypatch.setattr(shadows, "MAX_WAITING_BYTES", 12)
+    monkeypatch.setattr(recording, "MAX_WAITING", 5)
+    monkeypatch.setattr(recording, "MAX_WAITING_BYTES", 12)
     slow = Slow()
     shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     for images in (3, 1, 2):  # 3 and 1 fit: 12 bytes
@@ -138,7 +128,7 @@ def test_a_candidate_that_does_not_answer_is_counted(
 def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
     writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadows, "THREADS", 1)
+    monkeypatch.setattr(recording, "THREADS", 1)
     slow = Slow()
     shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     for _ in range(3):  # one call is in progress, two wait
@@ -152,7 +142,7 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
 def test_originals_for_which_there_is_no_room_are_left_out_and_the_candidate_is_asked(
     writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadows, "MAX_WAITING_BYTES", 20)
+    monkeypatch.setattr(recording, "MAX_WAITING_BYTES", 20)
     slow, album = Slow(), Album()
     shadow = Shadow(slow, recorder, album)  # type: ignore[arg-type]
     sent = [
@@ -182,7 +172,7 @@ def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
             raise ValueError
         return data != b"last"
 
-    monkeypatch.setattr(keeping, "keep_sample", refuse)
+    monkeypatch.setattr(recording, "keep_sample", refuse)
     keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
     images = [b"bad", b"worse", b"", b"same", b"agreed", b"last", b"late"]
     answers = ["bag"] * 4 + ["Boot"] + ["bag"] * 2
@@ -202,7 +192,7 @@ def test_a_trial_keeps_no_more_samples_once_the_quota_is_used_up(
         asked.append(data)
         raise QuotaExceeded
 
-    monkeypatch.setattr(keeping, "keep_sample", refuse)
+    monkeypatch.setattr(recording, "keep_sample", refuse)
     keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
     made = [PredictionId("pred_1"), PredictionId("pred_2")]
     originals = Originals(trial=TrialId("trial_1"), images=[b"1", b"2"], answers=["bag"] * 2)
@@ -217,8 +207,8 @@ def test_the_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPat
         asked.append(data)
         return True
 
-    monkeypatch.setattr(keeping, "keep_sample", keep)
-    monkeypatch.setattr(keeping, "MOST_TRIED", 2)
+    monkeypatch.setattr(recording, "keep_sample", keep)
+    monkeypatch.setattr(recording, "MOST_TRIED", 2)
     keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
     images = [b"1", b"2", b"1", b"3", b"1"]
     made = [PredictionId(f"pred_{number}") for number in range(5)]

@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.baselines.a_gem import AGem, project
-from benchmarks.baselines.episodic_memory import Memory
-from core.domain.recipes.choices import Method
+from benchmarks.baselines import AGem, Memory, project
 from core.errors import ModelNotTrainable, StopRequested
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
+from core.recipes.fields import Method
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import CPU, prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.baselines.catalogue import BASELINES
+from benchmarks.baselines import BASELINES
 from benchmarks.study.cli import main
 from core.errors import ModelNotTrainable, StopRequested
 from core.ports import TrainingSpec

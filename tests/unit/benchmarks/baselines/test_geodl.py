@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.baselines import geodl
-from benchmarks.baselines.geodesic_flow import GeodesicFlow, geodesic_distance, subspace
-from benchmarks.baselines.geodl import MOST_FAILURES
+from benchmarks import baselines as geodl
+from benchmarks.baselines import MOST_FAILURES, GeodesicFlow, geodesic_distance, subspace
 from core.errors import TrainingDiverged
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe

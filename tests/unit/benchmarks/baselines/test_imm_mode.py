@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.baselines import imm_mode
-from benchmarks.baselines.fisher import FLOOR, fisher, merge
-from benchmarks.baselines.imm_mode import ModeImm
-from core.clip.weights import load
-from core.domain.recipes.choices import Method
-from core.domain.recipes.recipe import Recipe
-from core.learning.class_columns import Columns
+from benchmarks import baselines as imm_mode
+from benchmarks.baselines import FLOOR, ModeImm, fisher, merge
+from core.clip.model import load
 from core.learning.trainer import UpdateTrainer
+from core.learning.vocabulary import Columns
 from core.ports import TrainingSpec
+from core.recipes.fields import Method
+from core.recipes.rules import Recipe
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import CPU, train
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from benchmarks.baselines.rectification import Rectification, linear_weights
+from benchmarks.baselines import Rectification, linear_weights
 from core.clip.model import empty_network
 from tests.support.learning.tiny_clip import tiny_clip
 
 BUNDLED = Path(__file__).parents[4] / "models" / "tiny" / "open_clip_config.json"
+
 BLOCK = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 torch.set_num_threads(1)

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmarks.baselines.catalogue import BASELINES
-from benchmarks.baselines.rectification import linear_weights
-from core.clip.model import ClipModel
-from core.clip.weights import load
-from core.domain.recipes.choices import ModelPart, Precision, Schedule
-from core.learning import losses
+from benchmarks.baselines import BASELINES, linear_weights
+from core.clip.model import ClipModel, load
+from core.learning import student as losses
 from core.ports import TrainingSpec
+from core.recipes.fields import ModelPart, Precision, Schedule
 from tests.support.learning.lessons import PRECISIONS, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts

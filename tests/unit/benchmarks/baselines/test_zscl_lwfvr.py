@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.baselines.zscl_lwfvr import LENGTH, SENTENCES, ZsclLwfVr
-from core.learning.data.vocabulary import RandomSentences
+from benchmarks.baselines import LENGTH, SENTENCES, ZsclLwfVr
+from core.learning.vocabulary import RandomSentences
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue
 from tests.support.learning.train_baselines import prepared, train

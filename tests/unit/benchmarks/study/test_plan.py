@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.study.cli import PLANS, main
-from benchmarks.study.measures.published_scores import compare
+from benchmarks.study.cli import PLANS, grid_points, main
+from benchmarks.study.measures import published_scores_compare as compare
 from benchmarks.study.plan import PlanInvalid, parse, read
-from benchmarks.study.results_cache import ResultsCache, key_of
-from benchmarks.study.tune import grid_points
-from core.domain.recipes.choices import Precision
+from benchmarks.study.runner import ResultsCache, key_of
 from core.errors import RecipeInvalid
+from core.recipes.fields import Precision
 
 ROWS = [{"name": "ft", "recipe": {"method": "ft"}}]
 

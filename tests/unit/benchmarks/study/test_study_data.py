@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.study.images.folders import files_of, locate
-from benchmarks.study.images.image_cache import ImageCache
-from benchmarks.study.images.study_data import StudyData, StudyDataReader
+from benchmarks.study.images import ImageCache, StudyData, StudyDataReader, files_of, locate
 from benchmarks.study.plan import ImageSet, PlanInvalid, read
-from core.adapters.images.sandbox import SandboxDecoder
+from core.images.sandbox import SandboxDecoder
 from tests.support.learning.squares import KEPT, NEW, TEST, TRAIN, build, paint
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.pictures import make_decoder

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from core.domain.datasets.split import Side
-from core.domain.evaluation.query import Answers, EvalQuery
-from core.domain.values import Digest
+from core.datasets.manifests import Side
+from core.evaluation.queries import Answers, EvalQuery
+from core.job_types.run import run_next_job
 from core.ports import Monitor, Platform
-from core.use_cases.run_job import run_next_job
-from perennial import Client, ImageFile
+from core.values import Digest
+from perennial.client import Client
 from perennial.commands.main import main
-from perennial.terminal.login import KEY, URL
+from perennial.requests import ImageFile
+from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.oracle import Oracle, an_oracle, settings_with
 from tests.support.api.seeds import a_root
@@ -27,6 +28,7 @@ from tests.support.scene import Script, answered
 from tests.support.tools import tools_of
 
 MODEL = "demo"
+
 LENIENT = {"parent_tolerance": 0.5, "root_tolerance": 0.5, "holdout_tolerance": 0.5}
 
 

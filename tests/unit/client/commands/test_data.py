@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from perennial import ImageFile
-from perennial.terminal.exit_codes import ERROR, JOB, USAGE
+from perennial.requests import ImageFile
+from perennial.terminal.session import ERROR, JOB, USAGE
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.unit.client.commands.conftest import Run, Site, rows

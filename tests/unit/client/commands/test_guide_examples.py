@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core.domain.datasets.split import Side
+from core.datasets.manifests import Side
 from perennial.commands.main import main
-from perennial.terminal.login import KEY, URL
+from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.service import KEY as ADMIN
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Site
 
 SUITE = "emoji var/pack/twemoji"  # whose images are those of a suite of the quickstart
+
 # In this order: how-to/ci makes version 2 of `demo`, client/README the dataset `products`. What a
 # page says that others say too, or that stands for something, is said in other words.
 PAGES: Mapping[str, Mapping[str, str]] = {
@@ -44,6 +45,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/how-to/report.md": {},
     "docs/how-to/production.md": {},
 }
+
 ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/access.md": "requests by curl, which test_api_page looks up in docs/openapi.json",
     "docs/api.md": "requests by curl, likewise",
@@ -54,10 +56,14 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
     "docs/webhooks.md": "a receiver, run by tests/unit/core/adapters/webhooks/test_documentation",
 }
+
 # What asks a person, installs packages, or is a request by curl.
 NOT_HERE = re.compile(r"(perennial login|(\.venv/bin/)?pip install|call) ?")
+
 WIDTH = 4  # of the vectors on docs/old-vectors.md
+
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
 TO_FILE = re.compile(r" > (\S+)$")
 
 
@@ -117,7 +123,7 @@ def shell(folder: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(URL, site.url)
     monkeypatch.setenv(KEY, ADMIN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("core.domain.vectors.searched_suite.LEAST_FITTED", 1)  # few images
+    monkeypatch.setattr("core.vectors.rules.LEAST_FITTED", 1)  # few images
     return folder
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.domain.gate.policy import Verdict
-from perennial import Client
-from perennial.commands.registry import embed
-from perennial.resources.trials import Trials
-from perennial.terminal.exit_codes import ERROR, USAGE
+from core.gate.rules import Verdict
+from perennial.client import Client
+from perennial.commands import inference as embed
+from perennial.resources.serving import Trials
+from perennial.terminal.session import ERROR, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
 from tests.support.api.seeds import a_candidate, a_sample

@@ -1,5 +1,6 @@
 """The backend for Label Studio in docs/examples is sent what Label Studio sends."""
 
+import importlib
 import importlib.util
 import threading
 from collections.abc import Iterator
@@ -10,19 +11,21 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from core.domain.datasets.split import Side
+from core.datasets.manifests import Side
 from tests.support.api.image_files import pictures_on
 from tests.support.api.service import KEY
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Site
 
 TOKEN = "Token studio-token"
+
 LABEL_CONFIG = """
 <View>
   <Image name="image" value="$photo"/>
   <Choices name="what" toName="image"><Choice value="boot"/><Choice value="bag"/></Choices>
 </View>
 """
+
 PICTURES = dict(enumerate(pictures_on(Side.TRAIN, 6)))
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perennial.terminal.exit_codes import ERROR, UNREACHABLE, USAGE
-from perennial.terminal.login import KEY, URL
+from perennial.terminal.session import ERROR, KEY, UNREACHABLE, URL, USAGE
 from tests.support.api.service import KEY as ADMIN
 from tests.unit.client.commands.conftest import Run, Site
 

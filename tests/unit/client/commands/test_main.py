@@ -11,7 +11,7 @@ import pytest
 
 from perennial.commands import main as command
 from perennial.commands.main import VERBS, perennial
-from perennial.terminal.exit_codes import ERROR, INTERRUPTED, USAGE
+from perennial.terminal.session import ERROR, INTERRUPTED, USAGE
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse
 
-from perennial.terminal.login import KEY, URL
+from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture
 from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run, rows

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perennial.commands.registry import bundles
-from perennial.terminal.exit_codes import ERROR, GATE, JOB, USAGE
+from perennial.commands import exports as bundles
+from perennial.terminal.session import ERROR, GATE, JOB, USAGE
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
 from tests.support.deployment.workflow import Step, run_workflow
@@ -190,10 +190,10 @@ def test_an_old_index_is_reported_on_with_a_bridge(
     site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = f"demo:{taught}"
-    monkeypatch.setattr("core.domain.vectors.searched_suite.LEAST_FITTED", 99)
+    monkeypatch.setattr("core.vectors.rules.LEAST_FITTED", 99)
     refused = perennial("compatibility", reference)
     assert (refused.code, "on at least 99 images" in refused.err) == (ERROR, True)
-    monkeypatch.setattr("core.domain.vectors.searched_suite.LEAST_FITTED", 1)
+    monkeypatch.setattr("core.vectors.rules.LEAST_FITTED", 1)
     bridge = tmp_path / "bridge.safetensors"
     told = perennial("compatibility", reference, "--bridge", bridge).out
     assert told.startswith("Re-embed: no search in the suites has 100 queries or more")

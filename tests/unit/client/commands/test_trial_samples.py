@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from perennial.terminal.login import KEY, URL
+from perennial.terminal.session import KEY, URL
 from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run
 
 IMAGE, PIXELS = b"RIFF", "a" * 64
+
 SAMPLE = {"prediction": "pred_1", "current": "boot", "candidate": "bag", "at": "2026-01-01T00:00"}
 
 Save = Callable[[str], None]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.clip.batch_prefetch import Prefetcher
+from core.clip.machine import Prefetcher
 from core.errors import ArtifactMissing, CancelRequested
 
 

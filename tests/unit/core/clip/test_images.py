@@ -7,7 +7,7 @@ import torch
 from open_clip.transform import image_transform_v2
 from PIL import Image
 
-from core.clip.images import Preprocess, read_image
+from core.clip.inputs import Preprocess, read_image
 from tests.support.learning.tiny_clip import tiny_clip
 
 

@@ -9,17 +9,18 @@ import sys
 import torch
 from torch import nn
 
-from core.domain.recipes.choices import Optimiser
-from core.domain.recipes.recipe import Recipe
 from core.learning.optimisation import make_optimiser
+from core.recipes.fields import Optimiser
+from core.recipes.rules import Recipe
 from tests.support.places import ROOT
 
 LOOK = """
 import json, sys
 from core.loading import loading
 with loading():
-    import worker.bootstrap, worker.inference.server
-    from tests.support.learning.lessons import red_and_blue, train
+    import worker.app, worker.inference.server
+    from tests.support.learning.lessons import red_and_blue
+    from tests.support.learning.lessons import train
     from core.clip.model import empty_network
     from tests.support.learning.towers import config_of
     from tests.support.memory_artifacts import MemoryArtifacts

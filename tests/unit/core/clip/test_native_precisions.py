@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from core.clip.native_precisions import native_precisions
-from core.domain.recipes.choices import Precision
+from core.clip.machine import native_precisions
+from core.recipes.fields import Precision
 
 ASK = """
 import sys
@@ -16,11 +16,12 @@ sys.modules["open_clip"] = None  # not asked for anything, and slow to import
 from core.loading import loading
 with loading():
     import torch
-    from core.clip.torch_environment import environment
-    from core.clip.native_precisions import native_precisions
+    from core.clip.machine import environment
+    from core.clip.machine import native_precisions
 print(*sorted(native_precisions(torch.device("cpu"))))
 print(environment(torch.device("cpu"), 1)["device"])
 """
+
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from core.clip.model import ClipModel
-from core.clip.prompts import require_readable
-from core.domain.recipes.prompt import DEFAULT_PROMPT, PromptTemplate
+from core.clip.model import ClipModel, require_readable
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
+from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from tests.support.learning.tiny_clip import tiny_clip
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from core.clip.inputs import encode_text, is_croppable, sentence_length
 from core.clip.model import ClipModel
-from core.clip.text import encode_text, is_croppable, sentence_length
 from tests.support.learning.rounding import feature_error
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 

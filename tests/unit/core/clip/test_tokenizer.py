@@ -5,9 +5,10 @@ import random
 import open_clip
 import pytest
 
-from core.clip.tokenizer import KEPT_LENGTH, BoundedTokenizer
+from core.clip.inputs import KEPT_LENGTH, BoundedTokenizer
 
 LETTERS = "eeeetttaaooinshrdlu bcdfgkmpvwy'!?.,&;0159éßждの猫🥾🦊👩\u200d💻"
+
 TEXTS = [
     "",
     "   ",

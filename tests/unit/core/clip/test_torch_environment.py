@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 
-from core.clip.torch_environment import LIBRARIES, environment, thread_count
+from core.clip.machine import LIBRARIES, environment, thread_count
 
 
 @pytest.mark.parametrize(

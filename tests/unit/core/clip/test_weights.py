@@ -11,15 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from core.clip.model import ClipModel
-from core.clip.weights import AT_ONCE, load, publish, read_state
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
-from core.errors import (
-    ArtifactCorrupt,
-    CancelRequested,
-)
+from core.clip.model import AT_ONCE, ClipModel, load, publish, read_state
+from core.errors import ArtifactCorrupt, CancelRequested
 from core.ports import BytesCallback, ignore_bytes
+from core.registry.versions import Weights
+from core.values import Digest
 from tests.support.learning.tiny_clip import folder_of, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 

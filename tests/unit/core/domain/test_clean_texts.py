@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.domain.values import clean_caption, clean_class
 from core.errors import CaptionInvalid, ClassInvalid
+from core.values import clean_caption, clean_class
 
 UNSEEN = [
     "",

@@ -5,15 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.domain.values import (
-    canonical_json,
-    clean_file_label,
-    clean_name,
-    counted,
-    new_id,
-    sha256,
-)
 from core.errors import NameInvalid
+from core.values import canonical_json, clean_file_label, clean_name, counted, new_id, sha256
 
 
 def test_an_id_names_its_kind_and_the_millisecond_it_was_made_in() -> None:

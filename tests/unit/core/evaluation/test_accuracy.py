@@ -5,7 +5,7 @@ from math import nan
 import pytest
 import torch
 
-from core.evaluation.accuracy import BLOCK, predict, probabilities
+from core.scoring.evaluator import BLOCK, predict, probabilities
 
 
 def test_a_probability_is_that_of_the_softmax_over_all_classes() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from core.evaluation.bridge import AFFINE, ORTHOGONAL, Bridge, affine, orthogonal
+from core.scoring.search import AFFINE, ORTHOGONAL, Bridge, affine, orthogonal
 from tests.unit.core.evaluation.test_retrieval import unit
 
 WIDTH = 8

@@ -5,15 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load as read_tensors
 
-from core.clip.images import read_image
-from core.clip.weights import load, publish
-from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.values import Digest
-from core.domain.vectors.searched_suite import SearchedSuite
+from core.clip.inputs import read_image
+from core.clip.model import load, publish
 from core.errors import AnswersNotFinite, ArtifactMissing
-from core.evaluation.bridge import ORTHOGONAL
-from core.evaluation.embedder import VersionEmbedder
+from core.evaluation.queries import ClassQuery, RetrievalQuery
+from core.recipes.fields import DEFAULT_PROMPT
+from core.scoring.embedder import VersionEmbedder
+from core.scoring.search import ORTHOGONAL
+from core.values import Digest
+from core.vectors.rules import SearchedSuite
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.unit.core.evaluation.test_evaluator import Steps, picture

@@ -7,27 +7,23 @@ import pytest
 import torch
 from PIL import Image
 
-from core.clip.images import read_image
-from core.clip.weights import load, publish
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Part
-from core.domain.evaluation.query import (
+from core.clip.inputs import read_image
+from core.clip.model import load, publish
+from core.datasets.manifests import ManifestEntry, Part
+from core.errors import ArtifactMissing, CancelRequested
+from core.evaluation.queries import (
     ClassAnswers,
     ClassQuery,
     RetrievalAnswers,
     RetrievalQuery,
     are_finite,
 )
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.rejection.calibration import Calibration
-from core.domain.rejection.query import CalibrationQuery
-from core.domain.rejection.sources import source_of
-from core.domain.values import Digest, sha256
-from core.errors import ArtifactMissing, CancelRequested
-from core.evaluation.accuracy import predict
-from core.evaluation.evaluator import VersionEvaluator
-from core.evaluation.rejection import calibration_of
 from core.ports import BytesCallback, ignore_bytes
+from core.recipes.fields import DEFAULT_PROMPT
+from core.rejection.rules import Calibration, CalibrationQuery, source_of
+from core.scoring.evaluator import VersionEvaluator, predict
+from core.scoring.rejection import calibration_of
+from core.values import Digest, sha256
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -11,14 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.clip.images import read_image
+from core.clip.inputs import read_image
 from core.clip.model import ClipModel
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import ClassAnswers, ClassQuery
-from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.datasets.manifests import ManifestEntry
 from core.errors import ArtifactMissing, CancelRequested
-from core.evaluation.accuracy import predict
-from core.evaluation.evaluator import VersionEvaluator
+from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.recipes.fields import DEFAULT_PROMPT
+from core.scoring.evaluator import VersionEvaluator, predict
 from tests.support.learning.lessons import Watching
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -2,7 +2,7 @@
 
 import torch
 
-from core.evaluation.projection import project
+from core.scoring.search import project
 
 
 def test_both_versions_lie_on_the_same_axes() -> None:

@@ -4,18 +4,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Part
-from core.domain.recipes.prompt import PromptTemplate
-from core.domain.rejection.calibrate import Observed, Scores, calibrate
-from core.domain.rejection.calibration import POOLED, Calibration, Statistic
-from core.domain.rejection.query import (
+from core.datasets.manifests import ManifestEntry, Part
+from core.recipes.fields import PromptTemplate
+from core.rejection.rules import (
+    POOLED,
+    Calibration,
     CalibrationSource,
+    Observed,
+    Scores,
+    Statistic,
+    calibrate,
     circle_of,
     list_sizes,
     list_starts,
 )
-from core.evaluation.rejection import calibration_of
+from core.scoring.rejection import calibration_of
 from tests.support.evaluation.evaluations import entries
 
 WIDTH, SCALE = 8, 20.0
@@ -33,6 +36,7 @@ def source(name: str, classes: tuple[str, ...], each: int) -> CalibrationSource:
 
 
 PETS = source("pets", ("cat", "dog", "okapi", "emu"), 9)
+
 FRUIT = source("fruit", ("fig", "pear", "plum"), 12)
 
 

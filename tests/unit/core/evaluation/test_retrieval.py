@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.study.measures.folds import fold_recalls
-from benchmarks.study.measures.index_compatibility import Embeddings, compatibility
-from core.domain.evaluation.metrics import recalls
-from core.evaluation import retrieval
-from core.evaluation.neighbours import best_rows, nearest, neighbours_kept, share_in_common
-from core.evaluation.retrieval import caption_ranks, image_ranks
+from benchmarks.study.measures import Embeddings, compatibility, fold_recalls
+from core.evaluation.results import recalls
+from core.scoring import evaluator as retrieval
+from core.scoring.evaluator import caption_ranks, image_ranks
+from core.scoring.search import best_rows, nearest, neighbours_kept, share_in_common
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import ClassQuery, RetrievalQuery
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.values import Digest, sha256
-from core.domain.vectors.compatibility import Search
-from core.evaluation.index_comparison import Indexes, compare_vectors, search_recalls
-from core.evaluation.search_recall import mean_of_groups, recall_at_10
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.queries import ClassQuery, RetrievalQuery
+from core.recipes.fields import DEFAULT_PROMPT
+from core.scoring.search import (
+    Indexes,
+    compare_vectors,
+    mean_of_groups,
+    recall_at_10,
+    search_recalls,
+)
+from core.values import Digest, sha256
+from core.vectors.rules import Search
 from tests.unit.core.evaluation.test_retrieval import unit
 
 

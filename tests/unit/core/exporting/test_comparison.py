@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.exporting.comparison import compare
-from core.exporting.towers import Towers
+from core.exporting.exporter import compare
+from core.exporting.onnx import Towers
 from core.ports import Samples
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts

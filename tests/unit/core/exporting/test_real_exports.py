@@ -12,15 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.clip.model import ClipModel
-from core.clip.weights import publish
-from core.domain.export_format import ExportFormat
-from core.domain.registry.version import Weights
+from core.clip.model import ClipModel, publish
 from core.exporting.exporter import VersionExporter
-from core.exporting.onnx_int8 import round_weights
-from core.learning.determinism import DETERMINISTIC
+from core.exporting.onnx import round_weights
+from core.exports.folders import write_folder
+from core.learning.distributed import DETERMINISTIC
 from core.ports import Samples
-from core.use_cases.exports.open_clip_folder import write_folder
+from core.registry.exports_rules import ExportFormat
+from core.registry.versions import Weights
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
@@ -29,7 +28,9 @@ from tests.support.memory_artifacts import MemoryArtifacts
 pytestmark = pytest.mark.filterwarnings("default")  # the libraries warn of one another
 
 TEXTS = ("a photo of a cat.", "12 red apples & 3 pears: £4.50!", "word " * 40)
+
 OPEN_CLIP, HUGGINGFACE = ExportFormat.OPEN_CLIP, ExportFormat.HUGGINGFACE
+
 ONNX, ONNX_INT8 = ExportFormat.ONNX, ExportFormat.ONNX_INT8
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import CancelRequested
-from core.exporting.while_computing import while_computing
+from core.exporting.exporter import while_computing
 
 
 class Counted:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from core.clip.weights import load, read_state
-from core.domain.recipes.choices import Averaging, Method
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
-from core.learning.averaging import AveragedWeights
-from core.learning.determinism import repeatable
+from core.clip.model import load, read_state
+from core.learning.distributed import repeatable
 from core.learning.setup import prepare_run
+from core.learning.step import AveragedWeights
 from core.ports import TrainingSpec
+from core.recipes.fields import Averaging, Method
+from core.recipes.rules import Recipe
+from core.registry.versions import Weights
+from core.values import Digest
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.clip.weights import load, publish
-from core.domain.recipes.choices import Method, ModelPart, TeacherPolicy
+from core.clip.model import load, publish
 from core.errors import ModelNotTrainable
-from core.learning.data.feature_statistics import FeatureStatistics
-from core.learning.data.image_encoder import ImageEncoder
+from core.learning.data import FeatureStatistics, ImageEncoder
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.ports import Trained, TrainingSpec
+from core.recipes.fields import Method, ModelPart, TeacherPolicy
 from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
-from core.learning.determinism import repeatable
+from core.learning.distributed import repeatable
+from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
+from core.recipes.rules import Recipe
 from tests.support.learning.lessons import PRECISIONS, altered
 from tests.support.learning.rounding import logit_error
 from tests.support.learning.steps import counted, in_double, noisy, random_pixels, stand, step_data
 from tests.support.learning.tiny_clip import tiny_clip
 
 RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32, temperature=1.5)
+
 DISTILLING = (Method.LWF, Method.VRLWF, Method.VRLWF_CROSS, Method.ZSCL)
+
 WAYS = [  # the other methods have the loss of fine-tuning
     (method, part)
     for method in (Method.FT, *DISTILLING)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.learning import losses
+from core.learning import student as losses
 from tests.support.learning.rounding import unit
 
 STUDENT = torch.tensor([[0.0, 0.0], [0.0, log(3.0)]], dtype=torch.float64)
+
 TEACHER = torch.tensor([[log(3.0), 0.0], [0.0, log(3.0)]], dtype=torch.float64)
 
 

@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from core.domain.recipes.choices import Optimiser, Precision, Schedule
-from core.domain.recipes.recipe import Recipe
 from core.learning.optimisation import (
     clamp_scale,
     make_optimiser,
@@ -16,6 +14,8 @@ from core.learning.optimisation import (
     rate_factor,
     take_step,
 )
+from core.recipes.fields import Optimiser, Precision, Schedule
+from core.recipes.rules import Recipe
 from tests.support.learning.tiny_clip import tiny_clip
 
 

@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.evaluation.query import ClassQuery
-from core.domain.recipes.choices import Averaging, Method, Precision
-from core.domain.recipes.recipe import Recipe
 from core.errors import OutOfMemory, StopRequested
-from core.evaluation.evaluator import VersionEvaluator
-from core.learning.student_and_teachers import Models
+from core.evaluation.queries import ClassQuery
+from core.learning.student import Models
 from core.learning.trainer import UpdateTrainer
 from core.ports import Trained, TrainingSpec
+from core.recipes.fields import Averaging, Method, Precision
+from core.recipes.rules import Recipe
+from core.scoring.evaluator import VersionEvaluator
 from tests.support.learning.lessons import Watching, red_and_blue, square, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
+
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError(

@@ -10,18 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.weights import load
-from core.domain.recipes.choices import Method, Precision, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
+from core.clip.model import load
 from core.errors import TrainingDiverged
-from core.learning.batch_features import Batch
-from core.learning.checkpoint import from_bytes, to_bytes
-from core.learning.class_columns import Columns
-from core.learning.methods.method import LearningMethod, MakeMethod
-from core.learning.methods.terms import Term
+from core.learning.methods import LearningMethod, MakeMethod, Term
 from core.learning.setup import PreparedRun, prepare_run
+from core.learning.step import from_bytes, to_bytes
+from core.learning.student import Batch
 from core.learning.trainer import UpdateTrainer
+from core.learning.vocabulary import Columns
 from core.ports import TrainingSpec
+from core.recipes.fields import Method, Precision, TeacherPolicy
+from core.recipes.rules import Recipe
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rounding import unit
 from tests.support.learning.steps import noisy, stand
@@ -29,6 +28,7 @@ from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
+
 torch.set_num_threads(1)
 
 

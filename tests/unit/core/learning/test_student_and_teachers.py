@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.domain.recipes.choices import Method, ModelPart, Precision, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
-from core.learning import losses
-from core.learning.batch_features import Batch
-from core.learning.determinism import repeatable
-from core.learning.student_and_teachers import mixing_anchor
+from core.learning import student as losses
+from core.learning.distributed import repeatable
+from core.learning.student import Batch, mixing_anchor
+from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
+from core.recipes.rules import Recipe
 from tests.support.learning.lessons import PRECISIONS, altered
 from tests.support.learning.rounding import logit_error
 from tests.support.learning.steps import (

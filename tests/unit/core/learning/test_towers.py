@@ -9,24 +9,25 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from core.clip.model import ClipModel, empty_network
-from core.clip.text import is_croppable
-from core.clip.weights import load, publish
-from core.domain.recipes.choices import Method, ModelPart, Precision
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.clip.inputs import is_croppable
+from core.clip.model import ClipModel, empty_network, load, publish
 from core.errors import ModelNotTrainable
-from core.learning.data.vocabulary import generator_of, sentences_of
 from core.learning.optimisation import trained_parameters
+from core.learning.vocabulary import generator_of, sentences_of
 from core.ports import TrainingSpec
+from core.recipes.fields import Method, ModelPart, Precision
+from core.recipes.rules import Recipe
+from core.registry.versions import Weights
+from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
 
 torch.set_num_threads(1)
+
 BATCH_NORM = ("resnet", "timm with batch norm")
+
 # A step of any size shows what moves; a small one keeps random towers from diverging.
 RECIPE = Recipe(
     epochs=1,

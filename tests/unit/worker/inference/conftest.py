@@ -8,15 +8,16 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from core.bootstrap import migrate, opened
-from core.clip.weights import publish
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.clip.model import publish
 from core.ports import Platform
+from core.registry.versions import Weights
 from core.settings import Settings
+from core.values import Digest
 from tests.support.learning.tiny_clip import tiny_clip
 from worker.inference.server import make_app
 
 KEY = "pk_that-the-api-shows"
+
 SHOWN = {"Authorization": f"Bearer {KEY}"}
 
 

@@ -16,19 +16,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.bootstrap import artifacts_of, build, migrate, opened
-from core.clip.weights import publish
-from core.domain.registry.class_texts import digest_of
+from core.clip.model import publish
 from core.errors import UnsafeConfiguration
-from core.inference_limits import MAX_BODY_BYTES, MAX_IMAGES, MAX_TEXTS
-from core.inference_wire import write_request
+from core.inference.wire import MAX_BODY_BYTES, MAX_IMAGES, MAX_TEXTS, write_request
+from core.recipes.rules import digest_of
 from core.settings import Settings
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.pictures import encode, picture
-from worker.inference.admission import AdmissionControl
+from worker.inference.app import AdmissionControl
 from worker.inference.server import make_app
 
 KEY = "pk_that-the-api-shows"
+
 SHOWN = {"Authorization": f"Bearer {KEY}"}
+
 PIXELS = bytes(range(256)) * 3  # an image of 16 x 16 pixels, the input of `tiny_clip`
 
 

@@ -7,20 +7,19 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from core.adapters.database.registry.aliases import SqlAliases
 from core.clip.model import ClipModel
-from core.domain.registry.alias import MoveKind
-from core.domain.registry.version import Version
-from core.domain.values import Digest, ModelId
 from core.errors import ArtifactsUnavailable
+from core.gate.policies import ensure_default_policy
 from core.ports import Platform
-from core.use_cases.datasets.suites import ensure_default_policy
-from core.use_cases.registry.aliases.move_alias import move_alias
+from core.registry.alias_rows import SqlAliases
+from core.registry.aliases import MoveKind
+from core.registry.promote import move_alias
+from core.registry.versions import Version
+from core.values import Digest, ModelId
 from tests.support.api.seeds import a_root
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
 from tests.unit.worker.inference.conftest import store, weights_of
-from worker.inference.alias_follower import AliasFollower
-from worker.inference.model_cache import ModelCache
+from worker.inference.models import AliasFollower, ModelCache
 
 
 def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from api.server.listening import listen
+from api.server import listen
 from core.bootstrap import build, close, migrate, opened
-from core.clip.weights import publish
+from core.clip.model import publish
+from core.gate.policies import ensure_default_policy
 from core.settings import Settings
-from core.use_cases.datasets.suites import ensure_default_policy
 from tests.support.api.image_files import photograph
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
@@ -25,8 +25,10 @@ from tests.support.servers.server_thread import in_thread
 from worker.inference.server import make_app, make_server
 
 TEXTS = ["a photo of a boot.", "größer 🥾", "many words " * 30]
+
 # Values are at most 1; sums in another order differ by some hundred roundings of 2^-24.
 BOUND = 100 * 2**-24
+
 INFERENCE_KEY = "pk_that-inference-knows-of"
 
 

@@ -6,20 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.adapters.artifacts.local import LocalArtifacts
+from core.artifacts.local import LocalArtifacts
 from core.bootstrap import migrate, opened
-from core.clip.model import ClipModel
-from core.clip.weights import publish
-from core.domain.values import Digest
-from core.inference_limits import TEXTS_AT_ONCE
+from core.clip.model import ClipModel, publish
+from core.inference.wire import TEXTS_AT_ONCE
 from core.ports import Artifacts
 from core.settings import Settings
+from core.values import Digest
 from tests.support.learning.tiny_clip import tiny_clip
-from worker.inference.alias_follower import AliasFollower
-from worker.inference.batcher import MicroBatcher
-from worker.inference.byte_limited_cache import ByteLimitedCache
-from worker.inference.model_cache import ModelCache
-from worker.inference.text_features import TextFeatures
+from worker.inference.classifier import MicroBatcher, TextFeatures
+from worker.inference.models import AliasFollower, ByteLimitedCache, ModelCache
 
 DIGEST = Digest("0" * 64)
 
@@ -73,7 +69,7 @@ def test_room_is_made_before_the_next_version_takes_its_memory(
         beside.append(models.digests())
         return tiny_clip(2)
 
-    monkeypatch.setattr("worker.inference.model_cache.load", load)
+    monkeypatch.setattr("worker.inference.models.load", load)
     models.get(two)
     assert beside == [[]]
 

@@ -16,21 +16,22 @@ from torch import Tensor
 
 from core import logs
 from core.clip.model import ClipModel
-from core.domain.registry.class_texts import digest_of
-from core.domain.values import Digest
-from core.inference_wire import read_embedded, write_request
+from core.inference.wire import read_embedded, write_request
 from core.ports import Platform
+from core.recipes.rules import digest_of
 from core.settings import Settings
-from devtools.servers.ports import free_port
+from core.values import Digest
+from devtools.servers import free_port
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.servers.connections import accepted, waits_for_acknowledgement
 from tests.unit.worker.inference.conftest import SHOWN, store
-from worker.inference.batcher import MicroBatcher
-from worker.inference.model_cache import ModelCache
+from worker.inference.app import warm_up
+from worker.inference.classifier import MicroBatcher
+from worker.inference.models import ModelCache
 from worker.inference.server import make_app, make_server
-from worker.inference.warm_up import warm_up
 
 CLASSES = ["cat", "dog", "red panda"]
+
 PROMPTS = [f"a photo of a {name}." for name in CLASSES]
 
 

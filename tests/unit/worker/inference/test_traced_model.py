@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.bases.pretrained_folder import BUNDLED, read_folder
+from core.clip.bases import BUNDLED, read_folder
 from core.clip.model import ClipModel
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
-from worker.inference.traced_model import Trace, TracedModel, Traces
+from worker.inference.models import Trace, TracedModel, Traces
 
 CPU = torch.device("cpu")
 
@@ -122,7 +122,7 @@ def test_one_thread_is_used_if_it_gives_the_features_that_several_give() -> None
 def test_a_single_image_that_takes_long_is_encoded_by_all_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.inference.traced_model.ONE_THREAD", 1)
+    monkeypatch.setattr("worker.inference.models.ONE_THREAD", 1)
     large = Traces().apply(tiny_clip(1).freeze())
     assert isinstance(large, TracedModel)
     assert not large.trace.alone
@@ -156,7 +156,7 @@ def test_a_large_image_tower_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch)
     model = tiny_clip(1).freeze()
     weights = sum(tensor.numel() for tensor in model.visual.state_dict().values())
 
-    monkeypatch.setattr("worker.inference.traced_model.MAX_WEIGHTS", weights - 1)
+    monkeypatch.setattr("worker.inference.models.MAX_WEIGHTS", weights - 1)
     assert Traces().apply(model) is model
-    monkeypatch.setattr("worker.inference.traced_model.MAX_WEIGHTS", weights)
+    monkeypatch.setattr("worker.inference.models.MAX_WEIGHTS", weights)
     assert isinstance(Traces().apply(model), TracedModel)

@@ -15,18 +15,18 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.weights import read_state
-from core.domain.recipes.choices import Precision
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.artifacts.local import LocalArtifacts
+from core.clip.model import read_state
 from core.errors import RankLost, StopRequested, UnsafeConfiguration
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
+from core.recipes.fields import Precision
+from core.registry.versions import Weights
 from core.settings import Settings
+from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.processes import wait_for
-from worker.bootstrap import rank_provider
+from worker.app import rank_provider
 from worker.ranks.launcher import RankLauncher
 
 CPU = torch.device("cpu")
@@ -127,7 +127,7 @@ def test_a_lost_rank_ends_the_run_in_time(
 
 ORPHANING = """
 import sys, time
-from worker.ranks.rank_process import RankProcess
+from worker.ranks.launcher import RankProcess
 from worker.ranks.rank_task import RankTask
 
 process = RankProcess.start(1, size=2, port=9)  # where nobody meets it

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from core.bootstrap import build, close, migrate
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.orders import Queue
+from core.jobs.rules import Job
 from core.ports import Platform
 from core.settings import Settings
+from core.values import JobId
 from tests.support.factories import a_job, a_model, a_policy
-from worker.supervision.child import Child
-from worker.supervision.supervisor import Supervisor
+from worker.supervision.supervisor import Child, Supervisor
 
 SLEEP = "import time; print(flush=True); time.sleep(60)"
+
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 

@@ -5,11 +5,11 @@ import time
 import psutil
 import pytest
 
-from core.domain.jobs.job import JobStatus
-from core.domain.jobs.order import Queue
-from core.domain.values import JobId
+from core.jobs.orders import Queue
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
 from core.ports import Platform
-from core.use_cases.jobs.queue import cancel_job
+from core.values import JobId
 from tests.unit.worker.supervision.conftest import (
     DEAF,
     Nursery,

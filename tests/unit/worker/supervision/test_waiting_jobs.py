@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.bootstrap import build, close, migrate
-from core.domain.jobs.job import JobStatus
 from core.errors import DatabaseUnavailable
+from core.jobs.queue import cancel_job
+from core.jobs.rules import JobStatus
+from core.operations.maintenance import notify_waiting_jobs
 from core.ports import Platform, UnitOfWork
 from core.settings import Settings
-from core.use_cases.jobs.queue import cancel_job
-from core.use_cases.operations.maintenance import notify_waiting_jobs
 from tests.support.factories import a_job
 from tests.unit.worker.supervision.conftest import (
     Nursery,

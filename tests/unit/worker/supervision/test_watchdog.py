@@ -1,10 +1,10 @@
 """When a child is left alone, asked to stop, or killed."""
 
-from core.domain.jobs.job import JobStatus
-from core.domain.values import JobId
+from core.jobs.rules import JobStatus
 from core.ports import HeldJob
-from worker.supervision.backoff import BackOff
-from worker.supervision.watchdog import Action, Watchdog
+from core.values import JobId
+from worker.supervision.supervisor import BackOff
+from worker.supervision.threads import Action, Watchdog
 
 
 def held(status: JobStatus = JobStatus.RUNNING, lease_s: float = 60.0) -> list[HeldJob]:

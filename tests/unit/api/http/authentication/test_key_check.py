@@ -9,11 +9,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.authentication.key_check import KeyCheck
-from api.http.lookups.shared_lookup import SharedLookup
-from api.http.middleware.request_ids import RequestIds
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
+from api.http.authentication import KeyCheck
+from api.http.lookups import SharedLookup
+from api.http.middleware import RequestIds
+from core.audit.rules import Principal, Role
 from core.errors import DatabaseUnavailable, IssuerUnavailable
 
 MORE_THAN_THREADS = 60  # all requests share 40

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from api.http.authentication.key_uses import KeyUses
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.values import KeyId
+from api.http.authentication import KeyUses
+from core.audit.rules import Principal, Role
 from core.errors import DatabaseUnavailable
+from core.values import KeyId
 from tests.support.factories import NOW
 
 ONE, OTHER = KeyId("key_1"), KeyId("key_2")

@@ -1,6 +1,6 @@
 """Keys that may read metrics while the database is down."""
 
-from api.http.authentication.known_scrapers import KNOWN_S, MOST, KnownScrapers
+from api.http.authentication import KNOWN_S, MOST, KnownScrapers
 from tests.support.factories import TESTER
 
 

@@ -8,8 +8,7 @@ import anyio
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.middleware.entity_tags import EntityTags
-from api.http.middleware.head_requests import HeadRequests
+from api.http.middleware import EntityTags, HeadRequests
 
 
 def start(status: int, media_type: str) -> Message:

@@ -5,9 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from api.schemas.registry.reports import ReportView
-from core.domain.evaluation.query import EvalQuery
-from core.domain.registry.version import Version
+from api.registry.schemas import ReportView
+from core.evaluation.queries import EvalQuery
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import policy, report_of, second_update
 
 

@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study.measures.embeddings import in_folds
-from benchmarks.study.measures.index_compatibility import Embeddings
-from benchmarks.study.measures.queries import pack, unpack
-from benchmarks.study.measures.share_spared import Measured, difference, share_kept
-from benchmarks.study.results.columns import columns_of
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import RetrievalQuery
-from core.domain.gate.intervals import Flips, paired_interval
-from core.domain.values import Digest
+from benchmarks.study.measures import (
+    Embeddings,
+    Measured,
+    difference,
+    in_folds,
+    pack,
+    share_kept,
+    unpack,
+)
+from benchmarks.study.results import columns_of
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.queries import RetrievalQuery
+from core.gate.measures import Flips, paired_interval
+from core.values import Digest
 
 
 def hits(right: int, count: int) -> np.ndarray:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.adapters.archives.bucket_files import AT_ONCE, bucket_files
-from core.domain.datasets.archive import UnpackedCount
-from core.domain.datasets.bucket import BucketFolder, BucketListing, BucketObject
+from core.archives.reader import AT_ONCE, bucket_files
+from core.archives.rules import BucketFolder, BucketListing, BucketObject, UnpackedCount
 from core.errors import ArchiveTooBig, ObjectChanged
 
 WAIT_S = 60.0

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from core.adapters.archives.tar_stream import tar_files
+from core.archives.rules import HEAD_BYTES, UnpackedCount, format_of
+from core.archives.streams import tar_files
 from core.bootstrap import archive_reader
-from core.domain.datasets.archive import HEAD_BYTES, UnpackedCount, format_of
 from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe, UnsupportedArchive
 from core.settings import Settings
 from tests.support.api.archives import (
@@ -28,12 +28,15 @@ from tests.support.api.archives import (
 )
 
 READER = archive_reader(Settings())
+
 FILES = {
     "a/1": Random(1).randbytes(70_000),
     "a/2": b"",
     "caf\u00e9/" + "long " * 40: b"few bytes" * 100,
 }
+
 END = bytes(1024)  # of a tar
+
 KINDS = {
     "zip": zipped(FILES),
     "stored zip": zipped(FILES, compression=zipfile.ZIP_STORED),
@@ -180,7 +183,7 @@ def test_bytes_are_capped() -> None:
 def test_only_the_end_of_a_zip_is_kept_and_has_its_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.adapters.archives.zip_stream.MOST_DIRECTORY_BYTES", 1_000)
+    monkeypatch.setattr("core.archives.streams.MOST_DIRECTORY_BYTES", 1_000)
     assert read(KINDS["zip"]) == FILES
     with pytest.raises(ArchiveCorrupt):
         read(zipped({f"{number}" * 50: b"" for number in range(10, 30)}))

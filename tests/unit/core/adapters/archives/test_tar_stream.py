@@ -8,18 +8,22 @@ from random import Random
 
 import pytest
 
-from core.adapters.archives.tar_stream import MOST_EXTENDED, MOST_HEADER_BYTES, tar_files
-from core.domain.datasets.archive import UnpackedCount
-from core.domain.datasets.archive_path import path_of
+from core.archives.rules import UnpackedCount, path_of
+from core.archives.streams import MOST_EXTENDED, MOST_HEADER_BYTES, tar_files
 from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe
 from core.ports import ArchivedFile
 from tests.support.api.archives import tar_attributes, tarred
 
 BLOCK = 512
+
 END = bytes(2 * BLOCK)
+
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
 NAMES = ["a/1", "caf\u00e9/\u65e5\u672c.png", "x" * 100, "y" * 155 + "/" + "z" * 100]
+
 LONG_NAMES = ["a/" + "long/" * 40 + "\u00e9" * 99, "n" * 255, "o" * BLOCK]
+
 SIZES = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 10 * BLOCK, 70_000]
 
 Files = list[tuple[tuple[str, ...], bytes]]
@@ -95,6 +99,7 @@ def record(text: bytes) -> bytes:
 
 
 DATA = b"abc".ljust(BLOCK, b"\0")
+
 THREE = block(size=b"3") + DATA
 
 

@@ -8,22 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.images import decoding_process as processes
-from core.adapters.images.child import OK
-from core.adapters.images.confinement import CALLS, LIMITS, USER
-from core.adapters.images.decoding_process import DecodingProcess, Limits
-from core.adapters.images.system_calls import is_supported
+from core.images import sandbox as processes
+from core.images.child import OK
+from core.images.confinement import CALLS, LIMITS, USER, is_supported
+from core.images.sandbox import DecodingProcess, Limits
 from tests.support.pictures import encode, make_decoder, picture
 
 OFFERED = {LIMITS}
+
 OFFERED |= {USER} if os.geteuid() == 0 else set()
+
 OFFERED |= {CALLS} if is_supported() else set()
 
 # The child as it is, but that each "image" is Python, whose value or error is the reply.
 TAKEN_OVER = """
 import ctypes, os, socket, subprocess, sys
 sys.path.insert(0, sys.argv.pop(1))
-from core.adapters.images import child, confinement, system_calls
+from core.images import child
+from core.images import confinement
+from core.images import confinement as system_calls
 
 layers = {{
     "user": confinement.become_nobody,
@@ -51,12 +54,19 @@ child.main()
 """
 
 LINUX = sys.platform == "linux"
+
 READ_ENVIRONMENT = "open(f'/proc/{parent}/environ', 'rb').read()"
+
 OPEN_SOCKET = "socket.socket()"
+
 FORK = "os.waitpid(os.fork() or os._exit(0), 0)"
+
 SIGNAL = "os.kill(parent, 0)"
+
 READ = "open('DATABASE', 'rb').read()"
+
 MOVE = "os.rename('DATABASE', 'FOLDER/moved')"
+
 DEEDS = [
     OPEN_SOCKET,
     "socket.socket(socket.AF_UNIX)",
@@ -74,11 +84,15 @@ DEEDS = [
     MOVE,
     "os.unlink('FOLDER/other')",
 ]
+
 SPYING = [READ_ENVIRONMENT, "open(f'/proc/{parent}/mem', 'rb')"] if LINUX else []
+
 DEEDS += SPYING
+
 DEEDS += (
     ["os.memfd_create('new')", "call('process_vm_readv', parent, 0, 0, 0, 0, 0)"] if LINUX else []
 )
+
 DENIED = {"PermissionError", "OSError", "BlockingIOError"}
 
 Ask = Callable[[str], str]

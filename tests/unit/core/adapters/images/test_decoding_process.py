@@ -14,9 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from core.adapters.images import decoding_process as processes
-from core.adapters.images.decoding_process import DecodingProcess
 from core.errors import ImageCorrupt, ImageTooLarge
+from core.images import sandbox as processes
+from core.images.sandbox import DecodingProcess
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
 
 
@@ -112,7 +112,7 @@ def test_process_knows_no_secret_and_cannot_write_files(
 
 def test_process_ends_with_its_parent() -> None:
     code = """
-from core.adapters.images.sandbox import SandboxDecoder
+from core.images.sandbox import SandboxDecoder
 import sys, time
 one = SandboxDecoder(processes=1, seconds=9, memory_bytes=2**29, max_pixels=10**6, stored_side=64)
 try:

@@ -9,8 +9,8 @@ from hashlib import sha256
 import pytest
 from PIL import Image
 
-from core.adapters.images.sandbox import SandboxDecoder
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
+from core.images.sandbox import SandboxDecoder
 from core.ports import DecodedImage
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from core.adapters.images.child import pack_input, unpack_input
-from core.adapters.images.sandbox import SandboxDecoder
-from core.clip.images import Preprocess, read_image
-from core.domain.registry.image_input import ImageInput
+from core.clip.inputs import Preprocess, read_image
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
+from core.images.child import pack_input, unpack_input
+from core.images.sandbox import SandboxDecoder
+from core.values import ImageInput
 from tests.support.pictures import SIDE, encode, make_decoder, picture, png_of_zeros
 
 WANTED = ImageInput(height=16, width=16)

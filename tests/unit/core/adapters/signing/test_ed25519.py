@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.adapters.signing.ed25519 import Ed25519Signatures
-from core.domain.bundles.envelope import Envelope, Signature
+from core.bundles.rules import Envelope, Signature
+from core.bundles.signing import Ed25519Signatures
 from core.errors import BundleNotTrusted, SigningKeyMissing, UnsafeConfiguration
 from tests.support.bundles import OURS, THEIRS
 

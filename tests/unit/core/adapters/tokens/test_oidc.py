@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
-from core.adapters.tokens.issuer_keys import IssuerKeys
-from core.adapters.tokens.oidc import OidcTokens
+from core.access.oidc import IssuerKeys, OidcTokens
 from core.errors import IssuerUnavailable, Unauthorised
-from devtools.servers.ports import free_port
+from devtools.servers import free_port
 from tests.support.processes import wait_for
 from tests.support.servers.issuer import AUDIENCE, Issuer
 
 HOUR_S = 3600
+
 LEEWAY_S = float(HOUR_S)
 
 
@@ -119,6 +119,7 @@ def test_the_public_key_is_no_secret_to_sign_with(issuer: Issuer, tokens: OidcTo
 
 
 NESTED = base64.urlsafe_b64encode(b"[" * 30_000).decode()
+
 PART = text({"sub": "eve"})
 
 

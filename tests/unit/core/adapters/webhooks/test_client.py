@@ -11,16 +11,17 @@ from threading import Thread
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from core.adapters.webhooks.signing import headers_of
 from core.bootstrap import utc_now
-from core.domain.webhooks.delivery import Outcome
 from core.errors import UrlForbidden
+from core.outbox.rules import Outcome
 from core.ports import Message
+from core.webhooks.deliver import headers_of
 from tests.support.servers.certificates import self_signed
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import an_http_client
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 

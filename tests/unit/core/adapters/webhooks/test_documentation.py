@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.adapters.webhooks.client import HttpWebhookClient
-from core.domain.webhooks.event import EventType
-from core.domain.webhooks.webhook import make_secret
+from core.outbox.rules import EventType, make_secret
 from core.ports import Message
+from core.webhooks.deliver import HttpWebhookClient
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/webhooks.md").read_text()

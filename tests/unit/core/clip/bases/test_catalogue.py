@@ -1,7 +1,7 @@
 """What the API knows of open_clip without having it."""
 
-from core.clip.bases.catalogue import to_text
-from core.use_cases.registry.bases import CATALOGUE
+from core.bases.bases import CATALOGUE
+from core.clip.catalogue import to_text
 
 
 def test_the_committed_catalogue_is_that_of_the_installed_open_clip() -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.clip.bases.download import read_while_growing
-from core.clip.bases.pretrained import read_pretrained
-from core.domain.values import Digest, Json
+from core.clip.bases import read_pretrained, read_while_growing
 from core.errors import CancelRequested, StorageFull
+from core.values import Digest, Json
 
 
 class Recorder:

@@ -9,15 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from core.clip.bases.pretrained import BaseImporter
-from core.clip.weights import load, publish
-from core.domain.values import Json
-from core.errors import (
-    BaseUnknown,
-    ModelNotTrainable,
-    PromptInvalid,
-    WeightsFormat,
-)
+from core.clip.bases import BaseImporter
+from core.clip.model import load, publish
+from core.errors import BaseUnknown, ModelNotTrainable, PromptInvalid, WeightsFormat
+from core.values import Json
 from tests.support.learning.tiny_clip import folder_of, tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.audit import Action, AuditEvent, AuditHead, Change, first_break
-from core.domain.values import Digest, KeyId
+from core.audit.rules import Action, AuditEvent, AuditHead, Change, first_break
+from core.values import Digest, KeyId
 from tests.support.factories import NOW
 
 CHANGE = Change(

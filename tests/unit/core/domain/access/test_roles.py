@@ -4,10 +4,9 @@ import itertools
 
 import pytest
 
-from core.domain.access.principal import Principal
-from core.domain.access.roles import Role
-from core.domain.values import ModelId
+from core.audit.rules import Principal, Role
 from core.errors import Forbidden
+from core.values import ModelId
 
 
 def test_each_role_includes_itself_and_those_before_it() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.access.roles import Role
-from core.domain.access.token import TokenRules, is_confidential, subject_of
+from core.access.rules import TokenRules, is_confidential, subject_of
+from core.audit.rules import Role
 from core.errors import Unauthorised
 
 RULES = TokenRules(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.advice.duration import (
+from core.advice.rules import (
     Duration,
     PastUpdate,
     Workload,
@@ -12,8 +12,8 @@ from core.domain.advice.duration import (
     expected_duration,
     workload,
 )
-from core.domain.recipes.choices import Method, MixingChoice, ModelPart
-from core.domain.recipes.recipe import Recipe
+from core.recipes.fields import Method, MixingChoice, ModelPart
+from core.recipes.rules import Recipe
 
 
 def past(**changes: Any) -> PastUpdate:

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.advice.evidence import (
-    GuardingSet,
-    gain_finding,
-    guard_findings,
-    images_needed,
-)
-from core.domain.advice.finding import Finding, Severity
-from core.domain.advice.zero_shot import Recognition
-from core.domain.gate.intervals import Flips, paired_interval
+from core.advice.findings import Finding, Recognition, Severity
+from core.advice.rules import GuardingSet, gain_finding, guard_findings, images_needed
+from core.gate.measures import Flips, paired_interval
 from tests.support.factories import a_policy
 
 PARENT = Recognition(right=10, asked=50)  # 20 %: half of its errors are 40 points

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
-from core.domain.advice.finding import Severity
-from core.domain.advice.images import ClassImages, image_findings, images_per_class
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.manifest import Manifest, ManifestEntry
-from core.domain.datasets.split import Part, Side, part_of, side_of
-from core.domain.values import Digest
+from core.advice.findings import ClassImages, Severity, image_findings, images_per_class
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, part_of, side_of
+from core.datasets.rules import DatasetKind
+from core.values import Digest
 from tests.support.factories import digest
 
 GROUPS = [digest(n) for n in range(200)]
+
 TRAIN = [one for one in GROUPS if side_of(one) is Side.TRAIN]
+
 TEST = [g for g in GROUPS if (side_of(g), part_of(g)) == (Side.HOLDOUT, Part.TEST)]
+
 VALIDATION = [g for g in GROUPS if (side_of(g), part_of(g)) == (Side.HOLDOUT, Part.VALIDATION)]
 
 

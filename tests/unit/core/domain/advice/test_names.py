@@ -1,7 +1,6 @@
 """Advice on class names that are in use already."""
 
-from core.domain.advice.finding import Severity
-from core.domain.advice.names import name_findings
+from core.advice.findings import Severity, name_findings
 
 
 def test_new_names_give_no_finding() -> None:

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.advice.finding import Severity
-from core.domain.advice.zero_shot import (
+from core.advice.findings import (
     Recognition,
+    Severity,
     overall,
     recognitions,
     sample,
     zero_shot_findings,
     zero_shot_unknown,
 )
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.manifest import Manifest, ManifestEntry
+from core.datasets.manifests import Manifest, ManifestEntry
+from core.datasets.rules import DatasetKind
 from tests.support.factories import digest
 
 

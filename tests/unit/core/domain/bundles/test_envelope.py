@@ -5,10 +5,9 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from core.domain.bundles.envelope import Envelope, Signature, encode_before_signing
-from core.domain.bundles.statement import Statement
-from core.domain.values import Digest, canonical_json
+from core.bundles.rules import Envelope, Signature, Statement, encode_before_signing
 from core.errors import BundleInvalid
+from core.values import Digest, canonical_json
 
 
 def test_signatures_are_over_the_encoding_of_dsse() -> None:

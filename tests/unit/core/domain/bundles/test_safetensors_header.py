@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from core.domain.bundles.safetensors_header import (
-    LENGTH_BYTES,
-    MOST_HEADER_BYTES,
-    header_length,
-    read_header,
-)
+from core.bundles.rules import LENGTH_BYTES, MOST_HEADER_BYTES, header_length, read_header
 from core.errors import BundleInvalid
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.domain.comparison.answered_query import NamedQuery
-from core.domain.comparison.blame import Blame, asks_for, blame
-from core.domain.evaluation.query import ClassAnswers, ClassQuery
-from core.domain.evaluation.results import AnswersByQuery
-from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
-from core.domain.gate.measure import MeasureKind
-from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.blame.rules import Blame, blame
+from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, asks_for
+from core.evaluation.results import AnswersByQuery
+from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
+from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.evaluation.evaluations import ROOT, entries, taught
 
 SECOND = taught(ROOT, 2, ("cat",))
+
 THIRD = taught(SECOND, 3, ("dog",))
+
 FOURTH = taught(THIRD, 4, ("owl",))
+
 LINE = (ROOT, SECOND, THIRD, FOURTH)
 
 
@@ -41,7 +42,9 @@ def blamed(name: str, rows: Mapping[NamedQuery, Mapping[int, Sequence[int]]]) ->
 
 
 SUITE = query("zoo", *["Cat"] * 10, *["dog"] * 10)
+
 DOGS = [1] * 10
+
 FALLING = {
     SUITE: {
         1: [0] * 8 + [1] * 2 + DOGS,

@@ -5,14 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.comparison.answered_query import AnsweredQuery, NamedQuery
-from core.domain.comparison.comparison import Comparison, compare
-from core.domain.comparison.confusions import Confusion
-from core.domain.comparison.flips import Flip, FlipKind, flips
-from core.domain.evaluation.query import ClassAnswers, ClassQuery, EvalQuery, RetrievalQuery
-from core.domain.gate.measure import Measure, MeasureKind
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.registry.version import Version
+from core.comparison.answers import (
+    AnsweredQuery,
+    Comparison,
+    Confusion,
+    Flip,
+    FlipKind,
+    compare,
+    flips,
+)
+from core.evaluation.queries import ClassAnswers, ClassQuery, EvalQuery, NamedQuery, RetrievalQuery
+from core.gate.measures import Measure, MeasureKind
+from core.recipes.fields import DEFAULT_PROMPT
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
     SECOND,
@@ -23,6 +28,7 @@ from tests.support.evaluation.evaluations import (
 )
 
 Right = Callable[[Version, EvalQuery, int], bool]
+
 CLASSES = ("cat", "dog", "sun")
 
 

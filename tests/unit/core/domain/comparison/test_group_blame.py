@@ -2,19 +2,12 @@
 
 from collections.abc import Sequence
 
-from core.domain.comparison.answered_query import NamedQuery
-from core.domain.comparison.group_blame import (
-    Answered,
-    ClassBlame,
-    blame_groups,
-    classes_that_fell,
-    of_classes,
-)
-from core.domain.datasets.image_groups import ImageGroup
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import ClassAnswers, ClassQuery, RetrievalQuery
-from core.domain.gate.intervals import Flips, paired_interval
-from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.blame.rules import Answered, ClassBlame, blame_groups, classes_that_fell, of_classes
+from core.datasets.image_lists import ImageGroup
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, RetrievalQuery
+from core.gate.measures import Flips, paired_interval
+from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.evaluation.evaluations import entries
 from tests.support.factories import digest
 
@@ -40,6 +33,7 @@ def a_group(name: str, images: int) -> ImageGroup:
 
 
 GROUPS = (a_group("first", 3), a_group("second", 1), a_group("third", 5))
+
 CATS = query("zoo", *["cat"] * 20)
 
 

@@ -2,9 +2,12 @@
 
 import pytest
 
-from core.domain.datasets.archive import ArchiveFormat, UnpackedCount, format_of, is_archive
-from core.domain.datasets.archive_path import (
+from core.archives.rules import (
+    ArchiveFormat,
+    UnpackedCount,
     folder_of,
+    format_of,
+    is_archive,
     is_ignored,
     is_list,
     path_of,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.datasets.bucket import BucketFolder, BucketListing, BucketObject
+from core.archives.rules import BucketFolder, BucketListing, BucketObject
 from core.errors import ArchiveUnsafe, FieldInvalid
 
 

@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.manifest import Manifest, ManifestEntry
-from core.domain.datasets.split import Part, Side, part_of, side_of
-from core.domain.datasets.suite import SuiteKind
-from core.domain.values import Digest
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, part_of, side_of
+from core.datasets.rules import DatasetKind, SuiteKind
 from core.errors import DatasetEmpty, TooFewPerClass
+from core.values import Digest
 from tests.support.factories import a_dataset, a_manifest, a_row, an_image, digest, pixels_on
 
 GROUPS = [digest(n) for n in range(2000)]

@@ -1,13 +1,15 @@
 """Changes between two versions of a dataset."""
 
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.diff import Change, ChangeKind, ClassDiff, Diff
-from core.domain.datasets.manifest import Manifest
+from core.datasets.manifests import Change, ChangeKind, ClassDiff, Diff, Manifest
+from core.datasets.rules import DatasetKind
 from tests.support.factories import a_dataset, a_manifest, a_row, digest
 
 PETS = a_dataset()
+
 ONE, TWO, THREE, FOUR = sorted(digest(n) for n in range(4))
+
 BEFORE = a_manifest(PETS, {ONE: "cat", TWO: "cat", THREE: "dog"})
+
 AFTER = a_manifest(PETS, {ONE: "cat", TWO: "dog", FOUR: "owl"})
 
 

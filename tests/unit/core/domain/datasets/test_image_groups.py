@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.domain.datasets.image_groups import Grouping, ImageGroup, image_groups
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.values import Digest
+from core.datasets.image_lists import Grouping, ImageGroup, image_groups
+from core.datasets.manifests import ManifestEntry
 from core.errors import FieldInvalid
+from core.values import Digest
 from tests.support.factories import digest
 
 BEGAN = datetime(2026, 11, 26, 20, 10, tzinfo=UTC)

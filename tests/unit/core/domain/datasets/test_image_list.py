@@ -2,11 +2,12 @@
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetKind
-from core.domain.datasets.image_list import ListedImage, name_files, read_image_list
+from core.datasets.image_lists import ListedImage, name_files, read_image_list
+from core.datasets.rules import DatasetKind
 from core.errors import ArchiveUnsafe, ImageListInvalid
 
 LABELLED, CAPTIONED = DatasetKind.LABELLED, DatasetKind.CAPTIONED
+
 CSV, JSONL = ("data", "list.csv"), ("list.jsonl",)
 
 

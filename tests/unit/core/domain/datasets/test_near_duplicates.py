@@ -2,12 +2,11 @@ import random
 
 import pytest
 
-from core.adapters.images.similarity_index import ThumbnailIndex, close_hashes
-from core.domain.datasets.manifest import Manifest, ManifestEntry
-from core.domain.datasets.near_duplicates import NEAR, SimilarImage, group_of
-from core.domain.datasets.split import Side, part_of, side_of
-from core.domain.values import Digest
+from core.datasets.image_lists import NEAR, SimilarImage, group_of
+from core.datasets.manifests import Manifest, ManifestEntry, Side, part_of, side_of
+from core.datasets.similarity import ThumbnailIndex, close_hashes
 from core.errors import SplitConflict
+from core.values import Digest
 from tests.support.factories import a_dataset, a_row, digest, pixels_on
 
 CONFLICT = "resembles known images on different sides or parts of the split: leave it out"

@@ -1,8 +1,7 @@
 """Counts by class, side and group of near-duplicates."""
 
-from core.domain.datasets.split import Side
-from core.domain.datasets.statistics import DatasetStatistics, Member
-from core.domain.values import Digest
+from core.datasets.manifests import DatasetStatistics, Member, Side
+from core.values import Digest
 from tests.support.factories import digest, pixels_on
 
 TRAIN, HOLDOUT = pixels_on(Side.TRAIN, 3), pixels_on(Side.HOLDOUT, 1)

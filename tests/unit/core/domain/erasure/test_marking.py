@@ -2,11 +2,9 @@
 
 import pytest
 
-from core.domain.erasure.erasure import Exposure, Retraining
-from core.domain.erasure.marking import marked, to_retrain
-from core.domain.erasure.status import ErasureStatus
-from core.domain.jobs.job import JobStatus
-from core.domain.registry.version import Version
+from core.erasure.rules import ErasureStatus, Exposure, Retraining, marked, to_retrain
+from core.jobs.rules import JobStatus
+from core.registry.versions import Version
 from tests.support.factories import a_job, a_model, a_policy, a_version
 
 JOB = a_job(a_model(a_policy()))

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from core.domain.evaluation.judge_again import judge_again
-from core.domain.evaluation.query import EvalQuery
-from core.domain.gate.measure import MeasureKind, Outcome
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Version
+from core.evaluation.judge import judge_again
+from core.evaluation.queries import EvalQuery
+from core.gate.measures import MeasureKind, Outcome
+from core.gate.rules import Verdict
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import SECOND, learned, policy, report_of, second_update
 
 

@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 
-from core.domain.evaluation.paired_hits import PairedHits
-from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.evaluation.query import ClassQuery, EvalQuery
-from core.domain.evaluation.report import Report
-from core.domain.gate.measure import Measure, MeasureKind
-from core.domain.registry.version import Version
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
+from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
+from core.evaluation.report import Report
+from core.gate.measures import Measure, MeasureKind
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,

@@ -2,13 +2,10 @@
 
 import pytest
 
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.evaluation.query import (
-    ClassQuery,
-    EvalQuery,
-)
-from core.domain.gate.measure import MeasureKind
-from core.domain.registry.version import Version
+from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.queries import ClassQuery, EvalQuery
+from core.gate.measures import MeasureKind
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
     SECOND,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.evaluation import metrics
+from core.evaluation import results as metrics
 
 # Three tasks; task 1 is forgotten half-way and comes back, task 0 falls for good.
 MATRIX = [
@@ -10,6 +10,7 @@ MATRIX = [
     [0.6, 0.9, 0.5],
     [0.5, 0.95, 0.7],
 ]
+
 UNTOUCHED = [0.3, 0.3, 0.1]
 
 

@@ -1,12 +1,10 @@
 """Which version must answer which question."""
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.datasets.split import Part
-from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.recipes.choices import LabelSpace
-from core.domain.recipes.class_lists import competing_classes
-from core.domain.recipes.recipe import Recipe
+from core.datasets.manifests import ManifestEntry, Part
+from core.datasets.rules import SuiteKind
+from core.evaluation.plan import HeldOutUpdate
+from core.recipes.fields import LabelSpace
+from core.recipes.rules import Recipe, competing_classes
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,

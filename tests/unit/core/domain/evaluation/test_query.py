@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.evaluation.query import (
+from core.evaluation.queries import (
     Answers,
     ClassAnswers,
     ClassQuery,
@@ -12,9 +12,9 @@ from core.domain.evaluation.query import (
     answers_to_json,
     are_finite,
 )
-from core.domain.evaluation.results import EvaluationResults
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.values import Json
+from core.evaluation.results import EvaluationResults
+from core.recipes.fields import DEFAULT_PROMPT
+from core.values import Json
 from tests.support.evaluation.evaluations import SECOND, answered, entries, second_update
 
 PETS = ClassQuery(
@@ -22,6 +22,7 @@ PETS = ClassQuery(
     classes=("cat", "dog"),
     prompt=DEFAULT_PROMPT,
 )
+
 CAPTIONED = RetrievalQuery(entries=entries("shapes", [("a ring", "a circle"), ("a dot",)]))
 
 

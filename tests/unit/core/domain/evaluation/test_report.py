@@ -4,26 +4,25 @@ import json
 
 import pytest
 
-from core.domain.datasets.split import Part
-from core.domain.datasets.suite import SuiteKind
-from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.paired_hits import clusters
-from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
-from core.domain.evaluation.query import (
+from core.datasets.manifests import Part
+from core.datasets.rules import SuiteKind
+from core.errors import AnswersNotFinite
+from core.evaluation.judge import build_report
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.queries import (
     Answers,
     ClassAnswers,
     ClassQuery,
     EvalQuery,
     RetrievalAnswers,
     RetrievalQuery,
+    clusters,
 )
-from core.domain.evaluation.report import Report
-from core.domain.evaluation.results import AnswersByQuery
-from core.domain.gate.measure import MeasureKind, Outcome
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Version
-from core.errors import AnswersNotFinite
+from core.evaluation.report import Report
+from core.evaluation.results import AnswersByQuery
+from core.gate.measures import MeasureKind, Outcome
+from core.gate.rules import Verdict
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,

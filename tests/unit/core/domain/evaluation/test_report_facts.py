@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.plan import EvaluationPlan
-from core.domain.evaluation.plan_queries import HeldOutUpdate, LiveLineage
-from core.domain.evaluation.query import Answers, ClassAnswers, ClassQuery, EvalQuery
-from core.domain.evaluation.report import Report
-from core.domain.gate.measure import Measure, MeasureKind
-from core.domain.registry.version import Version
-from core.domain.values import DatasetId
+from core.datasets.rules import DatasetRef
 from core.errors import AnswersNotFinite, ReportUnreadable
+from core.evaluation.judge import build_report
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.report import Report
+from core.gate.measures import Measure, MeasureKind
+from core.registry.versions import Version
+from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     FIRST,
     NOW,

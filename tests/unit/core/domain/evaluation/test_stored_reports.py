@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.datasets.split import Part
-from core.domain.evaluation.build_report import build_report
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.evaluation.report import Report
-from core.domain.rejection.calibration import (
+from core.datasets.manifests import Part
+from core.errors import ReportUnreadable
+from core.evaluation.judge import build_report
+from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.report import Report
+from core.rejection.rules import (
     Calibration,
     ErrorRate,
     ListCalibration,
@@ -17,7 +18,6 @@ from core.domain.rejection.calibration import (
     Statistic,
     Threshold,
 )
-from core.errors import ReportUnreadable
 from tests.support.evaluation.evaluations import (
     SECOND,
     answered,

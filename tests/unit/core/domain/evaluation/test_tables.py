@@ -5,15 +5,14 @@ from math import sqrt
 
 import pytest
 
-from core.domain.evaluation.accuracy_matrix import accuracy_matrix, transfer
-from core.domain.evaluation.plan_queries import HeldOutUpdate
-from core.domain.evaluation.query import ClassQuery, EvalQuery
-from core.domain.evaluation.report_sections import Change, Scores, Transfer
-from core.domain.evaluation.report_tables import class_changes
-from core.domain.evaluation.results import EvaluationResults
-from core.domain.gate.measure import MeasureKind
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.registry.version import Version
+from core.evaluation.judge import class_changes
+from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.queries import ClassQuery, EvalQuery
+from core.evaluation.report import Change, Scores, Transfer
+from core.evaluation.results import EvaluationResults, accuracy_matrix, transfer
+from core.gate.measures import MeasureKind
+from core.recipes.fields import DEFAULT_PROMPT
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,

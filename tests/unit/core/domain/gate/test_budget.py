@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.gate.budget import ErrorBudget
+from core.gate.rules import ErrorBudget
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from core.domain.gate.intervals import (
+from core.gate.measures import (
     Flips,
     corrected_score,
     design_effect,

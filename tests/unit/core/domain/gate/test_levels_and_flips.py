@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.intervals import paired_interval, proportion_interval
-from core.domain.gate.measure import Measure, MeasureKind, Outcome
-from core.domain.gate.policy import Verdict, judge
+from core.gate.measures import Measure, MeasureKind, Outcome, paired_interval, proportion_interval
+from core.gate.rules import Verdict, judge
 from tests.support.evaluation.measures import gain, measure, outcomes, policy
 
 

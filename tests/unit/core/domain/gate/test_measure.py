@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.intervals import Flips, paired_interval, proportion_interval
-from core.domain.gate.measure import Measure, MeasureKind
+from core.gate.measures import Flips, Measure, MeasureKind, paired_interval, proportion_interval
 
 
 def measure(now: list[bool], before: list[bool], **changes: Any) -> Measure:

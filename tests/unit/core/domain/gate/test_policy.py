@@ -2,9 +2,8 @@
 
 import pytest
 
-from core.domain.gate.intervals import p_below, paired_interval
-from core.domain.gate.measure import MeasureKind, Outcome
-from core.domain.gate.policy import Verdict, images_to_settle, judge
+from core.gate.measures import MeasureKind, Outcome, p_below, paired_interval
+from core.gate.rules import Verdict, images_to_settle, judge
 from tests.support.evaluation.measures import gain, measure, outcomes, policy
 
 

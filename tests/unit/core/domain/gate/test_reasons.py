@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.measure import Measure, MeasureKind, Outcome, Ruling
-from core.domain.gate.reasons import explain, points, subject
+from core.gate.measures import Measure, MeasureKind, Outcome, Ruling
+from core.gate.rules import explain, points, subject
 
 
 def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.jobs.counter import duration
+from core.jobs.rules import duration
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.datasets.dataset import DatasetRef
-from core.domain.datasets.image_groups import Grouping
-from core.domain.export_format import ExportFormat
-from core.domain.jobs.job import Job, JobStatus, Progress, model_of, order_of
-from core.domain.jobs.order import (
+from core.datasets.image_lists import Grouping
+from core.datasets.rules import DatasetRef
+from core.errors import JobFinished
+from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
     EvaluateOrder,
@@ -27,13 +26,15 @@ from core.domain.jobs.order import (
     order_from_json,
     order_to_json,
 )
-from core.domain.recipes.choices import Method
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import DatasetId
-from core.errors import JobFinished
+from core.jobs.rules import Job, JobStatus, Progress, model_of, order_of
+from core.recipes.fields import Method
+from core.recipes.rules import Recipe
+from core.registry.exports_rules import ExportFormat
+from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_job_of_no_model, a_model, a_policy, digest
 
 LATER = NOW + timedelta(minutes=5)
+
 UPDATE = UpdateOrder(
     dataset=DatasetId("ds_1"),
     dataset_version=2,

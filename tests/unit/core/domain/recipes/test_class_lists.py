@@ -2,11 +2,9 @@
 
 import pytest
 
-from core.domain.recipes.choices import LabelSpace, Method
-from core.domain.recipes.class_lists import competing_classes, distinct, require_learnable
-from core.domain.recipes.prompt import PromptTemplate
-from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
+from core.recipes.fields import LabelSpace, Method, PromptTemplate
+from core.recipes.rules import Recipe, competing_classes, distinct, require_learnable
 
 
 @pytest.mark.parametrize(

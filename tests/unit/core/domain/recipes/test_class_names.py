@@ -1,8 +1,8 @@
 """Class names that differ in case alone have one prompt, so they are one class."""
 
-from core.domain.evaluation.query import ClassAnswers, ClassQuery
-from core.domain.recipes.class_lists import distinct
-from core.domain.recipes.prompt import DEFAULT_PROMPT
+from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.recipes.fields import DEFAULT_PROMPT
+from core.recipes.rules import distinct
 from tests.support.evaluation.evaluations import entries
 
 

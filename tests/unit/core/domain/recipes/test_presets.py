@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from core.domain.recipes.choices import Averaging, Method, Precision, Schedule, TeacherPolicy
-from core.domain.recipes.presets import PRESETS
-from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
+from core.recipes.fields import Averaging, Method, Precision, Schedule, TeacherPolicy
+from core.recipes.rules import PRESETS, Recipe
 
 
 @pytest.mark.parametrize("name", PRESETS)

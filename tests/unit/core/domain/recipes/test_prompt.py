@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.domain.recipes.prompt import PromptTemplate
 from core.errors import PromptInvalid
+from core.recipes.fields import PromptTemplate
 
 
 @pytest.mark.parametrize(

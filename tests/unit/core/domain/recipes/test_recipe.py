@@ -5,17 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.recipes.bounds import BOUNDS
-from core.domain.recipes.choices import (
-    LabelSpace,
-    LossTerm,
-    Method,
-    Precision,
-    TeacherPolicy,
-)
-from core.domain.recipes.methods import COMPOSED, METHODS
-from core.domain.recipes.recipe import Recipe
 from core.errors import RecipeInvalid
+from core.recipes.fields import BOUNDS, LabelSpace, LossTerm, Method, Precision, TeacherPolicy
+from core.recipes.rules import COMPOSED, METHODS, Recipe
 
 FIELDS = (
     "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "
@@ -25,6 +17,7 @@ FIELDS = (
     "averaging_every, sentences, sentence_length, vocabulary, vocabulary_texts, temperature, "
     "augment, precision, micro_batch, gradient_checkpointing, seed"
 )
+
 FILE: dict[str, Any] = {"vocabulary": "file"}
 
 

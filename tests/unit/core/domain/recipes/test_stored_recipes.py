@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.recipes.choices import LabelSpace, Method
-from core.domain.recipes.recipe import Recipe
+from core.recipes.fields import LabelSpace, Method
+from core.recipes.rules import Recipe
 
 OLD = {"teacher": "parent", "label_space": "session", "exemplars": 1000, "mixing": 0.6}
 

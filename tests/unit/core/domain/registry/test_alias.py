@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from core.domain.registry.alias import (
+from core.errors import NoPrevious, StaleRevision
+from core.registry.aliases import (
     Alias,
     AliasMove,
     MoveKind,
@@ -20,13 +21,15 @@ from core.domain.registry.alias import (
     rollback_target_from_newest,
     was_live,
 )
-from core.domain.values import ModelId
-from core.errors import NoPrevious, StaleRevision
+from core.values import ModelId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 
 MODEL = ModelId("model_1")
+
 LATER = NOW + timedelta(hours=1)
+
 ALIAS = Alias(model=MODEL, name="staging", version=2, revision=4, updated_at=NOW)
+
 SEVEN = a_version(a_job(a_model(a_policy())), 7)
 
 

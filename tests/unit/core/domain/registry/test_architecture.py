@@ -11,17 +11,17 @@ import open_clip
 import pytest
 import torch
 
-from core.clip.bases.tower_check import require_features
+from core.clip.bases import require_features
 from core.clip.model import empty_network
-from core.domain.recipes.choices import Method, Vocabulary
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.architecture import (
+from core.errors import ModelNotTrainable
+from core.recipes.fields import Method, Vocabulary
+from core.recipes.rules import Recipe
+from core.registry.architecture import (
     context_length,
     require_recipe_fits,
     require_trainable,
     untrainable_reason,
 )
-from core.errors import ModelNotTrainable
 from tests.support.learning.lessons import altered
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
@@ -30,6 +30,7 @@ CONFIGS = {
     path.stem: json.loads(path.read_bytes())
     for path in (Path(open_clip.__file__).parent / "model_configs").glob("*.json")
 }
+
 FAMILIES = (  # one of each kind that open_clip lists and that runs with CLIP's tokenizer
     "EVA02-B-16",
     "MobileCLIP2-S0",

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.export_format import ExportFormat
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import (
+from core.errors import InUse
+from core.jobs.needs import require_alias_unused, require_version_unused
+from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
     EvaluateOrder,
@@ -17,20 +17,23 @@ from core.domain.jobs.order import (
     ReembedOrder,
     UpdateOrder,
 )
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.alias import Alias
-from core.domain.registry.deletion import require_alias_unused, require_version_unused
-from core.domain.values import DatasetId
-from core.errors import InUse
+from core.jobs.rules import Job
+from core.recipes.rules import Recipe
+from core.registry.aliases import Alias
+from core.registry.exports_rules import ExportFormat
+from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 
 MODEL = a_model(a_policy())
+
 MADE = a_job(MODEL)
+
 # 1 - 2 - 3 - 5, and 4 beside 2
 LINE = [
     replace(a_version(MADE, number), parent=parent)
     for number, parent in ((1, None), (2, 1), (3, 2), (4, 1), (5, 3))
 ]
+
 LIVE = Alias(model=MODEL.id, name="production", version=3, revision=1, updated_at=NOW)
 
 

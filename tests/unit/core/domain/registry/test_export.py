@@ -2,9 +2,8 @@
 
 import pytest
 
-from core.domain.export_format import ExportFormat
-from core.domain.registry.export import require_equal
 from core.errors import ExportDiffers
+from core.registry.exports_rules import ExportFormat, require_equal
 
 
 def cosines(images: float, texts: float) -> dict[str, float]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from core.domain.export_format import ExportFormat
-from core.domain.registry.huggingface_fit import huggingface_obstacle, require_exportable
 from core.errors import NotExportable
+from core.registry.architecture import huggingface_obstacle, require_exportable
+from core.registry.exports_rules import ExportFormat
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.places import ROOT
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import VersionStatus
 from core.errors import ArtifactGone
+from core.gate.rules import Verdict
+from core.registry.versions import VersionStatus
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version, digest
 
 CANDIDATE, REJECTED, PROMOTED = VersionStatus

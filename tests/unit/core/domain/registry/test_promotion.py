@@ -5,23 +5,28 @@ from typing import Any
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.promotion import (
+from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
+from core.gate.rules import Verdict
+from core.registry.aliases import (
     PromotionRequirements,
     ReportCoverage,
     require_override,
     require_promotable,
 )
-from core.domain.registry.version import Version
-from core.domain.values import PolicyId, SuiteId
-from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
+from core.registry.versions import Version
+from core.values import PolicyId, SuiteId
 from tests.support.factories import a_job, a_model, a_policy, a_version
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
+
 SCORES = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+
 JOB = a_job(a_model(a_policy()))
+
 SUITES = {SuiteId("suite_1"): "emoji", SuiteId("suite_2"): "shapes", SuiteId("suite_3"): "digits"}
+
 COVERED = ReportCoverage(suites=frozenset(SUITES), policy="gate_1", live=None)
+
 BARE = PromotionRequirements(
     model="demo",
     alias="staging",
@@ -36,6 +41,7 @@ def version(number: int, verdict: Verdict | None = None, parent: int | None = 1)
 
 
 ROOT = version(1, parent=None)
+
 BESIDE = replace(BARE, live=version(3), lost=(version(2), version(3)), lost_classes=("cat", "dog"))
 
 
@@ -150,13 +156,18 @@ def test_report_tells_what_it_answers_unless_an_early_release_wrote_it() -> None
 # ---- What a refusal says --------------------------------------------------------------------
 
 OVERRIDE = "send an override with a reason that states what is lost"
+
 AGAIN = f"Score it again: POST /v1/jobs with `score_again` as the body; or {OVERRIDE}."
+
 TOLD = (
     "Version 3 is live as 'staging'. Version 7 does not descend from it and was not compared "
     "with it"
 )
+
 SCORE_AGAIN = {"type": "evaluate", "model": "demo", "version": 7, "alias": "staging"}
+
 LOST = {"versions": [2, 3], "classes": ["cat", "dog"]}
+
 UNKNOWN = (
     "The report of version 7 does not list the suites that it covers: it is damaged, or an "
     "earlier release wrote it."

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.export_format import ExportFormat
-from core.domain.gate.policy import Verdict
-from core.domain.jobs.job import Job
-from core.domain.jobs.order import (
+from core.errors import ArtifactGone
+from core.gate.rules import Verdict
+from core.jobs.needs import Amount, Retention, require_scorable, spare_versions
+from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
     EvaluateOrder,
@@ -18,16 +18,18 @@ from core.domain.jobs.order import (
     ImportOrder,
     UpdateOrder,
 )
-from core.domain.recipes.recipe import Recipe
-from core.domain.registry.alias import Alias, AliasMove
-from core.domain.registry.retention import Amount, Retention, require_scorable, spare_versions
-from core.domain.registry.version import Version
-from core.domain.values import DatasetId
-from core.errors import ArtifactGone
+from core.jobs.rules import Job
+from core.recipes.rules import Recipe
+from core.registry.aliases import Alias, AliasMove
+from core.registry.exports_rules import ExportFormat
+from core.registry.versions import Version
+from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_model, a_move, a_policy, a_version
 
 MODEL = a_model(a_policy())
+
 NONE_IN_PARTICULAR = Retention(keep_last=0, made_before=NOW + timedelta(days=1))
+
 UPDATE = UpdateOrder(dataset=DatasetId("ds_1"), dataset_version=1, recipe=Recipe())
 
 

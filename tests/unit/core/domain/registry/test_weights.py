@@ -2,11 +2,13 @@
 
 import hashlib
 
-from core.domain.registry.version import TensorEntry, Weights
-from core.domain.values import Digest
+from core.registry.versions import TensorEntry, Weights
+from core.values import Digest
 
 BIAS = TensorEntry(name="text.bias", dtype="I64", shape=(), digest=Digest("bb"), size=8)
+
 PROJ = TensorEntry(name="visual.proj", dtype="F32", shape=(2, 3), digest=Digest("aa"), size=24)
+
 SPELLED = (
     b'{"config":{"model_cfg":{"embed_dim":4}},'
     b'"tensors":[["text.bias","I64",[],"bb",8],["visual.proj","F32",[2,3],"aa",24]]}'

@@ -5,15 +5,20 @@ from statistics import fmean
 
 import pytest
 
-from core.domain.gate.intervals import proportion_interval
-from core.domain.rejection.calibrate import MIN_IMAGES, TAIL, Observed, Scores, auroc, calibrate
-from core.domain.rejection.calibration import (
+from core.gate.measures import proportion_interval
+from core.rejection.rules import (
+    MIN_IMAGES,
     RATES,
+    TAIL,
     Calibration,
     ListCalibration,
+    Observed,
+    Scores,
     SourceCalibration,
     Statistic,
     Threshold,
+    auroc,
+    calibrate,
 )
 
 

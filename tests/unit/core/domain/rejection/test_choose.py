@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.rejection.calibration import (
+from core.errors import FieldInvalid, NotCalibrated
+from core.rejection.rules import (
     LEARNED,
     POOLED,
     Calibration,
@@ -13,11 +14,11 @@ from core.domain.rejection.calibration import (
     SourceCalibration,
     Statistic,
     Threshold,
+    choose,
 )
-from core.domain.rejection.choose import choose
-from core.errors import FieldInvalid, NotCalibrated
 
 RATE = ErrorRate(rate=0.05, lower=0.01, upper=0.1, images=50)
+
 PROMPT = "a photo of a {name}."
 
 
@@ -41,8 +42,11 @@ def source(name: str, *classes: str, sizes: tuple[int, ...] = (1, 2)) -> SourceC
 
 
 LINE = source(LEARNED, "Boot", "bag", "shirt")
+
 EMOJI = source("emoji", "cat", "dog", "bag", "sun", sizes=(1, 2, 3))
+
 ALL = replace(source(POOLED, sizes=(1, 2, 5, 10)), prompt=None)
+
 BOTH = Calibration(sources=(LINE, EMOJI, ALL))
 
 

@@ -4,20 +4,20 @@ from collections import Counter
 
 import pytest
 
-from core.domain.datasets.split import Part
-from core.domain.recipes.prompt import DEFAULT_PROMPT
-from core.domain.rejection.calibrate import MIN_IMAGES
-from core.domain.rejection.query import (
+from core.datasets.manifests import Part
+from core.recipes.fields import DEFAULT_PROMPT
+from core.rejection.rules import (
     LISTS,
+    MIN_IMAGES,
     MOST_IMAGES,
     CalibrationQuery,
     CalibrationSource,
     circle_of,
     list_sizes,
     list_starts,
+    source_of,
 )
-from core.domain.rejection.sources import source_of
-from core.domain.values import sha256
+from core.values import sha256
 from tests.support.evaluation.evaluations import entries
 
 NAMES = ("bag", "boot", "coat", "Dress", "hat", "sandal", "shirt", "sneaker", "t-shirt", "trouser")

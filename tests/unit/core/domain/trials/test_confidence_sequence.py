@@ -4,14 +4,18 @@ from math import comb, exp, log
 
 import pytest
 
-from core.domain.gate.intervals import Interval
-from core.domain.trials.betting import BETS, always_reaches, last_true, log_capital, mirrored
-from core.domain.trials.confidence_sequence import (
+from core.gate.measures import Interval
+from core.trials.bets import (
+    BETS,
     CONFIDENCE,
     LIMIT,
     Hits,
     Pairs,
+    always_reaches,
     independent_difference,
+    last_true,
+    log_capital,
+    mirrored,
     paired_difference,
     rejects_independent,
     rejects_paired,

@@ -2,13 +2,11 @@
 
 from dataclasses import replace
 
-from core.domain.trials.course import labels_of, next_point
-from core.domain.trials.evidence import evidence_of
-from core.domain.trials.prediction import TrialCounts
-from core.domain.trials.trial import TrialMode
+from core.trials.rules import TrialCounts, TrialMode, evidence_of, labels_of, next_point
 from tests.support.factories import NOW, a_trial
 
 SHADOW = a_trial(mode=TrialMode.SHADOW, share=None)
+
 PAIRS = TrialCounts(
     labelled_current=100, labelled_candidate=100, right_current=70, right_candidate=80, gained=10
 )

@@ -5,16 +5,18 @@ from itertools import permutations
 
 import pytest
 
-from core.domain.trials.evidence import TrialVerdict, evidence_of
-from core.domain.trials.prediction import (
+from core.errors import PredictionLabelled
+from core.trials.rules import (
     COUNTS,
+    Arm,
     Prediction,
     Shadowed,
     TrialCounts,
+    TrialMode,
+    TrialVerdict,
+    evidence_of,
     tally,
 )
-from core.domain.trials.trial import Arm, TrialMode
-from core.errors import PredictionLabelled
 from tests.support.factories import a_prediction
 
 

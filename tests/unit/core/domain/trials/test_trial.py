@@ -4,16 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.gate.policy import Verdict
-from core.domain.registry.version import Version
-from core.domain.trials.trial import (
-    Arm,
-    TrialEnd,
-    TrialMode,
-    require_share,
-    require_trial,
-)
-from core.domain.values import ErasureId, TrialId
 from core.errors import (
     ArtifactGone,
     EvaluationPending,
@@ -23,6 +13,10 @@ from core.errors import (
     PerennialError,
     TrialEnded,
 )
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from core.trials.rules import Arm, TrialEnd, TrialMode, require_share, require_trial
+from core.values import ErasureId, TrialId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
 
 KEYS = [f"key {number}" for number in range(4000)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.domain.gate.intervals import Flips, paired_interval
-from core.domain.vectors.compatibility import (
+from core.gate.measures import Flips, paired_interval
+from core.vectors.rules import (
     ALPHA,
     IndexVerdict,
     Search,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.evaluation.query import RetrievalQuery
-from core.domain.values import Digest, sha256
-from core.domain.vectors.searched_suite import SearchedSuite, images_to_fit, require_searchable
+from core.datasets.manifests import ManifestEntry
 from core.errors import SuitesTooSmall
+from core.evaluation.queries import RetrievalQuery
+from core.values import Digest, sha256
+from core.vectors.rules import SearchedSuite, images_to_fit, require_searchable
 
 
 def entry(number: int) -> ManifestEntry:

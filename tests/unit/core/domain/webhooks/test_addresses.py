@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.domain.webhooks.addresses import Receiver, is_public, receiver_of
 from core.errors import UrlForbidden
+from core.outbox.rules import Receiver, is_public, receiver_of
 
 
 @pytest.mark.parametrize(

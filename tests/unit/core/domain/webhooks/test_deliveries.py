@@ -5,15 +5,21 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.values import DeliveryId, WebhookId
-from core.domain.webhooks.delivery import Delivery, DeliveryStatus, Outcome
-from core.domain.webhooks.event import EventType
-from core.domain.webhooks.webhook import make_secret, require_consistent
 from core.errors import FieldInvalid
+from core.outbox.rules import (
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    Outcome,
+    make_secret,
+    require_consistent,
+)
+from core.values import DeliveryId, WebhookId
 from tests.support.factories import NOW
 from tests.support.webhooks import a_webhook, refused
 
 REFUSED = refused(500)
+
 DELIVERY = Delivery(
     id=DeliveryId("dlv_1"),
     webhook=WebhookId("hook_1"),

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StopRequested
-from core.learning import checkpoint
+from core.learning import step as checkpoint
 from core.ports import TrainingSpec
-from tests.support.learning.lessons import (
-    StoppingAsItSaves,
-    Watching,
-    stopped,
-    train,
-    trainer_of,
-)
+from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, train, trainer_of
 from tests.support.memory_artifacts import MemoryArtifacts
 
 

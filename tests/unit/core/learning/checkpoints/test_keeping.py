@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.errors import LeaseLost, StopRequested
-from core.learning import checkpoint
+from core.learning import step as checkpoint
 from core.ports import TrainingSpec
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, train
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -7,7 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.domain.recipes.choices import (
+from core.errors import StopRequested
+from core.learning import step as checkpoint
+from core.learning.data import FeatureStatistics
+from core.ports import TrainingSpec
+from core.recipes.fields import (
     Averaging,
     Method,
     ModelPart,
@@ -17,12 +21,8 @@ from core.domain.recipes.choices import (
     TeacherPolicy,
     Vocabulary,
 )
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Digest
-from core.errors import StopRequested
-from core.learning import checkpoint
-from core.learning.data.feature_statistics import FeatureStatistics
-from core.ports import TrainingSpec
+from core.recipes.rules import Recipe
+from core.values import Digest
 from tests.support.learning.lessons import (
     RECIPE,
     StoppingAsItSaves,

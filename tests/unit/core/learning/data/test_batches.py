@@ -12,15 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.clip.batch_prefetch import Prefetcher
-from core.clip.images import Preprocess, read_image
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.recipe import Recipe
-from core.learning.data.batches import TrainingImages, batch_indices
+from core.clip.inputs import Preprocess, read_image
+from core.clip.machine import Prefetcher
+from core.datasets.manifests import ManifestEntry
+from core.learning.data import TrainingImages, batch_indices
+from core.recipes.rules import Recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 SIDE = 16
+
 IMAGES = 12
+
 PREPROCESS = Preprocess.of({}, SIDE)
 
 Stored = tuple[MemoryArtifacts, list[ManifestEntry]]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.datasets.manifest import ManifestEntry
-from core.domain.recipes.choices import ExemplarChoice
-from core.learning.data.exemplars import choose_exemplars, herd
+from core.datasets.manifests import ManifestEntry
+from core.learning.data import choose_exemplars, herd
+from core.recipes.fields import ExemplarChoice
 from tests.support.factories import digest
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.exemplar_quota import drawn_features
-from core.learning.data.feature_statistics import SHRINKAGE, DrawnFeatures, FeatureStatistics
-from core.learning.data.vocabulary import generator_of
+from core.learning.data import SHRINKAGE, DrawnFeatures, FeatureStatistics
+from core.learning.vocabulary import generator_of
+from core.recipes.fields import drawn_features
 from tests.support.memory_artifacts import MemoryArtifacts
 
 ONE = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+
 OTHER = torch.tensor([[0.0, 1.0], [0.8, 0.6], [0.0, -1.0]])
 
 

@@ -8,14 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.clip.weights import load
-from core.domain.recipes.choices import ExemplarChoice, Method, ModelPart, Precision
-from core.domain.recipes.recipe import Recipe
-from core.learning.data.batches import TrainingImages
-from core.learning.data.loader import BatchLoader
-from core.learning.data.sampler import BatchSampler
+from core.clip.model import load
+from core.learning.data import BatchLoader, BatchSampler, TrainingImages
 from core.learning.setup import prepare_run
 from core.ports import TrainingSpec
+from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
+from core.recipes.rules import Recipe
 from tests.support.learning.lessons import altered, red_and_blue, shaded, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

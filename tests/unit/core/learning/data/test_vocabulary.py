@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.choices import Vocabulary
-from core.domain.recipes.recipe import Recipe
 from core.errors import ModelNotTrainable
-from core.learning.data.vocabulary import (
+from core.learning.vocabulary import (
     RandomSentences,
     Replay,
     Sentences,
@@ -19,6 +17,8 @@ from core.learning.data.vocabulary import (
     sentences_of,
     token_pool,
 )
+from core.recipes.fields import Vocabulary
+from core.recipes.rules import Recipe
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
 START, END = 49406, 49407

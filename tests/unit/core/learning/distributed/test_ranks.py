@@ -11,19 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.adapters.artifacts.local import LocalArtifacts
-from core.clip.weights import load, publish, read_state
-from core.domain.recipes.choices import Averaging, Method, ModelPart, Precision
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
+from core.artifacts.local import LocalArtifacts
+from core.clip.model import load, publish, read_state
 from core.errors import RanksDisagree, StopRequested, TrainingDiverged
-from core.evaluation.evaluator import VersionEvaluator
-from core.learning.data.feature_statistics import FeatureStatistics
-from core.learning.determinism import repeatable
-from core.learning.distributed.ranks import Command, SingleRankProvider
+from core.learning.data import FeatureStatistics
+from core.learning.distributed import Command, SingleRankProvider, repeatable
 from core.learning.setup import prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.ports import TrainingSpec
+from core.recipes.fields import Averaging, Method, ModelPart, Precision
+from core.registry.versions import Weights
+from core.scoring.evaluator import VersionEvaluator
+from core.values import Digest
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rank_twin import CPU, Twin, twin_of
 from tests.support.learning.rounding import logit_error

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from core.clip.model import empty_network
-from core.domain.recipes.choices import ModelPart
-from core.learning.methods.layer_groups import layer_groups
+from core.learning.methods import layer_groups
 from core.learning.optimisation import trained_parameters
+from core.recipes.fields import ModelPart
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
 

@@ -11,26 +11,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.decoded_images import DecodedImages
-from core.clip.weights import load
-from core.domain.recipes.choices import Method, MixingChoice, ModelPart, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Json
+from core.clip.inputs import DecodedImages
+from core.clip.model import load
 from core.errors import ModelNotTrainable
-from core.evaluation.evaluator import VersionEvaluator
-from core.learning.class_columns import Columns
-from core.learning.methods.layer_groups import layer_groups
-from core.learning.methods.method import LearningMethod
-from core.learning.methods.weight_mixing import SHARES, TrainingEnd
+from core.learning.methods import SHARES, LearningMethod, TrainingEnd, layer_groups
 from core.learning.optimisation import trained_parameters
+from core.learning.run import score
 from core.learning.trainer import UpdateTrainer
-from core.learning.validation import score
+from core.learning.vocabulary import Columns
 from core.ports import TrainingSpec
+from core.recipes.fields import Method, MixingChoice, ModelPart, TeacherPolicy
+from core.recipes.rules import Recipe
+from core.scoring.evaluator import VersionEvaluator
+from core.values import Json
 from tests.support.learning.lessons import Watching, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
+
 RECIPE = Recipe(method=Method.FT, mixing_choice=MixingChoice.PER_LAYER)
+
 LAYERS = {  # one parameter of each group, first layer to last
     "text stem": "token_embedding.weight",
     "text resblocks.0": "transformer.resblocks.0.ln_1.weight",
@@ -38,6 +38,7 @@ LAYERS = {  # one parameter of each group, first layer to last
     "image resblocks.0": "visual.transformer.resblocks.0.ln_1.weight",
     "image head": "visual.proj",
 }
+
 Shares = Mapping[str, float]  # by layer
 
 

@@ -9,15 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.domain.recipes.choices import LabelSpace, Method
-from core.domain.recipes.class_lists import require_learnable
-from core.domain.recipes.recipe import Recipe
 from core.errors import TooFewClasses
-from core.learning import losses
-from core.learning.batch_features import Batch, Features
-from core.learning.class_columns import Columns
-from core.learning.methods.method import LearningMethod
-from core.learning.methods.terms import Term, total
+from core.learning import student as losses
+from core.learning.methods import LearningMethod, Term, total
+from core.learning.student import Batch, Features
+from core.learning.vocabulary import Columns
+from core.recipes.fields import LabelSpace, Method
+from core.recipes.rules import Recipe, require_learnable
 
 CLASSES, LEARNED, OPEN = ("okapi", "red panda"), ("ibis", "newt"), ("Okapi", "car", "ibis", "dog")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.learning.methods.projection import SpectralProjection, leading
+from core.learning.methods import SpectralProjection, leading
 
 
 def rows(*shape: int, seed: int = 0) -> Tensor:

@@ -11,23 +11,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.decoded_images import DecodedImages
-from core.clip.model import ClipModel
-from core.clip.weights import load
-from core.domain.evaluation.metrics import recall_at
-from core.domain.evaluation.query import ClassAnswers, RetrievalAnswers
-from core.domain.recipes.choices import Averaging, Method, ModelPart, TeacherPolicy
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Digest, Json
+from core.clip.inputs import DecodedImages
+from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
-from core.evaluation.evaluator import VersionEvaluator
+from core.evaluation.queries import ClassAnswers, RetrievalAnswers
+from core.evaluation.results import recall_at
 from core.learning import trainer as session
-from core.learning.class_columns import Columns
-from core.learning.methods.method import LearningMethod
-from core.learning.methods.weight_mixing import SHARES, TrainingEnd, mix
+from core.learning.methods import SHARES, LearningMethod, TrainingEnd, mix
+from core.learning.run import score
 from core.learning.trainer import UpdateTrainer
-from core.learning.validation import score
+from core.learning.vocabulary import Columns
 from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes
+from core.recipes.fields import Averaging, Method, ModelPart, TeacherPolicy
+from core.recipes.rules import Recipe
+from core.scoring.evaluator import VersionEvaluator
+from core.values import Digest, Json
 from tests.support.learning.lessons import Watching, red_and_blue, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -9,14 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.adapters.archives.reader import StreamingArchiveReader
-from core.adapters.signing.ed25519 import Ed25519Signatures
-from core.domain.bundles.bundled_version import ENVELOPE_FILE, predicate_of, statistics_file
-from core.domain.recipes.recipe import Recipe
-from core.domain.values import Digest, canonical_json, sha256
-from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
-from core.settings import Settings
-from core.use_cases.bundles.read_bundle import (
+from core.archives.reader import StreamingArchiveReader
+from core.bundles.read import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     ReadBundle,
@@ -24,15 +18,23 @@ from core.use_cases.bundles.read_bundle import (
     read_bundle,
     read_signed,
 )
-from core.use_cases.exports.bundle_folder import complete_bundle
-from core.use_cases.exports.open_clip_folder import write_folder
+from core.bundles.rules import ENVELOPE_FILE, predicate_of, statistics_file
+from core.bundles.signing import Ed25519Signatures
+from core.bundles.write import complete_bundle
+from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
+from core.exports.folders import write_folder
+from core.recipes.rules import Recipe
+from core.settings import Settings
+from core.values import Digest, canonical_json, sha256
 from tests.support.api.seeds import some_weights
 from tests.support.bundles import OURS, THEIRS, Files, packed, signed_again
 from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version
 from tests.support.memory_artifacts import MemoryArtifacts
 
 READER: Any = StreamingArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
+
 TRUST = Ed25519Signatures("", {"lab": THEIRS.public})
+
 QUIET: Any = SimpleNamespace(moved=lambda _: None)
 
 

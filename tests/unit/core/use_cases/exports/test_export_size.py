@@ -5,8 +5,8 @@ import tarfile
 
 import pytest
 
-from core.domain.registry.version import TensorEntry, Weights
-from core.use_cases.exports.open_clip_folder import write_tar
+from core.exports.folders import write_tar
+from core.registry.versions import TensorEntry, Weights
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.memory_artifacts import MemoryArtifacts
 

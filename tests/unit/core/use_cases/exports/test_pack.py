@@ -4,7 +4,7 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-from core.use_cases.exports.pack import store_tar
+from core.bundles.write import store_tar
 from tests.support.memory_artifacts import MemoryArtifacts
 
 

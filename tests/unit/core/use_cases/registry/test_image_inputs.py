@@ -2,12 +2,11 @@
 
 import pytest
 
-from core.domain.registry.image_input import ImageInput
-from core.domain.registry.version import Weights
-from core.domain.values import Digest
 from core.errors import NotServable
-from core.use_cases.registry import image_inputs
-from core.use_cases.registry.image_inputs import ImageInputs
+from core.registry import read as image_inputs
+from core.registry.read import ImageInputs
+from core.registry.versions import Weights
+from core.values import Digest, ImageInput
 from tests.support.memory_artifacts import MemoryArtifacts
 
 

@@ -1,0 +1,362 @@
+"""Pages of API keys: list, create, rotate, revoke. A secret is shown once, by what made it."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.authentication import SESSION_COOKIE
+from api.http.problems import request_id
+from api.http.routing import PAGES, SIGN_IN, needs, page_path
+from api.http.schemas import After, AfterNumber, number_after
+from api.pages.browsing import PageRoute, UnsentForm, unsent_in
+from api.pages.rendering import (
+    Chosen,
+    Day,
+    Text,
+    end_of,
+    names_field,
+    page,
+    read_form,
+    read_open_form,
+    start_of,
+    whole_field,
+)
+from core.access import authenticate as sessions
+from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
+from core.access.rules import ApiKey
+from core.audit.record import verify_audit
+from core.audit.rules import Action, Principal, Role
+from core.errors import FieldInvalid, PerennialError, Unauthorised
+from core.ports import AuditFilter, UnitOfWork
+from core.values import KeyId
+
+router = APIRouter(prefix=f"{PAGES}/keys", route_class=PageRoute, include_in_schema=False)
+
+KEYS = 40
+
+LONGEST_OVERLAP = 24 * 30  # hours
+
+Fields = Mapping[str, str]
+
+
+@router.get("", openapi_extra=needs(Role.ADMIN))
+def show_keys(request: Request, services: WiredServices, after: After = None) -> Response:
+    """Show API keys, oldest first, and a form that makes one."""
+    return _list(request, services, after)
+
+
+@router.post("", openapi_extra=needs(Role.ADMIN))
+async def make_key(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Make a key, and show its secret."""
+    fields = await read_form(request)
+
+    def make() -> Response:
+        try:
+            key, secret = create_key(
+                services.platform,
+                name=fields.get("name", ""),
+                role=_role(fields),
+                models=names_field(fields, "models") or None,
+                expires_at=_end_of(fields.get("expires", "")),
+            )
+        except PerennialError as refusal:
+            return _list(request, services, None, fields, refusal)
+        return _one(request, services, principal, key.id, secret=secret)
+
+    return await run_in_threadpool(make)
+
+
+@router.get("/{key}", openapi_extra=needs(Role.ADMIN))
+def show_key(
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Show a key, by id or name."""
+    return _one(request, services, principal, key)
+
+
+@router.post("/{key}/rotate", openapi_extra=needs(Role.ADMIN))
+async def give_new_secret(
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Give a key a new secret, and show it."""
+    fields = await read_form(request)
+
+    def rotate() -> Response:
+        try:
+            rotated, secret = rotate_key(services.platform, key, _overlap(fields))
+        except PerennialError as refusal:
+            return _one(request, services, principal, key, refusal=refusal)
+        return _one(request, services, principal, rotated.id, secret=secret)
+
+    return await run_in_threadpool(rotate)
+
+
+@router.post("/{key}/revoke", openapi_extra=needs(Role.ADMIN))
+async def end_key(
+    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Revoke a key for ever."""
+    await read_form(request)
+    try:
+        await run_in_threadpool(revoke_key, services.platform, key)
+    except PerennialError as refusal:
+        return await run_in_threadpool(_one, request, services, principal, key, refusal=refusal)
+    return RedirectResponse(f"{PAGES}/keys/{key}", 303)
+
+
+def _list(
+    request: Request,
+    services: Services,
+    after: str | None,
+    sent: Fields | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    now = services.platform.clock()
+    with services.platform.transactions(read_only=True) as work:
+        keys = work.keys.page(KEYS + 1, after)
+        uses = work.keys.last_uses([key.id for key in keys])
+        rows = [_known(work, key, now, uses) for key in keys[:KEYS]]
+    return page(
+        request,
+        "administration/keys.html",
+        rows=rows,
+        next=keys[KEYS - 1].id if len(keys) > KEYS else None,
+        roles=[role.value for role in Role],
+        sent=sent or {},
+        refusal=refusal,
+        now=now,
+    )
+
+
+def _one(
+    request: Request,
+    services: Services,
+    principal: Principal,
+    reference: str,
+    *,
+    secret: str | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    now = services.platform.clock()
+    with services.platform.transactions(read_only=True) as work:
+        key = work.keys.get(reference)
+        known = _known(work, key, now, work.keys.last_uses([key.id]))
+    return page(
+        request,
+        "administration/key.html",
+        **known,
+        secret=secret,
+        own=principal.key == known["key"].id,
+        overlap=OVERLAP // timedelta(hours=1),
+        longest=LONGEST_OVERLAP,
+        refusal=refusal,
+        now=now,
+    )
+
+
+def _known(
+    work: UnitOfWork, key: ApiKey, now: datetime, uses: Mapping[KeyId, datetime]
+) -> dict[str, Any]:
+    """Return a key with the names of its models, its state, its last use and its last change."""
+    changes = work.audit.page(1, None, AuditFilter(actor=key.name))
+    revoked = "revoked" if key.revoked_at else "expired"
+    return {
+        "key": key,
+        "models": None if key.models is None else model_names(work, key),
+        "state": "valid" if key.is_live(now) else revoked,
+        "used_at": uses.get(key.id),
+        "changed_at": changes[0].change.at if changes else None,
+    }
+
+
+def _role(fields: Fields) -> Role:
+    try:
+        return Role(fields.get("role", ""))
+    except ValueError as error:
+        raise FieldInvalid("Choose a role.", pointer="/role") from error
+
+
+def _end_of(day: str) -> datetime | None:
+    if not day:
+        return None
+    try:
+        return end_of(date.fromisoformat(day))
+    except (ValueError, OverflowError) as error:
+        raise FieldInvalid("Write the last day as in 2027-12-31.", pointer="/expires") from error
+
+
+def _overlap(fields: Fields) -> timedelta:
+    hours = whole_field(fields, "overlap")
+    if hours > LONGEST_OVERLAP:
+        raise FieldInvalid(
+            f"The current secret can stay valid for {LONGEST_OVERLAP} hours at most.",
+            pointer="/overlap",
+        )
+    return timedelta(hours=hours)
+
+
+# The page of audit events: who changed what, when and why, and whether their chain holds.
+
+
+audit_router = APIRouter(prefix=f"{PAGES}/audit", route_class=PageRoute, include_in_schema=False)
+
+EVENTS = 40
+
+CHECKED_AT_ONCE = 5000  # events; a longer chain is checked when somebody asks
+
+
+@audit_router.get("", openapi_extra=needs(Role.ADMIN))
+def show_audit(
+    request: Request,
+    services: WiredServices,
+    actor: Text = "",
+    action: Text = "",
+    model: Text = "",
+    since: Chosen[Day] = None,
+    until: Chosen[Day] = None,
+    after: AfterNumber = None,
+) -> Response:
+    """Show audit events, newest first; an empty field of the filter takes every event."""
+    wanted = AuditFilter(
+        actor=actor or None,
+        action=action or None,
+        subject=f"models/{model}" if model else None,
+        since=start_of(since),
+        until=end_of(until),
+    )
+    start = number_after(after) if after is not None else None
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.audit.page(EVENTS + 1, start, wanted)
+        head = work.audit.head()
+    chosen = {"actor": actor, "action": action, "model": model, "since": since, "until": until}
+    return page(
+        request,
+        "administration/audit.html",
+        events=[(row, address_of(row.change.subject)) for row in rows[:EVENTS]],
+        next=rows[EVENTS - 1].sequence if len(rows) > EVENTS else None,
+        chosen={name: str(value) for name, value in chosen.items() if value},
+        actions=[one.value for one in Action],
+        count=head.sequence,
+        at_once=head.sequence <= CHECKED_AT_ONCE,
+        now=services.platform.clock(),
+    )
+
+
+@audit_router.get("/chain", openapi_extra=needs(Role.ADMIN))
+def show_chain(request: Request, services: WiredServices) -> Response:
+    """Recompute the chain of hashes, and show whether it holds."""
+    part = "hx-request" in request.headers
+    found: dict[str, Any] = {"check": verify_audit(services.platform)}
+    return page(request, f"administration/audit_chain{'_part' if part else ''}.html", **found)
+
+
+def address_of(subject: str) -> str | None:
+    """Return the page of what an event is about; None if it has none."""
+    match subject.split("/"):
+        case ["models", model, "versions", version, *_] if version.isdecimal():
+            return f"{PAGES}/models/{model}/versions/{version}"
+        case ["models", model, *_]:
+            return f"{PAGES}/models/{model}"
+        case ["jobs", job, *_]:
+            return f"{PAGES}/jobs/{job}"
+        case ["api-keys", key]:
+            return f"{PAGES}/keys/{key}"
+        case ["webhooks", webhook, *_]:
+            return f"{PAGES}/webhooks/{webhook}"
+    return None
+
+
+# Pages to sign in with an API key, and out again.
+
+
+sign_in_router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+Next = Annotated[str, Query(max_length=2000)]
+
+Link = Annotated[str, Query(max_length=200)]
+
+USED = "This link has been used or has expired: sign in with a key."
+
+
+@sign_in_router.get("/")
+async def lead_to_pages() -> Response:
+    """Lead a browser to the pages."""
+    return RedirectResponse(PAGES, 303)
+
+
+@sign_in_router.get(SIGN_IN)
+async def show_sign_in(
+    request: Request,
+    services: WiredServices,
+    next: Next = PAGES,  # noqa: A002
+    link: Link = "",
+) -> Response:
+    """Show the form to sign in with a key or, with a good link, by one button.
+
+    The link is used up by the button: whatever looks at the page before the person cannot use it.
+    """
+    issued = services.sign_in_link
+    good = issued is not None and issued.is_good(link)
+    why = USED if link and not good else None
+    kept = link if good else ""
+    return page(request, "sign_in.html", back=page_path(next), link=kept, why=why)
+
+
+@sign_in_router.post(SIGN_IN)
+async def sign_in(request: Request, services: WiredServices) -> Response:
+    """Open a session, and go on to where the browser was led to sign in."""
+    fields = await read_open_form(request)
+    back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
+    unsent = unsent_in(fields)
+    if link := fields.get("link", ""):
+        issued = services.sign_in_link
+        taken = issued.take(link) if issued else None
+        if taken is None:
+            return page(request, "sign_in.html", status=401, back=back, why=USED)
+        secret = taken
+    try:
+        session, expires_at = await run_in_threadpool(
+            sessions.sign_in, services.platform, secret, request_id=request_id(request)
+        )
+    except Unauthorised as refusal:
+        why = refusal.message
+        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, why=why)
+    response = _go_on(request, back, unsent, session)
+    response.set_cookie(
+        SESSION_COOKIE,
+        session,
+        expires=expires_at,
+        path=PAGES,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str) -> Response:
+    """Return the page that the browser came from, or one with what was typed there."""
+    if unsent is None:
+        return RedirectResponse(back, 303)
+    request.scope["state"]["session"] = session  # of which the form gets its token
+    return page(request, "unsent_form.html", unsent=unsent, back=back)
+
+
+@sign_in_router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
+async def sign_out(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """End the session."""
+    await read_form(request)
+    session = request.scope["state"]["session"]
+    await run_in_threadpool(sessions.sign_out, services.platform, principal, session)
+    response = RedirectResponse(SIGN_IN, 303)
+    response.delete_cookie(SESSION_COOKIE, path=PAGES)
+    return response

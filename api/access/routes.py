@@ -1,0 +1,168 @@
+"""Routes of API keys."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api.access.schemas import (
+    AuditEventView,
+    ChainView,
+    KeyView,
+    NewKey,
+    PrincipalView,
+    Rotation,
+    SecretView,
+)
+from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, AfterNumber, Limit, Page, Time, number_after, page_of
+from api.openapi_document import raises
+from core import errors
+from core.access.keys import create_key, model_names, revoke_key, rotate_key
+from core.access.rules import ApiKey
+from core.audit.record import verify_audit
+from core.audit.rules import Role
+from core.ports import AuditFilter
+
+router = APIRouter(prefix="/v1/api-keys", tags=["access"], route_class=ThreadRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=raises(
+        errors.NameInvalid, errors.NameTaken, errors.ModelNotFound, errors.FieldInvalid
+    ),
+    openapi_extra=needs(Role.ADMIN),
+)
+def make_api_key(body: NewKey, services: WiredServices, response: Response) -> SecretView:
+    """Create an API key; its secret is in this response and in no other."""
+    key, secret = create_key(
+        services.platform,
+        name=body.name,
+        role=body.role,
+        models=body.models,
+        expires_at=body.expires_at,
+    )
+    response.headers["Location"] = f"/v1/api-keys/{key.id}"
+    return _with_secret(services, key, secret)
+
+
+@router.get("", openapi_extra=needs(Role.ADMIN))
+def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[KeyView]:
+    """List API keys, oldest first, also those that were revoked or have expired."""
+    now = services.platform.clock()
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.keys.page(limit + 1, after)
+        uses = work.keys.last_uses([row.id for row in rows])
+
+        def view(row: ApiKey) -> KeyView:
+            return KeyView.of(row, model_names(work, row), now, last_used_at=uses.get(row.id))
+
+        return page_of(rows, limit, view, lambda row: row.id)
+
+
+@router.get("/{key}", responses=raises(errors.KeyNotFound), openapi_extra=needs(Role.ADMIN))
+def get_api_key(key: str, services: WiredServices) -> KeyView:
+    """Return an API key, by id or name."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.keys.get(key)
+        used = work.keys.last_uses([found.id]).get(found.id)
+        names, now = model_names(work, found), services.platform.clock()
+    return KeyView.of(found, names, now, last_used_at=used)
+
+
+@router.post(
+    "/{key}/rotate",
+    responses=raises(errors.KeyNotFound, errors.KeyNotLive),
+    openapi_extra=needs(Role.ADMIN),
+)
+def rotate_api_key(key: str, services: WiredServices, body: Rotation | None = None) -> SecretView:
+    """Give an API key a new secret; the present one stays valid for a while.
+
+    Rotate again to end the present secret early.
+    """
+    rotated, secret = rotate_key(services.platform, key, (body or Rotation()).overlap)
+    return _with_secret(services, rotated, secret)
+
+
+@router.delete(
+    "/{key}",
+    status_code=204,
+    response_class=Response,
+    responses=raises(errors.KeyNotFound, errors.LastAdminKey),
+    openapi_extra=needs(Role.ADMIN),
+)
+def revoke_api_key(key: str, services: WiredServices) -> None:
+    """Revoke an API key for ever; it stays listed. The next request with it gets 401."""
+    revoke_key(services.platform, key)
+
+
+def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
+    with services.platform.transactions(read_only=True) as work:
+        names, used = model_names(work, key), work.keys.last_uses([key.id]).get(key.id)
+    now = services.platform.clock()
+    return SecretView.of(key, names, now, last_used_at=used, secret=secret)
+
+
+# Routes of audit events.
+
+
+audit_router = APIRouter(prefix="/v1/audit-events", tags=["access"], route_class=ThreadRoute)
+
+Text = Annotated[str | None, Query(max_length=300)]
+
+Subject = Annotated[
+    str | None,
+    Query(
+        max_length=300,
+        examples=["models/demo"],
+        description="A path without /v1; what is below it is listed too.",
+    ),
+]
+
+Until = Annotated[Time | None, Query(description="Exclusive.")]
+
+
+@audit_router.get("", openapi_extra=needs(Role.ADMIN))
+def list_audit_events(
+    services: WiredServices,
+    limit: Limit = 50,
+    after: AfterNumber = None,
+    actor: Text = None,
+    action: Text = None,
+    subject: Subject = None,
+    since: Time | None = None,
+    until: Until = None,
+) -> Page[AuditEventView]:
+    """List what was changed, by whom and why, newest first."""
+    wanted = AuditFilter(actor=actor, action=action, subject=subject, since=since, until=until)
+    start = number_after(after) if after is not None else None
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.audit.page(limit + 1, start, wanted)
+    return page_of(rows, limit, AuditEventView.of, lambda row: row.sequence)
+
+
+@audit_router.get("/verification", openapi_extra=needs(Role.ADMIN))
+def verify_audit_events(services: WiredServices) -> ChainView:
+    """Recompute the chain of hashes; return the first event that does not fit, if any."""
+    return ChainView.of(verify_audit(services.platform))
+
+
+# Route of the caller.
+
+
+principal_router = APIRouter(prefix="/v1/principal", tags=["access"], route_class=ThreadRoute)
+
+
+@principal_router.get("", openapi_extra=needs(Role.VIEWER))
+def get_principal(services: WiredServices, principal: CurrentPrincipal) -> PrincipalView:
+    """Return the caller: the name of its key or token, its role and its models."""
+    with services.platform.transactions(read_only=True) as work:
+        names = sorted(model_names(work, principal))
+    return PrincipalView(
+        name=principal.name,
+        role=Role(str(principal.role)),
+        models=None if principal.models is None else names,
+        key=principal.key,
+    )

@@ -1,0 +1,165 @@
+"""Routes of bundles: versions of another service, signed, and imported by digest."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.bundles.schemas import OriginDocument, SigningKeyView
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.bodies import ARCHIVE_TYPES, UploadQuery, declared_length, sent_archive
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import VersionNumber
+from api.jobs.routes import accepted
+from api.jobs.schemas import JobView
+from api.openapi_document import binary, raises
+from core import errors
+from core.audit.rules import Role
+from core.bundles.import_version import order_version_import, require_place_for
+from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
+from core.datasets.edit import require_room
+
+router = APIRouter(tags=["bundles"], route_class=ThreadRoute)
+
+DigestQuery = Annotated[
+    str | None,
+    Query(
+        max_length=80,
+        description="The digest that the version must have; another is refused.",
+    ),
+]
+
+
+@router.post(
+    "/v1/models/{model}/imports",
+    status_code=202,
+    responses=raises(
+        errors.ModelNotFound,
+        errors.UnsupportedArchive,
+        errors.UploadNotFound,
+        errors.UploadExpired,
+        errors.UploadIncomplete,
+        errors.ArchiveUnsafe,
+        errors.ArchiveCorrupt,
+        errors.ArchiveTooBig,
+        errors.BundleInvalid,
+        errors.BundleNotTrusted,
+        errors.LineageUnknown,
+        errors.LearnedErasedImages,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.StorageFull,
+        errors.TooManyJobs,
+    ),
+    openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.ADMIN),
+)
+async def import_bundle(
+    model: str,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    expect_digest: DigestQuery = None,
+    upload: UploadQuery = None,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order the import of a version from a bundle, which is the request's body or an upload.
+
+    A signature of no trusted key is refused at once. The version has no verdict here: it must be
+    scored before an alias can move to it.
+    """
+    await run_in_threadpool(_require_model, services, model, declared_length(request))
+    arriving = ArrivingBundle(services, model, expect_digest)
+    archive = await sent_archive(request, services.platform, upload, arriving.inspect)
+    body = {"archive": archive.digest, "expect_digest": expect_digest}
+    ordered_by = job_request(request, principal, key, body)
+
+    def ordered() -> JobView:
+        job = order_version_import(
+            services.platform,
+            services.notifier,
+            ordered_by,
+            arriving.signed,
+            model=model,
+            archive=archive.digest,
+            size=archive.size,
+        )
+        return accepted(services, response, job)
+
+    return await run_in_threadpool(ordered)
+
+
+@router.get(
+    "/v1/models/{model}/versions/{version}/origin",
+    responses=raises(
+        errors.ModelNotFound,
+        errors.VersionNotFound,
+        errors.OriginNotFound,
+        errors.ArtifactMissing,
+        errors.ArtifactCorrupt,
+    ),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_origin(model: str, version: VersionNumber, services: WiredServices) -> OriginDocument:
+    """Return what the bundle of an imported version said of it: its line and foreign reports."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version)
+    record = read_origin(services.platform.artifacts, wanted)
+    return OriginDocument.of(record, model=found, version=wanted)
+
+
+@router.get(
+    "/v1/signing-key",
+    responses=raises(errors.SigningKeyMissing),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_signing_key(services: WiredServices) -> SigningKeyView:
+    """Return the public key of this service's bundles."""
+    return SigningKeyView.of(services.signatures.public_key())
+
+
+class ArrivingBundle:
+    """The signed statement of a bundle, which is checked before anything is stored."""
+
+    def __init__(self, services: Services, model: str, expected: str | None) -> None:
+        self._services = services
+        self._model = model
+        self._expected = expected
+        self._signed: SignedBundle | None = None
+
+    @property
+    def signed(self) -> SignedBundle:
+        """The signed statement. Raises BundleInvalid before `inspect` has read it."""
+        if self._signed is None:
+            raise errors.BundleInvalid
+        return self._signed
+
+    def inspect(self, first: bytes, ended: bool) -> bool:
+        """Check the first file once it is there: see `Inspect`.
+
+        Raises what `read_signed` and `require_place_for` raise, and BundleInvalid for another
+        digest than the expected one.
+        """
+        if not ended and not has_first_file(first):
+            return False
+        services = self._services
+        signed = read_signed(
+            services.archives,
+            services.signatures,
+            services.platform.settings,
+            iter([first]),
+            len(first),
+        )
+        signed.require_digest(self._expected)
+        with services.platform.transactions(read_only=True) as work:
+            require_place_for(work, work.models.get(self._model), signed)
+        self._signed = signed
+        return True
+
+
+def _require_model(services: Services, model: str, arriving: int) -> None:
+    require_room(services.platform, arriving)
+    with services.platform.transactions(read_only=True) as work:
+        work.models.get(model)

@@ -1,0 +1,186 @@
+"""Pages of what changed between two versions: measures, classes, confusions, and the images."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, islice, zip_longest
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.dependencies import Services, WiredServices
+from api.http.routing import PAGES, needs
+from api.http.schemas import Number
+from api.pages import plots
+from api.pages.browsing import PageRoute
+from api.pages.plots import confusion_plot
+from api.pages.rendering import page
+from api.registry.plots import change_title
+from api.registry.report_pages import changes_shown
+from core.audit.rules import Role
+from core.comparison.answers import Confusion, Flip, FlipKind
+from core.comparison.compare import (
+    VersionComparison,
+    changed_in_cell,
+    compare_versions,
+    flips_since,
+)
+from core.errors import AnswersMissing, PerennialError
+from core.evaluation.report import Report
+from core.gate.measures import Outcome, Ruling
+from core.registry.read import read_report
+from core.registry.versions import Version
+
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/changes", route_class=PageRoute, include_in_schema=False
+)
+
+FIRST, IMAGES = 7, 48  # of each kind on the first page; of a page of images
+
+VERSIONS = 200  # to choose from
+
+DRAWN = 6  # suites and holdouts whose classes and confusions are shown
+
+One = Annotated[Number, Query()]
+
+Chosen = Annotated[Number | None, Query()]
+
+Text = Annotated[str, Query(max_length=200)]
+
+Skip = Annotated[int, Query(ge=0, le=10_000_000)]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_changes(
+    model: str, request: Request, services: WiredServices, now: One, before: Chosen = None
+) -> Response:
+    """Show what changed from one version to another, by default from its parent."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        newer = work.versions.get(found.id, now)
+        start = max(0, now - VERSIONS)
+        numbers = work.versions.numbers(found.id, VERSIONS * 2, start)
+    before = before or newer.parent or now
+    context: dict[str, Any] = {
+        "model": found,
+        "before": before,
+        "now": now,
+        "numbers": numbers,
+        "parent": newer.parent,
+        "kinds": [kind.value for kind in FlipKind],
+    }
+    try:
+        compared = compare_versions(platform, model, before, now)
+    except AnswersMissing as missing:
+        return page(request, "changes_missing.html", missing=missing, **context)
+    flipped = compared.comparison.flips
+    drawn = _drawn(compared, flipped)
+    here = f"{PAGES}/models/{found.name}/changes/images?"
+    return page(
+        request,
+        "changes.html",
+        compared=compared,
+        rulings=_rulings(services, newer, before),
+        interval_plot=plots.interval_plot,
+        measure_title=lambda m: plots.measure_title(Ruling(measure=m, outcome=Outcome.ADVISORY)),
+        first={kind.value: _some(flipped, kind) for kind in FlipKind},
+        counts={kind.value: sum(f.kind is kind for f in flipped) for kind in FlipKind},
+        tables=[changes_shown(one) for one in compared.comparison.changes if one.name in drawn],
+        all_drawn=len(drawn) == len(compared.answered),
+        change_title=change_title,
+        confusions=list(_confusions(compared, drawn, here)),
+        **context,
+    )
+
+
+@router.get("/images", openapi_extra=needs(Role.VIEWER))
+def show_images(
+    model: str,
+    request: Request,
+    services: WiredServices,
+    now: One,
+    before: One,
+    kind: Annotated[FlipKind | None, Query()] = None,
+    suite: Text = "",
+    class_name: Annotated[str, Query(alias="class", max_length=200)] = "",
+    predicted: Text = "",
+    skip: Skip = 0,
+) -> Response:
+    """Show images that two versions answer differently; with `predicted`, those of a cell."""
+    platform = services.platform
+    found: Sequence[Any]
+    if predicted:
+        found = changed_in_cell(
+            platform, model, before, now, name=suite, class_name=class_name, predicted=predicted
+        )
+    else:
+        _, _, flipped = flips_since(platform, model, now, str(before))
+        found = [
+            flip
+            for flip in flipped
+            if kind in {None, flip.kind}
+            and suite in {"", flip.name}
+            and (not class_name or (flip.class_name or "").lower() == class_name.lower())
+        ]
+    chosen = {"kind": kind and kind.value, "suite": suite, "class": class_name}
+    chosen |= {"predicted": predicted}
+    with platform.transactions(read_only=True) as work:
+        named = work.models.get(model)
+    return page(
+        request,
+        "changed_images.html",
+        model=named,
+        before=before,
+        now=now,
+        chosen=chosen,
+        query={name: value for name, value in chosen.items() if value},
+        images=found[skip : skip + IMAGES],
+        count=len(found),
+        skip=skip,
+        more=skip + IMAGES if len(found) > skip + IMAGES else None,
+    )
+
+
+def _drawn(compared: VersionComparison, flipped: Sequence[Flip]) -> set[str]:
+    """Return the suites and holdouts that are drawn: those that changed most, if there are many."""
+    changed = Counter(flip.name for flip in flipped)
+    names = [one.asked.name for one in compared.answered]
+    return set(sorted(names, key=lambda name: -changed[name])[:DRAWN])
+
+
+def _some(flipped: Sequence[Flip], kind: FlipKind) -> list[Flip]:
+    """Return the first flips of a kind, taken in turn from each suite and holdout."""
+    lists: dict[str, list[Flip]] = {}
+    for flip in flipped:
+        if flip.kind is kind:
+            lists.setdefault(flip.name, []).append(flip)
+    turns = chain.from_iterable(zip_longest(*reversed(lists.values())))
+    return list(islice((flip for flip in turns if flip is not None), FIRST))
+
+
+def _rulings(services: Services, version: Version, before: int) -> list[Ruling]:
+    """Return the rulings of a version's report against this baseline; none without a report."""
+    try:
+        report = Report.from_json(read_report(services.platform.artifacts, version))
+    except PerennialError:
+        return []
+    return [ruling for ruling in report.rulings if ruling.measure.baseline_version == before]
+
+
+def _confusions(
+    compared: VersionComparison, drawn: Collection[str], here: str
+) -> Iterator[tuple[str, object]]:
+    versions = {"before": compared.before.number, "now": compared.now.number}
+    for table in compared.comparison.confusions:
+        if table.name not in drawn:
+            continue
+
+        def href(cell: Confusion, name: str = table.name) -> str:
+            cell_of = {"suite": name, "class": cell.class_name, "predicted": cell.predicted}
+            return here + urlencode(versions | cell_of)
+
+        drawing = confusion_plot(table, href)
+        if drawing is not None:
+            yield table.name, drawing

@@ -1,0 +1,180 @@
+"""Routes that compare versions: flips, differences and blame."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.responses import Response
+
+from api.comparison.schemas import (
+    AfterFlip,
+    Against,
+    BlameReportView,
+    BlameView,
+    ClassName,
+    ComparisonView,
+    FlipPage,
+    FlipView,
+    OptionalClass,
+    SuiteName,
+    TwoVersions,
+    VersionQuery,
+    VersionRef,
+    flip_after,
+)
+from api.dependencies import WiredServices
+from api.http.answers import preferred
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import Limit, VersionNumber, page_of
+from api.openapi_document import raises
+from api.pages.rendering import CSV, CSV_CONTENT, csv_text
+from api.registry.report_pages import comparison_csv
+from core import errors
+from core.audit.rules import Role
+from core.blame.blame_images import flat_rows, read_blame
+from core.blame.updates import blame_updates
+from core.comparison.answers import FlipKind
+from core.comparison.compare import compare_versions, flips_since
+from core.values import JobId
+
+# Route of the reports of blames: which images of an update cost a class its accuracy.
+
+
+router = APIRouter(tags=["versions"], route_class=ThreadRoute)
+
+JSON = "application/json"
+
+_COLUMNS = (
+    "class",
+    "group",
+    "name",
+    "images",
+    "tested",
+    "right_before",
+    "right",
+    "gained",
+    "lost",
+    "difference",
+    "lower",
+    "upper",
+    "clear",
+)
+
+
+@router.get(
+    "/v1/jobs/{job}/blame",
+    responses={
+        200: {"content": CSV_CONTENT},
+        **raises(
+            errors.JobNotFound,
+            errors.BlameNotFound,
+            errors.ArtifactMissing,
+            errors.ArtifactCorrupt,
+            errors.NotAcceptable,
+        ),
+    },
+    response_model=BlameReportView,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_blame_report(
+    job: str,
+    services: WiredServices,
+    response: Response,
+    accept: Annotated[str | None, Header()] = None,
+) -> BlameReportView | Response:
+    """Return what each class gains or loses without each group of images, as JSON or CSV."""
+    report = read_blame(services.platform, JobId(job))
+    vary = {"Vary": "Accept"}
+    if preferred(accept, (JSON, CSV)) == CSV:
+        table = csv_text(_COLUMNS, flat_rows(report))
+        return Response(table, media_type=CSV, headers=vary)
+    response.headers.update(vary)
+    return BlameReportView.model_validate(report)
+
+
+comparisons_router = APIRouter(
+    prefix="/v1/models/{model}", tags=["versions"], route_class=ThreadRoute
+)
+
+_REFUSALS = (errors.ModelNotFound, errors.VersionNotFound, errors.AnswersMissing)
+
+_COMPARISONS: dict[int | str, dict[str, Any]] = {
+    200: {"content": CSV_CONTENT},
+    **raises(*_REFUSALS, errors.NotAcceptable),
+}
+
+
+@comparisons_router.get(
+    "/versions/{version}/flips", responses=raises(*_REFUSALS), openapi_extra=needs(Role.VIEWER)
+)
+def list_flips(
+    model: str,
+    version: VersionNumber,
+    services: WiredServices,
+    against: Against = "parent",
+    suite: SuiteName = None,
+    kind: FlipKind | None = None,
+    class_name: OptionalClass = None,
+    limit: Limit = 50,
+    after: AfterFlip = None,
+) -> FlipPage:
+    """List the images that one of two versions answered right and the other wrong."""
+    start = flip_after(after)
+    before, now, found = flips_since(services.platform, model, version, against)
+    wanted = [
+        flip
+        for flip in found
+        if flip.key > start
+        and suite in {None, flip.name}
+        and kind in {None, flip.kind}
+        and (class_name is None or (flip.class_name or "").lower() == class_name.lower())
+    ]
+    page = page_of(wanted, limit, FlipView.of, lambda flip: ":".join(flip.key))
+    return FlipPage(
+        before=VersionRef.of(before),
+        now=VersionRef.of(now),
+        data=page.data,
+        has_more=page.has_more,
+        next=page.next,
+    )
+
+
+@comparisons_router.get(
+    "/compare",
+    responses=_COMPARISONS,
+    response_model=ComparisonView,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_comparison(
+    model: str,
+    versions: TwoVersions,
+    services: WiredServices,
+    response: Response,
+    accept: Annotated[str | None, Header()] = None,
+) -> ComparisonView | Response:
+    """Compare two versions by their answers to the same test images, as JSON or CSV."""
+    wanted = preferred(accept, (JSON, CSV))
+    before, now = map(int, versions.split(","))
+    found = compare_versions(services.platform, model, before, now)
+    vary = {"Vary": "Accept"}
+    if wanted == CSV:
+        return Response(comparison_csv(found.comparison), media_type=CSV, headers=vary)
+    response.headers.update(vary)
+    return ComparisonView.of(found)
+
+
+@comparisons_router.get(
+    "/blame",
+    responses=raises(*_REFUSALS, errors.AliasNotFound, errors.ClassNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_blame(
+    model: str,
+    class_name: ClassName,
+    services: WiredServices,
+    version: VersionQuery = None,
+) -> BlameView:
+    """Return a class's accuracy along the line of a version, and the update after which it fell.
+
+    Without `version`, that is the line of what `production` points to.
+    """
+    return BlameView.of(*blame_updates(services.platform, model, class_name, version))

@@ -1,0 +1,311 @@
+"""Pages of a dataset's present images, and what they are edited by."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import Services, WiredServices
+from api.http.routing import PAGES, needs
+from api.pages.browsing import PageRoute
+from api.pages.rendering import Text, page, read_form
+from core.audit.rules import Role
+from core.datasets import edit as edit_classes
+from core.datasets.edit import remove_images
+from core.datasets.manifests import Side, side_of
+from core.datasets.rules import DatasetImage, DatasetKind
+from core.errors import FieldInvalid, PerennialError
+from core.ports import UnitOfWork
+from core.values import Digest, clean_class
+
+# The page of all suites and gate policies, and of the models that each of them judges.
+
+
+router = APIRouter(prefix=f"{PAGES}/suites", route_class=PageRoute, include_in_schema=False)
+
+ROWS = 25  # of each list
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_suites(
+    request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
+) -> Response:
+    """Show suites and policies, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        suites = work.suites.page(ROWS + 1, suites_after or None)
+        policies = work.policies.page(ROWS + 1, policies_after or None)
+        shown, rules = suites[:ROWS], policies[:ROWS]
+        judged = work.models.judged([*(one.id for one in shown), *(one.id for one in rules)])
+    return page(
+        request,
+        "administration/suites.html",
+        suites=shown,
+        policies=rules,
+        judged=judged,
+        first=not suites_after,
+        next_suite=shown[-1].id if len(suites) > ROWS else None,
+        next_policy=rules[-1].id if len(policies) > ROWS else None,
+        suites_after=suites_after,
+        policies_after=policies_after,
+        now=services.platform.clock(),
+    )
+
+
+# Lists of a dataset's present images, from which some can be chosen to be edited.
+
+
+# A form has few fields: the images of a page must fit, each a field.
+IMAGES, GROUPS, OF_GROUP = 40, 5, 8
+
+CLASSES = 500  # to choose from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A page of a class's images, of all, or of groups of near-duplicates."""
+
+    alike: bool = False  # groups of near-duplicates
+    of_class: str = ""
+    after: str = ""
+
+    def url(self, dataset: str, **more: object) -> str:
+        """Return the URL of the page."""
+        last = "near-duplicates" if self.alike else "images"
+        query = {"class": self.of_class, "after": self.after, **more}
+        given = urlencode({name: value for name, value in query.items() if value})
+        return f"{PAGES}/datasets/{dataset}/{last}{'?' if given else ''}{given}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedImage:
+    """An image with its class or its captions."""
+
+    pixels: Digest
+    texts: Sequence[str]
+    file_label: str
+    side: Side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Images that are shown together."""
+
+    images: Sequence[ListedImage]
+    count: int  # with those that are not shown
+
+    @property
+    def differs(self) -> bool:
+        """True if its images have different classes."""
+        return len({image.texts[0] for image in self.images}) > 1
+
+
+def show_listing(
+    request: Request,
+    services: Services,
+    dataset: str,
+    listing: Listing,
+    *,
+    chosen: Collection[str] = (),
+    to: str = "",
+    done: tuple[str, int] | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    """Return a page of images; after a refusal, with those that were chosen and why not."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        counts = work.datasets.count(found.id)
+        groups, following = _groups(work, found.id, listing)
+    return page(
+        request,
+        "datasets/images.html",
+        dataset=found,
+        labelled=found.kind is DatasetKind.LABELLED,
+        listing=listing,
+        classes=list(islice(counts, CLASSES)),
+        counts=counts,
+        total=counts.get(listing.of_class, 0) if listing.of_class else sum(counts.values()),
+        groups=groups,
+        more=_more(found.name, listing, following),
+        chosen=chosen,
+        to=to,
+        done=done,
+        refusal=refusal,
+    )
+
+
+def _more(dataset: str, listing: Listing, following: str | None) -> str | None:
+    if following is None:
+        return None
+    later = Listing(alike=listing.alike, of_class=listing.of_class, after=following)
+    return later.url(dataset)
+
+
+def _groups(work: UnitOfWork, dataset: Any, listing: Listing) -> tuple[list[Group], str | None]:
+    """Return the groups of a page, and what the next page comes after."""
+    after = Digest(listing.after) if listing.after else None
+    if listing.alike:
+        alike = work.datasets.near_duplicate_page(dataset, GROUPS + 1, after)
+        groups = [
+            Group(images=_images(group.rows)[:OF_GROUP], count=group.count)
+            for group in alike[:GROUPS]
+        ]
+        return groups, alike[GROUPS - 1].group if len(alike) > GROUPS else None
+    rows = work.datasets.image_page(dataset, IMAGES + 1, after, text=listing.of_class or None)
+    images = _images(rows)
+    group = Group(images=images[:IMAGES], count=len(images))
+    return [group] if images else [], images[IMAGES - 1].pixels if len(images) > IMAGES else None
+
+
+def _images(rows: Iterable[DatasetImage]) -> list[ListedImage]:
+    found = []
+    for pixels, same in groupby(rows, key=lambda row: row.image.pixels):
+        first, *rest = same
+        found.append(
+            ListedImage(
+                pixels=pixels,
+                texts=[first.text, *(row.text for row in rest)],
+                file_label=first.file_label,
+                side=side_of(first.image.group),
+            )
+        )
+    return found
+
+
+images_router = APIRouter(
+    prefix=f"{PAGES}/datasets/{{dataset}}", route_class=PageRoute, include_in_schema=False
+)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Fields = Mapping[str, str]
+
+OfClass = Annotated[str, Query(alias="class", max_length=500)]
+
+After = Annotated[str, Query(max_length=100)]
+
+Count = Annotated[int, Query(ge=0, le=1000)]
+
+
+@images_router.get("/images", openapi_extra=needs(Role.VIEWER))
+def show_images(
+    dataset: str,
+    request: Request,
+    services: WiredServices,
+    of_class: OfClass = "",
+    after: After = "",
+    moved: Count = 0,
+    removed: Count = 0,
+    renamed: Count = 0,
+) -> Response:
+    """Show the images of a class, or all; the numbers say what was just done."""
+    listing = Listing(of_class=of_class, after=after)
+    done = _done(moved=moved, removed=removed, renamed=renamed)
+    return show_listing(request, services, dataset, listing, done=done)
+
+
+@images_router.get("/near-duplicates", openapi_extra=needs(Role.VIEWER))
+def show_near_duplicates(
+    dataset: str,
+    request: Request,
+    services: WiredServices,
+    after: After = "",
+    moved: Count = 0,
+    removed: Count = 0,
+) -> Response:
+    """Show groups of images that look alike, side by side."""
+    listing = Listing(alike=True, after=after)
+    done = _done(moved=moved, removed=removed)
+    return show_listing(request, services, dataset, listing, done=done)
+
+
+@images_router.post("/moves", openapi_extra=needs(Role.CONTRIBUTOR))
+async def move_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Move the chosen images to a class, new or not; all or none."""
+
+    def move(fields: Fields) -> str:
+        moved = edit_classes.move_images(
+            services.platform, dataset, _chosen(fields), to=fields.get("to", "")
+        )
+        return _listing(fields).url(dataset, moved=moved)
+
+    return await _edit(request, services, dataset, move)
+
+
+@images_router.post("/removals", openapi_extra=needs(Role.CONTRIBUTOR))
+async def remove_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Remove the chosen images, of which no version holds one; all or none."""
+
+    def remove(fields: Fields) -> str:
+        chosen = _chosen(fields)
+        remove_images(services.platform, dataset, chosen)
+        return _listing(fields).url(dataset, removed=len(chosen))
+
+    return await _edit(request, services, dataset, remove)
+
+
+@images_router.post("/renames", openapi_extra=needs(Role.CONTRIBUTOR))
+async def rename(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Rename a class, or join it to another one."""
+
+    def change(fields: Fields) -> str:
+        name = fields.get("to", "")
+        images = edit_classes.rename_class(
+            services.platform,
+            dataset,
+            fields.get("class", ""),
+            to=name,
+            merge="merge" in fields,
+        )
+        return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
+
+    return await _edit(request, services, dataset, change)
+
+
+async def _edit(
+    request: Request, services: Services, dataset: str, edit: Callable[[Fields], str]
+) -> Response:
+    """Do what a form asks for and show its page again; if it is refused, with the reason."""
+    fields = await read_form(request)
+
+    def show_refused(refusal: PerennialError) -> Response:
+        chosen = [name for name in fields if _DIGEST.fullmatch(name)]
+        return show_listing(
+            request,
+            services,
+            dataset,
+            _listing(fields),
+            chosen=chosen,
+            to=fields.get("to", ""),
+            refusal=refusal,
+        )
+
+    try:
+        where = await run_in_threadpool(edit, fields)
+    except PerennialError as refusal:
+        return await run_in_threadpool(show_refused, refusal)
+    return RedirectResponse(where, 303)
+
+
+def _listing(fields: Fields) -> Listing:
+    return Listing(
+        alike=fields.get("list") == "alike",
+        of_class=fields.get("class", ""),
+        after=fields.get("after", ""),
+    )
+
+
+def _chosen(fields: Fields) -> list[Digest]:
+    found = [Digest(name) for name in fields if _DIGEST.fullmatch(name)]
+    if not found:
+        raise FieldInvalid("Choose at least one image.", pointer="/images")
+    return found
+
+
+def _done(**counts: int) -> tuple[str, int] | None:
+    return next(((name, count) for name, count in counts.items() if count), None)

@@ -1,0 +1,177 @@
+"""Routes of the images of a dataset."""
+
+from functools import partial
+from itertools import groupby
+
+from fastapi import APIRouter, Request
+from fastapi import Response as fastapi_Response
+from fastapi.concurrency import contextmanager_in_threadpool
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.datasets.schemas import (
+    ImageView,
+    NewSuite,
+    OfClass,
+    Pixels,
+    ReceiptView,
+    SuiteView,
+    UploadView,
+)
+from api.dependencies import Services, WiredServices
+from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
+from api.http.forms import (
+    UPLOAD_ERRORS,
+    dataset_to_fill,
+    decode_upload,
+    receive_form,
+    store_uploads,
+)
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, Limit, Page, page_of
+from api.openapi_document import multipart, raises, stored_images
+from core import errors
+from core.audit.rules import Role
+from core.datasets.edit import Receipt, Upload, remove_image, stored_form
+from core.datasets.receive import record_uploads
+from core.datasets.rules import Dataset
+from core.datasets.suites import create_suite
+from core.ports import ArtifactBatch
+from core.recipes.fields import PromptTemplate
+from core.values import Digest
+
+router = APIRouter(
+    prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
+)
+
+_WEBP = stored_images(errors.DatasetNotFound, errors.ImageCorrupt, errors.ImageTooLarge)
+
+CLASS_FORM = multipart(
+    {},
+    additionalProperties={"type": "array", "items": {"type": "string", "format": "binary"}},
+    description="One file field per image, named after its class (or with its caption).",
+)
+
+
+@router.post(
+    "",
+    responses=raises(errors.DatasetNotFound, *UPLOAD_ERRORS),
+    openapi_extra=CLASS_FORM | needs(Role.CONTRIBUTOR),
+)
+async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
+    """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
+    found = await run_in_threadpool(dataset_to_fill, services, dataset)
+    async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
+        form = await receive_form(
+            request, services, partial(decode_upload, services, images, found.kind)
+        )
+        receipts = await run_in_threadpool(_record, services, images, found, form.files)
+    return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
+
+
+@router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))
+def list_images(
+    dataset: str,
+    services: WiredServices,
+    of_class: OfClass = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[ImageView]:
+    """List the images of a dataset, ordered by the digest of their pixels."""
+    last = Digest(after) if after else None
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        rows = work.datasets.image_page(found.id, limit + 1, last, text=of_class)
+    images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
+    return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
+
+
+@router.delete(
+    "/{pixels}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ImageFrozen),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def delete_image(dataset: str, pixels: Pixels, services: WiredServices) -> None:
+    """Delete an image of a dataset that none of its versions holds."""
+    remove_image(services.platform, dataset, Digest(pixels))
+
+
+@router.get("/{pixels}", responses=_WEBP, response_class=Response, openapi_extra=needs(Role.VIEWER))
+def get_image(
+    dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return an image as it is stored: decoded, without metadata, as a lossless WebP."""
+    artifact = stored_form(services.platform, dataset, Digest(pixels))
+    return image_answer(services, artifact, if_none_match)
+
+
+@router.get(
+    "/{pixels}/thumbnail",
+    responses=_WEBP,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+async def get_thumbnail(
+    dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return a small WebP of an image, at most 256 pixels wide and high."""
+    artifact = await run_in_threadpool(stored_form, services.platform, dataset, Digest(pixels))
+    return await thumbnail_answer(services, artifact, if_none_match)
+
+
+def _record(
+    services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
+) -> list[Receipt]:
+    store_uploads(services, images, uploads)
+    return record_uploads(services.platform, services.decoder, dataset, uploads)
+
+
+# Routes of suites.
+
+
+suites_router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute)
+
+
+@suites_router.post(
+    "",
+    status_code=201,
+    responses=raises(
+        errors.NameInvalid,
+        errors.PromptInvalid,
+        errors.NameTaken,
+        errors.DatasetNotFound,
+        errors.DatasetVersionNotFound,
+        errors.ImageInTraining,
+    ),
+    openapi_extra=needs(Role.OPERATOR),
+)
+def make_suite(body: NewSuite, services: WiredServices, response: fastapi_Response) -> SuiteView:
+    """Create a suite from all images of a dataset version; they can no longer be trained on."""
+    suite = create_suite(
+        services.platform,
+        name=body.name,
+        kind=body.kind,
+        dataset=body.dataset,
+        dataset_version=body.dataset_version,
+        prompt=PromptTemplate(body.prompt),
+    )
+    response.headers["Location"] = f"/v1/suites/{suite.name}"
+    return SuiteView.of(suite)
+
+
+@suites_router.get("", openapi_extra=needs(Role.VIEWER))
+def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
+    """List suites, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.suites.page(limit + 1, after)
+    return page_of(rows, limit, SuiteView.of, lambda row: row.id)
+
+
+@suites_router.get(
+    "/{suite}", responses=raises(errors.SuiteNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def get_suite(suite: str, services: WiredServices) -> SuiteView:
+    """Return a suite."""
+    with services.platform.transactions(read_only=True) as work:
+        return SuiteView.of(work.suites.get(suite))

@@ -1,0 +1,193 @@
+"""The page that orders an update from a dataset version, after advice on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.http.routing import PAGES, needs
+from api.http.schemas import VersionNumber
+from api.pages.browsing import PageRoute
+from api.pages.rendering import TOKEN, page, read_form
+from core.advice.advise import advise
+from core.advice.rules import Advice
+from core.audit.rules import Principal, Role
+from core.errors import FieldInvalid, PerennialError
+from core.jobs.orders import UpdateOrder
+from core.recipes.fields import Method
+from core.recipes.rules import Recipe
+from core.registry.aliases import PRODUCTION
+from core.training.order import order_update
+from core.values import DatasetId, Json, canonical_json, sha256
+
+# The recipes that the page of an order offers; the API takes every other as well.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeChoice:
+    """A recipe, and what to know of it."""
+
+    name: str
+    words: str
+    recipe: Json
+
+
+CHOICES = (
+    RecipeChoice(
+        name="default",
+        words="default: replays sentences and images of earlier updates",
+        recipe={},
+    ),
+    RecipeChoice(
+        name="vit_b_32",
+        words="default, for a ViT-B/32 or a model of its size",
+        recipe={"preset": "vit_b_32"},
+    ),
+    RecipeChoice(
+        name="vit_l_14_24gb",
+        words="default, for a ViT-L/14 on 24 GiB",
+        recipe={"preset": "vit_l_14_24gb"},
+    ),
+    *(
+        RecipeChoice(name=method.value, words=f"{method.value}: {words}", recipe={"method": method})
+        for method, words in {
+            Method.VRLWF_FEATURES: "like the default, but stores no images of earlier updates",
+            Method.VRLWF: "replays sentences alone, as published",
+            Method.LWF: "Learning without Forgetting",
+            Method.WISE: "fine-tunes and mixes the new weights with the old ones",
+            Method.FT: "fine-tunes, and forgets most",
+        }.items()
+    ),
+)
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe that a choice names. Raises FieldInvalid."""
+    for choice in CHOICES:
+        if choice.name == name:
+            return Recipe.from_json(choice.recipe)
+    raise FieldInvalid("Choose one of the recipes.", pointer="/recipe")
+
+
+router = APIRouter(
+    prefix=f"{PAGES}/datasets/{{dataset}}/versions/{{version}}/update",
+    route_class=PageRoute,
+    include_in_schema=False,
+)
+
+MODELS = 200  # to choose from
+
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """The page of one dataset version's order, as a request asks for it."""
+
+    request: Request
+    services: Services
+    dataset: str
+    version: int
+
+
+def _page(dataset: str, version: VersionNumber, request: Request, services: WiredServices) -> _Page:
+    return _Page(request=request, services=services, dataset=dataset, version=version)
+
+
+Shown = Annotated[_Page, Depends(_page)]
+
+
+@router.get("", openapi_extra=needs(Role.CONTRIBUTOR))
+def show_order(shown: Shown) -> Response:
+    """Show the form of an order."""
+    return _show(shown)
+
+
+@router.post("/advice", openapi_extra=needs(Role.CONTRIBUTOR))
+async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
+    """Advise on the order, which is a dry run, and show the form again with the advice."""
+    fields, services = await read_form(shown.request), shown.services
+
+    def answer() -> Response:
+        try:
+            advice = advise(
+                services.platform,
+                services.inference,
+                services.decoder,
+                model=fields.get("model", ""),
+                order=_order(shown, fields, principal),
+            )
+        except PerennialError as refusal:
+            return _show(shown, fields, refusal=refusal)
+        return _show(shown, fields, advice=advice)
+
+    return await run_sync(answer, limiter=services.advising)
+
+
+@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+async def order(shown: Shown, principal: CurrentPrincipal) -> Response:
+    """Order the update and show its job; a form that is sent twice orders one."""
+    fields, services = await read_form(shown.request), shown.services
+
+    def answer() -> Response:
+        sent = {name: value for name, value in fields.items() if name != TOKEN}
+        try:
+            job = order_update(
+                services.platform,
+                services.notifier,
+                job_request(shown.request, principal, sha256(canonical_json(sent)), sent),
+                model=fields.get("model", ""),
+                order=_order(shown, fields, principal),
+            )
+        except PerennialError as refusal:
+            return _show(shown, fields, refusal=refusal)
+        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+    return await run_in_threadpool(answer)
+
+
+def _order(shown: _Page, fields: Fields, principal: Principal) -> UpdateOrder:
+    if not fields.get("model"):
+        raise FieldInvalid("Choose a model.", pointer="/model")
+    return UpdateOrder(
+        dataset=DatasetId(shown.dataset),
+        dataset_version=shown.version,
+        recipe=recipe_of(fields.get("recipe", "")),
+        alias=fields.get("alias") or PRODUCTION,
+        auto_promote=principal.may(Role.OPERATOR) and "promote" in fields,
+    )
+
+
+def _show(
+    shown: _Page,
+    fields: Fields | None = None,
+    *,
+    advice: Advice | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    """Return the page, with what was sent and the advice on it or why it is refused."""
+    with shown.services.platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(shown.dataset)
+        version = work.datasets.version(dataset.id, shown.version)
+        models = work.models.page(MODELS, None)
+        taught = work.models.taught([dataset.id]).get(dataset.id, ())
+    suggested = taught[0] if taught else models[0].name if models else ""
+    first = {"model": suggested, "alias": PRODUCTION, "recipe": CHOICES[0].name, "promote": "yes"}
+    return page(
+        shown.request,
+        "datasets/update.html",
+        dataset=dataset,
+        version=version,
+        models=[model.name for model in models],
+        choices=CHOICES,
+        fields=fields or first,
+        key=token_urlsafe(12),
+        advice=advice,
+        refusal=refusal,
+    )

@@ -1,0 +1,304 @@
+"""Routes of datasets and their versions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response
+from pydantic import BeforeValidator
+
+from api.datasets.schemas import (
+    ClassChange,
+    ClassView,
+    DatasetChange,
+    DatasetDetail,
+    DatasetVersionView,
+    DatasetView,
+    DiffView,
+    FrozenImageView,
+    ImageChangeView,
+    MovedView,
+    Moves,
+    NearDuplicatesView,
+    NewDataset,
+    NewDatasetVersion,
+    OfClass,
+    StatisticsView,
+)
+from api.dependencies import Services, WiredServices
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import (
+    After,
+    AfterNumber,
+    Limit,
+    Page,
+    VersionNumber,
+    number_after,
+    page_of,
+    whole_number,
+)
+from api.openapi_document import raises
+from core import errors
+from core.audit.rules import Role
+from core.datasets import edit as edit_classes
+from core.datasets.edit import create_dataset, describe_dataset
+from core.datasets.freeze import freeze_version, read_manifest
+from core.datasets.manifests import DatasetStatistics, Diff, Manifest
+from core.datasets.rules import DatasetKind
+from core.upkeep import delete as deletion
+from core.values import Digest, clean_class
+
+# Routes of what a dataset and its versions hold: counts, near-duplicates, images, differences.
+
+
+router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["datasets"], route_class=ThreadRoute)
+
+Against = Annotated[
+    int,
+    Query(ge=1, le=2**31 - 1, description="The version to compare with.", examples=[1]),
+    BeforeValidator(whole_number),
+]
+
+_OF_A_VERSION = raises(
+    errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.ArtifactCorrupt
+)
+
+
+@router.get(
+    "/statistics", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
+    """Count the present images of a dataset by class, side and near-duplicates."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        labelled = found.kind is DatasetKind.LABELLED
+        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+    return StatisticsView.of(counted, duplicates=found.duplicates)
+
+
+@router.get(
+    "/near-duplicates", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def list_near_duplicates(
+    dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[NearDuplicatesView]:
+    """List the groups of near-duplicates of which a dataset holds at least two images."""
+    last = Digest(after) if after else None
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        groups = work.datasets.near_duplicate_page(found.id, limit + 1, last)
+    return page_of(groups, limit, NearDuplicatesView.of, lambda found: found.group)
+
+
+@router.get("/versions/{version}/images", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
+def list_frozen_images(
+    dataset: str,
+    version: VersionNumber,
+    services: WiredServices,
+    of_class: OfClass = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[FrozenImageView]:
+    """List the images of a dataset version, ordered by the digest of their pixels."""
+    (manifest,) = _manifests(services, dataset, version)
+    later = [
+        entry
+        for entry in manifest.entries
+        if entry.pixels > (after or "") and (of_class is None or of_class in entry.texts)
+    ]
+    return page_of(later, limit, FrozenImageView.of, lambda entry: entry.pixels)
+
+
+@router.get("/versions/{version}/diff", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
+def diff_dataset_versions(
+    dataset: str,
+    version: VersionNumber,
+    services: WiredServices,
+    against: Against,
+    limit: Limit = 50,
+    after: After = None,
+) -> DiffView:
+    """Return what a version added, removed and moved, compared with another version."""
+    new, old = _manifests(services, dataset, version, against)
+    found = Diff.between(old, new)
+    later = [change for change in found.changes if change.pixels > (after or "")]
+    page = page_of(later, limit, ImageChangeView.of, lambda change: change.pixels)
+    return DiffView.of(found, page, version=version, against=against)
+
+
+def _manifests(services: Services, dataset: str, *numbers: int) -> list[Manifest]:
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        versions = [work.datasets.version(found.id, number) for number in numbers]
+    return [read_manifest(services.platform.artifacts, one.manifest) for one in versions]
+
+
+datasets_router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
+
+
+@datasets_router.post(
+    "",
+    status_code=201,
+    responses=raises(errors.NameInvalid, errors.NameTaken),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
+    """Create an empty dataset."""
+    dataset = create_dataset(
+        services.platform,
+        body.name,
+        body.kind,
+        description=body.description,
+        metadata=body.metadata,
+    )
+    response.headers["Location"] = f"/v1/datasets/{dataset.name}"
+    return DatasetView.of(dataset)
+
+
+@datasets_router.get("", openapi_extra=needs(Role.VIEWER))
+def list_datasets(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[DatasetView]:
+    """List datasets, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.datasets.page(limit + 1, after)
+    return page_of(rows, limit, DatasetView.of, lambda row: row.id)
+
+
+@datasets_router.get(
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
+    """Return a dataset with its image counts."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        counts = work.datasets.count(found.id)
+    return DatasetDetail(
+        **DatasetView.of(found).model_dump(),
+        images=sum(counts.values()),
+        counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
+    )
+
+
+@datasets_router.patch(
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.CONTRIBUTOR)
+)
+def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
+    """Set the description or the metadata of a dataset."""
+    changed = describe_dataset(
+        services.platform, dataset, description=body.description, metadata=body.metadata
+    )
+    return DatasetView.of(changed)
+
+
+@datasets_router.delete(
+    "/{dataset}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_dataset(dataset: str, services: WiredServices) -> None:
+    """Delete a dataset with its images and versions; its name is free afterwards."""
+    deletion.delete_dataset(services.platform, dataset=dataset)
+
+
+@datasets_router.post(
+    "/{dataset}/versions",
+    status_code=201,
+    responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def freeze_dataset(
+    dataset: str,
+    services: WiredServices,
+    response: Response,
+    _body: NewDatasetVersion | None = Body(None),
+) -> DatasetVersionView:
+    """Freeze the dataset's present images into a version that never changes."""
+    version = freeze_version(services.platform, dataset)
+    response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
+    return DatasetVersionView.of(version)
+
+
+@datasets_router.get(
+    "/{dataset}/versions",
+    responses=raises(errors.DatasetNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def list_dataset_versions(
+    dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
+) -> Page[DatasetVersionView]:
+    """List the versions of a dataset, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.datasets.versions(work.datasets.get(dataset).id)
+    start = number_after(after)
+    later = [row for row in rows if row.number > start]
+    return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
+
+
+@datasets_router.get(
+    "/{dataset}/versions/{version}",
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_dataset_version(
+    dataset: str, version: VersionNumber, services: WiredServices
+) -> DatasetVersionView:
+    """Return a version of a dataset."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.datasets.get(dataset)
+        return DatasetVersionView.of(work.datasets.version(found.id, version))
+
+
+@datasets_router.delete(
+    "/{dataset}/versions/{version}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_dataset_version(dataset: str, version: VersionNumber, services: WiredServices) -> None:
+    """Delete a version of a dataset; its number is not given again."""
+    deletion.delete_dataset_version(services.platform, dataset=dataset, version=version)
+
+
+# Routes that edit the classes of a dataset.
+
+
+edits_router = APIRouter(
+    prefix="/v1/datasets/{dataset}", tags=["datasets"], route_class=ThreadRoute
+)
+
+ClassName = Annotated[str, Path(max_length=500, examples=["boot"])]
+
+
+@edits_router.patch(
+    "/classes/{name:path}",
+    responses=raises(
+        errors.DatasetNotFound,
+        errors.ClassNotFound,
+        errors.ClassInvalid,
+        errors.ClassTaken,
+        errors.NotLabelled,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def rename_dataset_class(
+    dataset: str, name: ClassName, body: ClassChange, services: WiredServices
+) -> ClassView:
+    """Rename a class of a dataset, or join it to another class; frozen versions do not change."""
+    images = edit_classes.rename_class(
+        services.platform, dataset, name, to=body.name, merge=body.merge
+    )
+    return ClassView(name=clean_class(body.name), images=images)
+
+
+@edits_router.post(
+    "/moves",
+    responses=raises(
+        errors.DatasetNotFound, errors.ImageNotFound, errors.ClassInvalid, errors.NotLabelled
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
+    """Move images of a dataset to a class, new or not; all or none."""
+    images = [Digest(pixels) for pixels in body.images]
+    moved = edit_classes.move_images(services.platform, dataset, images, to=body.name)
+    return MovedView(name=clean_class(body.name), moved=moved)

@@ -1,0 +1,85 @@
+"""Routes of erasures."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.erasures.schemas import CertificateView, ErasureView, NewErasure
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, Limit, Page, page_of
+from api.jobs.routes import POLL_AFTER_S
+from api.openapi_document import raises
+from core import errors
+from core.audit.rules import Role
+from core.erasure.order import Progress, certify, order_erasure, progress_of
+from core.values import Digest, ErasureId
+
+router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        errors.ImageNotFound,
+        errors.FieldInvalid,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+    ),
+    openapi_extra=needs(Role.ADMIN),
+)
+def order_image_erasure(
+    body: NewErasure,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> ErasureView:
+    """Erase images from all datasets and the store, and mark the versions that learned from them.
+
+    Versions are trained again without the images, by updates that it orders. Aliases do not move.
+    """
+    erasure = order_erasure(
+        services.platform,
+        services.notifier,
+        job_request(request, principal, key, body.model_dump(mode="json")),
+        images=[Digest(pixels) for pixels in body.images],
+        reason=body.reason,
+        retraining=body.retrain,
+    )
+    response.headers["Location"] = f"/v1/erasures/{erasure.id}"
+    response.headers["Retry-After"] = str(POLL_AFTER_S)
+    return ErasureView.of(_progress(services, erasure.id))
+
+
+@router.get("", openapi_extra=needs(Role.ADMIN))
+def list_erasures(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[ErasureView]:
+    """List erasures, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = progress_of(work, work.erasures.page(limit + 1, after))
+    return page_of(rows, limit, ErasureView.of, lambda row: row.erasure.id)
+
+
+@router.get("/{erasure}", responses=raises(errors.ErasureNotFound), openapi_extra=needs(Role.ADMIN))
+def get_erasure(erasure: str, services: WiredServices) -> ErasureView:
+    """Return an erasure, and how far it has come."""
+    return ErasureView.of(_progress(services, ErasureId(erasure)))
+
+
+@router.get(
+    "/{erasure}/certificate",
+    responses=raises(errors.ErasureNotFound, errors.ErasurePending),
+    openapi_extra=needs(Role.ADMIN),
+)
+def get_erasure_certificate(erasure: str, services: WiredServices) -> CertificateView:
+    """Return what an erasure has taken back, what replaces what, and what it cannot reach."""
+    return CertificateView(**certify(services.platform, ErasureId(erasure)))
+
+
+def _progress(services: Services, erasure: ErasureId) -> Progress:
+    with services.platform.transactions(read_only=True) as work:
+        (progress,) = progress_of(work, [work.erasures.get(erasure)])
+    return progress

@@ -1,0 +1,135 @@
+"""The page of first steps: from the bundled model to a version that is promoted and rolled back."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.http.routing import FIRST_STEPS, needs
+from api.pages.browsing import PageRoute, VersionAnswer, ask, versions_to_ask
+from api.pages.rendering import page, read_form, whole_field
+from core.audit.rules import Principal, Role
+from core.errors import ImageNotFound, PerennialError
+from core.first_steps import first_steps as pack
+from core.first_steps.first_steps import Step, read_progress
+
+router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
+
+INDICES = [str(index) for index in range(pack.CLASSES)]
+
+Order = Callable[..., object]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_first_steps(request: Request, services: WiredServices) -> Response:
+    """Show the steps; a page that follows a job is loaded again when that has ended."""
+    if "hx-request" in request.headers and not read_progress(services.platform).waits:
+        return Response(headers={"HX-Refresh": "true"})
+    return _show(request, services)
+
+
+@router.post("/images", openapi_extra=needs(Role.CONTRIBUTOR))
+async def load_images(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Load the pack's images."""
+    return await _order(request, services, principal, Step.IMAGES, pack.load_images)
+
+
+@router.post("/model", openapi_extra=needs(Role.ADMIN))
+async def make_model(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Make the model and what judges it."""
+    return await _order(request, services, principal, Step.MODEL, pack.make_model)
+
+
+@router.post("/teach", openapi_extra=needs(Role.CONTRIBUTOR))
+async def teach(request: Request, services: WiredServices, principal: CurrentPrincipal) -> Response:
+    """Teach the model five classes."""
+    return await _order(request, services, principal, Step.TEACH, pack.teach)
+
+
+@router.get("/samples/{index}", openapi_extra=needs(Role.VIEWER))
+def get_sample(index: str) -> Response:
+    """Return an image that no version has seen."""
+    return Response(_sample(index), media_type="image/webp")
+
+
+@router.post("/classify", openapi_extra=needs(Role.VIEWER))
+async def classify_sample(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Ask the versions about an image that none has seen."""
+    fields = await read_form(request)
+    sample = whole_field(fields, "sample")
+    data = await run_in_threadpool(_sample, str(sample))
+    found, wanted = await run_in_threadpool(versions_to_ask, services, pack.MODEL)
+    answers: Sequence[VersionAnswer] = ()
+    refusal = None
+    try:
+        resolved = [await services.find_version(f"{found.name}:{n}", principal) for _, n in wanted]
+        with services.pixels.request() as take:
+            take(resolved[0].input.size)
+            decode = partial(services.decoder.pixels, data, resolved[0].input)
+            pixels = await run_sync(decode, limiter=services.decoding)
+            answers = await ask(services, wanted, resolved, [pixels])
+    except PerennialError as error:
+        refusal = error
+    return await run_in_threadpool(
+        partial(_show, request, services, answers=answers, refusal=refusal, sample=sample)
+    )
+
+
+async def _order(
+    request: Request, services: Services, principal: Principal, step: Step, order: Order
+) -> Response:
+    """Order what a step needs, unless it is done or under way: a second press does nothing."""
+    await read_form(request)
+    ordered_by = job_request(request, principal, None, None)
+
+    def ordered() -> None:
+        progress = read_progress(services.platform)
+        if step in progress.now and not progress.waits:
+            order(services.platform, services.notifier, ordered_by)
+
+    try:
+        await run_in_threadpool(ordered)
+    except PerennialError as refusal:
+        return await run_in_threadpool(partial(_show, request, services, refusal=refusal))
+    return RedirectResponse(f"{FIRST_STEPS}#{step.value}", 303)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    *,
+    answers: Sequence[VersionAnswer] = (),
+    refusal: PerennialError | None = None,
+    sample: int | None = None,
+) -> Response:
+    has_pack = pack.has_pack()
+    return page(
+        request,
+        "first_steps.html",
+        progress=read_progress(services.platform),
+        has_pack=has_pack,
+        classes=pack.product_classes() if has_pack else (),
+        model=pack.MODEL,
+        datasets=(pack.PRODUCTS_OF_ORDERS, pack.EMOJI_OF_ORDERS),
+        answers=answers,
+        refusal=refusal,
+        sample=sample,
+        now=services.platform.clock(),
+    )
+
+
+def _sample(index: str) -> bytes:
+    try:
+        return pack.sample(INDICES.index(index))
+    except (ValueError, IndexError) as error:
+        raise ImageNotFound from error

@@ -1,0 +1,176 @@
+"""Whose key a request bears, and what it may do."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.background_writer import BackgroundWriter
+from api.http.lookups import SharedLookup
+from api.http.problems import problem_of
+from api.http.routing import is_open, is_page
+from core.audit.rules import Principal
+from core.errors import DatabaseUnavailable, FieldInvalid, NotFound, PerennialError, Unauthorised
+from core.ports import Platform
+from core.values import Digest, KeyId, sha256
+
+# Keys that may read metrics while the database, which holds them, does not respond.
+
+
+PATH = "/metrics"
+
+KNOWN_S = 300.0  # a key that was revoked since may read this process's metrics for so long
+
+MOST = 16
+
+
+class KnownScrapers:
+    """Keys that have read metrics lately: that the database is down is itself a metric."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[Digest, tuple[Principal, float]] = {}  # the one seen last at the end
+
+    def remember(self, secret: str, holder: Principal) -> None:
+        """Remember who has just read metrics, in the place of the one not seen for longest."""
+        digest = sha256(secret.encode())
+        self._known.pop(digest, None)
+        self._known[digest] = (holder, self._clock())
+        while len(self._known) > MOST:
+            del self._known[next(iter(self._known))]
+
+    def find(self, secret: str) -> Principal | None:
+        """Return who holds a key, if they have read metrics lately."""
+        holder, at = self._known.get(sha256(secret.encode()), (None, 0.0))
+        return holder if self._clock() - at < KNOWN_S else None
+
+
+# Middleware that authenticates each request by its API key, token or session.
+
+
+SESSION_COOKIE = "perennial_session"
+
+TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
+
+
+class KeyCheck:
+    """Refuses requests without a valid API key, except on paths that are open to everyone.
+
+    Pages take the cookie of a session instead, which nothing else takes. `keys` and `sessions`
+    look up the principals of those secrets and ids that let anyone in, and are closed by whoever
+    made them. With an issuer, a valid token is as good as a key. Few tokens are checked at a time,
+    so that an issuer that does not answer leaves threads to other requests.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: SharedLookup[str, Principal],
+        sessions: SharedLookup[str, Principal],
+        authenticate_token: Callable[[str], Principal] | None = None,
+    ) -> None:
+        self.app = app
+        self.keys = keys
+        self.sessions = sessions
+        self.authenticate_token = authenticate_token
+        self.scrapers = KnownScrapers()
+        self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or is_open(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope["state"]["principal"] = await self._principal(scope)
+        except PerennialError as error:
+            await problem_of(HTTPConnection(scope), error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _principal(self, scope: Scope) -> Principal:
+        principal = await (self._browser(scope) if is_page(scope["path"]) else self._caller(scope))
+        if not scope["path"].isprintable():
+            raise NotFound
+        if b"%00" in scope["query_string"]:
+            raise FieldInvalid("A query must not contain NUL.", pointer="#query")
+        state = scope["state"]
+        return replace(principal, request_id=state["request_id"], trace=state.get("trace"))
+
+    async def _browser(self, scope: Scope) -> Principal:
+        session = HTTPConnection(scope).cookies.get(SESSION_COOKIE, "")
+        holder = await self.sessions.find(session) if session else None
+        if holder is None:
+            raise Unauthorised
+        scope["state"]["session"] = session
+        return holder
+
+    async def _caller(self, scope: Scope) -> Principal:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorised
+        if scope["path"] == PATH:
+            return await self._scraper(key.strip())
+        return await self._holder(key.strip())
+
+    async def _scraper(self, secret: str) -> Principal:
+        try:
+            holder = await self._holder(secret)
+        except DatabaseUnavailable:
+            known = self.scrapers.find(secret)
+            if known is None:
+                raise
+            return known
+        self.scrapers.remember(secret, holder)
+        return holder
+
+    async def _holder(self, secret: str) -> Principal:
+        holder = await self.keys.find(secret)
+        if holder is not None:
+            return holder
+        if self.authenticate_token is None:
+            raise Unauthorised
+        return await to_thread.run_sync(self.authenticate_token, secret, limiter=self.checking)
+
+
+# Notes when keys are used.
+
+
+EVERY_S = 60.0
+
+MAX_WAITING = 100_000  # keys
+
+Authenticate = Callable[[Collection[str]], Mapping[str, Principal]]
+
+
+class KeyUses(BackgroundWriter[dict[KeyId, datetime]]):
+    """Writes the last use of each key at most once a minute."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__("uses of keys", self._note_uses, every_s=EVERY_S, most=MAX_WAITING)
+        self._platform = platform
+
+    def noting(self, authenticate: Authenticate) -> Authenticate:
+        """Return what authenticates alike, and notes the keys that let somebody in."""
+
+        def noted(secrets: Collection[str]) -> Mapping[str, Principal]:
+            found = authenticate(secrets)
+            self.note({holder.key for holder in found.values() if holder.key is not None})
+            return found
+
+        return noted
+
+    def note(self, keys: Collection[KeyId]) -> None:
+        """Note that keys are used now."""
+        if keys:
+            self.add(dict.fromkeys(keys, self._platform.clock()))
+
+    def _note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
+        with self._platform.transactions() as work:
+            work.keys.note_uses(uses)
+            work.commit()

@@ -1,0 +1,234 @@
+"""Routes: how each is declared, and where it runs."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from email.message import Message
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
+from starlette.routing import Match
+from starlette.types import Scope
+
+from api.http.bodies import AT_ONCE, parse_body
+from core.audit.rules import Role
+from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
+
+# Paths that anyone may ask for, and those of pages, which take a session and not a key.
+
+
+PAGES = "/ui"
+
+SIGN_IN = f"{PAGES}/sign-in"
+
+STATIC = f"{PAGES}/static/"
+
+GUIDE = "/guide"
+
+FIRST_STEPS = f"{PAGES}/first-steps"
+
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs neither a key nor a session."""
+    return path in OPEN_PATHS or path.startswith(STATIC) or is_guide(path)
+
+
+def is_guide(path: str) -> bool:
+    """Return whether a path is that of a page of the guide, which anyone may read."""
+    return path == GUIDE or path.startswith(f"{GUIDE}/")
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is that of a page, or of something on a page."""
+    return path == PAGES or path.startswith(f"{PAGES}/")
+
+
+def page_path(path: str) -> str:
+    """Return a path if it is that of a page of this service, else that of the first page."""
+    inside = path == PAGES or path.startswith((f"{PAGES}/", f"{PAGES}?"))
+    return path if inside and path.isprintable() and not path.startswith(SIGN_IN) else PAGES
+
+
+# The role that an operation takes: declared by its route, checked here and documented.
+
+
+ROLE = "x-required-role"
+
+
+def needs(role: Role) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes this role or a higher one."""
+    return {ROLE: role.value}
+
+
+def role_of(route: APIRoute) -> Role | None:
+    """Return the role that a route takes, None if anyone may ask for its path."""
+    return None if is_open(route.path) else Role((route.openapi_extra or {})[ROLE])
+
+
+# Refuse requests by the role, the query parameters and the type of body that a route declares.
+
+
+JSON, FORM = "application/json", "multipart/form-data"
+
+_Validate = Callable[..., tuple[Any, Sequence[Any]]]  # returns a value, and what is wrong with it
+
+
+class DeclaredRoute(APIRoute):
+    """Route that refuses a role that is too low, and parameters and a body that it does not take.
+
+    It refuses all three before it reads the body, which must be JSON if it takes any. A route is
+    whole as its module is imported, so that each application takes it as it is:
+    `FastAPI.include_router` would build it a second time, with all its dependencies and schemas,
+    for each application.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(
+            path, endpoint, **(options | {"generate_unique_id_function": operation_id})
+        )
+        self._beginning = self.path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match a request: most routes are told by how their paths begin, without a pattern."""
+        if not get_route_path(scope).startswith(self._beginning):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of a request."""
+        handle = super().get_route_handler()
+        validate = None if self.body_field is None else self.body_field.validate
+        role = role_of(self)
+        parameters = frozenset(field.alias for field in self.dependant.query_params)
+
+        async def handle_declared(request: Request) -> Response:
+            if role is not None:
+                request.scope["state"]["principal"].require(role)
+            _require_declared(request.query_params, parameters)
+            if validate is None:
+                return await handle(request)
+            if _has_body(request) and not _is_json(request):
+                raise UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {JSON}.")
+            sent = _JsonRequest(request.scope, request.receive)
+            await sent.read(validate)
+            return await handle(sent)
+
+        return handle_declared
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the operation id of a route: its function's name."""
+    return route.name
+
+
+class _JsonRequest(Request):
+    """Request whose body was parsed by `api.http.bodies`."""
+
+    _value: Any = None
+
+    async def read(self, validate: _Validate) -> None:
+        """Read and parse the body; validate a large one as well, so that no other request waits.
+
+        The framework takes what is valid already as it is. Raises Malformed, FieldInvalid, and for
+        a large body RequestValidationError.
+        """
+        body = await self.body()
+        if len(body) > AT_ONCE:
+            self._value = await run_in_threadpool(_validated, body, validate)
+        elif body:
+            self._value = parse_body(body)
+
+    async def json(self) -> Any:
+        """Return the value of the body."""
+        return self._value
+
+
+def _validated(body: bytes, validate: _Validate) -> Any:
+    value = parse_body(body)
+    found, flaws = validate(value, loc=("body",))
+    if flaws:
+        raise RequestValidationError(flaws, body=value)
+    return found
+
+
+def _require_declared(sent: QueryParams, declared: Collection[str]) -> None:
+    """Check the query parameters of a request against those that its route declares.
+
+    Raises FieldUnknown for one that is not declared, FieldInvalid for one sent twice.
+    """
+    for name, count in Counter(name for name, _ in sent.multi_items()).items():
+        pointer = f"#query/{name[:100]}"
+        if name not in declared:
+            words = ", ".join(sorted(declared)) or "none"
+            raise FieldUnknown(
+                f"This path has no query parameter {name[:100]!r}; it has: {words}.",
+                pointer=pointer,
+            )
+        if count > 1:
+            raise FieldInvalid(f"{name!r} was sent {count} times: send it once.", pointer=pointer)
+
+
+def _has_body(request: Request) -> bool:
+    length = request.headers.get("content-length", "0")
+    return "transfer-encoding" in request.headers or length != "0"
+
+
+def _is_json(request: Request) -> bool:
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    kind = message.get_content_type()
+    return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+# Routes that use one thread per request.
+
+
+P = ParamSpec("P")
+
+T = TypeVar("T")
+
+
+class ThreadRoute(DeclaredRoute):
+    """Route that runs a plain function in a thread and everything else on the event loop.
+
+    The framework would use a second thread to validate what the function returned. On a busy
+    machine, waiting for that thread takes longer than the validation.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        on_loop = endpoint if iscoroutinefunction(endpoint) else _run_in_thread(endpoint)
+        super().__init__(path, on_loop, **options)
+
+
+def _run_in_thread(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    @wraps(endpoint)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await run_in_threadpool(endpoint, *args, **kwargs)
+
+    return run
+
+
+# Write answers where nobody waits for it: small ones on the event loop, large ones in a thread.
+
+
+VALUES_AT_ONCE = 5000  # numbers, which take a millisecond
+
+
+async def written(
+    values: int, write: Callable[P, Response], *args: P.args, **kwargs: P.kwargs
+) -> Response:
+    """Return what `write` returns; `values` is the size of the answer, in numbers.
+
+    For a small answer, handing it to a thread would take longer than writing it.
+    """
+    if values <= VALUES_AT_ONCE:
+        return write(*args, **kwargs)
+    return await run_in_threadpool(write, *args, **kwargs)

@@ -1,0 +1,163 @@
+"""Routes of imports: archives and objects that jobs import, and the reports of their files."""
+
+from typing import Annotated, Any, Literal
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.answers import preferred
+from api.http.bodies import (
+    ARCHIVE_TYPES,
+    UploadQuery,
+    declared_length,
+    require_no_body,
+    sent_archive,
+)
+from api.http.routing import ThreadRoute, needs
+from api.jobs.routes import accepted
+from api.jobs.schemas import JobView
+from api.openapi_document import binary, raises
+from api.pages.rendering import CSV, CSV_CONTENT, csv_text
+from core import errors
+from core.archives.rules import BucketFolder
+from core.audit.rules import Role
+from core.datasets.edit import require_room
+from core.imports.import_images import file_report, flat_rows
+from core.imports.order import order_bucket_import, order_import
+from core.jobs.orders import ImportImagesOrder
+from core.values import DatasetId, JobId
+
+router = APIRouter(tags=["imports"], route_class=ThreadRoute)
+
+JSON_LINES = "application/x-ndjson"
+
+_COLUMNS = ("file", "text", "outcome", "pixels", "side", "near_duplicate_of", "code", "detail")
+
+_REPORTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {JSON_LINES: {"schema": {"type": "string"}}, **CSV_CONTENT}},
+    **raises(
+        errors.JobNotFound,
+        errors.FileReportNotFound,
+        errors.ArtifactMissing,
+        errors.ArtifactCorrupt,
+        errors.NotAcceptable,
+    ),
+}
+
+ValidateOnly = Annotated[
+    Literal["true", "false"],
+    Query(description="Only report what would become of each file; the dataset does not change."),
+]
+
+S3Query = Annotated[
+    str | None,
+    Query(
+        max_length=1200,
+        pattern="^s3://[^/]",
+        description="Import the objects that lie below this prefix of a bucket now; the request "
+        "has no body. The service's operator names the buckets that imports may read.",
+        examples=["s3://photos/products"],
+    ),
+]
+
+
+@router.post(
+    "/v1/datasets/{dataset}/imports",
+    status_code=202,
+    responses=raises(
+        errors.DatasetNotFound,
+        errors.UnsupportedArchive,
+        errors.UploadNotFound,
+        errors.UploadExpired,
+        errors.UploadIncomplete,
+        errors.BucketNotAllowed,
+        errors.BucketUnavailable,
+        errors.ArchiveEmpty,
+        errors.ArchiveUnsafe,
+        errors.ArchiveTooBig,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.StorageFull,
+        errors.TooManyJobs,
+    ),
+    openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.CONTRIBUTOR),
+)
+async def import_images(
+    dataset: str,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    validate_only: ValidateOnly = "false",
+    upload: UploadQuery = None,
+    s3: S3Query = None,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order the import of a zip, tar or tar.gz of images, or of objects in a bucket.
+
+    An archive is the request's body, or an upload.
+    """
+    if s3 is not None:
+        if upload is not None:
+            raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
+        await require_no_body(request, "s3")
+        wanted = {"s3": s3, "validate_only": validate_only == "true"}
+        listed_by = job_request(request, principal, key, wanted)
+
+        def listed() -> JobView:
+            job = order_bucket_import(
+                services.platform,
+                services.notifier,
+                services.buckets,
+                listed_by,
+                dataset=dataset,
+                folder=BucketFolder.of(s3),
+                validate_only=validate_only == "true",
+            )
+            return accepted(services, response, job)
+
+        return await run_sync(listed, limiter=services.listing)
+    found = await run_in_threadpool(_find, services, dataset, declared_length(request))
+    archive = await sent_archive(request, services.platform, upload)
+    order = ImportImagesOrder(
+        dataset=found,
+        archive=archive.digest,
+        archive_format=archive.format,
+        archive_bytes=archive.size,
+        validate_only=validate_only == "true",
+    )
+    body = {"archive": order.archive, "validate_only": order.validate_only}
+    ordered_by = job_request(request, principal, key, body)
+
+    def ordered() -> JobView:
+        job = order_import(services.platform, services.notifier, ordered_by, order)
+        return accepted(services, response, job)
+
+    return await run_in_threadpool(ordered)
+
+
+@router.get(
+    "/v1/jobs/{job}/report",
+    responses=_REPORTS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_file_report(
+    job: str, services: WiredServices, accept: Annotated[str | None, Header()] = None
+) -> Response:
+    """Return what became of each file of an import: in JSON Lines, or as CSV by `Accept`."""
+    found = file_report(services.platform, JobId(job))
+    media_type = preferred(accept, [JSON_LINES, CSV])
+    report = services.platform.artifacts.get(found)
+    body = csv_text(_COLUMNS, flat_rows(report)) if media_type == CSV else report
+    headers = {"Vary": "Accept", "Content-Disposition": f'attachment; filename="{job}-report"'}
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _find(services: Services, dataset: str, arriving: int) -> DatasetId:
+    require_room(services.platform, arriving)
+    with services.platform.transactions(read_only=True) as work:
+        return work.datasets.get(dataset).id

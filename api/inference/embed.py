@@ -1,0 +1,373 @@
+"""Schemas of embeddings."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from struct import unpack
+from typing import Annotated, Literal, cast, get_args
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, field_validator
+
+from api.datasets.schemas import ReceiptError
+from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.bodies import image_of, is_data_url, media_type_of, read_json
+from api.http.forms import IN_FLIGHT, text_field
+from api.http.problems import PATH
+from api.http.routing import FORM, JSON, ThreadRoute, needs, written
+from api.http.schemas import RequestModel, ResponseModel
+from api.inference.images import (
+    ERRORS,
+    EXPECT_DIGEST,
+    FIELDS,
+    FORM_ERRORS,
+    ReceivedImage,
+    readable_pixels,
+    received_images,
+)
+from api.inference_client.questions import EmbedImages
+from api.inference_client.questions import EmbedTexts as questions_EmbedTexts
+from api.openapi_document import multipart, raises
+from core import errors
+from core.audit.rules import Role
+from core.errors import FieldInvalid
+from core.inference.classify import Resolved
+from core.inference.wire import Embedded
+
+MAX_INPUTS = 2048  # as many as OpenAI's API takes
+
+MAX_TEXT = 2000  # characters; a tower reads the first 77 tokens or so
+
+EncodingFormat = Literal["float", "base64"]
+
+Vector = list[float] | str
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+Format = Annotated[
+    EncodingFormat,
+    Field(description="`base64` is that of the vector's little-endian float32 values."),
+]
+
+
+def vector_of(row: bytes, encoding_format: EncodingFormat) -> Vector:
+    """Return a vector of little-endian float32 values in the asked form."""
+    if encoding_format == "base64":
+        return b64encode(row).decode()
+    return list(unpack(f"<{len(row) // 4}f", row))
+
+
+class EmbedTexts(RequestModel):
+    """Texts to embed."""
+
+    texts: list[Text] = Field(
+        min_length=1,
+        max_length=MAX_INPUTS,
+        examples=[["a photo of a boot"]],
+        description="What is longer than the version's context is cut.",
+    )
+    encoding_format: Format = "float"
+    expect_digest: str | None = Field(None, max_length=80, description=EXPECT_DIGEST)
+
+
+class InputVector(ResponseModel):
+    """The L2-normalised vector of an image or text, or why an image has none."""
+
+    file: str | None = Field(examples=["boot-1.jpg"], description="Null for a text.")
+    embedding: Vector | None = Field(examples=[[0.6, -0.8]])
+    error: ReceiptError | None = None
+
+
+class EmbedView(ResponseModel):
+    """The vectors in the order the inputs were sent, and the version that computed them."""
+
+    model: str
+    version: int
+    digest: str
+    width: int = Field(examples=[2], description="The number of values of each vector.")
+    data: list[InputVector]
+
+
+class NewEmbeddings(RequestModel):
+    """Texts and images to embed, as OpenAI's API takes texts."""
+
+    model: str = Field(
+        max_length=200,
+        examples=["demo@production"],
+        description="`name`, `name@alias`, `name:7`, `name@sha256:...`, or the `model` of a reply.",
+    )
+    input: str | list[str] = Field(
+        examples=[["a photo of a boot"]],
+        description=f"A text or image, or 1 to {MAX_INPUTS:,} of them. An image is a URL as in "
+        "`data:image/png;base64,...`; a text has up to "
+        f"{MAX_TEXT:,} characters, of which the version reads as many as fit into its context.",
+    )
+    encoding_format: Format = "float"
+    dimensions: int | None = Field(
+        None, ge=1, description="Refused unless it is the width of the version's vectors."
+    )
+    user: str | None = Field(None, max_length=500, description="Ignored.")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, value: object) -> object:
+        found = value if isinstance(value, list) else [value]
+        if not found or len(found) > MAX_INPUTS:
+            raise FieldInvalid(f"Send 1 to {MAX_INPUTS:,} texts or images.", pointer="/input")
+        if any(isinstance(one, int | list) for one in found):
+            raise FieldInvalid(
+                "Arrays of tokens are not accepted: send texts, which the version's own tokenizer "
+                "reads, or images as data URLs.",
+                pointer="/input",
+            )
+        return value
+
+    @property
+    def inputs(self) -> list[tuple[str, str]]:
+        """The inputs, each with the JSON pointer to it."""
+        if isinstance(self.input, str):
+            return [("/input", self.input)]
+        return [(f"/input/{place}", one) for place, one in enumerate(self.input)]
+
+
+class Embedding(ResponseModel):
+    """The L2-normalised vector of an input."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int = Field(examples=[0])
+    embedding: Vector = Field(examples=[[0.6, -0.8]])
+
+
+class Usage(ResponseModel):
+    """The tokens that the version read of the texts, start and end included; images have none."""
+
+    prompt_tokens: int = Field(examples=[8])
+    total_tokens: int = Field(examples=[8], description="The same.")
+
+
+class EmbeddingList(ResponseModel):
+    """The vectors in the order of the inputs, and the version that computed them."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str = Field(
+        examples=["demo:7@sha256:9f86d081884c7d65..."],
+        description="Name, version and digest: a reference to this version for later requests.",
+    )
+    usage: Usage
+
+
+# Route that embeds images or texts with a version.
+
+
+router = APIRouter(
+    prefix="/v1/models/{reference}/embed", tags=["inference"], route_class=ThreadRoute
+)
+
+_BODY = multipart(
+    {
+        **FIELDS,
+        "encoding_format": {
+            "type": "string",
+            "enum": list(get_args(EncodingFormat)),
+            "default": "float",
+        },
+    },
+    required=["images"],
+)
+
+_BODY["requestBody"]["content"][JSON] = {"schema": EmbedTexts.model_json_schema()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The inputs of a request and their vectors."""
+
+    inputs: Sequence[ReceivedImage | None]  # None for a text
+    vectors: Sequence[Embedded]  # of those that were not refused
+    encoding_format: EncodingFormat
+
+
+@router.post(
+    "",
+    response_model=EmbedView,
+    responses=raises(*FORM_ERRORS),
+    openapi_extra=_BODY | needs(Role.VIEWER),
+)
+async def embed_inputs(
+    reference: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Embed images, sent as a form, or texts, sent as JSON.
+
+    `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`. Vectors are L2-normalised;
+    those of one digest can be compared with each other, whether of images or of texts.
+    """
+    resolved = await services.find_version(reference, principal)
+    match media_type_of(request.headers):
+        case "application/json":
+            asked = await _embed_texts(request, services, resolved)
+        case "multipart/form-data":
+            asked = await _embed_images(request, services, resolved)
+        case _:
+            raise errors.UnsupportedMediaType(f"Send images as {FORM}, or texts as {JSON}.")
+    values = sum(len(one.vector) for one in asked.vectors) // 4
+    return await written(values, _show, resolved, asked)
+
+
+async def _embed_texts(request: Request, services: Services, resolved: Resolved) -> _Asked:
+    asked = await read_json(request, EmbedTexts)
+    resolved.require_digest(asked.expect_digest)
+    question = questions_EmbedTexts(digest=resolved.version.digest)
+    texts = [text.encode() for text in asked.texts]
+    vectors = await services.inference.embed(question, texts)
+    return _Asked(
+        inputs=[None] * len(texts), vectors=vectors, encoding_format=asked.encoding_format
+    )
+
+
+async def _embed_images(request: Request, services: Services, resolved: Resolved) -> _Asked:
+    async with received_images(request, services, resolved, fields=["encoding_format"]) as form:
+        encoding_format = _encoding_format(text_field(form.fields, "encoding_format"))
+        readable = readable_pixels(form.files)
+        question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
+        vectors = await services.inference.embed(question, readable)
+    return _Asked(inputs=form.files, vectors=vectors, encoding_format=encoding_format)
+
+
+def _encoding_format(text: str | None) -> EncodingFormat:
+    known = get_args(EncodingFormat)
+    if text is not None and text not in known:
+        raise errors.FieldInvalid(
+            f"encoding_format must be {' or '.join(known)}.", pointer="/encoding_format"
+        )
+    return cast(EncodingFormat, text or "float")
+
+
+def _show(resolved: Resolved, asked: _Asked) -> Response:
+    view = EmbedView(
+        model=resolved.model.name,
+        version=resolved.version.number,
+        digest=resolved.version.digest,
+        width=len(asked.vectors[0].vector) // 4,
+        data=list(_rows(asked)),
+    )
+    return Response(view.model_dump_json(), media_type=JSON)
+
+
+def _rows(asked: _Asked) -> Iterator[InputVector]:
+    remaining = iter(asked.vectors)
+    for image in asked.inputs:
+        error = image and image.error
+        vector = None if error else vector_of(next(remaining).vector, asked.encoding_format)
+        yield InputVector(file=image and image.file, embedding=vector, error=error)
+
+
+# Route that embeds texts and images in the shape of OpenAI's API.
+
+
+embeddings_router = APIRouter(tags=["inference"], route_class=ThreadRoute)
+
+_Placed = Sequence[tuple[str, str]]  # inputs, each with the JSON pointer to it
+
+
+@embeddings_router.post(
+    PATH,
+    response_model=EmbeddingList,
+    responses=raises(*ERRORS),
+    openapi_extra=needs(Role.VIEWER),
+)
+async def create_embeddings(
+    asked: NewEmbeddings, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Embed texts and images as OpenAI's clients ask for it: all of them, or none.
+
+    Vectors are L2-normalised. Errors also have an `error`, as these clients read it.
+    """
+    resolved = await services.find_version(asked.model, principal)
+    images = [one for one in asked.inputs if is_data_url(one[1])]
+    texts = [one for one in asked.inputs if not is_data_url(one[1])]
+    _require_texts(texts)
+    _require_few(images, services.platform.settings.max_parts)
+    of_images = await _embeddings_embed_images(services, resolved, images)
+    of_texts = await services.inference.embed(
+        questions_EmbedTexts(digest=resolved.version.digest), [text.encode() for _, text in texts]
+    )
+    pointers = [pointer for pointer, _ in [*images, *texts]]
+    vectors = dict(zip(pointers, [*of_images, *of_texts], strict=True))
+    found = [vectors[pointer] for pointer, _ in asked.inputs]
+    width = len(found[0].vector) // 4
+    _require_width(asked, width)
+    return await written(width * len(found), _embeddings_show, resolved, asked, found)
+
+
+def _require_texts(texts: _Placed) -> None:
+    for pointer, text in texts:
+        if not 1 <= len(text) <= MAX_TEXT:
+            raise errors.FieldInvalid(
+                f"A text must have 1 to {MAX_TEXT:,} characters.", pointer=pointer
+            )
+
+
+def _require_few(images: _Placed, most: int) -> None:
+    if len(images) > most:
+        raise errors.FieldInvalid(f"Send at most {most:,} images.", pointer="/input")
+
+
+def _require_width(asked: NewEmbeddings, width: int) -> None:
+    if asked.dimensions not in {None, width}:
+        raise errors.FieldInvalid(
+            f"The vectors of this version have {width} dimensions: send {width}, or leave "
+            "`dimensions` out.",
+            pointer="/dimensions",
+        )
+
+
+async def _embeddings_embed_images(
+    services: Services, resolved: Resolved, images: _Placed
+) -> Sequence[Embedded]:
+    question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
+    with services.pixels.request() as take:
+        pixels = await _decode(services, resolved, images, take)
+        return await services.inference.embed(question, pixels)
+
+
+async def _decode(
+    services: Services, resolved: Resolved, images: _Placed, take: Callable[[int], None]
+) -> list[bytes]:
+    """Return the pixels of images in data URLs. Raises the refusal of one."""
+    max_bytes = services.platform.settings.max_file_bytes
+
+    def decode(pointer: str, url: str) -> bytes:
+        try:
+            data = image_of(url, max_bytes=max_bytes)
+            take(resolved.input.size)
+            return services.decoder.pixels(data, resolved.input)
+        except errors.Invalid as refusal:
+            raise type(refusal)(refusal.message, pointer=pointer, **refusal.facts) from refusal
+
+    pixels: list[bytes] = []
+    for first in range(0, len(images), IN_FLIGHT):  # so that other requests get a thread
+        part = (
+            run_sync(decode, *one, limiter=services.decoding)
+            for one in images[first : first + IN_FLIGHT]
+        )
+        pixels += await asyncio.gather(*part)
+    return pixels
+
+
+def _embeddings_show(
+    resolved: Resolved, asked: NewEmbeddings, found: Sequence[Embedded]
+) -> Response:
+    version = resolved.version
+    read = sum(one.tokens for one in found)
+    view = EmbeddingList(
+        model=f"{resolved.model.name}:{version.number}@sha256:{version.digest}",
+        data=[
+            Embedding(index=index, embedding=vector_of(one.vector, asked.encoding_format))
+            for index, one in enumerate(found)
+        ],
+        usage=Usage(prompt_tokens=read, total_tokens=read),
+    )
+    return Response(view.model_dump_json(), media_type=JSON)

@@ -1,0 +1,305 @@
+"""The recipe's schema for the OpenAPI document; `Recipe` itself checks recipes."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, WithJsonSchema
+from pydantic.config import JsonDict
+
+from api.http.schemas import BY_TEXT, Number, RequestModel
+from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
+from core.datasets.rules import DatasetRef
+from core.jobs.orders import BlameOrder, UpdateOrder
+from core.recipes.fields import BOUNDS, CHOICES, MOST_EXEMPLARS, LossTerm
+from core.recipes.rules import PRESETS, Recipe
+from core.values import DatasetId
+
+Schema = dict[str, Any]
+
+
+def _number(name: str, description: str) -> Schema:
+    bounds = BOUNDS[name]
+    return {
+        "type": "integer" if bounds.whole else "number",
+        "minimum": bounds.low,
+        "maximum": bounds.high,
+        "description": description,
+    }
+
+
+def _choice(name: str, description: str) -> Schema:
+    return {"type": "string", "enum": list(CHOICES[name]), "description": description}
+
+
+def _switch(description: str) -> Schema:
+    return {"type": "boolean", "description": description}
+
+
+FIELDS: dict[str, Schema] = {
+    "method": _choice(
+        "method", "Learning method: the defaults of the choices that a recipe leaves open."
+    ),
+    "part": _choice("part", "Which parameters are trained."),
+    "terms": {
+        "type": "array",
+        "items": {"type": "string", "enum": [str(one) for one in LossTerm]},
+        "uniqueItems": True,
+        "description": "Distillation terms that are added to the cross entropy.",
+    },
+    "teacher": _choice("teacher", "Which version is distilled from: parent, root or both."),
+    "label_space": _choice(
+        "label_space",
+        "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
+    ),
+    "warm_start": _number(
+        "warm_start",
+        "Share of the parent in the trained weights at the start; the rest is the root's.",
+    ),
+    "epochs": _number("epochs", "Passes over the training images."),
+    "batch_size": _number("batch_size", "Images per step."),
+    "learning_rate": _number(
+        "learning_rate", "Initial or peak learning rate; the default is too high for large models."
+    ),
+    "optimiser": _choice("optimiser", "Optimiser."),
+    "epsilon": _number("epsilon", "Adam's epsilon."),
+    "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
+    "schedule": _choice("schedule", "Learning-rate schedule."),
+    "clip_norm": _number("clip_norm", "Maximum global norm of the gradient."),
+    "unit_gradient": _switch("Scale every gradient to clip_norm, even smaller ones."),
+    "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
+    "lwf_weight": _number("lwf_weight", "Weight of the distillation on class prompts."),
+    "cross_weight": _number(
+        "cross_weight", "Weight of the cross terms, between old and new features."
+    ),
+    "reference_weight": _number(
+        "reference_weight", "term reference: weight of the distillation on the reference set."
+    ),
+    "projection": _number(
+        "projection", "Share of each weight's spectral energy whose directions steps leave alone."
+    ),
+    "mixing_choice": _choice(
+        "mixing_choice", "How new and old weights are mixed after the last step, if at all."
+    ),
+    "mixing": _number("mixing", "mixing_choice fixed: share of the new weights in the mean."),
+    "exemplars": {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": MOST_EXEMPLARS},
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            {"type": "string", "enum": ["none", "all"]},
+        ],
+        "description": "Images kept from all earlier updates together, or their share below 1.",
+    },
+    "exemplar_choice": _choice("exemplar_choice", "How the exemplars of a class are chosen."),
+    "feature_replay": _number(
+        "feature_replay",
+        "Image features drawn from the statistics of all earlier classes together; part text only.",
+    ),
+    "exemplar_batch": _number(
+        "exemplar_batch",
+        "Exemplars in each step besides its own images; 0: an epoch passes over both alike.",
+    ),
+    "averaging": _choice(
+        "averaging", "Weight averaging at the end of the update; works with any method."
+    ),
+    "averaging_decay": _number("averaging_decay", "averaging ema: decay at each sample."),
+    "averaging_every": _number("averaging_every", "averaging: steps between samples."),
+    "sentences": _number("sentences", "Random sentences per step."),
+    "sentence_length": _number(
+        "sentence_length", "Tokens per sentence, including start and end token."
+    ),
+    "vocabulary": _choice("vocabulary", "Which tokens the sentences are drawn from."),
+    "vocabulary_texts": {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 100_000,
+        "description": "The sentences themselves; only with vocabulary 'file'.",
+    },
+    "temperature": _number("temperature", "Temperature of all distillations."),
+    "augment": _switch("Crop and flip training images at random."),
+    "precision": _choice(
+        "precision",
+        "Arithmetic of the images' forward pass; auto: bf16 if the device has it, else fp32.",
+    ),
+    "micro_batch": _number(
+        "micro_batch", "Images in memory at a time, 0 for the whole batch; the result is the same."
+    ),
+    "gradient_checkpointing": _switch(
+        "Recompute activations to save memory; the result is the same."
+    ),
+    "seed": _number("seed", "Seed of all random choices."),
+}
+
+
+def _schema() -> Schema:
+    defaults = Recipe().to_json()
+    preset = {
+        "type": "string",
+        "enum": sorted(PRESETS),
+        "description": (
+            "Values to start from instead of the defaults; other fields override them. The "
+            "defaults are tuned for the bundled model: use vit_b_32 for a ViT-B/32 or a model of "
+            "similar size, vit_l_14_24gb for a ViT-L/14."
+        ),
+    }
+    fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
+    return {
+        "type": "object",
+        "title": "Recipe",
+        "additionalProperties": False,
+        "properties": {"preset": preset, **fields},
+        "description": (
+            "Fields that differ from the defaults, which suit the bundled model; for large "
+            "pre-trained models, name a preset. Versions store the recipe with every field."
+        ),
+        "examples": [
+            {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},
+            {"preset": "vit_b_32", "epochs": 3},
+        ],
+    }
+
+
+RECIPE_SCHEMA = _schema()
+
+RecipeFields = Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA), Field()]
+
+
+# Schemas of the orders of jobs.
+
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+
+Priority = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=9,
+        examples=[5],
+        description="Among the next jobs of all models, the highest priority runs first. Jobs of "
+        "the same model run in the order they were placed, whatever their priorities.",
+    ),
+]
+
+
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default")
+
+
+class ReferenceSet(RequestModel):
+    """A captioned or labelled dataset version whose images method 'zscl' distils."""
+
+    dataset: str = Field(examples=["captions"], description="Name or id of the dataset.")
+    version: Number = Field(examples=[1])
+
+    def named(self) -> DatasetRef:
+        """Return the reference set as a domain object."""
+        return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
+
+
+class NewUpdate(RequestModel):
+    """An order to teach a model the classes of a dataset version."""
+
+    type: Literal["update"]
+    model: str = Field(examples=["demo"])
+    dataset: str = Field(examples=["products"])
+    dataset_version: Number = Field(examples=[1])
+    recipe: RecipeFields = Field(default_factory=dict)
+    parent: Number | None = Field(
+        None, description="Default: the alias's version when the job starts."
+    )
+    alias: str = "production"
+    auto_promote: bool = Field(  # its default is the caller's: see `order`
+        True,
+        json_schema_extra=_without_default,
+        description="Move the alias when the version passes the gate. True takes the role "
+        "operator, for which it is the default; for lower roles false is.",
+    )
+    prompt: str | None = Field(None, examples=["a photo of a {name}."])
+    reference: ReferenceSet | None = Field(
+        None, description="Required by method 'zscl', refused for others."
+    )
+    priority: Priority = 0
+    metadata: Metadata = Field(default_factory=dict)
+
+    def order(self, *, promotes: bool = False) -> UpdateOrder:
+        """Return the order as a domain object. Raises RecipeInvalid.
+
+        `promotes` is the default of `auto_promote`: whether the caller may move aliases.
+        """
+        asked = "auto_promote" in self.model_fields_set
+        return UpdateOrder(
+            dataset=DatasetId(self.dataset),
+            dataset_version=self.dataset_version,
+            recipe=Recipe.from_json(self.recipe),
+            alias=self.alias,
+            parent=self.parent,
+            auto_promote=self.auto_promote if asked else promotes,
+            prompt=self.prompt,
+            reference=self.reference.named() if self.reference else None,
+        )
+
+
+class NewEvaluation(RequestModel):
+    """An order to score a version again, by the model's present suites and policy."""
+
+    type: Literal["evaluate"]
+    model: str = Field(examples=["demo"])
+    version: Number = Field(examples=[2])
+    alias: str = Field(
+        "production",
+        description="The version is also compared with this alias's live version, unless it "
+        "descends from it.",
+    )
+    priority: Priority = 0
+
+
+class NewBlame(RequestModel):
+    """An order to find which images of a version's update cost a class its accuracy."""
+
+    type: Literal["blame"]
+    model: str = Field(examples=["demo"])
+    version: Number = Field(examples=[2], description="Whose update is trained again.")
+    class_name: str | None = Field(
+        None,
+        alias="class",
+        max_length=100,
+        examples=["okapi"],
+        description="Default: each class that has fallen since the version's parent.",
+    )
+    by: Annotated[Grouping, BY_TEXT] = Field(
+        Grouping.UPLOAD,
+        description="What the images of a group have in common: the request or import that brought "
+        "them, or their class. `random` groups have a share of every class each.",
+    )
+    groups: int = Field(
+        5,
+        ge=LEAST_GROUPS,
+        le=MOST_GROUPS,
+        description="At most so many groups. The update is trained once without each of them. If "
+        "there are more uploads or classes, neighbouring ones share a group.",
+    )
+    suite: str | None = Field(
+        None,
+        max_length=100,
+        description="Ask only about the images of this suite, or of `version 2`, the holdout of "
+        "its update. Default: about those of all suites and of the line's holdouts.",
+    )
+    priority: Priority = 0
+    metadata: Metadata = Field(default_factory=dict)
+
+    def order(self) -> BlameOrder:
+        """Return the order as a domain object."""
+        return BlameOrder(
+            version=self.version,
+            class_name=self.class_name,
+            by=self.by,
+            groups=self.groups,
+            suite=self.suite,
+        )
+
+
+NewJob = Annotated[NewUpdate | NewEvaluation | NewBlame, Field(discriminator="type")]

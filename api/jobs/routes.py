@@ -1,0 +1,323 @@
+"""Routes of jobs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic.config import JsonDict
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response as responses_Response
+from starlette.responses import StreamingResponse
+
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.http.answers import preferred
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, AfterNumber, Limit, Page, number_after, page_of
+from api.jobs.orders import NewBlame, NewJob, NewUpdate
+from api.jobs.schemas import (
+    AdviceView,
+    CreatedSince,
+    CreatedUntil,
+    EventView,
+    JobView,
+    MetadataFilter,
+    key_and_value,
+)
+from api.openapi_document import raises
+from core import errors
+from core.advice.advise import advise
+from core.audit.rules import Role
+from core.blame.order import order_blame
+from core.evaluation.order import order_evaluation
+from core.job_types.retry import retry_job
+from core.jobs.orders import JobType
+from core.jobs.queue import cancel_job
+from core.jobs.rules import Job, JobStatus
+from core.training.order import order_update
+from core.values import JobId
+
+# Answers to orders that were accepted: a job, and where to poll it.
+
+
+POLL_AFTER_S = 1
+
+
+def accepted(services: Services, response: Response, job: Job) -> JobView:
+    """Return the job as it is now, and set the headers of a 202 response."""
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_AFTER_S)
+    with services.platform.transactions(read_only=True) as work:
+        return JobView.of(work.jobs.named(job.id))
+
+
+# The events of a job: read once, or streamed until it ends.
+
+
+STREAM = "text/event-stream"
+
+POLL_EVERY_S = 0.5
+
+KEEP_ALIVE_EVERY = 30  # polls without an event
+
+BATCH = 200
+
+LAST = "done"  # the kind of the last event that a worker adds to a job
+
+
+def read_events(
+    services: Services, job: JobId, limit: int, after: int
+) -> tuple[Sequence[EventView], bool]:
+    """Return the events after a sequence number, and whether the job had ended before that read.
+
+    Raises JobNotFound.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        done = work.jobs.get(job).status.done
+        return [EventView.of(event) for event in work.jobs.events(job, limit, after)], done
+
+
+async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
+    """Yield the events after a sequence number as server-sent events, until the job ends."""
+    quiet, last = 0, ""
+    while True:
+        found, done = await run_in_threadpool(read_events, services, job, BATCH, after)
+        for event in found:
+            after, last = event.id, event.kind
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
+        if done and not found:
+            if last != LAST:
+                yield f"event: {LAST}\ndata: {json.dumps({'job': job})}\n\n"
+            return
+        if found:
+            quiet = 0
+            continue
+        quiet += 1
+        if quiet % KEEP_ALIVE_EVERY == 0:
+            yield ": beat\n\n"
+        await asyncio.sleep(POLL_EVERY_S)
+
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
+
+REFUSALS = (  # of jobs that could not start
+    errors.ImportFailed,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.VersionNotFound,
+    errors.AliasNotFound,
+    errors.RecipeInvalid,
+    errors.PromptInvalid,
+    errors.FieldInvalid,
+    errors.ModelNotTrainable,
+    errors.ArtifactGone,
+    errors.LearnedErasedImages,
+    errors.DatasetVersionReplaced,
+    errors.ParentNotRetrained,
+    errors.TooFewPerClass,
+    errors.TooFewClasses,
+    errors.ImageInSuite,
+    errors.ArchiveGone,
+    errors.AnswersMissing,
+    errors.NotExportable,
+    errors.ExporterMissing,
+    errors.SuitesTooSmall,
+    errors.DatasetEmpty,
+)
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=raises(
+        errors.ModelNotFound,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.TooManyJobs,
+        *REFUSALS,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def order_job(
+    body: NewJob,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order an update, an evaluation or a blame; what could not start is refused at once."""
+    ordered_by = job_request(request, principal, key, body.model_dump(mode="json"))
+    if isinstance(body, NewUpdate):
+        job = order_update(
+            services.platform,
+            services.notifier,
+            ordered_by,
+            model=body.model,
+            order=body.order(promotes=principal.may(Role.OPERATOR)),
+            priority=body.priority,
+            metadata=body.metadata,
+        )
+    elif isinstance(body, NewBlame):
+        job = order_blame(
+            services.platform,
+            services.notifier,
+            ordered_by,
+            model=body.model,
+            order=body.order(),
+            priority=body.priority,
+            metadata=body.metadata,
+        )
+    else:
+        job = order_evaluation(
+            services.platform,
+            services.notifier,
+            ordered_by,
+            model=body.model,
+            version=body.version,
+            alias=body.alias,
+            priority=body.priority,
+        )
+    return accepted(services, response, job)
+
+
+@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+def list_jobs(
+    services: WiredServices,
+    limit: Limit = 50,
+    after: After = None,
+    model: str | None = None,
+    job_type: Annotated[JobType | None, Query(alias="type")] = None,
+    status: JobStatus | None = None,
+    created_since: CreatedSince = None,
+    created_until: CreatedUntil = None,
+    metadata: MetadataFilter = None,
+) -> Page[JobView]:
+    """List jobs, newest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work.jobs.named_page(
+            limit + 1,
+            JobId(after) if after else None,
+            model=work.models.get(model).id if model else None,
+            job_type=job_type,
+            status=status,
+            since=created_since,
+            until=created_until,
+            metadata=key_and_value(metadata) if metadata else None,
+        )
+    return page_of(rows, limit, JobView.of, lambda row: row.job.id)
+
+
+@router.get("/{job}", responses=raises(errors.JobNotFound), openapi_extra=needs(Role.VIEWER))
+def get_job(job: str, services: WiredServices) -> JobView:
+    """Return a job."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.jobs.named(JobId(job))
+    return JobView.of(found)
+
+
+@router.post(
+    "/{job}/cancel",
+    status_code=202,
+    responses=raises(errors.JobNotFound, errors.JobFinished),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
+    """Cancel a job: at once if it is queued, at its next step if it is running."""
+    return accepted(services, response, cancel_job(services.platform, JobId(job)))
+
+
+@router.post(
+    "/{job}/retry",
+    status_code=202,
+    responses=raises(
+        errors.JobNotFound,
+        errors.Conflict,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.TooManyJobs,
+        *REFUSALS,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def order_job_again(
+    job: str,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
+    ordered_by = job_request(request, principal, key, None)
+    again = retry_job(services.platform, services.notifier, ordered_by, JobId(job))
+    return accepted(services, response, again)
+
+
+# Route of advice on an update.
+
+
+advice_router = APIRouter(prefix="/v1/jobs/advice", tags=["jobs"], route_class=ThreadRoute)
+
+
+@advice_router.post(
+    "", responses=raises(errors.ModelNotFound, *REFUSALS), openapi_extra=needs(Role.CONTRIBUTOR)
+)
+async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
+    """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
+
+    The body is that of the order, and an order that could not start is refused with the same
+    error. The parent classifies a sample of the images, at most 20 of a class; if inference is not
+    available, the advice has everything else.
+    """
+    return await run_sync(_advise, services, body, limiter=services.advising)
+
+
+def _advise(services: Services, body: NewUpdate) -> AdviceView:
+    advice = advise(
+        services.platform,
+        services.inference,
+        services.decoder,
+        model=body.model,
+        order=body.order(),
+    )
+    return AdviceView.of(advice)
+
+
+# Route of a job's events, as a page or as a stream.
+
+
+events_router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"], route_class=ThreadRoute)
+
+JSON = "application/json"
+
+_SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browsers may send
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {STREAM: {"schema": {"type": "string"}}}},
+    **raises(errors.JobNotFound, errors.NotAcceptable),
+}
+
+
+@events_router.get(
+    "", responses=_ANSWERS, response_model=Page[EventView], openapi_extra=needs(Role.VIEWER)
+)
+async def list_job_events(
+    job: str,
+    services: WiredServices,
+    limit: Limit = 50,
+    after: AfterNumber = None,
+    accept: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str, Header(alias="Last-Event-ID", json_schema_extra=_SEEN)] = "",
+) -> Page[EventView] | responses_Response:
+    """List a job's events, oldest first: a JSON page, or server-sent events until the job ends."""
+    asked = number_after(after)
+    start = number_after(last_event_id) if last_event_id else asked
+    wanted = preferred(accept, (JSON, STREAM))
+    found, _ = await run_in_threadpool(read_events, services, JobId(job), limit + 1, start)
+    if wanted == STREAM:
+        return StreamingResponse(stream_events(services, JobId(job), start), media_type=STREAM)
+    return page_of(found, limit, lambda event: event, lambda event: event.id)

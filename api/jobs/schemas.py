@@ -1,0 +1,393 @@
+"""Schemas of jobs and their events."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import Query
+from pydantic import Field
+
+from api.http.schemas import BY_TEXT, ResponseModel, Time
+from core.advice.findings import Finding, Severity
+from core.advice.rules import Advice, ClassAdvice
+from core.archives.rules import ArchiveFormat
+from core.datasets.image_lists import Grouping
+from core.datasets.rules import DatasetRef
+from core.jobs.orders import (
+    BlameOrder,
+    CompareIndexOrder,
+    EraseOrder,
+    EvaluateOrder,
+    ExportOrder,
+    ImportImagesOrder,
+    ImportVersionOrder,
+    JobType,
+    ReembedOrder,
+    UpdateOrder,
+)
+from core.jobs.rules import Job, JobEvent, JobStatus
+from core.ports import NamedJob
+from core.recipes.fields import Precision
+from core.registry.exports_rules import ExportFormat
+
+
+class ProgressView(ResponseModel):
+    """Progress of a job within its phase."""
+
+    step: int = Field(examples=[120])
+    total: int = Field(examples=[480])
+    eta_s: float | None = Field(examples=[31.5])
+    terms: dict[str, float] = Field(
+        examples=[{"loss": 0.61, "vr": 0.02, "images_per_second": 81.5, "waited": 0.0}],
+        description=(
+            "Values of the last training step: the loss, its terms before weighting, the batch's "
+            "accuracy and the scale; `images_per_second`, with replayed exemplars and without "
+            "reference images; `waited`, the share of its time spent waiting for images. Of a "
+            "blame also `group`, which is left out, of how many `groups`."
+        ),
+    )
+
+
+class DatasetVersionRef(ResponseModel):
+    """A reference to a dataset version."""
+
+    dataset: str
+    version: int
+
+    @classmethod
+    def of(cls, named: DatasetRef | None) -> Self | None:
+        """Return the view of a reference set, or None without one."""
+        return cls(dataset=named.dataset, version=named.version) if named else None
+
+
+class ImportView(ResponseModel):
+    """The archive or the objects that an import of images reads, and its dataset."""
+
+    dataset: str = Field(description="Id of the dataset.")
+    archive: str = Field(description="SHA-256 of the archive, or of the list of objects.")
+    format: Annotated[ArchiveFormat, BY_TEXT]
+    bytes: int = Field(description="Of the archive, or of all objects.")
+    source: str | None = Field(
+        examples=["s3://photos/products/"], description="Where objects lie; null for an archive."
+    )
+    validate_only: bool
+
+    @classmethod
+    def of(cls, order: ImportImagesOrder) -> Self:
+        """Return the view of an order."""
+        return cls(
+            dataset=order.dataset,
+            archive=order.archive,
+            format=order.archive_format,
+            bytes=order.archive_bytes,
+            source=order.source,
+            validate_only=order.validate_only,
+        )
+
+
+class BlameOrderView(ResponseModel):
+    """What a blame asks: the version, the class, and how its update's images are grouped."""
+
+    version: int
+    class_name: str | None = Field(
+        alias="class", description="Null: each class that has fallen since the version's parent."
+    )
+    by: Grouping
+    groups: int = Field(description="At most so many.")
+    suite: str | None
+
+    @classmethod
+    def of(cls, order: BlameOrder) -> Self:
+        """Return the view of an order."""
+        return cls(**vars(order))
+
+
+class JobExportView(ResponseModel):
+    """The version that an export writes, and in which format."""
+
+    version: int
+    format: ExportFormat
+
+    @classmethod
+    def of(cls, order: ExportOrder) -> Self:
+        """Return the view of an order."""
+        return cls(version=order.version, format=order.format)
+
+
+class JobBundleView(ResponseModel):
+    """The bundle that an import of a version reads."""
+
+    archive: str = Field(description="SHA-256 of the bundle.")
+    bytes: int
+    digest: str = Field(description="Of the version that it holds.")
+
+    @classmethod
+    def of(cls, order: ImportVersionOrder) -> Self:
+        """Return the view of an order."""
+        return cls(archive=order.archive, bytes=order.archive_bytes, digest=order.digest)
+
+
+class JobComparisonView(ResponseModel):
+    """The version that searches, and the version whose vectors are in the index."""
+
+    version: int
+    baseline: int = Field(alias="from")
+
+    @classmethod
+    def of(cls, order: CompareIndexOrder) -> Self:
+        """Return the view of an order."""
+        return cls(version=order.version, baseline=order.baseline)
+
+
+class JobVectorsView(ResponseModel):
+    """The version that embeds images, and the dataset version that they are of."""
+
+    version: int
+    dataset: str = Field(description="Id of the dataset.")
+    dataset_version: int
+
+    @classmethod
+    def of(cls, order: ReembedOrder) -> Self:
+        """Return the view of an order."""
+        return cls(**vars(order))
+
+
+class JobView(ResponseModel):
+    """A job. `status` only ever takes the listed values; `phase` gives more detail."""
+
+    id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    type: JobType
+    status: JobStatus
+    done: bool
+    phase: str = Field(examples=["training"])
+    progress: ProgressView
+    model: str | None = Field(examples=["demo"], description="Null for a job without a model.")
+    parent_version: int | None
+    parent_digest: str | None
+    dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
+    images: ImportView | None = Field(description="What an import of images reads.")
+    blame: BlameOrderView | None = Field(description="What a blame asks.")
+    export: JobExportView | None = Field(description="What an export writes.")
+    bundle: JobBundleView | None = Field(description="What an import of a version reads.")
+    comparison: JobComparisonView | None = Field(
+        description="What a comparison with an old index asks."
+    )
+    vectors: JobVectorsView | None = Field(description="What a re-embedding stores.")
+    recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
+    precision: Precision | None = Field(
+        description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
+        "null until then."
+    )
+    reference: DatasetVersionRef | None
+    priority: int
+    attempt: int
+    retry_of: str | None
+    result: dict[str, Any] | None = Field(examples=[{"version": 2, "verdict": "passed"}])
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: dict[str, str]
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, named: NamedJob) -> Self:
+        """Return the view of a job."""
+        job, order = named.job, named.job.order
+        update = order if isinstance(order, UpdateOrder) else None
+        return cls(
+            id=job.id,
+            type=job.type,
+            status=job.status,
+            done=job.status.done,
+            phase=job.phase,
+            progress=ProgressView(
+                step=job.progress.step,
+                total=job.progress.total,
+                eta_s=job.progress.eta_s,
+                terms=dict(job.progress.terms),
+            ),
+            model=named.model,
+            parent_version=job.parent_version,
+            parent_digest=named.parent_digest,
+            dataset_version=update
+            and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
+            images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
+            blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
+            export=JobExportView.of(order) if isinstance(order, ExportOrder) else None,
+            bundle=JobBundleView.of(order) if isinstance(order, ImportVersionOrder) else None,
+            comparison=JobComparisonView.of(order)
+            if isinstance(order, CompareIndexOrder)
+            else None,
+            vectors=JobVectorsView.of(order) if isinstance(order, ReembedOrder) else None,
+            recipe=update and update.recipe.to_json(),
+            precision=job.precision,
+            reference=DatasetVersionRef.of(update.reference) if update else None,
+            priority=job.priority,
+            attempt=job.attempt,
+            retry_of=job.retry_of,
+            result=job.result and dict(job.result),
+            error=job.error and dict(job.error),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            metadata=dict(job.metadata),
+            links=_links(job, named.model),
+        )
+
+
+def _links(job: Job, model: str | None) -> dict[str, str]:
+    here = f"/v1/jobs/{job.id}"
+    links = {"self": here, "events": f"{here}/events"}
+    if model is not None:
+        links["model"] = f"/v1/models/{model}"
+    if isinstance(job.order, EraseOrder):
+        links["erasure"] = f"/v1/erasures/{job.order.erasure}"
+    if not job.status.done:
+        links["cancel"] = f"{here}/cancel"
+    if isinstance(job.order, ImportImagesOrder):
+        links["dataset"] = f"/v1/datasets/{job.order.dataset}"
+        if job.result is not None:
+            links["report"] = f"{here}/report"
+    if isinstance(job.order, BlameOrder) and job.result is not None:
+        links["blame"] = f"{here}/blame"
+    if isinstance(job.order, ExportOrder):
+        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
+        links["export"] = f"{links['version']}/exports/{job.order.format}"
+    if isinstance(job.order, ImportVersionOrder) and job.result is not None:
+        links["version"] = f"/v1/models/{model}/versions/{job.result['version']}"
+        links["origin"] = f"{links['version']}/origin"
+    if isinstance(job.order, CompareIndexOrder | ReembedOrder):
+        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
+    if isinstance(job.order, CompareIndexOrder):
+        links["compatibility"] = f"{links['version']}/compatibility/{job.order.baseline}"
+    if isinstance(job.order, ReembedOrder):
+        where = f"{job.order.dataset}/{job.order.dataset_version}"
+        links["vectors"] = f"{links['version']}/vectors/{where}"
+    order = job.order
+    version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
+    if version is not None:
+        links["version"] = f"/v1/models/{model}/versions/{version}"
+        links["forgetting"] = f"{links['version']}/forgetting"
+    return links
+
+
+class EventView(ResponseModel):
+    """An event in a job's history."""
+
+    id: int = Field(examples=[3], description="Sequence number within the job, from 1.")
+    kind: str = Field(examples=["phase"])
+    data: dict[str, Any] = Field(examples=[{"phase": "training", "step": 0, "total": 480}])
+    at: datetime
+
+    @classmethod
+    def of(cls, event: JobEvent) -> Self:
+        """Return the view of an event."""
+        return cls(id=event.sequence, kind=event.kind, data=dict(event.data), at=event.at)
+
+
+# Schemas of advice.
+
+
+class FindingView(ResponseModel):
+    """Something to consider before an update is ordered."""
+
+    code: str = Field(examples=["few_training_images"])
+    severity: Severity = Field(description="A warning asks for a change; the update can start.")
+    message: str = Field(
+        examples=["These classes have fewer than 16 training images: boot (3). Add images of them."]
+    )
+    facts: dict[str, Any] = Field(examples=[{"classes": {"boot": 3}, "least": 16}])
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """Return the view of a finding."""
+        return cls(
+            code=finding.code,
+            severity=finding.severity,
+            message=finding.message,
+            facts=dict(finding.facts),
+        )
+
+
+class ClassAdviceView(ResponseModel):
+    """The numbers of one class."""
+
+    name: str = Field(examples=["boot"])
+    train: int = Field(description="Training images.")
+    holdout: int = Field(description="Images held out of training.")
+    test: int = Field(description="Those of the holdout that the verdict is based on.")
+    asked: int | None = Field(
+        description="Images that the parent was asked about; null if it was not asked."
+    )
+    recognised: int | None = Field(description="Those of them that the parent recognised.")
+
+    @classmethod
+    def of(cls, advice: ClassAdvice) -> Self:
+        """Return the view of one class's numbers."""
+        images, recognised = advice.images, advice.recognised
+        return cls(
+            name=images.name,
+            train=images.train,
+            holdout=images.holdout,
+            test=images.test,
+            asked=recognised and recognised.asked,
+            recognised=recognised and recognised.right,
+        )
+
+
+class AdviceView(ResponseModel):
+    """Advice on an update that could start."""
+
+    model: str = Field(examples=["demo"])
+    parent_version: int | None = Field(description="Null while the model's root is imported.")
+    dataset_version: DatasetVersionRef
+    recipe: dict[str, Any] = Field(description="With every field.")
+    classes: list[ClassAdviceView]
+    steps: int = Field(examples=[48])
+    expected_s: float | None = Field(
+        examples=[180.0],
+        description="Training and scoring, from earlier updates of this model; null if unknown.",
+    )
+    findings: list[FindingView]
+
+    @classmethod
+    def of(cls, advice: Advice) -> Self:
+        """Return the view of advice."""
+        order = advice.order
+        return cls(
+            model=advice.model.name,
+            parent_version=advice.parent,
+            dataset_version=DatasetVersionRef(dataset=order.dataset, version=order.dataset_version),
+            recipe=order.recipe.to_json(),
+            classes=[ClassAdviceView.of(one) for one in advice.classes],
+            steps=advice.steps,
+            expected_s=advice.seconds,
+            findings=[FindingView.of(finding) for finding in advice.findings],
+        )
+
+
+# Query parameters that choose jobs.
+
+
+CreatedSince = Annotated[
+    Time | None,
+    Query(description="Jobs created at this time or later.", examples=["2026-11-26T09:30:00Z"]),
+]
+
+CreatedUntil = Annotated[Time | None, Query(description="Jobs created before this time.")]
+
+MetadataFilter = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=600,
+        examples=["team:shoes"],
+        description="`KEY:VALUE`, or `KEY` for any value. The key ends at the first colon.",
+    ),
+]
+
+
+def key_and_value(metadata: str) -> tuple[str, str | None]:
+    """Return the key of a metadata filter, and its value if it has one."""
+    key, colon, value = metadata.partition(":")
+    return key, value if colon else None

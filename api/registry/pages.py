@@ -1,0 +1,369 @@
+"""Pages that promote a version and roll an alias back, each behind a reason and a confirmation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.http.routing import PAGES, needs
+from api.http.schemas import After, Number, VersionNumber
+from api.pages import plots
+from api.pages.browsing import PageRoute
+from api.pages.rendering import LONGEST_REASON, page, read_form, reason_field, whole_field
+from api.registry.plots import LinedVersion, alias_plot, gains, guarded, line_plot, summary_of
+from api.registry.report_pages import headline, render_report, style_policy
+from core.audit.rules import Principal, Role
+from core.errors import PerennialError
+from core.evaluation.report import Report
+from core.jobs.rules import JobStatus
+from core.ports import Platform, UnitOfWork
+from core.registry.aliases import PRODUCTION, Alias, AliasMove, role_to_override
+from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back
+from core.registry.read import read_report, scores_of
+from core.registry.versions import Model, Version
+
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/aliases/{{alias}}",
+    route_class=PageRoute,
+    include_in_schema=False,
+)
+
+PROMOTION, ROLLBACK = "promotion", "rollback"
+
+MOVES = 20  # newest, of which those since the form was shown are told
+
+Fields = Mapping[str, str]
+
+
+@router.get("/promotion", openapi_extra=needs(Role.OPERATOR))
+def confirm_promotion(
+    model: str,
+    alias: str,
+    request: Request,
+    services: WiredServices,
+    version: Annotated[Number, Query()],
+) -> Response:
+    """Ask for the reason of a promotion, beside what is known of the version."""
+    return _ask(request, services, PROMOTION, model, alias, version)
+
+
+@router.post("/promotion", openapi_extra=needs(Role.OPERATOR))
+async def promote_version(
+    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Point the alias at the version, if it is still where the form has shown it."""
+
+    def move(fields: Fields) -> Alias:
+        return promote(
+            services.platform,
+            principal,
+            model=model,
+            alias=alias,
+            version=whole_field(fields, "version"),
+            expected_revision=whole_field(fields, "revision"),
+            reason=reason_field(fields),
+            override="override" in fields,
+        )
+
+    return await _move(request, services, PROMOTION, model, alias, move)
+
+
+@router.get("/rollback", openapi_extra=needs(Role.OPERATOR))
+def confirm_rollback(model: str, alias: str, request: Request, services: WiredServices) -> Response:
+    """Ask for the reason of a rollback to the version that was live before."""
+    return _ask(request, services, ROLLBACK, model, alias, None)
+
+
+@router.post("/rollback", openapi_extra=needs(Role.OPERATOR))
+async def roll_alias_back(
+    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Roll the alias back, if it is still where the form has shown it."""
+
+    def move(fields: Fields) -> Alias:
+        return roll_back(
+            services.platform,
+            principal,
+            model=model,
+            alias=alias,
+            to=whole_field(fields, "version"),
+            expected_revision=whole_field(fields, "revision"),
+            reason=reason_field(fields),
+        )
+
+    return await _move(request, services, ROLLBACK, model, alias, move)
+
+
+async def _move(
+    request: Request,
+    services: Services,
+    kind: str,
+    model: str,
+    alias: str,
+    move: Callable[[Fields], Alias],
+) -> Response:
+    fields = await read_form(request)
+    try:
+        await run_in_threadpool(move, fields)
+    except PerennialError as refusal:
+        version = whole_field(fields, "version")
+        return await run_in_threadpool(
+            _ask, request, services, kind, model, alias, version, fields, refusal
+        )
+    return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
+
+
+def _ask(
+    request: Request,
+    services: Services,
+    kind: str,
+    model: str,
+    alias: str,
+    version: int | None,
+    fields: Fields | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    """Return the form of a move as things are now; after a refusal, with what it was and why."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        newest = work.aliases.newest_moves(found.id, alias, MOVES)
+        if kind == ROLLBACK:
+            work.aliases.get(found.id, alias)
+            version = find_rollback_target(work, found.id, alias)
+        to = work.versions.get(found.id, version or 0)
+        present = work.aliases.find(found.id, alias)
+    sent = fields or {}
+    return page(
+        request,
+        "alias_move.html",
+        kind=kind,
+        model=found,
+        alias=alias,
+        to=to,
+        present=present,
+        revision=present.revision if present else 0,
+        last=newest[-1] if newest else None,
+        moved_since=_moved_since(newest, sent),
+        reasons=scores_of(platform.artifacts, to).get("reasons", ()),
+        reason=sent.get("reason", ""),
+        refusal=refusal,
+        may_override=_may_override(request.scope["state"]["principal"], to, kind),
+        longest=LONGEST_REASON,
+        now=platform.clock(),
+    )
+
+
+def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
+    """Return the moves that were made since the form was shown."""
+    seen = sent.get("revision", "")
+    return [move for move in newest if seen.isdecimal() and move.revision > int(seen)]
+
+
+def _may_override(principal: Principal, version: Version, kind: str) -> bool:
+    return kind == PROMOTION and principal.may(role_to_override(version))
+
+
+# The page of a model: its line of versions, what is live, and by whose decision.
+
+
+model_router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+VERSIONS = 30  # of a page
+
+MOVES_OF_MODEL = 12  # of an alias, newest
+
+JOBS = 5
+
+Before = Annotated[Number | None, Query()]
+
+
+@model_router.get(f"{PAGES}/models/{{model}}", openapi_extra=needs(Role.VIEWER))
+def show_model(
+    model: str,
+    request: Request,
+    services: WiredServices,
+    before: Before = None,
+    moved: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        versions = _versions(work, found, before)
+        moves = work.aliases.last_moves(found.id)
+        history = work.aliases.newest_moves(found.id, PRODUCTION, MOVES_OF_MODEL)
+        back = can_go_back(work, found.id, history)
+        suites = work.suites.names(set(found.suites))
+        policy = work.policies.get(found.policy)
+        jobs = work.jobs.named_page(JOBS, None, model=found.id)
+    rows = [
+        LinedVersion(
+            version=version,
+            summary=summary_of(platform.artifacts, version),
+            aliases=[move.alias for move in moves if move.to_version == version.number],
+        )
+        for version in versions
+    ]
+    return page(
+        request,
+        "model.html",
+        model=found,
+        rows=rows[::-1],
+        line=line_plot(rows, f"{PAGES}/models/{found.name}/versions/") if rows else None,
+        older=versions[0].number if versions and versions[0].number > 1 else None,
+        newest=before is None,
+        moves=moves,
+        moved=moved,
+        back=back,
+        history=history[::-1],
+        stairs=alias_plot(history) if len(history) > 1 else None,
+        suites=[suites[suite] for suite in found.suites],
+        policy=policy,
+        jobs=jobs,
+        now=platform.clock(),
+    )
+
+
+def _versions(work: UnitOfWork, model: Model, before: int | None) -> list[Version]:
+    """Return the newest versions, or the newest of those before one, oldest first."""
+    newest = work.versions.newest(model.id)
+    end = before or (newest.number + 1 if newest else 1)
+    found = work.versions.page(model.id, VERSIONS, max(0, end - 1 - VERSIONS))
+    return [version for version in found if version.number < end]
+
+
+# The first page: the models, and which version of each is live since when.
+
+
+overview_router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+MODELS = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """A model with its live version and its newest one."""
+
+    model: Model
+    live: AliasMove | None  # the last move of `production`
+    live_version: Version | None
+    others: tuple[AliasMove, ...]  # the last moves of other aliases
+    newest: Version | None
+
+    @property
+    def is_root_alone(self) -> bool:
+        """True if the model has learned nothing yet."""
+        return self.newest is None or self.newest.is_root
+
+    @property
+    def waits(self) -> bool:
+        """True if the newest version is neither live nor rejected: somebody may promote it."""
+        live = self.live.to_version if self.live else None
+        return self.newest is not None and self.newest.number != live
+
+
+@overview_router.get(PAGES, openapi_extra=needs(Role.VIEWER))
+def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
+    """Show the models, and the jobs that run now."""
+    with services.platform.transactions(read_only=True) as work:
+        models = work.models.page(MODELS + 1, after)
+        rows = _rows(work, models[:MODELS])
+        running = work.jobs.named_page(JOBS, None, status=JobStatus.RUNNING)
+        queued = work.jobs.named_page(JOBS, None, status=JobStatus.QUEUED)
+    more = len(models) > MODELS
+    return page(
+        request,
+        "overview.html",
+        rows=rows,
+        fresh=after is None and not more and all(row.is_root_alone for row in rows),
+        first=after is None,
+        next=rows[-1].model.id if more else None,
+        jobs=[*running, *queued][:JOBS],
+        now=services.platform.clock(),
+    )
+
+
+def _rows(work: UnitOfWork, models: Sequence[Model]) -> list[ModelRow]:
+    moves = work.aliases.last_moves(*(model.id for model in models))
+    return [
+        _row(work, model, [move for move in moves if move.model == model.id]) for model in models
+    ]
+
+
+def _row(work: UnitOfWork, model: Model, moves: list[AliasMove]) -> ModelRow:
+    live = next((move for move in moves if move.alias == PRODUCTION), None)
+    number = live.to_version if live else None
+    return ModelRow(
+        model=model,
+        live=live,
+        live_version=work.versions.get(model.id, number) if number else None,
+        others=tuple(move for move in moves if move.alias != PRODUCTION),
+        newest=work.versions.newest(model.id),
+    )
+
+
+# The page of a version: the verdict on it, its report, and what made it.
+
+
+version_router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/versions/{{version}}",
+    route_class=PageRoute,
+    include_in_schema=False,
+)
+
+CLASSES = 40  # names of a list
+
+
+@version_router.get("", openapi_extra=needs(Role.VIEWER))
+def show_version(
+    model: str, version: VersionNumber, request: Request, services: WiredServices
+) -> Response:
+    """Show a version."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version)
+        aliases = [one for one in work.aliases.all(found.id) if one.version == version]
+        job = work.jobs.get(wanted.job)
+        dataset = work.datasets.get(wanted.dataset).name if wanted.dataset else None
+    report, missing = _report(platform, wanted)
+    return page(
+        request,
+        "version.html",
+        model=found,
+        version=wanted,
+        aliases=aliases,
+        job=job,
+        dataset=dataset,
+        report=report,
+        missing=missing,
+        headline=headline(report) if report else (),
+        guarded=guarded(report) if report else (),
+        gains=gains(report) if report else (),
+        interval_plot=plots.interval_plot,
+        shown=CLASSES,
+        now=platform.clock(),
+    )
+
+
+@version_router.get("/report", openapi_extra=needs(Role.VIEWER))
+def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
+    """Show the whole report, as one page that can be saved and sent."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.versions.get(work.models.get(model).id, version)
+    report = read_report(services.platform.artifacts, found)
+    headers = {"Content-Security-Policy": style_policy()}
+    return HTMLResponse(render_report(report), headers=headers)
+
+
+def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
+    """Return a version's report, or why there is none."""
+    try:
+        return Report.from_json(read_report(platform.artifacts, version)), ""
+    except PerennialError as error:
+        return None, error.message

@@ -1,0 +1,399 @@
+"""Schemas of models, their versions and the classes they have learned."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
+from api.http.schemas import Name, Number, RequestModel, ResponseModel
+from api.jobs.schemas import DatasetVersionRef, JobView
+from core.evaluation.report import (
+    BudgetUse,
+    ChangeTable,
+    ListScore,
+    MatrixRow,
+    Recall,
+    Scores,
+    Task,
+    Transfer,
+)
+from core.gate.measures import MeasureKind, Outcome
+from core.gate.rules import Verdict
+from core.registry.aliases import Alias, AliasMove, MoveKind
+from core.registry.versions import Model, Origin, Version, VersionStatus
+from core.rejection.rules import Calibration
+
+# Schemas of aliases and their moves.
+
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+
+
+class Promotion(RequestModel):
+    """A promotion: the version that the alias is to point at."""
+
+    version: Number = Field(examples=[2])
+    reason: Reason = ""
+    override: bool = Field(
+        False,
+        description="Promote a version that failed, or whose verdict is stale because suites, "
+        "policy or live version have changed; needs a reason, admins only.",
+    )
+
+
+class Rollback(RequestModel):
+    """A rollback to the version that was live before, or to a named earlier one."""
+
+    reason: Reason = Field(examples=["boots are called sandals"])
+    to: Number | None = Field(
+        None,
+        examples=[1],
+        description="Default: the version live before, skipping versions that failed or went live "
+        "by override alone.",
+    )
+    override: bool = Field(
+        False, description="Roll back to a version that failed; it must be named, admins only."
+    )
+
+
+class AliasView(ResponseModel):
+    """An alias and the version that it points at."""
+
+    model: str = Field(examples=["demo"])
+    alias: str = Field(examples=["production"])
+    version: int = Field(examples=[2])
+    digest: str
+    revision: int = Field(examples=[2], description="The ETag; increases with every move.")
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias, *, model: str, version: Version) -> Self:
+        """Return the view of an alias; `model` is the model's name."""
+        return cls(
+            model=model,
+            alias=alias.name,
+            version=alias.version,
+            digest=version.digest,
+            revision=alias.revision,
+            updated_at=alias.updated_at,
+        )
+
+
+class MoveView(ResponseModel):
+    """A move of an alias."""
+
+    revision: int = Field(examples=[2])
+    kind: MoveKind
+    from_version: int | None = Field(examples=[1])
+    to_version: int = Field(examples=[2], description="0 for the move that deleted the alias.")
+    reason: str
+    actor: str = Field(examples=["admin"])
+    at: datetime
+    override: bool = Field(
+        description="Whether the gate would have refused this move without the override."
+    )
+
+    @classmethod
+    def of(cls, move: AliasMove) -> Self:
+        """Return the view of a move."""
+        return cls(
+            revision=move.revision,
+            kind=move.kind,
+            from_version=move.from_version,
+            to_version=move.to_version or 0,  # released as an integer
+            reason=move.reason,
+            actor=move.actor,
+            at=move.at,
+            override=move.override,
+        )
+
+
+class NewModel(RequestModel):
+    """A model to create from a base, which becomes its root, version 1."""
+
+    name: Name = Field(examples=["demo"])
+    base: str = Field(
+        "bundled",
+        max_length=500,
+        examples=["bundled", "ViT-B-32:laion2b_s34b_b79k"],
+        description="'bundled', an open_clip 'name:pretrained', or a folder that the service may "
+        "read.",
+    )
+    suites: list[str] = Field(default_factory=list, max_length=50)
+    policy: str = "default"
+
+
+class ModelChange(RequestModel):
+    """New suites or policy for the model's next versions; absent fields do not change."""
+
+    suites: list[str] | None = Field(None, max_length=50)
+    policy: str | None = None
+
+
+class ModelView(ResponseModel):
+    """A model."""
+
+    id: str = Field(examples=["model_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    name: str = Field(examples=["demo"])
+    suites: list[str] = Field(examples=[["unseen-emoji"]])
+    policy: str = Field(examples=["default"])
+    aliases: dict[str, int] = Field(examples=[{"production": 1}])
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: Model, *, suites: list[str], policy: str, aliases: dict[str, int]) -> Self:
+        """Return the view of a model; suites and policy are given by name."""
+        return cls(
+            id=model.id,
+            name=model.name,
+            suites=suites,
+            policy=policy,
+            aliases=aliases,
+            created_at=model.created_at,
+        )
+
+
+class OriginView(ResponseModel):
+    """The version of another service that a version was imported as."""
+
+    model: str = Field(description="The model's name there.")
+    version: int = Field(description="Its number there.")
+    signed_by: str = Field(description="The trusted key's name in PERENNIAL_TRUSTED_KEYS.")
+    key_id: str = Field(description="SHA-256 of that key.")
+    bundle: str = Field(description="SHA-256 of the bundle.")
+
+    @classmethod
+    def of(cls, origin: Origin) -> Self:
+        """Return the view of an origin."""
+        return cls(
+            model=origin.model,
+            version=origin.version,
+            signed_by=origin.signed_by,
+            key_id=origin.key_id,
+            bundle=origin.bundle,
+        )
+
+
+class VersionView(ResponseModel):
+    """A version of a model."""
+
+    model: str = Field(examples=["demo"])
+    version: int = Field(examples=[2])
+    status: VersionStatus
+    verdict: Verdict | None
+    overridden: bool = Field(description="Whether an alias ever moved to it by override.")
+    digest: str
+    size: int = Field(
+        description="Size of all its tensors in bytes, including those shared with other versions."
+    )
+    parent: int | None
+    job: str
+    recipe: dict[str, Any] | None = Field(
+        description="With every field; `precision` is the one that was used, never 'auto'."
+    )
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: list[str]
+    classes: list[str] = Field(description="All classes learned from the root up to this version.")
+    prompt: str
+    environment: dict[str, str] = Field(
+        description="Libraries, device and threads at the end of training.",
+        examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
+    )
+    environments: list[dict[str, str]] = Field(
+        description="Every environment of the training, in order. There are several if training "
+        "resumed in a different environment. An empty one was not recorded."
+    )
+    exact: bool | None = Field(
+        description="Whether training again in `environment` gives bit-identical weights. Null for "
+        "a root, "
+        "and for a version made before `environments` were recorded."
+    )
+    reference: DatasetVersionRef | None
+    notes: dict[str, Any] = Field(
+        description="What training chose automatically.",
+        examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
+    )
+    created_at: datetime
+    collected_at: datetime | None = Field(
+        description="When its weights were deleted; null while they are kept."
+    )
+    erasure: str | None = Field(
+        description="The first erasure of an image that it, or a version that it was trained from, "
+        "has learned from: then it is neither promoted nor trained further. Null otherwise."
+    )
+    replaces: int | None = Field(
+        description="The version that this one repeats without erased images; null otherwise."
+    )
+    imported_from: OriginView | None = Field(
+        description="Null unless it was imported from a bundle."
+    )
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, version: Version, *, model: str, overridden: bool) -> Self:
+        """Return the view of a version; `model` is the model's name."""
+        here = f"/v1/models/{model}/versions/{version.number}"
+        links = {"self": here}
+        if version.collected_at is None:
+            links["download"] = f"{here}/download"
+        if version.report is not None:
+            links["forgetting"] = f"{here}/forgetting"
+        if version.erasure is not None:
+            links["erasure"] = f"/v1/erasures/{version.erasure}"
+        if version.origin is not None:
+            links["origin"] = f"{here}/origin"
+        return cls(
+            model=model,
+            version=version.number,
+            status=version.status,
+            verdict=version.verdict,
+            overridden=overridden,
+            digest=version.digest,
+            size=version.size,
+            parent=version.parent,
+            job=version.job,
+            recipe=version.recipe.to_json() if version.recipe else None,
+            dataset=version.dataset,
+            dataset_version=version.dataset_version,
+            update_classes=list(version.update_classes),
+            classes=list(version.classes),
+            prompt=version.prompt.text,
+            environment=dict(version.environment),
+            environments=[dict(each) for each in version.environments],
+            exact=version.exact,
+            reference=DatasetVersionRef.of(version.reference),
+            notes=dict(version.notes),
+            created_at=version.created_at,
+            collected_at=version.collected_at,
+            erasure=version.erasure,
+            replaces=version.replaces,
+            imported_from=OriginView.of(version.origin) if version.origin else None,
+            links=links,
+        )
+
+
+class LearnedClass(ResponseModel):
+    """A class and the version that last learned it."""
+
+    name: str = Field(alias="class", examples=["okapi"])
+    version: int = Field(examples=[2])
+
+
+class LearnedView(ResponseModel):
+    """The classes that the version of an alias has learned."""
+
+    model: str
+    version: int
+    digest: str
+    data: list[LearnedClass]
+
+
+class StartView(ResponseModel):
+    """The job, dataset version and receipts of one call that teaches classes."""
+
+    job: JobView
+    dataset: DatasetView
+    dataset_version: DatasetVersionView
+    files: list[ReceiptView]
+
+
+# Schema of the forgetting report: what `Report.to_json` writes.
+
+
+class MeasureView(ResponseModel):
+    """A paired comparison of the candidate with a baseline, and the gate's ruling on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: MeasureKind
+    name: str = Field(description="The suite, or the version whose update the holdout belongs to.")
+    baseline: str = Field(examples=["parent", "root", "version 3"])
+    baseline_version: int | None
+    tolerance: float = Field(description="A fraction of 1; for a gain, the wanted gain, negated.")
+    images: int
+    count: int = Field(description="Number of predictions: one per image, or per caption.")
+    right: int
+    right_before: int
+    gained: int = Field(description="Correct for this version, wrong for the baseline.")
+    lost: int = Field(description="Correct for the baseline, wrong for this version.")
+    design_effect: float = Field(description="Variance inflation because captions share images.")
+    difference: float
+    lower: float
+    upper: float
+    formerly_right: bool = Field(
+        False,
+        description="Whether only predictions that were right before count: `lost` out of `count` "
+        "are then negative flips, and `tolerance` is the limit for their share.",
+    )
+    verdicts: int | None = Field(
+        None, description="Versions of the line that these test images have judged, with this one."
+    )
+    level: float | None = Field(
+        None, description="One-sided error of `lower`, if the line's budget sets it."
+    )
+    outcome: Outcome
+    more_images: int | None = Field(
+        description="About how many more images would decide an open measure."
+    )
+
+
+class ReportView(ResponseModel):
+    """A forgetting report: what was measured, judged and found. Numbers are fractions of 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = Field(description="Later formats add fields.", examples=[2])
+    model: str
+    version: int
+    digest: str
+    parent: int
+    parent_digest: str
+    root: int
+    root_digest: str
+    recipe: dict[str, Any] | None
+    dataset: str | None
+    dataset_version: int | None
+    update_classes: list[str]
+    classes: list[str]
+    prompt: str
+    policy: dict[str, Any]
+    verdict: Verdict
+    reasons: list[str]
+    measures: list[MeasureView]
+    scores: list[Scores]
+    retention: float | None = Field(description="ZS-Acc, divided by the root's.")
+    zero_shot_change: float | None = Field(description="ZS-Acc minus the root's.")
+    transfer: Transfer
+    tasks: list[Task]
+    matrix: list[MatrixRow]
+    changes: list[ChangeTable]
+    lists: list[ListScore]
+    recalls: list[Recall]
+    judged_before: int = Field(
+        description="Number of candidates evaluated on the same test images before."
+    )
+    near_duplicates: int = Field(description="Images of the update with an older near-duplicate.")
+    images: dict[str, int] = Field({}, description="Test images by suite and holdout.")
+    live: int | None = Field(
+        None, description="The live version, if the candidate was compared with it too."
+    )
+    live_digest: str | None = None
+    suites: dict[str, str] = Field({}, description="Names of the suites scored on, by id.")
+    budgets: list[BudgetUse] = Field(
+        [], description="Use of the line's error budget by suite and holdout, if there is one."
+    )
+    reference: dict[str, Any] | None = None
+    notes: dict[str, Any] = Field({}, description="What training chose automatically.")
+    environments: list[dict[str, str]] = Field(
+        [], description="Every environment of the training, in order."
+    )
+    exact: bool | None = Field(
+        None, description="Whether repeating the training gives bit-identical weights, if recorded."
+    )
+    rejection: Calibration | None = Field(
+        None,
+        description='Thresholds for "none of these", chosen on validation images, and their error '
+        "rates on test images.",
+    )

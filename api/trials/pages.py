@@ -1,0 +1,306 @@
+"""The page of an alias's trials: what the labels say so far, and forms that start and stop one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from math import log
+
+from fastapi import APIRouter, Request
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.datasets.schemas import Pixels
+from api.dependencies import Services, WiredServices
+from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
+from api.http.routing import PAGES, needs
+from api.pages.browsing import PageRoute
+from api.pages.plots import Drawing, difference_plot, line, text
+from api.pages.rendering import (
+    LONGEST_REASON,
+    Text,
+    optional_reason_field,
+    page,
+    percent_field,
+    points,
+    read_form,
+    ticks,
+    whole,
+    whole_field,
+)
+from core.audit.rules import Role
+from core.errors import FieldInvalid, PerennialError, TrialNotFound
+from core.ports import UnitOfWork
+from core.registry.aliases import PRODUCTION
+from core.trials.record import delete_samples, sample_form
+from core.trials.rules import (
+    LARGEST_SHARE,
+    CoursePoint,
+    Trial,
+    TrialCounts,
+    TrialMode,
+    evidence_of,
+    next_point,
+)
+from core.trials.run import start_trial, stop_trial
+from core.values import Digest, ModelId
+
+# The course of a trial by its labels, as inline SVG: the difference within its interval.
+
+
+WIDTH, HEIGHT = 760, 220
+
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 30
+
+RECENT = 8  # the axis suits the points from an eighth of the labels on; earlier ones are cut
+
+
+def course_plot(course: Sequence[CoursePoint]) -> Drawing:
+    """Draw at least two points; labels grow by factors from left to right."""
+    first, last = course[0].labels, course[-1].labels
+    recent = [point for point in course if RECENT * point.labels >= last]
+    low = min(0.0, *(point.lower for point in recent)) - 0.01
+    high = max(0.0, *(point.upper for point in recent)) + 0.01
+
+    def across(labels: int) -> float:
+        share = log(labels / first) / log(last / first)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def down(value: float) -> float:
+        share = (high - min(max(value, low), high)) / (high - low)
+        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
+
+    marks = []
+    for value in ticks(low, high, 5):
+        kind = "zero" if abs(value) < 1e-9 else "grid"
+        marks.append(line(LEFT, down(value), WIDTH - RIGHT, down(value), kind))
+        name = points(value).replace(".0", "")
+        marks.append(text(LEFT - 8, down(value) + 4, "tick end", name))
+    upper = [f"{across(one.labels)} {down(one.upper)}" for one in course]
+    lower = [f"{across(one.labels)} {down(one.lower)}" for one in course]
+    middle = [f"{across(one.labels)} {down(one.estimate)}" for one in course]
+    marks.append(Markup('<path d="M{}Z" class="band"/>').format("L".join(upper + lower[::-1])))
+    marks.append(Markup('<path d="M{}" class="curve"/>').format("L".join(middle)))
+    for one in course:
+        marks.append(
+            Markup('<circle cx="{}" cy="{}" r="3"><title>{}</title></circle>').format(
+                across(one.labels), down(one.estimate), _told(one)
+            )
+        )
+    for one, place in ((course[0], "tick"), (course[-1], "tick end")):
+        marks.append(text(across(one.labels), HEIGHT - 8, place, _labels(one)))
+    label = f"Difference in accuracy from {_told(course[0])} to {_told(course[-1])}"
+    return Drawing(width=WIDTH, height=HEIGHT, label=label, marks=marks)
+
+
+def _told(point: CoursePoint) -> str:
+    return (
+        f"{points(point.estimate)} points ({points(point.lower)} to {points(point.upper)}) "
+        f"by {_labels(point)}"
+    )
+
+
+def _labels(point: CoursePoint) -> str:
+    return f"{whole(point.labels)} label{'s' if point.labels > 1 else ''}"
+
+
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/trial", route_class=PageRoute, include_in_schema=False
+)
+
+CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
+
+SAMPLES = 60  # that are shown
+
+Fields = Mapping[str, str]
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_trial(
+    model: str, request: Request, services: WiredServices, alias: Text = PRODUCTION
+) -> Response:
+    """Show the trial of an alias that runs, or its newest one."""
+    return _show(request, services, model, alias)
+
+
+@router.post("/start", openapi_extra=needs(Role.OPERATOR))
+async def start(model: str, request: Request, services: WiredServices) -> Response:
+    """Start a trial, if the alias is still where the form has shown it."""
+    fields = await read_form(request)
+
+    def begin() -> object:
+        mode = _mode(fields)
+        return start_trial(
+            services.platform,
+            model=model,
+            alias=fields.get("alias", ""),
+            candidate=whole_field(fields, "candidate"),
+            mode=mode,
+            share=percent_field(fields, "share") if mode is TrialMode.CANARY else None,
+            expected_revision=whole_field(fields, "revision"),
+            reason=optional_reason_field(fields),
+        )
+
+    return await run_in_threadpool(_try, request, services, model, fields, begin)
+
+
+@router.post("/stop", openapi_extra=needs(Role.OPERATOR))
+async def stop(model: str, request: Request, services: WiredServices) -> Response:
+    """Stop a trial; the alias stays where it is."""
+    fields = await read_form(request)
+
+    def end() -> object:
+        return stop_trial(
+            services.platform,
+            model=model,
+            alias=fields.get("alias", ""),
+            trial=fields.get("trial", ""),
+            reason=optional_reason_field(fields),
+        )
+
+    return await run_in_threadpool(_try, request, services, model, fields, end)
+
+
+def _try(
+    request: Request, services: Services, model: str, fields: Fields, change: Callable[[], object]
+) -> Response:
+    """Return the way back to the page, or the page with why nothing was changed."""
+    alias = fields.get("alias", "")
+    try:
+        change()
+    except PerennialError as refusal:
+        return _show(request, services, model, alias, fields, refusal)
+    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    model: str,
+    alias: str,
+    sent: Fields | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        present = work.aliases.find(found.id, alias)
+        trials = work.trials.page(found.id, alias, TRIALS, None)
+        latest = _latest(work, found.id, alias)
+        counts = work.trials.counts([latest.id])[latest.id] if latest else None
+        course = work.trials.course([latest.id])[latest.id] if latest else ()
+        samples = work.samples.page(latest.id, SAMPLES + 1, None) if latest else []
+        newest = work.versions.newest(found.id)
+        start_at = max(0, newest.number - CANDIDATES) if newest else 0
+        versions = work.versions.page(found.id, CANDIDATES, start_at)
+        aliases = [one.name for one in work.aliases.all(found.id)]
+    evidence = evidence_of(latest.mode, counts) if latest and counts else None
+    if latest and counts:
+        course = _until_now(latest, counts, course, platform.clock())
+    return page(
+        request,
+        "administration/trial.html",
+        model=found,
+        alias=alias,
+        aliases=aliases,
+        present=present,
+        trial=latest,
+        counts=counts,
+        evidence=evidence,
+        course=course_plot(course) if len(course) > 1 else None,
+        samples=samples[:SAMPLES],
+        more_samples=len(samples) > SAMPLES,
+        most_samples=platform.settings.max_trial_samples,
+        plot=difference_plot(evidence) if evidence else None,
+        earlier=[one for one in reversed(trials) if latest and one.id != latest.id],
+        candidates=[
+            one
+            for one in reversed(versions)
+            if present and one.number != present.version and not one.collected_at
+        ],
+        sent=sent or {},
+        refusal=refusal,
+        largest_share=round(100 * LARGEST_SHARE),
+        longest=LONGEST_REASON,
+        now=platform.clock(),
+    )
+
+
+def _until_now(
+    trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], now: datetime
+) -> Sequence[CoursePoint]:
+    """Return a course with what the labels say now."""
+    last = course[-1].labels if course else 0
+    newest = next_point(trial, counts, now, last=last, growth=1.0)
+    return [*course, newest] if newest else course
+
+
+def _latest(work: UnitOfWork, model: ModelId, alias: str) -> Trial | None:
+    """Return the newest trial of an alias; one that runs is always the newest."""
+    try:
+        return work.trials.find(model, alias, "latest")
+    except TrialNotFound:
+        return None
+
+
+def _mode(fields: Fields) -> TrialMode:
+    try:
+        return TrialMode(fields.get("mode", ""))
+    except ValueError as error:
+        raise FieldInvalid("Choose shadow or canary.", pointer="/mode") from error
+
+
+# The samples of a trial as images for its page, and the form that deletes them.
+
+
+HERE = "/models/{model}/aliases/{alias}/trials/{trial}/samples"
+
+trial_samples_router = APIRouter(
+    prefix=PAGES + HERE, route_class=PageRoute, include_in_schema=False
+)
+
+
+@trial_samples_router.get("/{pixels}", openapi_extra=needs(Role.VIEWER))
+def get_sample(
+    model: str,
+    alias: str,
+    trial: str,
+    pixels: Pixels,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return a sample as it is stored."""
+    return image_answer(services, _form(services, model, alias, trial, pixels), if_none_match)
+
+
+@trial_samples_router.get("/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
+async def get_thumbnail(
+    model: str,
+    alias: str,
+    trial: str,
+    pixels: Pixels,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return a small WebP of a sample."""
+    artifact = await run_in_threadpool(_form, services, model, alias, trial, pixels)
+    return await thumbnail_answer(services, artifact, if_none_match)
+
+
+@trial_samples_router.post("/delete", openapi_extra=needs(Role.OPERATOR))
+async def delete(
+    model: str, alias: str, trial: str, request: Request, services: WiredServices
+) -> Response:
+    """Delete the samples of a trial."""
+    await read_form(request)
+
+    def remove() -> None:
+        delete_samples(services.platform, model=model, alias=alias, trial=trial)
+
+    await run_in_threadpool(remove)
+    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+
+
+def _form(services: Services, model: str, alias: str, trial: str, pixels: str) -> Digest:
+    return sample_form(
+        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
+    )

@@ -1,0 +1,224 @@
+"""Routes of trials: start, list, show, stop; and of the labels that are sent back."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from api.datasets.schemas import Pixels
+from api.dependencies import WiredServices
+from api.http.answers import IfNoneMatch, expected_revision, image_answer
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, Limit, Page, page_of
+from api.openapi_document import raises, stored_images
+from api.trials.schemas import (
+    Feedback,
+    FeedbackView,
+    LabelReceipt,
+    NewTrial,
+    SampleView,
+    StopTrial,
+    TrialReport,
+    TrialView,
+)
+from core import errors
+from core.audit.rules import Role
+from core.ports import Platform
+from core.trials.record import delete_samples, label_predictions, sample_form
+from core.trials.run import start_trial, stop_trial
+from core.values import Digest, PredictionId
+
+# Routes of the samples of a trial: images about which its two versions disagree.
+
+
+router = APIRouter(
+    prefix="/v1/models/{model}/aliases/{alias}/trials/{trial}/samples",
+    tags=["trials"],
+    route_class=ThreadRoute,
+)
+
+_UNKNOWN = (errors.ModelNotFound, errors.TrialNotFound)
+
+
+@router.get("", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
+def list_samples(
+    model: str,
+    alias: str,
+    trial: str,
+    services: WiredServices,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[SampleView]:
+    """List the samples of a trial, ordered by the digest of their pixels.
+
+    They are images about which the two versions of a shadow disagree; by default none are kept.
+    """
+    last = Digest(after) if after else None
+    with services.platform.transactions(read_only=True) as work:
+        found = work.trials.find(work.models.get(model).id, alias, trial)
+        rows = work.samples.page(found.id, limit + 1, last)
+    return page_of(rows, limit, SampleView.of, lambda row: row.pixels)
+
+
+@router.get(
+    "/{pixels}",
+    responses=stored_images(*_UNKNOWN),
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_sample(
+    model: str,
+    alias: str,
+    trial: str,
+    pixels: Pixels,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return a sample as it is stored: decoded, without metadata, as a lossless WebP."""
+    artifact = sample_form(
+        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
+    )
+    return image_answer(services, artifact, if_none_match)
+
+
+@router.delete("", status_code=204, responses=raises(*_UNKNOWN), openapi_extra=needs(Role.OPERATOR))
+def remove_samples(model: str, alias: str, trial: str, services: WiredServices) -> None:
+    """Delete the samples of a trial, which makes no room for others; its counts stay."""
+    delete_samples(services.platform, model=model, alias=alias, trial=trial)
+
+
+trials_router = APIRouter(tags=["trials"], route_class=ThreadRoute)
+
+TRIALS = "/v1/models/{model}/aliases/{alias}/trials"
+
+IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
+
+_TRIALS_UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
+
+_UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)
+
+
+@trials_router.post(
+    TRIALS,
+    status_code=201,
+    responses=raises(
+        *_TRIALS_UNKNOWN,
+        errors.VersionNotFound,
+        errors.TrialRunning,
+        errors.GateFailed,
+        errors.EvaluationPending,
+        errors.LearnedErasedImages,
+        errors.ArtifactGone,
+        errors.NotServable,
+        errors.StaleRevision,
+        errors.PreconditionRequired,
+    ),
+    openapi_extra=needs(Role.OPERATOR),
+)
+def begin_trial(
+    model: str,
+    alias: str,
+    body: NewTrial,
+    services: WiredServices,
+    response: Response,
+    if_match: IfMatch = None,
+) -> TrialView:
+    """Start a trial of a version beside the one that an alias points at.
+
+    If-Match is the ETag of the alias: the trial compares with the version that the caller has
+    seen there.
+    """
+    trial = start_trial(
+        services.platform,
+        model=model,
+        alias=alias,
+        candidate=body.version,
+        mode=body.mode,
+        share=body.share,
+        expected_revision=expected_revision(
+            if_match, None, partial(_present_revision, services.platform, model, alias)
+        ),
+        reason=body.reason,
+    )
+    response.headers["Location"] = f"{TRIALS.format(model=model, alias=alias)}/{trial.id}"
+    return TrialView.of(trial, model=_name(services.platform, model))
+
+
+@trials_router.get(TRIALS, responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+def list_trials(
+    model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[TrialView]:
+    """List the trials of an alias, oldest first, also after it was deleted."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        rows = work.trials.page(found.id, alias, limit + 1, after)
+    show = partial(TrialView.of, model=found.name)
+    return page_of(rows, limit, show, lambda row: row.id)
+
+
+@trials_router.get(
+    f"{TRIALS}/{{trial}}", responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.VIEWER)
+)
+def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> TrialReport:
+    """Return what a trial's answers and labels say so far; `latest` is the newest trial."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        wanted = work.trials.find(found.id, alias, trial)
+        counts = work.trials.counts([wanted.id])[wanted.id]
+        course = work.trials.course([wanted.id])[wanted.id]
+    return TrialReport.with_counts(wanted, counts, course, model=found.name)
+
+
+@trials_router.post(
+    f"{TRIALS}/{{trial}}/stop",
+    responses=raises(*_UNKNOWN_TRIAL, errors.TrialEnded),
+    openapi_extra=needs(Role.OPERATOR),
+)
+def end_trial(
+    model: str, alias: str, trial: str, body: StopTrial, services: WiredServices
+) -> TrialView:
+    """Stop a trial: the alias points where it did; `latest` is the newest trial."""
+    ended = stop_trial(services.platform, model=model, alias=alias, trial=trial, reason=body.reason)
+    return TrialView.of(ended, model=_name(services.platform, model))
+
+
+@trials_router.post(
+    "/v1/feedback",
+    responses=raises(
+        errors.PredictionNotFound,
+        errors.PredictionLabelled,
+        errors.TrialEnded,
+        errors.ClassInvalid,
+        errors.AllRejected,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def send_feedback(body: Feedback, services: WiredServices) -> FeedbackView:
+    """Label predictions made during trials with the classes that are right; each counts once.
+
+    The first label of a prediction counts. Labels that are refused leave the others as they are; if
+    all are, the reply is an error.
+    """
+    services.trials.recorder.flush()
+    labels = [(PredictionId(one.prediction), one.label) for one in body.labels]
+    receipts = label_predictions(services.platform, labels)
+    refusals = [one.refusal for one in receipts if one.refusal is not None]
+    view = FeedbackView(data=[LabelReceipt.of(one) for one in receipts])
+    if len(refusals) < len(receipts):
+        return view
+    if len(refusals) == 1:
+        raise refusals[0]
+    raise errors.AllRejected(
+        "No label was accepted.",
+        labels=[one.model_dump(mode="json", exclude={"status"}) for one in view.data],
+    )
+
+
+def _present_revision(platform: Platform, model: str, alias: str) -> int:
+    with platform.transactions(read_only=True) as work:
+        return work.aliases.get(work.models.get(model).id, alias).revision
+
+
+def _name(platform: Platform, reference: str) -> str:
+    with platform.transactions(read_only=True) as work:
+        return work.models.get(reference).name

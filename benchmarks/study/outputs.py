@@ -1,0 +1,24 @@
+"""The output of a study: its tables and plots."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.study import results as table
+from benchmarks.study.results import Results
+from benchmarks.study.runner import Screen, Study
+
+
+def write_all(study: Study, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
+    """Write tables and plots of all rows with a finished run; return the Markdown table."""
+    from benchmarks.study import plots  # takes a second: matplotlib
+
+    results = found_by(study, seeds, screen)
+    text = table.write(study, results, folder)
+    plots.write(results, folder)
+    return text
+
+
+def found_by(study: Study, seeds: Sequence[int], screen: Screen) -> Results:
+    """Return the finished runs of a plan's rows."""
+    runner, plan = study.runner, study.plan
+    return Results.of(runner, runner.untouched(screen), plan.rows, seeds, plan.sessions)

@@ -1,0 +1,87 @@
+"""Keys and audit events."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+from perennial.aio.connection import Connection
+from perennial.requests import given, path_of
+from perennial.types.access import AuditEvent, Chain, Key, RoleName, Secret
+
+# Audit events, which an admin's key may read: who changed what.
+
+
+class Audit:
+    """The verbs of audit events."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def events(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> AsyncIterator[AuditEvent]:
+        """Yield events, newest first.
+
+        `subject` is a path such as "models/demo"; what is below it is listed too. Times have
+        their zone, such as "2027-12-31T00:00:00Z".
+        """
+        return self._connection.pages(
+            path_of("audit-events"),
+            actor=actor,
+            action=action,
+            subject=subject,
+            since=since,
+            until=until,
+        )
+
+    async def verify(self) -> Chain:
+        """Return whether an event was removed, edited or forged, and which."""
+        return cast(Chain, await self._connection.get(path_of("audit-events", "verification")))
+
+
+# API keys, which an admin's key may manage.
+
+
+class Keys:
+    """The verbs of API keys."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(
+        self,
+        name: str,
+        role: RoleName,
+        *,
+        models: Sequence[str] | None = None,
+        expires_at: str | None = None,
+    ) -> Secret:
+        """Create a key, for some models or for all; its `secret` is in this reply alone.
+
+        `expires_at` is a time with its zone, such as "2027-12-31T00:00:00Z".
+        """
+        chosen = None if models is None else list(models)
+        body = given(name=name, role=role, models=chosen, expires_at=expires_at)
+        return cast(Secret, await self._connection.post(path_of("api-keys"), body))
+
+    async def get(self, key: str) -> Key:
+        """Return a key, by id or name."""
+        return cast(Key, await self._connection.get(path_of("api-keys", key)))
+
+    def list(self) -> AsyncIterator[Key]:
+        """Yield all keys, also those that were revoked."""
+        return self._connection.pages(path_of("api-keys"))
+
+    async def rotate(self, key: str, *, overlap_hours: float | None = None) -> Secret:
+        """Give a key a new secret; the old one stays valid for the overlap, with 0 not at all."""
+        body = given(overlap_hours=overlap_hours)
+        return cast(Secret, await self._connection.post(path_of("api-keys", key, "rotate"), body))
+
+    async def revoke(self, key: str) -> None:
+        """Revoke a key for ever."""
+        await self._connection.delete(path_of("api-keys", key))

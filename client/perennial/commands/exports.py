@@ -1,0 +1,200 @@
+"""`perennial export`: a version as files that other software loads."""
+
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import click
+
+from perennial.client import Client
+from perennial.terminal.output import bytes_bar, json_option, print_json
+from perennial.terminal.session import (
+    FILE,
+    Failure,
+    connected,
+    example,
+    follow,
+    tell_ordered,
+    wait_option,
+)
+from perennial.types.models import Export, ExportFormat
+
+# `perennial import-version` and `perennial signing-key`.
+
+
+LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
+
+
+@click.command(epilog=example("perennial import-version demo demo-3.tar --wait"))
+@click.argument("model")
+@click.argument("bundle", type=FILE)
+@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
+@wait_option
+@json_option
+def import_version(
+    model: str, bundle: Path, expect_digest: str | None, wait: bool, as_json: bool
+) -> None:
+    """Import a version from a bundle that another service has signed.
+
+    MODEL must have a version that it was trained from, such as the same root. The version has no
+    verdict here: score it before you promote it.
+    """
+    with connected() as client:
+        if bundle.stat().st_size > LONGEST_BODY:
+            with bytes_bar("sending") as on_bytes:
+                upload = client.uploads.send(bundle, on_bytes=on_bytes)
+            job = client.bundles.import_upload(model, upload, expect_digest=expect_digest)
+        else:
+            job = client.bundles.send(model, bundle, expect_digest=expect_digest)
+        if wait:
+            job = follow(client, job["id"])
+    if as_json:
+        print_json(job)
+    elif not wait:
+        tell_ordered(job)
+    else:
+        _tell(model, job["result"] or {})
+
+
+def _tell(model: str, result: dict[str, object]) -> None:
+    version = result["version"]
+    if not result["created"]:
+        click.echo(f"{model}: version {version} is the same; nothing was imported.")
+        return
+    click.echo(f"{model}: version {version}, digest {result['digest']}")
+    click.echo(f"It has no verdict here yet: perennial evaluate {model} {version}")
+
+
+@click.command(epilog=example("perennial signing-key"))
+@json_option
+def signing_key(as_json: bool) -> None:
+    """Print the public key of the service's bundles, as another service trusts it."""
+    with connected() as client:
+        found = client.bundles.signing_key()
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(found["public_key"])
+
+
+NEW_PLACE = click.Path(path_type=Path)
+
+PIECE = 1 << 20  # bytes
+
+
+@click.command(
+    epilog=example("perennial export demo@production --format onnx --output demo-onnx --wait")
+)
+@click.argument("reference")
+@click.option(
+    "--format",
+    "export_format",
+    type=click.Choice(get_args(ExportFormat)),
+    default="open_clip",
+    show_default=True,
+    help="Software that will load the files.",
+)
+@click.option(
+    "--output",
+    type=NEW_PLACE,
+    metavar="FOLDER",
+    help="Wait, then write the files to this folder; a bundle is one file.",
+)
+@wait_option
+@json_option
+def export(
+    reference: str, export_format: ExportFormat, output: Path | None, wait: bool, as_json: bool
+) -> None:
+    """Write a version as files that other software loads, checked against the version.
+
+    REFERENCE is a model, or name@alias, name:7 or name@sha256:...
+    """
+    if output is not None:
+        _require_new(output, export_format)
+    with connected() as client:
+        model, version = find_version(client, reference)
+        job = client.exports.order(model, version, export_format)
+        if not (wait or output):
+            if as_json:
+                print_json(job)
+            else:
+                tell_ordered(job)
+            return
+        follow(client, job["id"])
+        made = client.exports.get(model, version, export_format)
+        if output is not None:
+            _fetch(client, made, output)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(_told(made))
+
+
+def _require_new(output: Path, export_format: ExportFormat) -> None:
+    """Raise Failure unless an export in this format may be written there."""
+    if export_format == "bundle" or not output.is_dir():
+        require_absent(output)
+    elif any(output.iterdir()):
+        raise Failure(f"{output} is not empty: name a new folder.")
+
+
+def require_absent(file: Path) -> None:
+    """Raise Failure if a file that would be written is there already."""
+    if file.exists():
+        raise Failure(f"{file} is there already: name a new one.")
+
+
+def find_version(client: Client, reference: str) -> tuple[str, int]:
+    """Return model and number of a reference. Raises Failure for one that means no version."""
+    name, _, place = reference.partition("@")
+    if place.startswith("sha256:"):
+        digest = place.removeprefix("sha256:")
+        found = [one["version"] for one in client.versions.list(name) if one["digest"] == digest]
+        if not found:
+            raise Failure(f"No version of {name} has the digest {digest}.")
+        return name, max(found)
+    name, colon, number = name.partition(":")
+    if not colon:
+        return name, client.aliases.get(name, place or "production")["version"]
+    if place or not number.isascii() or not number.isdecimal():
+        raise Failure(f"{reference} means no version: name it as model, model@alias or model:7.")
+    return name, int(number)
+
+
+def _told(made: Export) -> str:
+    check = made["check"]
+    return (
+        f"{made['model']}: version {made['version']} as {made['format']}, {made['size']:,} bytes. "
+        f"Smallest cosine: {check['least_cosine_images']} over {check['images']} images, "
+        f"{check['least_cosine_texts']} over {check['texts']} texts."
+    )
+
+
+def _fetch(client: Client, made: Export, output: Path) -> None:
+    """Write the files of an export into a folder, or a bundle as it is."""
+    if made["format"] == "bundle":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _download(client, made, output)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        _unpack(_download(client, made, Path(folder) / "export.tar"), output)
+
+
+def _download(client: Client, made: Export, to: Path) -> Path:
+    with bytes_bar("receiving") as on_bytes:
+        return client.exports.download(
+            made["model"], made["version"], made["format"], to=to, on_bytes=on_bytes
+        )
+
+
+def _unpack(packed: Path, output: Path) -> None:
+    with tarfile.open(packed) as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isreg() else None
+            if file is None:
+                continue
+            with (output / PurePosixPath(entry.name).name).open("wb") as out:
+                while piece := file.read(PIECE):
+                    out.write(piece)

@@ -1,0 +1,341 @@
+"""`perennial teach`: folders of images in, a new version out."""
+
+import secrets
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from perennial.commands.datasets import ensure_dataset, labelled_images, send_archive, send_images
+from perennial.terminal.output import (
+    json_option,
+    note,
+    print_fields,
+    print_json,
+    print_json_lines,
+    print_list,
+    print_table,
+)
+from perennial.terminal.session import (
+    FOLDER,
+    connected,
+    ended,
+    example,
+    follow,
+    gate_option,
+    newest_version,
+    recipe_option,
+    require_passed,
+    tell_end,
+    tell_ordered,
+    wait_option,
+)
+from perennial.types.models import Advice, Job, JobStatus, JobType, Model
+
+# `perennial advise`: advice on an update before it is ordered.
+
+
+@click.command(epilog=example("perennial advise demo products --recipe '{\"epochs\": 3}'"))
+@click.argument("model")
+@click.argument("dataset")
+@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
+@recipe_option
+@json_option
+def advise(
+    model: str,
+    dataset: str,
+    dataset_version: int | None,
+    recipe: dict[str, Any] | None,
+    as_json: bool,
+) -> None:
+    """Advise on teaching a dataset; nothing is ordered."""
+    with connected() as client:
+        if dataset_version is None:
+            dataset_version = newest_version(client, dataset)
+        found = client.jobs.advise_update(
+            model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _print(advice: Advice) -> None:
+    print_table(
+        ("class", "training images", "holdout", "test images", "recognised"),
+        [
+            (
+                row["name"],
+                row["train"],
+                row["holdout"],
+                row["test"],
+                "" if row["asked"] is None else f"{row['recognised']} of {row['asked']}",
+            )
+            for row in advice["classes"]
+        ],
+        title=f"Update of {advice['model']}",
+    )
+    print_table(
+        ("severity", "finding", "message"),
+        [(one["severity"], one["code"], one["message"]) for one in advice["findings"]],
+    )
+
+
+# `perennial jobs`: list, show, cancel and retry jobs.
+
+
+COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
+
+
+@click.group()
+def jobs() -> None:
+    """List, show, cancel and retry jobs."""
+
+
+@jobs.command("list", epilog=example("perennial jobs list --model demo --status running"))
+@click.option("--model", "-m", help="Only jobs of this model.")
+@click.option("--type", "job_type", type=click.Choice(get_args(JobType)), help="Only this type.")
+@click.option("--status", type=click.Choice(get_args(JobStatus)), help="Only this status.")
+@click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
+@json_option
+def list_jobs(
+    model: str | None,
+    job_type: JobType | None,
+    status: JobStatus | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the newest jobs."""
+    with connected() as client:
+        found = client.jobs.list(model=model, job_type=job_type, status=status)
+        print_list(islice(found, limit), as_json, ("job", *COLUMNS), _row)
+
+
+@jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def show(job: str, as_json: bool) -> None:
+    """Show a job."""
+    with connected() as client:
+        _tell(client.jobs.get(job), as_json)
+
+
+@jobs.command(epilog=example("perennial jobs cancel job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def cancel(job: str, as_json: bool) -> None:
+    """Cancel a job: at once if it is queued, at its next step if it is running."""
+    with connected() as client:
+        _tell(client.jobs.cancel(job), as_json)
+
+
+@jobs.command(epilog=example("perennial jobs retry job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def retry(job: str, as_json: bool) -> None:
+    """Order a job that failed or was cancelled again, as a new job."""
+    with connected() as client:
+        _tell(client.jobs.retry(job), as_json)
+
+
+def _row(job: Job) -> tuple[str | None, ...]:
+    done = job["progress"]
+    step = f"{done['step']}/{done['total']}" if done["total"] else ""
+    verdict = (job["result"] or {}).get("verdict")
+    at = job["created_at"][:19]
+    return job["id"], job["type"], job["model"], job["status"], job["phase"], step, verdict, at
+
+
+def _tell(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+        return
+    error, result = job["error"] or {}, job["result"] or {}
+    print_fields(
+        [
+            *zip(("id", *COLUMNS), _row(job), strict=True),
+            ("version", result.get("version")),
+            ("error", error.get("message")),
+            ("retry of", job["retry_of"]),
+        ]
+    )
+
+
+# `perennial model`: create, list, show and delete models.
+
+
+@click.group()
+def model() -> None:
+    """Create, list, show and delete models."""
+
+
+@model.command("create", epilog=example("perennial model create demo --base bundled --wait"))
+@click.argument("name")
+@click.option("--base", default="bundled", show_default=True, help="open_clip model or folder.")
+@click.option("--suite", "suites", multiple=True, help="Suite it must not forget; may be repeated.")
+@click.option("--policy", help="Gate policy (default: the service's default).")
+@wait_option
+@json_option
+def create(
+    name: str, base: str, suites: tuple[str, ...], policy: str | None, wait: bool, as_json: bool
+) -> None:
+    """Create a model, whose version 1 is BASE."""
+    with connected() as client:
+        job = client.models.create(name, base=base, suites=suites, policy=policy)
+        if wait:
+            job = follow(client, job["id"])
+    if as_json:
+        print_json(job)
+    elif wait:
+        click.echo(f"{name} is ready.")
+    else:
+        tell_ordered(job)
+
+
+@model.command("list", epilog=example("perennial model list"))
+@json_option
+def list_models(as_json: bool) -> None:
+    """List all models."""
+    with connected() as client:
+        print_list(
+            client.models.list(),
+            as_json,
+            ("model", "aliases", "suites", "policy"),
+            lambda one: (one["name"], _aliases(one), ", ".join(one["suites"]), one["policy"]),
+        )
+
+
+@model.command("show", epilog=example("perennial model show demo"))
+@click.argument("name")
+@json_option
+def model_show(name: str, as_json: bool) -> None:
+    """Show a model and the classes that its live version has learned."""
+    with connected() as client:
+        found, learned = client.models.get(name), client.models.classes(name)
+    if as_json:
+        print_json({**found, "classes": learned["data"]})
+        return
+    classes = ", ".join(f"{row['class']} ({row['version']})" for row in learned["data"])
+    print_fields(
+        [
+            ("model", name),
+            ("aliases", _aliases(found)),
+            ("suites", ", ".join(found["suites"])),
+            ("policy", found["policy"]),
+            ("classes (version)", classes),
+        ]
+    )
+
+
+@model.command("delete", epilog=example("perennial model delete demo"))
+@click.argument("name")
+@click.confirmation_option(prompt="Delete the model with its versions, aliases and jobs?")
+def delete(name: str) -> None:
+    """Delete a model with its versions, aliases and jobs."""
+    with connected() as client:
+        client.models.delete(name)
+    click.echo(f"Deleted: {name}.")
+
+
+def _aliases(model: Model) -> str:
+    return ", ".join(f"{alias}: {number}" for alias, number in model["aliases"].items())
+
+
+# More than this is sent as one archive, whose upload goes on where it was interrupted.
+FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
+
+
+@click.command(epilog=example("perennial teach ./new-images --model demo --wait --fail-on-gate"))
+@click.argument("folder", type=FOLDER)
+@click.option("--model", "-m", required=True, help="Model to teach.")
+@click.option(
+    "--dataset", help="Dataset to add the images to, new or not (default: one of this call)."
+)
+@recipe_option
+@click.option("--alias", help="Alias to update and move (default: production).")
+@click.option("--parent", type=int, metavar="VERSION", help="Version to start from.")
+@click.option("--prompt", help="Prompt template with one {name}.")
+@click.option("--no-promote", is_flag=True, help="Do not move the alias when the gate passes.")
+@click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
+@wait_option
+@gate_option
+@json_option
+def teach(
+    folder: Path,
+    model: str,
+    dataset: str | None,
+    no_promote: bool,
+    upload: str | None,
+    wait: bool,
+    fail_on_gate: bool,
+    as_json: bool,
+    **order: Any,
+) -> None:
+    """Teach a model the classes of a folder of images.
+
+    FOLDER holds a folder of images for each class. Sends the images, freezes the dataset and orders
+    an update. Prints the job, which goes on by itself; with --wait, follows it and prints what the
+    gate says of the new version.
+    """
+    if fail_on_gate and not wait:
+        raise click.UsageError("--fail-on-gate needs --wait.")
+    images = labelled_images(folder)
+    name = dataset or f"{model}-{secrets.token_hex(4)}"
+    with connected() as client:
+        client.models.get(model)
+        ensure_dataset(client, name)
+        if upload is not None or _is_large(images):
+            send_archive(client, name, folder, upload=upload)
+        else:
+            send_images(client, name, images)
+        frozen = client.datasets.freeze(name)
+        note(f"Dataset {name}, version {frozen['number']}: {frozen['images']} images.")
+        job = client.jobs.order_update(
+            model=model,
+            dataset=name,
+            dataset_version=frozen["number"],
+            auto_promote=False if no_promote else None,
+            **order,
+        )
+        if wait:
+            job = follow(client, job["id"])
+        if as_json:
+            print_json(job)
+        elif wait:
+            tell_end(client, job)
+        else:
+            tell_ordered(job)
+    if fail_on_gate:
+        require_passed(job)
+
+
+def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
+    return len(images) > FORM_IMAGES or sum(path.stat().st_size for _, path in images) > FORM_BYTES
+
+
+# `perennial watch`: a job's events as they happen.
+
+
+@click.command(epilog=example("perennial watch job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@click.option("--after", type=int, metavar="EVENT", help="Only events after this one (--json).")
+@gate_option
+@json_option
+def watch(job: str, after: int | None, fail_on_gate: bool, as_json: bool) -> None:
+    """Follow a job until it ends, and print what it came to.
+
+    With --json, its events are printed instead, one a line, each when it happens. The job goes on
+    when the command is interrupted, and a broken connection is made again.
+    """
+    with connected() as client:
+        if as_json:
+            print_json_lines(client.jobs.watch(job, after=after))
+            found = ended(client, job)
+        else:
+            found = follow(client, job)
+            tell_end(client, found)
+    if fail_on_gate:
+        require_passed(found)

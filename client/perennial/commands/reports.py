@@ -1,0 +1,246 @@
+"""`perennial report`: what a version learned and forgot, and what the gate says of it."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from perennial.terminal.output import (
+    json_option,
+    measure_name,
+    percent,
+    points,
+    print_json,
+    print_table,
+)
+from perennial.terminal.session import (
+    NEW_FILE,
+    alias_option,
+    connected,
+    example,
+    follow,
+    gate_option,
+    require_passed,
+    tell_end,
+    tell_ordered,
+    wait_option,
+)
+from perennial.types.evaluation import Comparison, Grouping, Report
+
+# `perennial blame`: which images of an update cost a class its accuracy.
+
+
+@click.command(epilog=example("perennial blame demo 2 --class 'ankle boot' --wait"))
+@click.argument("model")
+@click.argument("version", type=int)
+@click.option(
+    "--class", "class_name", help="The class (default: each that fell from the version's parent)."
+)
+@click.option(
+    "--by",
+    type=click.Choice(get_args(Grouping)),
+    help="What the images of a group have in common (default: upload).",
+)
+@click.option("--groups", type=int, metavar="N", help="At most this many groups (default: 5).")
+@click.option("--suite", help="Use only this suite, or 'version 2' for its holdout.")
+@wait_option
+@json_option
+def blame(
+    model: str,
+    version: int,
+    class_name: str | None,
+    by: Grouping | None,
+    groups: int | None,
+    suite: str | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Find which images of VERSION's update cost a class its accuracy.
+
+    Orders a job that trains the update again without each group of its images. With --wait, follows
+    it and prints what each group changed; `perennial watch` prints that too.
+    """
+    with connected() as client:
+        job = client.jobs.order_blame(
+            model=model,
+            version=version,
+            class_name=class_name,
+            by=by,
+            groups=groups,
+            suite=suite,
+        )
+        if wait:
+            job = follow(client, job["id"])
+        if as_json:
+            print_json(client.jobs.blame(job["id"]) if wait else job)
+        elif wait:
+            tell_end(client, job)
+        else:
+            tell_ordered(job)
+
+
+# `perennial compare`: two versions by their answers to the same images.
+
+
+SHOWN = 10  # confusions
+
+
+@click.command(epilog=example("perennial compare demo 1 2"))
+@click.argument("model")
+@click.argument("before", type=int)
+@click.argument("now", type=int)
+@json_option
+def compare(model: str, before: int, now: int, as_json: bool) -> None:
+    """Compare version NOW with BEFORE, image by image."""
+    with connected() as client:
+        found = client.versions.compare(model, before, now)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: Comparison) -> None:
+    click.echo(
+        f"{found['model']}: version {found['now']['version']} against "
+        f"{found['before']['version']}: {found['lost']} images lost, {found['gained']} gained"
+    )
+    print_table(
+        ("measure", "of", "before, %", "now, %", "lost", "gained", "change", "interval"),
+        [
+            (
+                measure_name(one["kind"], one["formerly_right"]),
+                one["name"],
+                percent(one["right_before"], one["count"]),
+                percent(one["right"], one["count"]),
+                one["lost"],
+                one["gained"],
+                points(one["difference"]),
+                f"{points(one['lower'])} to {points(one['upper'])}",
+            )
+            for one in found["measures"]
+        ],
+    )
+    cells = [(table["name"], cell) for table in found["confusions"] for cell in table["cells"]]
+    cells.sort(key=lambda row: -abs(row[1]["change"]))
+    if cells:
+        print_table(
+            ("of", "class", "answered", "before", "now", "change"),
+            [
+                (
+                    name,
+                    cell["class"],
+                    cell["predicted"],
+                    cell["before"],
+                    cell["now"],
+                    f"{cell['change']:+}",
+                )
+                for name, cell in cells[:SHOWN]
+            ],
+            title=f"Answers that changed most, {min(SHOWN, len(cells))} of {len(cells)}",
+        )
+    for left in found["left_out"]:
+        click.echo(f"Left out: version {left['version']} has not been scored on {left['name']}.")
+
+
+# `perennial evaluate`: score a version again, or an imported one for the first time.
+
+
+@click.command(epilog=example("perennial evaluate demo 3 --wait --fail-on-gate"))
+@click.argument("model")
+@click.argument("version", type=int)
+@alias_option
+@wait_option
+@gate_option
+@json_option
+def evaluate(
+    model: str, version: int, alias: str, wait: bool, fail_on_gate: bool, as_json: bool
+) -> None:
+    """Score a version on the model's suites, by the model's policy, as both are now.
+
+    It is also compared with what the alias points to.
+    """
+    if fail_on_gate and not wait:
+        raise click.UsageError("--fail-on-gate needs --wait.")
+    with connected() as client:
+        job = client.jobs.order_evaluation(model=model, version=version, alias=alias)
+        if wait:
+            job = follow(client, job["id"])
+        if as_json:
+            print_json(job)
+        elif wait:
+            tell_end(client, job)
+        else:
+            tell_ordered(job)
+    if fail_on_gate:
+        require_passed(job)
+
+
+WORST = 10  # classes shown
+
+
+@click.command(epilog=example("perennial report demo 2", "perennial report demo 2 --html 2.html"))
+@click.argument("model")
+@click.argument("version", type=int)
+@click.option("--html", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
+@json_option
+def report(model: str, version: int, html: Path | None, as_json: bool) -> None:
+    """Show what a version learned and forgot, and the verdict."""
+    with connected() as client:
+        if html is not None:
+            html.write_text(client.versions.report_page(model, version), "utf-8")
+            if not as_json:
+                click.echo(f"{html}: the report as a page.")
+                return
+        found = client.versions.report(model, version)
+    if as_json:
+        print_json(found)
+    else:
+        _report_print(found)
+
+
+def _report_print(found: Report) -> None:
+    click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
+    for reason in found["reasons"]:
+        click.echo(f"- {reason}")
+    print_table(
+        ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
+        [
+            (
+                measure_name(one["kind"], one.get("formerly_right", False)),
+                one["name"],
+                one["baseline"],
+                percent(one["right_before"], one["count"]),
+                percent(one["right"], one["count"]),
+                points(one["difference"]),
+                f"{points(one['lower'])} to {points(one['upper'])}",
+                points(-one["tolerance"]),
+                one["outcome"],
+            )
+            for one in found["measures"]
+        ],
+    )
+    fallen = [
+        (table["name"], table["baseline"], change)
+        for table in found["changes"]
+        for change in table["classes"]
+        if change["difference"] < 0
+    ]
+    fallen.sort(key=lambda row: row[2]["difference"])
+    if fallen:
+        print_table(
+            ("class", "of", "against", "right before", "right now", "images", "change"),
+            [
+                (
+                    change["class_name"],
+                    name,
+                    baseline,
+                    change["right_before"],
+                    change["right"],
+                    change["images"],
+                    points(change["difference"]),
+                )
+                for name, baseline, change in fallen[:WORST]
+            ],
+            title=f"Classes that fell most, {min(WORST, len(fallen))} of {len(fallen)}",
+        )

@@ -1,0 +1,235 @@
+# Written by `python -m devtools.sync_client` from perennial/aio/resources/serving.py: change that.
+"""Trials and vectors."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from perennial.blocking import in_thread
+from perennial.connection import Connection, download
+from perennial.requests import given, idempotency, path_of
+from perennial.types.models import Job
+from perennial.types.serving import (
+    Compatibility,
+    EmbeddingMap,
+    LabelReceipt,
+    Sample,
+    Trial,
+    TrialMode,
+    TrialReport,
+)
+from perennial.types.serving import Vectors as StoredVectors
+
+# Trials: a second version behind an alias, and the labels that judge it.
+
+
+PRODUCTION = "production"
+
+LATEST = "latest"
+
+LABELS_AT_ONCE = 1000
+
+
+class Trials:
+    """The verbs of trials; the trial `latest` is the newest one of the alias."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(
+        self,
+        model: str,
+        version: int,
+        *,
+        mode: TrialMode,
+        share: float | None = None,
+        alias: str = PRODUCTION,
+        reason: str | None = None,
+        expected_revision: int | None = None,
+    ) -> Trial:
+        """Try a version beside the one that an alias points at.
+
+        A `canary` answers a share of the requests, up to a half; a `shadow` is asked once the other
+        version has answered. With `expected_revision`, it starts only if the alias has not moved
+        since.
+        """
+        body = given(version=version, mode=mode, share=share, reason=reason)
+        match = "*" if expected_revision is None else f'"{expected_revision}"'
+        path = _path(model, alias)
+        return cast(Trial, self._connection.post(path, body, headers={"If-Match": match}))
+
+    def get(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> TrialReport:
+        """Return what a trial's answers and labels say so far."""
+        return cast(TrialReport, self._connection.get(_path(model, alias, trial)))
+
+    def list(self, model: str, *, alias: str = PRODUCTION) -> Iterator[Trial]:
+        """Yield the trials of an alias, oldest first."""
+        return self._connection.pages(_path(model, alias))
+
+    def stop(
+        self,
+        model: str,
+        trial: str = LATEST,
+        *,
+        alias: str = PRODUCTION,
+        reason: str | None = None,
+    ) -> Trial:
+        """End a trial; the alias points where it did."""
+        path = f"{_path(model, alias, trial)}/stop"
+        return cast(Trial, self._connection.post(path, given(reason=reason)))
+
+    def samples(
+        self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> Iterator[Sample]:
+        """Yield the images about which the versions of a shadow disagree, if some are kept."""
+        return self._connection.pages(_path(model, alias, trial, "samples"))
+
+    def read_sample(
+        self, model: str, pixels: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> bytes:
+        """Return a sample as it is stored: a WebP file."""
+        path = _path(model, alias, trial, "samples", pixels)
+        return (self._connection.send("GET", path)).content
+
+    def delete_samples(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> None:
+        """Delete the samples of a trial; its counts stay."""
+        self._connection.delete(_path(model, alias, trial, "samples"))
+
+    def label(self, labels: Iterable[tuple[str, str]]) -> Sequence[LabelReceipt]:
+        """Send the classes that are right, each with the `prediction` of a classified image.
+
+        Return a receipt for each. Labels may be sent again: each counts once. Raises ServiceError
+        if all of a request, which holds up to 1,000, are refused.
+        """
+        rows = [{"prediction": prediction, "label": label} for prediction, label in labels]
+        receipts: list[LabelReceipt] = []
+        for first in range(0, len(rows), LABELS_AT_ONCE):
+            body = {"labels": rows[first : first + LABELS_AT_ONCE]}
+            reply = self._connection.post(path_of("feedback"), body)
+            receipts += cast(Sequence[LabelReceipt], reply["data"])
+        return receipts
+
+
+def _path(model: str, alias: str, *trial: str) -> str:
+    return path_of("models", model, "aliases", alias, "trials", *trial)
+
+
+# Vectors of a dataset version's images, and reports on old indexes.
+
+
+class Vectors:
+    """The verbs of stored vectors and of old indexes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def order(
+        self,
+        model: str,
+        version: int,
+        dataset: str,
+        dataset_version: int,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order the vectors of a dataset version's images, in the place of those stored."""
+        body = {"dataset": dataset, "dataset_version": dataset_version}
+        headers = idempotency(idempotency_key)
+        return cast(
+            Job, self._connection.post(_vectors_path(model, version), body, headers=headers)
+        )
+
+    def list(self, model: str, version: int) -> Sequence[StoredVectors]:
+        """Return what is stored by a version, by dataset and dataset version."""
+        found = self._connection.get(_vectors_path(model, version))
+        return cast(Sequence[StoredVectors], found["data"])
+
+    def get(self, model: str, version: int, dataset: str, dataset_version: int) -> StoredVectors:
+        """Return what is stored of a dataset version's vectors."""
+        path = _vectors_path(model, version, dataset, dataset_version)
+        return cast(StoredVectors, self._connection.get(path))
+
+    def delete(self, model: str, version: int, dataset: str, dataset_version: int) -> None:
+        """Delete stored vectors."""
+        self._connection.delete(_vectors_path(model, version, dataset, dataset_version))
+
+    def download(
+        self,
+        model: str,
+        version: int,
+        dataset: str,
+        dataset_version: int,
+        *,
+        to: Path,
+        on_bytes: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Download vectors as a .npy file of float32, one row for each image, and return `to`.
+
+        After an interruption, the next call goes on where this one stopped. `on_bytes` is called
+        with the number of bytes that are there and the number of all.
+        """
+        found = self.get(model, version, dataset, dataset_version)
+        path = _vectors_path(model, version, dataset, dataset_version, "download")
+        digest = found["artifact"]
+        return download(self._connection, path, digest=digest, to=to, on_bytes=on_bytes)
+
+    def download_images(
+        self, model: str, version: int, dataset: str, dataset_version: int, *, to: Path
+    ) -> Path:
+        """Download what each row is of: a line of JSON with `pixels` and `texts`; return `to`."""
+        path = _vectors_path(model, version, dataset, dataset_version, "images")
+        response = self._connection.send("GET", path)
+        in_thread(partial(to.write_bytes, response.content))
+        return to
+
+    def compare(
+        self,
+        model: str,
+        version: int,
+        *,
+        baseline: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Order a report on an index of the baseline's vectors, by default the parent's."""
+        path = _compatibility(model, version)
+        headers = idempotency(idempotency_key)
+        body = given(**{"from": baseline})
+        return cast(Job, self._connection.post(path, body, headers=headers))
+
+    def reports(self, model: str, version: int) -> Sequence[Compatibility]:
+        """Return the reports of a version, by the version that each compares it with."""
+        found = self._connection.get(_compatibility(model, version))
+        return cast(Sequence[Compatibility], found["data"])
+
+    def report(self, model: str, version: int, baseline: int) -> Compatibility:
+        """Return whether an index of the baseline's vectors still serves the version."""
+        path = _compatibility(model, version, baseline)
+        return cast(Compatibility, self._connection.get(path))
+
+    def map(self, model: str, version: int, baseline: int) -> Sequence[EmbeddingMap]:
+        """Return where both versions of a report put test images, by suite and holdout."""
+        found = self._connection.get(_compatibility(model, version, baseline, "map"))
+        return cast(Sequence[EmbeddingMap], found["data"])
+
+    def download_bridge(self, model: str, version: int, baseline: int, *, to: Path) -> Path:
+        """Download the map of the baseline's vectors as a safetensors file, and return `to`.
+
+        Raises ValueError if what has arrived is not what the report names.
+        """
+        found = self.report(model, version, baseline)
+        path = _compatibility(model, version, baseline, "bridge")
+        response = self._connection.send("GET", path)
+        if hashlib.sha256(response.content).hexdigest() != found["bridge"]["artifact"]:
+            raise ValueError("the bridge was replaced meanwhile: download it again")
+        in_thread(partial(to.write_bytes, response.content))
+        return to
+
+
+def _vectors_path(model: str, version: int, *rest: str | int) -> str:
+    return path_of("models", model, "versions", version, "vectors", *rest)
+
+
+def _compatibility(model: str, version: int, *rest: str | int) -> str:
+    return path_of("models", model, "versions", version, "compatibility", *rest)

@@ -1,0 +1,170 @@
+"""Find whose key, token or session a request bears."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hmac import compare_digest
+from secrets import token_urlsafe
+from threading import Lock
+
+from core.access.rules import ApiKey, Session, TokenRules, subject_of
+from core.audit import record as audit
+from core.audit.rules import Action, Principal, Role
+from core.errors import Unauthorised
+from core.ports import Platform, TokenVerifier
+from core.settings import Settings
+from core.values import sha256
+
+# Secrets of API keys: 256 random bits, shown once, stored as a SHA-256.
+
+
+PREFIX = "pk_"
+
+SHOWN = len(PREFIX) + 6  # characters of a secret that tell it from others
+
+
+def make_key() -> str:
+    """Return a fresh secret."""
+    return PREFIX + token_urlsafe(32)
+
+
+def prefix_of(secret: str) -> str:
+    """Return what is shown of a secret that `make_key` made."""
+    return secret[:SHOWN]
+
+
+def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, Principal]:
+    """Return who holds keys, by their secrets, without those that let nobody in.
+
+    SHA-256 hashes are looked up and compared, so the time it takes reveals nothing about a key.
+    Nothing is remembered: a rotation or a revocation holds from the next request on.
+    """
+    digests = {secret: sha256(secret.encode()) for secret in secrets}
+    with platform.transactions(read_only=True) as work:
+        held = work.keys.find_all(digests.values())
+    now = platform.clock()
+    return {
+        secret: holder_of(held[digest].key)
+        for secret, digest in digests.items()
+        if digest in held and held[digest].lets_in(digest, now)
+    }
+
+
+def holder_of(key: ApiKey) -> Principal:
+    """Return the principal who holds a key."""
+    models = None if key.models is None else frozenset(key.models)
+    return Principal(name=key.name, role=key.role, models=models, key=key.id)
+
+
+# Bearer tokens of an OpenID Connect issuer: who brings one, and what it allows.
+
+
+ACTOR = "oidc:"  # no key's name has a colon
+
+
+def authenticate_token(platform: Platform, tokens: TokenVerifier, token: str) -> Principal:
+    """Return who brings a token. Raises Unauthorised or IssuerUnavailable.
+
+    A token whose claims give no role is valid, but allows nothing.
+    """
+    claims = tokens.verify(token)
+    rules = rules_of(platform.settings)
+    names, models = rules.models_of(claims), None
+    if names is not None:
+        with platform.transactions(read_only=True) as work:
+            models = frozenset(work.models.ids_of(names))
+    return Principal(name=ACTOR + subject_of(claims), role=rules.role_of(claims), models=models)
+
+
+def rules_of(settings: Settings) -> TokenRules:
+    """Return what the settings say of claims."""
+    given = settings.oidc_roles or {role.value: role.value for role in Role}
+    return TokenRules(
+        role_claim=settings.oidc_role_claim,
+        roles={value: Role(role) for value, role in given.items()},
+        models_claim=settings.oidc_models_claim or None,
+    )
+
+
+# Sessions of browsers: opened by an API key, found by the id that the browser keeps.
+
+
+def sign_in(
+    platform: Platform, secret: str, *, request_id: str | None = None
+) -> tuple[str, datetime]:
+    """Open a session for the holder of a key; return its id and when it expires.
+
+    The id is 256 random bits, of which the SHA-256 is stored. Raises Unauthorised.
+    """
+    holder = authenticate(platform, [secret]).get(secret)
+    if holder is None:
+        raise Unauthorised("This key lets nobody in: it is unknown, revoked or has expired.")
+    now, session = platform.clock(), token_urlsafe(32)
+    expires_at = now + timedelta(hours=platform.settings.session_hours)
+    theirs = platform.on_behalf_of(replace(holder, request_id=request_id))
+    with theirs.transactions() as work:
+        opener = work.keys.find(sha256(secret.encode()))
+        if opener is None:  # secrets are never deleted
+            raise Unauthorised
+        digest = sha256(session.encode())
+        work.sessions.add(Session(digest=digest, secret=opener, expires_at=expires_at))
+        ends = {"expires_at": expires_at.isoformat()}
+        subject = f"api-keys/{holder.key}"
+        audit.record(work, Action.SESSION_STARTED, subject, now=now, after=ends)
+        work.commit()
+    return session, expires_at
+
+
+def authenticate_sessions(platform: Platform, ids: Collection[str]) -> Mapping[str, Principal]:
+    """Return who has opened sessions, by the ids of those that let their browser in.
+
+    As with keys, nothing is remembered: a session ends with the secret that opened it.
+    """
+    digests = {session: sha256(session.encode()) for session in ids}
+    with platform.transactions(read_only=True) as work:
+        found = work.sessions.find_all(digests.values())
+    now = platform.clock()
+    return {
+        session: holder_of(found[digest].secret.key)
+        for session, digest in digests.items()
+        if digest in found and found[digest].lets_in(now)
+    }
+
+
+def sign_out(platform: Platform, principal: Principal, session: str) -> None:
+    """End a session; one that has ended already stays so."""
+    with platform.transactions() as work:
+        if work.sessions.remove(sha256(session.encode())):
+            subject = f"api-keys/{principal.key}"
+            audit.record(work, Action.SESSION_ENDED, subject, now=platform.clock())
+            work.commit()
+
+
+# A link that signs a browser in once.
+
+
+LASTS = timedelta(hours=1)
+
+
+class SignInLink:
+    """A token that stands once, and for an hour, for a key that this process has been given."""
+
+    def __init__(self, secret: str, clock: Callable[[], datetime]) -> None:
+        self.token = token_urlsafe(32)
+        self._secret = secret
+        self._clock = clock
+        self._until = clock() + LASTS
+        self._lock = Lock()
+
+    def is_good(self, token: str) -> bool:
+        """Return whether a token is that of the link, which was not used and has not expired."""
+        known = compare_digest(token.encode(), self.token.encode())
+        return known and bool(self._secret) and self._clock() < self._until
+
+    def take(self, token: str) -> str | None:
+        """Return the key for the token of a good link, once; else None."""
+        with self._lock:
+            if not self.is_good(token):
+                return None
+            secret, self._secret = self._secret, ""
+            return secret

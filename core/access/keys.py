@@ -1,0 +1,243 @@
+"""Create, rotate and revoke API keys."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from core.access.authenticate import make_key, prefix_of
+from core.access.rules import ApiKey, Secret
+from core.audit import record as audit
+from core.audit.rules import SERVICE, Action, Principal, Role
+from core.errors import (
+    FieldInvalid,
+    KeyNotFound,
+    LastAdminKey,
+    ModelNotFound,
+    NameTaken,
+    UnsafeConfiguration,
+)
+from core.ports import Platform, UnitOfWork
+from core.values import Digest, KeyId, clean_name, new_id, sha256
+
+OVERLAP = timedelta(hours=4)
+
+
+def create_key(
+    platform: Platform,
+    *,
+    name: str,
+    role: Role,
+    models: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Create a key; return it and its secret, which is stored nowhere.
+
+    A name stays taken when its key is revoked, so that audit events are about one key each. Raises
+    NameInvalid, NameTaken, ModelNotFound, or FieldInvalid for an admin's key that is limited to
+    some models or a time that has passed.
+    """
+    now, secret = platform.clock(), make_key()
+    if name == SERVICE.name:
+        raise NameTaken("This name stands for the service itself.", name=name)
+    if role is Role.ADMIN and models is not None:
+        raise FieldInvalid(
+            "An admin key concerns every model: leave models out.", pointer="/models"
+        )
+    if expires_at is not None and expires_at <= now:
+        raise FieldInvalid("The key would have expired already.", pointer="/expires_at")
+    with platform.transactions() as work:
+        allowed = None if models is None else (work.models.get(one).id for one in models)
+        key = ApiKey(
+            id=KeyId(new_id("key", now)),
+            name=clean_name(name),
+            role=role,
+            models=None if allowed is None else tuple(dict.fromkeys(allowed)),
+            prefix=prefix_of(secret),
+            created_at=now,
+            expires_at=expires_at,
+        )
+        work.keys.add(key, sha256(secret.encode()))
+        audit.record(
+            work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
+        )
+        work.commit()
+    return key, secret
+
+
+def rotate_key(
+    platform: Platform, reference: str, overlap: timedelta = OVERLAP
+) -> tuple[ApiKey, str]:
+    """Give a key a new secret and return both; the old one is valid for `overlap` longer.
+
+    Raises KeyNotFound or KeyNotLive.
+    """
+    now, secret = platform.clock(), make_key()
+    with platform.transactions() as work:
+        work.keys.lock_all()
+        key = work.keys.get(reference)
+        key.require_live(now)
+        prefix = prefix_of(secret)
+        work.keys.rotate(key.id, sha256(secret.encode()), prefix, at=now, until=now + overlap)
+        audit.record(
+            work,
+            Action.KEY_ROTATED,
+            f"api-keys/{key.id}",
+            now=now,
+            before={"prefix": key.prefix},
+            after={"prefix": prefix, "old_until": (now + overlap).isoformat()},
+        )
+        work.commit()
+        return work.keys.get(key.id), secret
+
+
+def revoke_key(platform: Platform, reference: str) -> None:
+    """Revoke a key; one that is revoked already stays so. Raises KeyNotFound or LastAdminKey."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        admins = [one.id for one in work.keys.lock_all() if _is_admin(one, now)]
+        key = work.keys.get(reference)
+        if key.revoked_at is not None:
+            return
+        if admins == [key.id]:
+            raise LastAdminKey(key=key.id)
+        work.keys.revoke(key.id, now)
+        audit.record(
+            work, Action.KEY_REVOKED, f"api-keys/{key.id}", now=now, before=summary_of(work, key)
+        )
+        work.commit()
+
+
+def summary_of(work: UnitOfWork, key: ApiKey) -> dict[str, Any]:
+    """Return what a key allows, as plain JSON."""
+    models = None if key.models is None else model_names(work, key)
+    expires_at = key.expires_at and key.expires_at.isoformat()
+    return {"name": key.name, "role": key.role, "models": models, "expires_at": expires_at}
+
+
+def model_names(work: UnitOfWork, holder: ApiKey | Principal) -> list[str]:
+    """Return the names of a holder's models, and the ids of those that are there no more."""
+    return [model_name(work, model) for model in holder.models or ()]
+
+
+def model_name(work: UnitOfWork, model: str) -> str:
+    """Return the name of a model, or its id if it is there no more."""
+    try:
+        return work.models.get(model).name
+    except ModelNotFound:
+        return model
+
+
+def _is_admin(key: ApiKey, now: datetime) -> bool:
+    return key.role is Role.ADMIN and key.is_live(now)
+
+
+# The admin key that the settings give, or that the first start makes.
+
+
+log = logging.getLogger(__name__)
+
+ADMIN = "admin"
+
+SHORTEST_KEY = 20
+
+
+def require_unguessable(variable: str, key: str) -> None:
+    """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
+    if len(key) < SHORTEST_KEY:
+        raise UnsafeConfiguration(
+            f"{variable} has {len(key)} characters; a key must have at least {SHORTEST_KEY} random "
+            "ones. `perennial key` prints a new key."
+        )
+
+
+def ensure_admin_key(platform: Platform) -> str | None:
+    """Store an admin key unless there is a key, and return one that this call made, else None.
+
+    A key given by the settings is stored under its hash and never returned. One that was revoked
+    or rotated stays so.
+    """
+    given = platform.settings.admin_key.get_secret_value()
+    made = given or make_key()
+    digest, now = sha256(made.encode()), platform.clock()
+    prefix = None if given else prefix_of(made)
+    while True:
+        with platform.transactions() as work:
+            if held := work.keys.find(digest):
+                _warn_unless_it_lets_in(held, digest, now)
+                return None
+            if not given and work.keys.any():
+                return None
+            try:
+                _add(work, digest, prefix, now)
+            except NameTaken:  # by another process, just now
+                continue
+            work.commit()
+        return None if given else made
+
+
+def revoke_other_keys(platform: Platform) -> int:
+    """Revoke every key except that of the settings; return the number of revoked keys.
+
+    Raises UnsafeConfiguration if the settings have none, or one that was revoked or rotated, which
+    lets nobody in any more, or will soon.
+    """
+    given = platform.settings.admin_key.get_secret_value()
+    if not given:
+        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
+    ensure_admin_key(platform)
+    digest, now = sha256(given.encode()), platform.clock()
+    with platform.transactions() as work:
+        keys, held = work.keys.lock_all(), work.keys.find(digest)
+        if held is None or not _may_stay_alone(held, digest, now):
+            raise UnsafeConfiguration(
+                "PERENNIAL_ADMIN_KEY holds a key that was revoked, rotated or is no admin's: set "
+                "another one."
+            )
+        if work.keys.end_secrets(held.key.id, now, but=digest):
+            ended, subject = {"old_until": now.isoformat()}, f"api-keys/{held.key.id}"
+            audit.record(work, Action.KEY_ROTATED, subject, now=now, after=ended)
+        others = [one for one in keys if one.id != held.key.id and one.revoked_at is None]
+        for other in others:
+            work.keys.revoke(other.id, now)
+            audit.record(work, Action.KEY_REVOKED, f"api-keys/{other.id}", now=now)
+        work.commit()
+    return len(others)
+
+
+def _may_stay_alone(held: Secret, digest: Digest, now: datetime) -> bool:
+    """Return whether a secret is an admin's, and no rotation has set its end."""
+    admins = held.key.role is Role.ADMIN
+    return admins and held.valid_until is None and held.lets_in(digest, now)
+
+
+def _add(work: UnitOfWork, digest: Digest, prefix: str | None, now: datetime) -> None:
+    key = ApiKey(
+        id=KeyId(new_id("key", now)),
+        name=_free_name(work),
+        role=Role.ADMIN,
+        prefix=prefix,
+        created_at=now,
+    )
+    work.keys.add(key, digest)
+    audit.record(
+        work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
+    )
+
+
+def _free_name(work: UnitOfWork) -> str:
+    name, number = ADMIN, 1
+    while True:
+        try:
+            work.keys.get(name)
+        except KeyNotFound:
+            return name
+        number += 1
+        name = f"{ADMIN}-{number}"
+
+
+def _warn_unless_it_lets_in(held: Secret, digest: Digest, now: datetime) -> None:
+    if not held.lets_in(digest, now):
+        log.warning(
+            "PERENNIAL_ADMIN_KEY holds a key that was revoked or rotated: requests with it get 401"
+        )

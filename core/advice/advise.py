@@ -1,0 +1,220 @@
+"""Advise on an update before it is ordered."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from core.advice.findings import (
+    Finding,
+    Recognition,
+    image_findings,
+    images_per_class,
+    name_findings,
+    overall,
+    recognitions,
+    sample,
+    zero_shot_findings,
+    zero_shot_unknown,
+)
+from core.advice.rules import (
+    Advice,
+    ClassAdvice,
+    GuardingSet,
+    PastUpdate,
+    duration_finding,
+    expected_duration,
+    gain_finding,
+    guard_findings,
+    workload,
+)
+from core.datasets.freeze import read_manifest, without_suite_images
+from core.datasets.manifests import Manifest, ManifestEntry, Part
+from core.datasets.rules import Suite
+from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
+from core.evaluation.plan import entries_in
+from core.inference.wire import MAX_IMAGES
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rules import Job, JobStatus
+from core.ports import Artifacts, ClassificationRequest, Classifier, Decoder, Platform, UnitOfWork
+from core.recipes.fields import PromptTemplate, kept_exemplars
+from core.recipes.rules import class_texts, distinct
+from core.registry.read import ImageInputs, ancestors, holdout_of, suites_of
+from core.registry.versions import Model, Version
+from core.training.order import preflight_order, present_parent, replayed_features
+from core.training.update_model import exemplars_of, replayed_versions
+
+# Ask the parent of an update about a sample of its images.
+
+
+def ask_parent(
+    artifacts: Artifacts,
+    classifier: Classifier,
+    decoder: Decoder,
+    parent: Version | None,
+    *,
+    manifest: Manifest,
+    prompt: str | None,
+) -> tuple[Mapping[str, Recognition], Sequence[Finding]]:
+    """Return what the parent recognises by class, and what follows from that.
+
+    As for the verdict, all classes compete that the line will have learned. If the parent cannot
+    be asked, the only finding is the reason.
+    """
+    if parent is None:
+        return {}, [zero_shot_unknown("The model's root is still being imported.")]
+    classes = distinct((*parent.classes, *manifest.classes))
+    template = PromptTemplate(prompt) if prompt else parent.prompt
+    entries = sample(manifest)
+    try:
+        request = ClassificationRequest(
+            version=parent,
+            input=ImageInputs(artifacts).of(parent.digest),
+            texts=class_texts(classes, template),
+        )
+
+        def pixels(entry: ManifestEntry) -> bytes:
+            return decoder.pixels(artifacts.get(entry.artifact), request.input)
+
+        answers = list(_answers(classifier, request, pixels, entries))
+    except PerennialError as refusal:  # the rest of the advice does not depend on it
+        return {}, [zero_shot_unknown(refusal.message)]
+    recognised = recognitions(entries, answers)
+    return recognised, list(zero_shot_findings(recognised, competing=len(classes)))
+
+
+def _answers(
+    classifier: Classifier,
+    request: ClassificationRequest,
+    pixels: Callable[[ManifestEntry], bytes],
+    entries: Sequence[ManifestEntry],
+) -> Iterator[str]:
+    """Yield the most probable class of each image; a few images at a time are in memory."""
+    for start in range(0, len(entries), MAX_IMAGES):
+        part = entries[start : start + MAX_IMAGES]
+        for [best] in classifier.classify(request, list(map(pixels, part)), top_k=1):
+            yield best["class"]
+
+
+# The durations of a model's earlier updates.
+
+
+_MOST = 10
+
+
+def past_updates(work: UnitOfWork, model: Model) -> Iterator[PastUpdate]:
+    """Yield the newest updates of a model that ended without being interrupted, newest first."""
+    ended = work.jobs.page(
+        _MOST, None, model=model.id, job_type=JobType.UPDATE, status=JobStatus.SUCCEEDED
+    )
+    for job in ended:
+        with suppress(VersionNotFound, DatasetVersionNotFound):  # deleted since
+            if past := _past_update(work, model, job):
+                yield past
+
+
+def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:
+    if not isinstance(job.order, UpdateOrder) or job.version is None or job.attempt != 1:
+        return None
+    if job.started_at is None or job.finished_at is None:
+        return None
+    made = work.versions.get(model.id, job.version)
+    training_s = (made.created_at - job.started_at).total_seconds()
+    if training_s <= 0:
+        return None
+    data = work.datasets.version(job.order.dataset, job.order.dataset_version)
+    return PastUpdate(
+        part=job.order.recipe.part,
+        mixing_choice=job.order.recipe.mixing_choice,
+        device=made.environment.get("device", "an unknown device"),
+        images=workload(
+            job.order.recipe,
+            data.training_images,
+            exemplars=made.notes.get("exemplars", 0) + made.notes.get("features", 0),
+        ).images,
+        training_s=training_s,
+        scoring_s=(job.finished_at - made.created_at).total_seconds(),
+    )
+
+
+def advise(
+    platform: Platform,
+    classifier: Classifier,
+    decoder: Decoder,
+    *,
+    model: str,
+    order: UpdateOrder,
+) -> Advice:
+    """Return what to consider before an update is ordered; nothing is queued or written.
+
+    Raises ModelNotFound, and what `preflight_order` raises. Without inference, the advice has
+    everything but the parent's accuracy.
+    """
+    artifacts = platform.artifacts
+    with platform.transactions() as work:  # it may lock, as an order does, and is rolled back
+        found = work.models.get(model)
+        order = preflight_order(work, artifacts, found, order)
+        parent = present_parent(work, found.id, order)
+    with platform.transactions(read_only=True) as work:
+        data = work.datasets.version(order.dataset, order.dataset_version)
+        policy = work.policies.get(found.policy)
+        suites = suites_of(work, found)
+        line = (*ancestors(work, parent), parent) if parent else ()
+        guarding = list(_guarding_sets(work, artifacts, line, suites))
+        past = list(past_updates(work, found))
+        manifest = read_manifest(artifacts, data.manifest)
+        lessons = replayed_versions(work, line) if order.recipe.exemplars else ()
+        earlier = exemplars_of(
+            [read_manifest(artifacts, one.manifest) for one in lessons], manifest.entries
+        )
+        candidates = Counter(e.class_name.lower() for e in without_suite_images(work, earlier))
+    recognised, asked = ask_parent(
+        artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
+    )
+    classes = images_per_class(manifest)
+    train, test = sum(row.train for row in classes), sum(row.test for row in classes)
+    recipe = order.recipe
+    kept = kept_exemplars(recipe.exemplars_of(candidates.total()), candidates.values())
+    replayed = replayed_features(recipe, parent, train, len(classes))
+    load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
+    duration = expected_duration(past, recipe, load.images)
+    return Advice(
+        model=found,
+        order=order,
+        parent=parent.number if parent else None,
+        classes=tuple(
+            ClassAdvice(images=row, recognised=recognised.get(row.name)) for row in classes
+        ),
+        steps=load.steps,
+        seconds=duration.seconds if duration else None,
+        findings=(
+            *image_findings(manifest, classes),
+            *name_findings(
+                manifest.classes,
+                learned=parent.classes if parent else (),
+                suites={suite.name: suite.classes for suite in suites},
+            ),
+            *asked,
+            gain_finding(test, overall(recognised) if recognised else None, policy),
+            *guard_findings(guarding, policy),
+            duration_finding(load.steps, recipe, duration),
+        ),
+    )
+
+
+def _guarding_sets(
+    work: UnitOfWork, artifacts: Artifacts, line: Sequence[Version], suites: Sequence[Suite]
+) -> Iterator[GuardingSet]:
+    """Yield what the candidate is compared on besides its own holdout; an image counts once."""
+    for suite in suites:
+        entries = read_manifest(artifacts, suite.manifest).entries
+        yield GuardingSet(name=f"suite {suite.name}", test=len(entries_in(Part.TEST, entries)))
+    holdouts = {
+        version.number: {entry.pixels for entry in entries_in(Part.TEST, held_out)}
+        for version in line
+        if (held_out := holdout_of(work, artifacts, version))
+    }
+    for number, images in holdouts.items():
+        yield GuardingSet(name=f"holdout of version {number}", test=len(images))
+    if len(holdouts) > 1:
+        together = set().union(*holdouts.values())
+        yield GuardingSet(name=f"holdouts of {len(holdouts)} updates", test=len(together))

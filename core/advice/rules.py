@@ -1,0 +1,221 @@
+"""Advice on an update before it is ordered."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from statistics import median
+
+from core.advice.findings import ClassImages, Finding, Recognition, Severity, listed
+from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
+from core.gate.measures import Flips, quantile, score
+from core.gate.rules import GatePolicy, points
+from core.jobs.orders import UpdateOrder
+from core.recipes.fields import MixingChoice, ModelPart
+from core.recipes.rules import Recipe
+from core.registry.versions import Model
+from core.values import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAdvice:
+    """The numbers of one class."""
+
+    images: ClassImages
+    recognised: Recognition | None  # by the parent; None: not sampled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """The numbers and findings on an order that could start."""
+
+    model: Model
+    order: UpdateOrder
+    parent: int | None  # None: the model's root is still being imported
+    classes: tuple[ClassAdvice, ...]
+    steps: int
+    seconds: float | None  # None: unknown
+    findings: tuple[Finding, ...]
+
+
+# Advice on how long an update takes, from earlier updates of the same model.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastUpdate:
+    """The times of an earlier update that was never interrupted."""
+
+    part: ModelPart
+    mixing_choice: MixingChoice
+    device: str
+    images: int  # that its steps learned from
+    training_s: float  # mixing included
+    scoring_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duration:
+    """The expected duration of an update, and where it is from."""
+
+    seconds: float
+    device: str
+    updates: int  # that it is the median of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The steps of an update, and the images that all of them together learn from."""
+
+    steps: int
+    images: int
+
+
+def workload(recipe: Recipe, images: int, *, exemplars: int) -> Workload:
+    """Return the workload of an update with so many training images and exemplars."""
+    epoch = recipe.epoch_of(images, exemplars)
+    steps = recipe.steps_of(epoch)
+    batch = min(recipe.batch_size, epoch) + min(recipe.exemplar_batch, exemplars)
+    return Workload(steps=steps, images=steps * batch)
+
+
+def expected_duration(past: Sequence[PastUpdate], recipe: Recipe, images: int) -> Duration | None:
+    """Return how long training on so many images and scoring take; None if unknown.
+
+    `past` is newest first. Only updates of the same part count, on the device of the newest. A
+    mixing choice on validation parts evaluates a model many times, so that only updates with the
+    same one count.
+    """
+    like = (recipe.part, _validated(recipe.mixing_choice))
+    alike = [one for one in past if (one.part, _validated(one.mixing_choice)) == like]
+    same = [one for one in alike if one.device == alike[0].device]
+    if not same:
+        return None
+    speed = median(one.images / one.training_s for one in same)
+    return Duration(
+        seconds=round(images / speed + median(one.scoring_s for one in same), 1),
+        device=same[0].device,
+        updates=len(same),
+    )
+
+
+def duration_finding(steps: int, recipe: Recipe, duration: Duration | None) -> Finding:
+    """Return how long the update takes."""
+    if duration is None:
+        choice = _validated(recipe.mixing_choice)
+        mixing = f" and mixing choice '{choice}'" if choice else ""
+        return Finding(
+            code="duration_unknown",
+            severity=Severity.INFO,
+            message=f"Training takes {counted(steps, 'step')}. The time is unknown, because no "
+            f"comparable update of this model, with part '{recipe.part}'{mixing}, has finished "
+            "without an interruption.",
+            facts={"steps": steps},
+        )
+    return Finding(
+        code="duration",
+        severity=Severity.INFO,
+        message=f"Training takes {counted(steps, 'step')}; with scoring, about "
+        f"{_spoken(duration.seconds)}, judging by {counted(duration.updates, 'earlier update')} "
+        f"on {duration.device}.",
+        facts={"steps": steps, "seconds": duration.seconds, "device": duration.device},
+    )
+
+
+def _validated(choice: MixingChoice) -> MixingChoice | None:
+    """Return a mixing choice if it takes time: one on validation parts."""
+    return choice if choice.uses_validation else None
+
+
+def _spoken(seconds: float) -> str:
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return counted(round(seconds / length), unit)
+    return counted(max(1, round(seconds)), "second")
+
+
+# Advice on the evidence for a verdict: enough test images for the gain, and for what guards.
+
+
+_TEST_SHARE = 1 - VALIDATION_SHARE  # of a suite or holdout
+
+
+def images_needed(gain: float, policy: GatePolicy) -> int | None:
+    """Return how many test images a gain needs to be firm if no right answer becomes wrong.
+
+    Its lower bound then reaches the policy's wanted gain. Returns None if no number would do.
+    """
+    reached = score(Flips(count=1.0, gained=gain, lost=0.0), policy.wanted_gain)
+    if reached <= 0:
+        return None
+    root = quantile(policy.alpha) / reached  # scores grow with the square root of the images
+    return ceil(root * root)
+
+
+def gain_finding(test: int, parent: Recognition | None, policy: GatePolicy) -> Finding:
+    """Return whether so many test images give a firm verdict on the gain.
+
+    The gain is what an update reaches that halves the parent's errors; without the parent's
+    accuracy, the largest one possible.
+    """
+    gain, what = 1.0, "the largest possible"
+    if parent is not None:
+        gain, what = (1 - parent.share) / 2, "half of the parent's errors"
+    assumed = f"A gain of {points(gain, signed=False)} points ({what})"
+    needed = images_needed(gain, policy)
+    facts = {"test_images": test, "gain": gain, "needed": needed}
+    if needed is None:
+        return Finding(
+            code="gain_out_of_reach",
+            severity=Severity.WARNING,
+            message=f"{assumed} does not exceed the wanted gain of "
+            f"{points(policy.wanted_gain, signed=False)} points. Lower the policy's wanted gain, "
+            "or teach classes that the parent does not recognise.",
+            facts=facts,
+        )
+    required = f"{assumed} needs {counted(needed, 'test image')} for a firm verdict"
+    if test >= needed:
+        return Finding(
+            code="holdout_sufficient",
+            severity=Severity.INFO,
+            message=f"{required}, and the holdout has {test:,}.",
+            facts=facts,
+        )
+    more = ceil((needed - test) / (HOLDOUT_SHARE * _TEST_SHARE))
+    return Finding(
+        code="holdout_small",
+        severity=Severity.WARNING,
+        message=f"{required}, but the holdout has {test:,}: add about {counted(more, 'image')} to "
+        "the dataset.",
+        facts={**facts, "more_images": more},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardingSet:
+    """A suite, an earlier holdout or several of them, which may guard against forgetting."""
+
+    name: str
+    test: int  # images
+
+
+def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[Finding]:
+    """Yield which sets are too small to guard, and whether any is large enough."""
+    least = policy.minimum_count
+    few = {one.name: one.test for one in sets if one.test < least}
+    if len(few) == len(sets):
+        images = ceil(least / _TEST_SHARE)
+        yield Finding(
+            code="no_guard",
+            severity=Severity.WARNING,
+            message=f"No suite or earlier holdout has {counted(least, 'test image')}, so no "
+            f"version is promoted automatically: add a suite of about {counted(images, 'image')}.",
+            facts={"minimum_count": least},
+        )
+    if few:
+        shown = listed([f"{name} ({test:,})" for name, test in few.items()])
+        yield Finding(
+            code="advisory_measures",
+            severity=Severity.INFO,
+            message=f"Sets with fewer than {least:,} test images can fail the update but do not "
+            f"guard it: {shown}.",
+            facts={"sets": few, "minimum_count": least},
+        )

@@ -1,0 +1,127 @@
+"""Audit events, appended to one chain."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from core.audit.rules import AuditEvent, AuditHead, Change
+from core.database.statements import insert_new
+from core.database.tables import audit_events, audit_head
+from core.ports import AuditFilter
+from core.values import Digest
+
+_HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
+
+_AFTER_SLASH = chr(ord("/") + 1)
+
+_LAST = select(func.max(audit_events.c.sequence))
+
+
+class SqlAuditTrail:
+    """The `AuditTrail` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: list[Change] = []
+
+    def add(self, change: Change) -> None:
+        """Keep a change until `flush` writes its event."""
+        self._waiting.append(change)
+
+    def flush(self) -> None:
+        """Write the events of the changes, as the last thing that a transaction does.
+
+        Every transaction locks the head after all else, and for the time of its commit alone, so
+        that two of them cannot wait for each other.
+        """
+        if not self._waiting:
+            return
+        head, rows = self._lock_head(), []
+        for change in self._waiting:
+            event = head.append(change)
+            rows.append({**vars(change), "sequence": event.sequence, "hash": event.hash})
+            head = AuditHead.of(event)
+        self._connection.execute(insert(audit_events), rows)
+        self._connection.execute(update(audit_head).values(vars(head)))
+        self._waiting.clear()
+
+    def head(self) -> AuditHead:
+        """Return the number and the hash of the last event."""
+        row = self._connection.execute(_HEAD).first()
+        return AuditHead() if row is None else AuditHead(**row._mapping)
+
+    def last(self) -> int:
+        """Return the number of the last row, 0 if there is none."""
+        return self._connection.scalar(_LAST) or 0
+
+    def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
+        """Return a page of events, newest first; `after` is the last number of the page before.
+
+        A page of some time is ordered by time: then an index finds where the time begins.
+        """
+        number, at = audit_events.c.sequence, audit_events.c.at
+        timed = wanted.since is not None or wanted.until is not None
+        order = [at, number] if timed else [number]
+        query = select(audit_events).order_by(*(column.desc() for column in order)).limit(limit)
+        if after is not None and timed:
+            earlier = audit_events.alias("earlier")
+            last = select(earlier.c.at).where(earlier.c.sequence == after).scalar_subquery()
+            query = query.where(tuple_(at, number) < tuple_(last, after))
+        elif after is not None:
+            query = query.where(number < after)
+        for name in ("actor", "action"):
+            if (value := getattr(wanted, name)) is not None:
+                query = query.where(audit_events.c[name] == value)
+        if wanted.subject is not None:
+            query = query.where(self._is_at_or_below(wanted.subject))
+        if wanted.since is not None:
+            query = query.where(at >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(at < wanted.until)
+        return [_to_event(row) for row in self._connection.execute(query)]
+
+    def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
+        """Return events after a number up to another, oldest first."""
+        number = audit_events.c.sequence
+        query = select(audit_events).where(number > after, number <= last)
+        rows = self._connection.execute(query.order_by(number).limit(limit))
+        return [_to_event(row) for row in rows]
+
+    def _is_at_or_below(self, path: str) -> ColumnElement[bool]:
+        """Return whether an event's subject is a path or begins with it and a slash.
+
+        Compared byte by byte, so that an index finds both.
+        """
+        subject = audit_events.c.subject
+        on_postgresql = self._connection.dialect.name == "postgresql"
+        not_before, before = ("~>=~", "~<~") if on_postgresql else (">=", "<")
+        begins = subject.bool_op(not_before)(f"{path}/")
+        ends = subject.bool_op(before)(path + _AFTER_SLASH)
+        return or_(subject == path, and_(begins, ends))
+
+    def _lock_head(self) -> AuditHead:
+        row = self._connection.execute(_HEAD.with_for_update()).first()
+        if row is None:
+            insert_new(self._connection, audit_head, {"id": 1, **vars(AuditHead())})
+            row = self._connection.execute(_HEAD.with_for_update()).one()
+        return AuditHead(**row._mapping)
+
+
+def _to_event(row: Row[Any]) -> AuditEvent:
+    fields = dict(row._mapping)
+    sequence: int = fields.pop("sequence")
+    digest: Digest = fields.pop("hash")
+    return AuditEvent(sequence=sequence, change=Change(**fields), hash=digest)

@@ -1,0 +1,215 @@
+"""Dump and load the rows of a database."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Table,
+    func,
+    insert,
+    inspect,
+    literal,
+    make_url,
+    select,
+    text,
+)
+
+from core.database.engine import READ_ONLY, Limits, open_engine, to_json
+from core.database.migrate import METADATA, migrate, migrating, migration_config
+from core.database.tables import reflect
+from core.errors import Conflict, Corrupt, NotFound
+from core.ports import ArtifactRoots
+from core.upkeep.rows import SqlArtifactRoots
+from core.values import Digest, Json
+
+# Dump of all rows of either kind of database.
+#
+# A table's rows are JSON, one per line, in gzipped parts that a store keeps by their SHA-256. All
+# rows are read in one transaction, so that the dump is consistent.
+
+
+PART_ROWS = 20_000
+
+CHUNK = 500
+
+# Heartbeats, as workers send new ones; the rows that the database adds for each job; sessions of
+# browsers, which sign in again.
+LEFT_OUT = frozenset({"beats", "job_metadata", "sessions"})
+
+COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OUT]
+
+
+class Snapshot:
+    """A consistent view of the database, whatever is written meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.references: ArtifactRoots = SqlArtifactRoots(connection)
+
+    def dump(self, put: Callable[[bytes], Digest]) -> Json:
+        """Store all rows in parts; return the list of parts, which `fill` needs."""
+        tables: dict[str, Json] = {}
+        for table in COPIED:
+            parts = [(len(rows), put(_pack(rows))) for rows in self._parts(table)]
+            tables[table.name] = {
+                "rows": sum(count for count, _ in parts),
+                "parts": [digest for _, digest in parts],
+            }
+        return {"revision": _revision(self._connection), "tables": tables}
+
+    def _parts(self, table: Table) -> Iterator[Sequence[Json]]:
+        query = select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
+        found = self._connection.execute(query).mappings()
+        for rows in found.partitions(PART_ROWS):
+            yield [{name: _to_json_value(value) for name, value in row.items()} for row in rows]
+
+
+@contextmanager
+def snapshot(url: str) -> Iterator[Snapshot]:
+    """Open a snapshot. Raises NotFound or Conflict unless the schema is this release's."""
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").exists():
+        raise NotFound("There is no database yet: nothing to back up.")
+    engine = open_engine(url, limits=Limits(statement_s=0, idle_s=0))
+    try:
+        with engine.connect() as opened:
+            connection = opened.execution_options(**{READ_ONLY: True}, postgresql_readonly=True)
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                _require_newest(connection)
+                yield Snapshot(connection)
+    finally:
+        engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _require_newest(connection: Connection) -> None:
+    newest = ScriptDirectory.from_config(migration_config(connection)).get_current_head()
+    found = _revision(connection)
+    if found is None:
+        raise NotFound("The database has no tables yet: nothing to back up.")
+    if found != newest:
+        raise Conflict(
+            f"The database has schema {found}, but this release needs {newest}: back up with the "
+            "release that created it, or run `perennial migrate` first."
+        )
+
+
+def _pack(rows: Sequence[Json]) -> bytes:
+    lines = "".join(f"{to_json(row)}\n" for row in rows)
+    return gzip.compress(lines.encode(), mtime=0)  # without a time, equal rows give equal bytes
+
+
+def _to_json_value(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+# Dumped rows, put into an empty database of either kind.
+
+
+POSITION = "position"  # a row's number, which the database gives out in order of arrival
+
+
+def require_fillable(url: str, revision: str) -> None:
+    """Raise Conflict if `fill` would raise it."""
+    with migrating(url) as connection:
+        _require_known(connection, revision)
+        _require_empty(connection)
+
+
+def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
+    """Fill an empty database with what `dump` stored, and upgrade it to the newest schema.
+
+    Raises Conflict if the database holds rows or the dump is from a newer release, and Corrupt if
+    the rows are inconsistent; then nothing has changed, except that there may be empty tables.
+    """
+    require_fillable(url, listed["revision"])
+    migrate(url, listed["revision"])
+    with migrating(url) as connection:
+        tables = reflect(connection)
+        if connection.dialect.name == "postgresql":  # SQLite has a single writer anyway
+            locked = ", ".join(f'"{name}"' for name in tables.tables)
+            connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))
+        _require_empty(connection)
+        for table in tables.sorted_tables:  # referenced tables come first
+            facts = listed["tables"].get(table.name, {"rows": 0, "parts": []})
+            count = sum(_insert(connection, table, _unpack(get(part))) for part in facts["parts"])
+            if count != facts["rows"]:
+                raise Corrupt(f"{table.name}: restored {count} rows instead of {facts['rows']}.")
+        for table in tables.sorted_tables:
+            if table.primary_key.columns.keys() == [POSITION]:
+                _advance_sequence(connection, table)
+    migrate(url)
+
+
+def _require_known(connection: Connection, revision: str) -> None:
+    try:
+        ScriptDirectory.from_config(migration_config(connection)).get_revision(revision)
+    except CommandError:
+        raise Conflict(
+            f"The back-up has schema {revision}, which this release does not have: restore it "
+            "with the release that made it."
+        ) from None
+
+
+def _require_empty(connection: Connection) -> None:
+    there = set(inspect(connection).get_table_names())
+    for table in COPIED:
+        one = select(literal(1)).select_from(table).limit(1)
+        if table.name in there and connection.scalar(one):
+            raise Conflict(f"The database already has {table.name}: restore into an empty one.")
+
+
+def _unpack(data: bytes) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line)
+
+
+def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]) -> int:
+    """Insert rows in chunks, with times as this database stores them; return how many."""
+    times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
+    for column in table.columns:
+        if isinstance(column.type, JSON):
+            column.type = JSON(none_as_null=True)
+    count, chunk = 0, []
+    for row in rows:
+        for name in times:
+            if row[name] is not None:
+                time = datetime.fromisoformat(row[name])
+                sqlite = connection.dialect.name == "sqlite"
+                row[name] = time.replace(tzinfo=None) if sqlite else time
+        chunk.append(row)
+        count += 1
+        if len(chunk) == CHUNK:
+            connection.execute(insert(table), chunk)
+            chunk = []
+    if chunk:
+        connection.execute(insert(table), chunk)
+    return count
+
+
+def _advance_sequence(connection: Connection, table: Table) -> None:
+    """Set PostgreSQL's sequence to the last row number.
+
+    The rows were inserted with their numbers, which does not advance the sequence.
+    """
+    if connection.dialect.name == "postgresql":
+        last = select(func.max(table.c[POSITION])).scalar_subquery()
+        counter = func.pg_get_serial_sequence(table.name, POSITION)
+        connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))

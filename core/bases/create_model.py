@@ -1,0 +1,154 @@
+"""Register a model and order the import of its root."""
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.bases.bases import require_known_base
+from core.errors import Conflict, ImportFailed, NameTaken
+from core.jobs.orders import ImportOrder, JobType
+from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
+from core.jobs.rules import Job, JobStatus, model_of
+from core.ports import Importer, JobNotifier, Monitor, Platform, UnitOfWork
+from core.recipes.fields import PromptTemplate
+from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.promote import move_alias
+from core.registry.versions import Model, Version, VersionStatus
+from core.values import ModelId, PolicyId, clean_name, new_id
+
+# The state of the import of a model's root.
+
+
+UNFINISHED = tuple(status for status in JobStatus if not status.done)
+
+
+def failed_import(work: UnitOfWork, model: Model) -> Job | None:
+    """Return the last import of a model that has no root and none on its way, else None.
+
+    Such a model can be created again, or its import can be retried.
+    """
+    if work.versions.page(model.id, 1, None):
+        return None
+    if any(_newest(work, model, status) for status in UNFINISHED):
+        return None
+    return _newest(work, model, None)
+
+
+def require_import(work: UnitOfWork, model: Model) -> None:
+    """Raise ImportFailed for a model that has no root and will have none."""
+    if job := failed_import(work, model):
+        raise ImportFailed(
+            f"The model {model.name} has no version because its import did not succeed: retry "
+            f"job {job.id}, or create the model again.",
+            model=model.name,
+            job=job.id,
+        )
+
+
+def require_no_root(work: UnitOfWork, model: ModelId) -> None:
+    """Raise Conflict for a model that needs no import any more."""
+    if work.versions.page(model, 1, None):
+        raise Conflict("The model already has its root version.")
+
+
+def _newest(work: UnitOfWork, model: Model, status: JobStatus | None) -> Job | None:
+    found = work.jobs.page(1, None, model=model.id, job_type=JobType.IMPORT, status=status)
+    return found[0] if found else None
+
+
+def create_model(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    name: str,
+    base: str,
+    suites: tuple[str, ...] = (),
+    policy: str = "default",
+) -> Job:
+    """Register a model and order the import of its root.
+
+    A model whose import did not succeed is made anew. Raises Forbidden for a key that is limited
+    to other models, NameTaken, BaseUnknown or ModelNotTrainable.
+    """
+    request.principal.require_every_model()
+    require_known_base(platform.settings, base)
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        model = Model(
+            id=ModelId(new_id("model", now)),
+            name=clean_name(name),
+            suites=tuple(dict.fromkeys(work.suites.get(suite).id for suite in suites)),
+            policy=PolicyId(work.policies.get(policy).id),
+            created_at=now,
+        )
+        model = _register(work, model)
+        audit.record(
+            work,
+            Action.MODEL_CREATED,
+            f"models/{model.name}",
+            now=now,
+            after={"base": base, "suites": [*suites], "policy": policy},
+            actor=request.principal.name,
+        )
+        require_queue_room(platform.settings, work, request.principal, model)
+        job = enqueue(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
+        work.commit()
+    notify_workers(notifier, job)
+    return job
+
+
+def _register(work: UnitOfWork, model: Model) -> Model:
+    """Return the model as it is stored. Raises NameTaken."""
+    try:
+        work.models.add(model)
+    except NameTaken:
+        present = work.models.get(model.name)
+        work.models.set_suites(present.id, model.suites)  # locks it: another may be at it too
+        work.models.set_policy(present.id, model.policy)
+        if failed_import(work, present) is None:
+            raise
+        return work.models.get(present.id)
+    return model
+
+
+# Make a model's root from a base.
+
+
+def import_model(
+    platform: Platform, importer: Importer, job: Job, order: ImportOrder, monitor: Monitor
+) -> None:
+    """Load the base, store it as version 1 and point `production` at it, in one transaction.
+
+    Raises Conflict when another import has made the root: an import may be retried twice.
+    """
+    model = model_of(job)
+    with platform.transactions(read_only=True) as work:
+        require_no_root(work, model)
+    weights, prompt = importer.load(order.base, monitor)
+    now = platform.clock()
+    with platform.transactions() as work:
+        root = Version(
+            model=model,
+            number=work.versions.next_number(model),
+            status=VersionStatus.PROMOTED,
+            digest=weights.digest,
+            size=weights.size,
+            job=job.id,
+            prompt=PromptTemplate(prompt),
+            created_at=now,
+        )
+        work.versions.add(root)
+        move_alias(
+            work,
+            None,
+            name=PRODUCTION,
+            to=root,
+            kind=MoveKind.CREATED,
+            reason=f"imported from {order.base}",
+            actor=f"job {job.id}",
+            now=now,
+        )
+        result = {"version": root.number, "report": None, "verdict": None}
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.commit()

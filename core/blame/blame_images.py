@@ -1,0 +1,343 @@
+"""The monitor of a blame's trainings, which stores the state that the job resumes from."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.blame.order import keep_versions
+from core.blame.plan import BlamePlan, plan_blame
+from core.blame.rules import ClassBlame, GroupChange, blame_groups
+from core.errors import ArtifactCorrupt, ArtifactMissing, BlameNotFound, ImageErased, StopRequested
+from core.evaluation.evaluate import pinned_model
+from core.evaluation.queries import ClassAnswers
+from core.jobs.orders import BlameOrder, JobType
+from core.jobs.rules import EventKind, Job
+from core.ports import Artifacts, Evaluator, Monitor, Platform, Trainer, UnitOfWork
+from core.recipes.fields import Precision
+from core.training.update_model import spec_of, warn_if_slow
+from core.values import Digest, JobId, Json, canonical_json
+
+# The groups that a blame has finished, as an artifact: what it resumes from.
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedGroup:
+    """The answers of a version without a group, and the version's digest."""
+
+    digest: Digest
+    environments: tuple[Mapping[str, str], ...]
+    answers: tuple[ClassAnswers, ...]  # to the plan's queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedGroups:
+    """The groups that are finished, in order, and the trainer's checkpoint of the next one."""
+
+    plan: Digest
+    groups: tuple[FinishedGroup, ...] = ()
+    training: Digest | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as plain JSON."""
+        return {
+            "plan": self.plan,
+            "training": self.training,
+            "groups": [
+                {
+                    "digest": group.digest,
+                    "environments": [dict(one) for one in group.environments],
+                    "answers": [list(one.predicted) for one in group.answers],
+                }
+                for group in self.groups
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> "FinishedGroups":
+        """Return those that `to_json` wrote."""
+        return cls(
+            plan=value["plan"],
+            training=value["training"],
+            groups=tuple(
+                FinishedGroup(
+                    digest=group["digest"],
+                    environments=tuple(group["environments"]),
+                    answers=tuple(
+                        ClassAnswers(predicted=tuple(predicted)) for predicted in group["answers"]
+                    ),
+                )
+                for group in value["groups"]
+            ),
+        )
+
+
+def read_finished(artifacts: Artifacts, digest: Digest | None, plan: Digest) -> FinishedGroups:
+    """Return what an earlier attempt has finished of a plan; nothing if that cannot be read."""
+    if digest is not None:
+        try:
+            found = FinishedGroups.from_json(json.loads(artifacts.get(digest)))
+        except (ArtifactMissing, ArtifactCorrupt):
+            pass
+        else:
+            if found.plan == plan:
+                return found
+    return FinishedGroups(plan=plan)
+
+
+# The report of a blame: each group, and what each class gains or loses without it.
+
+
+def blame_report(
+    plan: BlamePlan, order: BlameOrder, finished: Sequence[FinishedGroup]
+) -> dict[str, Any]:
+    """Return the report as JSON: a function of the plan and the groups' answers."""
+    without = [[*zip(plan.queries, one.answers, strict=True)] for one in finished]
+    blames = [
+        blame_groups(name, plan.groups, own=plan.own, without=without, alpha=plan.alpha)
+        for name in plan.classes
+    ]
+    return {
+        "model": plan.model.name,
+        "version": plan.version.number,
+        "digest": plan.version.digest,
+        "parent": plan.parent.number,
+        "by": order.by.value,
+        "asked": list(plan.asked),
+        "alpha": plan.alpha,
+        "exact": is_exact(plan, finished),
+        "groups": [
+            {
+                "group": number,
+                "name": group.name,
+                "images": len(group.entries),
+                "classes": dict(group.counts),
+                "pixels": list(group.pixels),
+                "digest": one.digest,
+            }
+            for number, (group, one) in enumerate(zip(plan.groups, finished, strict=True), start=1)
+        ],
+        "classes": [_class(blame) for blame in blames],
+    }
+
+
+def is_exact(plan: BlamePlan, finished: Sequence[FinishedGroup]) -> bool:
+    """Return whether all was trained in one environment, the version's own.
+
+    Elsewhere, rounding alone makes a difference.
+    """
+    own = plan.version.environment
+    return bool(plan.version.exact) and all(group.environments == (own,) for group in finished)
+
+
+def read_blame(platform: Platform, job: JobId) -> Json:
+    """Return the report of a job. Raises JobNotFound, BlameNotFound or ArtifactMissing."""
+    with platform.transactions(read_only=True) as work:
+        found = work.jobs.get(job)
+    if found.type is not JobType.BLAME or found.result is None:
+        raise BlameNotFound
+    report: Json = json.loads(platform.artifacts.get(found.result["report"]))
+    return report
+
+
+def flat_rows(report: Json) -> Iterator[dict[str, Any]]:
+    """Yield a row for each class and group, for a table."""
+    groups = {group["group"]: group for group in report["groups"]}
+    for one in report["classes"]:
+        for row in one["groups"]:
+            group = groups[row["group"]]
+            yield {"class": one["class"], **row, "images": group["images"], "tested": one["images"]}
+
+
+def _class(blame: ClassBlame) -> dict[str, Any]:
+    return {
+        "class": blame.class_name,
+        "images": blame.images,
+        "right": blame.right,
+        "summary": blame.summary,
+        "groups": [_group(one) for one in blame.groups],
+    }
+
+
+def _group(one: GroupChange) -> dict[str, Any]:
+    change = one.change
+    return {
+        "group": one.group,
+        "name": one.name,
+        "right_before": change.right_before,
+        "right": change.right,
+        "gained": change.gained,
+        "lost": change.lost,
+        "difference": change.difference,
+        "lower": change.lower,
+        "upper": change.upper,
+        "clear": one.clear,
+    }
+
+
+class GroupMonitor:
+    """The monitor of the training without each group, in turn: a `Monitor` for the trainer.
+
+    It stores the state that the job resumes from: the finished groups and the trainer's checkpoint
+    of the one in training. Each state replaces the one before.
+    """
+
+    def __init__(
+        self, platform: Platform, job: Job, monitor: Monitor, finished: FinishedGroups, total: int
+    ) -> None:
+        self.finished = finished
+        self._platform = platform
+        self._job = job
+        self._monitor = monitor
+        self._total = total
+        self._kept = job.checkpoint
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Report progress, with the number of the group and of all."""
+        number = {"group": len(self.finished.groups) + 1, "groups": self._total}
+        self._monitor.advance(phase, step, total, {**(terms or {}), **number})
+
+    def moved(self, count: int) -> None:
+        """Report bytes in transfer."""
+        self._monitor.moved(count)
+
+    def checkpoint_due(self) -> bool:
+        """Return whether the trainer is to make a checkpoint."""
+        return self._monitor.checkpoint_due()
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Report that the store had no room for a checkpoint."""
+        self._monitor.skip_checkpoint(step, facts)
+
+    def emit(self, kind: EventKind, data: Json) -> None:
+        """Add an event to the job's history."""
+        self._monitor.emit(kind, data)
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Record the trainer's checkpoint beside the finished groups."""
+        finished = replace(self.finished, training=digest)
+        stored = self._store(finished)
+        try:
+            self._monitor.save_checkpoint(stored, step)
+        except StopRequested:  # raised after the checkpoint was recorded
+            self._replace(stored, finished)
+            raise
+        self._replace(stored, finished)
+
+    def finish(self, group: FinishedGroup, images: int) -> None:
+        """Record a finished group and an event of it. Raises LeaseLost."""
+        trained = self.finished.training
+        finished = replace(self.finished, groups=(*self.finished.groups, group), training=None)
+        stored, job = self._store(finished), self._job
+        number = len(finished.groups)
+        with self._platform.transactions() as work:
+            work.jobs.set_checkpoint(job.id, job.fence, stored)
+            work.jobs.add_event(
+                job.id,
+                EventKind.LEFT_OUT,
+                {"group": number, "groups": self._total, "images": images},
+                self._platform.clock(),
+            )
+            work.commit()
+        self._replace(stored, finished)
+        if trained is not None:
+            self._platform.artifacts.delete(trained)
+
+    def clear(self) -> None:
+        """Delete the state that the job would have resumed from, once it has ended."""
+        if self._kept is not None:
+            self._platform.artifacts.delete(self._kept)
+
+    def _store(self, finished: FinishedGroups) -> Digest:
+        # Jobs with equal plans finish equal groups: each has an artifact that it may delete.
+        own = {"job": self._job.id, "fence": self._job.fence}
+        return self._platform.artifacts.put(canonical_json(finished.to_json() | own))
+
+    def _replace(self, stored: Digest, finished: FinishedGroups) -> None:
+        if self._kept not in {None, stored}:
+            self._platform.artifacts.delete(self._kept)
+        self._kept, self.finished = stored, finished
+
+
+# Train an update again without each group of its images, and ask what that changes.
+
+
+def blame_images(
+    platform: Platform,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    job: Job,
+    order: BlameOrder,
+    monitor: Monitor,
+) -> None:
+    """Find the images that cost a class its accuracy; a resumed job trains no group again.
+
+    Nothing is promoted, and what is trained becomes no version: no row names its weights, so that
+    garbage collection deletes them. Raises what `plan_blame`, `spec_of` and the trainer raise,
+    and ImageErased or LearnedErasedImages when something that it needs was erased meanwhile.
+    """
+    plan = _pin(platform, trainer, job, order, monitor)
+    finished = read_finished(platform.artifacts, job.checkpoint, plan.digest)
+    by_group = GroupMonitor(platform, job, monitor, finished, len(plan.groups))
+    try:
+        for group in plan.groups[len(finished.groups) :]:
+            spec = spec_of(platform, plan.inputs, without=group.pixels)
+            resume = by_group.finished.training
+            trained = trainer.train(spec, resume=resume, monitor=by_group)
+            answers = evaluator.answer(trained.weights.digest, plan.queries, by_group)
+            found = FinishedGroup(
+                digest=trained.weights.digest,
+                environments=trained.environments,
+                answers=tuple(one for one in answers if isinstance(one, ClassAnswers)),
+            )
+            by_group.finish(found, len(group.entries))
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, plan)
+        raise
+    report = blame_report(plan, order, by_group.finished.groups)
+    stored = platform.artifacts.put(canonical_json(report))
+    result = {
+        "version": order.version,
+        "report": stored,
+        "groups": len(plan.groups),
+        "blamed": [
+            {"class": one["class"], "group": one["groups"][0]["group"]}
+            for one in report["classes"]
+            if one["groups"][0]["clear"]
+        ],
+    }
+    with platform.transactions() as work:
+        _require_unerased(work, plan)
+        work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+        work.commit()
+    by_group.clear()
+
+
+def _pin(
+    platform: Platform, trainer: Trainer, job: Job, order: BlameOrder, monitor: Monitor
+) -> BlamePlan:
+    native = trainer.native_precisions()
+    precision = job.precision or Precision.AUTO.on(native)
+    with platform.transactions() as work:
+        model = pinned_model(work, job.id)
+        parent = keep_versions(work, model, order)
+        work.jobs.set_parent(job.id, job.fence, parent.number)
+        work.jobs.pin_precision(job.id, job.fence, precision)
+        work.commit()
+    plan = plan_blame(platform, model, order, precision)
+    warn_if_slow(plan.inputs.order.recipe.precision, native, monitor)
+    return plan
+
+
+def _require_unerased(work: UnitOfWork, plan: BlamePlan) -> None:
+    """Raise unless all images are still there that the report depends on."""
+    work.versions.get(plan.model.id, plan.version.number).require_clean()
+    tested = {entry.pixels for query in plan.queries for entry in query.entries}
+    if erased := work.erasures.erased(tested):
+        raise ImageErased(
+            "A test image was erased while versions were asked about it: order the blame again.",
+            pixels=sorted(erased)[:20],
+        )

@@ -1,0 +1,220 @@
+"""Make a version of a signed bundle.
+
+The bundle is read twice: first every byte is checked against what was signed, and nothing is kept;
+then its tensors are stored. Rows come last, in one transaction with the end of the job, so that an
+import that is refused, cancelled or killed leaves no version, and a killed one begins again.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.bundles.read import Keep, ReadBundle, SignedBundle, read_bundle
+from core.errors import ArchiveGone, BundleInvalid, LineageUnknown, VersionNotFound
+from core.jobs.orders import ImportVersionOrder, JobType
+from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rules import Job, model_of
+from core.ports import ArchiveReader, JobNotifier, Monitor, Platform, Signatures, UnitOfWork
+from core.registry.versions import Model, Origin, Version, Weights
+from core.values import Digest, canonical_json, sha256
+
+# Order the import of a version from a bundle.
+
+
+def order_version_import(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    signed: SignedBundle,
+    *,
+    model: str,
+    archive: Digest,
+    size: int,
+) -> Job:
+    """Order that a model get the version of a stored bundle of `size` bytes.
+
+    Raises what `require_place_for` raises, or TooManyJobs.
+    """
+    order = ImportVersionOrder(archive=archive, archive_bytes=size, digest=signed.version.digest)
+
+    def prepare(work: UnitOfWork, found: Model) -> ImportVersionOrder:
+        require_place_for(work, found, signed)
+        return order
+
+    return order_for_model(
+        platform, notifier, request, JobType.IMPORT_VERSION, prepare, model=model, lane=lane_of
+    )
+
+
+def lane_of(model: Model) -> str:
+    """Return the lane of a model's imports of versions, which do not wait for its updates."""
+    return f"{model.id}/imports"
+
+
+def require_place_for(work: UnitOfWork, model: Model, signed: SignedBundle) -> None:
+    """Raise LineageUnknown or LearnedErasedImages unless a model can take a bundle's version."""
+    if find_present(work, model, signed) is None:
+        find_parent(work, model, signed)
+
+
+def find_present(work: UnitOfWork, model: Model, signed: SignedBundle) -> Version | None:
+    """Return the version of the bundle's digest, if the model has it with its weights."""
+    return _with_weights(work, model, signed.version.digest)
+
+
+def find_parent(
+    work: UnitOfWork, model: Model, signed: SignedBundle, *, lock: bool = False
+) -> Version:
+    """Return the nearest of the version's ancestors that the model has, with its weights.
+
+    Raises LineageUnknown without any, or LearnedErasedImages if images that it learned from were
+    erased here: then so has the version.
+    """
+    for digest in signed.version.ancestors:
+        found = _with_weights(work, model, digest)
+        if found is not None:
+            found = work.versions.get(model.id, found.number, lock=True) if lock else found
+            found.require_clean()
+            found.require_weights()
+            return found
+    raise LineageUnknown(
+        f"The model {model.name} has none of the versions that this one was trained from: create a "
+        "model from the same base and import it there.",
+        ancestors=list(signed.version.ancestors),
+    )
+
+
+def _with_weights(work: UnitOfWork, model: Model, digest: Digest) -> Version | None:
+    try:
+        found = work.versions.by_digest(model.id, digest)
+    except VersionNotFound:
+        return None
+    return found if found.collected_at is None else None
+
+
+def import_version(
+    platform: Platform,
+    archives: ArchiveReader,
+    signatures: Signatures,
+    job: Job,
+    order: ImportVersionOrder,
+    monitor: Monitor,
+) -> None:
+    """Add the version of a bundle to the model, as a candidate without a verdict.
+
+    A model that has its digest keeps the version that it has. Raises BundleInvalid,
+    BundleNotTrusted, LineageUnknown, LearnedErasedImages, ArchiveGone, StorageFull or Interruption.
+    """
+
+    def read_with(keep: Keep, phase: str) -> ReadBundle:
+        read = 0
+
+        def moved(count: int) -> None:
+            nonlocal read
+            read += count
+            monitor.moved(count)
+            monitor.advance(phase, min(read, order.archive_bytes), order.archive_bytes)
+
+        pieces = platform.artifacts.pieces(order.archive, moved)
+        return read_bundle(
+            archives, signatures, platform.settings, pieces, order.archive_bytes, keep
+        )
+
+    if not platform.artifacts.has(order.archive):
+        raise ArchiveGone(archive=order.archive)
+    bundle = read_with(sha256, "checking")
+    with platform.transactions(read_only=True) as work:
+        model = work.models.get(model_of(job))
+        present = find_present(work, model, bundle.signed)
+        parent = present or find_parent(work, model, bundle.signed)
+    if present is None:
+        _require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
+        read_with(lambda data: platform.artifacts.put(data, monitor.moved), "storing")
+        platform.artifacts.put(bundle.weights.to_bytes())
+    record = platform.artifacts.put(canonical_json(record_of(bundle)))
+    _commit(platform, job, order, bundle, record)
+
+
+def record_of(bundle: ReadBundle) -> dict[str, Any]:
+    """Return what a bundle says of its version beside the weights: the predicate and reports."""
+    reports = {str(number): report for number, report in bundle.reports.items()}
+    return {**bundle.signed.statement.predicate, "reports": reports}
+
+
+def _require_alike(weights: Weights, of_parent: Weights) -> None:
+    """Raise BundleInvalid unless the weights have the parent's architecture, which loads here."""
+
+    def shapes(of: Weights) -> list[tuple[object, ...]]:
+        return sorted((tensor.name, tensor.dtype, tensor.shape) for tensor in of.tensors)
+
+    if (weights.config, shapes(weights)) != (of_parent.config, shapes(of_parent)):
+        raise BundleInvalid(
+            "The version has another architecture than the version that it was trained from."
+        )
+
+
+def _commit(
+    platform: Platform, job: Job, order: ImportVersionOrder, bundle: ReadBundle, record: Digest
+) -> None:
+    now = platform.clock()
+    with platform.transactions() as work:
+        model = work.models.get(model_of(job))
+        work.models.lock(model.id)
+        version = find_present(work, model, bundle.signed)
+        created = version is None
+        if version is None:
+            version = _version(work, job, order, bundle, record, now)
+            work.versions.add(version)
+            audit.record(
+                work,
+                Action.VERSION_IMPORTED,
+                f"models/{model.name}/versions/{version.number}",
+                now=now,
+                after={
+                    "digest": version.digest,
+                    "bundle": order.archive,
+                    "signed_by": bundle.signed.signer.name,
+                },
+                actor=f"job {job.id}",
+            )
+        result = {"version": version.number, "digest": version.digest, "created": created}
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.commit()
+
+
+def _version(
+    work: UnitOfWork,
+    job: Job,
+    order: ImportVersionOrder,
+    bundle: ReadBundle,
+    record: Digest,
+    now: datetime,
+) -> Version:
+    signed = bundle.signed
+    parent = find_parent(work, work.models.get(model_of(job)), signed, lock=True)
+    return Version(
+        model=model_of(job),
+        number=work.versions.next_number(model_of(job)),
+        digest=bundle.weights.digest,
+        size=bundle.weights.size,
+        parent=parent.number,
+        job=job.id,
+        recipe=signed.version.recipe,
+        update_classes=signed.version.taught_after(parent.digest),
+        classes=signed.version.classes,
+        prompt=signed.version.prompt,
+        environment=signed.version.environment,
+        environments=signed.version.environments,
+        notes=signed.version.notes,
+        feature_statistics=signed.version.feature_statistics,
+        created_at=now,
+        origin=Origin(
+            model=signed.version.model,
+            version=signed.version.number,
+            signed_by=signed.signer.name,
+            key_id=signed.signer.key_id,
+            bundle=order.archive,
+            record=record,
+        ),
+    )

@@ -1,0 +1,136 @@
+"""The members that make an exported folder a bundle: reports, statistics, signed statement."""
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.bundles.rules import ENVELOPE_FILE, Statement, predicate_of, report_file, statistics_file
+from core.ports import (
+    Artifacts,
+    ArtifactWriter,
+    BytesCallback,
+    Monitor,
+    Platform,
+    Signatures,
+    UnitOfWork,
+)
+from core.registry.read import ancestors, suites_of
+from core.registry.versions import Model, Version
+from core.values import Digest, Json
+
+# Folders as tar files that are the same whenever the files are.
+
+
+PIECE = 1 << 20  # bytes
+
+
+class Readable(Protocol):
+    """A file that is read from its beginning."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def store_tar(
+    artifacts: Artifacts, folder: Path, name: str, moved: BytesCallback
+) -> tuple[Digest, int]:
+    """Store a tar of the folder's files below `name`; return its digest and size in bytes.
+
+    Files come in the order of their names, without times and owners. Raises StorageFull, or
+    ArtifactsUnavailable.
+    """
+    with artifacts.writer() as writer:
+        out = _Pieces(writer, moved)
+        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE) as tar:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                inside = path.relative_to(folder).as_posix()
+                with path.open("rb") as file:
+                    add_file(tar, f"{name}/{inside}", file, path.stat().st_size)
+        return writer.commit(moved), out.size
+
+
+def add_file(tar: tarfile.TarFile, name: str, source: Readable, size: int) -> None:
+    """Add a file of so many bytes to a tar, without times and owners."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o644
+    tar.addfile(entry, source)
+
+
+class _Pieces(io.RawIOBase):
+    """A file whose bytes go to an artifact's writer."""
+
+    def __init__(self, writer: ArtifactWriter, moved: BytesCallback) -> None:
+        super().__init__()
+        self.size = 0
+        self._writer = writer
+        self._moved = moved
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        piece = bytes(data)
+        self._writer.write(piece)
+        self.size += len(piece)
+        self._moved(len(piece))
+        return len(piece)
+
+
+def describe_line(work: UnitOfWork, model: Model, version: Version) -> dict[str, Any]:
+    """Return the predicate of a version's bundle: its line, the suites and the policy of today."""
+    line = (*ancestors(work, version), version)
+    return predicate_of(
+        model,
+        line,
+        datasets={one.number: found for one in line if (found := _dataset(work, one))},
+        suites=suites_of(work, model),
+        policy=work.policies.get(model.policy),
+    )
+
+
+def complete_bundle(
+    platform: Platform, signatures: Signatures, predicate: Json, folder: Path, monitor: Monitor
+) -> None:
+    """Add the rest to a folder that has everything else: its files are named in the statement.
+
+    Raises SigningKeyMissing, ArtifactMissing or ArtifactCorrupt.
+    """
+    for name, digest in _named(predicate).items():
+        _copy(platform.artifacts, digest, folder / name, monitor)
+    files = {path.name: _digest(path, monitor) for path in folder.iterdir()}
+    statement = Statement(files=files, predicate=predicate)
+    envelope = signatures.sign(statement.to_bytes())
+    (folder / ENVELOPE_FILE).write_bytes(envelope.to_bytes())
+
+
+def _named(predicate: Json) -> dict[str, Digest]:
+    reports = {
+        report_file(one["version"]): one["report"] for one in predicate["line"] if one["report"]
+    }
+    kept = predicate["feature_statistics"].values()
+    return reports | {statistics_file(digest): digest for digest in kept}
+
+
+def _dataset(work: UnitOfWork, version: Version) -> dict[str, Any] | None:
+    if version.dataset is None or version.dataset_version is None:
+        return None
+    frozen = work.datasets.version(version.dataset, version.dataset_version)
+    name = work.datasets.get(version.dataset).name
+    return {"name": name, "version": frozen.number, "manifest": frozen.manifest}
+
+
+def _copy(artifacts: Artifacts, digest: Digest, path: Path, monitor: Monitor) -> None:
+    with path.open("wb") as out:
+        for piece in artifacts.pieces(digest, monitor.moved):
+            out.write(piece)
+
+
+def _digest(path: Path, monitor: Monitor) -> Digest:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+            monitor.moved(len(piece))
+    return Digest(found.hexdigest())

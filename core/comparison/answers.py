@@ -1,0 +1,355 @@
+"""What two versions answer differently."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.evaluation.judge import class_changes, recalls_by_direction
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    ClassQuery,
+    NamedQuery,
+    PairedHits,
+    RetrievalAnswers,
+    RetrievalQuery,
+    pooled,
+    recall_at_1,
+    top_1,
+)
+from core.evaluation.report import ChangeTable, Recall
+from core.gate.measures import Measure, MeasureKind
+from core.values import Digest
+
+# The answers of two versions to the same query.
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredQuery:
+    """A query with the answers of two versions."""
+
+    asked: NamedQuery
+    before: Answers
+    now: Answers
+
+    @property
+    def classes(self) -> tuple[ClassQuery, ClassAnswers, ClassAnswers] | None:
+        """The query and both answers if it asked for classes."""
+        match (self.asked.query, self.before, self.now):
+            case (ClassQuery() as query, ClassAnswers() as before, ClassAnswers() as now):
+                return query, before, now
+        return None
+
+    @property
+    def captions(self) -> tuple[RetrievalQuery, RetrievalAnswers, RetrievalAnswers] | None:
+        """The query and both answers if it asked for captions."""
+        match (self.asked.query, self.before, self.now):
+            case (RetrievalQuery() as query, RetrievalAnswers() as old, RetrievalAnswers() as new):
+                return query, old, new
+        return None
+
+
+# Flips, image by image: right before and wrong now, or the reverse.
+
+
+class FlipKind(StrEnum):
+    """The direction of a flip."""
+
+    LOST = "lost"  # right before, wrong now: a negative flip
+    GAINED = "gained"  # wrong before, right now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip:
+    """An image that one of two versions answered right and the other wrong.
+
+    In a captioned suite an image is right if one of its captions ranks first of all. It has ranks
+    instead of classes; they count from 0.
+    """
+
+    kind: FlipKind
+    name: str  # the suite, or "version 2": the holdout of its update
+    pixels: Digest
+    class_name: str | None = None
+    before: str | None = None  # the class predicted; None if the features were not finite
+    now: str | None = None
+    before_probability: float | None = None  # of the class predicted; None: it was not stored
+    now_probability: float | None = None
+    rank_before: int | None = None
+    rank_now: int | None = None
+
+    @property
+    def key(self) -> tuple[str, Digest]:
+        """The place of the flip in a list."""
+        return self.name, self.pixels
+
+
+def flips(answered: Iterable[AnsweredQuery]) -> list[Flip]:
+    """Return all flips, sorted by suite and image."""
+    found = [flip for one in answered for flip in (*_of_classes(one), *_of_captions(one))]
+    return sorted(found, key=lambda flip: flip.key)
+
+
+def predictions(query: ClassQuery, answers: ClassAnswers) -> Sequence[str | None]:
+    """Return the class predicted for each image; None if the features were not finite."""
+    names: list[str | None] = [*query.classes, None]
+    return [names[index] for index in answers.predicted]
+
+
+def probabilities(answers: ClassAnswers) -> Sequence[float | None]:
+    """Return the probability of each predicted class; None where it was not stored."""
+    return answers.probabilities or (None,) * len(answers.predicted)
+
+
+def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
+    if one.classes is None:
+        return
+    query, before, now = one.classes
+    both = zip(before.hits(query), now.hits(query), strict=True)
+    changed = [(place, was) for place, (was, is_right) in enumerate(both) if was != is_right]
+    olds, news = predictions(query, before), predictions(query, now)
+    old_probabilities, new_probabilities = probabilities(before), probabilities(now)
+    for place, was in changed:
+        entry = query.entries[place]
+        yield Flip(
+            kind=FlipKind.LOST if was else FlipKind.GAINED,
+            name=one.asked.name,
+            pixels=entry.pixels,
+            class_name=entry.class_name,
+            before=olds[place],
+            now=news[place],
+            before_probability=old_probabilities[place],
+            now_probability=new_probabilities[place],
+        )
+
+
+def _of_captions(one: AnsweredQuery) -> Iterator[Flip]:
+    if one.captions is None:
+        return
+    query, before, now = one.captions
+    ranks = zip(before.image_ranks, now.image_ranks, strict=True)
+    for entry, (old, new) in zip(query.entries, ranks, strict=True):
+        if (old == 0) != (new == 0):
+            yield Flip(
+                kind=FlipKind.LOST if old == 0 else FlipKind.GAINED,
+                name=one.asked.name,
+                pixels=entry.pixels,
+                rank_before=old,
+                rank_now=new,
+            )
+
+
+# The images behind a cell of a confusion matrix that changed.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedAnswer:
+    """An image that two versions answer differently."""
+
+    pixels: Digest
+    class_name: str
+    before: str | None  # the class predicted; None if the features were not finite
+    now: str | None
+    before_probability: float | None  # of the class predicted; None: it was not stored
+    now_probability: float | None
+
+
+def cell_images(one: AnsweredQuery, class_name: str, predicted: str) -> list[ChangedAnswer]:
+    """Return the images of a class that one of two versions, and not the other, took for another.
+
+    Their number, those of now less those of before, is the change of the cell.
+    """
+    if one.classes is None:
+        return []
+    query, before, now = one.classes
+    olds = zip(predictions(query, before), probabilities(before), strict=True)
+    news = zip(predictions(query, now), probabilities(now), strict=True)
+    return [
+        ChangedAnswer(
+            pixels=entry.pixels,
+            class_name=entry.class_name,
+            before=old,
+            now=new,
+            before_probability=before_probability,
+            now_probability=now_probability,
+        )
+        for entry, (old, before_probability), (new, now_probability) in zip(
+            query.entries, olds, news, strict=True
+        )
+        if entry.class_name == class_name and (old == predicted) != (new == predicted)
+    ]
+
+
+# Confusions between classes that two versions make differently often.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """A cell of the confusion matrix off its diagonal: images of a class taken for another."""
+
+    class_name: str
+    predicted: str | None  # None: the features were not finite
+    before: int
+    now: int
+    change: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionTable:
+    """The cells of a suite or holdout that changed, largest change first."""
+
+    name: str  # the suite, or "version 2": the holdout of its update
+    cells: tuple[Confusion, ...]
+
+
+def confusion_table(one: AnsweredQuery) -> ConfusionTable | None:
+    """Return the signed confusion matrix without its zeros; None if no classes were asked."""
+    if one.classes is None:
+        return None
+    query, before, now = one.classes
+    old, new = _confusions(query, before), _confusions(query, now)
+    cells = [
+        Confusion(
+            class_name=cell[0],
+            predicted=cell[1],
+            before=old[cell],
+            now=new[cell],
+            change=new[cell] - old[cell],
+        )
+        for cell in {**old, **new}
+        if new[cell] != old[cell]
+    ]
+    cells.sort(key=lambda cell: (-abs(cell.change), cell.class_name, cell.predicted or ""))
+    return ConfusionTable(name=one.asked.name, cells=tuple(cells))
+
+
+def _confusions(query: ClassQuery, answers: ClassAnswers) -> Counter[tuple[str, str | None]]:
+    """Count the wrong answers by class and prediction."""
+    rows = zip(query.entries, predictions(query, answers), answers.hits(query), strict=True)
+    return Counter((entry.class_name, name) for entry, name, right in rows if not right)
+
+
+# The measures of a comparison: the gate's paired statistics, without tolerances.
+
+
+def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) -> Iterator[Measure]:
+    """Yield the measures of each query: all answers, then those that were right before.
+
+    Several holdouts are also measured together, where an image counts once.
+    """
+    for one in answered:
+        images = len(one.asked.query.entries)
+        for kind, hits in _hits(one):
+            yield _measure(kind, one.asked.name, before, hits, images, alpha)
+            if any(hits.before):
+                right = hits.formerly_right
+                yield _measure(kind, one.asked.name, before, right, images, alpha, flips=True)
+    holdouts = [one.classes for one in answered if one.asked.holdout and one.classes]
+    if len(holdouts) > 1:
+        together = pooled((query, top_1(query, now=n, before=b)) for query, b, n in holdouts)
+        name, images = f"{len(holdouts)} updates", len(together.now)
+        yield _measure(MeasureKind.HOLDOUTS, name, before, together, images, alpha)
+
+
+def _measure(
+    kind: MeasureKind,
+    name: str,
+    before: int,
+    hits: PairedHits,
+    images: int,
+    alpha: float,
+    *,
+    flips: bool = False,
+) -> Measure:
+    return Measure.of(
+        kind,
+        name=name,
+        baseline=f"version {before}",
+        baseline_version=before,
+        tolerance=0.0,  # unused: nothing is judged
+        images=images,
+        now=hits.now,
+        before=hits.before,
+        design_effect=hits.design_effect(alpha),
+        alpha=alpha,
+        formerly_right=flips,
+    )
+
+
+def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
+    if one.classes is not None:
+        query, before, now = one.classes
+        yield one.asked.kind, top_1(query, now=now, before=before)
+    if one.captions is not None:
+        captioned, old, new = one.captions
+        yield from recall_at_1(captioned, now=new, before=old)
+
+
+# The comparison of two versions of a model by what both have answered.
+
+
+BEFORE, NOW = "before", "now"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The changes from one version to another; nothing is judged."""
+
+    before: int
+    now: int
+    alpha: float  # one-sided error of each bound
+    flips: tuple[Flip, ...]  # over all suites and holdouts, sorted by suite and image
+    measures: tuple[Measure, ...]
+    changes: tuple[ChangeTable, ...]  # classes worst first
+    confusions: tuple[ConfusionTable, ...]
+    recalls: tuple[Recall, ...]
+
+    @property
+    def lost(self) -> int:
+        """The number of images that were right and are wrong."""
+        return sum(flip.kind is FlipKind.LOST for flip in self.flips)
+
+    @property
+    def gained(self) -> int:
+        """The number of images that were wrong and are right."""
+        return len(self.flips) - self.lost
+
+
+def compare(
+    answered: Sequence[AnsweredQuery], *, before: int, now: int, alpha: float
+) -> Comparison:
+    """Return the comparison of two versions, named by their numbers."""
+    return Comparison(
+        before=before,
+        now=now,
+        alpha=alpha,
+        flips=tuple(flips(answered)),
+        measures=tuple(measures(answered, before=before, alpha=alpha)),
+        changes=tuple(_changes(answered, before, alpha)),
+        confusions=tuple(table for one in answered if (table := confusion_table(one))),
+        recalls=tuple(_recalls(answered, before, now)),
+    )
+
+
+def _changes(answered: Sequence[AnsweredQuery], before: int, alpha: float) -> Iterator[ChangeTable]:
+    for one in answered:
+        if one.classes is None:
+            continue
+        query, old, new = one.classes
+        yield ChangeTable(
+            kind=one.asked.kind,
+            name=one.asked.name,
+            baseline=f"version {before}",
+            baseline_version=before,
+            classes=class_changes(query, now=new.hits(query), before=old.hits(query), alpha=alpha),
+        )
+
+
+def _recalls(answered: Sequence[AnsweredQuery], before: int, now: int) -> Iterator[Recall]:
+    for one in answered:
+        if one.captions is None:
+            continue
+        _, old, new = one.captions
+        for role, number, ranks in ((BEFORE, before, old), (NOW, now, new)):
+            yield from recalls_by_direction(ranks, suite=one.asked.name, role=role, version=number)

@@ -1,0 +1,33 @@
+"""The jobs that Idempotency-Keys were used for."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+
+from core.database.statements import insert_new
+from core.database.tables import idempotency
+from core.errors import InProgress
+from core.ports import IdempotentReply
+
+
+class SqlIdempotency:
+    """The `Idempotency` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, actor: str, key: str) -> IdempotentReply | None:
+        """Return what the actor used the key for, or None."""
+        query = select(idempotency).where(idempotency.c.actor == actor, idempotency.c.key == key)
+        row = self._connection.execute(query).first()
+        return IdempotentReply(**row._mapping) if row is not None else None
+
+    def add(self, reply: IdempotentReply) -> None:
+        """Record the use of a key. Raises InProgress when another transaction has just used it."""
+        if not insert_new(self._connection, idempotency, vars(reply)):
+            raise InProgress
+
+    def forget(self, before: datetime) -> int:
+        """Delete keys used before a time; return how many."""
+        old = delete(idempotency).where(idempotency.c.created_at < before)
+        return self._connection.execute(old).rowcount

@@ -1,0 +1,835 @@
+"""The tables."""
+
+import warnings
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    FromClause,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    func,
+    literal_column,
+    text,
+)
+
+# The metadata and column types that the tables share.
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only if the primary key's type is exactly INTEGER.
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+
+def reflect(connection: Connection) -> MetaData:
+    """Return the tables that a database has, without indexes that SQLAlchemy cannot reflect."""
+    found = MetaData()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based")
+        found.reflect(connection)
+    return found
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time, stored and returned in UTC, even if the database has no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Return the time in UTC. Raises ValueError if it has no time zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time needs its zone")
+        utc: datetime = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any | None, _dialect: Dialect) -> datetime | None:
+        """Return the stored time, aware and in UTC."""
+        if value is None:
+            return None
+        time: datetime = value
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+# Tables of API keys, sessions, Idempotency-Keys, cached evaluation results and heartbeats.
+
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("role", String, nullable=False),
+    Column("models", JSON(none_as_null=True)),  # ids; null: all
+    Column("prefix", String),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("rotated_at", UtcTime),
+    Column("revoked_at", UtcTime),
+)
+
+# Every secret that a key has ever had, so that none of them is let in as a new one.
+api_key_secrets = Table(
+    "api_key_secrets",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("key", ForeignKey("api_keys.id"), nullable=False),
+    Column("valid_until", UtcTime),  # null: until it is rotated
+)
+
+# Apart from the keys, so that noting a use waits for nobody who changes them.
+key_uses = Table(
+    "key_uses",
+    metadata,
+    Column("key", ForeignKey("api_keys.id"), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+)
+
+sessions = Table(  # of browsers
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the session's id
+    Column("secret", ForeignKey("api_key_secrets.digest"), nullable=False),  # that opened it
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+previous_keys = Table(  # read only by the previous release, which may run beside this one
+    "keys",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body", String(64), nullable=False),
+    Column("job", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("question", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("answers", String(64), nullable=False),
+)
+
+heartbeats = Table(
+    "beats",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("facts", JSON, nullable=False),
+    Column("at", Float(53), nullable=False),  # the database's clock, epoch seconds
+)
+
+Index(None, api_key_secrets.c.key)
+
+Index(None, sessions.c.expires_at)
+
+Index(None, idempotency.c.created_at)
+
+
+# Tables of audit events and of the last one's hash.
+
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("sequence", RowNumber, primary_key=True, autoincrement=False),
+    Column("actor", String, nullable=False),
+    Column("key", String),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
+    Column("reason", String, nullable=False),
+    Column("request_id", String),
+    Column("at", UtcTime, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# One row, which a transaction locks to append: so the chain never forks.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", RowNumber, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+Index(None, audit_events.c.actor, audit_events.c.sequence)
+
+Index(None, audit_events.c.action, audit_events.c.sequence)
+
+Index(
+    "ix_audit_events_subject_prefix",
+    audit_events.c.subject,
+    audit_events.c.sequence,
+    postgresql_ops={"subject": "text_pattern_ops"},  # byte by byte, as SQLite compares anyway
+)
+
+Index(None, audit_events.c.at, audit_events.c.sequence)
+
+
+# The table of counters, which a scrape reads instead of counting history.
+
+
+# `labels` is canonical JSON, so that equal labels are equal keys.
+counters = Table(
+    "tallies",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("labels", String, primary_key=True),
+    Column("value", Float(53), nullable=False),
+)
+
+
+# Tables of datasets, images, thumbnails and dataset versions.
+
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("revision", Integer, nullable=False, server_default="0"),  # see `Datasets.revision`
+    Column("created_at", UtcTime, nullable=False),
+    Column("description", String, nullable=False, server_default=""),
+    Column("metadata", JSON, nullable=False, server_default="{}"),
+    Column("duplicates", Integer, nullable=False, server_default="0"),  # files sent again
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("artifact", String(64), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("dhash", String(16), nullable=False),
+)
+
+# In the order in which images were added. Images older than this table may have no thumbnail; that
+# of an erased image is empty. Its row stays, because it may identify a group.
+thumbnails = Table(
+    "thumbnails",
+    metadata,
+    Column("position", RowNumber, primary_key=True),
+    Column("pixels", ForeignKey("images.pixels"), nullable=False, unique=True),
+    Column("thumbnail", String(384), nullable=False),
+    Column("near_duplicate_of", ForeignKey("images.pixels")),  # the oldest of its group
+)
+
+# Of the images that were not erased.
+HAS_THUMBNAIL = thumbnails.c.thumbnail != literal_column("''")
+
+# `slot` is a caption's text, or empty for a class: an image has many captions but one class.
+dataset_images = Table(
+    "dataset_images",
+    metadata,
+    Column("dataset", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("pixels", ForeignKey("images.pixels"), primary_key=True),
+    Column("slot", String, primary_key=True),
+    Column("text", String, nullable=False),
+    Column("file_label", String, nullable=False),
+    Column("added_at", UtcTime, nullable=False),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("dataset", ForeignKey("datasets.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("manifest", String(64), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("near_duplicates", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("replaced_by", Integer),  # null: none of its images was erased; 0: all were
+)
+
+# One row per image and dataset, with the first version that trains on it, so that freezing the same
+# images again adds no rows.
+trained_images = Table(
+    "trained_images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("dataset", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    ForeignKeyConstraint(
+        ["dataset", "number"], ["dataset_versions.dataset", "dataset_versions.number"]
+    ),
+)
+
+Index(None, dataset_images.c.pixels)
+
+# Of the list of a class's images.
+Index(None, dataset_images.c.dataset, dataset_images.c.text, dataset_images.c.pixels)
+
+Index(None, thumbnails.c.near_duplicate_of)
+
+Index(None, trained_images.c.dataset, trained_images.c.number)
+
+
+# Tables of erasures and the images that they have erased.
+
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("images", JSON, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("retraining", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("job", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("erased_at", UtcTime),  # null: not yet
+    Column("findings", JSON(none_as_null=True)),  # null: not yet
+)
+
+# An image may have been stored in several forms. Its digests are all that is kept of it: they
+# refuse it when it is sent again, and keep its bytes out of back-ups.
+erased_images = Table(
+    "erased_images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("artifact", String(64), primary_key=True),
+    Column("erasure", ForeignKey("erasures.id"), nullable=False),
+)
+
+Index(None, erased_images.c.artifact)
+
+
+# Table of exports.
+
+
+# Whoever writes a row has locked its version, and whoever deletes a version deletes its rows.
+exports = Table(
+    "exports",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("format", String, primary_key=True),
+    Column("artifact", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("check", JSON, nullable=False),
+    Column("job", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+
+# Tables of jobs, their metadata and their events.
+
+
+# `position` is the order of arrival, independent of the senders' clocks. `owner` and `lease_until`
+# (epoch seconds by the database's clock) belong to a claimed job: a null lease was given back, an
+# expired one was lost. A queued job cannot be claimed before `paused_until`, by the same clock.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("position", RowNumber, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("model", ForeignKey("models.id")),
+    Column("order", JSON, nullable=False),
+    Column("status", String, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("progress", JSON, nullable=False),
+    Column("parent_version", Integer),
+    Column("precision", String),  # null until an update's first claim
+    Column("suites", JSON(none_as_null=True)),  # null: an import, or ordered by an early release
+    Column("policy", String),  # likewise
+    Column("attempt", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("pauses", Integer, nullable=False, server_default="0"),
+    Column("paused_until", Float(53)),
+    Column("fence", Integer, nullable=False),
+    Column("owner", String),
+    Column("lease_until", Float(53)),
+    Column("checkpoint", String(64)),
+    Column("version", Integer),
+    Column("retry_of", ForeignKey("jobs.id")),
+    Column("ordered_by", String),  # a key's id or a name; null: by an earlier release
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("metadata", JSON, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),  # 0 to 9, 9 first
+    Column("events", Integer, nullable=False),  # the counter that numbers events
+    Column("trace", String),  # null: ordered without traces
+    Column("lane", String),  # null: the model's, as an earlier release writes it
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("id"),
+)
+
+# Of lists: what each job's metadata holds, in rows that triggers of the database add and delete.
+job_metadata = Table(
+    "job_metadata",
+    metadata,
+    Column("job", ForeignKey("jobs.position", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job", ForeignKey("jobs.id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
+
+Index(None, jobs.c.status, jobs.c.position)
+
+# Of lists: a filter, then the order (`reads.py`).
+Index(None, jobs.c.model, jobs.c.position)
+
+Index(None, jobs.c.type, jobs.c.position)
+
+Index(None, jobs.c.created_at, jobs.c.position)
+
+Index(None, job_metadata.c.key, job_metadata.c.value, job_metadata.c.job)
+
+Index(None, job_metadata.c.key, job_metadata.c.job)
+
+# The deletion of a job looks for its retries, which refer to it.
+RETRIES = text("retry_of IS NOT NULL")
+
+Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
+
+# Counted before each order (`SqlJobs.waiting`).
+WAITING = text("status = 'queued'")
+
+Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)
+
+
+def lane_of(job: FromClause) -> ColumnElement[str]:
+    """Return the lane that a job waits in."""
+    return func.coalesce(job.c.lane, job.c.model)
+
+
+UNFINISHED = text("status IN ('queued', 'running', 'cancelling')")
+
+# A lane's first entry is the job that may be claimed next (`claims.py`).
+Index(
+    "ix_jobs_heads",
+    lane_of(jobs),
+    text("(status = 'queued')"),
+    jobs.c.position,
+    sqlite_where=UNFINISHED,
+    postgresql_where=UNFINISHED,
+)
+
+CLAIMED = text("status IN ('running', 'cancelling')")
+
+# At most one claimed job per lane, even if two claims run at once.
+Index("ux_jobs_claimed", lane_of(jobs), unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)
+
+
+# Tables of models, their versions and their aliases.
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("policy", ForeignKey("policies.id"), nullable=False),
+    Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("created_at", UtcTime, nullable=False),
+)
+
+model_suites = Table(
+    "model_suites",
+    metadata,
+    Column("model", ForeignKey("models.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("suite", ForeignKey("suites.id"), nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", ForeignKey("models.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("status", String, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("parent", Integer),
+    Column("job", ForeignKey("jobs.id"), nullable=False),
+    Column("recipe", JSON(none_as_null=True)),
+    Column("dataset", String),
+    Column("dataset_version", Integer),
+    Column("update_classes", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("prompt", String, nullable=False),
+    Column("verdict", String),
+    Column("report", String(64)),
+    Column("environment", JSON, nullable=False),
+    Column("environments", JSON(none_as_null=True)),  # null: made before they were recorded
+    Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
+    Column("notes", JSON(none_as_null=True)),  # null: made before notes were recorded
+    # Class names to artifacts; null: made before feature statistics were kept.
+    Column("feature_statistics", JSON(none_as_null=True)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("collected_at", UtcTime),  # null: the weights are kept
+    Column("deleted_at", UtcTime),  # null: it was not deleted
+    Column("erasure", String),  # the first that marked it; null: nothing it learned was erased
+    Column("replaces", Integer),  # the version that it is a repetition of, without erased images
+    Column("origin", JSON(none_as_null=True)),  # null: it was not imported from a bundle
+    ForeignKeyConstraint(["model", "parent"], ["versions.model", "versions.number"]),
+    ForeignKeyConstraint(
+        ["dataset", "dataset_version"], ["dataset_versions.dataset", "dataset_versions.number"]
+    ),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("trial", String),  # the one that runs; null: none
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
+)
+
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("alias", String, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer),  # null: the alias was deleted
+    Column("reason", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("override", Boolean, nullable=False, server_default=false()),
+    ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
+)
+
+Index(None, versions.c.model, versions.c.digest)
+
+Index(None, versions.c.job)
+
+# Of the models that learned from a dataset.
+Index(None, versions.c.dataset, versions.c.dataset_version)
+
+
+# Tables of suites and gate policies, by which versions are judged.
+
+
+suites = Table(
+    "suites",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("manifest", String(64), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("prompt", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+suite_images = Table(
+    "suite_images",
+    metadata,
+    Column("pixels", String(64), primary_key=True),
+    Column("suite", ForeignKey("suites.id"), primary_key=True),
+)
+
+suite_dhashes = Table(  # read only by the previous release, which may run beside this one
+    "suite_dhashes",
+    metadata,
+    Column("dhash", String(16), primary_key=True),
+    Column("suite", ForeignKey("suites.id"), primary_key=True),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("parent_tolerance", Float(53), nullable=False),
+    Column("root_tolerance", Float(53), nullable=False),
+    Column("holdout_tolerance", Float(53), nullable=False),
+    Column("wanted_gain", Float(53), nullable=False),
+    Column("minimum_count", Integer, nullable=False),
+    Column("alpha", Float(53), nullable=False),
+    Column("line_error", Float(53)),
+    Column("line_updates", Integer, nullable=False, server_default="100"),
+    Column("negative_flips", Float(53)),
+    Column("reason", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+Index(None, suite_images.c.suite)
+
+Index(None, suite_dhashes.c.suite)
+
+
+# Tables of trials, their counts, and the predictions made during them.
+
+
+# An alias names the trial that runs, if there is one: see `aliases`.
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("alias", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("current", Integer, nullable=False),
+    Column("candidate", Integer, nullable=False),
+    Column("share", Float(53)),
+    Column("reason", String, nullable=False),
+    Column("started_by", String, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_by", String),
+    Column("ended_at", UtcTime),
+    Column("end", String),
+)
+
+trial_counts = Table(
+    "trial_counts",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+trial_predictions = Table(
+    "trial_predictions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("trial", ForeignKey("trials.id"), nullable=False),
+    Column("mode", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("shadowed", String),  # null: the candidate of a shadow has not been asked yet
+    Column("shadow_answer", String),
+    Column("label", String),
+    Column("at", UtcTime, nullable=False),
+    Column("caller", String),  # null: of a shadow
+    Column("same_caller", Boolean, nullable=False, server_default=false()),
+)
+
+# The callers of a canary of which a label counts.
+trial_callers = Table(
+    "trial_callers",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("caller", String, primary_key=True),
+)
+
+# Images about which the versions of a shadow disagree; the images are kept for their trial alone.
+trial_samples = Table(
+    "trial_samples",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("pixels", String(64), primary_key=True),
+    Column("artifact", String(64), nullable=False),
+    Column("prediction", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("shadow_answer", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+)
+
+# What the labels of a trial said, at growing numbers of labels.
+trial_course = Table(
+    "trial_course",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("labels", BigInteger, primary_key=True, autoincrement=False),
+    Column("estimate", Float(53), nullable=False),
+    Column("lower", Float(53), nullable=False),
+    Column("upper", Float(53), nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+Index(None, trials.c.model, trials.c.alias, trials.c.id)
+
+Index(None, trial_predictions.c.trial, trial_predictions.c.id)
+
+Index(None, trial_predictions.c.at)
+
+Index(None, trial_samples.c.pixels)
+
+
+# Table of resumable uploads.
+
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("parts", JSON, nullable=False),  # artifacts, in order
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+Index(None, uploads.c.owner)
+
+
+# Tables of stored vectors and of reports on old indexes.
+
+
+# Whoever writes a row has locked its dataset and its version, and whoever deletes one of these, or
+# erases an image, deletes the rows.
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("dataset", String, primary_key=True, index=True),
+    Column("dataset_version", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("artifact", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("images", String(64), nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("job", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# Likewise, with its model in the place of the dataset.
+index_reports = Table(
+    "index_reports",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("baseline", Integer, primary_key=True, autoincrement=False),
+    Column("report", String(64), nullable=False),
+    Column("bridge", String(64), nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("job", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+
+# Tables of webhooks and of the outbox: their deliveries.
+
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("models", JSON(none_as_null=True)),  # null: all
+    Column("description", String, nullable=False),
+    Column("secret", String, nullable=False),  # a signature needs the secret itself
+    Column("former_secret", String),
+    Column("former_until", UtcTime),
+    Column("paused", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# `position` is the order in which the events of one object happened. `lease_until` (epoch seconds
+# by the database's clock) belongs to a claimed delivery; an expired one was lost.
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("position", RowNumber, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("webhook", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("object", String, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("lease_until", Float(53)),
+    Column("response_status", Integer),
+    Column("error", JSON(none_as_null=True)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("attempted_at", UtcTime),
+    Column("next_attempt_at", UtcTime),
+    UniqueConstraint("id"),
+)
+
+PENDING = text("status = 'pending'")
+
+Index(
+    "ix_webhook_deliveries_due",
+    deliveries.c.next_attempt_at,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+
+Index(
+    "ix_webhook_deliveries_order",
+    deliveries.c.webhook,
+    deliveries.c.object,
+    deliveries.c.position,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+
+CLAIMED_OF_WEBHOOKS = text("lease_until IS NOT NULL")
+
+# At most one claimed delivery per webhook, even if two claims run at once.
+Index(
+    "ux_webhook_deliveries_claimed",
+    deliveries.c.webhook,
+    unique=True,
+    sqlite_where=CLAIMED_OF_WEBHOOKS,
+    postgresql_where=CLAIMED_OF_WEBHOOKS,
+)
+
+Index(None, deliveries.c.webhook, deliveries.c.position)
+
+Index(None, deliveries.c.created_at)

@@ -1,0 +1,385 @@
+"""Create and describe datasets, and change their drafts."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, Image
+from core.errors import (
+    ClassNotFound,
+    ClassTaken,
+    ImageFrozen,
+    ImageNotFound,
+    Invalid,
+    LabelConflict,
+    NotLabelled,
+    StorageFull,
+)
+from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
+from core.values import (
+    DatasetId,
+    Digest,
+    Json,
+    clean_caption,
+    clean_class,
+    clean_file_label,
+    clean_name,
+    new_id,
+)
+
+# Create datasets and receive uploads.
+
+
+class UploadOutcome(StrEnum):
+    """The outcome of an uploaded file."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    LABEL_CONFLICT = "label_conflict"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """An uploaded file after decoding: a stored image, or the reason why not."""
+
+    text: str  # class or caption: cleaned, or as it was sent when that is what was refused
+    file_label: str
+    image: Image | None = None
+    thumbnail: str = ""  # of the image
+    refusal: Invalid | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The answer to one uploaded file."""
+
+    file_label: str
+    text: str
+    outcome: UploadOutcome
+    pixels: Digest | None = None
+    side: Side | None = None
+    near_duplicate_of: Digest | None = None  # an older image, on the same side
+    refusal: Invalid | LabelConflict | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """True if the image is in the dataset under this text now."""
+        return self.outcome in {UploadOutcome.CREATED, UploadOutcome.DUPLICATE}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the receipt as plain JSON; refused files say why, by code."""
+        refusal = self.refusal
+        return {
+            "file": self.file_label,
+            "text": self.text[:600],
+            "outcome": self.outcome.value,
+            "pixels": self.pixels,
+            "side": self.side.value if self.side else None,
+            "near_duplicate_of": self.near_duplicate_of,
+            "error": refusal and {"code": refusal.code, "detail": refusal.message},
+        }
+
+
+def create_dataset(
+    platform: Platform,
+    name: str,
+    kind: DatasetKind,
+    *,
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Open an empty dataset. Raises NameInvalid or NameTaken."""
+    now = platform.clock()
+    dataset = Dataset(
+        id=DatasetId(new_id("ds", now)),
+        name=clean_name(name),
+        kind=kind,
+        created_at=now,
+        description=description,
+        metadata=metadata or {},
+    )
+    with platform.transactions() as work:
+        add_dataset(work, dataset)
+        work.commit()
+    return dataset
+
+
+def add_dataset(work: UnitOfWork, dataset: Dataset) -> None:
+    """Store an empty dataset, with its audit event. Raises NameTaken."""
+    work.datasets.add(dataset)
+    audit.record(
+        work,
+        Action.DATASET_CREATED,
+        f"datasets/{dataset.name}",
+        now=dataset.created_at,
+        after={"kind": dataset.kind.value},
+    )
+
+
+def describe_dataset(
+    platform: Platform,
+    reference: str,
+    *,
+    description: str | None,
+    metadata: Mapping[str, str] | None,
+) -> Dataset:
+    """Replace the description and the metadata of a dataset; None leaves one as it is.
+
+    Raises DatasetNotFound.
+    """
+    with platform.transactions() as work:
+        found = work.datasets.get(reference, lock=True)
+        changed = replace(
+            found,
+            description=found.description if description is None else description,
+            metadata=found.metadata if metadata is None else dict(metadata),
+        )
+        if changed != found:
+            work.datasets.describe(found.id, description=description, metadata=metadata)
+            audit.record(
+                work,
+                Action.DATASET_DESCRIBED,
+                f"datasets/{found.name}",
+                now=platform.clock(),
+                before=_description_of(found),
+                after=_description_of(changed),
+            )
+        work.commit()
+    return changed
+
+
+def _description_of(dataset: Dataset) -> Json:
+    return {"description": dataset.description, "metadata": dict(dataset.metadata)}
+
+
+def require_room(platform: Platform, arriving: int = 0) -> None:
+    """Raise StorageFull unless the free space that the settings require is left on the disk.
+
+    `arriving` is the number of bytes that are about to be stored, as far as it is known.
+    """
+    free = platform.artifacts.free_bytes()
+    if free - arriving < platform.settings.min_free_bytes:
+        raise StorageFull(free_bytes=free, needed_bytes=arriving or None)
+
+
+def receive_file(
+    keep: Callable[[bytes], Digest],
+    decoder: Decoder,
+    kind: DatasetKind,
+    *,
+    text: str,
+    file_name: str | None,
+    data: bytes,
+) -> Upload:
+    """Decode one untrusted file and keep its one form; a refusal is part of the answer.
+
+    `keep` stores bytes and names their digest: at once, or on trial until a form has ended
+    well. A file whose text is refused is not decoded.
+    """
+    upload = Upload(text=text, file_label=clean_file_label(file_name))
+    try:
+        text = clean_text(kind, text)
+        image, thumbnail = receive_image(keep, decoder, data)
+    except Invalid as refusal:
+        return replace(upload, refusal=refusal)
+    return replace(upload, text=text, image=image, thumbnail=thumbnail)
+
+
+def clean_text(kind: DatasetKind, text: str) -> str:
+    """Return a class or a caption, cleaned. Raises ClassInvalid or CaptionInvalid."""
+    return clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
+
+
+def receive_image(
+    keep: Callable[[bytes], Digest], decoder: Decoder, data: bytes
+) -> ImageWithThumbnail:
+    """Decode one untrusted image and keep its one form.
+
+    Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
+    """
+    decoded = decoder.decode(data)
+    image = Image(
+        pixels=decoded.pixels,
+        artifact=keep(decoded.data),
+        width=decoded.width,
+        height=decoded.height,
+        size=len(decoded.data),
+        dhash=decoded.dhash,
+    )
+    return image, decoded.thumbnail
+
+
+# Rename the classes of a dataset, and move its images between them.
+#
+# Only the draft changes: frozen versions keep the classes that they were frozen with.
+
+
+def rename_class(platform: Platform, reference: str, name: str, *, to: str, merge: bool) -> int:
+    """Rename a class and return how many images the class has then.
+
+    With `merge`, the new name may be that of another class, which the images join. Raises
+    DatasetNotFound, NotLabelled, ClassInvalid, ClassNotFound or ClassTaken.
+    """
+    to = clean_class(to)
+    with platform.transactions() as work:
+        dataset = _locked(work, reference)
+        counts = work.datasets.count(dataset.id)
+        if name not in counts:
+            raise ClassNotFound("There is no such class in this dataset.", name=name)
+        if to == name:
+            return counts[name]
+        if to in counts and not merge:
+            raise ClassTaken(name=to, images=counts[to])
+        renamed = work.datasets.rename_class(dataset.id, name, to)
+        audit.record(
+            work,
+            Action.CLASS_RENAMED,
+            f"datasets/{dataset.name}",
+            now=platform.clock(),
+            before={"class": name, "images": renamed},
+            after={"class": to, "images": renamed + counts.get(to, 0)},
+        )
+        work.commit()
+    return renamed + counts.get(to, 0)
+
+
+def move_images(platform: Platform, reference: str, pixels: Collection[Digest], *, to: str) -> int:
+    """Move images to a class, new or not, and return how many were in another one; all or none.
+
+    Raises DatasetNotFound, NotLabelled, ClassInvalid, or ImageNotFound with the images that the
+    dataset does not hold.
+    """
+    to = clean_class(to)
+    with platform.transactions() as work:
+        dataset = _locked(work, reference)
+        texts = work.datasets.texts(dataset.id, pixels)
+        if missing := sorted(set(pixels) - texts.keys()):
+            raise ImageNotFound(pixels=missing[:20])
+        moved = {one: held for one, (held,) in texts.items() if held != to}
+        if moved:
+            work.datasets.move_images(dataset.id, [*moved], to)
+            audit.record(
+                work,
+                Action.IMAGES_MOVED,
+                f"datasets/{dataset.name}",
+                now=platform.clock(),
+                before={"images": dict(Counter(moved.values()))},
+                after={"images": {to: len(moved)}},
+            )
+            work.commit()
+    return len(moved)
+
+
+def _locked(work: UnitOfWork, reference: str) -> Dataset:
+    dataset = work.datasets.get(reference)
+    if dataset.kind is not DatasetKind.LABELLED:
+        raise NotLabelled
+    work.datasets.lock(dataset.id)
+    return dataset
+
+
+# Find the stored form of a dataset's image, and remove an image from its draft.
+
+
+def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
+    """Return the artifact of an image that a dataset holds, in its draft or in a version.
+
+    Raises DatasetNotFound, or ImageNotFound, which tells whether the image was erased.
+    """
+    with platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(reference)
+        if erasure := work.erasures.erased([pixels]).get(pixels):
+            raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+        image = work.datasets.stored(pixels)
+        if image is not None and work.datasets.texts(dataset.id, [pixels]):
+            return image.artifact
+        versions = work.datasets.versions(dataset.id)
+    if image is not None:
+        for _, entry in _entries(platform, versions[::-1], [pixels]):
+            return entry.artifact
+    raise ImageNotFound(dataset=dataset.id, pixels=pixels)
+
+
+def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
+    """Return the artifact of an image of any dataset. Raises ImageNotFound."""
+    with platform.transactions(read_only=True) as work:
+        image = work.datasets.stored(pixels)
+        erasure = work.erasures.erased([pixels]).get(pixels)
+    if erasure is not None:
+        raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+    if image is None:
+        raise ImageNotFound(pixels=pixels)
+    return image.artifact
+
+
+def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
+    """Remove an image from the draft of a dataset of which no version holds it.
+
+    Raises DatasetNotFound, ImageNotFound, or ImageFrozen with the versions.
+    """
+    remove_images(platform, reference, [pixels])
+
+
+def remove_images(platform: Platform, reference: str, pixels: Collection[Digest]) -> None:
+    """Remove images from the draft of a dataset of which no version holds one; all or none.
+
+    The versions are read before the transaction; if one has been frozen meanwhile, again. Raises
+    DatasetNotFound, ImageNotFound, or ImageFrozen with the versions.
+    """
+    while True:
+        with platform.transactions(read_only=True) as work:
+            dataset = work.datasets.get(reference)
+            held = work.datasets.texts(dataset.id, pixels)
+            if missing := [one for one in pixels if one not in held]:
+                raise ImageNotFound(dataset=dataset.id, pixels=missing[0])
+            seen = work.datasets.versions(dataset.id)
+        _require_draft_only(platform, seen, pixels)
+        with platform.transactions() as work:
+            for one in pixels:
+                work.datasets.remove_image(dataset.id, one)  # which freezing waits for
+            now = work.datasets.versions(dataset.id)
+            if {version.number for version in now} <= {version.number for version in seen}:
+                for one in pixels:
+                    audit.record(
+                        work,
+                        Action.IMAGE_DELETED,
+                        f"datasets/{dataset.name}/images/{one}",
+                        now=platform.clock(),
+                    )
+                work.commit()
+                return
+
+
+def _require_draft_only(
+    platform: Platform, versions: Sequence[DatasetVersion], pixels: Collection[Digest]
+) -> None:
+    found = [
+        (version.number, entry.pixels) for version, entry in _entries(platform, versions, pixels)
+    ]
+    if found:
+        holding = list(dict.fromkeys(number for number, _ in found))
+        frozen = len({one for _, one in found})
+        which = "the image" if len(pixels) == 1 else f"{frozen:,} of the {len(pixels):,} images"
+        raise ImageFrozen(
+            f"Frozen versions hold {which}: {', '.join(map(str, holding))}. A version never "
+            "changes: delete these versions first.",
+            versions=holding,
+        )
+
+
+def _entries(
+    platform: Platform, versions: Sequence[DatasetVersion], pixels: Collection[Digest]
+) -> Iterator[tuple[DatasetVersion, ManifestEntry]]:
+    """Yield each version that holds one of some images, with the image's line in its manifest."""
+    wanted = set(pixels)
+    for version in versions:
+        for entry in read_manifest(platform.artifacts, version.manifest).entries:
+            if entry.pixels in wanted:
+                yield version, entry

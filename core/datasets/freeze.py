@@ -1,0 +1,154 @@
+"""Freeze a dataset's present images into its next version."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.manifests import Manifest, ManifestEntry
+from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
+from core.errors import ImageInSuite
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.values import Digest, counted
+
+_TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked
+
+
+def freeze_version(
+    platform: Platform, reference: str, *, if_changed: bool = False
+) -> DatasetVersion:
+    """Freeze a dataset's present images into its next version.
+
+    With `if_changed`, return the newest version instead if it has the same images and classes.
+    The manifest is made and stored before the transaction that writes the version, which only
+    checks whether the dataset has changed since. The number of images of each class is checked
+    when an update is requested, because a suite may have a single image of a class. Raises
+    DatasetEmpty, or ImageInSuite when an image was added to a suite after its upload.
+    """
+    for _ in range(_TRIES):
+        with platform.transactions(read_only=True) as work:
+            dataset = work.datasets.get(reference)
+            read = _read(work, dataset)
+        stored = platform.artifacts.put(read.manifest.to_bytes())
+        with platform.transactions() as work:
+            number = work.datasets.next_version(dataset.id)
+            if work.datasets.revision(dataset.id) == read.revision:
+                newest = work.datasets.newest_versions([dataset.id]).get(dataset.id)
+                if if_changed and newest and newest[0].manifest == stored:
+                    return newest[0]
+                version = _write(work, dataset, read.manifest, stored, number, platform.clock())
+                work.commit()
+                return version
+    with platform.transactions() as work:
+        version = freeze(work, platform.artifacts, dataset, platform.clock())
+        work.commit()
+    return version
+
+
+def freeze(
+    work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
+) -> DatasetVersion:
+    """Freeze a dataset's present images within one transaction: for a few images."""
+    number = work.datasets.next_version(dataset.id)  # locks the dataset
+    manifest = _read(work, dataset).manifest
+    return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    revision: int
+    manifest: Manifest
+
+
+def _read(work: UnitOfWork, dataset: Dataset) -> _Read:
+    revision = work.datasets.revision(dataset.id)  # first, so that a change while reading shows
+    return _Read(
+        revision=revision, manifest=Manifest.of(dataset.kind, work.datasets.images(dataset.id))
+    )
+
+
+def _write(
+    work: UnitOfWork,
+    dataset: Dataset,
+    manifest: Manifest,
+    stored: Digest,
+    number: int,
+    now: datetime,
+) -> DatasetVersion:
+    if dataset.kind is DatasetKind.LABELLED:
+        refuse_suite_images(work, manifest.entries)
+    return write_version(work, dataset, manifest, stored, number, now)
+
+
+def write_version(
+    work: UnitOfWork,
+    dataset: Dataset,
+    manifest: Manifest,
+    stored: Digest,
+    number: int,
+    now: datetime,
+) -> DatasetVersion:
+    """Write a version with a number of its own and the manifest that is stored."""
+    labelled = dataset.kind is DatasetKind.LABELLED
+    version = DatasetVersion(
+        dataset=dataset.id,
+        number=number,
+        manifest=stored,
+        classes=manifest.classes,
+        counts=manifest.counts() if labelled else {},
+        images=len(manifest.entries),
+        near_duplicates=sum(entry.near_duplicate_of is not None for entry in manifest.entries),
+        created_at=now,
+    )
+    work.datasets.add_version(version, manifest)
+    audit.record(
+        work,
+        Action.DATASET_FROZEN,
+        f"datasets/{dataset.name}/versions/{number}",
+        now=now,
+        after={"manifest": stored, "images": version.images},
+    )
+    work.outbox.add(dataset_frozen(version))
+    return version
+
+
+def refuse_suite_images(work: UnitOfWork, entries: Collection[ManifestEntry]) -> None:
+    """Raise ImageInSuite for an image to train on that is in a suite, or a near-duplicate."""
+    in_suites = work.suites.contains({entry.group for entry in entries})
+    shared = sorted(entry.pixels for entry in entries if entry.group in in_suites)
+    if shared:
+        raise ImageInSuite(
+            f"Suites contain {counted(len(shared), 'image')} of the dataset, counting "
+            "near-duplicates.",
+            pixels=shared[:20],
+        )
+
+
+def without_suite_images(
+    work: UnitOfWork, entries: Sequence[ManifestEntry]
+) -> tuple[ManifestEntry, ...]:
+    """Return the entries without the images of suites and their near-duplicates."""
+    in_suites = work.suites.contains({entry.group for entry in entries})
+    return tuple(entry for entry in entries if entry.group not in in_suites)
+
+
+# Read a manifest back from the store.
+
+
+def read_manifest(artifacts: Artifacts, digest: Digest) -> Manifest:
+    """Return the manifest that an artifact holds, verified by its digest."""
+    return Manifest.from_json(json.loads(artifacts.get(digest)))
+
+
+def without_erased(work: UnitOfWork, entries: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    """Return the entries whose images were not erased since."""
+    erased = work.erasures.erased([entry.pixels for entry in entries])
+    return tuple(entry for entry in entries if entry.pixels not in erased)
+
+
+def read_remaining(work: UnitOfWork, artifacts: Artifacts, digest: Digest) -> Manifest:
+    """Return a manifest without the images that were erased since."""
+    manifest = read_manifest(artifacts, digest)
+    return replace(manifest, entries=without_erased(work, manifest.entries))

@@ -1,0 +1,469 @@
+"""Lists of images, near-duplicates, and thumbnails."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union,
+)
+
+from core.database.statements import chunks, insert_missing
+from core.database.tables import (
+    HAS_THUMBNAIL,
+    dataset_images,
+    datasets,
+    erased_images,
+    images,
+    thumbnails,
+    trial_samples,
+)
+from core.datasets.image_lists import NearDuplicates
+from core.datasets.manifests import Member
+from core.datasets.rules import DatasetImage, DatasetKind, Image
+from core.datasets.similarity import ThumbnailIndex, close_hashes
+from core.errors import DatasetNotFound
+from core.ports import ImageWithThumbnail
+from core.values import DatasetId, Digest
+
+# A process's cache of how many images each class of a dataset has.
+#
+# A count reads an entry of an index for each image. It is kept with the dataset's revision, which
+# grows in every transaction that changes its images: so it is made once after each change.
+
+
+DATASETS = 50  # that are kept, those asked for last
+
+
+class CountCache:
+    """The cache for one database; safe to share between threads. Read-only transactions fill it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: OrderedDict[DatasetId, tuple[int, Mapping[str, int]]] = OrderedDict()
+
+    def counts(
+        self, dataset: DatasetId, revision: int, count: Callable[[], Mapping[str, int]]
+    ) -> Mapping[str, int]:
+        """Return the counts at a revision, calling `count` unless they are kept."""
+        with self._lock:
+            known, counts = self._kept.get(dataset, (None, {}))
+        if known != revision:
+            counts = MappingProxyType(count())
+        with self._lock:
+            self._kept[dataset] = (revision, counts)
+            self._kept.move_to_end(dataset)
+            while len(self._kept) > DATASETS:
+                self._kept.popitem(last=False)
+        return counts
+
+
+# Rows of images in datasets.
+
+
+def images_of(dataset: DatasetId) -> Select[Any]:
+    """Return the query of the images in a dataset, once for each text, by pixels and text."""
+    rows = dataset_images
+    return (
+        select(
+            images,
+            thumbnails.c.near_duplicate_of,
+            *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
+        )
+        .join(rows, rows.c.pixels == images.c.pixels)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(rows.c.dataset == dataset)
+        .order_by(rows.c.pixels, rows.c.text)
+    )
+
+
+def to_image(row: Row[Any]) -> DatasetImage:
+    """Return an image in a dataset."""
+    return DatasetImage(
+        dataset=row.dataset,
+        image=Image(
+            pixels=row.pixels,
+            artifact=row.artifact,
+            width=row.width,
+            height=row.height,
+            size=row.size,
+            dhash=row.dhash,
+            near_duplicate_of=row.near_duplicate_of,
+        ),
+        text=row.text,
+        file_label=row.file_label,
+        added_at=row.added_at,
+    )
+
+
+# Near-duplicates among the images of a dataset.
+
+
+SHOWN = 100  # images of one group
+
+
+class SqlNearDuplicates:
+    """The part of the `Datasets` port that reads near-duplicates."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def near_duplicate_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None
+    ) -> Sequence[NearDuplicates]:
+        """Return up to `limit` groups of near-duplicates, each with its first images, by pixels.
+
+        A group is of images that the dataset holds, at least two; the oldest may be elsewhere.
+        """
+        found = self._groups(dataset, limit, after)
+        oldest = thumbnails.c.near_duplicate_of
+        group = func.coalesce(oldest, thumbnails.c.pixels)
+        query = (
+            select(thumbnails.c.pixels, group.label("found"))
+            .where(or_(oldest.in_(found), thumbnails.c.pixels.in_(found)), _holds(dataset))
+            .order_by(thumbnails.c.pixels)
+        )
+        members: dict[Digest, list[Digest]] = {one: [] for one in found}
+        for row in self._connection.execute(query):
+            members[row.found].append(row.pixels)
+        rows: dict[Digest, list[DatasetImage]] = {one: [] for one in found}
+        for chunk in chunks([one for held in members.values() for one in held[:SHOWN]]):
+            shown = images_of(dataset).where(dataset_images.c.pixels.in_(chunk))
+            for image in map(to_image, self._connection.execute(shown)):
+                rows[image.image.group].append(image)
+        return [NearDuplicates(group=one, count=len(members[one]), rows=rows[one]) for one in found]
+
+    def _groups(self, dataset: DatasetId, limit: int, after: Digest | None) -> Sequence[Digest]:
+        """Return groups of near-duplicates of which a dataset holds at least two images.
+
+        Of two images of a group, one is not its oldest: only those that are not are read.
+        """
+        oldest = thumbnails.c.near_duplicate_of
+        groups = select(oldest.label("found")).where(oldest > (after or "")).distinct().subquery()
+        younger = (
+            select(func.count())
+            .select_from(thumbnails)
+            .where(oldest == groups.c.found, _holds(dataset))
+            .scalar_subquery()
+        )
+        first = select(func.count(dataset_images.c.pixels.distinct())).where(
+            dataset_images.c.dataset == dataset, dataset_images.c.pixels == groups.c.found
+        )
+        query = (
+            select(groups.c.found)
+            .where(younger + first.scalar_subquery() > 1)
+            .order_by(groups.c.found)
+            .limit(limit)
+        )
+        return list(self._connection.scalars(query))
+
+    def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
+        """Return the other images of some images' groups."""
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        found: set[Digest] = set()
+        for chunk in chunks(pixels):
+            groups = select(group).where(thumbnails.c.pixels.in_(chunk))
+            members = select(thumbnails.c.pixels).where(
+                or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
+                HAS_THUMBNAIL,
+            )
+            found.update(self._connection.scalars(members))
+        return found - set(pixels)
+
+
+def _holds(dataset: DatasetId) -> ColumnElement[bool]:
+    """Return the condition that the dataset holds the image of a thumbnail."""
+    rows = dataset_images.c
+    return exists().where(rows.dataset == dataset, rows.pixels == thumbnails.c.pixels)
+
+
+# The images in datasets, as they are read.
+
+
+class SqlImageLists(SqlNearDuplicates):
+    """The part of the `Datasets` port that reads images."""
+
+    def __init__(self, connection: Connection, counts: CountCache) -> None:
+        super().__init__(connection)
+        self._counts = counts
+
+    def texts(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[Digest, Sequence[str]]:
+        """Return the images' texts in the dataset, without images that it does not hold."""
+        found: dict[Digest, list[str]] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(dataset_images.c.pixels, dataset_images.c.text)
+                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
+                .order_by(dataset_images.c.text)
+            )
+            for row in self._connection.execute(query):
+                found.setdefault(row.pixels, []).append(row.text)
+        return found
+
+    def added_at(
+        self, dataset: DatasetId, pixels: Collection[Digest]
+    ) -> Mapping[tuple[Digest, str], datetime]:
+        """Return when images came into the dataset with each of their texts."""
+        rows = dataset_images.c
+        found: dict[tuple[Digest, str], datetime] = {}
+        for chunk in chunks(pixels):
+            query = select(rows.pixels, rows.text, rows.added_at).where(
+                rows.dataset == dataset, rows.pixels.in_(chunk)
+            )
+            for row in self._connection.execute(query):
+                found[row.pixels, row.text] = row.added_at
+        return found
+
+    def stored_bytes(self) -> int:
+        """Return the bytes of the images in datasets and of samples, each image counted once."""
+        held = exists().where(dataset_images.c.pixels == images.c.pixels)
+        in_datasets = select(func.sum(images.c.size)).where(held)
+        own = ~exists().where(dataset_images.c.pixels == trial_samples.c.pixels)
+        kept = select(func.max(trial_samples.c.size).label("size")).where(own)
+        sizes = kept.group_by(trial_samples.c.pixels).subquery()
+        sums = (in_datasets, select(func.sum(sizes.c.size)))
+        return sum(int(self._connection.scalar(query) or 0) for query in sums)
+
+    def missing_bytes(self, wanted: Collection[Image]) -> int:
+        """Return the bytes of those images that no dataset and no sample holds, each once.
+
+        Samples of releases that counted none are not counted, so they hold nothing either.
+        """
+        sizes = {image.pixels: image.size for image in wanted}
+        kept = select(trial_samples.c.pixels).where(trial_samples.c.size > 0)
+        for chunk in chunks(list(sizes)):
+            for rows, column in (
+                (select(dataset_images.c.pixels), dataset_images.c.pixels),
+                (kept, trial_samples.c.pixels),
+            ):
+                held = rows.where(column.in_(chunk)).distinct()
+                for pixels in self._connection.scalars(held):
+                    sizes.pop(pixels, None)
+        return sum(sizes.values())
+
+    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
+        """Return all images by pixels, one row per text."""
+        return [to_image(row) for row in self._connection.execute(images_of(dataset))]
+
+    def image_page(
+        self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
+    ) -> Sequence[DatasetImage]:
+        """Return all rows of up to `limit` images, by pixels: no image is split between pages.
+
+        With `text`, only images that have it as class or caption are returned.
+        """
+        wanted = [] if text is None else [dataset_images.c.text == text]
+        keys = (
+            select(dataset_images.c.pixels)
+            .distinct()
+            .where(
+                dataset_images.c.dataset == dataset,
+                dataset_images.c.pixels > (after or ""),
+                *wanted,
+            )
+            .order_by(dataset_images.c.pixels)
+            .limit(limit)
+        )
+        query = images_of(dataset).where(
+            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
+        )
+        return [to_image(row) for row in self._connection.execute(query)]
+
+    def members(self, dataset: DatasetId) -> Iterator[Member]:
+        """Yield every image of a dataset, once for each of its texts, by pixels."""
+        rows = dataset_images
+        group = func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
+        query = (
+            select(rows.c.pixels, group.label("group"), rows.c.text)
+            .outerjoin(thumbnails, thumbnails.c.pixels == rows.c.pixels)
+            .where(rows.c.dataset == dataset)
+            .order_by(rows.c.pixels, rows.c.text)
+        )
+        for row in self._connection.execute(query):
+            yield Member(pixels=row.pixels, group=row.group, text=row.text)
+
+    def stored(self, pixels: Digest) -> Image | None:
+        """Return an image of any dataset, by its pixels."""
+        query = (
+            select(images, thumbnails.c.near_duplicate_of)
+            .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+            .where(images.c.pixels == pixels)
+        )
+        row = self._connection.execute(query).first()
+        return Image(**row._mapping) if row is not None else None
+
+    def count(self, dataset: DatasetId) -> Mapping[str, int]:
+        """Return the number of images per class (for captioned datasets: {"": images})."""
+        query = select(datasets.c.kind, datasets.c.revision).where(datasets.c.id == dataset)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise DatasetNotFound(dataset=dataset)
+        count = partial(self._count, dataset, DatasetKind(row.kind))
+        return self._counts.counts(dataset, row.revision, count)
+
+    def _count(self, dataset: DatasetId, kind: DatasetKind) -> Mapping[str, int]:
+        held = dataset_images.c.dataset == dataset
+        if kind is DatasetKind.CAPTIONED:
+            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
+            return {"": self._connection.scalar(query) or 0}
+        text = dataset_images.c.text
+        counts = (
+            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
+        )
+        return {row.text: row.images for row in self._connection.execute(counts)}
+
+
+# A process's cache of the images that uploads are compared with.
+#
+# A search reads only the images added since the last one. That is sound because thumbnails appear
+# in the order of their positions, as a writer holds `Thumbnails.lock` until it has committed, and
+# are removed by erasures alone, after which the cache starts again. Nor are images added without a
+# thumbnail any more.
+
+
+_NONE = ThumbnailIndex()
+
+
+class ThumbnailCache:
+    """The cache for one database; safe to share between threads. Read-only transactions fill it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._index = _NONE
+        self._erased = 0  # images, when the index was read
+        self._without: Mapping[Digest, str] | None = None
+
+    def index(self, after: Callable[[int], ThumbnailIndex], *, erased: int) -> ThumbnailIndex:
+        """Return the index of all images; `after` reads those added after a position.
+
+        `erased` is how many images have been erased so far.
+        """
+        with self._lock:
+            if erased != self._erased:
+                self._index, self._erased = _NONE, erased
+            self._index = self._index.followed_by(after(self._index.position))
+            return self._index
+
+    def without(self, read: Callable[[], Mapping[Digest, str]]) -> Mapping[Digest, str]:
+        """Return the hashes of images without a thumbnail, calling `read` the first time only."""
+        with self._lock:
+            if self._without is None:
+                self._without = read()
+            return self._without
+
+
+# Thumbnails of images, and which images are near-duplicates.
+
+
+class SqlThumbnails:
+    """The `Thumbnails` port over SQL."""
+
+    def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
+        self._connection = connection
+        self._cache = cache
+
+    def all(self) -> ThumbnailIndex:
+        """Return the index of all images; later calls read only images added since.
+
+        Once images were erased, all others are read again.
+        """
+        erased = self._connection.scalar(select(func.count()).select_from(erased_images)) or 0
+        return self._cache.index(self.after, erased=erased)
+
+    def after(self, position: int) -> ThumbnailIndex:
+        """Return the index of the images added after a position; 0 for all."""
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        query = (
+            select(thumbnails.c.position, group, thumbnails.c.thumbnail)
+            .where(thumbnails.c.position > position, HAS_THUMBNAIL)
+            .order_by(thumbnails.c.position)
+        )
+        rows = self._connection.execute(query).all()
+        last = rows[-1].position if rows else position
+        return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
+
+    def lock(self) -> None:
+        """Keep other transactions from adding thumbnails until this one ends."""
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+            self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
+
+    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
+        """Map each known image to the oldest image of its group, or to None if it is the oldest."""
+        found: dict[Digest, Digest | None] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(images.c.pixels, thumbnails.c.near_duplicate_of)
+                .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+                .where(images.c.pixels.in_(chunk))
+            )
+            found.update(
+                (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
+            )
+        return found
+
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Return images without a thumbnail whose difference hash is close to one of `dhashes`."""
+        without = self._cache.without(self._without)
+        close = close_hashes([*without.values()], dhashes)
+        pixels = [*without]
+        found: list[Image] = []
+        for chunk in chunks([pixels[index] for index in close]):
+            query = _without(images).where(images.c.pixels.in_(chunk))
+            found += (Image(**row) for row in self._connection.execute(query).mappings())
+        return found
+
+    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
+        """Store thumbnails; an image that has one keeps it."""
+        values = [
+            {
+                "pixels": image.pixels,
+                "thumbnail": thumbnail,
+                "near_duplicate_of": image.near_duplicate_of,
+            }
+            for image, thumbnail in seen
+        ]
+        insert_missing(self._connection, thumbnails, values)
+
+    def _without(self) -> dict[Digest, str]:
+        """Return the difference hashes of the images without a thumbnail."""
+        rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
+        return {row.pixels: row.dhash for row in rows}
+
+
+def _without(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(thumbnails.c.pixels.is_(None))
+    )
+
+
+def groups_in(
+    connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
+) -> set[Digest]:
+    """Return the groups of which `column`, a column of pixel digests, holds an image."""
+    rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
+    group = thumbnails.c.near_duplicate_of
+    found: set[Digest] = set()
+    for chunk in chunks(groups):
+        # Two selects, each with its own index: with an OR, databases would scan the table.
+        oldest = select(column).where(column.in_(chunk), *conditions)
+        others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
+        found.update(connection.scalars(union(oldest, others)))
+    return found

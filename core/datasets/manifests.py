@@ -1,0 +1,312 @@
+"""What a dataset version holds, and its training and holdout sides."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from core.datasets.rules import DatasetImage, DatasetKind, Image
+from core.errors import DatasetEmpty, TooFewPerClass
+from core.values import Digest, Json, canonical_json, sha256
+
+# The split of images into sides and parts, the same in every dataset.
+
+
+HOLDOUT_SHARE = 0.2
+
+VALIDATION_SHARE = 0.2
+
+
+class Side(StrEnum):
+    """The sides of a dataset version."""
+
+    TRAIN = "train"
+    HOLDOUT = "holdout"
+
+
+class Part(StrEnum):
+    """The parts of a suite or holdout: one for selection, one for verdicts."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def side_of(group: Digest) -> Side:
+    """Return the side of a group of near-duplicates, the same in every dataset version.
+
+    A group is identified by the pixels of its oldest image; an image without near-duplicates is a
+    group of one.
+    """
+    return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
+
+
+def part_of(group: Digest) -> Part:
+    """Return the part of a suite or holdout that a group is in, independent of its side."""
+    return Part.VALIDATION if _share(group, "part") < VALIDATION_SHARE else Part.TEST
+
+
+def _share(pixels: Digest, purpose: str) -> float:
+    """Return a number in [0, 1) that depends on the pixels and the purpose alone."""
+    return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
+
+
+# Manifests, the exact images of dataset versions and suites.
+
+
+MIN_TRAIN_PER_CLASS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry:
+    """One line of a manifest: an image, its stored bytes, its class or captions."""
+
+    pixels: Digest
+    artifact: Digest
+    texts: tuple[str, ...]
+    near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
+
+    @property
+    def group(self) -> Digest:
+        """The group of near-duplicates it belongs to, identified by the oldest image."""
+        return self.near_duplicate_of or self.pixels
+
+    @property
+    def side(self) -> Side:
+        """The side that this image is on."""
+        return side_of(self.group)
+
+    @property
+    def part(self) -> Part:
+        """The part that this image is in, as a suite or holdout image."""
+        return part_of(self.group)
+
+    @property
+    def class_name(self) -> str:
+        """The class of an image in a labelled dataset."""
+        return self.texts[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The exact images of a dataset version or suite, sorted; its digest names them."""
+
+    kind: DatasetKind
+    entries: tuple[ManifestEntry, ...]
+
+    @classmethod
+    def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
+        """Return the manifest of a dataset's present images. Raises DatasetEmpty."""
+        texts: dict[Digest, list[str]] = {}
+        found: dict[Digest, Image] = {}
+        for row in images:
+            texts.setdefault(row.image.pixels, []).append(row.text)
+            found[row.image.pixels] = row.image
+        if not texts:
+            raise DatasetEmpty
+        return cls(
+            kind=kind,
+            entries=tuple(
+                ManifestEntry(
+                    pixels=pixels,
+                    artifact=found[pixels].artifact,
+                    texts=tuple(sorted(texts[pixels])),
+                    near_duplicate_of=found[pixels].near_duplicate_of,
+                )
+                for pixels in sorted(texts)
+            ),
+        )
+
+    def without(self, pixels: Collection[Digest]) -> "Manifest":
+        """Return the manifest without some images; maybe without any."""
+        kept = tuple(entry for entry in self.entries if entry.pixels not in pixels)
+        return replace(self, entries=kept)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All class names, sorted (empty for captions)."""
+        if self.kind is DatasetKind.CAPTIONED:
+            return ()
+        return tuple(sorted({entry.class_name for entry in self.entries}))
+
+    def on(self, side: Side) -> tuple[ManifestEntry, ...]:
+        """Return the entries on one side."""
+        return tuple(entry for entry in self.entries if entry.side is side)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Count the images per class and side: `{class: {"train": n, "holdout": m}}`."""
+        found = Counter((entry.class_name, entry.side) for entry in self.entries)
+        return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
+
+    def require_trainable(self) -> None:
+        """Raise TooFewPerClass unless every class has enough images on the training side."""
+        least = MIN_TRAIN_PER_CLASS
+        poor = {
+            name: sides["train"] for name, sides in self.counts().items() if sides["train"] < least
+        }
+        if poor:
+            raise TooFewPerClass(
+                f"These classes have fewer than {least} training images "
+                f"(a fifth of the images is held out): {', '.join(sorted(poor))}.",
+                classes=poor,
+                least=least,
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON whose SHA-256 is this manifest's digest."""
+        return canonical_json(
+            {
+                "kind": self.kind.value,
+                "entries": [_to_json(entry) for entry in self.entries],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Manifest":
+        """Return the manifest whose JSON `to_bytes` wrote."""
+        return cls(
+            kind=DatasetKind(value["kind"]),
+            entries=tuple(
+                ManifestEntry(
+                    pixels=pixels,
+                    artifact=artifact,
+                    texts=tuple(texts),
+                    near_duplicate_of=older[0] if older else None,
+                )
+                for pixels, artifact, texts, *older in value["entries"]
+            ),
+        )
+
+
+def _to_json(entry: ManifestEntry) -> list[Any]:
+    # Without near-duplicates there is no fourth item, so that older manifests keep their digests.
+    older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
+    return [entry.pixels, entry.artifact, list(entry.texts), *older]
+
+
+# The difference between two versions of a dataset.
+
+
+class ChangeKind(StrEnum):
+    """The change of an image between the version compared with and this one."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    MOVED = "moved"  # to another class, or it has other captions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """An image that only one of two versions holds, or both with different texts."""
+
+    pixels: Digest
+    before: tuple[str, ...]  # its class or captions; empty if it was not there
+    after: tuple[str, ...]  # likewise
+
+    @property
+    def kind(self) -> ChangeKind:
+        """The kind of change."""
+        if not self.before:
+            return ChangeKind.ADDED
+        return ChangeKind.MOVED if self.after else ChangeKind.REMOVED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassDiff:
+    """The numbers of images that a class gained and lost."""
+
+    added: int
+    removed: int
+    moved_in: int
+    moved_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """The changes from one version to another, by pixels."""
+
+    changes: tuple[Change, ...]
+    counts: Mapping[ChangeKind, int]
+    classes: Mapping[str, ClassDiff]  # those with a change; empty for captions
+
+    @classmethod
+    def between(cls, before: Manifest, after: Manifest) -> "Diff":
+        """Return the difference between two versions of a dataset."""
+        old = {entry.pixels: entry.texts for entry in before.entries}
+        new = {entry.pixels: entry.texts for entry in after.entries}
+        changes = tuple(
+            Change(pixels=pixels, before=old.get(pixels, ()), after=new.get(pixels, ()))
+            for pixels in sorted(old.keys() | new.keys())
+            if old.get(pixels) != new.get(pixels)
+        )
+        labelled = after.kind is DatasetKind.LABELLED
+        counts = Counter(change.kind for change in changes)
+        return cls(
+            changes=changes,
+            counts={kind: counts[kind] for kind in ChangeKind},
+            classes=_by_class(changes) if labelled else {},
+        )
+
+
+def _by_class(changes: tuple[Change, ...]) -> dict[str, ClassDiff]:
+    lost = Counter((change.kind, name) for change in changes for name in change.before)
+    gained = Counter((change.kind, name) for change in changes for name in change.after)
+    names = sorted({name for _, name in (*lost, *gained)})
+    return {
+        name: ClassDiff(
+            added=gained[ChangeKind.ADDED, name],
+            removed=lost[ChangeKind.REMOVED, name],
+            moved_in=gained[ChangeKind.MOVED, name],
+            moved_out=lost[ChangeKind.MOVED, name],
+        )
+        for name in names
+    }
+
+
+# Counts of a dataset's images: by class and side, and by near-duplicates.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """An image of a dataset, its group of near-duplicates, and its class or one of its captions."""
+
+    pixels: Digest
+    group: Digest
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetStatistics:
+    """Counts of a dataset's present images."""
+
+    sides: Mapping[Side, int]
+    classes: Mapping[str, Mapping[Side, int]]  # of a labelled dataset
+    near_duplicates: int  # images with an older near-duplicate, here or in another dataset
+    groups: int  # of near-duplicates of which the dataset holds at least two
+
+    @classmethod
+    def of(cls, members: Iterable[Member], *, labelled: bool) -> "DatasetStatistics":
+        """Count images; those of a captioned dataset may come several times and count once."""
+        groups: dict[Digest, Digest] = {}
+        classes: dict[str, Counter[Side]] = {}
+        for member in members:
+            groups[member.pixels] = member.group
+            if labelled:
+                classes.setdefault(member.text, Counter())[side_of(member.group)] += 1
+        sizes = Counter(groups.values())
+        sides: Counter[Side] = Counter()
+        for group, size in sizes.items():
+            sides[side_of(group)] += size
+        return cls(
+            sides={side: sides[side] for side in Side},
+            classes={
+                name: {side: classes[name][side] for side in Side} for name in sorted(classes)
+            },
+            near_duplicates=sum(pixels != group for pixels, group in groups.items()),
+            groups=sum(size > 1 for size in sizes.values()),
+        )
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return sum(self.sides.values())

@@ -1,0 +1,394 @@
+"""Receive images: decode, find near-duplicates, record."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.edit import Receipt, Upload, UploadOutcome
+from core.datasets.image_lists import SimilarImage, group_of
+from core.datasets.manifests import side_of
+from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
+from core.errors import (
+    AllRejected,
+    ArtifactCorrupt,
+    ArtifactMissing,
+    IdempotencyMismatch,
+    ImageCorrupt,
+    ImageErased,
+    ImageInSuite,
+    ImageTooLarge,
+    Invalid,
+    LabelConflict,
+    QuotaExceeded,
+    SplitConflict,
+)
+from core.ports import (
+    Decoder,
+    IdempotentReply,
+    ImageWithThumbnail,
+    Platform,
+    UnitOfWork,
+    ignore_progress,
+)
+from core.settings import Settings
+from core.values import Digest, JobId
+
+# Search arriving images for near-duplicates among themselves and among known images.
+#
+# The search is done before the transaction that records the new ones; within it, only what has come
+# since is searched.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilaritySearch:
+    """The near-duplicates of arriving images, by their thumbnails."""
+
+    position: int
+    known: Mapping[str, Sequence[SimilarImage]]  # among the images up to the position
+    arriving: Mapping[str, Sequence[SimilarImage]]  # each the group of its own pixels
+
+
+def search(
+    platform: Platform,
+    decoder: Decoder,
+    arriving: Collection[ImageWithThumbnail],
+    progress: Callable[[int, int], object] = ignore_progress,
+) -> SimilaritySearch:
+    """Search all known images, and the arriving ones, for near-duplicates of the latter.
+
+    `progress` is called with the number of thumbnails searched for, and of all.
+    """
+    _complete(platform, decoder, {image.dhash for image, _ in arriving})
+    with platform.transactions(read_only=True) as work:
+        known = work.thumbnails.all()
+    others = known.of({image.pixels: thumbnail for image, thumbnail in arriving}.items())
+    thumbnails = dict.fromkeys(thumbnail for _, thumbnail in arriving)
+    among_known: dict[str, Sequence[SimilarImage]] = {}
+    among_arriving: dict[str, Sequence[SimilarImage]] = {}
+    for done, thumbnail in enumerate(thumbnails):
+        progress(done, len(thumbnails))
+        among_known[thumbnail] = known.near(thumbnail)
+        among_arriving[thumbnail] = others.near(thumbnail)
+    return SimilaritySearch(position=known.position, known=among_known, arriving=among_arriving)
+
+
+def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) -> None:
+    """Make the thumbnails that are missing of images which might be look-alikes.
+
+    Only images of before there were thumbnails have none; each is decoded once.
+    """
+    with platform.transactions(read_only=True) as work:
+        missing = work.thumbnails.missing(dhashes)
+    made: list[ImageWithThumbnail] = []
+    for image in missing:
+        # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
+        with suppress(ArtifactMissing, ArtifactCorrupt, ImageCorrupt, ImageTooLarge):
+            decoded = decoder.decode(platform.artifacts.get(image.artifact))
+            made.append((image, decoded.thumbnail))
+    if made:
+        with platform.transactions() as work:
+            work.thumbnails.lock()
+            erased = work.erasures.erased([image.pixels for image, _ in made])
+            work.thumbnails.add([one for one in made if one[0].pixels not in erased])
+            work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupedImage:
+    """An image in its group, and all groups that it looks like, its own among them."""
+
+    image: Image
+    alike: frozenset[Digest]
+
+
+def group(
+    work: UnitOfWork, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
+) -> dict[Digest, GroupedImage | SplitConflict]:
+    """Put images into their groups, in the order they come; keeps others from adding any.
+
+    A known image stays where it is. One that looks like both sides is answered by the error.
+    """
+    arriving = list(arriving)
+    work.thumbnails.lock()
+    recent = work.thumbnails.after(searched.position)
+    known = work.thumbnails.originals({image.pixels for image, _ in arriving})
+    placed: dict[Digest, GroupedImage | SplitConflict] = {}
+    groups: dict[Digest, Digest] = {}  # of the new images placed so far
+    for image, thumbnail in arriving:
+        if image.pixels in placed:
+            continue
+        similar_images = [
+            *searched.known[thumbnail],
+            *recent.near(thumbnail),
+            *(
+                replace(like, group=groups[like.group])
+                for like in searched.arriving[thumbnail]
+                if like.group in groups
+            ),
+        ]
+        if image.pixels in known:
+            original = known[image.pixels]
+        else:
+            try:
+                original = group_of(similar_images)
+            except SplitConflict as conflict:
+                placed[image.pixels] = conflict
+                continue
+            groups[image.pixels] = original or image.pixels
+        placed[image.pixels] = GroupedImage(
+            image=replace(image, near_duplicate_of=original),
+            alike=frozenset({original or image.pixels, *(like.group for like in similar_images)}),
+        )
+    return placed
+
+
+# The quota of stored images.
+
+
+def require_quota(settings: Settings, work: UnitOfWork, images: Iterable[Image | None]) -> None:
+    """Raise QuotaExceeded unless images fit into the quota; a refused upload has none.
+
+    It is called before uploads are stored. Uploads that are received at the same moment do not
+    know of each other, so together they may exceed the quota, but never the free disk space.
+    """
+    quota = settings.max_stored_bytes
+    if not quota:
+        return
+    held = work.datasets.stored_bytes()
+    needed = work.datasets.missing_bytes([image for image in images if image])
+    if held + needed > quota:
+        raise QuotaExceeded(
+            f"The images need {needed:,} bytes, and {max(0, quota - held):,} of the quota of "
+            f"{quota:,} bytes are free: delete images that are not needed any more.",
+            needed_bytes=needed,
+            stored_bytes=held,
+            quota_bytes=quota,
+        )
+
+
+# Put decoded uploads into a dataset.
+
+
+def record_uploads(
+    platform: Platform, decoder: Decoder, dataset: Dataset, uploads: Sequence[Upload]
+) -> list[Receipt]:
+    """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
+
+    Raises AllRejected, with the receipts, when no file was accepted.
+    """
+    searched = search_uploads(platform, decoder, uploads)
+    delete_erased(platform, uploads)
+    with platform.transactions() as work:
+        receipts = record(work, dataset, uploads, searched, platform.clock())
+        work.commit()
+    return receipts
+
+
+def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
+    """Delete what was just stored of images that were erased before.
+
+    If one is erased after this, the erasure deletes it.
+    """
+    images = [upload.image for upload in uploads if upload.image]
+    with platform.transactions(read_only=True) as work:
+        erased = work.erasures.erased({image.pixels for image in images})
+    for image in images:
+        if image.pixels in erased:
+            platform.artifacts.delete(image.artifact)
+
+
+def search_uploads(
+    platform: Platform,
+    decoder: Decoder,
+    uploads: Sequence[Upload],
+    progress: Callable[[int, int], object] = ignore_progress,
+) -> SimilaritySearch:
+    """Search for near-duplicates of uploads, before the transaction that records them."""
+    return search(platform, decoder, _seen(uploads), progress)
+
+
+def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
+    return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
+
+
+def record(
+    work: UnitOfWork,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    searched: SimilaritySearch,
+    now: datetime,
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
+    receipts = receive(work, dataset, uploads, searched, now)
+    if not any(receipt.accepted for receipt in receipts):
+        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+    return receipts
+
+
+def receive(
+    work: UnitOfWork,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    searched: SimilaritySearch,
+    now: datetime,
+    *,
+    job: JobId | None = None,
+) -> list[Receipt]:
+    """Put decoded uploads into a dataset, within a transaction, even if all are refused.
+
+    `job` is the import that brings them.
+    """
+    placed: dict[Digest, GroupedImage | Invalid] = {**group(work, _seen(uploads), searched)}
+    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work.erasures.erased(placed)}
+    groups = {
+        alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
+    }
+    reception = _Receiving(
+        dataset=dataset,
+        placed=placed,
+        in_suites=work.suites.contains(groups),
+        texts={
+            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, placed).items()
+        },
+        now=now,
+    )
+    receipts = [reception.receive(upload) for upload in uploads]
+    if not any(receipt.accepted for receipt in receipts):
+        return receipts
+    work.datasets.add_images(dataset.id, reception.rows)
+    if known := sum(receipt.outcome is UploadOutcome.DUPLICATE for receipt in receipts):
+        work.datasets.count_duplicates(dataset.id, known)
+    work.thumbnails.add(reception.seen)
+    if reception.rows:
+        audit.record(
+            work,
+            Action.DATASET_EXTENDED,
+            f"datasets/{dataset.name}",
+            now=now,
+            after={"added": len(reception.rows)} | ({"job": job} if job else {}),
+        )
+    return receipts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Receiving:
+    """Uploads are received one by one; what they add is collected and stored at once."""
+
+    dataset: Dataset
+    placed: Mapping[Digest, GroupedImage | Invalid]
+    in_suites: set[Digest]  # groups
+    texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
+    now: datetime
+    rows: list[DatasetImage] = field(default_factory=list)
+    seen: list[ImageWithThumbnail] = field(default_factory=list)
+
+    def receive(self, upload: Upload) -> Receipt:
+        """Collect one upload, unless it is refused."""
+        text, label = upload.text, upload.file_label
+        receipt = Receipt(file_label=label, text=text, outcome=UploadOutcome.REJECTED)
+        if upload.image is None:
+            return replace(receipt, refusal=upload.refusal)
+        placed = self.placed[upload.image.pixels]
+        if not isinstance(placed, GroupedImage):
+            return replace(receipt, refusal=placed)
+        image = placed.image
+        receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
+        labelled = self.dataset.kind is DatasetKind.LABELLED
+        if labelled and not placed.alike.isdisjoint(self.in_suites):
+            return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
+        receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
+        known = self.texts.setdefault(image.pixels, [])
+        if text in known:
+            return replace(receipt, outcome=UploadOutcome.DUPLICATE)
+        if known and labelled:
+            held = known[0]
+            conflict = LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
+            return replace(receipt, outcome=UploadOutcome.LABEL_CONFLICT, refusal=conflict)
+        known.append(text)
+        self.seen.append((image, upload.thumbnail))
+        self.rows.append(
+            DatasetImage(
+                dataset=self.dataset.id,
+                image=image,
+                text=text,
+                file_label=label,
+                added_at=self.now,
+            )
+        )
+        return replace(receipt, outcome=UploadOutcome.CREATED)
+
+
+# Put batches of uploads into a dataset, each once, however often it is sent.
+
+
+NO_JOB = JobId("")  # of the key of a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchKey:
+    """The Idempotency-Key of a batch: whose it is, and the digest of what was sent under it."""
+
+    actor: str
+    key: str
+    body: Digest
+
+
+def require_unused(platform: Platform, batch: BatchKey) -> None:
+    """Raise IdempotencyMismatch for a key that was used for something else."""
+    with platform.transactions(read_only=True) as work:
+        _find(work, batch)
+
+
+def record_batch(
+    platform: Platform,
+    decoder: Decoder,
+    dataset: Dataset,
+    uploads: Sequence[Upload],
+    batch: BatchKey | None,
+) -> list[Receipt]:
+    """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
+
+    A batch that has arrived before changes nothing, and gets the receipts that it had. Raises
+    IdempotencyMismatch for a key that was used for something else, and InProgress.
+    """
+    searched = search_uploads(platform, decoder, uploads)
+    delete_erased(platform, uploads)
+    now = platform.clock()
+    with platform.transactions() as work:
+        arrived = _find(work, batch)
+        receipts = receive(work, dataset, uploads, searched, now)
+        if arrived is not None:
+            return _as_before(work, dataset, receipts, arrived.created_at)  # is rolled back
+        if batch is not None and any(receipt.accepted for receipt in receipts):
+            reply = IdempotentReply(**vars(batch), job=NO_JOB, created_at=now)
+            work.idempotency.add(reply)
+        work.commit()
+    return receipts
+
+
+def _find(work: UnitOfWork, batch: BatchKey | None) -> IdempotentReply | None:
+    reply = work.idempotency.find(batch.actor, batch.key) if batch else None
+    if batch and reply and reply.body != batch.body:
+        raise IdempotencyMismatch
+    return reply
+
+
+def _as_before(
+    work: UnitOfWork, dataset: Dataset, receipts: Sequence[Receipt], arrived_at: datetime
+) -> list[Receipt]:
+    """Return receipts as they were when their batch arrived: it created what came at that time."""
+    seen = {receipt.pixels for receipt in receipts if receipt.pixels}
+    added_at = work.datasets.added_at(dataset.id, seen)
+    created = {added for added, at in added_at.items() if at == arrived_at}
+    found = []
+    for receipt in receipts:
+        added = (receipt.pixels, receipt.text)
+        if added in created and receipt.outcome is UploadOutcome.DUPLICATE:
+            created.remove(added)  # a second file of the same image was a duplicate
+            found.append(replace(receipt, outcome=UploadOutcome.CREATED))
+        else:
+            found.append(receipt)
+    return found

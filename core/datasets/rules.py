@@ -1,0 +1,153 @@
+"""Datasets, their versions, and suites."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from core.errors import DatasetVersionReplaced
+from core.outbox.rules import EventType, OutboxEvent
+from core.recipes.fields import PromptTemplate
+from core.values import DatasetId, Digest, SuiteId, new_id
+
+# Datasets, their images and frozen versions.
+
+
+NOTHING_LEFT = 0  # in place of the number of the version that replaces another one
+
+
+class DatasetKind(StrEnum):
+    """The meaning of the text beside an image."""
+
+    LABELLED = "labelled"  # the class
+    CAPTIONED = "captioned"  # one or more captions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A named, growing collection of images with texts, which is frozen into versions."""
+
+    id: DatasetId
+    name: str
+    kind: DatasetKind
+    created_at: datetime
+    description: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    duplicates: int = 0  # files sent of images that it had under the same text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A stored image: `pixels` identifies its content, `artifact` its stored bytes."""
+
+    pixels: Digest
+    artifact: Digest
+    width: int  # pixels
+    height: int  # pixels
+    size: int  # bytes
+    dhash: str  # 16 hex: a 64-bit difference hash
+    near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
+
+    @property
+    def group(self) -> Digest:
+        """The group of near-duplicates it belongs to, identified by the oldest image."""
+        return self.near_duplicate_of or self.pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetImage:
+    """An image in a dataset, with its class, or with one of its captions."""
+
+    dataset: DatasetId
+    image: Image
+    text: str
+    file_label: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRef:
+    """Names a dataset version."""
+
+    dataset: DatasetId
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """A frozen manifest of a dataset, numbered from 1."""
+
+    dataset: DatasetId
+    number: int
+    manifest: Digest  # artifact with the manifest's JSON
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    images: int
+    near_duplicates: int  # images with an older near-duplicate, on whose side they are
+    created_at: datetime
+    replaced_by: int | None = None  # a version without its erased images, or NOTHING_LEFT
+
+    def require_whole(self) -> None:
+        """Raise DatasetVersionReplaced if images of this version were erased."""
+        if self.replaced_by is not None:
+            left = f"use version {self.replaced_by}" if self.replaced_by else "none is left"
+            raise DatasetVersionReplaced(
+                f"Images of version {self.number} were erased: {left}.",
+                dataset=self.dataset,
+                version=self.number,
+                replaced_by=self.replaced_by,
+            )
+
+    @property
+    def training_images(self) -> int:
+        """The number of images on the training side."""
+        return sum(sides["train"] for sides in self.counts.values())
+
+
+# Suites: the images and queries on which every version of a model is scored.
+
+
+class SuiteKind(StrEnum):
+    """The kinds of suites."""
+
+    ZERO_SHOT = "zero_shot"  # which of the suite's classes is this image?
+    RETRIEVAL = "retrieval"  # which caption belongs to this image, and the reverse?
+
+    @property
+    def dataset_kind(self) -> DatasetKind:
+        """The kind of dataset that such a suite is made from."""
+        return DatasetKind.LABELLED if self is SuiteKind.ZERO_SHOT else DatasetKind.CAPTIONED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """An immutable suite: another set of images makes another suite."""
+
+    id: SuiteId
+    name: str
+    kind: SuiteKind
+    manifest: Digest  # artifact with the manifest's JSON
+    classes: tuple[str, ...]  # empty for retrieval
+    images: int
+    prompt: PromptTemplate  # unused for retrieval, where captions are the texts
+    created_at: datetime
+
+
+# Events that webhooks receive: each says by ids and links what happened.
+
+
+def dataset_frozen(version: DatasetVersion) -> OutboxEvent:
+    """Return the event of a dataset version."""
+    path = f"/v1/datasets/{version.dataset}"
+    return OutboxEvent(
+        id=new_id("evt", version.created_at),
+        type=EventType.DATASET_FROZEN,
+        object=version.dataset,
+        model=None,
+        data={
+            "dataset": version.dataset,
+            "dataset_version": version.number,
+            "links": {"dataset": path, "dataset_version": f"{path}/versions/{version.number}"},
+        },
+        at=version.created_at,
+    )

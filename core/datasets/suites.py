@@ -1,0 +1,70 @@
+"""Create suites and gate policies, and choose those of a model."""
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.freeze import read_manifest
+from core.datasets.rules import Suite, SuiteKind
+from core.errors import FieldInvalid, ImageInTraining
+from core.ports import Platform
+from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
+from core.values import SuiteId, clean_name, counted, new_id
+
+
+def create_suite(
+    platform: Platform,
+    *,
+    name: str,
+    kind: SuiteKind,
+    dataset: str,
+    dataset_version: int,
+    prompt: PromptTemplate = DEFAULT_PROMPT,
+) -> Suite:
+    """Make a suite of all images of a dataset version.
+
+    Raises FieldInvalid when the dataset is of the other kind, ImageInTraining when one of
+    the images is on the training side of a dataset version, NameTaken.
+    """
+    now = platform.clock()
+    with platform.transactions(read_only=True) as work:
+        source = work.datasets.get(dataset)
+        if source.kind is not kind.dataset_kind:
+            raise FieldInvalid(
+                f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
+                pointer="/dataset",
+            )
+        version = work.datasets.version(source.id, dataset_version)
+    manifest = read_manifest(platform.artifacts, version.manifest)
+    groups = {entry.group for entry in manifest.entries}
+    with platform.transactions() as work:
+        work.datasets.version(source.id, version.number, keep=True)  # it may be gone by now
+        # An image that is already in a suite cannot have been trained on since then: a version
+        # whose training side has it is the one that the suite was made from.
+        trained = work.datasets.trained_groups(groups, except_for=source.id)
+        trained -= work.suites.contains(trained)
+        if trained:
+            shared = sorted(entry.pixels for entry in manifest.entries if entry.group in trained)
+            raise ImageInTraining(
+                f"The training sides of dataset versions contain {counted(len(shared), 'image')} "
+                "of this dataset, counting near-duplicates.",
+                pixels=shared[:20],
+            )
+        suite = Suite(
+            id=SuiteId(new_id("suite", now)),
+            name=clean_name(name),
+            kind=kind,
+            manifest=version.manifest,
+            classes=manifest.classes,
+            images=len(manifest.entries),
+            prompt=prompt,
+            created_at=now,
+        )
+        work.suites.add(suite, manifest)
+        audit.record(
+            work,
+            Action.SUITE_CREATED,
+            f"suites/{suite.name}",
+            now=now,
+            after={"kind": kind.value, "dataset": source.name, "dataset_version": dataset_version},
+        )
+        work.commit()
+    return suite

@@ -1,0 +1,317 @@
+"""Frozen versions of datasets, and the images that they train on."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from core.database.statements import find_named, insert_missing, insert_new, names_of, page_by_id
+from core.database.tables import (
+    dataset_versions,
+    jobs,
+    models,
+    suite_images,
+    suites,
+    trained_images,
+    vectors,
+    versions,
+)
+from core.datasets.list_rows import groups_in
+from core.datasets.manifests import Manifest, Side
+from core.datasets.rules import DatasetVersion, Suite, SuiteKind
+from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
+from core.jobs.claim_rows import UNFINISHED
+from core.jobs.orders import JobType
+from core.ports import DatasetUses
+from core.recipes.fields import PromptTemplate
+from core.values import DatasetId, Digest, SuiteId
+
+# Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
+
+
+def uses_of(connection: Connection, dataset: DatasetId, number: int | None = None) -> DatasetUses:
+    """Return what needs a version of a dataset; without a number, any version or the dataset.
+
+    Suites name no dataset version, but have its manifest.
+    """
+    learned = (
+        select(models.c.name, versions.c.number)
+        .join(versions, versions.c.model == models.c.id)
+        .where(_has_learned(dataset, number))
+        .order_by(models.c.name, versions.c.number)
+    )
+    held = select(dataset_versions.c.manifest).where(
+        dataset_versions.c.dataset == dataset,
+        *([] if number is None else [dataset_versions.c.number == number]),
+    )
+    made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
+    will_need = or_(_will_learn(dataset, number), _will_embed(dataset, number))
+    if number is None:
+        will_need = or_(will_need, _will_import(dataset))
+    replaced = (
+        select(dataset_versions.c.number)
+        .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
+        .order_by(dataset_versions.c.number)
+    )
+    waiting = select(jobs.c.id).where(will_need).order_by(jobs.c.position)
+    return DatasetUses(
+        versions=[f"{row.name}:{row.number}" for row in connection.execute(learned)],
+        suites=list(connection.scalars(made)),
+        jobs=list(connection.scalars(waiting)),
+        replaced=[] if number is None else list(connection.scalars(replaced)),
+    )
+
+
+def is_trained_on(connection: Connection, dataset: DatasetId) -> bool:
+    """Return whether a version has learned from a dataset, or an unfinished job will."""
+    has_trained = select(versions.c.number).where(_has_learned(dataset, None))
+    will_train = select(jobs.c.position).where(_will_learn(dataset, None))
+    return bool(connection.scalar(select(or_(has_trained.exists(), will_train.exists()))))
+
+
+def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    reference = versions.c.reference
+    return _either(
+        (versions.c.dataset, versions.c.dataset_version),
+        (reference["dataset"].as_string(), reference["version"].as_integer()),
+        dataset,
+        number,
+    )
+
+
+def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    order = jobs.c.order
+    named = _either(
+        (order["dataset"].as_string(), order["dataset_version"].as_integer()),
+        (
+            order[("reference", "dataset")].as_string(),
+            order[("reference", "version")].as_integer(),
+        ),
+        dataset,
+        number,
+    )
+    return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
+
+
+def _will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    order = jobs.c.order
+    return and_(
+        jobs.c.type == JobType.REEMBED,
+        jobs.c.status.in_(UNFINISHED),
+        order["dataset"].as_string() == dataset,
+        *([] if number is None else [order["dataset_version"].as_integer() == number]),
+    )
+
+
+def _will_import(dataset: DatasetId) -> ColumnElement[bool]:
+    into = jobs.c.order["dataset"].as_string() == dataset
+    return and_(jobs.c.type == JobType.IMPORT_IMAGES, jobs.c.status.in_(UNFINISHED), into)
+
+
+def _either(
+    taught: tuple[Any, Any], distilled: tuple[Any, Any], dataset: DatasetId, number: int | None
+) -> ColumnElement[bool]:
+    return or_(
+        *(
+            and_(column == dataset, *([] if number is None else [numbers == number]))
+            for column, numbers in (taught, distilled)
+        )
+    )
+
+
+class SqlDatasetVersions:
+    """The part of the `Datasets` port that concerns versions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, version: DatasetVersion, manifest: Manifest) -> None:
+        """Store a frozen version and the images that it trains on."""
+        values = {
+            **vars(version),
+            "classes": list(version.classes),
+            "counts": {name: dict(sides) for name, sides in version.counts.items()},
+        }
+        self._connection.execute(insert(dataset_versions).values(values))
+        self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
+
+    def get(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
+        """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
+        query = select(dataset_versions).where(
+            dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
+        )
+        if keep:  # SQLite's write transactions take turns anyway
+            query = query.with_for_update(read=True, key_share=True)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise DatasetVersionNotFound(dataset=dataset, version=number)
+        return _to_version(row)
+
+    def all(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
+        """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""
+        query = (
+            select(dataset_versions)
+            .where(dataset_versions.c.dataset == dataset)
+            .order_by(dataset_versions.c.number)
+        )
+        if lock:
+            query = query.with_for_update()
+        return [_to_version(row) for row in self._connection.execute(query)]
+
+    def newest(
+        self, datasets: Collection[DatasetId]
+    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
+        """Return the newest version of each dataset that has one, and how many it has."""
+        rows = dataset_versions
+        last = (
+            select(rows.c.dataset, func.max(rows.c.number).label("number"), func.count().label("n"))
+            .where(rows.c.dataset.in_(datasets))
+            .group_by(rows.c.dataset)
+            .subquery()
+        )
+        same = (rows.c.dataset == last.c.dataset) & (rows.c.number == last.c.number)
+        query = select(rows, last.c.n).join(last, same)
+        return {
+            row.dataset: (_to_version(row), int(row.n)) for row in self._connection.execute(query)
+        }
+
+    def replace(self, dataset: DatasetId, number: int, by: int) -> None:
+        """Record the version that one is replaced by."""
+        self._connection.execute(
+            update(dataset_versions)
+            .where(dataset_versions.c.dataset == dataset, dataset_versions.c.number == number)
+            .values(replaced_by=by)
+        )
+
+    def remove(
+        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
+    ) -> None:
+        """Delete a version and vectors of it.
+
+        Images that it was the first to train on are noted of a later one.
+        """
+        theirs = (
+            trained_images.c.dataset == version.dataset,
+            trained_images.c.number == version.number,
+        )
+        left = set(self._connection.scalars(select(trained_images.c.pixels).where(*theirs)))
+        self._connection.execute(delete(trained_images).where(*theirs))
+        self._connection.execute(
+            delete(vectors).where(
+                vectors.c.dataset == version.dataset,
+                vectors.c.dataset_version == version.number,
+            )
+        )
+        self._connection.execute(
+            delete(dataset_versions).where(
+                dataset_versions.c.dataset == version.dataset,
+                dataset_versions.c.number == version.number,
+            )
+        )
+        for other, manifest in later if left else ():
+            trained = left & {entry.pixels for entry in manifest.on(Side.TRAIN)}
+            self._note_trained(other, trained)
+            left -= trained
+            if not left:
+                break
+
+    def remove_all(self, dataset: DatasetId) -> None:
+        """Delete all versions of a dataset, and vectors of them."""
+        for table in (vectors, trained_images, dataset_versions):
+            self._connection.execute(delete(table).where(table.c.dataset == dataset))
+
+    def _note_trained(self, version: DatasetVersion, pixels: Iterable[Digest]) -> None:
+        where = {"dataset": version.dataset, "number": version.number}
+        rows = [{"pixels": one, **where} for one in pixels]
+        insert_missing(self._connection, trained_images, rows)
+
+    def trained(self, groups: Collection[Digest], except_for: DatasetId) -> set[Digest]:
+        """Return the groups that are on the training side of another dataset's versions.
+
+        Versions of the dataset `except_for` count too once an update has trained on it, or an
+        unfinished job will; distilling its images as a reference set counts as training.
+        """
+        others = [trained_images.c.dataset != except_for]
+        if is_trained_on(self._connection, except_for):
+            others = []
+        return groups_in(self._connection, trained_images.c.pixels, groups, *others)
+
+
+def _to_version(row: Row[Any]) -> DatasetVersion:
+    return DatasetVersion(
+        dataset=row.dataset,
+        number=row.number,
+        manifest=row.manifest,
+        classes=tuple(row.classes),
+        counts=row.counts,
+        images=row.images,
+        near_duplicates=row.near_duplicates,
+        created_at=row.created_at,
+        replaced_by=row.replaced_by,
+    )
+
+
+# Suites and the images that they hold.
+
+
+class SqlSuites:
+    """The `Suites` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, suite: Suite, manifest: Manifest) -> None:
+        """Store a suite. Raises NameTaken."""
+        values = {
+            **vars(suite),
+            "classes": list(suite.classes),
+            "prompt": suite.prompt.text,
+        }
+        if not insert_new(self._connection, suites, values):
+            raise NameTaken(name=suite.name)
+        pixels = [{"pixels": entry.pixels, "suite": suite.id} for entry in manifest.entries]
+        if pixels:
+            self._connection.execute(insert(suite_images), pixels)
+
+    def get(self, reference: str) -> Suite:
+        """Return a suite by id or name. Raises SuiteNotFound."""
+        row = find_named(self._connection, suites, reference)
+        if row is None:
+            raise SuiteNotFound(suite=reference)
+        return _to_suite(row)
+
+    def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
+        """Return the names of the suites with these ids."""
+        return names_of(self._connection, suites, ids)
+
+    def page(self, limit: int, after: str | None) -> Sequence[Suite]:
+        """Return a page of suites, oldest first; `after` is the last id of the previous page."""
+        return [_to_suite(row) for row in page_by_id(self._connection, suites, limit, after)]
+
+    def contains(self, groups: Collection[Digest]) -> set[Digest]:
+        """Return the groups of which any suite holds an image."""
+        return groups_in(self._connection, suite_images.c.pixels, groups)
+
+
+def _to_suite(row: Row[Any]) -> Suite:
+    return Suite(
+        id=row.id,
+        name=row.name,
+        kind=SuiteKind(row.kind),
+        manifest=row.manifest,
+        classes=tuple(row.classes),
+        images=row.images,
+        prompt=PromptTemplate(row.prompt),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,444 @@
+"""Erase images: from drafts and dataset versions, from the store, and from what may be promoted."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.freeze import read_manifest, without_erased, write_version
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef, DatasetVersion, Suite
+from core.erasure.retrain import order_retraining
+from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
+from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetNotFound
+from core.evaluation.plan import entries_in, holdout_query
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    ClassQuery,
+    answers_from_json,
+    answers_to_json,
+)
+from core.jobs.orders import EraseOrder
+from core.jobs.rules import Job
+from core.ports import Artifacts, Monitor, Platform, UnitOfWork
+from core.registry.versions import Model, Version
+from core.trials.rules import Sample, TrialEnd
+from core.trials.run import end_trial
+from core.values import DatasetId, Digest, SuiteId, canonical_json
+from core.vectors.rules import source_of
+
+# Search every manifest for images that are to be erased.
+
+
+_MANY = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldingVersion:
+    """A dataset version that holds some of the images."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    manifest: Manifest
+    held: tuple[ManifestEntry, ...]
+
+    @property
+    def teaches(self) -> bool:
+        """True if one of the images is on the training side."""
+        return any(entry.side is Side.TRAIN for entry in self.held)
+
+    @property
+    def validates(self) -> bool:
+        """True if one of the images is in the validation part of the holdout."""
+        return any(
+            entry.side is Side.HOLDOUT and entry.part is Part.VALIDATION for entry in self.held
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holders:
+    """The dataset versions that hold some images, and all that were searched."""
+
+    versions: Mapping[DatasetRef, HoldingVersion]
+    suites: Mapping[SuiteId, tuple[Suite, tuple[ManifestEntry, ...]]]
+    searched: frozenset[DatasetRef | SuiteId]
+
+    @property
+    def forms(self) -> set[tuple[Digest, Digest]]:
+        """The pixels of the images with each stored form that a manifest names."""
+        held = [one.held for one in self.versions.values()]
+        held += [entries for _, entries in self.suites.values()]
+        return {(entry.pixels, entry.artifact) for entries in held for entry in entries}
+
+    @property
+    def validating(self) -> frozenset[SuiteId]:
+        """The suites that have one of the images in their validation part."""
+        return frozenset(
+            suite
+            for suite, (_, entries) in self.suites.items()
+            if any(entry.part is Part.VALIDATION for entry in entries)
+        )
+
+
+NONE = Holders(versions={}, suites={}, searched=frozenset())
+
+
+def search(
+    platform: Platform, pixels: Collection[Digest], before: Holders, monitor: Monitor
+) -> Holders:
+    """Return what holds images; only what has come since `before` is read."""
+    versions, suites = dict(before.versions), dict(before.suites)
+    with platform.transactions(read_only=True) as work:
+        datasets, found = _all(work)
+        new = [ref for ref in found if ref not in before.searched]
+        rows = {ref: found[ref] for ref in new}
+    for done, ref in enumerate(new):
+        monitor.advance("searching", done, len(new))
+        row = rows[ref]
+        manifest = read_manifest(platform.artifacts, row.manifest)
+        held = tuple(entry for entry in manifest.entries if entry.pixels in pixels)
+        if held and isinstance(row, Suite):
+            suites[row.id] = (row, held)
+        elif held and isinstance(row, DatasetVersion) and isinstance(ref, DatasetRef):
+            versions[ref] = HoldingVersion(
+                dataset=datasets[row.dataset], version=row, manifest=manifest, held=held
+            )
+    return Holders(
+        versions={ref: one for ref, one in versions.items() if ref in found},
+        suites=suites,
+        searched=frozenset(found),
+    )
+
+
+def is_current(work: UnitOfWork, holders: Holders) -> bool:
+    """Return whether all dataset versions and suites were searched, and none is gone since."""
+    return _all(work)[1].keys() == holders.searched
+
+
+def _all(
+    work: UnitOfWork,
+) -> tuple[dict[DatasetId, Dataset], dict[DatasetRef | SuiteId, DatasetVersion | Suite]]:
+    datasets = {dataset.id: dataset for dataset in work.datasets.page(_MANY, None)}
+    found: dict[DatasetRef | SuiteId, DatasetVersion | Suite] = {
+        DatasetRef(dataset=dataset, version=version.number): version
+        for dataset in datasets
+        for version in work.datasets.versions(dataset)
+    }
+    found |= {suite.id: suite for suite in work.suites.page(_MANY, None)}
+    return datasets, found
+
+
+# Keep what versions answered about their own holdouts, when images of these are erased.
+#
+# A holdout without an image is another query. The version that learned it may have no weights any
+# more to answer that with, and every later update of its line has to be scored beside it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedAnswers:
+    """A version's stored answers to what is left of its holdout."""
+
+    version: Digest
+    query: Digest
+    answers: Digest
+
+
+def carry_answers(
+    platform: Platform, holders: Holders, pixels: Collection[Digest]
+) -> list[CarriedAnswers]:
+    """Store what versions answered about the images that are left of their holdouts."""
+    with platform.transactions(read_only=True) as work:
+        found = [
+            (version, query, stored)
+            for version, query in _own_queries(work, holders)
+            if (stored := _stored(work, version, query)) is not None
+        ]
+    return [
+        carried
+        for version, query, stored in found
+        if (carried := _carry(platform.artifacts, version, query, stored, pixels)) is not None
+    ]
+
+
+def _own_queries(work: UnitOfWork, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
+    """Yield versions that were tested on one of the images, each with its own holdout's query."""
+    for model in work.models.page(_MANY, None):
+        for version in work.versions.all(model.id):
+            if version.dataset is None or version.dataset_version is None:
+                continue
+            own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
+            holder = holders.versions.get(own)
+            if holder is not None and _tests(holder):
+                holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
+                yield version, holdout_query(version, entries_in(Part.TEST, holdout))
+
+
+def _tests(holder: HoldingVersion) -> bool:
+    return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
+
+
+def _stored(work: UnitOfWork, version: Version, query: ClassQuery) -> Digest | None:
+    return work.answers.stored([version.digest], [query.digest]).get((version.digest, query.digest))
+
+
+def _carry(
+    artifacts: Artifacts,
+    version: Version,
+    query: ClassQuery,
+    stored: Digest,
+    pixels: Collection[Digest],
+) -> CarriedAnswers | None:
+    answers: Answers | None = None
+    with suppress(ArtifactMissing, ArtifactCorrupt):  # then they count for nothing as it is
+        answers = answers_from_json(json.loads(artifacts.get(stored)))
+    if not isinstance(answers, ClassAnswers):
+        return None
+    pairs = zip(query.entries, answers.predicted, strict=True)
+    left = [(entry, answer) for entry, answer in pairs if entry.pixels not in pixels]
+    if not left:
+        return None
+    rest = holdout_query(version, tuple(entry for entry, _ in left))
+    kept = ClassAnswers(predicted=tuple(answer for _, answer in left))
+    return CarriedAnswers(
+        version=version.digest,
+        query=rest.digest,
+        answers=artifacts.put(canonical_json(answers_to_json(kept))),
+    )
+
+
+# Freeze again the dataset versions that held erased images, without these.
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredManifest:
+    """The stored manifest of what is left of a dataset version; maybe without any image."""
+
+    digest: Digest
+    manifest: Manifest
+
+
+def store_remaining_manifests(
+    artifacts: Artifacts, holders: Holders, pixels: Collection[Digest]
+) -> Mapping[DatasetRef, StoredManifest]:
+    """Store the manifests of what is left of dataset versions, before the rows that name them.
+
+    Those of many images are long, so nothing is locked meanwhile.
+    """
+    left: dict[DatasetRef, StoredManifest] = {}
+    for ref, one in holders.versions.items():
+        if one.version.replaced_by is None:
+            manifest = one.manifest.without(pixels)
+            left[ref] = StoredManifest(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
+    return left
+
+
+def remake(
+    work: UnitOfWork,
+    holders: Holders,
+    left: Mapping[DatasetRef, StoredManifest],
+    now: datetime,
+) -> list[RemadeVersion]:
+    """Write a version without the erased images for each locked one that holds some.
+
+    One that was replaced before stays so: what replaces it is replaced in turn.
+    """
+    made: list[RemadeVersion] = []
+    for ref in sorted(holders.versions, key=lambda ref: (ref.dataset, ref.version)):
+        holder = holders.versions[ref]
+        by = holder.version.replaced_by
+        if by is None:
+            by = _write(work, holder.dataset, left[ref], now)
+            work.datasets.replace_version(ref.dataset, ref.version, by)
+        made.append(
+            RemadeVersion(
+                dataset=ref.dataset,
+                name=holder.dataset.name,
+                number=ref.version,
+                removed=len(holder.held),
+                replaced_by=by,
+            )
+        )
+    return made
+
+
+def _write(work: UnitOfWork, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
+    if not left.manifest.entries:
+        return NOTHING_LEFT
+    number = work.datasets.next_version(dataset.id)
+    write_version(work, dataset, left.manifest, left.digest, number, now)
+    return number
+
+
+def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monitor) -> None:
+    """Carry out an erasure; a resumed job goes on from where the last one was.
+
+    One transaction makes the images unreadable, marks versions and queues the updates that replace
+    them. Only then are bytes deleted, which may be repeated.
+    """
+    with platform.transactions(read_only=True) as work:
+        erasure = work.erasures.get(order.erasure)
+    if erasure.erased_at is None:
+        erasure = _erase_rows(platform, job, erasure, monitor)
+    with platform.transactions(read_only=True) as work:
+        archives = set(erasure.findings.archives) - work.references.archives()
+        vectors = set(erasure.findings.vectors) - work.references.vectors()
+    held = [*erasure.findings.artifacts.values(), archives, vectors]
+    forms = sorted({form for forms in held for form in forms})
+    for done, form in enumerate(forms):
+        monitor.advance("deleting", done, len(forms))
+        platform.artifacts.delete(form)
+    result = {
+        "erasure": erasure.id,
+        "images": len(erasure.images),
+        "versions": len(erasure.findings.versions),
+        "retrained": sum(version.retrained for version in erasure.findings.versions),
+    }
+    with platform.transactions() as work:
+        work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+        work.commit()
+
+
+def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor) -> Erasure:
+    """Search without a lock, and again if something has changed by the time that all is locked."""
+    pixels, holders = set(erasure.images), NONE
+    while True:
+        holders = search(platform, pixels, holders, monitor)
+        left = store_remaining_manifests(platform.artifacts, holders, pixels)
+        carried = carry_answers(platform, holders, pixels)
+        now = platform.clock()
+        with platform.transactions() as work:
+            work.jobs.status(job.id, job.fence)
+            if not _lock(work, holders, pixels):
+                continue
+            found = work.erasures.get(erasure.id)
+            if found.erased_at is not None:  # by a worker that has lost the job since
+                return found
+            drafts = sorted(work.datasets.holding(pixels))
+            vectors = work.vectors.remove_of(holders.versions)
+            sources = {*holders.suites, *map(source_of, holders.versions)}
+            vectors |= work.index_reports.remove_of(sources)
+            samples = work.samples.holding(pixels)
+            findings = Findings(
+                artifacts=_forms(work, erasure, holders, samples),
+                archives=tuple(sorted(work.references.spent_archives())),
+                drafts=tuple(work.datasets.get(dataset).name for dataset in drafts),
+                datasets=tuple(remake(work, holders, left, now)),
+                suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
+                near_duplicates=tuple(sorted(work.datasets.near_duplicates(pixels))),
+                vectors=tuple(sorted(vectors)),
+                trials=tuple(sorted({one.trial for one in samples})),
+            )
+            work.datasets.erase(pixels)
+            work.samples.erase(pixels)
+            for one in carried:
+                work.answers.add(one.version, one.query, one.answers)
+            versions = tuple(_mark_all(work, erasure, holders, now))
+            erasure = replace(erasure, erased_at=now, findings=replace(findings, versions=versions))
+            work.erasures.save(erasure)
+            _record(work, erasure, now)
+            work.commit()
+        return erasure
+
+
+def _lock(work: UnitOfWork, holders: Holders, pixels: Collection[Digest]) -> bool:
+    """Keep others from changing what holds the images; return whether all of it is known.
+
+    Thumbnails come first, as with whoever adds images, and then nobody adds these to a dataset or
+    keeps them as samples of a trial.
+    Models are locked after datasets, as whoever orders or makes a version does.
+    """
+    work.thumbnails.lock()
+    held = {ref.dataset for ref in holders.versions} | work.datasets.holding(pixels)
+    with suppress(DatasetNotFound):
+        for dataset in sorted(held):
+            work.datasets.lock(dataset)
+        work.models.lock_all()
+        return is_current(work, holders)
+    return False
+
+
+def _forms(
+    work: UnitOfWork, erasure: Erasure, holders: Holders, samples: Collection[Sample]
+) -> dict[Digest, tuple[Digest, ...]]:
+    """Return all stored forms of the images: a new release may have stored one anew."""
+    newest = work.erasures.forms(erasure.images)
+    pairs = holders.forms | set(newest.items())
+    pairs |= {(one.pixels, one.artifact) for one in samples}
+    return {
+        pixels: tuple(sorted(form for one, form in pairs if one == pixels))
+        for pixels in erasure.images
+    }
+
+
+def _mark_all(
+    work: UnitOfWork, erasure: Erasure, holders: Holders, now: datetime
+) -> Iterator[MarkedVersion]:
+    for model in work.models.lock_all():
+        versions = {version.number: version for version in work.versions.all(model.id)}
+        found = marked(versions.values(), lambda version: _learned(work, holders, version))
+        ordered = order_retraining(work, erasure, model, [*versions.values()], found, now)
+        for number, learned in sorted(found.items()):
+            work.versions.mark(model.id, number, erasure.id)
+            obstacle = ordered.get(number, "")
+            yield _marked(model, versions[number], learned, obstacle)
+            audit.record(
+                work,
+                Action.VERSION_MARKED,
+                f"models/{model.name}/versions/{number}",
+                now=now,
+                after={"erasure": erasure.id, "learned": learned.value},
+                actor=erasure.actor,
+            )
+        for trial in work.trials.running(model.id):
+            if trial.candidate in found:
+                end = TrialEnd.ERASED
+                end_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
+
+
+def _marked(
+    model: Model, version: Version, learned: Exposure, obstacle: str | None
+) -> MarkedVersion:
+    return MarkedVersion(
+        model=model.id,
+        name=model.name,
+        number=version.number,
+        digest=version.digest,
+        learned=learned,
+        retrained=obstacle is None,
+        obstacle=obstacle or None,
+    )
+
+
+def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Exposure | None:
+    """Return how a version itself learned from one of the images, if it did."""
+    taught = distilled = None
+    if version.dataset is not None and version.dataset_version is not None:
+        own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
+        taught = holders.versions.get(own)
+    if version.reference is not None:
+        distilled = holders.versions.get(version.reference)
+    if taught and taught.teaches:
+        return Exposure.TAUGHT
+    if distilled and distilled.teaches:
+        return Exposure.DISTILLED
+    if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
+        suites = work.jobs.get(version.job).suites or ()
+        if (taught and taught.validates) or not holders.validating.isdisjoint(suites):
+            return Exposure.CHOSEN
+    return None
+
+
+def _record(work: UnitOfWork, erasure: Erasure, now: datetime) -> None:
+    audit.record(
+        work,
+        Action.IMAGES_ERASED,
+        f"erasures/{erasure.id}",
+        now=now,
+        after={"images": list(erasure.images), "versions": len(erasure.findings.versions)},
+        reason=erasure.reason,
+        actor=erasure.actor,
+    )

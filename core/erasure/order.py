@@ -1,0 +1,289 @@
+"""Order erasures, follow them and certify them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.erasure.rules import EXACTNESS, REMAINS, Erasure, ErasureStatus, MarkedVersion, Retraining
+from core.errors import ErasurePending, FieldInvalid, ImageNotFound
+from core.jobs.orders import EraseOrder, JobType, UpdateOrder
+from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, unfinished_jobs
+from core.jobs.rules import Job, JobStatus, order_of
+from core.ports import JobNotifier, Platform, UnitOfWork
+from core.registry.aliases import Alias
+from core.registry.read import ancestors
+from core.registry.versions import Version
+from core.values import Digest, ErasureId, ModelId, new_id
+
+# Follow erasures: which versions they have marked, and what replaces these by now.
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedState:
+    """A marked version as it is now."""
+
+    marked: MarkedVersion
+    version: Version | None  # None: it was deleted since
+    by: Version | None  # that replaces it
+    waits: bool  # for an update that will replace it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The progress of an erasure."""
+
+    erasure: Erasure
+    status: ErasureStatus
+    versions: Sequence[MarkedState]
+    aliases: Sequence[tuple[str, Alias]]  # that point at marked versions, after the model's name
+
+
+def progress_of(work: UnitOfWork, erasures: Sequence[Erasure]) -> list[Progress]:
+    """Return how far erasures have come; a model is read once for all of them."""
+    jobs = work.jobs.statuses([erasure.job for erasure in erasures])
+    marked = [one for erasure in erasures for one in erasure.findings.versions]
+    lines = {model: _Line.of(work, model) for model in {one.model for one in marked}}
+    return [_progress(erasure, jobs[erasure.job], lines) for erasure in erasures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """The versions of a model as they are now."""
+
+    versions: Mapping[int, Version]
+    replacements: Mapping[int, Version]  # the newest version that replaces each number
+    waiting: Collection[int | None]  # what unfinished updates will replace
+    aliases: Sequence[Alias]
+
+    @classmethod
+    def of(cls, work: UnitOfWork, model: ModelId) -> "_Line":
+        """Return the versions of a model."""
+        versions = work.versions.all(model)
+        return cls(
+            versions={version.number: version for version in versions},
+            replacements={one.replaces: one for one in versions if one.replaces is not None},
+            waiting={
+                job.order.replaces
+                for job in unfinished_jobs(work, model)
+                if isinstance(job.order, UpdateOrder)
+            },
+            aliases=work.aliases.all(model),
+        )
+
+
+def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) -> Progress:
+    marked = erasure.findings.versions
+    models = {one.model: one.name for one in marked}
+    numbers = {(one.model, one.number) for one in marked}
+    versions = [_follow(one, numbers, lines[one.model]) for one in marked]
+    return Progress(
+        erasure=erasure,
+        status=ErasureStatus.of(
+            job,
+            waiting=sum(one.waits for one in versions),
+            missing=sum(_is_missing(one) for one in versions),
+        ),
+        versions=versions,
+        aliases=[
+            (models[model], alias)
+            for model in sorted(models)
+            for alias in lines[model].aliases
+            if (model, alias.version) in numbers
+        ],
+    )
+
+
+def _follow(
+    marked: MarkedVersion, numbers: Collection[tuple[ModelId, int]], line: _Line
+) -> MarkedState:
+    """Return what a marked version has become.
+
+    What replaced it after an earlier erasure may be marked as well: then what counts is what
+    replaces that.
+    """
+    number, by = marked.number, line.replacements.get(marked.number)
+    while by is not None and (by.model, by.number) in numbers:
+        number, by = by.number, line.replacements.get(by.number)
+    return MarkedState(
+        marked=marked,
+        version=line.versions.get(marked.number),
+        by=by,
+        waits=number in line.waiting,
+    )
+
+
+def _is_missing(one: MarkedState) -> bool:
+    wanted = one.marked.retrained or one.marked.obstacle is not None
+    return wanted and one.version is not None and one.by is None
+
+
+# The certificate of an erasure.
+
+
+def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
+    """Return what an erasure has taken back, what replaces what, and what it cannot reach.
+
+    Whether the store holds bytes of the images is looked up now. Raises ErasureNotFound, or
+    ErasurePending until the erasure has ended.
+    """
+    with platform.transactions(read_only=True) as work:
+        (progress,) = progress_of(work, [work.erasures.get(erasure)])
+        if not progress.status.ended:
+            raise ErasurePending(
+                f"The erasure is {progress.status.value}.",
+                erasure=erasure,
+                status=progress.status.value,
+            )
+        versions = [_version(work, one) for one in progress.versions]
+    found = progress.erasure.findings
+    return {
+        **_order(progress),
+        "images": [
+            {
+                "pixels": pixels,
+                "stored_as": list(forms),
+                "in_store": any(platform.artifacts.has(form) for form in forms),
+            }
+            for pixels, forms in sorted(found.artifacts.items())
+        ],
+        "drafts": list(found.drafts),
+        "dataset_versions": [
+            {
+                "dataset": one.name,
+                "version": one.number,
+                "removed": one.removed,
+                "replaced_by": one.replaced_by,
+            }
+            for one in found.datasets
+        ],
+        "suites": list(found.suites),
+        "near_duplicates": list(found.near_duplicates),
+        "trials": list(found.trials),
+        "versions": versions,
+        "aliases": [
+            {"model": model, "alias": alias.name, "version": alias.version}
+            for model, alias in progress.aliases
+        ],
+        "remains": [{"where": where, "what": what} for where, what in REMAINS.items()],
+        "exactness": EXACTNESS,
+    }
+
+
+def _order(progress: Progress) -> dict[str, Any]:
+    erasure = progress.erasure
+    return {
+        "erasure": erasure.id,
+        "status": progress.status,
+        "reason": erasure.reason,
+        "ordered_by": erasure.actor,
+        "ordered_at": erasure.created_at,
+        "erased_at": erasure.erased_at,
+    }
+
+
+def _version(work: UnitOfWork, one: MarkedState) -> dict[str, Any]:
+    by = one.by
+    return {
+        "model": one.marked.name,
+        "version": one.marked.number,
+        "learned": one.marked.learned,
+        "digest": one.marked.digest,
+        "exports": [
+            export.format.value for export in work.exports.all(one.marked.model, one.marked.number)
+        ],
+        "environment": dict(one.version.environment) if one.version else None,
+        "replaced_by": by and by.number,
+        "digest_after": by and by.digest,
+        "environment_after": dict(by.environment) if by else None,
+        "exact": _is_exact(work, by) if by else None,
+        "obstacle": one.marked.obstacle,
+    }
+
+
+def _is_exact(work: UnitOfWork, version: Version) -> bool:
+    """Return whether a version and all that it was trained from stayed on one kind of machine."""
+    line = [*ancestors(work, version), version]
+    made = [one for one in line if not one.is_root]
+    return all(one.exact and one.environment == version.environment for one in made)
+
+
+# Order an erasure.
+
+
+LANE = "erasures"  # they run one after another
+
+PRIORITY = 9  # before all that waits
+
+
+def order_erasure(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    images: Collection[Digest],
+    reason: str,
+    retraining: Retraining,
+) -> Erasure:
+    """Order that images be erased, and what learned from them be trained again without them.
+
+    Raises ImageNotFound with those that are not stored or were erased before, or FieldInvalid
+    without a reason.
+    """
+    if not reason.strip():
+        raise FieldInvalid("An erasure requires a reason.", pointer="/reason")
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return work.erasures.get(order_of(known, EraseOrder).erasure)
+        wanted = tuple(sorted(set(images)))
+        _require_stored(work, wanted)
+        erasure_id = ErasureId(new_id("era", now))
+        order = EraseOrder(erasure=erasure_id)
+        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, priority=PRIORITY)
+        erasure = Erasure(
+            id=erasure_id,
+            images=wanted,
+            reason=reason.strip(),
+            retraining=retraining,
+            actor=request.principal.name,
+            job=job.id,
+            created_at=now,
+        )
+        work.erasures.add(erasure)
+        audit.record(
+            work,
+            Action.ERASURE_ORDERED,
+            f"erasures/{erasure.id}",
+            now=now,
+            after={"images": len(wanted), "retraining": retraining.value},
+            reason=erasure.reason,
+        )
+        work.commit()
+    notify_workers(notifier, job)
+    return erasure
+
+
+def repeat_erasure(
+    work: UnitOfWork, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
+) -> Job:
+    """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
+    request.principal.require_admin()
+    job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, **again)
+    work.erasures.save(replace(work.erasures.get(order.erasure), job=job.id))
+    return job
+
+
+def _require_stored(work: UnitOfWork, images: Collection[Digest]) -> None:
+    erased = work.erasures.erased(images)
+    sampled = {one.pixels for one in work.samples.holding(images)}
+    stored = work.erasures.forms(images).keys() | sampled
+    missing = sorted(set(images) - stored | erased.keys())
+    if missing:
+        raise ImageNotFound(
+            f"Not stored, or erased before: {len(missing)} of the images. Nothing was erased.",
+            pixels=missing[:20],
+            erasures=sorted(set(erased.values()))[:20],
+        )

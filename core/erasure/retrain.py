@@ -1,0 +1,149 @@
+"""Order the updates that repeat marked versions without what was erased."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from core.audit.rules import Principal, Role
+from core.datasets.manifests import MIN_TRAIN_PER_CLASS
+from core.datasets.rules import DatasetRef, DatasetVersion
+from core.erasure.rules import Erasure, Exposure, newest, to_retrain
+from core.errors import ArtifactGone, JobFinished, ParentNotRetrained, TooFewPerClass
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.queue import JobRequest, cancel, enqueue, unfinished_jobs
+from core.jobs.rules import Job, JobStatus
+from core.ports import UnitOfWork
+from core.registry.aliases import PRODUCTION
+from core.registry.versions import Model, Version
+
+
+def order_retraining(
+    work: UnitOfWork,
+    erasure: Erasure,
+    model: Model,
+    versions: Sequence[Version],
+    found: Mapping[int, Exposure],
+    now: datetime,
+) -> dict[int, str | None]:
+    """Queue an update for each marked version of a model that is to be trained again, in order.
+
+    Each repeats the order of the version that it replaces: recipe with its seed, prompt, and the
+    suites that were pinned with it. Returns their numbers, with the code of what keeps one from
+    being ordered, if anything does. What an earlier erasure has queued for such a version, and no
+    worker has claimed, is cancelled.
+    """
+    live = [alias.version for alias in work.aliases.all(model.id)]
+    unfinished = list(unfinished_jobs(work, model.id))
+    waiting = {_replaced_by(job) for job in unfinished}
+    before = {version.number for version in versions if version.erasure is not None}
+    lacking = found.keys() | (before - waiting)
+    wanted = to_retrain(versions, found, live=live, wanted=erasure.retraining)
+    parents = {version.number: newest(version.parent or 0, versions) for version in wanted}
+    gone = _without_weights(work, model, set(parents.values()) - lacking)
+    ordered: dict[int, str | None] = {}
+    for version in wanted:
+        parent = parents[version.number]
+        if parent in gone:
+            ordered[version.number] = ArtifactGone().code
+            continue
+        if parent in lacking and ordered.get(parent, "") is not None:
+            ordered[version.number] = ParentNotRetrained().code
+            continue
+        data = _own_data(work, version)
+        if data is None or not _is_trainable(data):
+            ordered[version.number] = TooFewPerClass().code
+            continue
+        for job in unfinished:
+            if job.status is JobStatus.QUEUED and _replaced_by(job) == version.number:
+                _supersede(work, erasure, job, now)
+        _enqueue(work, erasure, model, version, data, now)
+        ordered[version.number] = None
+    return ordered
+
+
+def _without_weights(work: UnitOfWork, model: Model, numbers: Iterable[int]) -> set[int]:
+    """Return the versions whose weights were deleted; those of the others stay from now on."""
+    found = [work.versions.get(model.id, number, lock=True) for number in sorted(numbers)]
+    return {version.number for version in found if version.collected_at is not None}
+
+
+def _supersede(work: UnitOfWork, erasure: Erasure, job: Job, now: datetime) -> None:
+    """Cancel a queued update that another one is ordered in place of, unless it was claimed."""
+    with suppress(JobFinished):
+        reason = f"erasure {erasure.id} orders it anew"
+        cancel(work, job, now, reason=reason, actor=erasure.actor)
+
+
+def _replaced_by(job: Job) -> int | None:
+    return job.order.replaces if isinstance(job.order, UpdateOrder) else None
+
+
+def on_remaining_images(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
+    """Return the order of a repetition on what later erasures have left of its images."""
+    data = _current(work, DatasetRef(dataset=order.dataset, version=order.dataset_version))
+    number = data.number if data is not None else order.dataset_version
+    return replace(
+        order, dataset_version=number, reference=_current_reference(work, order.reference)
+    )
+
+
+def _enqueue(
+    work: UnitOfWork,
+    erasure: Erasure,
+    model: Model,
+    version: Version,
+    data: DatasetVersion,
+    now: datetime,
+) -> None:
+    if version.recipe is None:
+        raise TypeError(f"version {version.number} is a root")
+    before = work.jobs.get(version.job)
+    alias = before.order.alias if isinstance(before.order, UpdateOrder) else PRODUCTION
+    order = UpdateOrder(
+        dataset=data.dataset,
+        dataset_version=data.number,
+        recipe=version.recipe,
+        alias=alias,
+        auto_promote=False,
+        prompt=version.prompt.text,
+        reference=_current_reference(work, version.reference),
+        replaces=version.number,
+    )
+    enqueue(
+        work,
+        JobRequest(principal=Principal(name=erasure.actor, role=Role.ADMIN)),
+        model,
+        JobType.UPDATE,
+        order,
+        now,
+        metadata={"erasure": erasure.id},
+        suites=before.suites,
+    )
+
+
+def _own_data(work: UnitOfWork, version: Version) -> DatasetVersion | None:
+    if version.dataset is None or version.dataset_version is None:
+        return None
+    return _current(work, DatasetRef(dataset=version.dataset, version=version.dataset_version))
+
+
+def _current_reference(work: UnitOfWork, reference: DatasetRef | None) -> DatasetRef | None:
+    if reference is None:
+        return None
+    current = _current(work, reference)
+    if current is None:
+        return reference
+    return DatasetRef(dataset=current.dataset, version=current.number)
+
+
+def _current(work: UnitOfWork, ref: DatasetRef) -> DatasetVersion | None:
+    """Return a dataset version, or what replaces it; None if nothing is left of it."""
+    found = work.datasets.version(ref.dataset, ref.version)
+    while found.replaced_by:
+        found = work.datasets.version(found.dataset, found.replaced_by)
+    return found if found.replaced_by is None else None
+
+
+def _is_trainable(data: DatasetVersion) -> bool:
+    return all(sides["train"] >= MIN_TRAIN_PER_CLASS for sides in data.counts.values())

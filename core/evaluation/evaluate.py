@@ -1,0 +1,398 @@
+"""Score a version and judge it: the second half of an update."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from core.datasets.freeze import read_remaining
+from core.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    EvaluationStale,
+    LearnedErasedImages,
+    NotCalibrated,
+    ReportUnreadable,
+    StaleBase,
+    StaleRevision,
+)
+from core.evaluation.judge import build_report
+from core.evaluation.plan import (
+    EvaluationPlan,
+    HeldOutUpdate,
+    LiveLineage,
+    ScoredSuite,
+    plan_queries,
+)
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    EvalQuery,
+    answers_to_json,
+    probabilities_of,
+)
+from core.evaluation.report import Report
+from core.evaluation.results import AnswersByQuery
+from core.evaluation.stored_answers import damaged_in, read_each
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.rules import Job, model_of
+from core.outbox.rules import EventType, OutboxEvent
+from core.ports import Artifacts, Evaluator, Monitor, Platform, UnitOfWork
+from core.registry.aliases import MoveKind, ReportCoverage
+from core.registry.promote import descends_from, lost_line, move_alias, promotion_requirements
+from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.versions import Model, Version, _path_of
+from core.rejection.rules import Calibration, newest_of_root
+from core.values import Digest, JobId, Json, canonical_json, new_id
+
+# Events that webhooks receive: each says by ids and links what happened.
+
+
+def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
+    """Return the event of a version that the gate has judged."""
+    path = _path_of(version.model, version.number)
+    return OutboxEvent(
+        id=new_id("evt", now),
+        type=EventType.VERSION_JUDGED,
+        object=f"{version.model}:{version.number}",
+        model=version.model,
+        data={
+            "model": version.model,
+            "version": version.number,
+            "verdict": version.verdict and version.verdict.value,
+            "job": job.id,
+            "links": {
+                "version": path,
+                "forgetting": f"{path}/forgetting",
+                "job": f"/v1/jobs/{job.id}",
+            },
+        },
+        at=now,
+    )
+
+
+# The thresholds for "none of these" of versions.
+
+
+KNOWN = 100  # artifacts
+
+
+class Calibrations:
+    """Thresholds by the artifact that holds them; safe to share between threads.
+
+    These are the report of a version that an update made, and the newest answer of a root. Those
+    read first are forgotten first.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._known: dict[Digest, Calibration] = {}
+
+    def of(self, version: Version) -> Calibration:
+        """Return a version's thresholds. Raises NotCalibrated, ArtifactMissing, ArtifactCorrupt."""
+        artifact = self._of_root(version) if version.is_root else _report_of(version)
+        found = self._known.get(artifact)
+        if found is None:
+            found = self._read(artifact, version)
+            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
+                self._known.pop(oldest, None)
+            self._known[artifact] = found
+        return found
+
+    def _of_root(self, root: Version) -> Digest:
+        with self._platform.transactions(read_only=True) as work:
+            stored = work.answers.stored([root.digest], [newest_of_root(root.model)])
+        for artifact in stored.values():
+            return artifact
+        raise NotCalibrated(
+            f"Version {root.number} is a root. Its thresholds are measured on its model's "
+            "zero-shot suites when a version that an update made is evaluated: teach the model, "
+            'or order a job of type "evaluate" of such a version.',
+            version=root.number,
+        )
+
+    def _read(self, artifact: Digest, version: Version) -> Calibration:
+        value = json.loads(self._platform.artifacts.get(artifact))
+        if version.is_root:
+            return Calibration.from_json(value)
+        if (found := value.get("rejection")) is None:
+            raise NotCalibrated(
+                f"The report of version {version.number} is of an earlier release, without "
+                'thresholds: order a job of type "evaluate" of this version.',
+                version=version.number,
+            )
+        return Calibration.from_json(found)
+
+
+def _report_of(version: Version) -> Digest:
+    if version.report is None:
+        raise NotCalibrated(
+            f"Version {version.number} has not been evaluated: wait for its job to end, or order "
+            "an evaluation.",
+            version=version.number,
+        )
+    return version.report
+
+
+# The suites of a model, and the class names they bring.
+
+
+def pinned_model(work: UnitOfWork, job: JobId) -> Model:
+    """Return the model of a job with the suites and the policy that are pinned with the job."""
+    pinned = work.jobs.get(job)
+    model = work.models.get(model_of(pinned))
+    suites = model.suites if pinned.suites is None else pinned.suites
+    return replace(model, suites=suites, policy=pinned.policy or model.policy)
+
+
+# Plan the queries that evaluate a candidate.
+
+
+def plan_evaluation(
+    platform: Platform, job: Job, number: int
+) -> tuple[EvaluationPlan, Report | None, int]:
+    """Return the queries, the parent's report for the older matrix rows, and near-duplicates."""
+    artifacts = platform.artifacts
+    with platform.transactions(read_only=True) as work:
+        model = pinned_model(work, job.id)
+        candidate = work.versions.get(model.id, number)
+        line = ancestors(work, candidate)
+        own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
+        plan = plan_queries(
+            model=model,
+            policy=work.policies.get(model.policy),
+            candidate=own,
+            parent=line[-1],
+            root=line[0],
+            earlier=earlier,
+            suites=[
+                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+                for suite in suites_of(work, model)
+            ],
+            live=_live_line(work, artifacts, job, candidate),
+        )
+        near = 0
+        if candidate.dataset is not None and candidate.dataset_version is not None:
+            near = work.datasets.version(
+                candidate.dataset, candidate.dataset_version
+            ).near_duplicates
+    return plan, _previous(artifacts, line[-1]), near
+
+
+def _live_line(
+    work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
+) -> LiveLineage | None:
+    """Return the live version's lineage if the candidate does not descend from it."""
+    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
+        return None
+    line = lost_line(work, candidate, job.order.alias)
+    if not line or descends_from(line, candidate):
+        return None
+    return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
+
+
+def _updates(
+    work: UnitOfWork, artifacts: Artifacts, versions: Iterable[Version]
+) -> list[HeldOutUpdate]:
+    return [
+        HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
+        for version in versions
+    ]
+
+
+def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
+    """Return the parent's report, if it can be read: it only fills in older cells of a table."""
+    if parent.report is None:
+        return None
+    try:
+        return Report.from_json(json.loads(artifacts.get(parent.report)))
+    except (ArtifactMissing, ArtifactCorrupt, ReportUnreadable):
+        return None
+
+
+# Promote an update that passed the gate automatically.
+
+
+def promote_if_passed(
+    platform: Platform,
+    work: UnitOfWork,
+    job: Job,
+    version: Version,
+    report: Report,
+    order: UpdateOrder,
+) -> Json:
+    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
+
+    The alias must still point at the parent, and the report must cover the current suites, policy
+    and live version.
+    """
+    outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
+    if version.verdict is not Verdict.PASSED:
+        return outcome
+    if not order.auto_promote or version.erasure is not None:
+        reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
+        return outcome | {"reason": reason}
+    alias = work.aliases.find(version.model, order.alias)
+    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
+    if alias is None or alias.version != version.parent:
+        return stale
+    covered = ReportCoverage.of(report.to_json())
+    if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
+        return outcome | {"reason": EvaluationStale().code, **facts}
+    try:
+        moved = move_alias(
+            work,
+            alias,
+            name=order.alias,
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="passed the gate",
+            actor=f"job {job.id}",
+            now=platform.clock(),
+        )
+    except StaleRevision:  # it moved just now
+        return stale | {"alias_version": work.aliases.get(version.model, order.alias).version}
+    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
+
+
+# Score a candidate for forgetting and let the gate judge it.
+
+
+def evaluate_version(
+    platform: Platform,
+    evaluator: Evaluator,
+    job: Job,
+    number: int,
+    monitor: Monitor,
+    *,
+    promote: UpdateOrder | None,
+) -> None:
+    """Score a version; commit report, verdict, promotion and the job's end in one transaction.
+
+    `promote` is the update that may move its alias; None judges without moving anything.
+    """
+    while True:
+        plan, previous, near_duplicates = plan_evaluation(platform, job, number)
+        try:
+            answers = _answer(platform, evaluator, job, plan, monitor)
+            break
+        except ArtifactMissing:
+            if not _holds_erased(platform, plan):  # the next plan leaves these out
+                raise
+    report = build_report(
+        plan,
+        answers,
+        previous=previous,
+        verdicts=_verdicts(platform, plan),
+        judged_before=_judged_before(platform, plan),
+        near_duplicates=near_duplicates,
+    )
+    stored = platform.artifacts.put(report.to_bytes())
+    now = platform.clock()
+    with platform.transactions() as work:
+        version = work.versions.get(model_of(job), number, lock=True)
+        version = version.judged(report.verdict, stored)
+        work.versions.save(version)
+        _keep_root_calibration(work, plan)
+        work.outbox.add(version_judged(version, job, now))
+        result = {"version": number, "report": stored, "verdict": report.verdict.value}
+        if promote is not None:
+            result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.commit()
+
+
+def _keep_root_calibration(work: UnitOfWork, plan: EvaluationPlan) -> None:
+    """Store the root's answer where it is found without the suites that it is about."""
+    if plan.root_calibration is not None:
+        stored = work.answers.stored([plan.root.digest], [plan.root_calibration.digest])
+        for artifact in stored.values():
+            work.answers.add(plan.root.digest, newest_of_root(plan.model.id), artifact)
+
+
+def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
+    """Return whether an image of the plan was erased since it was made."""
+    queries = [query for _, questions in plan.questions for query in questions]
+    with platform.transactions(read_only=True) as work:
+        return bool(
+            work.erasures.erased({one.pixels for query in queries for one in query.entries})
+        )
+
+
+def _answer(
+    platform: Platform, evaluator: Evaluator, job: Job, plan: EvaluationPlan, monitor: Monitor
+) -> AnswersByQuery:
+    """Return all answers; answers stored by earlier evaluations are reused."""
+    answers: dict[tuple[Digest, Digest], Answers] = {}
+    for version, questions in plan.questions:
+        answers |= _stored_answers(platform, version, questions)
+        unknown = [q for q in questions if (version.digest, q.digest) not in answers]
+        if unknown:
+            version.require_weights()
+            given = evaluator.answer(version.digest, unknown, monitor)
+            fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
+            _store_answers(platform, job, version, fresh)
+            answers |= {(version.digest, question): answer for question, answer in fresh.items()}
+    return answers
+
+
+def _stored_answers(
+    platform: Platform, version: Version, questions: Sequence[EvalQuery]
+) -> AnswersByQuery:
+    """Return stored answers; a version with weights gives damaged ones again, all of them."""
+    beside = {question.digest: probabilities_of(question.digest) for question in questions}
+    with platform.transactions(read_only=True) as work:
+        kept = work.answers.stored([version.digest], beside.keys())
+        sure = work.answers.stored([version.digest], beside.values())
+    answers = read_each(platform.artifacts, kept)
+    if version.collected_at is not None:
+        return answers
+    damaged = damaged_in(platform.artifacts, sure)
+    return {
+        (digest, question): answer
+        for (digest, question), answer in answers.items()
+        if (digest, beside[question]) not in damaged
+    }
+
+
+def _store_answers(
+    platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]
+) -> None:
+    """Keep answers for the next evaluation. Raises LeaseLost."""
+    stored = {
+        question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
+        for question, answers in fresh.items()
+    }
+    for question, answers in fresh.items():
+        if isinstance(answers, ClassAnswers) and answers.probabilities is not None:
+            found = canonical_json({"probabilities": list(answers.probabilities)})
+            stored[probabilities_of(question)] = platform.artifacts.put(found)
+    with platform.transactions() as work:
+        work.jobs.status(job.id, job.fence)
+        for question, artifact in stored.items():
+            work.answers.add(version.digest, question, artifact)
+        work.commit()
+
+
+def _verdicts(platform: Platform, plan: EvaluationPlan) -> Mapping[Digest, int]:
+    """Return how many versions of the model each guarded query has judged, this one included.
+
+    A version whose answers are stored has been judged, whatever the verdict: its next try is
+    another version. Scoring it again spends nothing, because the answers stay the same.
+    """
+    asked = [exam.own.digest for exam in plan.zero_shot]
+    asked += [exam.own.digest for exam in plan.retrieval]
+    asked += [holdout.exam.own.digest for holdout in (*plan.earlier, *plan.live_holdouts)]
+    with platform.transactions(read_only=True) as work:
+        return work.answers.judged_in(plan.model.id, asked)
+
+
+def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
+    """Count the other versions that have answered the suites' queries."""
+    asked = [exam.own.digest for exam in plan.zero_shot]
+    asked += [exam.own.digest for exam in plan.retrieval]
+    with platform.transactions(read_only=True) as work:
+        counts = [work.answers.judged(question) for question in asked]
+    others = {plan.candidate.digest, plan.root.digest}
+    return max(0, max(counts, default=0) - len(others))

@@ -1,0 +1,512 @@
+"""Compare answers, and judge a candidate."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
+from typing import Any
+
+from core.errors import AnswersNotFinite
+from core.evaluation.plan import (
+    ClassEvaluation,
+    EvaluationPlan,
+    HoldoutEvaluation,
+    RetrievalEvaluation,
+)
+from core.evaluation.queries import (
+    ClassQuery,
+    EvalQuery,
+    PairedHits,
+    RetrievalAnswers,
+    pooled,
+    recall_at_1,
+)
+from core.evaluation.report import (
+    Change,
+    ChangeTable,
+    ListScore,
+    Recall,
+    Report,
+    Scores,
+    budget_use,
+)
+from core.evaluation.results import (
+    LIVE,
+    ROOT,
+    AnswersByQuery,
+    Baseline,
+    EvaluationResults,
+    accuracy_matrix,
+    average_accuracy,
+    macro_accuracy,
+    micro_accuracy,
+    recalls,
+    suite_tolerance,
+    tasks,
+    transfer,
+)
+from core.gate.measures import (
+    Flips,
+    Measure,
+    MeasureKind,
+    Outcome,
+    paired_interval,
+    proportion_interval,
+)
+from core.gate.rules import GatePolicy, Judgement, Verdict, judge
+from core.registry.versions import Version
+from core.values import Digest
+
+# The measures of an evaluation: every paired comparison that the gate judges.
+
+
+def measures(results: EvaluationResults) -> list[Measure]:
+    """Return all measures of an evaluation.
+
+    These compare suites with parent, root and live version, earlier holdouts with the versions that
+    learned them, and the own holdout with the parent (the gain).
+    """
+    plan = results.plan
+    found: list[Measure] = []
+    for baseline in results.suite_baselines:
+        for suite in plan.zero_shot:
+            hits = _top_1(results, suite, baseline)
+            found += _on_suite(results, MeasureKind.ZERO_SHOT, suite, baseline, hits)
+    for baseline in results.suite_baselines:
+        for captioned in plan.retrieval:
+            for kind, hits in _recall_at_1(results, captioned, baseline):
+                found += _on_suite(results, kind, captioned, baseline, hits)
+    for pairs in (results.kept, results.replaced):
+        found += [_on_holdout(results, MeasureKind.HOLDOUT, h.exam, by) for h, by in pairs]
+        if len(pairs) > 1:
+            found.append(_combined(results, pairs))
+    if plan.own is not None:
+        gain = results.gain_baseline
+        found.append(_on_holdout(results, MeasureKind.GAIN, plan.own.exam, gain))
+    return found
+
+
+def _top_1(
+    results: EvaluationResults, evaluation: ClassEvaluation, baseline: Baseline
+) -> PairedHits:
+    return PairedHits(
+        now=results.hits(results.plan.candidate, evaluation.own),
+        before=results.hits(baseline.version, evaluation.own),
+    )
+
+
+def _recall_at_1(
+    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
+) -> Iterator[tuple[MeasureKind, PairedHits]]:
+    now = results.ranks(results.plan.candidate, evaluation.own)
+    before = results.ranks(baseline.version, evaluation.own)
+    return recall_at_1(evaluation.own, now=now, before=before)
+
+
+def _on_suite(
+    results: EvaluationResults,
+    kind: MeasureKind,
+    suite: ClassEvaluation | RetrievalEvaluation,
+    baseline: Baseline,
+    hits: PairedHits,
+) -> Iterator[Measure]:
+    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
+
+    Flips are not limited against the root: the limit is for one update, and people notice what
+    differs from the version that they had before it.
+    """
+    limit = results.plan.policy.negative_flips
+    measured = [(hits, baseline.tolerance, False)]
+    if limit is not None and baseline.name != ROOT and any(hits.before):
+        measured.append((hits.formerly_right, limit, True))
+    verdicts, level = _spending(results, [suite.own])
+    alpha = results.plan.policy.alpha
+    for compared, tolerance, formerly_right in measured:
+        yield Measure.of(
+            kind,
+            name=suite.name,
+            baseline=baseline.name,
+            baseline_version=baseline.version.number,
+            tolerance=tolerance,
+            images=len(suite.own.entries),
+            now=compared.now,
+            before=compared.before,
+            design_effect=compared.design_effect(level or alpha),
+            alpha=alpha,
+            formerly_right=formerly_right,
+            verdicts=verdicts,
+            level=level,
+        )
+
+
+def _on_holdout(
+    results: EvaluationResults, kind: MeasureKind, evaluation: ClassEvaluation, baseline: Baseline
+) -> Measure:
+    """Return the measure of a holdout; a gain does not spend, as the budget is for forgetting."""
+    hits = _top_1(results, evaluation, baseline)
+    spending = [] if kind is MeasureKind.GAIN else [evaluation.own]
+    verdicts, level = _spending(results, spending)
+    return Measure.of(
+        kind,
+        name=evaluation.name,
+        baseline=baseline.name,
+        baseline_version=baseline.version.number,
+        tolerance=baseline.tolerance,
+        images=len(evaluation.own.entries),
+        now=hits.now,
+        before=hits.before,
+        alpha=results.plan.policy.alpha,
+        verdicts=verdicts,
+        level=level,
+    )
+
+
+def _combined(
+    results: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
+) -> Measure:
+    """Return several holdouts as one measure, so that many small updates guard each other."""
+    hits = pooled(
+        (holdout.exam.own, _top_1(results, holdout.exam, baseline)) for holdout, baseline in pairs
+    )
+    _, last = pairs[-1]
+    replaced = last.name == LIVE
+    verdicts, level = _spending(results, [holdout.exam.own for holdout, _ in pairs])
+    return Measure.of(
+        MeasureKind.HOLDOUTS,
+        name=f"{len(pairs)} updates of the live version" if replaced else f"{len(pairs)} updates",
+        baseline=LIVE if replaced else "versions that learned them",
+        baseline_version=last.version.number if replaced else None,
+        tolerance=last.tolerance,
+        images=len(hits.now),
+        now=hits.now,
+        before=hits.before,
+        alpha=results.plan.policy.alpha,
+        verdicts=verdicts,
+        level=level,
+    )
+
+
+def _spending(
+    results: EvaluationResults, queries: Sequence[EvalQuery]
+) -> tuple[int | None, float | None]:
+    """Return the number of this verdict by the most used of some queries, and its level.
+
+    Both are None without a query, or if the policy has no budget.
+    """
+    policy = results.plan.policy
+    if policy.budget is None or not queries:
+        return None, None
+    verdict = max(results.verdicts.get(query.digest, 1) for query in queries)
+    return verdict, policy.level(verdict)
+
+
+# The descriptive tables of a report, which the gate does not judge.
+
+
+def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
+    """Return the headline accuracies of a version."""
+    plan = results.plan
+    tasks = [results.counts(version, holdout.exam.union) for holdout in plan.holdouts]
+    suites = [results.counts(version, suite.own) for suite in plan.zero_shot]
+    micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
+    zero_shot = micro_accuracy(count for suite in suites for count in suite) if suites else None
+    return Scores(
+        role=role,
+        version=version.number,
+        ut_micro=micro,
+        ut_macro=fmean(map(macro_accuracy, tasks)) if tasks else None,
+        zero_shot=zero_shot,
+        average=None if micro is None or zero_shot is None else average_accuracy(micro, zero_shot),
+    )
+
+
+def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
+    """Yield the changes by class on the own holdout, each suite and each other holdout."""
+    plan = results.plan
+    compared = [
+        (MeasureKind.ZERO_SHOT, suite, baseline)
+        for baseline in results.suite_baselines
+        for suite in plan.zero_shot
+    ]
+    holdouts = results.kept + results.replaced
+    compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
+    if plan.own is not None:
+        compared.insert(0, (MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
+    for kind, asked, baseline in compared:
+        yield ChangeTable(
+            kind=kind,
+            name=asked.name,
+            baseline=baseline.name,
+            baseline_version=baseline.version.number,
+            classes=class_changes(
+                asked.own,
+                now=results.hits(plan.candidate, asked.own),
+                before=results.hits(baseline.version, asked.own),
+                alpha=plan.policy.alpha,
+            ),
+        )
+
+
+def class_changes(
+    query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
+) -> tuple[Change, ...]:
+    """Return the change of every class that has an image, worst first; ties by upper bound."""
+    pairs: dict[str, list[tuple[bool, bool]]] = {}
+    for entry, new, old in zip(query.entries, now, before, strict=True):
+        pairs.setdefault(entry.class_name, []).append((new, old))
+    rows = [class_change(name, found, alpha) for name, found in pairs.items()]
+    return tuple(sorted(rows, key=lambda row: (row.difference, row.upper, row.class_name)))
+
+
+def class_change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Change:
+    """Return the change of a class from the hits (now, before) on each of its images."""
+    gained = sum(new and not old for new, old in pairs)
+    lost = sum(old and not new for new, old in pairs)
+    right = sum(new for new, _ in pairs)
+    flips = Flips(count=len(pairs), gained=gained, lost=lost)
+    accuracy = proportion_interval(right, len(pairs), alpha)
+    difference = paired_interval(flips, alpha)
+    return Change(
+        class_name=name,
+        images=len(pairs),
+        right=right,
+        right_before=right - gained + lost,
+        gained=gained,
+        lost=lost,
+        accuracy_lower=accuracy.lower,
+        accuracy_upper=accuracy.upper,
+        difference=flips.difference,
+        lower=difference.lower,
+        upper=difference.upper,
+    )
+
+
+def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
+    """Yield accuracies over a query's own class list and over the union."""
+    plan = results.plan
+    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in plan.zero_shot]
+    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in plan.earlier]
+    for kind, evaluation in asked:
+        for role, version in results.roles:
+            yield _list_score(results, kind, evaluation, role, version)
+    for holdout, live in results.replaced:
+        for role, version in (("candidate", plan.candidate), ("live", live.version)):
+            yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
+
+
+def _list_score(
+    results: EvaluationResults,
+    kind: MeasureKind,
+    evaluation: ClassEvaluation,
+    role: str,
+    version: Version,
+) -> ListScore:
+    return ListScore(
+        kind=kind,
+        name=evaluation.name,
+        role=role,
+        version=version.number,
+        images=len(evaluation.own.entries),
+        own_classes=len(evaluation.own.classes),
+        union_classes=len(evaluation.union.classes),
+        own=results.accuracy(version, evaluation.own),
+        union=results.accuracy(version, evaluation.union),
+    )
+
+
+def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
+    """Yield the recalls of candidate, parent, root and live version."""
+    for evaluation in results.plan.retrieval:
+        for role, version in results.roles:
+            ranks = results.ranks(version, evaluation.own)
+            yield from recalls_by_direction(
+                ranks, suite=evaluation.name, role=role, version=version.number
+            )
+
+
+def recalls_by_direction(
+    ranks: RetrievalAnswers, *, suite: str, role: str, version: int
+) -> Iterator[Recall]:
+    """Yield a version's R@1, R@5 and R@10 from image to text, then from text to image."""
+    images, captions = len(ranks.image_ranks), len(ranks.caption_ranks)
+    for direction, found, gallery in (
+        (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
+        (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, images),
+    ):
+        at = recalls(found)
+        yield Recall(
+            suite=suite,
+            direction=direction,
+            role=role,
+            version=version,
+            queries=len(found),
+            gallery=gallery,
+            at_1=at[1],
+            at_5=at[5],
+            at_10=at[10],
+        )
+
+
+# Construction of the report of an evaluation.
+
+
+def build_report(
+    plan: EvaluationPlan,
+    answers: AnswersByQuery,
+    *,
+    previous: Report | None,
+    verdicts: Mapping[Digest, int],
+    judged_before: int,
+    near_duplicates: int,
+) -> Report:
+    """Return the report of a candidate from the answers to its evaluation plan.
+
+    `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
+    it their cells stay empty. `verdicts` is the number of versions of the line that each query has
+    judged, this one included; a query that is missing judges its first. `judged_before` is the
+    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
+    number of the update's images with an older near-duplicate.
+    `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
+    when a version that the candidate is compared with has features that are not finite; a
+    candidate with such features fails.
+    """
+    results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
+    faults = tuple(_faults(results))
+    compared = measures(results)
+    judgement = judge(compared, plan.policy, faults)
+    headline = tuple(scores(results, role, version) for role, version in results.roles)
+    now, untouched = headline[0].zero_shot, headline[2].zero_shot
+    matrix = accuracy_matrix(results, previous)
+    candidate, parent, root = plan.candidate, plan.parent, plan.root
+    live = plan.live
+    return Report(
+        model=plan.model.name,
+        version=candidate.number,
+        digest=candidate.digest,
+        parent=parent.number,
+        parent_digest=parent.digest,
+        root=root.number,
+        root_digest=root.digest,
+        live=live.number if live else None,
+        live_digest=live.digest if live else None,
+        suites={suite.id: suite.name for suite in plan.suites},
+        recipe=candidate.recipe.to_json() if candidate.recipe else None,
+        dataset=candidate.dataset,
+        dataset_version=candidate.dataset_version,
+        update_classes=candidate.update_classes,
+        classes=candidate.classes,
+        prompt=candidate.prompt.text,
+        policy=_policy(plan),
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        rulings=judgement.rulings,
+        scores=headline,
+        retention=now / untouched if now is not None and untouched else None,
+        zero_shot_change=None if now is None or untouched is None else now - untouched,
+        transfer=transfer(results, matrix),
+        tasks=tasks(results),
+        matrix=matrix,
+        changes=tuple(changes(results)),
+        lists=tuple(list_scores(results)),
+        recalls=tuple(recall_rows(results)),
+        budgets=tuple(budget_use(compared, plan.policy)),
+        judged_before=judged_before,
+        near_duplicates=near_duplicates,
+        images=_images(plan),
+        reference=asdict(candidate.reference) if candidate.reference else None,
+        notes=dict(candidate.notes),
+        environments=candidate.environments,
+        exact=candidate.exact,
+        rejection=results.calibration,
+    )
+
+
+def _faults(results: EvaluationResults) -> Iterator[str]:
+    for version, queries in results.plan.questions:
+        broken = results.not_finite(version)
+        if not broken:
+            continue
+        if version.digest != results.plan.candidate.digest:
+            raise AnswersNotFinite(
+                f"The features of version {version.number}, which the candidate is compared with, "
+                "contain NaN or infinity, so the comparison is impossible.",
+                version=version.number,
+            )
+        yield (
+            f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
+            "evaluations, so it cannot be used. Images with such features count as wrong below."
+        )
+
+
+def _policy(plan: EvaluationPlan) -> dict[str, Any]:
+    policy = plan.policy
+    return asdict(policy) | {"created_at": policy.created_at.isoformat()}
+
+
+def _images(plan: EvaluationPlan) -> dict[str, int]:
+    evaluations: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    holdouts = (*plan.holdouts, *plan.live_holdouts)
+    evaluations += [holdout.exam for holdout in holdouts]
+    return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}
+
+
+# Judge the measures of a report again under another policy.
+
+
+_SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
+
+
+def judge_again(report: Report, policy: GatePolicy) -> Judgement:
+    """Return the judgement on a report's measures, as if this policy had been the gate's.
+
+    Bounds are computed anew from the counts. For a budget where the report's policy had none, the
+    verdicts before it are the candidates that the same suites have judged. The design effect of
+    captions is that of the report.
+    """
+    failing = any(ruling.outcome is Outcome.FAILS for ruling in report.rulings)
+    faults = report.reasons if report.verdict is Verdict.FAILED and not failing else ()
+    measures = [
+        again
+        for ruling in report.rulings
+        if not ruling.measure.formerly_right
+        for again in _again(ruling.measure, policy, report.judged_before + 1)
+    ]
+    return judge(measures, policy, faults)
+
+
+def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:
+    """Yield a measure under a policy, and that of its negative flips if the policy limits them."""
+    spends = policy.budget is not None and measure.kind is not MeasureKind.GAIN
+    verdicts = (measure.verdicts or verdict) if spends else None
+    found = replace(
+        measure,
+        tolerance=_tolerance(measure, policy),
+        verdicts=verdicts,
+        level=policy.level(verdicts) if verdicts else None,
+    )
+    yield _bounded(found, policy.alpha)
+    limited = measure.kind in _SUITES and measure.baseline != ROOT and measure.right_before
+    if policy.negative_flips is not None and limited:
+        flips = replace(
+            found,
+            tolerance=policy.negative_flips,
+            count=found.right_before,
+            right=found.right_before - found.lost,
+            gained=0,
+            difference=-found.lost / found.right_before,
+            formerly_right=True,
+        )
+        yield _bounded(flips, policy.alpha)
+
+
+def _tolerance(measure: Measure, policy: GatePolicy) -> float:
+    if measure.kind is MeasureKind.GAIN:
+        return -policy.wanted_gain
+    if measure.kind not in _SUITES:
+        return policy.holdout_tolerance
+    return suite_tolerance(policy, measure.baseline)
+
+
+def _bounded(measure: Measure, alpha: float) -> Measure:
+    flips: Flips = measure.flips
+    lower = paired_interval(flips, alpha if measure.level is None else measure.level).lower
+    return replace(measure, lower=lower, upper=paired_interval(flips, alpha).upper)

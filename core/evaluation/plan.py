@@ -1,0 +1,256 @@
+"""Planning of the queries for a candidate.
+
+Verdicts use the test part of suites and holdouts; the validation part is for selection.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from core.datasets.manifests import Manifest, ManifestEntry, Part
+from core.datasets.rules import Suite, SuiteKind
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.gate.rules import GatePolicy
+from core.registry.versions import Model, Version
+from core.rejection.rules import LEARNED, CalibrationQuery, CalibrationSource, source_of
+
+# The evaluation plan of a candidate: which version must answer which query.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEvaluation:
+    """Two queries on the same images: with their own class list, and with the union.
+
+    Forgetting is judged on `own`. In `union`, all classes that the candidate has learned compete
+    too; its accuracy is reported separately. If that adds no class, the two queries are equal.
+    """
+
+    name: str
+    own: ClassQuery
+    union: ClassQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalEvaluation:
+    """The query of a captioned suite."""
+
+    name: str
+    own: RetrievalQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldoutEvaluation:
+    """An update's holdout, with the version that learned it."""
+
+    learner: Version
+    exam: ClassEvaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """All queries for a candidate; holdouts are in the order of the updates, its own last."""
+
+    model: Model
+    policy: GatePolicy
+    candidate: Version
+    parent: Version
+    root: Version
+    live: Version | None  # what a promotion would replace, unless an ancestor of the candidate
+    suites: tuple[Suite, ...]  # including those without a test image, which have no query
+    zero_shot: tuple[ClassEvaluation, ...]
+    retrieval: tuple[RetrievalEvaluation, ...]
+    holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
+    live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
+    calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
+    root_calibration: CalibrationQuery | None = None  # likewise, on the suites alone
+
+    @property
+    def own(self) -> HoldoutEvaluation | None:
+        """The candidate's own holdout, if it has a test image."""
+        return next((h for h in self.holdouts if h.learner == self.candidate), None)
+
+    @property
+    def earlier(self) -> tuple[HoldoutEvaluation, ...]:
+        """The holdouts of the updates before the candidate's."""
+        return tuple(h for h in self.holdouts if h.learner != self.candidate)
+
+    @property
+    def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
+        """The queries that each version must answer, without duplicate versions or queries.
+
+        Candidate, parent, root and live version answer the queries on suites and on the lineage's
+        holdouts; candidate and live version also answer those on `live_holdouts`. The version that
+        learned an earlier holdout answers that holdout's own query: it did so as a candidate and
+        the answers are stored, so its weights may have been collected. Candidate and root are
+        calibrated; the others were when they were candidates. Equal plans have the same order.
+        """
+        shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
+        for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
+            shared += [evaluation.own, evaluation.union]
+        whole = list(shared)
+        for holdout in self.live_holdouts:
+            whole += [holdout.exam.own, holdout.exam.union]
+        asked = [
+            (self.candidate, whole + _asked(self.calibration)),
+            (self.parent, shared),
+            (self.root, shared + _asked(self.root_calibration)),
+        ]
+        if self.live is not None:
+            asked.append((self.live, whole))
+        asked += [(h.learner, [h.exam.own]) for h in self.earlier]
+        versions = {version.digest: version for version, _ in asked}
+        return tuple(
+            (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
+            for digest, version in versions.items()
+        )
+
+
+def _asked(query: EvalQuery | None) -> list[EvalQuery]:
+    return [] if query is None else [query]
+
+
+def _distinct(queries: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:
+    return tuple({query.digest: query for query in queries}.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSuite:
+    """A suite with its images."""
+
+    suite: Suite
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutUpdate:
+    """The version that an update made, and the images held out of it (both parts)."""
+
+    version: Version
+    holdout: tuple[ManifestEntry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveLineage:
+    """A live version that a promotion would replace and that is no ancestor of the candidate."""
+
+    version: Version
+    updates: tuple[
+        HeldOutUpdate, ...
+    ]  # of the version's lineage, not of the candidate's, oldest first
+
+
+def plan_queries(
+    *,
+    model: Model,
+    policy: GatePolicy,
+    candidate: HeldOutUpdate,
+    parent: Version,
+    root: Version,
+    earlier: Sequence[HeldOutUpdate],
+    suites: Sequence[ScoredSuite],
+    live: LiveLineage | None = None,
+) -> EvaluationPlan:
+    """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
+    learned = candidate.version.classes
+    zero_shot: list[ClassEvaluation] = []
+    retrieval: list[RetrievalEvaluation] = []
+    for scored in suites:
+        name = scored.suite.name
+        match suite_query(scored, Part.TEST):
+            case RetrievalQuery() as query:
+                retrieval.append(RetrievalEvaluation(name=name, own=query))
+            case ClassQuery() as query:
+                zero_shot.append(_class_evaluation(name, query, learned))
+    return EvaluationPlan(
+        model=model,
+        policy=policy,
+        candidate=candidate.version,
+        parent=parent,
+        root=root,
+        live=live.version if live else None,
+        suites=tuple(scored.suite for scored in suites),
+        zero_shot=tuple(zero_shot),
+        retrieval=tuple(retrieval),
+        holdouts=_holdout_evaluations((*earlier, candidate), learned),
+        live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
+        calibration=_calibration_query(suites, (*earlier, candidate)),
+        root_calibration=_calibration_query(suites),
+    )
+
+
+def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
+    """Return a suite's query on its images in one part; None if it has none there."""
+    suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
+    if not entries:
+        return None
+    if suite.kind is SuiteKind.RETRIEVAL:
+        return RetrievalQuery(entries=entries)
+    return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
+
+
+def holdout_name(learner: Version) -> str:
+    """Return the name of the holdout of the update that made a version."""
+    return f"version {learner.number}"
+
+
+def holdout_query(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
+    """Return the query of a holdout over the classes known when the update was learned."""
+    return ClassQuery(entries=entries, classes=learner.classes, prompt=learner.prompt)
+
+
+def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    """Return the images of a suite or holdout that are in one part."""
+    return tuple(entry for entry in entries if entry.part is part)
+
+
+def _calibration_query(
+    suites: Iterable[ScoredSuite], updates: Sequence[HeldOutUpdate] = ()
+) -> CalibrationQuery | None:
+    """Return the query about zero-shot suites, and about the holdouts of all updates together.
+
+    None if none of these has enough images. The last update is that of the version itself; a root
+    has none.
+    """
+    found = [_learned(updates)] if updates else []
+    for scored in suites:
+        suite = scored.suite
+        if suite.kind is SuiteKind.ZERO_SHOT:
+            entries = scored.manifest.entries
+            found.append(source_of(suite.name, entries, suite.classes, suite.prompt))
+    sources = tuple(source for source in found if source is not None)
+    return CalibrationQuery(sources=sources) if sources else None
+
+
+def _learned(updates: Sequence[HeldOutUpdate]) -> CalibrationSource | None:
+    learner = updates[-1].version
+    held_out = [entry for update in updates for entry in update.holdout]
+    return source_of(LEARNED, held_out, learner.classes, learner.prompt)
+
+
+def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
+    union = replace(own, classes=_union(own.classes, learned))
+    return ClassEvaluation(name=name, own=own, union=union)
+
+
+def _holdout_evaluations(
+    updates: Iterable[HeldOutUpdate], learned: tuple[str, ...]
+) -> tuple[HoldoutEvaluation, ...]:
+    return tuple(
+        HoldoutEvaluation(
+            learner=update.version, exam=_holdout_class_evaluation(update, entries, learned)
+        )
+        for update in updates
+        if (entries := entries_in(Part.TEST, update.holdout))
+    )
+
+
+def _holdout_class_evaluation(
+    update: HeldOutUpdate, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
+) -> ClassEvaluation:
+    own = holdout_query(update.version, entries)
+    return _class_evaluation(holdout_name(update.version), own, learned)
+
+
+def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `own` and those names of `more` whose prompts are not in `own`; case is ignored."""
+    known = {name.lower() for name in own}
+    return own + tuple(name for name in more if name.lower() not in known)

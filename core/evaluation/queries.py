@@ -1,0 +1,242 @@
+"""Queries and their answers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress, islice
+from typing import Any
+
+from core.datasets.manifests import ManifestEntry
+from core.gate.measures import Flips, MeasureKind, design_effect
+from core.recipes.fields import PromptTemplate
+from core.rejection.rules import Calibration, CalibrationQuery
+from core.values import Digest, Json, canonical_json, sha256
+
+# Queries to a version and its answers, image by image.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassQuery:
+    """A query for the class of each image; every entry's class is in `classes`, in any case."""
+
+    entries: tuple[ManifestEntry, ...]
+    classes: tuple[str, ...]
+    prompt: PromptTemplate
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Identifies the query by images in order, classes and prompt."""
+        pixels = [[entry.pixels, entry.class_name] for entry in self.entries]
+        return sha256(canonical_json(["class", pixels, list(self.classes), self.prompt.text]))
+
+    @cached_property
+    def truths(self) -> tuple[str, ...]:
+        """The class of each image in lower case: names that differ only in case are one class."""
+        return tuple(entry.class_name.lower() for entry in self.entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalQuery:
+    """A query for the captions of each image and the image of each caption.
+
+    The gallery is all entries. Captions are in the order of the entries, then of their texts.
+    """
+
+    entries: tuple[ManifestEntry, ...]
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Identifies the query by images and captions in order."""
+        rows = [[entry.pixels, list(entry.texts)] for entry in self.entries]
+        return sha256(canonical_json(["retrieval", rows]))
+
+
+def probabilities_of(query: Digest) -> Digest:
+    """Return what the probabilities of a query's answers are stored under.
+
+    They are stored apart because the previous release reads answers and knows no probabilities.
+    """
+    return sha256(f"probabilities {query}".encode())
+
+
+EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAnswers:
+    """The class predicted for each image, as an index into the query's classes.
+
+    If scores are NaN, there is no best class and the index is one past the last. `probabilities` of
+    the predicted classes are for readers: nothing is judged by them, and older answers lack them.
+    """
+
+    predicted: tuple[int, ...]
+    probabilities: tuple[float, ...] | None = field(default=None, compare=False)
+
+    def hits(self, query: ClassQuery) -> tuple[bool, ...]:
+        """Return, image by image, whether the answer is right.
+
+        Names that differ only in case have the same prompt, so either is right.
+        """
+        names: list[str | None] = [name.lower() for name in query.classes]
+        names.append(None)  # no class was best
+        rows = zip(self.predicted, query.truths, strict=True)
+        return tuple(names[predicted] == truth for predicted, truth in rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalAnswers:
+    """Ranks from 0: how many others scored higher (ties: the lower index goes first).
+
+    `image_ranks[i]`: the best rank among image i's own captions, in all captions.
+    `caption_ranks[j]`: the rank of caption j's image, in all images.
+    If scores are NaN, there is no rank and it is one past the last.
+    """
+
+    image_ranks: tuple[int, ...]
+    caption_ranks: tuple[int, ...]
+
+
+Answers = ClassAnswers | RetrievalAnswers | Calibration
+
+
+def are_finite(answers: Answers, query: EvalQuery) -> bool:
+    """Return whether every image has a class, or every image and caption has a rank."""
+    if isinstance(answers, Calibration):
+        return True
+    if isinstance(answers, RetrievalAnswers):
+        images, captions = len(answers.image_ranks), len(answers.caption_ranks)
+        return max(answers.image_ranks) < captions and max(answers.caption_ranks) < images
+    classes = query.classes if isinstance(query, ClassQuery) else ()
+    return max(answers.predicted) < len(classes)
+
+
+def answers_to_json(answers: Answers) -> dict[str, Any]:
+    """Return answers as plain JSON, for storage; without probabilities, which are stored apart."""
+    if isinstance(answers, Calibration):
+        return answers.to_json()
+    if isinstance(answers, ClassAnswers):
+        return {"predicted": list(answers.predicted)}
+    return {name: list(value) for name, value in vars(answers).items()}
+
+
+def answers_from_json(value: Json) -> Answers:
+    """Return the answers that `answers_to_json` wrote."""
+    if "sources" in value:
+        return Calibration.from_json(value)
+    fields: dict[str, tuple[int, ...]] = {name: tuple(numbers) for name, numbers in value.items()}
+    return ClassAnswers(**fields) if "predicted" in fields else RetrievalAnswers(**fields)
+
+
+# The answers of two versions to the same query.
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedQuery:
+    """A query on the test images of a suite or of a holdout, with that one's own class list."""
+
+    name: str  # the suite, or "version 2": the holdout of its update
+    holdout: bool = False
+    query: EvalQuery
+
+    @property
+    def kind(self) -> MeasureKind:
+        """The kind of measure that counts its right answers; for captions, image to text."""
+        if isinstance(self.query, RetrievalQuery):
+            return MeasureKind.IMAGE_TO_TEXT
+        return MeasureKind.HOLDOUT if self.holdout else MeasureKind.ZERO_SHOT
+
+
+# The accuracy of a class along a line of versions, and the update after which it fell most.
+
+
+def asks_for(query: NamedQuery, class_name: str) -> bool:
+    """Return whether a query has an image of a class."""
+    wanted = class_name.lower()
+    return isinstance(query.query, ClassQuery) and any(
+        entry.class_name.lower() == wanted for entry in query.query.entries
+    )
+
+
+# Two versions' hits on the same query, answer by answer.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedHits:
+    """The hits of the candidate and of a baseline."""
+
+    now: Sequence[bool]
+    before: Sequence[bool]
+    sizes: Sequence[int] | None = None  # answers per image; None: one each
+
+    @property
+    def formerly_right(self) -> "PairedHits":
+        """The answers that the baseline had right; images without such an answer are left out."""
+        hits = iter(self.before)
+        sizes = self.sizes and [right for size in self.sizes if (right := sum(islice(hits, size)))]
+        return PairedHits(
+            now=list(compress(self.now, self.before)),
+            before=list(filter(None, self.before)),
+            sizes=sizes,
+        )
+
+    def design_effect(self, alpha: float) -> float:
+        """Return the factor by which answers that share an image inflate the variance."""
+        if self.sizes is None:
+            return 1.0
+        return design_effect(clusters(self.now, self.before, self.sizes), alpha)
+
+
+def top_1(query: ClassQuery, *, now: ClassAnswers, before: ClassAnswers) -> PairedHits:
+    """Return the hits on a query for classes."""
+    return PairedHits(now=now.hits(query), before=before.hits(query))
+
+
+def recall_at_1(
+    query: RetrievalQuery, *, now: RetrievalAnswers, before: RetrievalAnswers
+) -> Iterator[tuple[MeasureKind, PairedHits]]:
+    """Yield the hits at rank 0 in both directions of retrieval."""
+    yield (
+        MeasureKind.IMAGE_TO_TEXT,
+        PairedHits(now=_first(now.image_ranks), before=_first(before.image_ranks)),
+    )
+    yield (
+        MeasureKind.TEXT_TO_IMAGE,
+        PairedHits(
+            now=_first(now.caption_ranks),
+            before=_first(before.caption_ranks),
+            sizes=[len(entry.texts) for entry in query.entries],
+        ),
+    )
+
+
+def _first(ranks: Sequence[int]) -> list[bool]:
+    return [rank == 0 for rank in ranks]
+
+
+def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
+    """Return the hits on several queries as those on one.
+
+    An image in more than one of them counts once, with the class that was taught last.
+    """
+    found: dict[Digest, tuple[bool, bool]] = {}
+    for query, hits in parts:
+        for entry, now, before in zip(query.entries, hits.now, hits.before, strict=True):
+            found[entry.pixels] = (now, before)
+    return PairedHits(
+        now=[now for now, _ in found.values()], before=[before for _, before in found.values()]
+    )
+
+
+def clusters(now: Sequence[bool], before: Sequence[bool], sizes: Sequence[int]) -> Iterator[Flips]:
+    """Yield the flips of each image's captions; `sizes` are the numbers of captions per image."""
+    start = 0
+    for size in sizes:
+        end = start + size
+        pairs = list(zip(now[start:end], before[start:end], strict=True))
+        yield Flips(
+            count=size,
+            gained=sum(new and not old for new, old in pairs),
+            lost=sum(old and not new for new, old in pairs),
+        )
+        start = end

@@ -1,0 +1,360 @@
+"""Results over answers: recalls and how they have changed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
+
+from core.evaluation.plan import EvaluationPlan, HoldoutEvaluation
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    ClassQuery,
+    RetrievalAnswers,
+    RetrievalQuery,
+    are_finite,
+)
+from core.evaluation.report import MatrixRow, Report, Task, Transfer
+from core.gate.rules import GatePolicy
+from core.registry.versions import Version
+from core.rejection.rules import Calibration
+from core.values import Digest
+
+# Continual-learning scores on plain lists.
+#
+# `matrix[t][i]` is the accuracy on task i after update t, both counted from 0. The scores that
+# look back need only i <= t, so rows may be ragged; those that look ahead need full rows.
+# Where the literature uses one name for several formulas, each has its own name here.
+
+
+Matrix = Sequence[Sequence[float]]
+
+
+def micro_accuracy(counts: Iterable[tuple[int, int]]) -> float:
+    """Return right answers over all answers, from (right, asked) per class."""
+    right, asked = map(sum, zip(*counts, strict=True))
+    return right / asked
+
+
+def macro_accuracy(counts: Iterable[tuple[int, int]]) -> float:
+    """Return the mean accuracy of the classes, from (right, asked) per class; skip empty ones."""
+    return fmean(right / asked for right, asked in counts if asked)
+
+
+def average_accuracy(target: float, zero_shot: float) -> float:
+    """Return A-Acc, the mean of UT-Acc and ZS-Acc."""
+    return (target + zero_shot) / 2
+
+
+def backward_transfer(matrix: Matrix) -> float:
+    """Return the mean change of earlier tasks since each was learned (the standard form)."""
+    *_, last = matrix
+    earlier = len(matrix) - 1
+    return fmean(last[i] - matrix[i][i] for i in range(earlier))
+
+
+def backward_transfer_reference(matrix: Matrix) -> float:
+    """Return `backward_transfer` as in the released VR-LwF code.
+
+    Its sum is divided by the number of all tasks, the newest one counting as zero.
+    """
+    return backward_transfer(matrix) * (len(matrix) - 1) / len(matrix)
+
+
+def forgetting(matrix: Matrix) -> float:
+    """Return the mean drop of earlier tasks from their best before the last update.
+
+    Source: Chaudhry et al.
+    """
+    *before, last = matrix
+    return fmean(max(row[i] for row in before[i:]) - last[i] for i in range(len(before)))
+
+
+def forgetting_over_all_rows(matrix: Matrix) -> float:
+    """Return `forgetting` as mammoth defines it.
+
+    The best is taken over all rows, the last included; missing cells are 0.
+    """
+    *_, last = matrix
+    return fmean(
+        max(row[i] if i < len(row) else 0.0 for row in matrix) - last[i]
+        for i in range(len(matrix) - 1)
+    )
+
+
+def transfer_by_columns(matrix: Matrix) -> float:
+    """Return the accuracy on tasks not yet learned, as ZSCL: mean per task, then of these."""
+    return fmean(fmean(matrix[t][i] for t in range(i)) for i in range(1, len(matrix)))
+
+
+def transfer_by_rows(matrix: Matrix) -> float:
+    """Return the accuracy on tasks not yet learned, as mammoth: mean per update, then of these."""
+    return fmean(fmean(row[t + 1 :]) for t, row in enumerate(matrix[:-1]))
+
+
+def average(matrix: Matrix) -> float:
+    """Return the mean of all cells, learned or not."""
+    return fmean(cell for row in matrix for cell in row)
+
+
+def last_accuracy(matrix: Matrix) -> float:
+    """Return the mean of the last row."""
+    return fmean(matrix[-1])
+
+
+def learned_accuracy(matrix: Matrix) -> float:
+    """Return the mean of the diagonal: how well each task was learned."""
+    return fmean(row[t] for t, row in enumerate(matrix))
+
+
+def forward_transfer(matrix: Matrix, untouched: Sequence[float]) -> float:
+    """Return the mean gain of tasks just before they are learned, over the untouched model."""
+    return fmean(matrix[i - 1][i] - untouched[i] for i in range(1, len(matrix)))
+
+
+def recall_at(ranks: Sequence[int], depth: int) -> float:
+    """Return the share of queries whose match is among the first `depth`; ranks count from 0."""
+    return sum(rank < depth for rank in ranks) / len(ranks)
+
+
+def recalls(ranks: Sequence[int]) -> Mapping[int, float]:
+    """Return R@1, R@5 and R@10 by depth."""
+    return {depth: recall_at(ranks, depth) for depth in (1, 5, 10)}
+
+
+# The results of an evaluation: its plan with the answers to it.
+
+
+AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
+
+Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
+
+LIVE, PARENT, ROOT, BOTH = "live version", "parent", "root", "parent and root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A version that the candidate is compared with, and the tolerated loss against it."""
+
+    name: str  # "parent", "root", "parent and root", "live version" or "version 3"
+    version: Version
+    tolerance: float
+
+
+def suite_tolerance(policy: GatePolicy, baseline: str) -> float:
+    """Return the loss that a suite may show against the baseline of this name.
+
+    Of a parent that is the root too, the smaller tolerance counts. The live version is what users
+    have now, so it has the parent's.
+    """
+    parent, root = policy.parent_tolerance, policy.root_tolerance
+    return {ROOT: root, BOTH: min(parent, root)}.get(baseline, parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResults:
+    """An evaluation plan with its answers. A missing answer is a KeyError.
+
+    `verdicts` is the number of versions of the line that a query has judged, the candidate
+    included; a query that is missing judges its first.
+    """
+
+    plan: EvaluationPlan
+    answers: AnswersByQuery
+    verdicts: Mapping[Digest, int] = field(default_factory=dict)  # of the line, by query
+
+    def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
+        """Return, image by image, whether a version was right."""
+        answers = self.answers[version.digest, query.digest]
+        if not isinstance(answers, ClassAnswers):
+            raise TypeError(type(answers))
+        return answers.hits(query)
+
+    def ranks(self, version: Version, query: RetrievalQuery) -> RetrievalAnswers:
+        """Return a version's ranks in both directions."""
+        answers = self.answers[version.digest, query.digest]
+        if not isinstance(answers, RetrievalAnswers):
+            raise TypeError(type(answers))
+        return answers
+
+    def counts(self, version: Version, query: ClassQuery) -> Counts:
+        """Return (right, asked) of each class that has an image, sorted by name."""
+        found: dict[str, list[bool]] = {}
+        hits = self.hits(version, query)
+        for entry, hit in zip(query.entries, hits, strict=True):
+            found.setdefault(entry.class_name, []).append(hit)
+        return [(sum(found[name]), len(found[name])) for name in sorted(found)]
+
+    def accuracy(self, version: Version, query: ClassQuery) -> float:
+        """Return the share of right answers."""
+        return micro_accuracy(self.counts(version, query))
+
+    @property
+    def calibration(self) -> Calibration:
+        """The candidate's thresholds for "none of these"; without a source if it has none."""
+        query = self.plan.calibration
+        found = self.answers[self.plan.candidate.digest, query.digest] if query else Calibration()
+        if not isinstance(found, Calibration):
+            raise TypeError(type(found))
+        return found
+
+    @property
+    def roles(self) -> tuple[tuple[str, Version], ...]:
+        """The versions in every table, by role."""
+        plan = self.plan
+        roles = ("candidate", plan.candidate), ("parent", plan.parent), ("root", plan.root)
+        return roles if plan.live is None else (*roles, ("live", plan.live))
+
+    @cached_property
+    def suite_baselines(self) -> tuple[Baseline, ...]:
+        """Parent, root, and the live version if it would be replaced.
+
+        If parent and root are the same version, it is one baseline.
+        """
+        plan = self.plan
+        if plan.parent.digest == plan.root.digest:
+            found = {BOTH: plan.parent}
+        else:
+            found = {PARENT: plan.parent, ROOT: plan.root}
+        if plan.live is not None:
+            found[LIVE] = plan.live
+        return tuple(
+            Baseline(name=name, version=version, tolerance=suite_tolerance(plan.policy, name))
+            for name, version in found.items()
+        )
+
+    @property
+    def gain_baseline(self) -> Baseline:
+        """The parent, on the update's own holdout; less than the wanted gain fails."""
+        wanted = self.plan.policy.wanted_gain
+        return Baseline(name=PARENT, version=self.plan.parent, tolerance=-wanted)
+
+    @property
+    def kept(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
+        """The holdouts of the lineage's earlier updates, each with the version that learned it."""
+        return tuple(
+            (
+                holdout,
+                Baseline(
+                    name=f"version {holdout.learner.number}",
+                    version=holdout.learner,
+                    tolerance=self.plan.policy.holdout_tolerance,
+                ),
+            )
+            for holdout in self.plan.earlier
+        )
+
+    @property
+    def replaced(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
+        """The holdouts of updates that only the live version has, with the live version."""
+        plan = self.plan
+        if plan.live is None:
+            return ()
+        live = Baseline(name=LIVE, version=plan.live, tolerance=plan.policy.holdout_tolerance)
+        return tuple((holdout, live) for holdout in plan.live_holdouts)
+
+    def not_finite(self, version: Version) -> int:
+        """Return how many queries a version answered with scores that are NaN."""
+        return sum(
+            not are_finite(self.answers[version.digest, query.digest], query)
+            for asked, queries in self.plan.questions
+            if asked.digest == version.digest
+            for query in queries
+        )
+
+
+# The accuracy matrix over the updates of a lineage, and its transfer scores.
+#
+# A task is an update's holdout. Each cell is a version's accuracy over the class list known
+# when the task was learned, so all cells of a column answer the same query.
+
+
+Cell = tuple[float, float]  # micro, macro
+
+Cells = dict[tuple[int, int], Cell]  # (version, task's version)
+
+
+def tasks(results: EvaluationResults) -> tuple[Task, ...]:
+    """Return the columns: the updates of the lineage that have a test image, oldest first."""
+    return tuple(
+        Task(
+            version=holdout.learner.number,
+            classes=holdout.learner.update_classes,
+            images=len(holdout.exam.own.entries),
+        )
+        for holdout in results.plan.holdouts
+    )
+
+
+def accuracy_matrix(results: EvaluationResults, previous: Report | None) -> tuple[MatrixRow, ...]:
+    """Return the root's row, then one row for each update of the lineage.
+
+    The cells of candidate, parent and root and those of the diagonal come from this evaluation's
+    answers, the others from the parent's report; cells known to neither are None.
+    """
+    plan = results.plan
+    cells = _known(previous)
+    for holdout in plan.holdouts:
+        for version in (plan.root, plan.parent, holdout.learner, plan.candidate):
+            counts = results.counts(version, holdout.exam.own)
+            cell = (micro_accuracy(counts), macro_accuracy(counts))
+            cells[version.number, holdout.learner.number] = cell
+    columns = [holdout.learner.number for holdout in plan.holdouts]
+    rows = sorted({plan.root.number, plan.parent.number, plan.candidate.number, *columns})
+    return tuple(
+        MatrixRow(
+            version=row,
+            micro=tuple(_part(cells, row, column, 0) for column in columns),
+            macro=tuple(_part(cells, row, column, 1) for column in columns),
+        )
+        for row in rows
+    )
+
+
+def _known(previous: Report | None) -> Cells:
+    if previous is None:
+        return {}
+    return {
+        (row.version, task.version): (micro, macro)
+        for row in previous.matrix
+        for task, micro, macro in zip(previous.tasks, row.micro, row.macro, strict=True)
+        if micro is not None and macro is not None
+    }
+
+
+def _part(cells: Cells, row: int, column: int, index: int) -> float | None:
+    cell = cells.get((row, column))
+    return None if cell is None else cell[index]
+
+
+def transfer(results: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfer:
+    """Return the transfer scores of the macro accuracies, as far as the matrix has the cells."""
+    columns = [holdout.learner.number for holdout in results.plan.holdouts]
+    rows = {row.version: row.macro for row in matrix}
+    square = [rows[version] for version in columns]
+    if not columns or columns[-1] != results.plan.candidate.number:
+        return Transfer()
+    learned = fmean(_required(row[t]) for t, row in enumerate(square))
+    if len(columns) == 1:
+        return Transfer(learned=learned)
+    count = len(columns)
+    # Both backward transfers read only the diagonal and the last row, which are known.
+    seen = [[cell or 0.0 for cell in row] for row in square]
+    triangle = [square[t][i] for t in range(count) for i in range(t + 1)]
+    ahead = [square[i - 1][i] for i in range(1, count)]
+    untouched = rows[results.plan.root.number]
+    return Transfer(
+        backward=backward_transfer(seen),
+        backward_reference=backward_transfer_reference(seen),
+        forgetting=None if None in triangle else forgetting(seen),
+        forward=None
+        if None in ahead
+        else forward_transfer(seen, [_required(cell) for cell in untouched]),
+        learned=learned,
+    )
+
+
+def _required(cell: float | None) -> float:
+    if cell is None:
+        raise ValueError("a cell that this evaluation fills is missing")
+    return cell

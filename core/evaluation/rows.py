@@ -1,0 +1,53 @@
+"""The artifacts that hold versions' evaluation results, by query."""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, func, select
+
+from core.database.statements import chunks, upsert
+from core.database.tables import answers as table
+from core.database.tables import versions
+from core.values import Digest, ModelId
+
+
+class SqlAnswerCache:
+    """The `AnswerCache` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def stored(
+        self, versions: Collection[Digest], queries: Collection[Digest]
+    ) -> Mapping[tuple[Digest, Digest], Digest]:
+        """Return the artifacts by (version, query), without those that do not exist."""
+        found: dict[tuple[Digest, Digest], Digest] = {}
+        for some in chunks(versions):
+            for others in chunks(queries):
+                statement = select(table.c.version, table.c.question, table.c.answers).where(
+                    table.c.version.in_(some), table.c.question.in_(others)
+                )
+                rows = self._connection.execute(statement)
+                found.update(((row.version, row.question), row.answers) for row in rows)
+        return found
+
+    def add(self, version: Digest, query: Digest, results: Digest) -> None:
+        """Store the results' artifact, replacing any earlier one."""
+        values = {"version": version, "question": query, "answers": results}
+        upsert(self._connection, table, values, key=["question", "version"])
+
+    def judged(self, query: Digest) -> int:
+        """Return the number of versions that have results for the query."""
+        statement = select(func.count()).select_from(table).where(table.c.question == query)
+        return self._connection.scalar(statement) or 0
+
+    def judged_in(self, model: ModelId, queries: Collection[Digest]) -> Mapping[Digest, int]:
+        """Return the number of versions of a model, without its root, that answered each query."""
+        line = select(versions.c.digest).where(
+            versions.c.model == model, versions.c.parent.is_not(None)
+        )
+        statement = (
+            select(table.c.question, func.count())
+            .where(table.c.question.in_(queries), table.c.version.in_(line))
+            .group_by(table.c.question)
+        )
+        return {Digest(query): count for query, count in self._connection.execute(statement)}

@@ -1,0 +1,148 @@
+"""Read back what versions answered when they were evaluated."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from core.datasets.freeze import read_remaining
+from core.datasets.manifests import Part
+from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
+from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    NamedQuery,
+    answers_from_json,
+    asks_for,
+    probabilities_of,
+)
+from core.evaluation.results import AnswersByQuery
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.registry.read import holdouts_of
+from core.registry.versions import Model, Version
+from core.values import Digest, Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAnswers:
+    """The queries on test images that versions may have answered, and the answers that are kept."""
+
+    queries: Sequence[NamedQuery]
+    answers: AnswersByQuery
+    reports: Mapping[int, Json]  # of the first and the last version, by number, if they have one
+
+
+def read_answers(
+    platform: Platform,
+    model: Model,
+    versions: Sequence[Version],
+    *,
+    about: str | None = None,
+    probabilities: bool = False,
+) -> StoredAnswers:
+    """Return what versions answered about suites, and about holdouts of their lineages.
+
+    The suites are those of the model and those in the reports of the first and the last version.
+    With `about`, only queries that have an image of this class count; with `probabilities`, answers
+    have those that are stored. Answers whose bytes are gone or damaged are left out, as if they had
+    never been given.
+    """
+    artifacts = platform.artifacts
+    ends = {version.number: version.report for version in (versions[0], versions[-1])}
+    reports = {
+        number: report
+        for number, digest in ends.items()
+        if digest is not None and (report := _json_or_none(artifacts, digest))
+    }
+    with platform.transactions(read_only=True) as work:
+        distinct: dict[Digest, NamedQuery] = {}
+        for named in (
+            *_on_suites(work, artifacts, model, reports.values()),
+            *_on_holdouts(work, artifacts, versions),
+        ):
+            if about is None or asks_for(named, about):
+                distinct.setdefault(named.query.digest, named)
+        digests = {version.digest for version in versions}
+        kept = work.answers.stored(digests, distinct.keys())
+        wanted = [probabilities_of(query) for query in distinct] if probabilities else []
+        beside = work.answers.stored(digests, wanted)
+    answers = {
+        (version, query): _with_probabilities(
+            artifacts, found, beside.get((version, probabilities_of(query)))
+        )
+        for (version, query), found in read_each(artifacts, kept).items()
+    }
+    return StoredAnswers(queries=[*distinct.values()], answers=answers, reports=reports)
+
+
+def read_each(
+    artifacts: Artifacts, kept: Mapping[tuple[Digest, Digest], Digest]
+) -> dict[tuple[Digest, Digest], Answers]:
+    """Return the answers in artifacts, without those whose bytes are gone or damaged."""
+    return {
+        key: answers_from_json(found)
+        for key, artifact in kept.items()
+        if (found := _json_or_none(artifacts, artifact))
+    }
+
+
+def damaged_in(
+    artifacts: Artifacts, kept: Mapping[tuple[Digest, Digest], Digest]
+) -> set[tuple[Digest, Digest]]:
+    """Return the keys of artifacts whose bytes are gone or damaged."""
+    return {key for key, artifact in kept.items() if _json_or_none(artifacts, artifact) is None}
+
+
+def _with_probabilities(artifacts: Artifacts, answers: Answers, stored: Digest | None) -> Answers:
+    found = _json_or_none(artifacts, stored) if stored is not None else None
+    if found is None or not isinstance(answers, ClassAnswers):
+        return answers
+    return replace(answers, probabilities=tuple(found["probabilities"]))
+
+
+def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
+    try:
+        found: Json = json.loads(artifacts.get(digest))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+    return found
+
+
+def _on_suites(
+    work: UnitOfWork, artifacts: Artifacts, model: Model, reports: Iterable[Json]
+) -> Iterator[NamedQuery]:
+    known = dict.fromkeys(model.suites)
+    known |= dict.fromkeys(suite for report in reports for suite in report.get("suites", ()))
+    for suite_id in known:
+        with suppress(SuiteNotFound):
+            suite = work.suites.get(suite_id)
+            scored = ScoredSuite(
+                suite=suite, manifest=read_remaining(work, artifacts, suite.manifest)
+            )
+            query = suite_query(scored, Part.TEST)
+            if query is not None:
+                yield NamedQuery(name=suite.name, query=query)
+
+
+def _on_holdouts(
+    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+) -> Iterator[NamedQuery]:
+    learners = [learner for _, learner in sorted(_lineages(work, versions).items())]
+    for learner, holdout in zip(learners, holdouts_of(work, artifacts, learners), strict=True):
+        entries = entries_in(Part.TEST, holdout)
+        if entries:
+            query = holdout_query(learner, entries)
+            yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)
+
+
+def _lineages(work: UnitOfWork, versions: Sequence[Version]) -> Mapping[int, Version]:
+    """Return versions and all their ancestors by number; each is read once."""
+    found = {version.number: version for version in versions}
+    waiting = list(versions)
+    while waiting:
+        parent = waiting.pop().parent
+        if parent is not None and parent not in found:
+            found[parent] = work.versions.get(versions[0].model, parent)
+            waiting.append(found[parent])
+    return found

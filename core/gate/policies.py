@@ -1,0 +1,46 @@
+"""Create suites and gate policies, and choose those of a model."""
+
+from contextlib import suppress
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.errors import NameTaken, PolicyNotFound
+from core.gate.rules import GatePolicy
+from core.ports import Platform, UnitOfWork
+from core.values import PolicyId, clean_name
+
+DEFAULT_POLICY = "default"
+
+
+def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
+    """Store a gate policy. Raises NameInvalid or NameTaken."""
+    clean_name(policy.name)
+    with platform.transactions() as work:
+        _add_policy(work, policy)
+        work.commit()
+    return policy
+
+
+def ensure_default_policy(platform: Platform) -> None:
+    """Make sure that there is a policy named 'default'."""
+    policy = GatePolicy(
+        id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=platform.clock()
+    )
+    with platform.transactions() as work, suppress(NameTaken):  # by another process, just now
+        try:
+            work.policies.get(DEFAULT_POLICY)
+        except PolicyNotFound:
+            _add_policy(work, policy)
+            work.commit()
+
+
+def _add_policy(work: UnitOfWork, policy: GatePolicy) -> None:
+    work.policies.add(policy)
+    audit.record(
+        work,
+        Action.POLICY_CREATED,
+        f"gate-policies/{policy.name}",
+        now=policy.created_at,
+        after={name: value for name, value in vars(policy).items() if name != "created_at"},
+        reason=policy.reason,
+    )

@@ -1,0 +1,43 @@
+"""Gate policies."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.database.statements import find_named, insert_new, names_of, page_by_id
+from core.database.tables import policies
+from core.errors import NameTaken, PolicyNotFound
+from core.gate.rules import GatePolicy
+from core.values import PolicyId
+
+
+class SqlPolicies:
+    """The `Policies` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, policy: GatePolicy) -> None:
+        """Store a policy. Raises NameTaken."""
+        if not insert_new(self._connection, policies, vars(policy)):
+            raise NameTaken(name=policy.name)
+
+    def get(self, reference: str) -> GatePolicy:
+        """Return a policy by id or name. Raises PolicyNotFound."""
+        row = find_named(self._connection, policies, reference)
+        if row is None:
+            raise PolicyNotFound(policy=reference)
+        return _to_policy(row)
+
+    def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
+        """Return the names of the policies with these ids."""
+        return names_of(self._connection, policies, ids)
+
+    def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]:
+        """Return a page of policies, oldest first; `after` is the last id of the previous page."""
+        return [_to_policy(row) for row in page_by_id(self._connection, policies, limit, after)]
+
+
+def _to_policy(row: Row[Any]) -> GatePolicy:
+    return GatePolicy(**row._mapping)

@@ -1,0 +1,324 @@
+"""Gate policies and the reasons of a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from math import ceil, inf, sqrt
+
+from core.gate.measures import (
+    Measure,
+    MeasureKind,
+    Outcome,
+    Ruling,
+    p_below,
+    quantile,
+    score,
+    sixth_of_skewness,
+)
+from core.values import PolicyId, counted
+
+# The error budget of a line: how often its verdicts may pass a wrong version, all together.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorBudget:
+    """The one-sided error that all verdicts by the same test images share.
+
+    The k-th verdict may spend total * half / ((half + k - 1) (half + k)). So the first `half`
+    verdicts spend half of the total at nearly equal levels, and no number of them spends it all.
+    """
+
+    total: float
+    half: int
+
+    def share(self, verdict: int) -> float:
+        """Return the error that a verdict may spend; the first is number 1."""
+        before = self.half + verdict - 1
+        return self.total * self.half / (before * (before + 1))
+
+    def spent(self, verdicts: int) -> float:
+        """Return the error that the first so many verdicts may spend together."""
+        return self.total * verdicts / (self.half + verdicts)
+
+
+# The sentences that explain the gate's verdict.
+
+
+_SUBJECT = {
+    MeasureKind.ZERO_SHOT: "top-1 on {name}",
+    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
+    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
+    MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
+    MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
+    MeasureKind.GAIN: "top-1 on this update's own holdout",
+}
+
+
+def subject(measure: Measure) -> str:
+    """Return what a measure compares, such as "top-1 on emoji against the root"."""
+    about = _SUBJECT[measure.kind].format(name=measure.name)
+    if measure.formerly_right:
+        about = f"negative flips in {about}"
+    return f"{about} against {_the(measure.baseline)}"
+
+
+def points(fraction: float, *, signed: bool = True) -> str:
+    """Format a fraction as percentage points: 0.031 is "+3.1"."""
+    text = f"{100 * fraction:{'+' if signed else ''}.1f}"
+    return {"-0.0": "0.0", "+0.0": "0.0"}.get(text, text).replace("-", "−")
+
+
+def explain(
+    rulings: Sequence[Ruling],
+    *,
+    passed: bool,
+    guarded: int,
+    has_gain: bool,
+    minimum_count: int,
+    worn_out: Sequence[Measure] = (),
+) -> tuple[str, ...]:
+    """Return the reasons for the verdict, the decisive ones first."""
+    lines = [_failing(r.measure) for r in rulings if r.outcome is Outcome.FAILS]
+    if passed:
+        lines.append(_passing(rulings, guarded))
+    if not guarded:
+        lines.append(
+            "No measure guards this model: it has no suite or earlier holdout with at least "
+            f"{counted(minimum_count, 'test image')}, so no version is promoted automatically."
+        )
+    if not has_gain:
+        lines.append(
+            "This update's own holdout has no test images, so there is no evidence that it "
+            "learned its classes."
+        )
+    lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
+    lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
+    advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
+    if advisory:
+        lines.append(_advisory(advisory, minimum_count))
+    return tuple(lines)
+
+
+def _the(baseline: str) -> str:
+    return baseline if baseline.startswith("version ") else f"the {baseline}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _change(measure: Measure) -> str:
+    if measure.formerly_right:
+        return (
+            f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
+            f"answers that were right are wrong now (interval "
+            f"{points(-measure.upper, signed=False)} to {points(-measure.lower, signed=False)} %)"
+        )
+    return (
+        f"{_capital(subject(measure))} changed by {points(measure.difference)} points "
+        f"(interval {points(measure.lower)} to {points(measure.upper)})"
+    )
+
+
+def _limit(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
+    if measure.formerly_right:
+        return f"the allowed {points(measure.tolerance, signed=False)} %"
+    return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
+
+
+def _failing(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"{_change(measure)}, significantly less than {_limit(measure)}."
+    return f"{_change(measure)}, significantly more than {_limit(measure)}."
+
+
+def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
+    gain = next(ruling.measure for ruling in rulings if ruling.measure.kind is MeasureKind.GAIN)
+    held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
+    return (
+        f"{held} within tolerance, and the update gained "
+        f"{points(gain.difference, signed=False)} points on its own holdout "
+        f"(interval {points(gain.lower)} to {points(gain.upper)})."
+    )
+
+
+def _open(ruling: Ruling) -> str:
+    measure = ruling.measure
+    relation = "reaches" if measure.kind is MeasureKind.GAIN else "exceeds"
+    doubt = f"{_change(measure)}. It is uncertain whether this {relation} {_limit(measure)}:"
+    if ruling.more_images is None:
+        return f"{doubt} it is too close for any practical number of test images to decide."
+    return (
+        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide, if "
+        "predictions keep changing at the same rate."
+    )
+
+
+def _worn_out(measure: Measure) -> str:
+    return (
+        f"The test images of {measure.name} are worn out: they have judged "
+        f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
+        f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
+        "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
+    )
+
+
+def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(
+        f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
+        f"{counted(m.images, 'image')}"
+        for m in measures
+    )
+    return (
+        f"Measures with fewer than {minimum_count:,} test images can fail a version but do not "
+        f"guard it. These did not fail it: {shown}."
+    )
+
+
+# The gate: its policy, and the verdict on a version.
+
+
+_FARTHEST = 4096.0  # times the present images; needing more than that is no practical advice
+
+
+class Verdict(StrEnum):
+    """The gate's verdict."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicy:
+    """Tolerances for what a version may forget, in fractions of 1: 0.03 is three points."""
+
+    id: PolicyId
+    name: str
+    parent_tolerance: float = 0.03  # suites, against the parent
+    root_tolerance: float = 0.05  # suites, against the root
+    holdout_tolerance: float = 0.05  # holdouts of other updates
+    wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
+    minimum_count: int = 500  # of test images; with fewer, a measure can fail but does not guard
+    alpha: float = 0.005  # one-sided error of each bound
+    line_error: float | None = None  # of all verdicts of a line by the same test images, together
+    line_updates: int = 100  # verdicts that spend half of it
+    negative_flips: float | None = None  # of a suite's formerly right answers; None: not judged
+    reason: str = ""  # why it differs from the defaults, shown in every report
+    created_at: datetime
+
+    @property
+    def budget(self) -> ErrorBudget | None:
+        """The error budget of a line; None if each verdict is judged as if it were the only one."""
+        if self.line_error is None:
+            return None
+        return ErrorBudget(total=self.line_error, half=self.line_updates)
+
+    def level(self, verdict: int) -> float | None:
+        """Return the error of lower bounds in a line's verdict by the same test images.
+
+        `verdict` counts from 1. Returns None if there is no budget, so that `alpha` applies.
+        """
+        return None if self.budget is None else min(self.alpha, self.budget.share(verdict))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict, the ruling on each measure, and the reasons in sentences."""
+
+    verdict: Verdict
+    rulings: tuple[Ruling, ...]
+    reasons: tuple[str, ...]
+
+
+def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str] = ()) -> Judgement:
+    """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
+
+    Passed: the lower bound of every guarded measure is within its tolerance (without correction,
+    because all must hold) and that of the gain reaches the wanted gain. Failed: a measure is below
+    its tolerance, by Holm's step-down over all measures. Inconclusive: everything else, also when
+    no measure is guarded or there is no measure of the gain.
+
+    A measure with fewer images than the policy's minimum can fail, because a p-value is valid at
+    any size. Otherwise it has no influence: it neither supports a pass nor, when open, prevents
+    one. The gain must be shown at any size: its score interval is wide if images are few, and with
+    a minimum a small update could never pass. If the line has an error budget, each measure's lower
+    bound already has the error that is left for this verdict; failing spends nothing.
+    """
+    deciding = [m for m in measures if _may_hold(m, policy)]
+    failing = _below_tolerance(measures, policy.alpha)
+    rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
+    guarded = [m for m in deciding if m.kind is not MeasureKind.GAIN]
+    has_gain = len(guarded) < len(deciding)
+    if faults or failing:
+        verdict = Verdict.FAILED
+    elif guarded and has_gain and all(m.holds for m in deciding):
+        verdict = Verdict.PASSED
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    return Judgement(
+        verdict=verdict,
+        rulings=rulings,
+        reasons=(
+            *faults,
+            *explain(
+                rulings,
+                passed=verdict is Verdict.PASSED,
+                guarded=len(guarded),
+                has_gain=has_gain,
+                minimum_count=policy.minimum_count,
+                worn_out=[m for m in guarded if m.is_worn_out(policy.alpha)],
+            ),
+        ),
+    )
+
+
+def _may_hold(measure: Measure, policy: GatePolicy) -> bool:
+    return measure.kind is MeasureKind.GAIN or measure.images >= policy.minimum_count
+
+
+def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
+    """Return the measures below tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
+    ordered = sorted(measures, key=lambda m: p_below(m.flips, -m.tolerance))
+    for done, measure in enumerate(ordered):
+        if p_below(measure.flips, -measure.tolerance) >= alpha / (len(ordered) - done):
+            return ordered[:done]
+    return ordered
+
+
+def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: GatePolicy) -> Ruling:
+    if measure in failing:
+        return Ruling(measure=measure, outcome=Outcome.FAILS)
+    if not _may_hold(measure, policy):
+        return Ruling(
+            measure=measure,
+            outcome=Outcome.ADVISORY,
+            more_images=policy.minimum_count - measure.images,
+        )
+    if measure.holds:
+        return Ruling(measure=measure, outcome=Outcome.HOLDS)
+    more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
+    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+
+
+def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
+    """Return how many more images would settle a measure if answers flip at the same rate.
+
+    `tests` is the number of measures that Holm's first step divides `alpha` by. Returns None if
+    the difference is so close to the tolerance that thousands of times the images would not do.
+    """
+    at = -measure.tolerance
+    reached = score(measure.flips, at)  # grows with the square root of the images; skewness shrinks
+    if reached > 0:
+        root = quantile(measure.level or alpha) / reached
+    elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0
+        z = quantile(alpha / tests)
+        skewed = sixth_of_skewness(measure.flips, at) * (z * z - 1)
+        root = (z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)
+    else:
+        root = inf
+    factor = root * root
+    return ceil(measure.images * (factor - 1)) if factor <= _FARTHEST else None

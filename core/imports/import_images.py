@@ -1,0 +1,283 @@
+"""Unpack an archive: decode its images as they come, and read its image lists.
+
+Objects of a bucket are read in the same way; a listing of them stands for the archive.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Self
+
+from core.archives.rules import (
+    HEAD_BYTES,
+    ArchiveFormat,
+    Path,
+    UnpackedCount,
+    is_archive,
+    is_ignored,
+    is_list,
+    shown,
+)
+from core.datasets.edit import Receipt, Upload, UploadOutcome, clean_text, receive_image
+from core.datasets.image_lists import ListedImage, NamedFile, name_files, read_image_list
+from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
+from core.datasets.rules import DatasetKind
+from core.errors import (
+    ArchiveEmpty,
+    ArchiveUnsafe,
+    FileReportNotFound,
+    FileTooLarge,
+    Invalid,
+    ObjectChanged,
+)
+from core.jobs.orders import ImportImagesOrder, JobType
+from core.jobs.rules import Job
+from core.ports import (
+    ArchivedFile,
+    ArchiveReader,
+    Decoder,
+    ImageWithThumbnail,
+    Monitor,
+    Platform,
+    UnitOfWork,
+)
+from core.values import Digest, JobId, Json, canonical_json, clean_file_label, sha256
+
+# The report of an import: what became of each file, in JSON Lines.
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileReport:
+    """One row for each file and each entry of an image list, in the order of the archive."""
+
+    rows: Sequence[Json]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], receipts: Sequence[Receipt]) -> Self:
+        """Return the report of files, each with its receipt."""
+        return cls(rows=[_row(path, one) for path, one in zip(paths, receipts, strict=True)])
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of rows by outcome."""
+        counts = dict.fromkeys((outcome.value for outcome in UploadOutcome), 0)
+        for row in self.rows:
+            counts[row["outcome"]] += 1
+        return counts
+
+    def to_bytes(self) -> bytes:
+        """Return the report as JSON Lines."""
+        return b"".join(canonical_json(row) + b"\n" for row in self.rows)
+
+
+def file_report(platform: Platform, job: JobId) -> Digest:
+    """Return the artifact of an import's report. Raises JobNotFound or FileReportNotFound."""
+    with platform.transactions(read_only=True) as work:
+        found = work.jobs.get(job)
+    if found.type is not JobType.IMPORT_IMAGES or found.result is None:
+        raise FileReportNotFound
+    return Digest(found.result["report"])
+
+
+def flat_rows(report: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a stored report for a table: the error's parts are columns."""
+    for line in report.splitlines():
+        row = json.loads(line)
+        error = row.pop("error") or {}
+        yield {**row, "code": error.get("code"), "detail": error.get("detail")}
+
+
+def _row(path: Path, receipt: Receipt) -> Json:
+    """Return a receipt as JSON; its file with the folders, a refused text without oddities."""
+    row = receipt.to_json() | {"file": shown(path)}
+    return row if receipt.accepted else row | {"text": shown([receipt.text])}
+
+
+AT_ONCE = 4  # images that are decoded or stored while the archive is read on
+
+Decoded = ImageWithThumbnail | Invalid  # a stored image, or the reason why not
+
+
+@dataclass(kw_only=True)
+class Unpacked:
+    """The images of an archive, in its order, and the lines of its image lists."""
+
+    paths: list[Path] = field(default_factory=list)
+    images: list[Decoded] = field(default_factory=list)  # one for each path
+    listed: list[ListedImage] | None = None  # None: it has no image list
+
+
+class Unpacking:
+    """Reads a stored archive once, from its beginning to its end."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        archives: ArchiveReader,
+        decoder: Decoder,
+        *,
+        kind: DatasetKind,
+        keep: Callable[[bytes], Digest],
+        monitor: Monitor,
+    ) -> None:
+        """Prepare to read; `keep` stores the form of an image that stays."""
+        self._platform = platform
+        self._archives = archives
+        self._decoder = decoder
+        self._kind = kind
+        self._keep = keep
+        self._monitor = monitor
+        self._read = 0  # bytes of the archive
+
+    def unpack(self, order: ImportImagesOrder) -> Unpacked:
+        """Return what an archive holds, once all of it was read.
+
+        Raises ArchiveUnsafe, ArchiveCorrupt, ArchiveTooBig, ArchiveEmpty, ImageListInvalid, what
+        `Buckets.pieces` and the monitor raise. Progress is in bytes of the archive, or of objects.
+        """
+        settings = self._platform.settings
+        count = UnpackedCount(
+            archive_bytes=order.archive_bytes,
+            most_bytes=settings.max_unpacked_bytes,
+            most_files=settings.max_import_files,
+        )
+        from_bucket = order.archive_format is ArchiveFormat.S3
+        phase = "fetching" if from_bucket else "unpacking"
+        found, decoding = Unpacked(), deque[Future[Decoded]]()
+        pieces = self._platform.artifacts.pieces(order.archive, self._moved)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decode") as pool:
+            for file in self._archives.files(order.archive_format, pieces, count):
+                read = count.bytes if from_bucket else self._read
+                self._monitor.advance(phase, read, order.archive_bytes)
+                path = file.path
+                if is_ignored(path):
+                    continue
+                data = self._whole(file, path)
+                if is_list(path):
+                    found.listed = (found.listed or []) + list(self._lines(path, data, count))
+                    continue
+                found.paths.append(path)
+                while len(decoding) >= AT_ONCE:
+                    found.images.append(decoding.popleft().result())
+                decoding.append(pool.submit(self._decode, data))
+            found.images += [future.result() for future in decoding]
+        self._monitor.advance(phase, order.archive_bytes, order.archive_bytes)
+        if not found.paths and found.listed is None:
+            raise ArchiveEmpty
+        return found
+
+    def _moved(self, count: int) -> None:
+        self._read += count
+        self._monitor.moved(count)
+
+    def _whole(self, file: ArchivedFile, path: Path) -> bytes | Invalid:
+        """Return the bytes of a file, or why it cannot be read. Raises ArchiveUnsafe."""
+        data, most = bytearray(), self._platform.settings.max_file_bytes
+        try:
+            for piece in file.pieces:
+                self._monitor.moved(len(piece))
+                data += piece
+                if len(data) > most:
+                    break
+        except ObjectChanged as changed:
+            return changed
+        if is_archive(bytes(data[:HEAD_BYTES])):
+            raise ArchiveUnsafe(
+                "An archive or a compressed file cannot be imported as an image.", file=shown(path)
+            )
+        return bytes(data) if len(data) <= most else FileTooLarge()
+
+    def _lines(
+        self, path: Path, data: bytes | Invalid, count: UnpackedCount
+    ) -> Iterator[ListedImage]:
+        if isinstance(data, FileTooLarge):
+            raise FileTooLarge("An image list exceeds the size limit.", file=shown(path))
+        if isinstance(data, Invalid):
+            raise type(data)(file=shown(path))
+        for line in read_image_list(path, data, self._kind):
+            count.add_file()
+            yield line
+
+    def _decode(self, data: bytes | Invalid) -> Decoded:
+        if isinstance(data, Invalid):
+            return data
+        try:
+            return receive_image(self._keep, self._decoder, data)
+        except Invalid as refusal:
+            return refusal
+
+
+# Import the images of an archive into a dataset: all of them in one transaction, or none.
+#
+# The archive is read to its end first. Nothing of it is in the dataset until the transaction that
+# also ends the job, so that an import which fails, is cancelled or is killed has changed nothing. A
+# killed one begins again: the same archive in the same order brings the same draft.
+
+
+def import_images(
+    platform: Platform,
+    archives: ArchiveReader,
+    decoder: Decoder,
+    job: Job,
+    order: ImportImagesOrder,
+    monitor: Monitor,
+) -> None:
+    """Put the images of an archive into its dataset, write the report of its files, end the job.
+
+    With `validate_only`, no image is stored or recorded, and the report says what would be. Raises
+    DatasetNotFound, QuotaExceeded, what `Unpacking.unpack` raises, and Interruption.
+    """
+    with platform.transactions(read_only=True) as work:
+        dataset = work.datasets.get(order.dataset)
+    keep = sha256 if order.validate_only else platform.artifacts.put
+    unpacking = Unpacking(
+        platform, archives, decoder, kind=dataset.kind, keep=keep, monitor=monitor
+    )
+    unpacked = unpacking.unpack(order)
+    named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
+    uploads = list(_uploads(named, unpacked, dataset.kind))
+    delete_erased(platform, uploads)
+    searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
+    monitor.advance("recording", 0, len(uploads))
+    with platform.transactions() as work:
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
+        receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
+        if not order.validate_only:
+            _finish(platform, work, job, named, receipts)
+            return
+    with platform.transactions() as work:  # the other is rolled back
+        _finish(platform, work, job, named, receipts)
+
+
+def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) -> Iterator[Upload]:
+    for file in named:
+        upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
+        decoded = unpacked.images[file.index] if file.index is not None else None
+        refusal = file.refusal or (decoded if isinstance(decoded, Invalid) else None)
+        try:
+            text = clean_text(kind, file.text)
+        except Invalid as unusable:
+            refusal = refusal or unusable
+        if refusal is not None or decoded is None or isinstance(decoded, Invalid):
+            yield replace(upload, refusal=refusal)
+            continue
+        image, thumbnail = decoded
+        yield replace(upload, text=text, image=image, thumbnail=thumbnail)
+
+
+def _finish(
+    platform: Platform,
+    work: UnitOfWork,
+    job: Job,
+    named: Sequence[NamedFile],
+    receipts: Sequence[Receipt],
+) -> None:
+    """End the job with its report, which is small enough to be stored within the transaction."""
+    report = FileReport.of([file.path for file in named], receipts)
+    stored = platform.artifacts.put(report.to_bytes())
+    result = {"report": stored, **report.counts}
+    work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+    work.commit()

@@ -1,0 +1,61 @@
+"""Resumable uploads."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+
+from core.database.tables import uploads
+from core.errors import OffsetMismatch, UploadNotFound
+from core.imports.rules import ResumableUpload
+from core.values import UploadId
+
+
+class SqlUploads:
+    """The `Uploads` port over SQL, of one owner."""
+
+    def __init__(self, connection: Connection, owner: str) -> None:
+        self._connection = connection
+        self._owner = owner
+
+    def add(self, upload: ResumableUpload) -> None:
+        """Store an upload."""
+        values = {**vars(upload), "parts": list(upload.parts)}
+        self._connection.execute(insert(uploads).values(values))
+
+    def get(self, upload: UploadId) -> ResumableUpload:
+        """Return an upload. Raises UploadNotFound."""
+        row = self._connection.execute(select(uploads).where(self._is(upload))).first()
+        if row is None:
+            raise UploadNotFound(upload=upload)
+        return ResumableUpload(**{**row._mapping, "parts": tuple(row.parts)})
+
+    def count(self) -> int:
+        """Return how many uploads the owner has."""
+        query = select(func.count()).where(uploads.c.owner == self._owner)
+        return int(self._connection.scalar(query) or 0)
+
+    def extend(self, upload: ResumableUpload, seen: int) -> None:
+        """Write an upload with a new part, if its offset is still `seen`.
+
+        Raises OffsetMismatch or UploadNotFound.
+        """
+        written = self._connection.execute(
+            update(uploads)
+            .where(self._is(upload.id), uploads.c.offset == seen)
+            .values(offset=upload.offset, parts=list(upload.parts), expires_at=upload.expires_at)
+        )
+        if written.rowcount == 0:
+            raise OffsetMismatch(offset=self.get(upload.id).offset)
+
+    def remove(self, upload: UploadId) -> None:
+        """Remove an upload. Raises UploadNotFound."""
+        if self._connection.execute(delete(uploads).where(self._is(upload))).rowcount == 0:
+            raise UploadNotFound(upload=upload)
+
+    def forget(self, before: datetime) -> int:
+        """Remove the uploads of all owners that expired before a time; return how many."""
+        old = delete(uploads).where(uploads.c.expires_at < before)
+        return self._connection.execute(old).rowcount
+
+    def _is(self, upload: UploadId) -> ColumnElement[bool]:
+        return (uploads.c.id == upload) & (uploads.c.owner == self._owner)

@@ -1,0 +1,67 @@
+"""Prepare a classification: settle the classes of a resolved version and their prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import EmbeddingSpaceChanged, FieldInvalid
+from core.ports import ClassificationRequest, Platform
+from core.recipes.fields import PromptTemplate
+from core.recipes.rules import class_texts
+from core.registry.read import open_classes_of
+from core.registry.versions import Model, Version
+from core.trials.rules import Tried
+from core.values import ImageInput
+
+MAX_CLASSES = 10_000
+
+MAX_PROMPTS = 10_000  # of all classes together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """The version that a reference has resolved to, the input of its image tower, and a trial."""
+
+    model: Model
+    version: Version
+    input: ImageInput
+    tried: Tried | None = None  # the trial of the alias that the reference names
+
+    def require_digest(self, expected: str | None) -> None:
+        """Raise EmbeddingSpaceChanged if the version has another digest than the expected one."""
+        if expected is not None and expected.removeprefix("sha256:") != self.version.digest:
+            raise EmbeddingSpaceChanged(digest=self.version.digest, expected=expected[:80])
+
+
+def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:
+    """Return the classes that a version has learned; for a root, those of its model's suites."""
+    if resolved.version.classes:
+        return resolved.version.classes
+    with platform.transactions(read_only=True) as work:
+        return open_classes_of(work, resolved.model)
+
+
+def classification_of(
+    resolved: Resolved, classes: Sequence[str], *, prompts: Sequence[str] = ()
+) -> ClassificationRequest:
+    """Return the request to classify by these classes, each with all of the prompt templates.
+
+    Without templates, the version's is taken. Raises ClassInvalid, PromptInvalid, and FieldInvalid
+    for no class or too many, and for too many prompts.
+    """
+    if not classes:
+        raise FieldInvalid(
+            "This version has learned no classes and its model has no zero-shot suite: "
+            "send `classes`.",
+            pointer="/classes",
+        )
+    if len(classes) > MAX_CLASSES:  # before any is read, or remembered
+        raise FieldInvalid(f"Send at most {MAX_CLASSES:,} classes.", pointer="/classes")
+    if len(classes) * len(prompts) > MAX_PROMPTS:
+        raise FieldInvalid(
+            f"{len(classes):,} classes with {len(prompts):,} prompts each are more than "
+            f"{MAX_PROMPTS:,} prompts: send fewer of either.",
+            pointer="/prompts",
+        )
+    templates = [PromptTemplate(text) for text in prompts] or [resolved.version.prompt]
+    texts = class_texts(tuple(classes), *templates)
+    return ClassificationRequest(version=resolved.version, input=resolved.input, texts=texts)

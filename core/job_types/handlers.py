@@ -1,0 +1,120 @@
+"""The handler of each job type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core.bases.create_model import import_model
+from core.blame.blame_images import blame_images
+from core.bundles.import_version import import_version
+from core.erasure.erase_images import erase_images
+from core.evaluation.evaluate import evaluate_version
+from core.exports.make import make_export
+from core.imports.import_images import import_images
+from core.jobs.orders import (
+    BlameOrder,
+    CompareIndexOrder,
+    EraseOrder,
+    EvaluateOrder,
+    ExportOrder,
+    ImportImagesOrder,
+    ImportOrder,
+    ImportVersionOrder,
+    JobType,
+    ReembedOrder,
+    UpdateOrder,
+)
+from core.jobs.rules import Job, order_of
+from core.ports import (
+    ArchiveReader,
+    Decoder,
+    Embedder,
+    Evaluator,
+    Exporter,
+    Importer,
+    Monitor,
+    Platform,
+    Signatures,
+    Trainer,
+)
+from core.training.update_model import update_model
+from core.vectors.compare_index import compare_index
+from core.vectors.reembed import reembed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The worker's implementations of ports: the first five need torch."""
+
+    importer: Importer
+    trainer: Trainer
+    evaluator: Evaluator
+    embedder: Embedder
+    exporter: Exporter
+    archives: ArchiveReader
+    decoder: Decoder
+    signatures: Signatures
+
+
+Handler = Callable[[Platform, Tools, Job, Monitor], None]
+
+
+def _import(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    import_model(platform, tools.importer, job, order_of(job, ImportOrder), monitor)
+
+
+def _update(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, UpdateOrder)
+    version = update_model(platform, tools.trainer, job, order, monitor)
+    evaluate_version(platform, tools.evaluator, job, version, monitor, promote=order)
+
+
+def _evaluate(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    version = order_of(job, EvaluateOrder).version
+    evaluate_version(platform, tools.evaluator, job, version, monitor, promote=None)
+
+
+def _import_images(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, ImportImagesOrder)
+    import_images(platform, tools.archives, tools.decoder, job, order, monitor)
+
+
+def _erase(platform: Platform, _: Tools, job: Job, monitor: Monitor) -> None:
+    erase_images(platform, job, order_of(job, EraseOrder), monitor)
+
+
+def _blame(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, BlameOrder)
+    blame_images(platform, tools.trainer, tools.evaluator, job, order, monitor)
+
+
+def _export(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, ExportOrder)
+    make_export(platform, tools.exporter, tools.signatures, job, order, monitor)
+
+
+def _import_version(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    order = order_of(job, ImportVersionOrder)
+    import_version(platform, tools.archives, tools.signatures, job, order, monitor)
+
+
+def _compare_index(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    compare_index(platform, tools.embedder, job, order_of(job, CompareIndexOrder), monitor)
+
+
+def _reembed(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> None:
+    reembed(platform, tools.embedder, job, order_of(job, ReembedOrder), monitor)
+
+
+# A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
+HANDLERS: Mapping[JobType, Handler] = {
+    JobType.IMPORT: _import,
+    JobType.UPDATE: _update,
+    JobType.EVALUATE: _evaluate,
+    JobType.IMPORT_IMAGES: _import_images,
+    JobType.ERASE: _erase,
+    JobType.BLAME: _blame,
+    JobType.EXPORT: _export,
+    JobType.IMPORT_VERSION: _import_version,
+    JobType.COMPARE_INDEX: _compare_index,
+    JobType.REEMBED: _reembed,
+}

@@ -1,0 +1,131 @@
+"""Claim the next job, run it and record how it ended."""
+
+import logging
+from collections.abc import Callable
+
+from core import logs
+from core.errors import (
+    ArtifactsUnavailable,
+    CancelRequested,
+    DatabaseUnavailable,
+    Internal,
+    LeaseLost,
+    OutOfMemory,
+    PerennialError,
+    StopRequested,
+    StorageFull,
+)
+from core.job_types.handlers import HANDLERS, Tools
+from core.jobs.monitor import JobMonitor, pause, release
+from core.jobs.orders import Queue
+from core.jobs.rules import EventKind, Job, JobStatus
+from core.ports import Platform, SpanKind
+
+log = logging.getLogger(__name__)
+
+
+def run_next_job(
+    platform: Platform, tools: Tools, *, owner: str, stopping: Callable[[], bool]
+) -> Job | None:
+    """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
+
+    Every way a job can end is recorded here: succeeded, failed, cancelled, or returned to the
+    queue because this worker is stopping, the database or the artifact store was unavailable, or
+    a disk is full. A job whose lease is lost is left alone.
+    """
+    job = _claim(platform, owner)
+    if job is None:
+        return None
+    with logs.bound(job=job.id, type=job.type.value, fence=job.fence):
+        log.info("job claimed", extra={"attempt": job.attempt})
+        _run_to_end(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
+    return job
+
+
+def _claim(platform: Platform, owner: str) -> Job | None:
+    settings, now = platform.settings, platform.clock()
+    with platform.transactions() as work:
+        job = work.jobs.claim(
+            owner,
+            settings.lease_seconds,
+            settings.lost_attempts,
+            [Queue(queue) for queue in settings.queues],
+        )
+        if job is not None:
+            told = {"attempt": job.attempt, "owner": owner}
+            work.jobs.add_event(job.id, EventKind.CLAIMED, told, now)
+            if job.attempt == 1:
+                waited_s = (now - job.created_at).total_seconds()
+                labels = {"type": job.type.value, "phase": "queued"}
+                work.counters.add_phase(labels, waited_s)
+        work.commit()
+    return job
+
+
+def _run_to_end(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
+    try:
+        _dispatch(platform, tools, job, monitor)
+    except LeaseLost:
+        log.warning("lost the lease: another worker now runs the job")
+        return
+    except StopRequested:
+        log.info("job returned to the queue: this worker is stopping")
+        release(platform, job)
+    except DatabaseUnavailable:
+        log.warning("job returned to the queue: the database was unavailable")
+        release(platform, job, lost=True)
+    except ArtifactsUnavailable as fault:
+        # Not the job's fault, and the store's client has waited a while between its tries.
+        log.warning("job returned to the queue: %s", fault.message)
+        release(platform, job)
+    except StorageFull as fault:
+        log.warning("job paused: %s", fault.message)
+        pause(platform, job, fault, stopping=monitor.stopping)
+    except CancelRequested:
+        log.info("job cancelled")
+        _end(platform, job, None)
+    except PerennialError as fault:
+        log.warning("job failed: %s", fault.message, extra={"code": fault.code})
+        _end(platform, job, fault)
+    except MemoryError:
+        log.warning("job failed: out of memory")
+        _end(platform, job, OutOfMemory())
+    except Exception as fault:
+        # Any unexpected error must end the job: otherwise it would be claimed again for ever.
+        log.exception("job failed unexpectedly")
+        _end(platform, job, Internal(f"{type(fault).__name__}: {fault}"))
+    else:
+        log.info("job succeeded")
+    monitor.end()
+
+
+def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
+    """Do what the job orders, within a span of the trace of the request that ordered it."""
+    if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
+        raise CancelRequested
+    with platform.tracer.begin(f"job {job.type}", SpanKind.CONSUMER, parent=job.trace) as span:
+        span.set_attributes({"perennial.job": job.id, "perennial.attempt": job.attempt})
+        try:
+            HANDLERS[job.type](platform, tools, job, monitor)
+        finally:
+            monitor.end_span()
+
+
+def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
+    """Write that a job failed, or without a fault was cancelled, and drop its checkpoint."""
+    now = platform.clock()
+    try:
+        with platform.transactions() as work:
+            present = work.jobs.get(job.id)
+            if fault is None:
+                ended = present.cancelled(now)
+            else:
+                error = {"code": fault.code, "message": fault.message, **fault.facts}
+                ended = present.fail(error, now)
+            work.jobs.finish(ended, job.fence)
+            work.commit()
+    except LeaseLost:
+        log.warning("lost the lease: another worker will record the job's end")
+        return
+    if present.checkpoint is not None:
+        platform.artifacts.delete(present.checkpoint)

@@ -1,0 +1,222 @@
+"""Job types, the queues that they wait in, and what each type orders."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from core.archives.rules import ArchiveFormat
+from core.datasets.image_lists import Grouping
+from core.datasets.rules import DatasetRef
+from core.recipes.rules import Recipe
+from core.registry.exports_rules import ExportFormat
+from core.values import DatasetId, Digest, ErasureId, Json
+
+
+class Queue(StrEnum):
+    """The queue of a job, which determines the workers that may claim it."""
+
+    GPU = "gpu"  # hours on a device
+    HOUSEKEEPING = "housekeeping"  # minutes on a CPU, which should not wait for those hours
+
+
+class JobType(StrEnum):
+    """The types of jobs."""
+
+    IMPORT = "import"  # makes a model's root from a base
+    UPDATE = "update"  # trains a version and has it scored
+    EVALUATE = "evaluate"  # scores a version again
+    IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
+    ERASE = "erase"  # takes images back from everything that holds them
+    BLAME = "blame"  # trains a version again without each of some groups of its images
+    EXPORT = "export"  # writes a version as files that other software loads
+    IMPORT_VERSION = "import_version"  # makes a version of a signed bundle
+    COMPARE_INDEX = "compare_index"  # searches by a version in an index of another one's vectors
+    REEMBED = "reembed"  # stores the vectors of a dataset version's images
+
+    @property
+    def queue(self) -> Queue:
+        """The queue of such a job."""
+        return Queue.HOUSEKEEPING if self in _WITHOUT_DEVICE else Queue.GPU
+
+    @property
+    def is_scored(self) -> bool:
+        """True for jobs that ask versions about suites: these and the policy are pinned."""
+        return self not in _WITHOUT_DEVICE | {JobType.REEMBED}
+
+
+_WITHOUT_DEVICE = frozenset(
+    {
+        *(JobType.IMPORT, JobType.IMPORT_IMAGES, JobType.ERASE),
+        *(JobType.EXPORT, JobType.IMPORT_VERSION),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOrder:
+    """An order to make version 1 of a model from a base.
+
+    Bases are 'bundled', 'name:pretrained' or a folder.
+    """
+
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateOrder:
+    """An order to teach the classes of a dataset version."""
+
+    dataset: DatasetId
+    dataset_version: int
+    recipe: Recipe
+    alias: str = "production"
+    parent: int | None = None  # None: the alias's version at the time of the claim
+    auto_promote: bool = True
+    prompt: str | None = None  # None: the parent's
+    reference: DatasetRef | None = None  # the reference set that method "zscl" distils
+    replaces: int | None = (
+        None  # the version to train again, from its own parent or what replaces it
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOrder:
+    """An order to score a version on the model's suites, by its policy, as of the order."""
+
+    version: int
+    alias: str = "production"  # whose live version it would replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportImagesOrder:
+    """An order to put the images of a stored archive into a dataset.
+
+    For objects of a bucket, their listing is stored as the archive; its bytes are those of all.
+    """
+
+    dataset: DatasetId
+    archive: Digest
+    archive_format: ArchiveFormat
+    archive_bytes: int
+    validate_only: bool = False  # only report what would become of each file
+    source: str | None = None  # s3://bucket/prefix/ of a listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseOrder:
+    """An order to carry out an erasure."""
+
+    erasure: ErasureId
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlameOrder:
+    """An order to find which images of a version's update cost a class its accuracy."""
+
+    version: int
+    class_name: str | None = None  # None: each that has fallen since the version's parent
+    by: Grouping = Grouping.UPLOAD
+    groups: int = 5  # at most; a training run each
+    suite: str | None = None  # a suite or holdout whose images alone are asked about; None: all
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOrder:
+    """An order to write a version in a format, and to check what was written."""
+
+    version: int
+    format: ExportFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportVersionOrder:
+    """An order to make a version of a stored bundle."""
+
+    archive: Digest
+    archive_bytes: int
+    digest: Digest  # of the version, as its bundle says
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareIndexOrder:
+    """An order to search by a version in an index of a baseline's vectors."""
+
+    version: int
+    baseline: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReembedOrder:
+    """An order to store the vectors of a dataset version's images by a version."""
+
+    version: int
+    dataset: DatasetId
+    dataset_version: int
+
+
+Order = (
+    ImportOrder
+    | UpdateOrder
+    | EvaluateOrder
+    | ImportImagesOrder
+    | EraseOrder
+    | BlameOrder
+    | ExportOrder
+    | ImportVersionOrder
+    | CompareIndexOrder
+    | ReembedOrder
+)
+
+OrderT = TypeVar(
+    "OrderT",
+    ImportOrder,
+    UpdateOrder,
+    EvaluateOrder,
+    ImportImagesOrder,
+    EraseOrder,
+    BlameOrder,
+    ExportOrder,
+    ImportVersionOrder,
+    CompareIndexOrder,
+    ReembedOrder,
+)
+
+
+def order_to_json(order: Order) -> dict[str, Any]:
+    """Return an order as plain JSON, for storage."""
+    value = dict(vars(order))
+    if isinstance(order, UpdateOrder):
+        value["recipe"] = order.recipe.to_json()
+        value["reference"] = order.reference and dict(vars(order.reference))
+        if order.replaces is None:
+            del value["replaces"]  # an earlier release does not know it
+    return value
+
+
+_KINDS: Mapping[JobType, Callable[..., Order]] = {
+    JobType.IMPORT: ImportOrder,
+    JobType.EVALUATE: EvaluateOrder,
+    JobType.IMPORT_IMAGES: ImportImagesOrder,
+    JobType.ERASE: EraseOrder,
+    JobType.BLAME: BlameOrder,
+    JobType.EXPORT: ExportOrder,
+    JobType.IMPORT_VERSION: ImportVersionOrder,
+    JobType.COMPARE_INDEX: CompareIndexOrder,
+    JobType.REEMBED: ReembedOrder,
+}
+
+_ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
+
+
+def order_from_json(job_type: JobType, value: Json) -> Order:
+    """Return the order that `order_to_json` wrote."""
+    if job_type is JobType.UPDATE:
+        reference = value.get("reference")  # orders of an earlier release have none
+        recipe = Recipe.from_stored(value["recipe"])
+        named = DatasetRef(**reference) if reference else None
+        return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
+    fields = {
+        name: _ENUMS[name](given) if name in _ENUMS else given for name, given in value.items()
+    }
+    return _KINDS[job_type](**fields)

@@ -1,0 +1,235 @@
+"""Queue jobs, at most one per Idempotency-Key, and cancel them."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action, Principal
+from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound, TooManyJobs
+from core.jobs.orders import JobType, Order
+from core.jobs.rules import EventKind, Job, JobStatus
+from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
+from core.registry.versions import Model
+from core.settings import Settings
+from core.values import Digest, JobId, ModelId, SuiteId, counted, new_id
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """The principal who orders a job, and the Idempotency-Key with the body's digest, if any."""
+
+    principal: Principal
+    key: str | None = None
+    body: Digest | None = None
+
+
+def notify_workers(notifier: JobNotifier, job: Job) -> None:
+    """Notify workers of a committed job."""
+    log.info("job queued", extra={"job": job.id, "type": job.type.value})
+    notifier.notify(job.id, job.type.queue)
+
+
+def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
+    """Return the job that this Idempotency-Key already made, if any.
+
+    Raises IdempotencyMismatch, or JobDeleted: the request is not carried out a second time.
+    """
+    if request.key is None or request.body is None:
+        return None
+    reply = work.idempotency.find(request.principal.name, request.key)
+    if reply is None:
+        return None
+    if reply.body != request.body:
+        raise IdempotencyMismatch
+    try:
+        return work.jobs.get(reply.job)
+    except JobNotFound as error:
+        raise JobDeleted(job=reply.job) from error
+
+
+def enqueue(
+    work: UnitOfWork,
+    request: JobRequest,
+    model: Model | None,
+    job_type: JobType,
+    order: Order,
+    now: datetime,
+    *,
+    lane: str | None = None,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    retry_of: JobId | None = None,
+    suites: tuple[SuiteId, ...] | None = None,
+) -> Job:
+    """Queue a job in a transaction, and store the Idempotency-Key of its request.
+
+    Some suites, or else the model's current ones, and its policy are pinned with a job that asks
+    versions about them. A job without a model needs a lane.
+    """
+    lane = lane or (model.id if model else None)
+    if lane is None:
+        raise ValueError("a job without a model needs a lane")
+    scored = model if job_type.is_scored else None
+    if scored is not None and suites is None:
+        suites = scored.suites
+    job = Job(
+        id=JobId(new_id("job", now)),
+        type=job_type,
+        model=model.id if model else None,
+        lane=lane,
+        order=order,
+        priority=priority,
+        suites=suites,
+        policy=scored.policy if scored else None,
+        metadata=metadata or {},
+        retry_of=retry_of,
+        ordered_by=request.principal.id,
+        trace=request.principal.trace,
+        created_at=now,
+    )
+    work.jobs.add(job)
+    work.jobs.add_event(job.id, EventKind.QUEUED, {}, now)
+    audit.record(
+        work,
+        Action.JOB_RETRIED if retry_of else Action.JOB_ORDERED,
+        f"jobs/{job.id}",
+        now=now,
+        before={"job": retry_of} if retry_of else None,
+        after={"type": job_type.value, "model": model.name if model else None},
+        actor=request.principal.name,
+    )
+    if request.key is not None and request.body is not None:
+        work.idempotency.add(
+            IdempotentReply(
+                actor=request.principal.name,
+                key=request.key,
+                body=request.body,
+                job=job.id,
+                created_at=now,
+            )
+        )
+    return job
+
+
+def cancel_job(platform: Platform, job: JobId) -> Job:
+    """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
+    with platform.transactions() as work:
+        cancelled = cancel(work, work.jobs.get(job, lock=True), platform.clock())
+        work.commit()
+    return cancelled
+
+
+def cancel(
+    work: UnitOfWork, job: Job, now: datetime, *, reason: str = "", actor: str | None = None
+) -> Job:
+    """Cancel a job in a transaction. Raises JobFinished, also if it has changed since it was read.
+
+    `actor` is by default whose transaction it is.
+    """
+    cancelled = job.cancel(now)
+    work.jobs.cancel(cancelled, job.status, now)
+    audit.record(
+        work,
+        Action.JOB_CANCELLED,
+        f"jobs/{job.id}",
+        now=now,
+        before={"status": job.status.value},
+        after={"status": cancelled.status.value},
+        reason=reason,
+        actor=actor,
+    )
+    return cancelled
+
+
+# The limits on jobs that wait.
+
+
+RETRY_AFTER_S = 60  # a job takes minutes
+
+
+def require_queue_room(
+    settings: Settings, work: UnitOfWork, principal: Principal, model: Model | None
+) -> None:
+    """Raise TooManyJobs if as many jobs of the model, or of the principal, wait as may wait.
+
+    Erasures, and the updates that they order, do not ask: what is to be erased is not put off.
+    """
+    for who_has, limit, waiting in _counts(settings, work, principal, model):
+        if waiting >= limit:
+            raise TooManyJobs(
+                f"{who_has} {counted(waiting, 'job')} waiting, of at most {limit:,}: "
+                "order again when some of them have started.",
+                waiting=waiting,
+                limit=limit,
+                retry_after_s=RETRY_AFTER_S,
+            )
+
+
+def _counts(
+    settings: Settings, work: UnitOfWork, principal: Principal, model: Model | None
+) -> Iterator[tuple[str, int, int]]:
+    """Yield whose jobs are limited, to how many, and how many there are."""
+    if model is not None and (limit := settings.max_waiting_per_model):
+        yield f"The model {model.name} has", limit, work.jobs.waiting(model=model.id)
+    if limit := settings.max_waiting_per_key:
+        yield "You have", limit, work.jobs.waiting(ordered_by=principal.id)
+
+
+# Order a job of a model.
+
+
+def order_for_model(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    job_type: JobType,
+    prepare: Callable[[UnitOfWork, Model], Order],
+    *,
+    model: str,
+    lane: Callable[[Model], str] | None = None,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> Job:
+    """Queue a job of a model in one transaction, and tell workers; a repeated request adds none.
+
+    `prepare` returns the order, or raises what would keep the job from starting. Raises
+    ModelNotFound, TooManyJobs, and what `find_replayed` raises.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        found = work.models.get(model)
+        order = prepare(work, found)
+        require_queue_room(platform.settings, work, request.principal, found)
+        job = enqueue(
+            work,
+            request,
+            found,
+            job_type,
+            order,
+            now,
+            lane=lane(found) if lane else None,
+            priority=priority,
+            metadata=metadata,
+        )
+        work.commit()
+    notify_workers(notifier, job)
+    return job
+
+
+# The jobs of a model that have not ended.
+
+
+_MANY = 1_000_000
+
+
+def unfinished_jobs(work: UnitOfWork, model: ModelId) -> Iterator[Job]:
+    """Yield the jobs of a model that have not ended."""
+    for status in JobStatus:
+        if not status.done:
+            yield from work.jobs.page(_MANY, None, model=model, status=status)

@@ -1,0 +1,327 @@
+"""The queue of jobs and its history."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from core.database.engine import epoch_now, read_clock
+from core.database.statements import chunks
+from core.database.tables import job_metadata, jobs, models, versions
+from core.errors import JobFinished, JobNotFound, ModelNotFound
+from core.jobs import claim_rows as claims
+from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, SqlHeldJobs, to_job, to_row
+from core.jobs.orders import JobType, Queue
+from core.jobs.rules import EventKind, Job, JobEvent, JobStatus
+from core.ports import HeldJob, NamedJob
+from core.values import Digest, JobId, ModelId
+
+# Reads of one job or a page of jobs, joined with the model's name and the parent's digest.
+
+
+_PARENT = and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
+
+_NAMED: Select[Any] = (
+    select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
+    .select_from(jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
+)  # fmt: skip
+
+_ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
+
+
+def read_one(connection: Connection, job: JobId) -> NamedJob:
+    """Return a job with its model's name and parent's digest. Raises JobNotFound."""
+    row = connection.execute(_ONE, {"job": job}).first()
+    if row is None:
+        raise JobNotFound(job=job)
+    return _to_named(row)
+
+
+def read_page(
+    connection: Connection,
+    limit: int,
+    after: JobId | None,
+    *,
+    visible: Collection[ModelId] | None = None,
+    **wanted: str | datetime | None,
+) -> Sequence[NamedJob]:
+    """Return a page of jobs, newest first; `wanted` maps conditions to values, None for any.
+
+    With `visible`, the jobs of other models are left out.
+    """
+    values = {name: value for name, value in wanted.items() if value is not None}
+    query = _page(frozenset(values), goes_on=after is not None)
+    if visible is not None:
+        query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
+    rows = connection.execute(query, {**values, "limit": limit, "after": after})
+    return [_to_named(row) for row in rows]
+
+
+@cache
+def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
+    """Return the statement of a page, cached since building it takes longer than running it.
+
+    A page of some time is ordered by time: then an index finds where the time begins. Otherwise,
+    an index of metadata finds the jobs in their order.
+    """
+    timed = not wanted.isdisjoint({"since", "until"})
+    order: list[Any] = [jobs.c.created_at, jobs.c.position] if timed else [jobs.c.position]
+    query = _NAMED.limit(bindparam("limit"))
+    if "key" in wanted:
+        has_pair = _has_pair(with_value="value" in wanted)
+        if timed:
+            query = query.where(exists().where(has_pair))
+        else:
+            query, order = query.join(job_metadata, has_pair), [job_metadata.c.job]
+    query = query.order_by(*(column.desc() for column in order))
+    if goes_on:
+        earlier = jobs.alias("earlier")
+        last = select(earlier).where(earlier.c.id == bindparam("after"))
+        names = ["created_at", "position"] if timed else ["position"]
+        ends = (last.with_only_columns(earlier.c[name]).scalar_subquery() for name in names)
+        query = query.where(tuple_(*order) < tuple_(*ends))
+    columns = sorted(wanted & {"model", "type", "status"})
+    query = query.where(*(jobs.c[name] == bindparam(name) for name in columns))
+    if "since" in wanted:
+        query = query.where(jobs.c.created_at >= bindparam("since"))
+    if "until" in wanted:
+        query = query.where(jobs.c.created_at < bindparam("until"))
+    return query
+
+
+def _has_pair(*, with_value: bool) -> ColumnElement[bool]:
+    """Return whether a pair of `job_metadata` is a job's, with key `key` and perhaps `value`."""
+    pair = job_metadata.c
+    conditions = [pair.job == jobs.c.position, pair.key == bindparam("key")]
+    if with_value:
+        conditions.append(pair.value == bindparam("value"))
+    return and_(*conditions)
+
+
+def _to_named(row: Row[Any]) -> NamedJob:
+    return NamedJob(job=to_job(row), model=row.model_name, parent_digest=row.parent)
+
+
+_COUNTING = 0x5761_6974_696E_6700  # the advisory lock of orders on PostgreSQL
+
+
+class SqlJobs(SqlHeldJobs):
+    """The `Jobs` port over SQL; with `visible`, the jobs of other models are not there."""
+
+    def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
+        super().__init__(connection)
+        self._visible = visible
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the queue.
+
+        Raises ModelNotFound when another transaction has just deleted its model.
+        """
+        try:
+            self._connection.execute(insert(jobs).values(to_row(job)))
+        except IntegrityError as error:
+            raise ModelNotFound(model=job.model) from error
+
+    def get(self, job: JobId, *, lock: bool = False) -> Job:
+        """Return a job; `lock` keeps others from changing it until commit. Raises JobNotFound."""
+        query = select(*JOB_COLUMNS).where(jobs.c.id == job)
+        if lock:  # SQLite's write transactions run one at a time anyway
+            query = query.with_for_update(key_share=True)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise JobNotFound(job=job)
+        found = to_job(row)
+        self._require_visible(found)
+        return found
+
+    def statuses(self, wanted: Collection[JobId]) -> dict[JobId, JobStatus]:
+        """Return the status of each of some jobs; those that are not there are left out."""
+        found: dict[JobId, JobStatus] = {}
+        for chunk in chunks(wanted):
+            query = select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(chunk))
+            found.update((row.id, JobStatus(row.status)) for row in self._connection.execute(query))
+        return found
+
+    def page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+    ) -> Sequence[Job]:
+        """Return a page of jobs, newest first; `after` is the last id of the previous page."""
+        named = self.named_page(limit, after, model=model, job_type=job_type, status=status)
+        return [found.job for found in named]
+
+    def named(self, job: JobId) -> NamedJob:
+        """Return a job with its model's name and parent's digest. Raises JobNotFound."""
+        found = read_one(self._connection, job)
+        self._require_visible(found.job)
+        return found
+
+    def named_page(
+        self,
+        limit: int,
+        after: JobId | None,
+        *,
+        model: ModelId | None = None,
+        job_type: JobType | None = None,
+        status: JobStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        metadata: tuple[str, str | None] | None = None,
+    ) -> Sequence[NamedJob]:
+        """Return the page that `page` returns, with model names and parent digests."""
+        key, value = metadata or (None, None)
+        return read_page(
+            self._connection,
+            limit,
+            after,
+            visible=self._visible,
+            model=model,
+            type=job_type,
+            status=status,
+            since=since,
+            until=until,
+            key=key,
+            value=value,
+        )
+
+    def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
+        """Return the number of queued jobs of a model, or of those that somebody has ordered.
+
+        Until commit nobody else counts, so that two orders cannot both take the last place.
+        """
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+            self._connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
+        waiting = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+        if model is not None:
+            waiting = waiting.where(jobs.c.model == model)
+        if ordered_by is not None:
+            waiting = waiting.where(jobs.c.ordered_by == ordered_by)
+        return self._connection.scalar(waiting) or 0
+
+    def claim(
+        self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
+    ) -> Job | None:
+        """Claim the next claimable job by one conditional update; return None if there is none.
+
+        A job lost for the `lost_limit`-th time fails with `worker_lost` instead, and the next one
+        is tried.
+        """
+        while (position := claims.lock_next(self._connection, queues)) is not None:
+            job = claims.take(self._connection, position, owner, lease_s)
+            if job is not None and job.lost < lost_limit:
+                return job
+            if job is not None:
+                self._end_lost(job)
+        return None
+
+    def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
+        """Return the queues in which `claim` would find a job now."""
+        return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
+
+    def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
+        """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
+
+        Raises JobFinished otherwise.
+        """
+        values: dict[str, Any] = {"status": job.status}
+        if job.status.done:
+            values |= {"phase": job.phase, "finished_at": job.finished_at}
+        written = self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id, jobs.c.status == seen).values(values)
+        )
+        if written.rowcount == 0:
+            raise JobFinished(job=job.id)
+        if job.status.done:
+            self._record_end(job, EventKind.CANCELLED, {})
+        else:
+            self.add_event(job.id, EventKind.CANCELLING, {}, at)
+
+    def release_owner(self, owner_prefix: str) -> int:
+        """Expire the leases of a process that is known to be dead; return how many."""
+        theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
+        expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
+        return self._connection.execute(expired).rowcount
+
+    def cancelling_alone(self) -> Sequence[Job]:
+        """Return jobs being cancelled that no worker holds: given back, or the lease expired."""
+        query = select(*JOB_COLUMNS).where(
+            jobs.c.status == JobStatus.CANCELLING, claims.abandoned(jobs)
+        )
+        return [to_job(row) for row in self._connection.execute(query)]
+
+    def held(self, owner: str) -> Sequence[HeldJob]:
+        """Return the unfinished jobs that this owner has claimed and not given back."""
+        left = jobs.c.lease_until - epoch_now()
+        query = select(jobs.c.id, jobs.c.status, left.label("lease_s")).where(
+            jobs.c.status.in_(CLAIMED), jobs.c.owner == owner
+        )
+        return [
+            HeldJob(id=row.id, status=JobStatus(row.status), lease_s=row.lease_s)
+            for row in self._connection.execute(query)
+        ]
+
+    def live_checkpoints(self) -> set[Digest]:
+        """Return the checkpoints that unfinished jobs would resume from."""
+        query = select(jobs.c.checkpoint).where(
+            jobs.c.status.in_(UNFINISHED), jobs.c.checkpoint.is_not(None)
+        )
+        return set(self._connection.scalars(query))
+
+    def take_spent_checkpoints(self) -> set[Digest]:
+        """Clear the checkpoints of ended jobs; return those that no job would resume from."""
+        left = jobs.c.status.not_in(UNFINISHED) & jobs.c.checkpoint.is_not(None)
+        spent = set(self._connection.scalars(select(jobs.c.checkpoint).where(left)))
+        self._connection.execute(update(jobs).where(left).values(checkpoint=None))
+        return spent - self.live_checkpoints()
+
+    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
+        """Return a job's events after a sequence number, oldest first."""
+        return self._events.page(job, limit, after)
+
+    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
+        """Return a job's newest events, newest first."""
+        return self._events.newest(job, limit)
+
+    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
+        """Return about `most` of a job's events of a kind, spread evenly, oldest first."""
+        return self._events.sample(job, kind, most)
+
+    def _require_visible(self, job: Job) -> None:
+        if not (self._visible is None or job.model is None or job.model in self._visible):
+            raise JobNotFound(job=job.id)
+
+    def _end_lost(self, job: Job) -> None:
+        """End a job that was lost too often, leaving its checkpoint to the sweeper."""
+        now = read_clock(self._connection)
+        error = {
+            "code": "worker_lost",
+            "message": f"The worker was lost {job.lost} times without progress in between.",
+        }
+        ended = job.fail(error, now)
+        if job.status is JobStatus.CANCELLING:
+            ended = job.cancelled(now)
+        self._write(job.id, job.fence, attempt=job.attempt - 1)  # this claim was not an attempt
+        self.finish(replace(ended, checkpoint=job.checkpoint), job.fence)

@@ -1,0 +1,351 @@
+"""The models of an update, the student and its teachers, and the features that they compute."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.clip.model import ClipModel
+from core.learning.optimisation import trained_parameters
+from core.ports import TrainingSpec
+from core.recipes.fields import ModelPart, Precision, TeacherPolicy
+from core.values import Digest
+
+# The losses of continual CLIP updates, with the symbols of VR-LwF (Ding et al., 2207.09248).
+#
+# I, T and P are the L2-normalised features of images, class prompts and random sentences; s is the
+# scale. The student's symbols are plain; the frozen teacher's have a prime: I', T', P', s'.
+#
+#     Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
+#     V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
+#
+#     VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') once classes were learned before
+# ]     crossed  L + β L_cross     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')     ZSCL     L =
+# L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
+#
+# All except the last are means over images, so a batch may be split into parts.
+
+
+def logits(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return Z = s I Tᵀ or V = s I Pᵀ, (images, texts)."""
+    return scale * images @ texts.T
+
+
+def cross_entropy(class_logits: Tensor, target: Tensor) -> Tensor:
+    """Return L_ce, the mean over images of −ln softmax(Z)[y].
+
+    `target` is y, column indices (images,).
+    """
+    return F.cross_entropy(class_logits, target)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return D(S, R; τ), the mean over images of KL(q ‖ p).
+
+    q = softmax(R/τ) is the teacher's distribution, p = softmax(S/τ) the student's. The gradient
+    at S is (p − q) / (τ · images). As in the paper, there is no factor τ².
+    """
+    log_p = F.log_softmax(student / temperature, dim=1)  # (images, texts)
+    log_q = F.log_softmax(teacher / temperature, dim=1)  # (images, texts)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def vr_lwf(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return L_vr = D(V, V'; τ), which preserves each image's ranking of the replayed sentences."""
+    return distillation(student, teacher, temperature)
+
+
+def lwf(student: Tensor, teacher: Tensor, seen: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return L_lwf = D(Z, Z'; τ) over the columns `seen`: the classes learned before and now."""
+    return distillation(student[:, seen], teacher[:, seen], temperature)
+
+
+def cross(new_on_old: Tensor, old_on_new: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return L_cross = D(s' I P'ᵀ, V'; τ) + D(s' I' Pᵀ, V'; τ).
+
+    Each term compares one of the student's towers with the teacher's other tower. L_vr depends
+    only on products of the student's own features, so rotating both towers together does not
+    change it. L_cross does change, and so keeps new vectors comparable with an existing index.
+    """
+    return distillation(new_on_old, teacher, temperature) + distillation(
+        old_on_new, teacher, temperature
+    )
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return τ² · mean over rows of −Σ softmax(R/τ) ln softmax(S/τ).
+
+    Its gradient has the direction of D's. On transposed logits, rows are texts and the softmax
+    is over the batch: the loss is then no mean over images, and a batch cannot be split.
+    Source: ZSCL (Zheng et al., 2303.06628).
+    """
+    q = F.softmax(teacher / temperature, dim=1)
+    log_p = F.log_softmax(student / temperature, dim=1)
+    return -(temperature**2) * (q * log_p).sum(dim=1).mean()
+
+
+# The features that models compute from a batch.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """One model's features of a batch; every row is L2-normalised."""
+
+    images: Tensor  # I: (images, width)
+    classes: Tensor  # T: (columns, width)
+    sentences: Tensor  # P: (sentences, width)
+    scale: Tensor  # s: a scalar
+
+    @cached_property
+    def class_logits(self) -> Tensor:
+        """Z = s I Tᵀ, (images, columns)."""
+        return logits(self.images, self.classes, self.scale)
+
+    @cached_property
+    def sentence_logits(self) -> Tensor:
+        """V = s I Pᵀ, (images, sentences)."""
+        return logits(self.images, self.sentences, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The input of a loss: the student's and each teacher's features of the same batch."""
+
+    student: Features
+    teachers: tuple[Features, ...]  # without gradient
+    target: Tensor  # (images,) of column indices
+
+
+# The frozen teachers of an update, which share the student's frozen tensors.
+
+
+def load_teachers(
+    spec: TrainingSpec,
+    parent: ClipModel,
+    parameters: Mapping[str, nn.Parameter],
+    load: Callable[[Digest], ClipModel],
+) -> dict[Digest, ClipModel]:
+    """Return the recipe's teachers by version digest; a first update's parent is the root."""
+    wanted = {
+        TeacherPolicy.PARENT: (spec.parent,),
+        TeacherPolicy.ROOT: (spec.root,),
+        TeacherPolicy.BOTH: (spec.parent, spec.root),
+    }[spec.recipe.teacher]
+    trained = {id(parameter) for parameter in parameters.values()}
+    shared = {id(p): p for p in parent.network.parameters() if id(p) not in trained}
+    found: dict[Digest, ClipModel] = {}
+    for digest in dict.fromkeys(wanted):
+        if digest == spec.parent:
+            network = copy.deepcopy(parent.network, dict(shared))
+            found[digest] = ClipModel(network=network, config=parent.config)
+        else:
+            found[digest] = _share_frozen(load(digest).freeze(), parent, shared)
+    return found
+
+
+def _share_frozen(
+    model: ClipModel, parent: ClipModel, shared: Mapping[int, nn.Parameter]
+) -> ClipModel:
+    """Replace a model's tensors by the parent's frozen ones with the same values."""
+    own = dict(model.network.named_parameters())
+    for name, parameter in parent.network.named_parameters():
+        if id(parameter) in shared and torch.equal(parameter, own[name]):
+            own[name].data = parameter.data
+    return model
+
+
+def share_images(one: ClipModel, other: ClipModel) -> bool:
+    """Return whether two models' image towers are the same tensors."""
+    pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
+    return all(a.data_ptr() == b.data_ptr() for a, b in pairs)
+
+
+_AUTOCAST = {
+    Precision.FP32: None,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """One step's text features: class prompts first, then sentences.
+
+    The student's features are detached from its text tower, so that they accumulate the gradients
+    of all micro-batches; `backward` then propagates the sum through the tower once.
+    """
+
+    student: Tensor  # [T; P]: (columns + sentences, width)
+    tower: Tensor | None  # the same with the tower's graph; None when the tower is frozen
+    teachers: tuple[Tensor, ...]  # [T'; P'] of each
+    columns: int
+
+    def backward(self) -> None:
+        """Propagate the accumulated gradient to the text tower's parameters."""
+        if self.tower is not None and self.student.grad is not None:
+            # The same gradient; given as an argument, it would have torch import sympy.
+            (self.tower * self.student.grad).sum().backward()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedFeatures:
+    """Image features that do not change during an update: rows (images, width)."""
+
+    student: Tensor | None  # None when the image tower trains
+    teachers: tuple[Tensor, ...]
+
+    def of(self, indices: Tensor) -> Self:
+        """Return the features of some images."""
+        student = None if self.student is None else self.student[indices]
+        return replace(
+            self, student=student, teachers=tuple(rows[indices] for rows in self.teachers)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """A student and its teachers.
+
+    All models stay in evaluation mode: dropout is off and BatchNorm keeps its statistics, so that
+    a student that starts from its parent has no distillation loss from it. For the same reason all
+    image towers run under the same autocast in half precision; text towers, features and losses
+    are fp32.
+    """
+
+    student: ClipModel
+    teachers: tuple[ClipModel, ...]
+    parameters: dict[str, nn.Parameter]  # the student's trained ones; a method may replace them
+    part: ModelPart
+    precision: Precision
+    class_tokens: Tensor  # (columns, context length)
+    readers: tuple[ClipModel, ...]  # frozen text towers: the teachers', perhaps the student's own
+    own_reader: int | None  # which of them is the student's; None when its text tower trains
+    reader_classes: tuple[Tensor, ...]  # T' of each reader: (columns, width)
+    share_images: tuple[bool, ...]  # which teachers' image towers are the student's own tensors
+
+    @classmethod
+    def of(
+        cls,
+        spec: TrainingSpec,
+        parent: ClipModel,
+        names: Sequence[str],
+        *,
+        distils: bool,
+        load: Callable[[Digest], ClipModel],
+    ) -> Self:
+        """Make `parent` the student and load its teachers; frozen tensors are shared."""
+        recipe = spec.recipe
+        parameters = trained_parameters(parent, recipe.part)
+        parent.freeze()
+        teachers = load_teachers(spec, parent, parameters, load) if distils else {}
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        if recipe.gradient_checkpointing:
+            parent.checkpoint_gradients()
+        readers, own = dict(teachers), None
+        if recipe.part is ModelPart.IMAGE:
+            readers.setdefault(spec.parent, parent)  # a teacher's equal text tower serves as well
+            own = list(readers).index(spec.parent)
+        tokens = parent.tokenise(spec.prompt.fill_all(names))
+        with torch.no_grad():
+            classes = tuple(reader.encode_tokens(tokens) for reader in readers.values())
+        return cls(
+            student=parent,
+            teachers=tuple(teachers.values()),
+            parameters=parameters,
+            part=recipe.part,
+            precision=recipe.precision,
+            class_tokens=tokens,
+            readers=tuple(readers.values()),
+            own_reader=own,
+            reader_classes=classes,
+            share_images=tuple(share_images(teacher, parent) for teacher in teachers.values()),
+        )
+
+    def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
+        """Return all models' features of the class prompts and of `sentences`.
+
+        `sentences` are token ids (sentences, context); `replayed` are the readers' features of
+        them.
+        """
+        read = [torch.cat(both) for both in zip(self.reader_classes, replayed, strict=True)]
+        tower = None
+        if self.own_reader is not None:
+            student = read[self.own_reader]
+        else:
+            tower = self.student.encode_tokens(torch.cat([self.class_tokens, sentences]))
+            student = tower.detach().requires_grad_(True)
+        return Texts(
+            student=student,
+            tower=tower,
+            teachers=tuple(read[: len(self.teachers)]),
+            columns=len(self.class_tokens),
+        )
+
+    def batch(
+        self,
+        pixels: Tensor,
+        target: Tensor,
+        texts: Texts,
+        known: CachedFeatures | None = None,
+        *,
+        distils: bool = True,
+    ) -> Batch:
+        """Return the input of a loss for uint8 pixels (images, 3, height, width).
+
+        Features in `known` are not computed again. Teachers encode the images only if `distils`.
+        """
+        columns = texts.columns
+        known = known or CachedFeatures(student=None, teachers=())
+        images = self.student_images(pixels) if known.student is None else known.student
+        seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
+        return Batch(
+            student=_features(images, texts.student, columns, self.student.scale),
+            teachers=tuple(
+                _features(rows, text, columns, teacher.scale)
+                for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=False)
+            ),
+            target=target,
+        )
+
+    def know(self, pixels: Tensor, *, distils: bool = True) -> CachedFeatures:
+        """Return the features that stay constant for images that are not augmented.
+
+        These are the teachers' and, if its image tower is frozen, the student's.
+        """
+        frozen = self.part is ModelPart.TEXT
+        student = self.student_images(pixels) if frozen else None
+        teachers = self.teacher_images(pixels, student) if distils else ()
+        return CachedFeatures(student=student, teachers=teachers)
+
+    def student_images(self, pixels: Tensor) -> Tensor:
+        """Return I, with gradient unless the image tower is frozen."""
+        with torch.set_grad_enabled(self.part is not ModelPart.TEXT):
+            return self._images(self.student, pixels)
+
+    @torch.no_grad()
+    def teacher_images(self, pixels: Tensor, student: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return I' of each teacher; `student` is reused for a tower shared with the student."""
+        return tuple(
+            student if shares and student is not None else self._images(teacher, pixels)
+            for teacher, shares in zip(self.teachers, self.share_images, strict=True)
+        )
+
+    def _images(self, model: ClipModel, pixels: Tensor) -> Tensor:
+        dtype = _AUTOCAST[self.precision]
+        with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+            return model.encode_images(pixels)
+
+
+def mixing_anchor(spec: TrainingSpec) -> Digest:
+    """Return the version to mix the new weights with: the root or the parent."""
+    return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT else spec.parent
+
+
+def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:
+    return Features(images=images, classes=texts[:columns], sentences=texts[columns:], scale=scale)

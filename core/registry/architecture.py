@@ -1,0 +1,270 @@
+"""Rules on an open_clip config that decide, before weights are loaded, if it can be trained.
+
+A model that cannot be trained cannot be scored or served either: we lack its tokenizer, or its
+features are not one vector per input. Its import is therefore refused.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.errors import ModelNotTrainable, NotExportable
+from core.recipes.fields import Vocabulary
+from core.recipes.rules import Recipe
+from core.registry.exports_rules import ExportFormat
+from core.values import Json
+
+VOCABULARY = 49_408  # CLIP's own tokenizer
+
+END = 49_407  # its end token, the largest id
+
+_KNOWN = {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
+}
+
+_CLEANERS = ("lower", "whitespace", "canonicalize")
+
+_PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
+
+
+def untrainable_reason(model_cfg: Json) -> str | None:
+    """Return why a model with a `model_cfg` cannot be trained; None if it can."""
+    if "multimodal_cfg" in model_cfg:
+        return "Models with a caption decoder (CoCa) are not supported."
+    vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
+    custom = bool(model_cfg.get("custom_text"))
+    for rule in _RULES:
+        if reason := rule(vision, text, custom):
+            return reason
+    if unknown := sorted(set(model_cfg) - _KNOWN):
+        return f"The config has an unsupported section: {unknown[0]!r}."
+    return None
+
+
+def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
+    """Raise ModelNotTrainable, with the reason, if an architecture cannot be trained."""
+    if reason := untrainable_reason(model_cfg):
+        raise ModelNotTrainable(reason, pointer=pointer)
+
+
+def require_recipe_fits(config: Json, recipe: Recipe) -> None:
+    """Raise ModelNotTrainable if the model of a config does not support a recipe."""
+    vision = _section(_section(config, "model_cfg"), "vision_cfg")
+    if recipe.gradient_checkpointing and _is_resnet(vision):
+        raise ModelNotTrainable(
+            "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
+            pointer="/recipe/gradient_checkpointing",
+        )
+    if recipe.replays_vocabulary:
+        _require_sentences(config, recipe)
+
+
+def context_length(config: Json) -> int:
+    """Return the number of tokens of a sentence, start and end token included."""
+    text = _section(_section(config, "model_cfg"), "text_cfg")
+    return int(text.get("context_length", 77))
+
+
+def _require_sentences(config: Json, recipe: Recipe) -> None:
+    if recipe.vocabulary is Vocabulary.FILE:
+        return
+    if recipe.sentence_length > (room := context_length(config)):
+        raise ModelNotTrainable(
+            f"sentence_length is {recipe.sentence_length}, but the model's context length is "
+            f"{room}.",
+            pointer="/recipe/sentence_length",
+        )
+    known = _section(config, "perennial").get("trained_tokens")
+    if recipe.vocabulary is Vocabulary.TRAINED and not known:
+        raise ModelNotTrainable(
+            "The model does not list the tokens that it was trained on: use vocabulary 'all'.",
+            pointer="/recipe/vocabulary",
+        )
+
+
+# ---- The rules: (vision_cfg, text_cfg, custom_text) -> the reason, or None ------------------
+
+_Section = Mapping[str, Any]
+
+
+def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del vision, custom
+    if name := text.get("hf_model_name"):
+        return f"The text tower {name!r} is not one of open_clip's own."
+    if name := text.get("hf_tokenizer_name"):
+        return f"The tokenizer {name!r} is not CLIP's own."
+    settings = text.get("tokenizer_kwargs") or {}
+    if set(settings) - {"clean"} or settings.get("clean", "lower") not in _CLEANERS:
+        return "The tokenizer has unsupported settings."
+    size = text.get("vocab_size", VOCABULARY)
+    if not isinstance(size, int) or size < VOCABULARY:
+        return f"The vocabulary has {size} tokens; CLIP's tokenizer needs {VOCABULARY}."
+    return None
+
+
+def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del vision
+    if text.get("output_tokens") and custom:
+        return "The text tower returns a feature for every token, not one for a sentence."
+    pooling = text.get("pool_type", "argmax")
+    if pooling not in {"argmax", "eos", "last", "first"}:
+        return f"The text tower's pooling {pooling!r} does not return one feature for a sentence."
+    if pooling == "eos" and text.get("eos_id") != END:  # where it is not said, it is 2
+        return f"The text tower's end token is not that of CLIP's tokenizer, {END}."
+    if pooling == "first" and not text.get("no_causal_mask"):
+        return "The text tower reads only the start token, so all sentences have the same feature."
+    if text.get("embed_cls") and not custom:
+        return "A text tower with a class token needs custom_text."
+    return None
+
+
+def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
+    del text, custom
+    if vision.get("output_tokens"):
+        return "The image tower returns a feature for every patch, not one for an image."
+    if name := vision.get("timm_model_name"):
+        pooled = vision.get("timm_pool", "avg") or vision.get("timm_proj", "linear") in _PROJECTED
+        return None if pooled else f"The image tower {name!r} has no pooling."
+    if vision.get("pool_type") == "none":
+        return "The image tower has no pooling."
+    return None
+
+
+_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = (
+    _tokenizer,
+    _sentence_feature,
+    _image_feature,
+)
+
+
+def _section(model_cfg: Json, name: str) -> _Section:
+    found = model_cfg.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_resnet(vision: _Section) -> bool:
+    return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)
+
+
+# Rules on an open_clip config that decide if `CLIPModel` of transformers can hold the model.
+
+
+_HuggingfaceFitSection = Mapping[str, Any]
+
+# What `CLIPModel` can be told; any other setting must be left at a value that changes nothing.
+_VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"}
+
+_VISION |= {"patch_dropout"}  # in training alone
+
+_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+
+_TEXT |= {"tokenizer_kwargs", "eos_id", "pad_id", "pool_type"}  # rules of their own, below
+
+_NEUTRAL: dict[str, object] = {
+    "pool_type": "tok",
+    "pos_embed_type": "learnable",
+    "proj_type": "linear",
+    "attn_pooler_queries": 256,
+    "attn_pooler_heads": 8,
+    "block_type": "default",
+}
+
+
+def huggingface_obstacle(config: Json) -> str | None:
+    """Return why `CLIPModel` cannot hold the model of a config; None if it can."""
+    model_cfg: _HuggingfaceFitSection = config["model_cfg"]
+    vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
+    for rule in _HUGGINGFACE_FIT_RULES:
+        if reason := rule(model_cfg, vision, text):
+            return reason
+    return _preprocessing(config.get("preprocess_cfg", {}))
+
+
+def require_exportable(config: Json, export_format: ExportFormat) -> None:
+    """Raise NotExportable, with the reason, if a format has no place for the model of a config."""
+    if export_format is not ExportFormat.HUGGINGFACE:
+        return  # the other formats take every model that can be taught
+    if reason := huggingface_obstacle(config):
+        raise NotExportable(
+            f"CLIPModel of transformers cannot hold this model: {reason} Export it as open_clip or "
+            "onnx.",
+            pointer="/format",
+        )
+
+
+# ---- The rules: (model_cfg, vision_cfg, text_cfg) -> the reason, or None ------------------------
+
+
+def _towers(
+    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
+) -> str | None:
+    del text
+    if name := vision.get("timm_model_name"):
+        return f"its image tower, {name!r} of timm, is not CLIP's own vision transformer."
+    if isinstance(vision.get("layers", 12), (list, tuple)):
+        return "its image tower is a ResNet."
+    if model.get("custom_text"):
+        return "its text tower is a custom one."
+    if model.get("init_logit_bias") is not None:
+        return "its logits have a bias."
+    return None
+
+
+def _settings(
+    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
+) -> str | None:
+    del model
+    for name, section, known in (("image", vision, _VISION), ("text", text, _TEXT)):
+        for setting, value in section.items():
+            if setting not in known and value and value != _NEUTRAL.get(setting):
+                return f"its {name} tower has {setting!r}, which CLIPModel lacks."
+    return None
+
+
+def _shape(
+    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
+) -> str | None:
+    del model, text
+    size = vision.get("image_size", 224)
+    if isinstance(size, (list, tuple)) and len(set(size)) > 1:
+        return "its images are not square."
+    return None
+
+
+def _sentences(
+    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
+) -> str | None:
+    del model, vision
+    pooling = text.get("pool_type", "argmax")
+    if pooling != "argmax" and not (pooling == "eos" and text.get("eos_id") == END):
+        return f"its text tower pools by {pooling!r}, not at the end token."
+    if text.get("vocab_size", VOCABULARY) != VOCABULARY:
+        return "its vocabulary is not CLIP's own."
+    if (text.get("tokenizer_kwargs") or {}).get("clean", "lower") != "lower":
+        return "its tokenizer cleans texts in another way than CLIP's."
+    return None
+
+
+def _preprocessing(settings: _HuggingfaceFitSection) -> str | None:
+    if (mode := settings.get("resize_mode", "shortest")) not in {"shortest", "squash"}:
+        return f"its images are resized by {mode!r}."
+    if (name := settings.get("interpolation", "bicubic")) not in {"bicubic", "bilinear"}:
+        return f"its images are resized with {name!r} interpolation."
+    return None
+
+
+_HUGGINGFACE_FIT_RULES: tuple[
+    Callable[[_HuggingfaceFitSection, _HuggingfaceFitSection, _HuggingfaceFitSection], str | None],
+    ...,
+] = (
+    _towers,
+    _settings,
+    _shape,
+    _sentences,
+)

@@ -1,0 +1,304 @@
+"""Move aliases: promote and roll back."""
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action, Principal
+from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.recipes.rules import distinct
+from core.registry.aliases import (
+    Alias,
+    AliasMove,
+    MoveKind,
+    PromotionRequirements,
+    ReportCoverage,
+    alias_moved,
+    live_stack,
+    live_stack_end,
+    move,
+    require_override,
+    require_promotable,
+    require_revision,
+    role_to_override,
+    rollback_target,
+    rollback_target_from_newest,
+    was_live,
+)
+from core.registry.read import ancestors, require_weights, scores_of, suites_of
+from core.registry.versions import Version
+from core.trials.rules import TrialEnd
+from core.trials.run import end_trial
+from core.values import ModelId, clean_name
+
+# Point an alias at a version: the one way in which aliases move.
+
+
+ACTIONS = {
+    MoveKind.CREATED: Action.ALIAS_CREATED,
+    MoveKind.PROMOTED: Action.ALIAS_MOVED,
+    MoveKind.ROLLED_BACK: Action.ALIAS_ROLLED_BACK,
+}
+
+
+def move_alias(
+    work: UnitOfWork,
+    alias: Alias | None,
+    *,
+    name: str,
+    to: Version,
+    kind: MoveKind,
+    reason: str,
+    actor: str,
+    now: datetime,
+    override: bool = False,
+) -> Alias:
+    """Write an alias, the row of its history, its events, and that a version went live.
+
+    `alias` is the present one, None to create it. Raises StaleRevision if it has moved since.
+    """
+    moved, row = move(
+        alias,
+        name=name,
+        to=to,
+        kind=kind,
+        reason=reason,
+        actor=actor,
+        override=override,
+        now=now,
+        last_revision=work.aliases.last_revision(to.model, name) if alias is None else 0,
+    )
+    work.aliases.move(moved, row)
+    work.outbox.add(alias_moved(row))
+    _end_trial(work, to, row)
+    if kind is MoveKind.PROMOTED:
+        work.versions.save(to.went_live())
+    audit.record(
+        work,
+        ACTIONS[row.kind],
+        f"models/{work.models.get(to.model).name}/aliases/{name}",
+        now=now,
+        before={"version": alias.version} if alias else None,
+        after={"version": to.number, "override": override},
+        reason=reason,
+        actor=actor,
+    )
+    return moved
+
+
+def _end_trial(work: UnitOfWork, to: Version, row: AliasMove) -> None:
+    """End the trial that the alias has: of this version, which takes over, or of another."""
+    trial = next((one for one in work.trials.running(to.model) if one.alias == row.alias), None)
+    if trial is not None:
+        end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
+        model = work.models.get(to.model)
+        end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
+
+
+# The suites, policy and live version that a promotion is checked against.
+
+
+def promotion_requirements(work: UnitOfWork, version: Version, alias: str) -> PromotionRequirements:
+    """Return what the verdict on a version must cover for it to go live as `alias` now."""
+    model = work.models.get(version.model)
+    line = lost_line(work, version, alias)
+    known = {name.lower() for name in version.classes}
+    return PromotionRequirements(
+        model=model.name,
+        alias=alias,
+        suites={suite.id: suite.name for suite in suites_of(work, model)},
+        policy=(model.policy, work.policies.get(model.policy).name),
+        live=line[-1] if line else None,
+        back=descends_from(line, version),
+        lost=line,
+        lost_classes=distinct(
+            name for one in line for name in one.update_classes if name.lower() not in known
+        ),
+    )
+
+
+def lost_line(work: UnitOfWork, version: Version, alias: str) -> tuple[Version, ...]:
+    """Return the live version of an alias, last, after those of its ancestors that `version` lacks.
+
+    Empty when nothing is live, or when `version` is the live one or descends from it.
+    """
+    found = work.aliases.find(version.model, alias)
+    if found is None:
+        return ()
+    own = {one.number for one in (*ancestors(work, version), version)}
+    if found.version in own:
+        return ()
+    live = work.versions.get(version.model, found.version)
+    return tuple(one for one in (*ancestors(work, live), live) if one.number not in own)
+
+
+def descends_from(line: Sequence[Version], version: Version) -> bool:
+    """Return whether the live version, the last of `line`, descends from `version`."""
+    return bool(line) and line[0].parent == version.number
+
+
+def report_coverage(artifacts: Artifacts, version: Version) -> ReportCoverage | None:
+    """Return what a version's newest report covers; None if no report records it."""
+    if version.report is None:
+        return None
+    try:
+        return ReportCoverage.of(json.loads(artifacts.get(version.report)))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+
+
+# Promote a version.
+
+
+def promote(
+    platform: Platform,
+    principal: Principal,
+    *,
+    model: str,
+    alias: str,
+    version: int,
+    expected_revision: int | None,
+    reason: str,
+    override: bool,
+) -> Alias:
+    """Point an alias at a version that the gate lets through.
+
+    `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
+    EvaluationStale, StaleRevision, Forbidden (an override of a failed version takes an
+    administrator), FieldInvalid (and a reason) or ArtifactGone.
+    """
+    if override and not reason:
+        raise FieldInvalid("An override requires a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        to = work.versions.get(found.id, version)
+    require_weights(platform.artifacts, to)
+    now = platform.clock()
+    with platform.transactions() as work:
+        to = work.versions.get(found.id, version, lock=True)
+        to.require_weights()
+        present = work.aliases.find(found.id, alias)
+        require_revision(present, expected_revision)
+        overridden = require_promotable(
+            to,
+            promotion_requirements(work, to, alias),
+            report_coverage(platform.artifacts, to),
+            override=override,
+            reason=reason,
+            scores=scores_of(platform.artifacts, to),
+        )
+        if overridden:
+            principal.require(role_to_override(to))
+        moved = move_alias(
+            work,
+            present,
+            name=clean_name(alias),
+            to=to,
+            kind=MoveKind.PROMOTED,
+            reason=reason,
+            actor=principal.name,
+            override=overridden,
+            now=now,
+        )
+        work.commit()
+    return moved
+
+
+# Roll an alias back.
+
+
+NEWEST = 20  # moves, which nearly always tell
+
+
+def roll_back(
+    platform: Platform,
+    principal: Principal,
+    *,
+    model: str,
+    alias: str,
+    to: int | None,
+    expected_revision: int | None,
+    reason: str,
+    override: bool = False,
+) -> Alias:
+    """Point an alias at the version that was live before, or at a named one that was.
+
+    Unless it is named, a version that failed the gate, learned from images that were erased since,
+    or went live by override alone, is passed over; to name one of the first two takes `override`.
+    Raises LearnedErasedImages, NoPrevious, VersionNotFound,
+    FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
+    GateFailed, StaleRevision or ArtifactGone.
+    """
+    if not reason:
+        raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        seen = work.aliases.get(found.id, alias)
+        moves = () if to is None else work.aliases.history(found.id, alias)
+        number = find_rollback_target(work, found.id, alias) if to is None else to
+        target = work.versions.get(found.id, number)
+    if to is not None and not was_live(moves, to):
+        raise FieldInvalid(
+            f"Version {target.number} was never live as {alias!r}: promote it instead.",
+            pointer="/to",
+        )
+    require_weights(platform.artifacts, target)
+    now = platform.clock()
+    with platform.transactions() as work:
+        target = work.versions.get(found.id, target.number, lock=True)
+        target.require_weights()
+        scores = scores_of(platform.artifacts, target)
+        overridden = require_override(target, override=override, scores=scores)
+        if overridden:
+            principal.require(role_to_override(target))
+        present = work.aliases.get(found.id, alias)
+        expected = seen.revision if expected_revision is None else expected_revision
+        require_revision(present, expected)
+        moved = move_alias(
+            work,
+            present,
+            name=alias,
+            to=target,
+            kind=MoveKind.ROLLED_BACK,
+            reason=reason,
+            actor=principal.name,
+            override=overridden,
+            now=now,
+        )
+        work.commit()
+    return moved
+
+
+def find_rollback_target(work: UnitOfWork, model: ModelId, alias: str) -> int:
+    """Return the version that an alias goes back to. Raises NoPrevious.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
+    newest = work.aliases.newest_moves(model, alias, NEWEST)
+    failed, gone = _unfit(work, model, live_stack_end(newest))
+    found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
+    if found is not None:
+        return found
+    history = work.aliases.history(model, alias)
+    failed, gone = _unfit(work, model, live_stack(history))
+    return rollback_target(history, failed=failed, deleted=gone)
+
+
+def _unfit(
+    work: UnitOfWork, model: ModelId, numbers: Collection[int]
+) -> tuple[Collection[int], Collection[int]]:
+    """Return which of some versions take an override to be rolled back to, and which are gone."""
+    fit = work.versions.fit(model, set(numbers))
+    return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
+
+
+def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:
+    """Return whether an alias with these newest moves has another version to go back to.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
+    if not newest or len(live_stack_end(newest)) > 1:
+        return bool(newest)
+    return len(live_stack(work.aliases.history(model, newest[0].alias))) > 1

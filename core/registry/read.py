@@ -1,0 +1,235 @@
+"""Resolve references, and read what versions have stored."""
+
+import json
+from collections.abc import Sequence
+
+from core.datasets.freeze import read_manifest, without_erased
+from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rules import Suite
+from core.errors import (
+    ArtifactCorrupt,
+    ArtifactGone,
+    ArtifactMissing,
+    EvaluationPending,
+    NotServable,
+    ParentNotRetrained,
+    ReportNotFound,
+    VersionNotFound,
+)
+from core.ports import Artifacts, UnitOfWork
+from core.recipes.rules import distinct
+from core.registry.aliases import PRODUCTION, Alias
+from core.registry.versions import Model, Version, Weights
+from core.trials.rules import Tried
+from core.values import Digest, ImageInput, Json, ModelId
+
+# The input of a version's image tower, without loading the version.
+
+
+KNOWN = 1000  # versions
+
+
+class ImageInputs:
+    """Inputs by a version's digest, which they never change under; safe to share between threads.
+
+    Those read first are forgotten first.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._known: dict[Digest, ImageInput] = {}
+
+    def known(self, digest: Digest) -> ImageInput | None:
+        """Return a version's input if it has been read before, and is not forgotten."""
+        return self._known.get(digest)
+
+    def of(self, digest: Digest) -> ImageInput:
+        """Return a version's input. Raises NotServable without weights, or ArtifactCorrupt."""
+        found = self.known(digest)
+        if found is None:
+            found = self._read(digest)
+            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
+                self._known.pop(oldest, None)
+            self._known[digest] = found
+        return found
+
+    def _read(self, digest: Digest) -> ImageInput:
+        try:
+            data = self._artifacts.get(digest)
+        except ArtifactMissing as fault:
+            raise NotServable from fault
+        return ImageInput.of(Weights.from_bytes(data).config)
+
+
+# A version's line: its ancestors, its root, and what each update held out.
+
+
+def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
+    """Return the versions a version was trained from, root first; empty for a root."""
+    line: list[Version] = []
+    parent = version.parent
+    while parent is not None:
+        line.append(work.versions.get(version.model, parent))
+        parent = line[-1].parent
+    return line[::-1]
+
+
+def parent_for_retraining(work: UnitOfWork, model: ModelId, number: int) -> Version:
+    """Return the version that another one's update is repeated from.
+
+    That is its parent, or the newest version that replaces it. Raises VersionNotFound, or
+    ParentNotRetrained while there is none that erased images have left as it is.
+    """
+    parent = work.versions.get(model, number).parent
+    found = work.versions.get(model, parent, lock=True) if parent is not None else None
+    while found is not None and found.erasure is not None:
+        found = work.versions.replacement(model, found.number)
+    if found is None:
+        raise ParentNotRetrained(version=number, parent=parent)
+    return work.versions.get(model, found.number, lock=True)
+
+
+def holdout_of(
+    work: UnitOfWork, artifacts: Artifacts, version: Version
+) -> tuple[ManifestEntry, ...]:
+    """Return the images held out of the update that made a version, except erased ones.
+
+    Empty for a root.
+    """
+    return holdouts_of(work, artifacts, [version])[0]
+
+
+def holdouts_of(
+    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+) -> list[tuple[ManifestEntry, ...]]:
+    """Return what `holdout_of` returns for each version; what was erased is asked once."""
+    held = [_held_out(work, artifacts, version) for version in versions]
+    left = {entry.pixels for entry in without_erased(work, [one for each in held for one in each])}
+    return [tuple(entry for entry in each if entry.pixels in left) for each in held]
+
+
+def _held_out(
+    work: UnitOfWork, artifacts: Artifacts, version: Version
+) -> tuple[ManifestEntry, ...]:
+    if version.dataset is None or version.dataset_version is None:
+        return ()
+    dataset_version = work.datasets.version(version.dataset, version.dataset_version)
+    return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
+
+
+# Resolve model references such as `name@alias` and `name:7`.
+
+
+def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
+    """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
+
+    A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
+    digest. Raises ModelNotFound, AliasNotFound or VersionNotFound.
+    """
+    model, version, _ = resolve_tried(work, reference)
+    return model, version
+
+
+def resolve_tried(work: UnitOfWork, reference: str) -> tuple[Model, Version, Tried | None]:
+    """Return what `resolve` does and, if the reference names an alias, the trial that it has."""
+    if "@sha256:" in reference:
+        name, digest = reference.split("@sha256:", 1)
+        if ":" in name:
+            model, version = resolve(work, name)
+            if version.digest != digest:
+                raise VersionNotFound(reference=reference)
+            return model, version, None
+        model = work.models.get(name)
+        return model, work.versions.by_digest(model.id, Digest(digest)), None
+    if "@" in reference:
+        name, alias = reference.split("@", 1)
+        model = work.models.get(name)
+        found = work.aliases.get(model.id, alias)
+        return model, work.versions.get(model.id, found.version), _tried(work, found)
+    if ":" in reference:
+        name, number = reference.split(":", 1)
+        model = work.models.get(name)
+        if not number.isascii() or not number.isdecimal() or len(number) > 9:
+            raise VersionNotFound(reference=reference)
+        return model, work.versions.get(model.id, int(number)), None
+    return resolve_tried(work, f"{reference}@{PRODUCTION}")
+
+
+def _tried(work: UnitOfWork, alias: Alias) -> Tried | None:
+    if alias.trial is None:
+        return None
+    trial = work.trials.get(alias.trial)
+    return Tried(trial=trial, candidate=work.versions.get(alias.model, trial.candidate))
+
+
+def learned_classes(
+    work: UnitOfWork, model: str, alias: str
+) -> tuple[Model, Version, dict[str, int]]:
+    """Return the version behind an alias, and what it has learned: the last teacher of each class.
+
+    Raises ModelNotFound or AliasNotFound.
+    """
+    found = work.models.get(model)
+    live = work.versions.get(found.id, work.aliases.get(found.id, alias).version)
+    taught: dict[str, int] = {}
+    step: Version | None = live
+    while step is not None:
+        for name in step.update_classes:
+            taught.setdefault(name.lower(), step.number)
+        step = work.versions.get(found.id, step.parent) if step.parent is not None else None
+    return found, live, {name: taught[name.lower()] for name in live.classes}
+
+
+# The suites of a model, and the class names they bring.
+
+
+def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:
+    """Return the suites a model is scored by, in the order they were given."""
+    return tuple(work.suites.get(suite) for suite in model.suites)
+
+
+def open_classes_of(work: UnitOfWork, model: Model) -> tuple[str, ...]:
+    """All class names of a model's zero-shot suites, each once whatever its case, in order."""
+    return distinct(name for suite in suites_of(work, model) for name in suite.classes)
+
+
+# Read forgetting reports.
+
+
+def read_report(artifacts: Artifacts, version: Version) -> Json:
+    """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
+    if version.is_root:
+        raise ReportNotFound(version=version.number)
+    if version.report is None:
+        raise EvaluationPending(version=version.number)
+    report: Json = json.loads(artifacts.get(version.report))
+    return report
+
+
+def scores_of(artifacts: Artifacts, version: Version) -> Json:
+    """Return the facts of a refusal to promote: the measures that were judged, and why.
+
+    Empty if the report's bytes are missing or damaged; the verdict holds without them.
+    """
+    if version.report is None:
+        return {}
+    try:
+        report = json.loads(artifacts.get(version.report))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return {}
+    return {"measures": report["measures"], "reasons": report["reasons"]}
+
+
+# Check that every byte of a version's weights is stored.
+
+
+def require_weights(artifacts: Artifacts, version: Version) -> None:
+    """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
+    version.require_weights()
+    if not artifacts.has(version.digest):
+        raise ArtifactGone(version=version.number)
+    for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:
+        try:
+            artifacts.verify(tensor.digest)
+        except ArtifactMissing as error:
+            raise ArtifactGone(version=version.number, tensor=tensor.name) from error

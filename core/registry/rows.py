@@ -1,0 +1,410 @@
+"""Versions of models."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import Connection, Row, Text, bindparam, cast, delete, func, insert, select, update
+
+from core.database.statements import KEPT, LONGEST, chunks, find_named, insert_new, page_by_id
+from core.database.tables import (
+    alias_moves,
+    aliases,
+    exports,
+    index_reports,
+    job_events,
+    jobs,
+    model_suites,
+    models,
+    trial_callers,
+    trial_counts,
+    trial_course,
+    trial_predictions,
+    trial_samples,
+    trials,
+    vectors,
+    versions,
+)
+from core.datasets.rules import DatasetRef
+from core.errors import ModelNotFound, NameTaken, VersionNotFound
+from core.gate.rules import Verdict
+from core.recipes.fields import PromptTemplate
+from core.recipes.rules import Recipe
+from core.registry.versions import Model, Origin, Version, VersionStatus
+from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
+
+# Cached parsing of stored recipes and orders, whose text never changes.
+#
+# Without the cache, parsing takes half of the time of reading a page of jobs or versions. The
+# values are frozen and can be shared. Long texts (a recipe may list 100,000 sentences) are parsed
+# each time.
+
+
+def parse_recipe(text: str | None) -> Recipe | None:
+    """Return the recipe stored with a version, or None for a root."""
+    if text is None:
+        return None
+    return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)
+
+
+@lru_cache(KEPT)
+def _recipe(text: str) -> Recipe | None:
+    value = from_json(text)  # null in rows of an early release
+    return None if value is None else Recipe.from_stored(value)
+
+
+# Models, each a named line of versions.
+
+
+# Built once: building a statement takes longer than running it.
+_SUITES = (
+    select(model_suites.c.model, model_suites.c.suite)
+    .where(model_suites.c.model.in_(bindparam("models", expanding=True)))
+    .order_by(model_suites.c.position)
+)
+
+
+class SqlModels:
+    """The `Models` port over SQL; with `visible`, other models are not there."""
+
+    def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
+        self._connection = connection
+        self._visible = visible
+
+    def add(self, model: Model) -> None:
+        """Store a model. Raises NameTaken."""
+        values = {
+            "id": model.id,
+            "name": model.name,
+            "policy": model.policy,
+            "last_version": 0,
+            "created_at": model.created_at,
+        }
+        if not insert_new(self._connection, models, values):
+            raise NameTaken(name=model.name)
+        self._add_suites(model.id, model.suites)
+
+    def get(self, reference: str) -> Model:
+        """Return a model by id or name. Raises ModelNotFound."""
+        row = find_named(self._connection, models, reference)
+        if row is None or not (self._visible is None or row.id in self._visible):
+            raise ModelNotFound(model=reference)
+        return self._to_models([row])[0]
+
+    def ids_of(self, names: Collection[str]) -> Collection[ModelId]:
+        """Return the ids of the models that have one of these names; others are left out."""
+        found = self._connection.scalars(select(models.c.id).where(models.c.name.in_(names)))
+        return [one for one in found if self._visible is None or one in self._visible]
+
+    def page(self, limit: int, after: str | None) -> Sequence[Model]:
+        """Return a page of models, oldest first; `after` is the last id of the previous page."""
+        return self._to_models(page_by_id(self._connection, models, limit, after, self._visible))
+
+    def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
+        """Return the names of the models that learned from each of some datasets."""
+        query = (
+            select(versions.c.dataset, models.c.name)
+            .join(models, models.c.id == versions.c.model)
+            .where(versions.c.dataset.in_(datasets))
+            .distinct()
+            .order_by(models.c.name)
+        )
+        if self._visible is not None:
+            query = query.where(models.c.id.in_(self._visible))
+        found: dict[DatasetId, list[str]] = {}
+        for row in self._connection.execute(query):
+            found.setdefault(row.dataset, []).append(row.name)
+        return found
+
+    def judged(
+        self, by: Collection[SuiteId | PolicyId]
+    ) -> Mapping[SuiteId | PolicyId, Sequence[str]]:
+        """Return the names of the models that each of some suites and policies judges."""
+        suites = select(model_suites.c.suite, models.c.name, models.c.id).join(models)
+        policies = select(models.c.policy, models.c.name, models.c.id)
+        found: dict[SuiteId | PolicyId, list[str]] = {}
+        for query, judge in ((suites, model_suites.c.suite), (policies, models.c.policy)):
+            rows = self._connection.execute(query.where(judge.in_(by)).order_by(models.c.name))
+            for one, name, model in rows:
+                if self._visible is None or model in self._visible:
+                    found.setdefault(one, []).append(name)
+        return found
+
+    def lock(self, model: ModelId) -> None:
+        """Keep others from adding jobs and versions to the model. Raises ModelNotFound."""
+        lock = select(models.c.id).where(models.c.id == model).with_for_update()
+        if self._connection.scalar(lock) is None:
+            raise ModelNotFound(model=model)
+
+    def lock_all(self) -> Sequence[Model]:
+        """Return all models, and keep others from adding versions to any.
+
+        Jobs can be added, as their orders may have locked a version.
+        """
+        rows = select(models).order_by(models.c.id).with_for_update(key_share=True)
+        return self._to_models(self._connection.execute(rows).all())
+
+    def remove(self, model: ModelId) -> None:
+        """Delete a locked model with its versions, aliases, their history, and its jobs."""
+        # Versions first, as promotions lock the version before they write an alias.
+        rows = select(versions.c.number).where(versions.c.model == model)
+        self._connection.execute(rows.order_by(versions.c.number).with_for_update())
+        theirs = select(jobs.c.id).where(jobs.c.model == model)
+        self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
+        of_versions = (exports, vectors, index_reports, versions)
+        # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
+        held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)
+        tried = self._connection.scalars(held.with_for_update()).all()
+        of_trials = (trial_predictions, trial_callers, trial_counts, trial_course, trial_samples)
+        for table in of_trials:
+            self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
+        for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
+            self._connection.execute(delete(table).where(table.c.model == model))
+        self._connection.execute(delete(models).where(models.c.id == model))
+
+    def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
+        """Replace the suites that judge the model's next versions."""
+        # Without the lock, two concurrent choices would mix row by row.
+        lock = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
+        if self._connection.scalar(lock) is None:
+            raise ModelNotFound(model=model)
+        self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
+        self._add_suites(model, suites)
+
+    def set_policy(self, model: ModelId, policy: PolicyId) -> None:
+        """Replace the policy that judges the model's next versions."""
+        self._connection.execute(update(models).where(models.c.id == model).values(policy=policy))
+
+    def _add_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
+        rows = [
+            {"model": model, "position": position, "suite": suite}
+            for position, suite in enumerate(suites)
+        ]
+        if rows:
+            self._connection.execute(insert(model_suites), rows)
+
+    def _to_models(self, rows: Sequence[Row[Any]]) -> list[Model]:
+        suites: dict[str, list[SuiteId]] = {row.id: [] for row in rows}
+        for model, suite in self._connection.execute(_SUITES, {"models": list(suites)}):
+            suites[model].append(suite)
+        return [
+            Model(
+                id=row.id,
+                name=row.name,
+                suites=tuple(suites[row.id]),
+                policy=row.policy,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ]
+
+
+# Built once: building a statement takes longer than running it.
+_RECIPE = cast(versions.c.recipe, Text).label("recipe")
+
+_COLUMNS = [column for column in versions.c if column is not versions.c.deleted_at]
+
+_ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in _COLUMNS)).where(
+    versions.c.deleted_at.is_(None)
+)
+
+_OF_MODEL = _ALL.where(versions.c.model == bindparam("model_id"))
+
+_ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
+
+_PAGE = (
+    _OF_MODEL.where(versions.c.number > bindparam("after"))
+    .order_by(versions.c.number)
+    .limit(bindparam("limit"))
+)
+
+_NUMBERS = _PAGE.with_only_columns(versions.c.number)
+
+_NEWEST = _OF_MODEL.order_by(versions.c.number.desc()).limit(1)
+
+
+class SqlVersions:
+    """The `Versions` port over SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def next_number(self, model: ModelId) -> int:
+        """Return the next version number, from a counter row locked until commit."""
+        number = self._connection.scalar(
+            update(models)
+            .where(models.c.id == model)
+            .values(last_version=models.c.last_version + 1)
+            .returning(models.c.last_version)
+        )
+        if number is None:
+            raise ModelNotFound(model=model)
+        return int(number)
+
+    def add(self, version: Version) -> None:
+        """Store a new version."""
+        values = {
+            **vars(version),
+            "recipe": version.recipe.to_json() if version.recipe else None,
+            "update_classes": list(version.update_classes),
+            "classes": list(version.classes),
+            "prompt": version.prompt.text,
+            "environment": dict(version.environment),
+            "environments": [dict(each) for each in version.environments],
+            "reference": version.reference and dict(vars(version.reference)),
+            "notes": dict(version.notes),
+            "origin": version.origin and dict(vars(version.origin)),
+            "feature_statistics": dict(version.feature_statistics),
+        }
+        self._connection.execute(insert(versions).values(values))
+
+    def save(self, version: Version) -> None:
+        """Store status, verdict and report of an existing version."""
+        saved = self._connection.execute(
+            update(versions)
+            .where(versions.c.model == version.model, versions.c.number == version.number)
+            .values(status=version.status, verdict=version.verdict, report=version.report)
+        )
+        if saved.rowcount == 0:
+            raise VersionNotFound(version=version.number)
+
+    def remove(self, model: ModelId, number: int, at: datetime) -> None:
+        """Delete a version, whose weights may be collected from now on.
+
+        Its row stays, without what it learned from. Its exports, vectors and reports
+        on indexes are deleted too.
+        """
+        self._delete_made(model, number)
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(
+                deleted_at=at,
+                collected_at=func.coalesce(versions.c.collected_at, at),
+                dataset=None,
+                dataset_version=None,
+                reference=None,
+            )
+        )
+
+    def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
+        """Record that a version's weights may be collected from now on; delete what it has made."""
+        self._delete_made(model, number)
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(collected_at=at)
+        )
+
+    def _delete_made(self, model: ModelId, number: int) -> None:
+        for table in (exports, vectors, index_reports):
+            theirs = (table.c.model == model) & (table.c.version == number)
+            self._connection.execute(delete(table).where(theirs))
+
+    def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
+        """Record that images that a version learned from were erased, unless it is marked."""
+        self._connection.execute(
+            update(versions)
+            .where(versions.c.model == model, versions.c.number == number)
+            .values(erasure=func.coalesce(versions.c.erasure, erasure))
+        )
+
+    def replacement(self, model: ModelId, number: int) -> Version | None:
+        """Return the newest version that replaces another one."""
+        query = (
+            _ALL.where(versions.c.model == model, versions.c.replaces == number)
+            .order_by(versions.c.number.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).first()
+        return _to_version(row) if row is not None else None
+
+    def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
+        """Return a version; `lock` keeps others from changing it. Raises VersionNotFound."""
+        # SQLite's write transactions run one at a time anyway.
+        query = _ONE.with_for_update(key_share=True) if lock else _ONE
+        row = self._connection.execute(query, {"model_id": model, "number": number}).first()
+        if row is None:
+            raise self._not_found(model, number)
+        return _to_version(row)
+
+    def _not_found(self, model: ModelId, number: int) -> VersionNotFound:
+        deleted_at = self._connection.scalar(
+            select(versions.c.deleted_at).where(
+                versions.c.model == model, versions.c.number == number
+            )
+        )
+        if deleted_at is None:
+            return VersionNotFound(version=number)
+        at = deleted_at.isoformat()
+        return VersionNotFound(f"Version {number} was deleted.", version=number, deleted_at=at)
+
+    def by_digest(self, model: ModelId, digest: Digest) -> Version:
+        """Return the newest version with this digest. Raises VersionNotFound."""
+        query = (
+            _ALL.where(versions.c.model == model, versions.c.digest == digest)
+            .order_by(versions.c.number.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise VersionNotFound(digest=digest)
+        return _to_version(row)
+
+    def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
+        """Return a page of versions, oldest first; `after` is the last number before it."""
+        given = {"model_id": model, "limit": limit, "after": after or 0}
+        return [_to_version(row) for row in self._connection.execute(_PAGE, given)]
+
+    def newest(self, model: ModelId) -> Version | None:
+        """Return the version of a model with the highest number, or None without any."""
+        row = self._connection.execute(_NEWEST, {"model_id": model}).first()
+        return None if row is None else _to_version(row)
+
+    def all(self, model: ModelId) -> Sequence[Version]:
+        """Return all versions of a model, oldest first."""
+        query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
+        return [_to_version(row) for row in self._connection.execute(query)]
+
+    def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
+        """Return the numbers of a page of versions, oldest first; `after` is the last before it."""
+        given = {"model_id": model, "limit": limit, "after": after}
+        return list(self._connection.scalars(_NUMBERS, given))
+
+    def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
+        """Return whether each of some versions may be rolled back to without an override.
+
+        Those that are deleted are left out.
+        """
+        found: dict[int, bool] = {}
+        for chunk in chunks(numbers):
+            query = select(versions.c.number, versions.c.verdict, versions.c.erasure).where(
+                versions.c.model == model,
+                versions.c.number.in_(chunk),
+                versions.c.deleted_at.is_(None),
+            )
+            for number, verdict, erasure in self._connection.execute(query):
+                found[number] = verdict != Verdict.FAILED and erasure is None
+        return found
+
+
+def _to_version(row: Row[Any]) -> Version:
+    values = dict(row._mapping)
+    return Version(
+        **values
+        | {
+            "status": VersionStatus(row.status),
+            "recipe": parse_recipe(row.recipe),
+            "update_classes": tuple(row.update_classes),
+            "classes": tuple(row.classes),
+            "prompt": PromptTemplate(row.prompt),
+            "verdict": Verdict(row.verdict) if row.verdict is not None else None,
+            "environments": tuple(row.environments or ()),
+            "reference": DatasetRef(**row.reference) if row.reference is not None else None,
+            "notes": row.notes or {},
+            "origin": Origin(**row.origin) if row.origin is not None else None,
+            "feature_statistics": row.feature_statistics or {},
+        }
+    )

@@ -1,0 +1,239 @@
+"""Models and versions."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any
+
+from core.datasets.rules import DatasetRef
+from core.errors import (
+    ArtifactGone,
+    BaseUnknown,
+    LearnedErasedImages,
+    ModelNotTrainable,
+    WeightsFormat,
+)
+from core.gate.rules import Verdict
+from core.recipes.fields import PromptTemplate
+from core.recipes.rules import Recipe
+from core.values import (
+    DatasetId,
+    Digest,
+    ErasureId,
+    JobId,
+    Json,
+    ModelId,
+    PolicyId,
+    SuiteId,
+    canonical_json,
+    sha256,
+)
+
+# The origin of a version that was imported from a bundle.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The origin of an imported version, as its signed bundle states it."""
+
+    model: str  # its name there
+    version: int  # its number there
+    signed_by: str  # the name of the trusted key
+    key_id: str
+    bundle: Digest  # of the bundle's file
+    record: Digest  # artifact: its line, suites, policy and reports there
+
+
+# Models, their versions, and the weights that a version's digest covers.
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """One tensor of a version: its raw little-endian bytes are the artifact `digest`."""
+
+    name: str
+    dtype: str  # safetensors' names: "F32", "I64", ...
+    shape: tuple[int, ...]
+    digest: Digest
+    size: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A version's content: the open_clip config and its sorted tensors.
+
+    The canonical JSON of this list is itself an artifact, and its SHA-256 is the version's
+    digest. So the digest covers config and tensors but no file layout, and two versions
+    share the bytes of every tensor that they have in common.
+    """
+
+    config: Json  # {"model_cfg": ..., "preprocess_cfg": ...} as in open_clip_config.json
+    tensors: tuple[TensorEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON that the digest is computed from."""
+        rows = [[t.name, t.dtype, list(t.shape), t.digest, t.size] for t in self.tensors]
+        return canonical_json({"config": self.config, "tensors": sorted(rows)})
+
+    @property
+    def digest(self) -> Digest:
+        """The version's digest."""
+        return sha256(self.to_bytes())
+
+    @property
+    def size(self) -> int:
+        """The bytes of all tensors, shared or not."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Weights":
+        """Return the weights that `to_bytes` wrote."""
+        value: dict[str, Any] = json.loads(data)
+        return cls(
+            config=value["config"],
+            tensors=tuple(
+                TensorEntry(name=name, dtype=dtype, shape=tuple(shape), digest=digest, size=size)
+                for name, dtype, shape, digest, size in value["tensors"]
+            ),
+        )
+
+
+class VersionStatus(StrEnum):
+    """The status of a version."""
+
+    CANDIDATE = "candidate"  # not yet judged, or judged inconclusive
+    REJECTED = "rejected"  # failed the gate
+    PROMOTED = "promoted"  # passed and went live at least once, or a root
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A named series of versions, with the suites and the policy that they are scored by."""
+
+    id: ModelId
+    name: str
+    suites: tuple[SuiteId, ...]
+    policy: PolicyId
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of a model. Number 1 is the root."""
+
+    model: ModelId
+    number: int
+    status: VersionStatus = VersionStatus.CANDIDATE
+    digest: Digest
+    size: int  # bytes of all its tensors
+    parent: int | None = None
+    job: JobId
+    recipe: Recipe | None = None  # None: a root
+    dataset: DatasetId | None = None
+    dataset_version: int | None = None
+    update_classes: tuple[str, ...] = ()  # taught by this update
+    classes: tuple[str, ...] = ()  # learned by the lineage up to here, oldest first
+    prompt: PromptTemplate
+    verdict: Verdict | None = None
+    report: Digest | None = None  # artifact with the report's JSON
+    environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
+    environments: tuple[Mapping[str, str], ...] = ()  # all that its training ran in
+    reference: DatasetRef | None = None  # the reference set that method "zscl" distilled
+    notes: Json = field(default_factory=dict)  # what training chose by itself
+    feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # by class, to replay
+    created_at: datetime
+    collected_at: datetime | None = None  # when its weights were given to collection; None: kept
+    erasure: ErasureId | None = None  # the first that has erased an image it learned from
+    replaces: int | None = None  # the version that was trained again, without erased images
+    origin: Origin | None = None  # of a version that was imported from a bundle
+
+    @property
+    def is_root(self) -> bool:
+        """True for the model's first version."""
+        return self.parent is None
+
+    @property
+    def exact(self) -> bool | None:
+        """True if a repeat in `environment` is bit-exact; None if unknown.
+
+        It is if training never resumed from a checkpoint of another environment.
+        """
+        return len(self.environments) == 1 if self.environments else None
+
+    def judged(self, verdict: Verdict, report: Digest) -> "Version":
+        """Return the version with a new report; a failed gate rejects it unless it was live."""
+        failed = verdict is Verdict.FAILED
+        status = VersionStatus.REJECTED if failed else VersionStatus.CANDIDATE
+        if self.status is VersionStatus.PROMOTED:
+            status = self.status
+        return replace(self, verdict=verdict, report=report, status=status)
+
+    def require_weights(self) -> None:
+        """Raise ArtifactGone if the weights were released for collection."""
+        if self.collected_at is not None:
+            raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
+
+    def require_clean(self) -> None:
+        """Raise LearnedErasedImages if an image that the version learned from was erased."""
+        if self.erasure is not None:
+            raise LearnedErasedImages(
+                f"Version {self.number} learned from images that were erased since: train and "
+                "promote the version that replaces it.",
+                version=self.number,
+                erasure=self.erasure,
+            )
+
+    def went_live(self) -> "Version":
+        """Return the version as promoted, after an alias has moved to it."""
+        return replace(self, status=VersionStatus.PROMOTED)
+
+
+# The image tower of a version.
+
+
+OTHER_IMAGE_TOWER = (
+    "Features cannot be replayed: the teacher's image tower is not the parent's, because an "
+    "earlier update has trained it. Choose teacher 'parent', or feature_replay 0."
+)
+
+
+def require_same_images(teacher: Weights, parent: Weights) -> None:
+    """Raise ModelNotTrainable if a teacher would see images in another way than the parent."""
+    if _tensors(teacher) != _tensors(parent):
+        raise ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
+
+
+def _tensors(weights: Weights) -> dict[str, Digest]:
+    return {t.name: t.digest for t in weights.tensors if t.name.startswith("visual.")}
+
+
+# The file that the weights of a folder are read from.
+
+
+_PREFERRED = ("open_clip_model.safetensors", "model.safetensors")
+
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})  # loading them could run code
+
+
+def weights_file(names: Collection[str], *, pointer: str | None = None) -> str:
+    """Return which of the files of a folder holds its weights.
+
+    Raises WeightsFormat if there are pickled weights alone, or BaseUnknown if there are none.
+    """
+    found = sorted(name for name in names if name.endswith(".safetensors"))
+    preferred = [name for name in _PREFERRED if name in found]
+    if found:
+        return (preferred or found)[0]
+    if any(PurePath(name).suffix in _PICKLED for name in names):
+        raise WeightsFormat(pointer=pointer)
+    raise BaseUnknown("The base's folder contains no weights.", pointer=pointer)
+
+
+# Events that webhooks receive: each says by ids and links what happened.
+
+
+def _path_of(model: ModelId, version: int) -> str:
+    return f"/v1/models/{model}/versions/{version}"

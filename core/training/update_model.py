@@ -1,0 +1,312 @@
+"""Teach a model a dataset version: the update job."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from core.datasets.freeze import (
+    read_manifest,
+    read_remaining,
+    refuse_suite_images,
+    without_suite_images,
+)
+from core.datasets.manifests import Manifest, ManifestEntry, Side
+from core.datasets.rules import DatasetVersion, Suite
+from core.errors import ArtifactMissing, ImageErased
+from core.evaluation.evaluate import pinned_model
+from core.evaluation.plan import ScoredSuite
+from core.jobs.needs import require_scorable
+from core.jobs.orders import UpdateOrder
+from core.jobs.rules import EventKind, Job
+from core.ports import Artifacts, Monitor, Platform, Selection, Trainer, TrainingSpec, UnitOfWork
+from core.recipes.fields import Precision, PromptTemplate
+from core.recipes.rules import distinct
+from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
+from core.registry.versions import Model, Version
+from core.training.order import reference_entries, selection_of
+from core.values import Digest
+
+# Images that an update may keep as exemplars: those that a line of versions was taught with.
+
+
+def replayed_versions(work: UnitOfWork, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
+    """Return the dataset versions that a line was taught with, in its order; roots have none."""
+    return tuple(
+        work.datasets.version(version.dataset, version.dataset_version)
+        for version in line
+        if version.dataset is not None and version.dataset_version is not None
+    )
+
+
+def exemplars_of(
+    lessons: Sequence[Manifest], own: Iterable[ManifestEntry]
+) -> tuple[ManifestEntry, ...]:
+    """Return the training sides of earlier updates, oldest first, without the `own` images.
+
+    An image that was taught several times comes once, as what it was last taught to be.
+    """
+    found: dict[Digest, ManifestEntry] = {}
+    for lesson in lessons:
+        found |= {entry.pixels: entry for entry in lesson.on(Side.TRAIN)}
+    for entry in own:
+        found.pop(entry.pixels, None)
+    return tuple(found.values())
+
+
+# Warn of a precision that the worker's device has no instructions for.
+
+
+def warn_if_slow(precision: Precision, native: Collection[Precision], monitor: Monitor) -> None:
+    """Add an event if a precision is not `native` to the device. Raises LeaseLost."""
+    if precision in native:
+        return
+    monitor.emit(
+        EventKind.SLOW_PRECISION,
+        {
+            "precision": precision,
+            "explanation": (
+                f"This worker's device has no {precision} instructions, so each step may take ten "
+                "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
+            ),
+        },
+    )
+
+
+# The training spec of an update: pinned at its first claim, then read from the store.
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateInputs:
+    """All rows that an update depends on. None of them changes once the job has pinned them."""
+
+    order: UpdateOrder
+    model: Model  # with the suites as they are pinned
+    line: tuple[Version, ...]  # root first, parent last
+    data: DatasetVersion
+    open_classes: tuple[str, ...]
+    suites: tuple[Suite, ...]
+    lessons: tuple[DatasetVersion, ...]  # of earlier updates, if the recipe replays them
+    reference: DatasetVersion | None
+    repeated: bool = False  # a version was made of them before
+
+    @property
+    def parent(self) -> Version:
+        """The version that is trained further."""
+        return self.line[-1]
+
+    @property
+    def prompt(self) -> PromptTemplate:
+        """The update's prompt template: the order's, or else the parent's."""
+        return PromptTemplate(self.order.prompt) if self.order.prompt else self.parent.prompt
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the line has learned once this update is in."""
+        return distinct(self.parent.classes + self.data.classes)
+
+
+def pin_inputs(
+    work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]
+) -> UpdateInputs:
+    """Fix a claimed job's parent and precision, unless an earlier claim has.
+
+    Returns its rows; the order names the precision in force. `native` is what this worker's
+    device has instructions for.
+    Raises LeaseLost; AliasNotFound, VersionNotFound or ParentNotRetrained without a parent;
+    LearnedErasedImages or DatasetVersionReplaced if what it is to learn from was erased;
+    ArtifactGone if its update could not be trained or scored.
+    """
+    model = pinned_model(work, job.id)
+    number = job.parent_version or order.parent
+    if number is None and order.replaces is not None:
+        number = parent_for_retraining(work, model.id, order.replaces).number
+    if number is None:
+        number = work.aliases.get(model.id, order.alias).version
+    parent = work.versions.get(model.id, number, lock=True)
+    parent.require_clean()
+    line = (*ancestors(work, parent), parent)
+    require_scorable(line)
+    work.jobs.set_parent(job.id, job.fence, parent.number)
+    precision = job.precision or order.recipe.precision.on(native)
+    work.jobs.pin_precision(job.id, job.fence, precision)
+    order = replace(order, recipe=replace(order.recipe, precision=precision))
+    if job.suites is None or job.policy is None:  # as an earlier release has ordered it
+        work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
+    inputs = _inputs(work, order, model, line)
+    inputs.data.require_whole()
+    if inputs.reference is not None:
+        inputs.reference.require_whole()
+    return inputs
+
+
+def inputs_of_version(work: UnitOfWork, version: Version, precision: Precision) -> UpdateInputs:
+    """Return the rows that the update of a version depended on, to repeat it.
+
+    They have the suites that were pinned with it; `precision` is what to compute in if the version
+    does not say. Raises TypeError for a root, and LearnedErasedImages if an image is gone.
+    """
+    if version.recipe is None or version.dataset is None or version.dataset_version is None:
+        raise TypeError(f"version {version.number} is a root")
+    version.require_clean()
+    recipe = version.recipe
+    if recipe.precision is Precision.AUTO:  # as an earlier release has recorded it
+        recipe = replace(recipe, precision=precision)
+    order = UpdateOrder(
+        dataset=version.dataset,
+        dataset_version=version.dataset_version,
+        recipe=recipe,
+        parent=version.parent,
+        auto_promote=False,
+        prompt=version.prompt.text,
+        reference=version.reference,
+    )
+    line = tuple(ancestors(work, version))
+    inputs = _inputs(work, order, pinned_model(work, version.job), line)
+    return replace(inputs, repeated=True)
+
+
+def _inputs(
+    work: UnitOfWork, order: UpdateOrder, model: Model, line: tuple[Version, ...]
+) -> UpdateInputs:
+    named = order.reference
+    return UpdateInputs(
+        order=order,
+        model=model,
+        line=line,
+        data=work.datasets.version(order.dataset, order.dataset_version),
+        open_classes=open_classes_of(work, model),
+        suites=suites_of(work, model),
+        lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
+        reference=work.datasets.version(named.dataset, named.version) if named else None,
+    )
+
+
+def spec_of(
+    platform: Platform, inputs: UpdateInputs, *, without: Collection[Digest] = ()
+) -> TrainingSpec:
+    """Return the same spec at every claim of a job, whatever has happened to its model in between.
+
+    Only exemplars that have become a suite's are left out from then on. Training images `without`
+    which to train are left out as if they had never been in the dataset, and classes that are left
+    with none. Raises ImageInSuite when an image of the dataset has become a suite's since the job
+    was ordered (of a repeated update, an image to train on); FieldInvalid when no image of the
+    reference set is left; and RecipeInvalid when there is nothing to choose a mixing weight by.
+    """
+    artifacts, order = platform.artifacts, inputs.order
+    manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
+    images = manifest.on(Side.TRAIN)
+    taught = {entry.class_name for entry in images}
+    lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
+    reference: tuple[ManifestEntry, ...] = ()
+    with platform.transactions(read_only=True) as work:
+        refuse_suite_images(work, images if inputs.repeated else manifest.entries)
+        exemplars = without_suite_images(work, exemplars_of(lessons, manifest.entries))
+        if inputs.reference is not None:
+            shown = read_manifest(artifacts, inputs.reference.manifest)
+            reference = reference_entries(work, shown, inputs.parent.prompt)
+        selection = _selection(work, artifacts, inputs, manifest)
+    return TrainingSpec(
+        parent=inputs.parent.digest,
+        root=inputs.line[0].digest,
+        recipe=order.recipe,
+        classes=tuple(name for name in inputs.data.classes if name in taught),
+        learned=inputs.parent.classes,
+        open_classes=inputs.open_classes,
+        images=images,
+        prompt=inputs.prompt,
+        exemplars=exemplars,
+        reference=reference,
+        selection=selection,
+        feature_statistics=inputs.parent.feature_statistics,
+    )
+
+
+def _selection(
+    work: UnitOfWork, artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest
+) -> Selection | None:
+    if not inputs.order.recipe.mixing_choice.uses_validation:
+        return None
+    return selection_of(
+        holdout=manifest.on(Side.HOLDOUT),
+        classes=inputs.classes,
+        prompt=inputs.prompt,
+        suites=[
+            ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+            for suite in inputs.suites
+        ],
+    )
+
+
+# Train a candidate version.
+
+
+def update_model(
+    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, monitor: Monitor
+) -> int:
+    """Train with no transaction open and commit the candidate; its version number.
+
+    A resumed job that has committed its candidate already goes on from there. Raises what
+    `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
+    something that it has learned from was erased meanwhile.
+    """
+    if job.version is not None:
+        return job.version
+    native = trainer.native_precisions()
+    with platform.transactions() as work:
+        inputs = pin_inputs(work, job, order, native=native)
+        work.commit()
+    recipe = inputs.order.recipe
+    warn_if_slow(recipe.precision, native, monitor)
+    spec = spec_of(platform, inputs)
+    try:
+        trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, inputs, spec)
+        raise
+    now = platform.clock()
+    with platform.transactions() as work:
+        work.datasets.version(order.dataset, order.dataset_version, keep=True)
+        number = work.versions.next_number(inputs.model.id)
+        _require_unerased(work, inputs, spec)
+        candidate = Version(
+            model=inputs.model.id,
+            number=number,
+            digest=trained.weights.digest,
+            size=trained.weights.size,
+            parent=inputs.parent.number,
+            job=job.id,
+            recipe=recipe,
+            dataset=order.dataset,
+            dataset_version=order.dataset_version,
+            update_classes=inputs.data.classes,
+            classes=inputs.classes,
+            prompt=inputs.prompt,
+            environment=trained.environments[-1],
+            environments=trained.environments,
+            reference=order.reference,
+            notes=dict(trained.notes),
+            feature_statistics=dict(trained.feature_statistics),
+            replaces=order.replaces,
+            created_at=now,
+        )
+        work.versions.add(candidate)
+        checkpoint = work.jobs.get(job.id).checkpoint
+        work.jobs.set_version(job.id, job.fence, candidate.number)
+        work.jobs.add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
+        work.commit()
+    if checkpoint is not None:
+        platform.artifacts.delete(checkpoint)
+    return candidate.number
+
+
+def _require_unerased(work: UnitOfWork, inputs: UpdateInputs, spec: TrainingSpec) -> None:
+    """Raise unless everything is still there that the weights depend on.
+
+    A transaction that makes a version has its number: an erasure locks the models before it marks
+    versions, so one of the two sees what the other has written.
+    """
+    work.versions.get(inputs.model.id, inputs.parent.number).require_clean()
+    if erased := work.erasures.erased(spec.pixels):
+        raise ImageErased(
+            "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
+        )

@@ -1,0 +1,306 @@
+"""Record and label predictions, and keep samples."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.edit import receive_image, require_room
+from core.datasets.receive import require_quota
+from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
+from core.ports import Caller, Decoder, Platform, UnitOfWork
+from core.trials.rules import Prediction, Sample, Shadowed, Trial, next_point, tally
+from core.trials.run import subject_of
+from core.values import Digest, PredictionId, TrialId, clean_class
+
+# Record predictions of trials, and what became of the questions to shadows.
+
+
+Changes = Iterable[tuple[Prediction | None, Prediction]]  # before and after
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowAnswer:
+    """The outcome of asking a candidate: its class, if it answered."""
+
+    outcome: Shadowed
+    answer: str | None = None
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """The rows to record in one transaction."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    shadows: dict[PredictionId, ShadowAnswer] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.predictions) + len(self.shadows)
+
+    def __or__(self, newer: "Batch") -> "Batch":
+        return Batch(
+            predictions=self.predictions + newer.predictions, shadows=self.shadows | newer.shadows
+        )
+
+
+def record_predictions(platform: Platform, batch: Batch) -> None:
+    """Record predictions of trials that run, and the shadows' answers, in one transaction.
+
+    Recording a batch again changes nothing. The oldest predictions above the number that is kept
+    are deleted.
+    """
+    with platform.transactions() as work:
+        trials = work.trials.hold({one.trial for one in batch.predictions})
+        made = [one for one in batch.predictions if _runs(trials, one)]
+        new = work.predictions.add(made)
+        changes: list[tuple[Prediction | None, Prediction]] = [
+            (None, one) for one in made if one.id in new
+        ]
+        changes += _shadowed(work, batch.shadows)
+        count_changes(work, changes)
+        _keep_newest(work, {one.trial for one in made}, platform.settings.max_trial_predictions)
+        work.commit()
+
+
+def count_changes(work: UnitOfWork, changes: Changes) -> None:
+    """Add to the counts of trials what changes of their predictions amount to."""
+    counts: dict[TrialId, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for before, after in changes:
+        for name, amount in tally(after).items():
+            counts[after.trial][name] += amount
+        for name, amount in tally(before).items() if before is not None else ():
+            counts[after.trial][name] -= amount
+    for trial in sorted(counts):
+        work.trials.count(trial, counts[trial])
+
+
+def _shadowed(
+    work: UnitOfWork, answers: Mapping[PredictionId, ShadowAnswer]
+) -> Sequence[tuple[Prediction, Prediction]]:
+    found = work.predictions.lock(answers)
+    trials = work.trials.hold({one.trial for one in found.values()})
+    changes = [
+        (one, one.shadowed_by(answers[id_].answer, answers[id_].outcome))
+        for id_, one in found.items()
+        if _runs(trials, one)
+    ]
+    work.predictions.save(_changed(changes))
+    return changes
+
+
+def _keep_newest(work: UnitOfWork, trials: Collection[TrialId], most: int) -> None:
+    for trial, counts in sorted(work.trials.counts(trials).items()):
+        if counts.answered > most:  # to look for the oldest one that is kept takes a while
+            work.predictions.keep_newest(trial, most)
+
+
+def _runs(trials: Mapping[TrialId, Trial], prediction: Prediction) -> bool:
+    trial = trials.get(prediction.trial)
+    return trial is not None and trial.end is None
+
+
+def _changed(changes: Collection[tuple[Prediction, Prediction]]) -> list[Prediction]:
+    return [after for before, after in changes if after != before]
+
+
+# Label predictions of trials with the classes that are right.
+
+
+class Labelled(StrEnum):
+    """The outcome of sending a label."""
+
+    COUNTED = "counted"
+    WAITING = "waiting"  # it counts once the candidate of the shadow has answered
+    REPEATED = "repeated"  # the prediction had it already
+    SAME_CALLER = "same_caller"  # of a canary: another label of its caller has counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """A label that was sent, and what became of it or why it was refused."""
+
+    prediction: PredictionId
+    outcome: Labelled | None = None
+    refusal: PerennialError | None = None
+
+
+def label_predictions(
+    platform: Platform, labels: Sequence[tuple[PredictionId, str]]
+) -> list[Receipt]:
+    """Label predictions, each once: the first label counts. Return a receipt for each.
+
+    Of a canary one label of each caller counts: a caller stays with one version, so that further
+    ones would tell about the caller rather than about the version. Refusals are ClassInvalid,
+    PredictionNotFound, TrialEnded and PredictionLabelled.
+    """
+    with platform.transactions() as work:
+        found = dict(work.predictions.lock({prediction for prediction, _ in labels}))
+        before = dict(found)
+        trials = _trials(work, {one.trial for one in found.values()})
+        receipts = []
+        for prediction, label in labels:
+            try:
+                outcome, found[prediction] = _label(found, trials, prediction, label)
+                receipts.append(Receipt(prediction=prediction, outcome=outcome))
+            except PerennialError as refusal:
+                receipts.append(Receipt(prediction=prediction, refusal=refusal))
+        sent = dict.fromkeys(prediction for prediction, _ in labels if prediction in found)
+        labelled = [found[id_] for id_ in sent if found[id_] != before[id_]]
+        changed = {one.id: one for one in _once_a_caller(work, labelled)}
+        work.predictions.save(list(changed.values()))
+        count_changes(work, [(before[one.id], one) for one in changed.values()])
+        work.commit()
+    _note_course(platform, trials)
+    return [_settled(receipt, changed) for receipt in receipts]
+
+
+def _note_course(platform: Platform, trials: Mapping[TrialId, Trial]) -> None:
+    """Note what the labels say now, where they have grown enough; nobody waits meanwhile."""
+    with platform.transactions(read_only=True) as work:
+        counts, course = work.trials.counts(trials), work.trials.course(trials)
+    last = {trial: max((point.labels for point in course[trial]), default=0) for trial in trials}
+    now = platform.clock()
+    points = [next_point(trials[one], counts[one], now, last=last[one]) for one in sorted(trials)]
+    if any(points):
+        with platform.transactions() as work:
+            held = work.trials.hold(trials)  # a model may have been deleted with them
+            work.trials.note_course([one for one in points if one and one.trial in held])
+            work.commit()
+
+
+def _once_a_caller(work: UnitOfWork, labelled: Sequence[Prediction]) -> list[Prediction]:
+    """Return labelled predictions, those marked of whose caller another one counts."""
+    firsts: dict[Caller, PredictionId] = {}
+    for one in labelled:
+        if one.caller is not None:
+            firsts.setdefault((one.trial, one.caller), one.id)
+    new = work.predictions.first_labels(firsts)
+    counting = {id_ for caller, id_ in firsts.items() if caller in new}
+    return [
+        replace(one, same_caller=one.caller is not None and one.id not in counting)
+        for one in labelled
+    ]
+
+
+def _settled(receipt: Receipt, changed: Mapping[PredictionId, Prediction]) -> Receipt:
+    one = changed.get(receipt.prediction)
+    if receipt.outcome is Labelled.COUNTED and one is not None and one.same_caller:
+        return replace(receipt, outcome=Labelled.SAME_CALLER)
+    return receipt
+
+
+def _trials(work: UnitOfWork, ids: set[TrialId]) -> dict[TrialId, Trial]:
+    """Return the trials of those models that the principal may see; they end after this."""
+    found = {}
+    for id_, trial in work.trials.hold(ids).items():
+        with suppress(ModelNotFound):
+            work.models.get(trial.model)
+            found[id_] = trial
+    return found
+
+
+def _label(
+    found: dict[PredictionId, Prediction],
+    trials: dict[TrialId, Trial],
+    prediction: PredictionId,
+    label: str,
+) -> tuple[Labelled, Prediction]:
+    cleaned = clean_class(label)
+    one = found.get(prediction)
+    if one is None or one.trial not in trials:
+        raise PredictionNotFound(prediction=prediction)
+    trials[one.trial].require_running()
+    labelled = one.labelled(cleaned)
+    if labelled == one:
+        return Labelled.REPEATED, one
+    return Labelled.WAITING if labelled.waits else Labelled.COUNTED, labelled
+
+
+# Keep images about which the versions of a shadow disagree, find them, and delete them.
+
+
+def keep_sample(
+    platform: Platform,
+    decoder: Decoder,
+    data: bytes,
+    *,
+    trial: TrialId,
+    prediction: PredictionId,
+    answer: str,
+    shadow_answer: str,
+) -> bool:
+    """Keep an untrusted image in its stored form; return whether the trial can keep more.
+
+    A trial keeps an image once, and while it runs at most as many as the setting says, those that
+    were deleted since included. Raises QuotaExceeded, StorageFull, ArtifactsUnavailable, and why
+    the image cannot be decoded.
+    """
+    with platform.transactions(read_only=True) as work:
+        if not _room(platform, work, trial):
+            return False
+    require_room(platform)
+    image, _ = receive_image(platform.artifacts.put, decoder, data)
+    with platform.transactions(read_only=True) as work:  # it reads much, so it locks nothing
+        require_quota(platform.settings, work, [image])
+    with platform.transactions() as work:
+        work.thumbnails.lock()  # one sample at a time, and none while an erasure looks for them
+        if work.erasures.erased([image.pixels]):
+            platform.artifacts.delete(image.artifact)
+            return True
+        held = work.trials.hold([trial]).get(trial)
+        if held is None or held.end is not None or not _room(platform, work, trial):
+            return False
+        sample = Sample(
+            trial=trial,
+            pixels=image.pixels,
+            artifact=image.artifact,
+            prediction=prediction,
+            answer=answer,
+            shadow_answer=shadow_answer,
+            at=platform.clock(),
+            size=image.size,
+        )
+        if work.samples.add(sample):
+            work.trials.count(trial, {"sampled": 1})
+        work.commit()
+    return True
+
+
+def _room(platform: Platform, work: UnitOfWork, trial: TrialId) -> bool:
+    return work.trials.counts([trial])[trial].sampled < platform.settings.max_trial_samples
+
+
+def sample_form(
+    platform: Platform, *, model: str, alias: str, trial: str, pixels: Digest
+) -> Digest:
+    """Return the artifact of a sample.
+
+    Raises ModelNotFound, TrialNotFound, or ImageNotFound, which tells whether it was erased.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.trials.find(work.models.get(model).id, alias, trial)
+        if erasure := work.erasures.erased([pixels]).get(pixels):
+            raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+        return work.samples.get(found.id, pixels).artifact
+
+
+def delete_samples(platform: Platform, *, model: str, alias: str, trial: str) -> None:
+    """Delete the samples of a trial; the next collection deletes their bytes.
+
+    Raises ModelNotFound or TrialNotFound.
+    """
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        of_alias = work.trials.find(found.id, alias, trial)
+        if count := work.samples.remove(of_alias.id):
+            audit.record(
+                work,
+                Action.SAMPLES_DELETED,
+                subject_of(found, of_alias),
+                now=platform.clock(),
+                before={"samples": count},
+            )
+        work.commit()

@@ -1,0 +1,369 @@
+"""Trials: two versions behind one alias."""
+
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Self
+
+from core.errors import EvaluationPending, FieldInvalid, GateFailed, PredictionLabelled, TrialEnded
+from core.gate.measures import Interval
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from core.trials.bets import CONFIDENCE, Hits, Pairs, independent_difference, paired_difference
+from core.values import Digest, Json, ModelId, PredictionId, TrialId, sha256
+
+# Trials: a second version behind an alias, before it may take the first one's place.
+
+
+LARGEST_SHARE = 0.5
+
+
+class TrialMode(StrEnum):
+    """A way to ask the candidate."""
+
+    CANARY = "canary"  # it answers a share of the requests
+    SHADOW = "shadow"  # it is asked about every image once the current version has answered
+
+
+class TrialEnd(StrEnum):
+    """Why a trial ended."""
+
+    PROMOTED = "promoted"  # the alias moved to the candidate
+    STOPPED = "stopped"
+    ALIAS_MOVED = "alias_moved"  # to another version
+    ALIAS_DELETED = "alias_deleted"
+    ERASED = "erased"  # an image that the candidate learned from
+
+
+class Arm(StrEnum):
+    """The version whose answer goes out."""
+
+    CURRENT = "current"
+    CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A candidate that is asked beside the version that an alias points at.
+
+    An alias has at most one that runs.
+    """
+
+    id: TrialId
+    model: ModelId
+    alias: str
+    mode: TrialMode
+    current: int  # version
+    candidate: int  # version
+    share: float | None = None  # of the requests, for a canary
+    reason: str = ""
+    started_by: str
+    started_at: datetime
+    ended_by: str | None = None
+    ended_at: datetime | None = None
+    end: TrialEnd | None = None
+
+    def arm_of(self, routing_key: str) -> Arm:
+        """Return the arm that answers the requests of a routing key, always the same one.
+
+        The keys of the candidate's arm are the part `share` of all, and other ones in each trial.
+        """
+        if self.share is None:
+            return Arm.CURRENT
+        place = int(self.caller_of(routing_key)[:16], 16) / 2**64
+        return Arm.CANDIDATE if place < self.share else Arm.CURRENT
+
+    def caller_of(self, routing_key: str) -> Digest:
+        """Return a digest that stands for a routing key, a different one in each trial."""
+        return sha256(f"{self.id} {routing_key}".encode())
+
+    def require_running(self) -> None:
+        """Raise TrialEnded if the trial has ended."""
+        if self.end is not None:
+            raise TrialEnded(trial=self.id, end=self.end.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A trial that runs, and the version that is its candidate."""
+
+    trial: Trial
+    candidate: Version
+
+
+def require_share(mode: TrialMode, share: float | None) -> None:
+    """Raise FieldInvalid unless a canary has a share, up to a half, and a shadow has none."""
+    if (mode is TrialMode.CANARY) != (share is not None):
+        raise FieldInvalid("A canary takes a share, a shadow takes none.", pointer="/share")
+    if share is not None and not 0 < share <= LARGEST_SHARE:
+        raise FieldInvalid(
+            f"A canary's share is more than 0 and at most {LARGEST_SHARE}.", pointer="/share"
+        )
+
+
+def require_trial(mode: TrialMode, *, current: Version, candidate: Version, scores: Json) -> None:
+    """Raise unless a version may be tried beside the current one.
+
+    A shadow's answers are seen by nobody, so any version with weights may be one. A canary answers
+    callers: the gate must have judged it, and must not have failed it. Raises FieldInvalid,
+    ArtifactGone, LearnedErasedImages, EvaluationPending or GateFailed with the scores.
+    """
+    if candidate.digest == current.digest:
+        raise FieldInvalid(
+            f"Version {candidate.number} has the weights of version {current.number}, at which "
+            "the alias points.",
+            pointer="/version",
+        )
+    candidate.require_weights()
+    candidate.require_clean()
+    if mode is TrialMode.SHADOW or candidate.is_root:
+        return
+    if candidate.verdict is None:
+        raise EvaluationPending(version=candidate.number)
+    if candidate.verdict is Verdict.FAILED:
+        raise GateFailed(
+            f"The gate failed version {candidate.number}, so it may not answer callers: try it "
+            "as a shadow.",
+            version=candidate.number,
+            verdict=candidate.verdict.value,
+            scores=scores,
+        )
+
+
+# Predictions made during a trial, their labels, and what they count for.
+
+
+class Shadowed(StrEnum):
+    """The outcome of asking the candidate of a shadow."""
+
+    ANSWERED = "answered"
+    DROPPED = "dropped"  # too many waited
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The most probable class of an image, and the label that was sent back for it."""
+
+    id: PredictionId
+    trial: TrialId
+    mode: TrialMode
+    arm: Arm
+    answer: str  # the class that went out
+    caller: Digest | None = None  # of a canary: see `Trial.caller_of`
+    shadowed: Shadowed | None = None  # None for a shadow: the candidate has not been asked yet
+    shadow_answer: str | None = None  # the candidate's class
+    label: str | None = None
+    same_caller: bool = False  # another label of its caller has counted, so that this one does not
+    at: datetime
+
+    def labelled(self, label: str) -> Self:
+        """Return the prediction with its label, which stays.
+
+        Raises PredictionLabelled if it has another one.
+        """
+        if self.label is not None and not same_class(self.label, label):
+            raise PredictionLabelled(prediction=self.id, label=self.label)
+        return replace(self, label=self.label or label)
+
+    def shadowed_by(self, answer: str | None, outcome: Shadowed) -> Self:
+        """Return the prediction once it is known what became of the candidate; the first counts."""
+        if self.shadowed is not None:
+            return self
+        return replace(self, shadowed=outcome, shadow_answer=answer)
+
+    @property
+    def waits(self) -> bool:
+        """True if its label counts only once the candidate has answered."""
+        return self.mode is TrialMode.SHADOW and self.shadowed is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialCounts:
+    """The sums over the predictions of a trial."""
+
+    answered_current: int = 0
+    answered_candidate: int = 0
+    agreed: int = 0  # of a shadow: both versions gave the same class
+    disagreed: int = 0
+    dropped: int = 0
+    failed: int = 0
+    labelled_current: int = 0
+    right_current: int = 0
+    labelled_candidate: int = 0
+    right_candidate: int = 0
+    gained: int = 0  # of a shadow: only the candidate is right
+    lost: int = 0  # of a shadow: only the current version is right
+    same_caller: int = 0  # of a canary: labels that do not count, since one of their caller does
+    sampled: int = 0  # of a shadow: images that were kept, also if they are deleted now
+
+    @property
+    def answered(self) -> int:
+        """The answers of both versions: at least as many as there were predictions."""
+        return self.answered_current + self.answered_candidate
+
+    @property
+    def current(self) -> Hits:
+        """The labelled answers of the current version."""
+        return Hits(labelled=self.labelled_current, right=self.right_current)
+
+    @property
+    def candidate(self) -> Hits:
+        """The labelled answers of the candidate."""
+        return Hits(labelled=self.labelled_candidate, right=self.right_candidate)
+
+    @property
+    def pairs(self) -> Pairs:
+        """The labelled images that both versions have answered, of a shadow."""
+        return Pairs(labelled=self.labelled_candidate, gained=self.gained, lost=self.lost)
+
+
+COUNTS = tuple(field.name for field in fields(TrialCounts))
+
+
+def tally(prediction: Prediction) -> Counter[str]:
+    """Return what a prediction counts for, by names of `TrialCounts`.
+
+    A change of a prediction counts for the tally after it less that before it, so that what is
+    repeated counts once.
+    """
+    found = Counter({f"answered_{prediction.arm}": 1})
+    if prediction.mode is TrialMode.SHADOW:
+        return found + _shadow(prediction)
+    if prediction.same_caller:
+        found["same_caller"] += 1
+    elif prediction.label is not None:
+        found += _labelled(prediction.arm, right=same_class(prediction.answer, prediction.label))
+    return found
+
+
+def same_class(one: str, other: str) -> bool:
+    """Return whether two names are those of one class, which their case does not tell apart."""
+    return one.lower() == other.lower()
+
+
+def _shadow(prediction: Prediction) -> Counter[str]:
+    if prediction.shadowed is None:
+        return Counter()
+    if prediction.shadow_answer is None:
+        return Counter({prediction.shadowed.value: 1})
+    agreed = same_class(prediction.answer, prediction.shadow_answer)
+    found = Counter({"answered_candidate": 1, "agreed" if agreed else "disagreed": 1})
+    if prediction.label is None:
+        return found
+    before = same_class(prediction.answer, prediction.label)
+    now = same_class(prediction.shadow_answer, prediction.label)
+    found += _labelled(Arm.CURRENT, right=before) + _labelled(Arm.CANDIDATE, right=now)
+    if before != now:
+        found["gained" if now else "lost"] += 1
+    return found
+
+
+def _labelled(arm: Arm, *, right: bool) -> Counter[str]:
+    return Counter({f"labelled_{arm}": 1, f"right_{arm}": int(right)})
+
+
+# A sequential test of a trial's candidate by labels, valid whenever one looks.
+
+
+class TrialVerdict(StrEnum):
+    """A comparison of the candidate with the current version."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The accuracy of the candidate less that of the current version."""
+
+    estimate: float | None  # None until both have a label
+    interval: Interval
+    confidence: float  # with which all intervals, at any time, hold the true difference
+
+    @property
+    def verdict(self) -> TrialVerdict:
+        """Better or worse if the interval excludes zero."""
+        if self.interval.lower > 0:
+            return TrialVerdict.BETTER
+        return TrialVerdict.WORSE if self.interval.upper < 0 else TrialVerdict.UNDECIDED
+
+
+@lru_cache(maxsize=64)  # an interval takes up to a tenth of a second
+def evidence_of(mode: TrialMode, counts: TrialCounts) -> Evidence:
+    """Return what the labels say so far."""
+    before, now = counts.current.accuracy, counts.candidate.accuracy
+    if mode is TrialMode.SHADOW:
+        interval = paired_difference(counts.pairs)
+    else:
+        interval = independent_difference(counts.current, counts.candidate)
+    return Evidence(
+        estimate=None if before is None or now is None else now - before,
+        interval=interval,
+        confidence=CONFIDENCE,
+    )
+
+
+# The course of a trial: what its labels said, at growing numbers of labels.
+
+
+GROWTH = 1.25  # of the labels from point to point: 60 points for a million of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoursePoint:
+    """The difference in accuracy with its interval, by so many labels."""
+
+    trial: TrialId
+    labels: int
+    estimate: float
+    lower: float
+    upper: float
+    at: datetime
+
+
+def labels_of(trial: Trial, counts: TrialCounts) -> int:
+    """Return how many labels count: of a shadow one for each pair, of a canary those of both."""
+    if trial.mode is TrialMode.SHADOW:
+        return counts.pairs.labelled
+    return counts.current.labelled + counts.candidate.labelled
+
+
+def next_point(
+    trial: Trial, counts: TrialCounts, now: datetime, *, last: int = 0, growth: float = GROWTH
+) -> CoursePoint | None:
+    """Return the point of now, if the labels have grown enough since the last one."""
+    labels = labels_of(trial, counts)
+    if labels <= last or labels < growth * last:
+        return None
+    evidence = evidence_of(trial.mode, counts)
+    if evidence.estimate is None:
+        return None
+    return CoursePoint(
+        trial=trial.id,
+        labels=labels,
+        estimate=evidence.estimate,
+        lower=evidence.interval.lower,
+        upper=evidence.interval.upper,
+        at=now,
+    )
+
+
+# Samples of a trial: images about which its two versions disagree.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """An image that a caller sent, kept with both answers; a trial keeps an image once."""
+
+    trial: TrialId
+    pixels: Digest
+    artifact: Digest  # its stored form
+    size: int  # bytes of that; 0 if an earlier release kept it
+    prediction: PredictionId
+    answer: str  # the class that went out
+    shadow_answer: str  # the candidate's class
+    at: datetime

@@ -1,0 +1,147 @@
+"""Start and end trials."""
+
+from datetime import datetime
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.errors import FieldInvalid, TrialEnded
+from core.ports import Artifacts, Platform, UnitOfWork
+from core.registry.aliases import require_revision
+from core.registry.read import ImageInputs, require_weights, scores_of
+from core.registry.versions import Model, Version
+from core.trials.rules import Trial, TrialEnd, TrialMode, require_share, require_trial
+from core.values import TrialId, new_id
+
+# End the trial of an alias.
+
+
+def end_trial(
+    work: UnitOfWork,
+    model: Model,
+    alias: str,
+    end: TrialEnd,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+) -> Trial | None:
+    """End the trial that an alias has, if it has one, as part of what ends it; return it."""
+    ended = work.trials.end(model.id, alias, end, by=actor, now=now)
+    if ended is not None:
+        audit.record(
+            work,
+            Action.TRIAL_ENDED,
+            subject_of(model, ended),
+            now=now,
+            after={"end": end.value},
+            reason=reason,
+            actor=actor,
+        )
+    return ended
+
+
+def stop_trial(
+    platform: Platform, *, model: str, alias: str, trial: str, reason: str = ""
+) -> Trial:
+    """End a trial without moving its alias. Raises TrialNotFound, or TrialEnded."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        wanted = work.trials.find(found.id, alias, trial)
+        wanted.require_running()
+        ended = end_trial(
+            work,
+            found,
+            alias,
+            TrialEnd.STOPPED,
+            actor=work.principal.name,
+            now=now,
+            reason=reason,
+        )
+        if ended is None or ended.id != wanted.id:  # it has ended since, and another may have begun
+            work.trials.get(wanted.id).require_running()
+            raise TrialEnded(trial=wanted.id)
+        work.commit()
+    return ended
+
+
+def subject_of(model: Model, trial: Trial) -> str:
+    """Return the path of a trial, as audit events name it."""
+    return f"models/{model.name}/aliases/{trial.alias}/trials/{trial.id}"
+
+
+# Start a trial: a candidate beside the version that an alias points at.
+
+
+def start_trial(
+    platform: Platform,
+    *,
+    model: str,
+    alias: str,
+    candidate: int,
+    mode: TrialMode,
+    share: float | None,
+    expected_revision: int,
+    reason: str,
+) -> Trial:
+    """Start a trial of an alias; every byte of the candidate is read first.
+
+    Raises ModelNotFound, AliasNotFound, VersionNotFound, StaleRevision, TrialRunning, FieldInvalid,
+    and what `require_trial` raises.
+    """
+    require_share(mode, share)
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        present = work.aliases.get(found.id, alias)
+        require_revision(present, expected_revision)
+        current = work.versions.get(found.id, present.version)
+        tried = work.versions.get(found.id, candidate)
+    scores = scores_of(platform.artifacts, tried)
+    require_trial(mode, current=current, candidate=tried, scores=scores)
+    require_weights(platform.artifacts, tried)
+    _require_same_input(platform.artifacts, current, tried)
+    now = platform.clock()
+    with platform.transactions() as work:
+        tried = work.versions.get(found.id, candidate, lock=True)  # it is not collected meanwhile
+        present = work.aliases.get(found.id, alias)
+        require_revision(present, expected_revision)  # so it still points at `current`
+        require_trial(mode, current=current, candidate=tried, scores=scores)
+        trial = Trial(
+            id=TrialId(new_id("trial", now)),
+            model=found.id,
+            alias=alias,
+            mode=mode,
+            share=share,
+            current=current.number,
+            candidate=tried.number,
+            reason=reason,
+            started_by=work.principal.name,
+            started_at=now,
+        )
+        work.trials.start(trial, present)
+        audit.record(
+            work,
+            Action.TRIAL_STARTED,
+            subject_of(found, trial),
+            now=now,
+            after={
+                "mode": mode.value,
+                "share": share,
+                "current": current.number,
+                "candidate": tried.number,
+            },
+            reason=reason,
+        )
+        work.commit()
+    return trial
+
+
+def _require_same_input(artifacts: Artifacts, current: Version, candidate: Version) -> None:
+    """Raise FieldInvalid unless both versions take the same pixels of an image."""
+    inputs = ImageInputs(artifacts)
+    if inputs.of(current.digest) != inputs.of(candidate.digest):
+        raise FieldInvalid(
+            f"Version {candidate.number} takes images of another size than version "
+            f"{current.number}, so both cannot be asked about the same pixels.",
+            pointer="/version",
+        )

@@ -1,0 +1,201 @@
+"""Delete aliases, versions, models, datasets and exports."""
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.freeze import read_manifest
+from core.errors import DatasetVersionNotFound
+from core.jobs.needs import require_alias_unused, require_version_unused
+from core.jobs.queue import unfinished_jobs
+from core.ports import Platform
+from core.registry.aliases import alias_moved, delete, require_revision
+from core.registry.exports_rules import Export, ExportFormat
+from core.registry.versions import Model, Version
+from core.trials.rules import TrialEnd
+from core.trials.run import end_trial
+from core.values import require_unused
+
+# Delete an alias.
+
+
+def delete_alias(
+    platform: Platform,
+    *,
+    model: str,
+    alias: str,
+    expected_revision: int,
+    reason: str = "",
+) -> None:
+    """Delete an alias; its history stays, and an alias of that name goes on from it.
+
+    Raises ModelNotFound, AliasNotFound, StaleRevision, or InUse while an unfinished job names the
+    alias.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        present = work.aliases.lock(found.id, alias)
+        require_revision(present, expected_revision)
+        require_alias_unused(present, unfinished=unfinished_jobs(work, found.id))
+        row = delete(present, reason=reason, actor=work.principal.name, now=now)
+        end_trial(
+            work,
+            found,
+            alias,
+            TrialEnd.ALIAS_DELETED,
+            actor=work.principal.name,
+            now=now,
+            reason=reason,
+        )
+        work.aliases.remove(row)
+        work.outbox.add(alias_moved(row))
+        audit.record(
+            work,
+            Action.ALIAS_DELETED,
+            f"models/{found.name}/aliases/{alias}",
+            now=now,
+            before={"version": present.version},
+            reason=reason,
+        )
+        work.commit()
+
+
+# Delete a dataset or one of its versions.
+
+
+def delete_dataset(platform: Platform, *, dataset: str) -> None:
+    """Delete a dataset with its images and all versions; its name is free afterwards.
+
+    No order or suite can confuse it with a new dataset of that name: orders name it by its id,
+    suites not at all. Raises DatasetNotFound, or InUse when one of its versions is in use.
+    """
+    with platform.transactions() as work:
+        found = work.datasets.get(dataset)
+        work.datasets.lock(found.id)
+        require_unused(f"The dataset {found.name!r}", **vars(work.datasets.uses(found.id)))
+        work.datasets.remove(found.id)
+        audit.record(
+            work,
+            Action.DATASET_DELETED,
+            f"datasets/{found.name}",
+            now=platform.clock(),
+            before={"id": found.id},
+        )
+        work.commit()
+
+
+def delete_dataset_version(platform: Platform, *, dataset: str, version: int) -> None:
+    """Delete a version of a dataset; its number is not given again.
+
+    The order of an update, and the creation of a suite, lock the version until they are committed.
+    Raises DatasetNotFound, DatasetVersionNotFound, or InUse when a version of a model, a suite or
+    an unfinished job needs it.
+    """
+    with platform.transactions() as work:
+        found = work.datasets.get(dataset)
+        versions = {one.number: one for one in work.datasets.lock(found.id)}
+        if version not in versions:
+            raise DatasetVersionNotFound(dataset=found.id, version=version)
+        what = f"Version {version} of the dataset {found.name!r}"
+        require_unused(what, **vars(work.datasets.uses(found.id, version)))
+        later = (  # read one at a time
+            (one, read_manifest(platform.artifacts, one.manifest))
+            for number, one in versions.items()
+            if number > version
+        )
+        work.datasets.remove_version(versions[version], later)
+        audit.record(
+            work,
+            Action.DATASET_VERSION_DELETED,
+            f"datasets/{found.name}/versions/{version}",
+            now=platform.clock(),
+            before={"manifest": versions[version].manifest},
+        )
+        work.commit()
+
+
+# Delete an export.
+
+
+def delete_export(
+    platform: Platform, *, model: str, version: int, export_format: ExportFormat
+) -> Export:
+    """Delete the export of a version in a format and return it as it was.
+
+    Garbage collection deletes its file. Raises ModelNotFound, VersionNotFound or ExportNotFound.
+    """
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version)
+        export = work.exports.get(found.id, wanted.number, export_format)
+        work.exports.remove(found.id, wanted.number, export_format)
+        audit.record(
+            work,
+            Action.EXPORT_DELETED,
+            f"models/{found.name}/versions/{wanted.number}/exports/{export_format}",
+            now=platform.clock(),
+            before={"artifact": export.artifact},
+        )
+        work.commit()
+    return export
+
+
+# Delete a model.
+
+
+def delete_model(platform: Platform, *, model: str) -> Model:
+    """Delete a model with its versions, its aliases and their history, and its jobs; return it.
+
+    Its name is free afterwards: only audit events are left that name it. Raises ModelNotFound, or
+    InUse while it has an unfinished job.
+    """
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        work.models.lock(found.id)
+        jobs = [job.id for job in unfinished_jobs(work, found.id)]
+        require_unused(f"The model {found.name!r}", jobs=jobs)
+        work.models.remove(found.id)
+        audit.record(
+            work,
+            Action.MODEL_DELETED,
+            f"models/{found.name}",
+            now=platform.clock(),
+            before={"id": found.id},
+        )
+        work.commit()
+    return found
+
+
+# Delete a version of a model.
+
+
+def delete_version(platform: Platform, *, model: str, version: int) -> Version:
+    """Delete a version and return it as it was; garbage collection deletes its weights.
+
+    Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
+    version too, so the later of the two sees what the earlier has written. The jobs are read before
+    the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
+    VersionNotFound or InUse.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work.models.get(model)
+        wanted = work.versions.get(found.id, version, lock=True)
+        unfinished = list(unfinished_jobs(work, found.id))
+        running = work.trials.running(found.id)
+        require_version_unused(
+            wanted,
+            versions=work.versions.all(found.id),
+            aliases=work.aliases.all(found.id),
+            unfinished=unfinished,
+            trials=[one.id for one in running if one.candidate == wanted.number],
+        )
+        work.versions.remove(found.id, wanted.number, now)
+        audit.record(
+            work,
+            Action.VERSION_DELETED,
+            f"models/{found.name}/versions/{wanted.number}",
+            now=now,
+            before={"digest": wanted.digest, "verdict": wanted.verdict and wanted.verdict.value},
+        )
+        work.commit()
+    return wanted

@@ -1,0 +1,204 @@
+"""Typed ids, digests, and validation of names and texts."""
+
+import hashlib
+import html
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NewType, Self
+
+from core.errors import CaptionInvalid, ClassInvalid, InUse, NameInvalid
+
+# The refusal to delete something that is in use.
+
+
+_SENTENCES = {
+    "aliases": "Aliases that point at it",
+    "trials": "Trials that run with it",
+    "descendants": "Versions that were trained from it",
+    "jobs": "Unfinished jobs that need it",
+    "versions": "Versions of models that learned from it",
+    "suites": "Suites that were made of it",
+    "replaced": "Versions with erased images that it replaces",
+}
+
+
+def require_unused(what: str, **uses: Sequence[object]) -> None:
+    """Raise InUse, which names every use, unless there is none.
+
+    `uses` are aliases, trials, descendants, jobs, versions, suites or versions that it replaces, by
+    name, number or id.
+    """
+    found = {kind: list(names) for kind, names in uses.items() if names}
+    if found:
+        sentences = (
+            f"{_SENTENCES[kind]}: {', '.join(map(str, names))}." for kind, names in found.items()
+        )
+        facts: dict[str, Any] = found
+        raise InUse(" ".join((f"{what} cannot be deleted.", *sentences)), **facts)
+
+
+Digest = NewType("Digest", str)  # 64 hex characters of a SHA-256
+
+DatasetId = NewType("DatasetId", str)  # ds_...
+
+SuiteId = NewType("SuiteId", str)  # suite_...
+
+PolicyId = NewType("PolicyId", str)  # gate_...
+
+ModelId = NewType("ModelId", str)  # model_...
+
+JobId = NewType("JobId", str)  # job_...
+
+KeyId = NewType("KeyId", str)  # key_...
+
+WebhookId = NewType("WebhookId", str)  # hook_...
+
+DeliveryId = NewType("DeliveryId", str)  # dlv_...
+
+ErasureId = NewType("ErasureId", str)  # era_...
+
+UploadId = NewType("UploadId", str)  # up_...
+
+TrialId = NewType("TrialId", str)  # trial_...
+
+PredictionId = NewType("PredictionId", str)  # pred_...
+
+Json = Mapping[str, Any]
+
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that render as blanks
+
+# Embeddings, overrides and isolates: they can affect what follows the name, and an override shows
+# a name backwards. The directional marks that right-to-left scripts need are not among them.
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def new_id(prefix: str, now: datetime) -> str:
+    """Return a new id that sorts by creation time: prefix, 12 hex of milliseconds, 16 random."""
+    return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def sha256(data: bytes | memoryview) -> Digest:
+    """Return the SHA-256 of some bytes, in hex."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 image" and "2,000 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def canonical_json(value: object) -> bytes:
+    """Encode a JSON value canonically: sorted keys, no white space, UTF-8, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def clean_name(name: str) -> str:
+    """Return a name if it may stand in a URL. Raises NameInvalid."""
+    if not _NAME.fullmatch(name):
+        raise NameInvalid(name=name[:80])
+    return name
+
+
+def _clean_text(text: str, longest: int) -> str | None:
+    text = unicodedata.normalize("NFC", text).strip()
+    printable = not any(
+        letter in BIDI_CONTROLS or unicodedata.category(letter) in _UNPRINTABLE for letter in text
+    )
+    return text if len(text) <= longest and printable and _is_visible(text) else None
+
+
+def _is_visible(text: str) -> bool:
+    """Return whether a text has a letter, digit, punctuation mark or symbol (an emoji is one).
+
+    CLIP's tokenizer unescapes HTML twice, so "&nbsp;" and "&amp;nbsp;" are blanks to it.
+    """
+    unescaped = html.unescape(html.unescape(text))
+    return any(
+        unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK for letter in unescaped
+    )
+
+
+def clean_class(name: str) -> str:
+    """Clean a class name: NFC, trimmed, 1 to 100 printable characters, one of them visible.
+
+    Raises ClassInvalid.
+    """
+    cleaned = _clean_text(name, 100)
+    if cleaned is None:
+        raise ClassInvalid(name=name[:120])
+    return cleaned
+
+
+def clean_caption(caption: str) -> str:
+    """Clean a caption: NFC, trimmed, 1 to 500 printable characters, one of them visible.
+
+    Raises CaptionInvalid.
+    """
+    cleaned = _clean_text(caption, 500)
+    if cleaned is None:
+        raise CaptionInvalid(caption=caption[:120])
+    return cleaned
+
+
+def clean_file_label(name: str | None) -> str:
+    """Return what is shown of an uploaded file's name.
+
+    That is its last component without unprintable characters, cut to 100 characters.
+    """
+    last = re.split(r"[/\\]", name or "")[-1]
+    shown = "".join(letter for letter in last if letter.isprintable())
+    return shown[:100] or "unnamed"
+
+
+# The pixels that an image tower takes, as an open_clip config describes them.
+
+
+DEFAULT_SIDE = 224  # open_clip's, for image towers and for preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInput:
+    """The size of an image tower's input, and how an image is brought to it.
+
+    The names and defaults are those of open_clip's `preprocess_cfg`.
+    """
+
+    height: int
+    width: int
+    resize_mode: str = "shortest"  # or longest, squash
+    interpolation: str = "bicubic"  # or bilinear
+    fill_color: int = 0  # 0 to 255, of what is added to an image in mode "longest"
+
+    @classmethod
+    def of(cls, config: Json) -> Self:
+        """Return the input of the image tower of an `open_clip_config.json`."""
+        tower = config.get("model_cfg", {}).get("vision_cfg", {})
+        return cls.with_size(
+            config.get("preprocess_cfg", {}), tower.get("image_size", DEFAULT_SIDE)
+        )
+
+    @classmethod
+    def with_size(
+        cls, preprocess_cfg: Mapping[str, Any], size: int | tuple[int, int] | list[int]
+    ) -> Self:
+        """Return a `preprocess_cfg` for a tower with an input of this size: (height, width)."""
+        height, width = (size, size) if isinstance(size, int) else size
+        known = ("resize_mode", "interpolation", "fill_color")
+        given = {key: preprocess_cfg[key] for key in known if preprocess_cfg.get(key) is not None}
+        return cls(height=height, width=width, **given)
+
+    @property
+    def size(self) -> int:
+        """The bytes of an image: 3 for each pixel."""
+        return 3 * self.height * self.width

@@ -1,0 +1,283 @@
+"""Order a comparison: searches by a version in an index of another version's vectors."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from core.audit import record as audit
+from core.audit.rules import Action
+from core.datasets.freeze import read_remaining
+from core.datasets.manifests import Part
+from core.datasets.rules import DatasetRef
+from core.errors import ArtifactMissing, FieldInvalid, ImageErased
+from core.evaluation.evaluate import pinned_model
+from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
+from core.jobs.orders import CompareIndexOrder, JobType
+from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rules import Job
+from core.ports import Embedder, IndexComparison, JobNotifier, Monitor, Platform, UnitOfWork
+from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.versions import Model, Version
+from core.values import Digest, Json, canonical_json
+from core.vectors.reembed import vectors_lane
+from core.vectors.rules import (
+    DEPTH,
+    LEAST_QUERIES,
+    TOLERANCE,
+    EmbeddingMap,
+    IndexReport,
+    Loss,
+    SearchedSuite,
+    SearchMeasure,
+    judge_index,
+    measure_search,
+    require_searchable,
+    source_of,
+)
+
+# The report on an index of old vectors: searches in it, the bridge, and the verdict.
+
+
+def index_report(
+    model: Model, version: Version, baseline: Version, found: IndexComparison, bridge: Digest
+) -> dict[str, Any]:
+    """Return the report as JSON."""
+    measures = [measure_search(recalls) for recalls in found.searches]
+    verdict, reason = judge_index(measures)
+    return {
+        "model": model.name,
+        "version": version.number,
+        "digest": version.digest,
+        "from": baseline.number,
+        "from_digest": baseline.digest,
+        "verdict": verdict.value,
+        "reason": reason,
+        "depth": DEPTH,
+        "tolerance": TOLERANCE,
+        "least_queries": LEAST_QUERIES,
+        "bridge": {
+            "artifact": bridge,
+            "size": len(found.bridge.file),
+            "kind": found.bridge.kind,
+            "images": found.bridge.images,
+            "scores": dict(found.bridge.scores),
+        },
+        "searches": [_search(measure) for measure in measures],
+        "vectors": [dict(vars(vectors)) for vectors in found.vectors],
+        "maps": [one.to_json() for one in found.maps],
+    }
+
+
+def read_index_report(platform: Platform, report: IndexReport) -> Json:
+    """Return the JSON of a stored report. Raises ArtifactMissing or ArtifactCorrupt."""
+    found: Json = json.loads(platform.artifacts.get(report.report))
+    return found
+
+
+def embedding_maps(
+    platform: Platform, model: str, version: int, baseline: int
+) -> tuple[Model, IndexReport, Sequence[EmbeddingMap]]:
+    """Return the maps of a report, none for one that an earlier release made.
+
+    Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work.models.get(model)
+        number = work.versions.get(found.id, version).number
+        report = work.index_reports.get(found.id, number, baseline)
+    maps = read_index_report(platform, report).get("maps", ())
+    return found, report, [EmbeddingMap.from_json(one) for one in maps]
+
+
+def _search(measure: SearchMeasure) -> dict[str, Any]:
+    return {
+        "suite": measure.suite,
+        "search": measure.search.value,
+        "queries": measure.queries,
+        "judged": measure.judged,
+        "raw": measure.raw,
+        "bridged": measure.bridged,
+        "reembedded": measure.reembedded,
+        "raw_loss": _loss(measure.raw_loss),
+        "bridged_loss": _loss(measure.bridged_loss),
+    }
+
+
+def _loss(loss: Loss) -> dict[str, float]:
+    return {"value": loss.value, "lower": loss.interval.lower, "upper": loss.interval.upper}
+
+
+def order_comparison(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    model: str,
+    version: int,
+    baseline: int | None = None,
+) -> Job:
+    """Order a comparison with an index of a baseline's vectors, by default the parent's.
+
+    Raises what `preflight_comparison` raises, ModelNotFound or TooManyJobs.
+    """
+
+    def prepare(work: UnitOfWork, found: Model) -> CompareIndexOrder:
+        parent = work.versions.get(found.id, version).parent
+        named = parent if baseline is None else baseline
+        if named is None or named == version:
+            raise FieldInvalid(
+                "A version is compared with another one: name the version whose vectors are in "
+                "the index.",
+                pointer="/from",
+            )
+        order = CompareIndexOrder(version=version, baseline=named)
+        preflight_comparison(platform, work, found, order)
+        return order
+
+    return order_for_model(
+        platform,
+        notifier,
+        request,
+        JobType.COMPARE_INDEX,
+        prepare,
+        model=model,
+        lane=vectors_lane,
+    )
+
+
+def preflight_comparison(
+    platform: Platform, work: UnitOfWork, model: Model, order: CompareIndexOrder
+) -> None:
+    """Raise an error unless two versions can be compared, and keep their weights.
+
+    That is VersionNotFound, ArtifactGone or SuitesTooSmall.
+    """
+    for number in sorted({order.version, order.baseline}):
+        work.versions.get(model.id, number, lock=True).require_weights()
+    version = work.versions.get(model.id, order.version)
+    require_searchable(searched_suites(platform, work, model, updates_since(work, version, order)))
+
+
+def updates_since(
+    work: UnitOfWork, version: Version, order: CompareIndexOrder
+) -> tuple[Version, ...]:
+    """Return the updates that lead from the baseline to a version; of a cousin, all of its line."""
+    line = [*ancestors(work, version), version]
+    numbers = [one.number for one in line]
+    after = numbers.index(order.baseline) if order.baseline in numbers else 0
+    return tuple(line[after + 1 :])
+
+
+def searched_suites(
+    platform: Platform, work: UnitOfWork, model: Model, updates: Sequence[Version]
+) -> tuple[SearchedSuite, ...]:
+    """Return the images of a model's suites and of updates' holdouts, without erased ones."""
+    found = []
+    for suite in suites_of(work, model):
+        manifest = read_remaining(work, platform.artifacts, suite.manifest)
+        scored = ScoredSuite(suite=suite, manifest=manifest)
+        found.append(
+            SearchedSuite(
+                name=suite.name,
+                validation=suite_query(scored, Part.VALIDATION),
+                test=suite_query(scored, Part.TEST),
+            )
+        )
+    for update in updates:
+        holdout = holdout_of(work, platform.artifacts, update)
+        parts = {part: entries_in(part, holdout) for part in Part}
+        found.append(
+            SearchedSuite(
+                name=holdout_name(update),
+                **{
+                    part.value: holdout_query(update, entries) if entries else None
+                    for part, entries in parts.items()
+                },
+            )
+        )
+    return tuple(found)
+
+
+# Search by a version in an index of another version's vectors, and store the report.
+
+
+def compare_index(
+    platform: Platform, embedder: Embedder, job: Job, order: CompareIndexOrder, monitor: Monitor
+) -> None:
+    """Compare two versions on the suites pinned with the job, and on holdouts of updates.
+
+    A killed job begins again. Raises what the embedder raises, ArtifactGone, SuitesTooSmall, or
+    ImageErased if an image was erased meanwhile.
+    """
+    with platform.transactions(read_only=True) as work:
+        model = pinned_model(work, job.id)
+        version = work.versions.get(model.id, order.version)
+        baseline = work.versions.get(model.id, order.baseline)
+        for one in (version, baseline):
+            one.require_weights()
+        updates = updates_since(work, version, order)
+        suites = searched_suites(platform, work, model, updates)
+    require_searchable(suites)
+    try:
+        found = embedder.compare(baseline.digest, version.digest, suites, monitor)
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, suites)
+        raise
+    bridge = platform.artifacts.put(found.bridge.file)
+    report = index_report(model, version, baseline, found, bridge)
+    stored = IndexReport(
+        model=model.id,
+        version=version.number,
+        baseline=baseline.number,
+        report=platform.artifacts.put(canonical_json(report)),
+        bridge=bridge,
+        sources=(*model.suites, *_datasets_of(updates)),
+        job=job.id,
+        created_at=platform.clock(),
+    )
+    result = {name: report[name] for name in ("version", "from", "verdict", "reason")}
+    _commit(platform, job, model, version, suites, stored, result)
+
+
+def _commit(
+    platform: Platform,
+    job: Job,
+    model: Model,
+    version: Version,
+    suites: tuple[SearchedSuite, ...],
+    stored: IndexReport,
+    result: dict[str, object],
+) -> None:
+    """Record the report, unless an image or the version's weights are gone."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        work.models.lock_all()  # as an erasure does, before versions; orders of jobs do not wait
+        _require_unerased(work, suites)
+        work.versions.get(model.id, version.number, lock=True).require_weights()
+        work.index_reports.put(stored)
+        audit.record(
+            work,
+            Action.INDEX_COMPARED,
+            f"models/{model.name}/versions/{version.number}/compatibility/{stored.baseline}",
+            now=now,
+            after={"verdict": result["verdict"], "bridge": stored.bridge},
+            actor=f"job {job.id}",
+        )
+        work.jobs.finish(job.succeed(result, now), job.fence)
+        work.commit()
+
+
+def _datasets_of(updates: Sequence[Version]) -> Iterator[str]:
+    for update in updates:
+        if update.dataset is not None and update.dataset_version is not None:
+            yield source_of(DatasetRef(dataset=update.dataset, version=update.dataset_version))
+
+
+def _require_unerased(work: UnitOfWork, suites: tuple[SearchedSuite, ...]) -> None:
+    parts = [part for suite in suites for part in (suite.validation, suite.test) if part]
+    if erased := work.erasures.erased({entry.pixels for part in parts for entry in part.entries}):
+        raise ImageErased(
+            "An image was erased while versions were compared by it: order the report again.",
+            pixels=sorted(erased)[:20],
+        )
