@@ -28,6 +28,7 @@ from api.http.routing import FIRST_STEPS, PAGES, SIGN_IN
 from core.errors import Malformed, NotReady, PerennialError, RequestTimeout, UnsafeConfiguration
 from core.operations.maintenance import check_readiness
 from core.ports import Platform
+from core.registry.rows import Models, Versions
 from core.settings import Settings
 
 # HTTP server that prints its address once the service is ready.
@@ -91,7 +92,7 @@ def _greeting(address: str, services: Services) -> str:
             "or press Ctrl-C to stop it."
         )
     with services.platform.transactions(read_only=True) as work:
-        newest = [work.versions.newest(model.id) for model in work.models.page(10, None)]
+        newest = [work[Versions].newest(model.id) for model in work[Models].page(10, None)]
     first = all(version is None or version.is_root for version in newest)
     return (
         f"Perennial is running at {address}; press Ctrl-C to stop it.\n"

@@ -12,7 +12,7 @@ from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
 from core.bundles.signing import Ed25519Signatures
 from core.database.engine import Limits
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.errors import UnsafeConfiguration
 from core.images.sandbox import SandboxDecoder
 from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
@@ -32,9 +32,7 @@ def build(settings: Settings) -> Platform:
     """
     return Platform(
         settings=settings,
-        transactions=SqlTransactions(
-            settings.database, limits=Limits(idle_s=settings.lease_seconds)
-        ),
+        transactions=Transactions(settings.database, limits=Limits(idle_s=settings.lease_seconds)),
         artifacts=artifacts_of(settings),
         clock=utc_now,
         tracer=tracer_of(settings),
@@ -43,7 +41,7 @@ def build(settings: Settings) -> Platform:
 
 def close(platform: Platform) -> None:
     """Close what the platform has opened."""
-    if isinstance(platform.transactions, SqlTransactions):
+    if isinstance(platform.transactions, Transactions):
         platform.transactions.close()
     if isinstance(platform.artifacts, S3Artifacts):
         platform.artifacts.close()

@@ -9,51 +9,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from core.access.rules import ApiKey, Secret, Session
 from core.archives.rules import ArchiveFormat, BucketFolder, BucketObject, UnpackedCount
 from core.archives.rules import Path as rules_Path
-from core.audit.rules import AuditEvent, AuditHead, Change, Principal
+from core.audit.rules import Principal
 from core.bundles.rules import Envelope
-from core.datasets.image_lists import NearDuplicates, SimilarImage
-from core.datasets.manifests import Manifest, ManifestEntry, Member
-from core.datasets.rules import Dataset, DatasetImage, DatasetRef, DatasetVersion, Image, Suite
-from core.erasure.rules import Erasure
+from core.database.work import Transactions
+from core.datasets.image_lists import SimilarImage
+from core.datasets.manifests import ManifestEntry
+from core.datasets.rules import Image
 from core.evaluation.queries import Answers, ClassQuery, EvalQuery
-from core.gate.rules import GatePolicy
-from core.imports.rules import ResumableUpload
 from core.jobs.orders import JobType, Queue
-from core.jobs.rules import CounterValue, EventKind, Job, JobEvent, JobStatus, Progress
-from core.outbox.rules import Delivery, OutboxEvent, Outcome, Webhook
+from core.jobs.rules import EventKind, Job, JobStatus, Progress
+from core.outbox.rules import Outcome
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import ClassTexts, Recipe
-from core.registry.aliases import Alias, AliasMove, MoveKind
-from core.registry.exports_rules import Export, ExportFormat
-from core.registry.versions import Model, Version, Weights
+from core.registry.exports_rules import ExportFormat
+from core.registry.versions import Version, Weights
 from core.settings import Settings
-from core.trials.rules import CoursePoint, Prediction, Sample, Trial, TrialCounts, TrialEnd
 from core.values import (
-    DatasetId,
-    DeliveryId,
     Digest,
-    ErasureId,
     ImageInput,
     JobId,
     Json,
-    KeyId,
-    ModelId,
-    PolicyId,
-    PredictionId,
-    SuiteId,
     TrialId,
-    UploadId,
-    WebhookId,
 )
 from core.vectors.rules import (
     EmbeddingMap,
-    IndexReport,
     SearchedSuite,
     SearchRecalls,
-    StoredVectors,
     SuiteVectors,
 )
 
@@ -69,68 +52,6 @@ class IdempotentReply:
     body: Digest
     job: JobId
     created_at: datetime
-
-
-class Idempotency(Protocol):
-    def find(self, actor: str, key: str) -> IdempotentReply | None: ...
-
-    def add(self, reply: IdempotentReply) -> None:
-        """Add a reply. Raises InProgress when another transaction has just used the key."""
-
-    def forget(self, before: datetime) -> int: ...
-
-
-class Keys(Protocol):
-    def add(self, key: ApiKey, secret: Digest) -> None:
-        """Add a key with the SHA-256 of its first secret. Raises NameTaken."""
-
-    def get(self, reference: str) -> ApiKey:
-        """Return a key by id or name. Raises KeyNotFound."""
-
-    def find(self, digest: Digest) -> Secret | None:
-        """Return the secret with this SHA-256, with its key."""
-
-    def find_all(self, digests: Collection[Digest]) -> Mapping[Digest, Secret]:
-        """Return those of these secrets that are stored, with their keys, by their SHA-256."""
-
-    def any(self) -> bool: ...
-
-    def lock_all(self) -> Sequence[ApiKey]:
-        """Return all keys, oldest first, and keep others from changing them until commit."""
-
-    def page(self, limit: int, after: str | None) -> Sequence[ApiKey]:
-        """Return a page of keys, oldest first; `after` is the last id of the page before."""
-
-    def revoke(self, key: KeyId, at: datetime) -> None: ...
-
-    def rotate(
-        self, key: KeyId, secret: Digest, prefix: str, *, at: datetime, until: datetime
-    ) -> None:
-        """Give a key a new secret; its other ones are valid until a time, or less."""
-
-    def end_secrets(self, key: KeyId, until: datetime, *, but: Digest | None = None) -> int:
-        """Limit the secrets of a key, but one, to a time; return how many were valid longer."""
-
-    def note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
-        """Note when keys were used last, unless later uses are noted already."""
-
-    def last_uses(self, keys: Collection[KeyId]) -> Mapping[KeyId, datetime]:
-        """Return when some keys were used last; those of which no use is known are left out."""
-
-
-class Sessions(Protocol):
-    """Sessions of browsers, by the SHA-256 of their ids."""
-
-    def add(self, session: Session) -> None: ...
-
-    def find_all(self, digests: Collection[Digest]) -> Mapping[Digest, Session]:
-        """Return those of these sessions that are stored, with the secrets that opened them."""
-
-    def remove(self, digest: Digest) -> bool:
-        """Remove a session; return whether there was one."""
-
-    def forget(self, before: datetime) -> int:
-        """Remove the sessions that expired before a time; return how many."""
 
 
 class TokenVerifier(Protocol):
@@ -149,25 +70,6 @@ class AuditFilter:
     subject: str | None = None  # it, and what is below it
     since: datetime | None = None
     until: datetime | None = None  # exclusive
-
-
-class AuditTrail(Protocol):
-    """The audit events: appended, read, and nothing else."""
-
-    def add(self, change: Change) -> None:
-        """Append the event of a change when the transaction commits."""
-
-    def head(self) -> AuditHead:
-        """Return the number and the hash of the last event."""
-
-    def last(self) -> int:
-        """Return the number of the last row, 0 if there is none: the head's, unless forged."""
-
-    def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
-        """Return a page of events, newest first; `after` is the last number of the page before."""
-
-    def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
-        """Return at most `limit` events after a number up to another, oldest first."""
 
 
 # The artifact store, and the artifacts that database rows refer to.
@@ -287,56 +189,6 @@ class Artifacts(Protocol):
         """Return the free space in bytes."""
 
 
-class ArtifactRoots(Protocol):
-    """The artifacts that database rows refer to, by kind.
-
-    Call `images` first: freezing a dataset copies references to images from the dataset's rows,
-    from which they can be removed, into a manifest.
-    """
-
-    def images(self) -> set[Digest]:
-        """Return the digests of images in datasets, and of samples of trials."""
-
-    def erased(self) -> set[Digest]:
-        """Return the stored forms of erased images, which manifests still name."""
-
-    def manifests(self) -> set[Digest]:
-        """Return the digests of the manifests of dataset versions and suites."""
-
-    def weights(self, *, without: Collection[Version] = ()) -> set[Digest]:
-        """Return the digests of the weights of versions, except collected ones and `without`."""
-
-    def feature_statistics(self, *, without: Collection[Version] = ()) -> set[Digest]:
-        """Return the feature statistics of the versions whose weights `weights` returns."""
-
-    def reports(self) -> set[Digest]:
-        """Return the digests of the reports of versions, and of jobs that have scored one.
-
-        With them are the records that imported versions brought.
-        """
-
-    def answers(self) -> set[Digest]:
-        """Return the digests of the answers of versions to queries."""
-
-    def exports(self) -> set[Digest]:
-        """Return the digests of the files of exports."""
-
-    def vectors(self) -> set[Digest]:
-        """Return the digests of files of vectors and of their images, and of bridges."""
-
-    def vector_parts(self) -> set[Digest]:
-        """Return the digests of lists of the parts that unfinished re-embeddings have stored."""
-
-    def archives(self) -> set[Digest]:
-        """Return the digests of parts of uploads, and of archives that unfinished jobs import."""
-
-    def spent_archives(self) -> set[Digest]:
-        """Return the archives of imports that have ended, unless something else needs them."""
-
-    def checkpoints(self) -> set[Digest]:
-        """Return the digests of the checkpoints of unfinished jobs."""
-
-
 # Ports for datasets, suites, thumbnails and the decoding of uploads.
 
 
@@ -348,152 +200,6 @@ class DatasetUses:
     suites: Sequence[str]  # names of those that were made of it
     jobs: Sequence[JobId]  # unfinished
     replaced: Sequence[int]  # versions of the dataset that it stands for since images were erased
-
-
-class Datasets(Protocol):
-    def add(self, dataset: Dataset) -> None:
-        """Add a dataset. Raises NameTaken."""
-
-    def get(self, reference: str, *, lock: bool = False) -> Dataset:
-        """Return a dataset by id or name; `lock` keeps others from changing it before commit.
-
-        Raises DatasetNotFound.
-        """
-
-    def page(self, limit: int, after: str | None) -> Sequence[Dataset]: ...
-
-    def add_image(self, row: DatasetImage) -> None:
-        """Add one image; see `add_images`."""
-
-    def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
-        """Add images, each with one text; skip those that already have the same text."""
-
-    def texts(
-        self, dataset: DatasetId, pixels: Collection[Digest]
-    ) -> Mapping[Digest, Sequence[str]]:
-        """Return the texts that images have in a dataset, without images that it does not hold."""
-
-    def added_at(
-        self, dataset: DatasetId, pixels: Collection[Digest]
-    ) -> Mapping[tuple[Digest, str], datetime]:
-        """Return when images came into a dataset with each of their texts."""
-
-    def images(self, dataset: DatasetId) -> Sequence[DatasetImage]: ...
-
-    def image_page(
-        self, dataset: DatasetId, limit: int, after: Digest | None, *, text: str | None = None
-    ) -> Sequence[DatasetImage]:
-        """Return all rows of a page of images, by pixels; with `text`, of the images with it."""
-
-    def near_duplicate_page(
-        self, dataset: DatasetId, limit: int, after: Digest | None
-    ) -> Sequence[NearDuplicates]:
-        """Return a page of groups of near-duplicates, each with its first images."""
-
-    def members(self, dataset: DatasetId) -> Iterable[Member]:
-        """Yield every image of a dataset, once for each of its texts, by pixels."""
-
-    def stored(self, pixels: Digest) -> Image | None:
-        """Return an image of any dataset, by its pixels."""
-
-    def stored_bytes(self) -> int:
-        """Return the bytes of the images in datasets and of samples, each image counted once."""
-
-    def missing_bytes(self, wanted: Collection[Image]) -> int:
-        """Return the bytes of those images that no dataset and no sample holds, each once."""
-
-    def count(self, dataset: DatasetId) -> Mapping[str, int]:
-        """Return the number of images per text (for captioned datasets: {"": images})."""
-
-    def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Remove an image, serialised with `next_version`. Raises ImageNotFound."""
-
-    def remove(self, dataset: DatasetId) -> None:
-        """Remove a dataset with its images and its versions, which are locked."""
-
-    def describe(
-        self, dataset: DatasetId, *, description: str | None, metadata: Mapping[str, str] | None
-    ) -> None:
-        """Replace the description and the metadata of a dataset; None leaves one as it is."""
-
-    def lock(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
-        """Return all versions, once nobody keeps one, and keep others from changing the dataset.
-
-        Raises DatasetNotFound.
-        """
-
-    def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
-        """Return what needs a version, or any version of a dataset."""
-
-    def remove_version(
-        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
-    ) -> None:
-        """Remove a locked version, given those that were frozen after it, oldest first."""
-
-    def rename_class(self, dataset: DatasetId, name: str, to: str) -> int:
-        """Give all images of a class to another class; return how many there were."""
-
-    def move_images(self, dataset: DatasetId, pixels: Collection[Digest], to: str) -> None:
-        """Give images that the labelled dataset holds to a class."""
-
-    def count_duplicates(self, dataset: DatasetId, count: int) -> None:
-        """Add to the number of files that were sent again."""
-
-    def revision(self, dataset: DatasetId) -> int:
-        """Return a number that increases with every change to a dataset or to one of its images."""
-
-    def next_version(self, dataset: DatasetId) -> int:
-        """Return the next version number, from a counter row that stays locked until commit."""
-
-    def add_version(self, version: DatasetVersion, manifest: Manifest) -> None: ...
-
-    def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
-        """Return a dataset version; `keep` keeps others from deleting it before commit.
-
-        Raises DatasetVersionNotFound.
-        """
-
-    def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]: ...
-
-    def newest_versions(
-        self, datasets: Collection[DatasetId]
-    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
-        """Return the newest version of each of some datasets that has one, and how many it has."""
-
-    def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
-        """Record the version that a locked one is replaced by, since images of it were erased."""
-
-    def holding(self, pixels: Collection[Digest]) -> set[DatasetId]:
-        """Return the datasets whose drafts hold one of some images."""
-
-    def erase(self, pixels: Collection[Digest]) -> None:
-        """Remove images from all drafts, and what was derived from their pixels."""
-
-    def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
-        """Return the other images of some images' groups."""
-
-    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Return the groups that are on the training side of other datasets' versions.
-
-        Versions of `except_for` count too once an update has learned from that dataset or is going
-        to; distilling its images as a reference set counts as learning.
-        """
-
-
-class Suites(Protocol):
-    def add(self, suite: Suite, manifest: Manifest) -> None:
-        """Add a suite. Raises NameTaken."""
-
-    def get(self, reference: str) -> Suite:
-        """Return a suite by id or name. Raises SuiteNotFound."""
-
-    def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
-        """Return the names of suites by id."""
-
-    def page(self, limit: int, after: str | None) -> Sequence[Suite]: ...
-
-    def contains(self, groups: Collection[Digest]) -> set[Digest]:
-        """Return the groups of which any suite holds an image."""
 
 
 class SimilarImages(Protocol):
@@ -508,31 +214,6 @@ class SimilarImages(Protocol):
 
 
 ImageWithThumbnail = tuple[Image, str]  # an image with its thumbnail
-
-
-class Thumbnails(Protocol):
-    """The thumbnails of images; once stored, a thumbnail never changes."""
-
-    def all(self) -> SimilarImages:
-        """Return an index of all images; a process reads only those added since its last call."""
-
-    def after(self, position: int) -> SimilarImages:
-        """Return an index of the images added after a position; after 0 are all."""
-
-    def lock(self) -> None:
-        """Keep other transactions from adding thumbnails until this one ends."""
-
-    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
-        """Map each known image to the oldest of its group, or to None if it is the oldest."""
-
-    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
-        """Return images without thumbnail whose difference hash is close to one of `dhashes`.
-
-        Such images are from before there were thumbnails.
-        """
-
-    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
-        """Add thumbnails; an existing one stays unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -566,25 +247,6 @@ class Decoder(Protocol):
 
 
 # Port for erasures and the images that they have erased.
-
-
-class Erasures(Protocol):
-    def add(self, erasure: Erasure) -> None: ...
-
-    def get(self, erasure: ErasureId) -> Erasure:
-        """Return an erasure. Raises ErasureNotFound."""
-
-    def page(self, limit: int, after: str | None) -> Sequence[Erasure]:
-        """Return a page of erasures, oldest first; `after` is the last id of the page before."""
-
-    def save(self, erasure: Erasure) -> None:
-        """Update the job, the time and the findings of an erasure; note what it has erased."""
-
-    def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
-        """Return which of some images were erased, and by which erasure."""
-
-    def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
-        """Return the newest stored form of each of some images, also of erased ones."""
 
 
 # Ports for what a worker does with a model: import, train, evaluate.
@@ -704,21 +366,6 @@ class Evaluator(Protocol):
         """Return a version's answers; images that several queries share are encoded once."""
 
 
-class AnswerCache(Protocol):
-    def stored(
-        self, versions: Collection[Digest], queries: Collection[Digest]
-    ) -> Mapping[tuple[Digest, Digest], Digest]:
-        """Return the artifacts with answers of any of the versions to any of the queries."""
-
-    def add(self, version: Digest, query: Digest, answers: Digest) -> None: ...
-
-    def judged(self, query: Digest) -> int:
-        """Return how many versions have answered a query."""
-
-    def judged_in(self, model: ModelId, queries: Collection[Digest]) -> Mapping[Digest, int]:
-        """Return how many versions of a model, its root not counted, have answered each query."""
-
-
 # Ports for exports: their rows, and what writes and checks their files.
 
 
@@ -758,45 +405,7 @@ class Exporter(Protocol):
         """
 
 
-class Exports(Protocol):
-    def put(self, export: Export) -> None:
-        """Store an export in the place of the one in that format, if there is one."""
-
-    def get(self, model: ModelId, version: int, export_format: ExportFormat) -> Export:
-        """Return an export. Raises ExportNotFound."""
-
-    def all(self, model: ModelId, version: int) -> Sequence[Export]:
-        """Return the exports of a version, by format."""
-
-    def remove(self, model: ModelId, version: int, export_format: ExportFormat) -> None:
-        """Delete an export, whose bytes may be collected. Raises ExportNotFound."""
-
-
 # Ports for imports: resumable uploads, archives that are read as they come, and buckets.
-
-
-class Uploads(Protocol):
-    """The uploads of the transaction's principal; those of others are not there."""
-
-    def add(self, upload: ResumableUpload) -> None: ...
-
-    def get(self, upload: UploadId) -> ResumableUpload:
-        """Return an upload. Raises UploadNotFound."""
-
-    def count(self) -> int:
-        """Return how many uploads the principal has."""
-
-    def extend(self, upload: ResumableUpload, seen: int) -> None:
-        """Write an upload with a new part, if its offset is still `seen`.
-
-        Raises OffsetMismatch otherwise, and UploadNotFound.
-        """
-
-    def remove(self, upload: UploadId) -> None:
-        """Remove an upload. Raises UploadNotFound."""
-
-    def forget(self, before: datetime) -> int:
-        """Remove the uploads of all principals that expired before a time; return how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -880,150 +489,6 @@ class NamedJob:
     parent_digest: Digest | None  # of the parent version, once that is fixed
 
 
-class Jobs(Protocol):
-    def add(self, job: Job) -> None:
-        """Add a job. Raises ModelNotFound if its model has just been deleted."""
-
-    def get(self, job: JobId, *, lock: bool = False) -> Job:
-        """Return a job; `lock` keeps others from changing it before commit. Raises JobNotFound."""
-
-    def statuses(self, wanted: Collection[JobId]) -> Mapping[JobId, JobStatus]:
-        """Return the status of each of some jobs; those that are not there are left out."""
-
-    def page(
-        self,
-        limit: int,
-        after: JobId | None,
-        *,
-        model: ModelId | None = None,
-        job_type: JobType | None = None,
-        status: JobStatus | None = None,
-    ) -> Sequence[Job]:
-        """Return a page of jobs, newest first; `after` is the last id of the page before."""
-
-    def named(self, job: JobId) -> NamedJob:
-        """Return a job with values from the rows it refers to. Raises JobNotFound."""
-
-    def named_page(
-        self,
-        limit: int,
-        after: JobId | None,
-        *,
-        model: ModelId | None = None,
-        job_type: JobType | None = None,
-        status: JobStatus | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        metadata: tuple[str, str | None] | None = None,
-    ) -> Sequence[NamedJob]:
-        """Return the page that `page` does, with values from the rows that jobs refer to.
-
-        Jobs were created at `since` or later and before `until`. `metadata` is a key that they
-        have, and its value; with None, any value.
-        """
-
-    def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
-        """Return the number of queued jobs of a model, or of those that somebody has ordered.
-
-        Until commit nobody else counts, so that two orders cannot both take the last place.
-        """
-
-    def claim(
-        self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
-    ) -> Job | None:
-        """Claim the next claimable job by one conditional update; return None if there is none.
-
-        A job is claimable if it is in one of the queues; is queued and not paused, or
-        running/cancelling with an expired lease (by the database's clock); and its lane has no
-        earlier unfinished job. Higher priorities come first, then older jobs. The claim sets the
-        status (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
-        lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
-        `worker_lost` instead, or is cancelled if that was requested, and the next one is tried.
-        """
-
-    def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
-        """Return the queues in which `claim` would find a job now (cheap; for JobNotifier)."""
-
-    def advance(
-        self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress
-    ) -> JobStatus:
-        """Write progress, renew the lease by fence and return the status. Raises LeaseLost."""
-
-    def renew(self, job: JobId, fence: int, lease_s: float) -> JobStatus:
-        """Renew the lease by fence and return the job's status. Raises LeaseLost."""
-
-    def status(self, job: JobId, fence: int) -> JobStatus:
-        """Return the status if the fence still holds. Raises LeaseLost."""
-
-    def set_parent(self, job: JobId, fence: int, parent: int) -> None:
-        """Set the parent version. Raises LeaseLost."""
-
-    def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
-        """Pin the precision of an update. Raises LeaseLost."""
-
-    def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
-        """Pin suites and policy of an update ordered without them. Raises LeaseLost."""
-
-    def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
-        """Record the checkpoint to resume from; set lost and pauses to 0. Raises LeaseLost."""
-
-    def set_version(self, job: JobId, fence: int, version: int) -> None:
-        """Record the candidate that a job has published; drop its checkpoint. Raises LeaseLost."""
-
-    def finish(self, job: Job, fence: int) -> None:
-        """Write the final state and the event of it, by fence.
-
-        Raises LeaseLost, or CancelRequested if a job that is being cancelled would succeed.
-        """
-
-    def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
-        """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.
-
-        Raises JobFinished otherwise.
-        """
-
-    def release(self, job: JobId, fence: int, *, lost: bool = False) -> None:
-        """Put a running job back into its queue, counting it as lost or not.
-
-        A job that is being cancelled keeps that status. Raises LeaseLost.
-        """
-
-    def pause(self, job: JobId, fence: int, *, phase: str, pause_s: float) -> None:
-        """Put a running job back into its queue, not to be claimed for `pause_s` seconds.
-
-        That does not count as lost. The queued job shows the phase. A job that is being cancelled
-        keeps that status. Raises LeaseLost.
-        """
-
-    def release_owner(self, owner_prefix: str) -> int:
-        """Expire the leases of a process that is known to be dead; return how many.
-
-        Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
-        """
-
-    def cancelling_alone(self) -> Sequence[Job]:
-        """Return jobs being cancelled that no worker holds: released, or their lease expired."""
-
-    def held(self, owner: str) -> Sequence[HeldJob]:
-        """Return the unfinished jobs that an owner has claimed and not released."""
-
-    def live_checkpoints(self) -> set[Digest]:
-        """Return the checkpoints that unfinished jobs would resume from."""
-
-    def take_spent_checkpoints(self) -> set[Digest]:
-        """Clear the checkpoints of ended jobs; return those that no job resumes from."""
-
-    def add_event(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent: ...
-
-    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]: ...
-
-    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
-        """Return a job's newest events, newest first."""
-
-    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
-        """Return about `most` of a job's events of a kind, spread evenly, oldest first."""
-
-
 class JobNotifier(Protocol):
     def notify(self, job: JobId, queue: Queue) -> None:
         """Notify a worker of a queue that a job waits. Never raises: the sweeper repeats it."""
@@ -1039,31 +504,6 @@ class Heartbeat:
     worker: str
     facts: Json
     age_s: float  # by the database's clock
-
-
-class Heartbeats(Protocol):
-    def record(self, worker: str, facts: Json) -> None:
-        """Record a heartbeat of a worker, by the database's clock."""
-
-    def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]: ...
-
-    def all(self) -> Sequence[Heartbeat]:
-        """Return the last heartbeat of every worker that has not shut down cleanly, by name."""
-
-    def forget(self, worker: str) -> None: ...
-
-    def forget_silent(self, older_than_s: float) -> int:
-        """Forget workers without a heartbeat for `older_than_s` seconds; return how many."""
-
-
-class Counters(Protocol):
-    def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
-        """Add to the counter of a name and labels, as part of the transaction."""
-
-    def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
-        """Add the duration of a phase to its counters."""
-
-    def all(self) -> Sequence[CounterValue]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1095,167 +535,7 @@ class OutboxGauge:
     oldest: datetime | None  # when the oldest of them was written
 
 
-class Gauges(Protocol):
-    """The present state in numbers, cheap enough to read every few seconds."""
-
-    def queue(self) -> Sequence[QueueGauge]: ...
-
-    def running(self) -> Sequence[RunningGauge]: ...
-
-    def versions(self) -> Mapping[tuple[str, str], int]:
-        """Return the number of versions by status and verdict ("" before one)."""
-
-    def alias_moves(self) -> Mapping[str, int]:
-        """Return the number of alias moves by kind."""
-
-    def outbox(self) -> OutboxGauge:
-        """Return the pending deliveries of webhooks."""
-
-
 # Ports for models, versions, aliases and gate policies.
-
-
-class Policies(Protocol):
-    def add(self, policy: GatePolicy) -> None:
-        """Add a policy. Raises NameTaken."""
-
-    def get(self, reference: str) -> GatePolicy:
-        """Return a policy by id or name. Raises PolicyNotFound."""
-
-    def names(self, ids: Collection[PolicyId]) -> Mapping[str, str]:
-        """Return the names of policies by id."""
-
-    def page(self, limit: int, after: str | None) -> Sequence[GatePolicy]: ...
-
-
-class Models(Protocol):
-    def add(self, model: Model) -> None:
-        """Add a model. Raises NameTaken."""
-
-    def get(self, reference: str) -> Model:
-        """Return a model by id or name. Raises ModelNotFound."""
-
-    def ids_of(self, names: Collection[str]) -> Collection[ModelId]:
-        """Return the ids of the models that have one of these names; others are left out."""
-
-    def page(self, limit: int, after: str | None) -> Sequence[Model]: ...
-
-    def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
-        """Return the names of the models that learned from each of some datasets."""
-
-    def judged(
-        self, by: Collection[SuiteId | PolicyId]
-    ) -> Mapping[SuiteId | PolicyId, Sequence[str]]:
-        """Return the names of the models that each of some suites and policies judges."""
-
-    def lock(self, model: ModelId) -> None:
-        """Keep others from adding jobs and versions to a model. Raises ModelNotFound."""
-
-    def lock_all(self) -> Sequence[Model]:
-        """Return all models, and keep others from adding versions to any."""
-
-    def remove(self, model: ModelId) -> None:
-        """Delete a locked model with its versions, aliases, their history, and its jobs."""
-
-    def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None: ...
-
-    def set_policy(self, model: ModelId, policy: PolicyId) -> None: ...
-
-
-class Versions(Protocol):
-    def next_number(self, model: ModelId) -> int:
-        """Return the next version number, from a counter row that stays locked until commit."""
-
-    def add(self, version: Version) -> None: ...
-
-    def save(self, version: Version) -> None:
-        """Update status, verdict and report of a version."""
-
-    def remove(self, model: ModelId, number: int, at: datetime) -> None:
-        """Delete a version, whose weights may be collected from now on.
-
-        Its row stays, for the histories of aliases name it and its verdicts stay spent; nothing
-        here returns it any more. Its exports are deleted too.
-        """
-
-    def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
-        """Record that a version's weights may be collected from now on, and delete its exports."""
-
-    def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
-        """Record that images that a version learned from were erased, unless it is marked."""
-
-    def replacement(self, model: ModelId, number: int) -> Version | None:
-        """Return the newest version that replaces another one."""
-
-    def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
-        """Return a version; `lock` keeps others from changing it before commit.
-
-        Raises VersionNotFound, which says when a version was deleted.
-        """
-
-    def by_digest(self, model: ModelId, digest: Digest) -> Version:
-        """Return the newest version with a digest. Raises VersionNotFound."""
-
-    def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
-        """Return a page of versions, oldest first."""
-
-    def newest(self, model: ModelId) -> Version | None:
-        """Return the version of a model with the highest number, or None without any."""
-
-    def all(self, model: ModelId) -> Sequence[Version]: ...
-
-    def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
-        """Return the numbers of a page of versions, oldest first."""
-
-    def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
-        """Return whether each of some versions may be rolled back to without an override.
-
-        Those that are deleted are left out. A version may not if the gate failed it, or if it
-        learned from an image that was erased.
-        """
-
-
-class Aliases(Protocol):
-    def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
-        """Return an alias; `keep` keeps others from deleting it before commit.
-
-        Raises AliasNotFound.
-        """
-
-    def find(self, model: ModelId, name: str, *, keep: bool = False) -> Alias | None: ...
-
-    def lock(self, model: ModelId, name: str) -> Alias:
-        """Return an alias to delete, once nobody keeps it. Raises AliasNotFound."""
-
-    def all(self, *models: ModelId) -> Sequence[Alias]:
-        """Return all aliases of some models, or of every model if none is given."""
-
-    def move(self, alias: Alias, row: AliasMove) -> None:
-        """Write the alias and its history row if the stored revision is `alias.revision - 1`.
-
-        Raises StaleRevision otherwise.
-        """
-
-    def remove(self, row: AliasMove) -> None:
-        """Delete a locked alias and write the last row of its history, which stays."""
-
-    def last_revision(self, model: ModelId, name: str) -> int:
-        """Return the revision of the last move of a name, 0 if there was none."""
-
-    def history(self, model: ModelId, name: str, *, after: int = 0) -> Sequence[AliasMove]:
-        """Return the moves of an alias after a revision, oldest first."""
-
-    def newest_moves(self, model: ModelId, name: str, limit: int) -> Sequence[AliasMove]:
-        """Return the newest moves of an alias, oldest first."""
-
-    def kinds_of_moves(self, model: ModelId, name: str) -> Collection[MoveKind]:
-        """Return the kinds of the moves that an alias has ever made."""
-
-    def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
-        """Return the move that each alias of some models is at, by model and name."""
-
-    def overridden(self, model: ModelId) -> Collection[int]:
-        """Return the versions that any alias of a model was moved to by override."""
 
 
 # Port for traces: what a request and its job did, and for how long.
@@ -1340,86 +620,6 @@ class Untraced:
 Caller = tuple[TrialId, Digest]  # see `Trial.caller_of`
 
 
-class Trials(Protocol):
-    def start(self, trial: Trial, alias: Alias) -> None:
-        """Add a trial of an alias, which must not have moved since it was read.
-
-        Raises StaleRevision, or TrialRunning if it has one that runs.
-        """
-
-    def get(self, trial: TrialId) -> Trial:
-        """Return a trial. Raises TrialNotFound."""
-
-    def find(self, model: ModelId, alias: str, reference: str) -> Trial:
-        """Return an alias's trial by its id, or its newest as "latest". Raises TrialNotFound."""
-
-    def page(self, model: ModelId, alias: str, limit: int, after: str | None) -> Sequence[Trial]:
-        """Return a page of an alias's trials, oldest first."""
-
-    def running(self, *models: ModelId) -> Sequence[Trial]:
-        """Return the trials that run, of some models, or of every model if none is given."""
-
-    def hold(self, trials: Collection[TrialId]) -> Mapping[TrialId, Trial]:
-        """Return those of some trials that there are, and keep them from ending before commit."""
-
-    def end(
-        self, model: ModelId, alias: str, end: TrialEnd, *, by: str, now: datetime
-    ) -> Trial | None:
-        """End the trial that an alias has; return it, None if it has none that runs."""
-
-    def counts(self, trials: Collection[TrialId]) -> Mapping[TrialId, TrialCounts]:
-        """Return what the predictions of some trials add up to."""
-
-    def count(self, trial: TrialId, counts: Mapping[str, int]) -> None:
-        """Add to the counts of a trial, by names of `TrialCounts`."""
-
-    def course(self, trials: Collection[TrialId]) -> Mapping[TrialId, Sequence[CoursePoint]]:
-        """Return the points of some trials, by growing numbers of labels."""
-
-    def note_course(self, points: Sequence[CoursePoint]) -> None:
-        """Add points, but for those that are there."""
-
-
-class Predictions(Protocol):
-    def add(self, predictions: Sequence[Prediction]) -> Collection[PredictionId]:
-        """Add predictions; return the ids of those that were not there yet."""
-
-    def lock(self, ids: Collection[PredictionId]) -> Mapping[PredictionId, Prediction]:
-        """Return predictions, and keep others from changing them before commit."""
-
-    def save(self, predictions: Sequence[Prediction]) -> None:
-        """Update labels and shadows' answers of locked predictions."""
-
-    def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
-        """Keep that a label of these callers counts; return those without one until now."""
-
-    def keep_newest(self, trial: TrialId, count: int) -> None:
-        """Delete the predictions of a trial but for the newest ones."""
-
-    def forget(self, before: datetime) -> None:
-        """Delete predictions made before a moment, and all that ended trials need no more."""
-
-
-class TrialSamples(Protocol):
-    def add(self, sample: Sample) -> bool:
-        """Add a sample; return whether the trial did not have the image yet."""
-
-    def page(self, trial: TrialId, limit: int, after: Digest | None) -> Sequence[Sample]:
-        """Return a page of a trial's samples, ordered by the digest of their pixels."""
-
-    def get(self, trial: TrialId, pixels: Digest) -> Sample:
-        """Return a sample. Raises ImageNotFound."""
-
-    def holding(self, pixels: Collection[Digest]) -> Sequence[Sample]:
-        """Return the samples of some images, of whatever trials."""
-
-    def remove(self, trial: TrialId) -> int:
-        """Delete the samples of a trial; return how many there were."""
-
-    def erase(self, pixels: Collection[Digest]) -> None:
-        """Delete the samples of some images, of whatever trials."""
-
-
 # Ports for image vectors: what computes and compares them, and the rows of what is stored.
 
 
@@ -1462,98 +662,7 @@ class Embedder(Protocol):
         """
 
 
-class Vectors(Protocol):
-    def put(self, stored: StoredVectors) -> None:
-        """Store vectors in the place of those of the same images, if there are any."""
-
-    def get(self, model: ModelId, version: int, dataset: DatasetRef) -> StoredVectors:
-        """Return the vectors of a dataset version. Raises VectorsNotFound."""
-
-    def all(self, model: ModelId, version: int) -> Sequence[StoredVectors]:
-        """Return the vectors by a version, by dataset and dataset version."""
-
-    def remove(self, model: ModelId, version: int, dataset: DatasetRef) -> None:
-        """Delete vectors, whose bytes may be collected. Raises VectorsNotFound."""
-
-    def remove_of(self, datasets: Collection[DatasetRef]) -> set[Digest]:
-        """Delete the vectors of dataset versions by any version; return their files."""
-
-
-class IndexReports(Protocol):
-    def put(self, report: IndexReport) -> None:
-        """Store a report in the place of the one about the same baseline, if there is one."""
-
-    def get(self, model: ModelId, version: int, baseline: int) -> IndexReport:
-        """Return the report about a baseline. Raises IndexReportNotFound."""
-
-    def all(self, model: ModelId, version: int) -> Sequence[IndexReport]:
-        """Return the reports of a version, by baseline."""
-
-    def remove_of(self, sources: Collection[str]) -> set[Digest]:
-        """Delete the reports that are based on any of some sources; return their files.
-
-        A source is the id of a suite, or a dataset version: see `source_of`.
-        """
-
-
 # Ports for webhooks, the outbox of their deliveries, and what sends these.
-
-
-class Webhooks(Protocol):
-    def add(self, webhook: Webhook) -> None: ...
-
-    def get(self, webhook: WebhookId, *, lock: bool = False) -> Webhook:
-        """Return a webhook; `lock` keeps others from changing it before commit.
-
-        Raises WebhookNotFound.
-        """
-
-    def page(self, limit: int, after: str | None) -> Sequence[Webhook]:
-        """Return a page of webhooks, oldest first."""
-
-    def save(self, webhook: Webhook) -> None:
-        """Write a webhook as it is now."""
-
-    def delete(self, webhook: WebhookId) -> None:
-        """Delete a webhook and its deliveries. Raises WebhookNotFound."""
-
-
-class Outbox(Protocol):
-    def add(self, event: OutboxEvent) -> None:
-        """Write a delivery of an event for each webhook that subscribes to it.
-
-        Call it in the transaction of the change that the event reports, while the changed row is
-        locked: events of one object are delivered in the order in which they were added.
-        """
-
-    def add_delivery(self, delivery: Delivery) -> None: ...
-
-    def get(self, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
-        """Return a delivery of a webhook. Raises DeliveryNotFound."""
-
-    def page(self, webhook: WebhookId, limit: int, after: str | None) -> Sequence[Delivery]:
-        """Return a page of a webhook's deliveries, newest first."""
-
-    def is_due(self, now: datetime) -> bool:
-        """Return whether `claim` would find a delivery now (cheap)."""
-
-    def claim(self, now: datetime, lease_s: float) -> Delivery | None:
-        """Claim a due delivery by one conditional update; return None if there is none.
-
-        A delivery is due if its webhook is not paused, its time has come and no earlier delivery of
-        the same webhook and object is pending. A webhook has one claimed delivery at a time, and
-        a claim expires after `lease_s` seconds by the database's clock. A claim increments fence
-        and attempts.
-        """
-
-    def settle(self, delivery: Delivery) -> bool:
-        """Write what came of an attempt if its fence still holds; return whether it does."""
-
-    def redeliver(self, delivery: Delivery) -> None:
-        """Write a delivery that is due again, whoever is sending it."""
-
-    def forget(self, before: datetime) -> int:
-        """Delete deliveries created before a time; return how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1578,63 +687,6 @@ class WebhookClient(Protocol):
 
 
 Clock = Callable[[], datetime]  # aware, UTC
-
-
-class UnitOfWork(Protocol):
-    """One transaction: entering begins it, `commit` ends it, leaving without it rolls back.
-
-    The models and jobs that its principal may not touch are not there.
-    """
-
-    principal: Principal
-    datasets: Datasets
-    suites: Suites
-    thumbnails: Thumbnails
-    policies: Policies
-    models: Models
-    versions: Versions
-    aliases: Aliases
-    jobs: Jobs
-    idempotency: Idempotency
-    answers: AnswerCache
-    references: ArtifactRoots
-    keys: Keys
-    sessions: Sessions
-    audit: AuditTrail
-    heartbeats: Heartbeats
-    counters: Counters
-    gauges: Gauges
-    webhooks: Webhooks
-    outbox: Outbox
-    erasures: Erasures
-    uploads: Uploads
-    exports: Exports
-    vectors: Vectors
-    index_reports: IndexReports
-    trials: Trials
-    predictions: Predictions
-    samples: TrialSamples
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def commit(self) -> None: ...
-
-
-class Transactions(Protocol):
-    """Opens transactions: `with transactions() as work: ...; work.commit()`."""
-
-    def __call__(self, *, read_only: bool = False) -> UnitOfWork:
-        """Return a transaction not yet begun; one that is `read_only` never waits for a writer."""
-
-    def on_behalf_of(self, principal: Principal) -> Self:
-        """Return what opens transactions of this principal; without it they are the service's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1684,87 +736,3 @@ class Signatures(Protocol):
 
 
 # Ports: what domain and use cases need from outside, as protocols.
-
-
-__all__ = [
-    "Aliases",
-    "AnswerCache",
-    "ArchiveReader",
-    "ArchivedFile",
-    "ArtifactBatch",
-    "ArtifactRoots",
-    "ArtifactWriter",
-    "Artifacts",
-    "AuditFilter",
-    "AuditTrail",
-    "Buckets",
-    "BytesCallback",
-    "Caller",
-    "ClassificationRequest",
-    "Classifier",
-    "Clock",
-    "Counters",
-    "DatasetUses",
-    "Datasets",
-    "DecodedImage",
-    "Decoder",
-    "Embedder",
-    "Erasures",
-    "Evaluator",
-    "Exporter",
-    "Exports",
-    "FittedBridge",
-    "Gauges",
-    "Heartbeat",
-    "Heartbeats",
-    "HeldJob",
-    "Idempotency",
-    "IdempotentReply",
-    "ImageWithThumbnail",
-    "Importer",
-    "IndexComparison",
-    "IndexReports",
-    "JobNotifier",
-    "Jobs",
-    "Keys",
-    "Message",
-    "Models",
-    "Monitor",
-    "NamedJob",
-    "Outbox",
-    "OutboxGauge",
-    "Platform",
-    "Policies",
-    "Predictions",
-    "PublicKey",
-    "QueueGauge",
-    "RunningGauge",
-    "Samples",
-    "Selection",
-    "Sessions",
-    "Signatures",
-    "Signer",
-    "SimilarImages",
-    "Span",
-    "SpanKind",
-    "StoredArtifact",
-    "Suites",
-    "Thumbnails",
-    "TokenVerifier",
-    "Tracer",
-    "Trained",
-    "Trainer",
-    "TrainingSpec",
-    "Transactions",
-    "TrialSamples",
-    "Trials",
-    "UnitOfWork",
-    "Untraced",
-    "Uploads",
-    "Vectors",
-    "Versions",
-    "WebhookClient",
-    "Webhooks",
-    "ignore_bytes",
-    "ignore_progress",
-]

@@ -28,11 +28,14 @@ from api.pages.rendering import (
 )
 from core.access import authenticate as sessions
 from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
+from core.access.rows import Keys
 from core.access.rules import ApiKey
 from core.audit.record import verify_audit
+from core.audit.rows import AuditTrail
 from core.audit.rules import Action, Principal, Role
+from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, Unauthorised
-from core.ports import AuditFilter, UnitOfWork
+from core.ports import AuditFilter
 from core.values import KeyId
 
 router = APIRouter(prefix=f"{PAGES}/keys", route_class=PageRoute, include_in_schema=False)
@@ -120,8 +123,8 @@ def _list(
 ) -> Response:
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
-        keys = work.keys.page(KEYS + 1, after)
-        uses = work.keys.last_uses([key.id for key in keys])
+        keys = work[Keys].page(KEYS + 1, after)
+        uses = work[Keys].last_uses([key.id for key in keys])
         rows = [_known(work, key, now, uses) for key in keys[:KEYS]]
     return page(
         request,
@@ -146,8 +149,8 @@ def _one(
 ) -> Response:
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
-        key = work.keys.get(reference)
-        known = _known(work, key, now, work.keys.last_uses([key.id]))
+        key = work[Keys].get(reference)
+        known = _known(work, key, now, work[Keys].last_uses([key.id]))
     return page(
         request,
         "administration/key.html",
@@ -162,10 +165,10 @@ def _one(
 
 
 def _known(
-    work: UnitOfWork, key: ApiKey, now: datetime, uses: Mapping[KeyId, datetime]
+    work: Work, key: ApiKey, now: datetime, uses: Mapping[KeyId, datetime]
 ) -> dict[str, Any]:
     """Return a key with the names of its models, its state, its last use and its last change."""
-    changes = work.audit.page(1, None, AuditFilter(actor=key.name))
+    changes = work[AuditTrail].page(1, None, AuditFilter(actor=key.name))
     revoked = "revoked" if key.revoked_at else "expired"
     return {
         "key": key,
@@ -233,8 +236,8 @@ def show_audit(
     )
     start = number_after(after) if after is not None else None
     with services.platform.transactions(read_only=True) as work:
-        rows = work.audit.page(EVENTS + 1, start, wanted)
-        head = work.audit.head()
+        rows = work[AuditTrail].page(EVENTS + 1, start, wanted)
+        head = work[AuditTrail].head()
     chosen = {"actor": actor, "action": action, "model": model, "since": since, "until": until}
     return page(
         request,

@@ -19,8 +19,10 @@ from api.http.schemas import After, AfterNumber, Limit, Page, Time, number_after
 from api.openapi_document import raises
 from core import errors
 from core.access.keys import create_key, model_names, revoke_key, rotate_key
+from core.access.rows import Keys
 from core.access.rules import ApiKey
 from core.audit.record import verify_audit
+from core.audit.rows import AuditTrail
 from core.audit.rules import Role
 from core.ports import AuditFilter
 
@@ -53,8 +55,8 @@ def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = Non
     """List API keys, oldest first, also those that were revoked or have expired."""
     now = services.platform.clock()
     with services.platform.transactions(read_only=True) as work:
-        rows = work.keys.page(limit + 1, after)
-        uses = work.keys.last_uses([row.id for row in rows])
+        rows = work[Keys].page(limit + 1, after)
+        uses = work[Keys].last_uses([row.id for row in rows])
 
         def view(row: ApiKey) -> KeyView:
             return KeyView.of(row, model_names(work, row), now, last_used_at=uses.get(row.id))
@@ -66,8 +68,8 @@ def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = Non
 def get_api_key(key: str, services: WiredServices) -> KeyView:
     """Return an API key, by id or name."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.keys.get(key)
-        used = work.keys.last_uses([found.id]).get(found.id)
+        found = work[Keys].get(key)
+        used = work[Keys].last_uses([found.id]).get(found.id)
         names, now = model_names(work, found), services.platform.clock()
     return KeyView.of(found, names, now, last_used_at=used)
 
@@ -100,7 +102,7 @@ def revoke_api_key(key: str, services: WiredServices) -> None:
 
 def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
     with services.platform.transactions(read_only=True) as work:
-        names, used = model_names(work, key), work.keys.last_uses([key.id]).get(key.id)
+        names, used = model_names(work, key), work[Keys].last_uses([key.id]).get(key.id)
     now = services.platform.clock()
     return SecretView.of(key, names, now, last_used_at=used, secret=secret)
 
@@ -139,7 +141,7 @@ def list_audit_events(
     wanted = AuditFilter(actor=actor, action=action, subject=subject, since=since, until=until)
     start = number_after(after) if after is not None else None
     with services.platform.transactions(read_only=True) as work:
-        rows = work.audit.page(limit + 1, start, wanted)
+        rows = work[AuditTrail].page(limit + 1, start, wanted)
     return page_of(rows, limit, AuditEventView.of, lambda row: row.sequence)
 
 

@@ -18,6 +18,7 @@ from core.audit.rules import Role
 from core.bundles.import_version import order_version_import, require_place_for
 from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
 from core.datasets.edit import require_room
+from core.registry.rows import Models, Versions
 
 router = APIRouter(tags=["bundles"], route_class=ThreadRoute)
 
@@ -104,8 +105,8 @@ async def import_bundle(
 def get_origin(model: str, version: VersionNumber, services: WiredServices) -> OriginDocument:
     """Return what the bundle of an imported version said of it: its line and foreign reports."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
     record = read_origin(services.platform.artifacts, wanted)
     return OriginDocument.of(record, model=found, version=wanted)
 
@@ -154,7 +155,7 @@ class ArrivingBundle:
         )
         signed.require_digest(self._expected)
         with services.platform.transactions(read_only=True) as work:
-            require_place_for(work, work.models.get(self._model), signed)
+            require_place_for(work, work[Models].get(self._model), signed)
         self._signed = signed
         return True
 
@@ -162,4 +163,4 @@ class ArrivingBundle:
 def _require_model(services: Services, model: str, arriving: int) -> None:
     require_room(services.platform, arriving)
     with services.platform.transactions(read_only=True) as work:
-        work.models.get(model)
+        work[Models].get(model)

@@ -30,6 +30,7 @@ from core.errors import AnswersMissing, PerennialError
 from core.evaluation.report import Report
 from core.gate.measures import Outcome, Ruling
 from core.registry.read import read_report
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 
 router = APIRouter(
@@ -58,10 +59,10 @@ def show_changes(
     """Show what changed from one version to another, by default from its parent."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        newer = work.versions.get(found.id, now)
+        found = work[Models].get(model)
+        newer = work[Versions].get(found.id, now)
         start = max(0, now - VERSIONS)
-        numbers = work.versions.numbers(found.id, VERSIONS * 2, start)
+        numbers = work[Versions].numbers(found.id, VERSIONS * 2, start)
     before = before or newer.parent or now
     context: dict[str, Any] = {
         "model": found,
@@ -127,7 +128,7 @@ def show_images(
     chosen = {"kind": kind and kind.value, "suite": suite, "class": class_name}
     chosen |= {"predicted": predicted}
     with platform.transactions(read_only=True) as work:
-        named = work.models.get(model)
+        named = work[Models].get(model)
     return page(
         request,
         "changed_images.html",

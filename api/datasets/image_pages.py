@@ -16,12 +16,16 @@ from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
 from api.pages.rendering import Text, page, read_form
 from core.audit.rules import Role
+from core.database.work import Work
 from core.datasets import edit as edit_classes
 from core.datasets.edit import remove_images
 from core.datasets.manifests import Side, side_of
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetImage, DatasetKind
+from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
-from core.ports import UnitOfWork
+from core.gate.rows import Policies
+from core.registry.rows import Models
 from core.values import Digest, clean_class
 
 # The page of all suites and gate policies, and of the models that each of them judges.
@@ -38,10 +42,10 @@ def show_suites(
 ) -> Response:
     """Show suites and policies, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        suites = work.suites.page(ROWS + 1, suites_after or None)
-        policies = work.policies.page(ROWS + 1, policies_after or None)
+        suites = work[Suites].page(ROWS + 1, suites_after or None)
+        policies = work[Policies].page(ROWS + 1, policies_after or None)
         shown, rules = suites[:ROWS], policies[:ROWS]
-        judged = work.models.judged([*(one.id for one in shown), *(one.id for one in rules)])
+        judged = work[Models].judged([*(one.id for one in shown), *(one.id for one in rules)])
     return page(
         request,
         "administration/suites.html",
@@ -118,8 +122,8 @@ def show_listing(
 ) -> Response:
     """Return a page of images; after a refusal, with those that were chosen and why not."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        counts = work.datasets.count(found.id)
+        found = work[Datasets].get(dataset)
+        counts = work[Datasets].count(found.id)
         groups, following = _groups(work, found.id, listing)
     return page(
         request,
@@ -146,17 +150,17 @@ def _more(dataset: str, listing: Listing, following: str | None) -> str | None:
     return later.url(dataset)
 
 
-def _groups(work: UnitOfWork, dataset: Any, listing: Listing) -> tuple[list[Group], str | None]:
+def _groups(work: Work, dataset: Any, listing: Listing) -> tuple[list[Group], str | None]:
     """Return the groups of a page, and what the next page comes after."""
     after = Digest(listing.after) if listing.after else None
     if listing.alike:
-        alike = work.datasets.near_duplicate_page(dataset, GROUPS + 1, after)
+        alike = work[Datasets].near_duplicate_page(dataset, GROUPS + 1, after)
         groups = [
             Group(images=_images(group.rows)[:OF_GROUP], count=group.count)
             for group in alike[:GROUPS]
         ]
         return groups, alike[GROUPS - 1].group if len(alike) > GROUPS else None
-    rows = work.datasets.image_page(dataset, IMAGES + 1, after, text=listing.of_class or None)
+    rows = work[Datasets].image_page(dataset, IMAGES + 1, after, text=listing.of_class or None)
     images = _images(rows)
     group = Group(images=images[:IMAGES], count=len(images))
     return [group] if images else [], images[IMAGES - 1].pixels if len(images) > IMAGES else None

@@ -34,8 +34,10 @@ from core import errors
 from core.audit.rules import Role
 from core.datasets.edit import Receipt, Upload, remove_image, stored_form
 from core.datasets.receive import record_uploads
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
 from core.datasets.suites import create_suite
+from core.datasets.version_rows import Suites
 from core.ports import ArtifactBatch
 from core.recipes.fields import PromptTemplate
 from core.values import Digest
@@ -80,8 +82,8 @@ def list_images(
     """List the images of a dataset, ordered by the digest of their pixels."""
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        rows = work.datasets.image_page(found.id, limit + 1, last, text=of_class)
+        found = work[Datasets].get(dataset)
+        rows = work[Datasets].image_page(found.id, limit + 1, last, text=of_class)
     images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
     return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
 
@@ -164,7 +166,7 @@ def make_suite(body: NewSuite, services: WiredServices, response: fastapi_Respon
 def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
     """List suites, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.suites.page(limit + 1, after)
+        rows = work[Suites].page(limit + 1, after)
     return page_of(rows, limit, SuiteView.of, lambda row: row.id)
 
 
@@ -174,4 +176,4 @@ def list_suites(services: WiredServices, limit: Limit = 50, after: After = None)
 def get_suite(suite: str, services: WiredServices) -> SuiteView:
     """Return a suite."""
     with services.platform.transactions(read_only=True) as work:
-        return SuiteView.of(work.suites.get(suite))
+        return SuiteView.of(work[Suites].get(suite))

@@ -18,11 +18,13 @@ from api.pages.rendering import TOKEN, page, read_form
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.audit.rules import Principal, Role
+from core.datasets.rows import Datasets
 from core.errors import FieldInvalid, PerennialError
 from core.jobs.orders import UpdateOrder
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import DatasetId, Json, canonical_json, sha256
 
@@ -173,10 +175,10 @@ def _show(
 ) -> Response:
     """Return the page, with what was sent and the advice on it or why it is refused."""
     with shown.services.platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get(shown.dataset)
-        version = work.datasets.version(dataset.id, shown.version)
-        models = work.models.page(MODELS, None)
-        taught = work.models.taught([dataset.id]).get(dataset.id, ())
+        dataset = work[Datasets].get(shown.dataset)
+        version = work[Datasets].version(dataset.id, shown.version)
+        models = work[Models].page(MODELS, None)
+        taught = work[Models].taught([dataset.id]).get(dataset.id, ())
     suggested = taught[0] if taught else models[0].name if models else ""
     first = {"model": suggested, "alias": PRODUCTION, "recipe": CHOICES[0].name, "promote": "yes"}
     return page(

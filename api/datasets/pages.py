@@ -41,9 +41,11 @@ from core.datasets.edit import (
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.receive import BatchKey, record_batch, require_unused
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
 from core.errors import FieldInvalid, PerennialError
 from core.ports import ArtifactBatch
+from core.registry.rows import Models
 from core.values import Digest, canonical_json, sha256
 
 # The page of a dataset: what it holds now, and its versions.
@@ -72,9 +74,9 @@ def show_statistics(
 ) -> Response:
     """Show how many images of each class are on each side, and how many look alike."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
+        found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
-        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+        counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
     later = [name for name in counted.classes if name > after]
     return page(
         request,
@@ -109,10 +111,10 @@ def _show(
 ) -> Response:
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        counts = work.datasets.count(found.id)
-        versions = work.datasets.versions(found.id)
-        taught = work.models.taught([found.id]).get(found.id, ())
+        found = work[Datasets].get(dataset)
+        counts = work[Datasets].count(found.id)
+        versions = work[Datasets].versions(found.id)
+        taught = work[Models].taught([found.id]).get(found.id, ())
     return page(
         request,
         "datasets/dataset.html",
@@ -179,11 +181,11 @@ def _dataset_list_show(
 ) -> Response:
     """Return the page; after a refusal, with what was sent and why it is refused."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.page(DATASETS + 1, after)
+        found = work[Datasets].page(DATASETS + 1, after)
         shown = found[:DATASETS]
         ids = [dataset.id for dataset in shown]
-        newest = work.datasets.newest_versions(ids)
-        taught = work.models.taught(ids)
+        newest = work[Datasets].newest_versions(ids)
+        taught = work[Models].taught(ids)
     return page(
         request,
         "datasets/list.html",
@@ -303,7 +305,7 @@ def show_version(
     """Show a version."""
     found, versions = _find(services, dataset)
     with services.platform.transactions(read_only=True) as work:
-        frozen = work.datasets.version(found.id, version)
+        frozen = work[Datasets].version(found.id, version)
     return page(
         request,
         "datasets/version.html",
@@ -326,8 +328,8 @@ def show_images(
 ) -> Response:
     """Show a page of the images of a class or of all."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        frozen = work.datasets.version(found.id, version)
+        found = work[Datasets].get(dataset)
+        frozen = work[Datasets].version(found.id, version)
     images = [
         entry
         for entry in _read(services, frozen).entries
@@ -357,7 +359,7 @@ def show_diff(
     """Show which images a version added, removed and moved, compared with another one."""
     found, versions = _find(services, dataset)
     with services.platform.transactions(read_only=True) as work:
-        new, old = (work.datasets.version(found.id, number) for number in (version, against))
+        new, old = (work[Datasets].version(found.id, number) for number in (version, against))
     diff = Diff.between(_read(services, old), _read(services, new))
     later = [change for change in diff.changes if change.pixels > after]
     return page(
@@ -378,8 +380,8 @@ def show_diff(
 
 def _find(services: Services, dataset: str) -> tuple[Dataset, list[DatasetVersion]]:
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        return found, list(work.datasets.versions(found.id))
+        found = work[Datasets].get(dataset)
+        return found, list(work[Datasets].versions(found.id))
 
 
 def _read(services: Services, version: DatasetVersion) -> Manifest:

@@ -42,6 +42,7 @@ from core.datasets import edit as edit_classes
 from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import DatasetStatistics, Diff, Manifest
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
@@ -68,9 +69,9 @@ _OF_A_VERSION = raises(
 def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     """Count the present images of a dataset by class, side and near-duplicates."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
+        found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
-        counted = DatasetStatistics.of(work.datasets.members(found.id), labelled=labelled)
+        counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
     return StatisticsView.of(counted, duplicates=found.duplicates)
 
 
@@ -83,8 +84,8 @@ def list_near_duplicates(
     """List the groups of near-duplicates of which a dataset holds at least two images."""
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        groups = work.datasets.near_duplicate_page(found.id, limit + 1, last)
+        found = work[Datasets].get(dataset)
+        groups = work[Datasets].near_duplicate_page(found.id, limit + 1, last)
     return page_of(groups, limit, NearDuplicatesView.of, lambda found: found.group)
 
 
@@ -126,8 +127,8 @@ def diff_dataset_versions(
 
 def _manifests(services: Services, dataset: str, *numbers: int) -> list[Manifest]:
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        versions = [work.datasets.version(found.id, number) for number in numbers]
+        found = work[Datasets].get(dataset)
+        versions = [work[Datasets].version(found.id, number) for number in numbers]
     return [read_manifest(services.platform.artifacts, one.manifest) for one in versions]
 
 
@@ -159,7 +160,7 @@ def list_datasets(
 ) -> Page[DatasetView]:
     """List datasets, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.datasets.page(limit + 1, after)
+        rows = work[Datasets].page(limit + 1, after)
     return page_of(rows, limit, DatasetView.of, lambda row: row.id)
 
 
@@ -169,8 +170,8 @@ def list_datasets(
 def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        counts = work.datasets.count(found.id)
+        found = work[Datasets].get(dataset)
+        counts = work[Datasets].count(found.id)
     return DatasetDetail(
         **DatasetView.of(found).model_dump(),
         images=sum(counts.values()),
@@ -228,7 +229,7 @@ def list_dataset_versions(
 ) -> Page[DatasetVersionView]:
     """List the versions of a dataset, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.datasets.versions(work.datasets.get(dataset).id)
+        rows = work[Datasets].versions(work[Datasets].get(dataset).id)
     start = number_after(after)
     later = [row for row in rows if row.number > start]
     return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
@@ -244,8 +245,8 @@ def get_dataset_version(
 ) -> DatasetVersionView:
     """Return a version of a dataset."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.datasets.get(dataset)
-        return DatasetVersionView.of(work.datasets.version(found.id, version))
+        found = work[Datasets].get(dataset)
+        return DatasetVersionView.of(work[Datasets].version(found.id, version))
 
 
 @datasets_router.delete(

@@ -11,6 +11,7 @@ from api.openapi_document import raises
 from core import errors
 from core.audit.rules import Role
 from core.erasure.order import Progress, certify, order_erasure, progress_of
+from core.erasure.rows import Erasures
 from core.values import Digest, ErasureId
 
 router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
@@ -59,7 +60,7 @@ def list_erasures(
 ) -> Page[ErasureView]:
     """List erasures, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = progress_of(work, work.erasures.page(limit + 1, after))
+        rows = progress_of(work, work[Erasures].page(limit + 1, after))
     return page_of(rows, limit, ErasureView.of, lambda row: row.erasure.id)
 
 
@@ -81,5 +82,5 @@ def get_erasure_certificate(erasure: str, services: WiredServices) -> Certificat
 
 def _progress(services: Services, erasure: ErasureId) -> Progress:
     with services.platform.transactions(read_only=True) as work:
-        (progress,) = progress_of(work, [work.erasures.get(erasure)])
+        (progress,) = progress_of(work, [work[Erasures].get(erasure)])
     return progress

@@ -25,9 +25,11 @@ from core.audit.rules import Role
 from core.errors import StorageFull, is_full_disk
 from core.exports.folders import write_tar
 from core.exports.make import order_export
+from core.exports.rows import Exports
 from core.jobs.orders import ExportOrder
 from core.ports import Artifacts, Platform
 from core.registry.exports_rules import Export, ExportFormat
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep import delete as deletion
 from core.values import Digest, ModelId
@@ -206,8 +208,8 @@ def order_version_export(
 def list_exports(model: str, version: VersionNumber, services: WiredServices) -> ExportList:
     """List the exports of a version, by format."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        rows = work.exports.all(found.id, work.versions.get(found.id, version).number)
+        found = work[Models].get(model)
+        rows = work[Exports].all(found.id, work[Versions].get(found.id, version).number)
     return ExportList(data=[ExportView.of(row, model=found.name) for row in rows])
 
 
@@ -268,6 +270,6 @@ def _find(
     services: Services, model: str, version: int, export_format: ExportFormat
 ) -> tuple[Model, Export]:
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
-        return found, work.exports.get(found.id, wanted.number, export_format)
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        return found, work[Exports].get(found.id, wanted.number, export_format)

@@ -14,6 +14,7 @@ from api.background_writer import BackgroundWriter
 from api.http.lookups import SharedLookup
 from api.http.problems import problem_of
 from api.http.routing import is_open, is_page
+from core.access.rows import Keys
 from core.audit.rules import Principal
 from core.errors import DatabaseUnavailable, FieldInvalid, NotFound, PerennialError, Unauthorised
 from core.ports import Platform
@@ -172,5 +173,5 @@ class KeyUses(BackgroundWriter[dict[KeyId, datetime]]):
 
     def _note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
         with self._platform.transactions() as work:
-            work.keys.note_uses(uses)
+            work[Keys].note_uses(uses)
             work.commit()

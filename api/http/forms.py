@@ -17,6 +17,7 @@ from api.http.routing import FORM
 from core import errors
 from core.datasets.edit import Upload, receive_file, require_room
 from core.datasets.receive import require_quota
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
 from core.errors import (
     FieldInvalid,
@@ -264,7 +265,7 @@ def dataset_to_fill(services: Services, dataset: str) -> Dataset:
     """Return a dataset that a form adds to. Raises DatasetNotFound or StorageFull."""
     require_room(services.platform)
     with services.platform.transactions(read_only=True) as work:
-        return work.datasets.get(dataset)
+        return work[Datasets].get(dataset)
 
 
 def decode_upload(

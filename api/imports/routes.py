@@ -24,6 +24,7 @@ from core import errors
 from core.archives.rules import BucketFolder
 from core.audit.rules import Role
 from core.datasets.edit import require_room
+from core.datasets.rows import Datasets
 from core.imports.import_images import file_report, flat_rows
 from core.imports.order import order_bucket_import, order_import
 from core.jobs.orders import ImportImagesOrder
@@ -160,4 +161,4 @@ def get_file_report(
 def _find(services: Services, dataset: str, arriving: int) -> DatasetId:
     require_room(services.platform, arriving)
     with services.platform.transactions(read_only=True) as work:
-        return work.datasets.get(dataset).id
+        return work[Datasets].get(dataset).id

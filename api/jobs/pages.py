@@ -18,7 +18,9 @@ from api.pages.browsing import PageRoute
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import Chosen, Text, page, read_form
 from core.audit.rules import Role
+from core.database.work import Work
 from core.datasets.edit import UploadOutcome
+from core.datasets.rows import Datasets
 from core.errors import DatasetNotFound, EvaluationStale, LearnedErasedImages, StaleBase
 from core.gate.rules import Verdict
 from core.job_types.retry import retry_job
@@ -32,8 +34,10 @@ from core.jobs.orders import (
     ReembedOrder,
 )
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, JobEvent, JobStatus
-from core.ports import NamedJob, UnitOfWork
+from core.ports import NamedJob
+from core.registry.rows import Models
 from core.values import DatasetId, JobId, Json
 from core.vectors.rules import IndexVerdict
 
@@ -169,10 +173,10 @@ def show_jobs(
 ) -> Response:
     """Show jobs; an empty field of the filter takes every job."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.jobs.named_page(
+        rows = work[Jobs].named_page(
             JOBS + 1,
             JobId(after) if after else None,
-            model=work.models.get(model).id if model else None,
+            model=work[Models].get(model).id if model else None,
             job_type=type,
             status=status,
         )
@@ -190,7 +194,7 @@ def show_jobs(
     )
 
 
-def outcomes_of(work: UnitOfWork, rows: Sequence[NamedJob]) -> list[Outcome]:
+def outcomes_of(work: Work, rows: Sequence[NamedJob]) -> list[Outcome]:
     """Return what has come of each of some jobs."""
     orders = [row.job.order for row in rows if row.job.result is not None]
     wanted = {one.dataset for one in orders if isinstance(one, ImportImagesOrder | ReembedOrder)}
@@ -335,9 +339,9 @@ def _size(result: Json) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
-def _name(work: UnitOfWork, dataset: DatasetId) -> str | None:
+def _name(work: Work, dataset: DatasetId) -> str | None:
     try:
-        return work.datasets.get(dataset).name
+        return work[Datasets].get(dataset).name
     except DatasetNotFound:
         return None
 
@@ -406,9 +410,9 @@ async def order_job_again(
 
 def _read(services: Services, job: JobId) -> dict[str, Any]:
     with services.platform.transactions(read_only=True) as work:
-        named = work.jobs.named(job)
-        events = work.jobs.newest_events(job, EVENTS)
-        sampled = work.jobs.sampled_events(job, EventKind.PROGRESS, POINTS)
+        named = work[Jobs].named(job)
+        events = work[Jobs].newest_events(job, EVENTS)
+        sampled = work[Jobs].sampled_events(job, EventKind.PROGRESS, POINTS)
         (outcome,) = outcomes_of(work, [named])
     status = named.job.status
     return {

@@ -35,7 +35,9 @@ from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
 from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
+from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import JobId
 
@@ -50,7 +52,7 @@ def accepted(services: Services, response: Response, job: Job) -> JobView:
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
     with services.platform.transactions(read_only=True) as work:
-        return JobView.of(work.jobs.named(job.id))
+        return JobView.of(work[Jobs].named(job.id))
 
 
 # The events of a job: read once, or streamed until it ends.
@@ -75,8 +77,8 @@ def read_events(
     Raises JobNotFound.
     """
     with services.platform.transactions(read_only=True) as work:
-        done = work.jobs.get(job).status.done
-        return [EventView.of(event) for event in work.jobs.events(job, limit, after)], done
+        done = work[Jobs].get(job).status.done
+        return [EventView.of(event) for event in work[Jobs].events(job, limit, after)], done
 
 
 async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
@@ -198,10 +200,10 @@ def list_jobs(
 ) -> Page[JobView]:
     """List jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.jobs.named_page(
+        rows = work[Jobs].named_page(
             limit + 1,
             JobId(after) if after else None,
-            model=work.models.get(model).id if model else None,
+            model=work[Models].get(model).id if model else None,
             job_type=job_type,
             status=status,
             since=created_since,
@@ -215,7 +217,7 @@ def list_jobs(
 def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.jobs.named(JobId(job))
+        found = work[Jobs].named(JobId(job))
     return JobView.of(found)
 
 

@@ -20,7 +20,9 @@ from api.http.routing import PAGES, SIGN_IN, ThreadRoute, is_guide, is_page, pag
 from api.pages.rendering import HEADERS, TOKEN, page, read_open_form, takes_json
 from core.errors import Forbidden, PerennialError
 from core.inference.classify import Resolved, classification_of, known_classes
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 
 # Asking the live version, the newest one and the root of a model about one image.
@@ -41,9 +43,9 @@ class VersionAnswer:
 def versions_to_ask(services: Services, model: str) -> tuple[Model, list[tuple[str, int]]]:
     """Return the model, and the roles and numbers of the versions to ask, each once."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        live = work.aliases.find(found.id, PRODUCTION)
-        newest = work.versions.newest(found.id)
+        found = work[Models].get(model)
+        live = work[Aliases].find(found.id, PRODUCTION)
+        newest = work[Versions].newest(found.id)
     named = [("live", live and live.version), ("newest", newest and newest.number), ("root", 1)]
     wanted: dict[int, str] = {}
     for role, number in named:

@@ -29,14 +29,17 @@ from api.registry.schemas import (
 from core import errors
 from core.audit.rules import Role
 from core.bases.create_model import require_import
+from core.database.work import Work
 from core.datasets.edit import Upload, require_room
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.jobs.queue import JobRequest
-from core.ports import ArtifactBatch, UnitOfWork
+from core.ports import ArtifactBatch
 from core.recipes.rules import Recipe
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
 from core.registry.promote import promote, roll_back
 from core.registry.read import learned_classes
+from core.registry.rows import Models, Versions
 from core.training.order import learn_classes
 from core.upkeep import delete as deletion
 
@@ -53,7 +56,7 @@ _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
 def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
     """List the aliases of a model."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.aliases.all(work.models.get(model).id)
+        rows = work[Aliases].all(work[Models].get(model).id)
         return Page(data=[_show(work, row) for row in rows])
 
 
@@ -61,7 +64,7 @@ def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
 def get_alias(model: str, alias: str, services: WiredServices, response: Response) -> AliasView:
     """Return an alias, with the ETag that a move sends as If-Match."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.aliases.get(work.models.get(model).id, alias)
+        found = work[Aliases].get(work[Models].get(model).id, alias)
     return _answer(services, response, found)
 
 
@@ -126,7 +129,7 @@ def delete_alias(
 ) -> None:
     """Delete an alias; the history of its moves stays."""
     with services.platform.transactions(read_only=True) as work:
-        work.aliases.get(work.models.get(model).id, alias)
+        work[Aliases].get(work[Models].get(model).id, alias)
     deletion.delete_alias(
         services.platform,
         model=model,
@@ -182,17 +185,17 @@ def list_alias_moves(
 ) -> Page[MoveView]:
     """List the moves of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        if not work.aliases.last_revision(found.id, alias):
+        found = work[Models].get(model)
+        if not work[Aliases].last_revision(found.id, alias):
             raise errors.AliasNotFound(alias=alias)
-        later = work.aliases.history(found.id, alias, after=number_after(after))
+        later = work[Aliases].history(found.id, alias, after=number_after(after))
     return page_of(later, limit, MoveView.of, lambda row: row.revision)
 
 
 def _present_revision(services: Services, model: str, alias: str) -> int:
     """Return the alias's present revision. Raises StaleRevision when there is no such alias."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.aliases.find(work.models.get(model).id, alias)
+        found = work[Aliases].find(work[Models].get(model).id, alias)
     if found is None:
         raise errors.StaleRevision("There is no such alias: create it with If-None-Match: *.")
     return found.revision
@@ -204,11 +207,11 @@ def _answer(services: Services, response: Response, alias: Alias) -> AliasView:
         return _show(work, alias)
 
 
-def _show(work: UnitOfWork, alias: Alias) -> AliasView:
+def _show(work: Work, alias: Alias) -> AliasView:
     return AliasView.of(
         alias,
-        model=work.models.get(alias.model).name,
-        version=work.versions.get(alias.model, alias.version),
+        model=work[Models].get(alias.model).name,
+        version=work[Versions].get(alias.model, alias.version),
     )
 
 
@@ -300,7 +303,7 @@ async def teach_classes(
 def _require_model(services: Services, model: str) -> None:
     require_room(services.platform)
     with services.platform.transactions(read_only=True) as work:
-        require_import(work, work.models.get(model))
+        require_import(work, work[Models].get(model))
 
 
 def _learn(

@@ -17,13 +17,20 @@ from api.pages.rendering import LONGEST_REASON, page, read_form, reason_field, w
 from api.registry.plots import LinedVersion, alias_plot, gains, guarded, line_plot, summary_of
 from api.registry.report_pages import headline, render_report, style_policy
 from core.audit.rules import Principal, Role
+from core.database.work import Work
+from core.datasets.rows import Datasets
+from core.datasets.version_rows import Suites
 from core.errors import PerennialError
 from core.evaluation.report import Report
+from core.gate.rows import Policies
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias, AliasMove, role_to_override
 from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back
 from core.registry.read import read_report, scores_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 
 router = APIRouter(
@@ -130,13 +137,13 @@ def _ask(
     """Return the form of a move as things are now; after a refusal, with what it was and why."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        newest = work.aliases.newest_moves(found.id, alias, MOVES)
+        found = work[Models].get(model)
+        newest = work[Aliases].newest_moves(found.id, alias, MOVES)
         if kind == ROLLBACK:
-            work.aliases.get(found.id, alias)
+            work[Aliases].get(found.id, alias)
             version = find_rollback_target(work, found.id, alias)
-        to = work.versions.get(found.id, version or 0)
-        present = work.aliases.find(found.id, alias)
+        to = work[Versions].get(found.id, version or 0)
+        present = work[Aliases].find(found.id, alias)
     sent = fields or {}
     return page(
         request,
@@ -193,14 +200,14 @@ def show_model(
     """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
+        found = work[Models].get(model)
         versions = _versions(work, found, before)
-        moves = work.aliases.last_moves(found.id)
-        history = work.aliases.newest_moves(found.id, PRODUCTION, MOVES_OF_MODEL)
+        moves = work[Aliases].last_moves(found.id)
+        history = work[Aliases].newest_moves(found.id, PRODUCTION, MOVES_OF_MODEL)
         back = can_go_back(work, found.id, history)
-        suites = work.suites.names(set(found.suites))
-        policy = work.policies.get(found.policy)
-        jobs = work.jobs.named_page(JOBS, None, model=found.id)
+        suites = work[Suites].names(set(found.suites))
+        policy = work[Policies].get(found.policy)
+        jobs = work[Jobs].named_page(JOBS, None, model=found.id)
     rows = [
         LinedVersion(
             version=version,
@@ -229,11 +236,11 @@ def show_model(
     )
 
 
-def _versions(work: UnitOfWork, model: Model, before: int | None) -> list[Version]:
+def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
     """Return the newest versions, or the newest of those before one, oldest first."""
-    newest = work.versions.newest(model.id)
+    newest = work[Versions].newest(model.id)
     end = before or (newest.number + 1 if newest else 1)
-    found = work.versions.page(model.id, VERSIONS, max(0, end - 1 - VERSIONS))
+    found = work[Versions].page(model.id, VERSIONS, max(0, end - 1 - VERSIONS))
     return [version for version in found if version.number < end]
 
 
@@ -271,10 +278,10 @@ class ModelRow:
 def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
     """Show the models, and the jobs that run now."""
     with services.platform.transactions(read_only=True) as work:
-        models = work.models.page(MODELS + 1, after)
+        models = work[Models].page(MODELS + 1, after)
         rows = _rows(work, models[:MODELS])
-        running = work.jobs.named_page(JOBS, None, status=JobStatus.RUNNING)
-        queued = work.jobs.named_page(JOBS, None, status=JobStatus.QUEUED)
+        running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
+        queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
     more = len(models) > MODELS
     return page(
         request,
@@ -288,22 +295,22 @@ def show_overview(request: Request, services: WiredServices, after: After = None
     )
 
 
-def _rows(work: UnitOfWork, models: Sequence[Model]) -> list[ModelRow]:
-    moves = work.aliases.last_moves(*(model.id for model in models))
+def _rows(work: Work, models: Sequence[Model]) -> list[ModelRow]:
+    moves = work[Aliases].last_moves(*(model.id for model in models))
     return [
         _row(work, model, [move for move in moves if move.model == model.id]) for model in models
     ]
 
 
-def _row(work: UnitOfWork, model: Model, moves: list[AliasMove]) -> ModelRow:
+def _row(work: Work, model: Model, moves: list[AliasMove]) -> ModelRow:
     live = next((move for move in moves if move.alias == PRODUCTION), None)
     number = live.to_version if live else None
     return ModelRow(
         model=model,
         live=live,
-        live_version=work.versions.get(model.id, number) if number else None,
+        live_version=work[Versions].get(model.id, number) if number else None,
         others=tuple(move for move in moves if move.alias != PRODUCTION),
-        newest=work.versions.newest(model.id),
+        newest=work[Versions].newest(model.id),
     )
 
 
@@ -326,11 +333,11 @@ def show_version(
     """Show a version."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
-        aliases = [one for one in work.aliases.all(found.id) if one.version == version]
-        job = work.jobs.get(wanted.job)
-        dataset = work.datasets.get(wanted.dataset).name if wanted.dataset else None
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        aliases = [one for one in work[Aliases].all(found.id) if one.version == version]
+        job = work[Jobs].get(wanted.job)
+        dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
     report, missing = _report(platform, wanted)
     return page(
         request,
@@ -355,7 +362,7 @@ def show_version(
 def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
     """Show the whole report, as one page that can be saved and sent."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.versions.get(work.models.get(model).id, version)
+        found = work[Versions].get(work[Models].get(model).id, version)
     report = read_report(services.platform.artifacts, found)
     headers = {"Content-Security-Policy": style_policy()}
     return HTMLResponse(render_report(report), headers=headers)

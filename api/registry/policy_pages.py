@@ -26,13 +26,16 @@ from api.pages.rendering import (
     whole_field,
 )
 from core.audit.rules import Role
+from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again
 from core.evaluation.report import Report
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.ports import Platform
 from core.registry.configure import configure_model
 from core.registry.read import read_report
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import PolicyId, new_id
 
@@ -60,9 +63,9 @@ def show_policy(model: str, request: Request, services: WiredServices) -> Respon
     """Show the policy and the suites of a model, and the error budget of its line."""
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        policy = work.policies.get(found.policy)
-        suites = [work.suites.get(suite) for suite in found.suites]
+        found = work[Models].get(model)
+        policy = work[Policies].get(found.policy)
+        suites = [work[Suites].get(suite) for suite in found.suites]
     judged = newest_judged(platform, found)
     return page(
         request,
@@ -80,9 +83,9 @@ def show_policy(model: str, request: Request, services: WiredServices) -> Respon
 def newest_judged(platform: Platform, model: Model) -> tuple[Version, Report] | None:
     """Return the newest version that has a readable report, and the report."""
     with platform.transactions(read_only=True) as work:
-        newest = work.versions.newest(model.id)
+        newest = work[Versions].newest(model.id)
         start = max(0, newest.number - LATEST) if newest else 0
-        versions = work.versions.page(model.id, LATEST, start)
+        versions = work[Versions].page(model.id, LATEST, start)
     for version in reversed(versions):
         try:
             return version, Report.from_json(read_report(platform.artifacts, version))
@@ -313,7 +316,7 @@ def _ask(
             wanted = wanted_of(fields, policy, suites, now)
             with platform.transactions(read_only=True) as work:
                 for suite in wanted.suites or ():
-                    work.suites.get(suite)
+                    work[Suites].get(suite)
             preview = {"changes": list(changes_of(wanted, policy, suites)), "judgement": None}
             judged = newest_judged(platform, found) if wanted.policy else None
             if judged and wanted.policy:
@@ -322,7 +325,7 @@ def _ask(
         except PerennialError as problem:
             refusal = refusal or problem
     with platform.transactions(read_only=True) as work:
-        known = [suite.name for suite in work.suites.page(KNOWN, None)]
+        known = [suite.name for suite in work[Suites].page(KNOWN, None)]
     named = f"{found.name[:53]}-{now:%Y-%m-%d}"
     return page(
         request,
@@ -343,9 +346,9 @@ def _ask(
 def _present(platform: Platform, model: str) -> tuple[Model, GatePolicy, list[str]]:
     """Return a model, its policy and the names of its suites."""
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        names = work.suites.names(found.suites)
-        return found, work.policies.get(found.policy), [names[suite] for suite in found.suites]
+        found = work[Models].get(model)
+        names = work[Suites].names(found.suites)
+        return found, work[Policies].get(found.policy), [names[suite] for suite in found.suites]
 
 
 def _seen(policy: GatePolicy, suites: Sequence[str]) -> str:

@@ -28,10 +28,14 @@ from api.registry.schemas import ModelChange, ModelView, NewModel, ReportView, V
 from core import errors
 from core.audit.rules import Role
 from core.bases.create_model import create_model
+from core.database.work import Work
+from core.datasets.version_rows import Suites
 from core.gate.policies import create_policy
-from core.ports import UnitOfWork
+from core.gate.rows import Policies
+from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.read import read_report
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep import delete as deletion
 from core.values import ModelId, PolicyId, new_id
@@ -85,7 +89,7 @@ def register_model(
 def list_models(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[ModelView]:
     """List models, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.models.page(limit + 1, after)
+        rows = work[Models].page(limit + 1, after)
         page = page_of(rows, limit, lambda row: row, lambda row: row.id)
         return Page(data=_show(work, page.data), has_more=page.has_more, next=page.next)
 
@@ -94,7 +98,7 @@ def list_models(services: WiredServices, limit: Limit = 50, after: After = None)
 def get_model(model: str, services: WiredServices) -> ModelView:
     """Return a model."""
     with services.platform.transactions(read_only=True) as work:
-        return _show(work, [work.models.get(model)])[0]
+        return _show(work, [work[Models].get(model)])[0]
 
 
 @router.patch(
@@ -121,12 +125,12 @@ def delete_model(model: str, services: WiredServices) -> None:
     delete_exports(services.platform, deleted.id)
 
 
-def _show(work: UnitOfWork, models: Sequence[Model]) -> list[ModelView]:
+def _show(work: Work, models: Sequence[Model]) -> list[ModelView]:
     """Return the views of models; the number of queries does not depend on how many they are."""
-    suites = work.suites.names({suite for model in models for suite in model.suites})
-    policies = work.policies.names({model.policy for model in models})
+    suites = work[Suites].names({suite for model in models for suite in model.suites})
+    policies = work[Policies].names({model.policy for model in models})
     aliases: dict[ModelId, dict[str, int]] = {model.id: {} for model in models}
-    for alias in work.aliases.all(*aliases):
+    for alias in work[Aliases].all(*aliases):
         aliases.get(alias.model, {})[alias.name] = alias.version
     return [
         ModelView.of(
@@ -165,7 +169,7 @@ def list_policies(
 ) -> Page[PolicyView]:
     """List gate policies, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.policies.page(limit + 1, after)
+        rows = work[Policies].page(limit + 1, after)
     return page_of(rows, limit, PolicyView.of, lambda row: row.id)
 
 
@@ -175,7 +179,7 @@ def list_policies(
 def get_policy(policy: str, services: WiredServices) -> PolicyView:
     """Return a gate policy."""
     with services.platform.transactions(read_only=True) as work:
-        return PolicyView.of(work.policies.get(policy))
+        return PolicyView.of(work[Policies].get(policy))
 
 
 versions_router = APIRouter(
@@ -219,9 +223,9 @@ def list_versions(
 ) -> Page[VersionView]:
     """List the versions of a model, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        rows = work.versions.page(found.id, limit + 1, number_after(after))
-        overridden = work.aliases.overridden(found.id)
+        found = work[Models].get(model)
+        rows = work[Versions].page(found.id, limit + 1, number_after(after))
+        overridden = work[Aliases].overridden(found.id)
     return page_of(
         rows, limit, lambda row: _versions_show(row, found, overridden), lambda row: row.number
     )
@@ -235,9 +239,9 @@ def list_versions(
 def get_version(model: str, version: VersionNumber, services: WiredServices) -> VersionView:
     """Return a version."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
-        return _versions_show(wanted, found, work.aliases.overridden(found.id))
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        return _versions_show(wanted, found, work[Aliases].overridden(found.id))
 
 
 @versions_router.delete(
@@ -266,8 +270,8 @@ def download_version(
 ) -> responses_Response:
     """Download a version as a tar of the folder that `open_clip` loads; ranges can resume it."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
     wanted.require_weights()
     return answer_download(
         wanted.digest,
@@ -293,7 +297,7 @@ def get_forgetting(
     """Return the forgetting report by `Accept`: JSON, a page, its plots as SVG, or a CSV table."""
     wanted = preferred(accept, (JSON, HTML, SVG, CSV))
     with services.platform.transactions(read_only=True) as work:
-        found = work.versions.get(work.models.get(model).id, version)
+        found = work[Versions].get(work[Models].get(model).id, version)
     report = read_report(services.platform.artifacts, found)
     headers = {"Vary": "Accept"}
     match wanted:

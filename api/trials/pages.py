@@ -28,10 +28,13 @@ from api.pages.rendering import (
     whole_field,
 )
 from core.audit.rules import Role
+from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
-from core.ports import UnitOfWork
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models, Versions
 from core.trials.record import delete_samples, sample_form
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import (
     LARGEST_SHARE,
     CoursePoint,
@@ -182,17 +185,17 @@ def _show(
 ) -> Response:
     platform = services.platform
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        present = work.aliases.find(found.id, alias)
-        trials = work.trials.page(found.id, alias, TRIALS, None)
+        found = work[Models].get(model)
+        present = work[Aliases].find(found.id, alias)
+        trials = work[Trials].page(found.id, alias, TRIALS, None)
         latest = _latest(work, found.id, alias)
-        counts = work.trials.counts([latest.id])[latest.id] if latest else None
-        course = work.trials.course([latest.id])[latest.id] if latest else ()
-        samples = work.samples.page(latest.id, SAMPLES + 1, None) if latest else []
-        newest = work.versions.newest(found.id)
+        counts = work[Trials].counts([latest.id])[latest.id] if latest else None
+        course = work[Trials].course([latest.id])[latest.id] if latest else ()
+        samples = work[TrialSamples].page(latest.id, SAMPLES + 1, None) if latest else []
+        newest = work[Versions].newest(found.id)
         start_at = max(0, newest.number - CANDIDATES) if newest else 0
-        versions = work.versions.page(found.id, CANDIDATES, start_at)
-        aliases = [one.name for one in work.aliases.all(found.id)]
+        versions = work[Versions].page(found.id, CANDIDATES, start_at)
+        aliases = [one.name for one in work[Aliases].all(found.id)]
     evidence = evidence_of(latest.mode, counts) if latest and counts else None
     if latest and counts:
         course = _until_now(latest, counts, course, platform.clock())
@@ -234,10 +237,10 @@ def _until_now(
     return [*course, newest] if newest else course
 
 
-def _latest(work: UnitOfWork, model: ModelId, alias: str) -> Trial | None:
+def _latest(work: Work, model: ModelId, alias: str) -> Trial | None:
     """Return the newest trial of an alias; one that runs is always the newest."""
     try:
-        return work.trials.find(model, alias, "latest")
+        return work[Trials].find(model, alias, "latest")
     except TrialNotFound:
         return None
 

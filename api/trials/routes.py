@@ -24,7 +24,10 @@ from api.trials.schemas import (
 from core import errors
 from core.audit.rules import Role
 from core.ports import Platform
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Models
 from core.trials.record import delete_samples, label_predictions, sample_form
+from core.trials.rows import Trials, TrialSamples
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, PredictionId
 
@@ -55,8 +58,8 @@ def list_samples(
     """
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
-        found = work.trials.find(work.models.get(model).id, alias, trial)
-        rows = work.samples.page(found.id, limit + 1, last)
+        found = work[Trials].find(work[Models].get(model).id, alias, trial)
+        rows = work[TrialSamples].page(found.id, limit + 1, last)
     return page_of(rows, limit, SampleView.of, lambda row: row.pixels)
 
 
@@ -150,8 +153,8 @@ def list_trials(
 ) -> Page[TrialView]:
     """List the trials of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        rows = work.trials.page(found.id, alias, limit + 1, after)
+        found = work[Models].get(model)
+        rows = work[Trials].page(found.id, alias, limit + 1, after)
     show = partial(TrialView.of, model=found.name)
     return page_of(rows, limit, show, lambda row: row.id)
 
@@ -162,10 +165,10 @@ def list_trials(
 def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> TrialReport:
     """Return what a trial's answers and labels say so far; `latest` is the newest trial."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        wanted = work.trials.find(found.id, alias, trial)
-        counts = work.trials.counts([wanted.id])[wanted.id]
-        course = work.trials.course([wanted.id])[wanted.id]
+        found = work[Models].get(model)
+        wanted = work[Trials].find(found.id, alias, trial)
+        counts = work[Trials].counts([wanted.id])[wanted.id]
+        course = work[Trials].course([wanted.id])[wanted.id]
     return TrialReport.with_counts(wanted, counts, course, model=found.name)
 
 
@@ -216,9 +219,9 @@ def send_feedback(body: Feedback, services: WiredServices) -> FeedbackView:
 
 def _present_revision(platform: Platform, model: str, alias: str) -> int:
     with platform.transactions(read_only=True) as work:
-        return work.aliases.get(work.models.get(model).id, alias).revision
+        return work[Aliases].get(work[Models].get(model).id, alias).revision
 
 
 def _name(platform: Platform, reference: str) -> str:
     with platform.transactions(read_only=True) as work:
-        return work.models.get(reference).name
+        return work[Models].get(reference).name

@@ -19,6 +19,7 @@ from api.pages.plots import Drawing, box, text
 from api.pages.rendering import Chosen, Text, isolate, page, read_form, whole_field
 from core.audit.rules import Role
 from core.errors import IndexReportNotFound, PerennialError
+from core.registry.rows import Models, Versions
 from core.vectors.compare_index import embedding_maps, order_comparison
 from core.vectors.rules import EmbeddingMap, Point
 
@@ -181,10 +182,10 @@ def _show(
     refusal: PerennialError | None = None,
 ) -> Response:
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        newer = work.versions.get(found.id, now)
+        found = work[Models].get(model)
+        newer = work[Versions].get(found.id, now)
         start = max(0, now - VERSIONS)
-        numbers = work.versions.numbers(found.id, VERSIONS * 2, start)
+        numbers = work[Versions].numbers(found.id, VERSIONS * 2, start)
     before = before or newer.parent or now
     context: dict[str, Any] = {"report": None, "maps": ()}
     try:

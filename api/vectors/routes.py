@@ -23,11 +23,14 @@ from api.vectors.schemas import (
 )
 from core import errors
 from core.audit.rules import Role
+from core.datasets.rows import Datasets
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.values import Digest
 from core.vectors import reembed as deletion
 from core.vectors.compare_index import embedding_maps, order_comparison, read_index_report
 from core.vectors.reembed import find_vectors, order_reembedding
+from core.vectors.rows import IndexReports, Vectors
 from core.vectors.rules import IndexReport, StoredVectors
 
 # Routes of reports on old indexes: whether vectors of an old version still serve a new one.
@@ -99,8 +102,8 @@ def list_compatibility(
 ) -> CompatibilityList:
     """List the reports of a version, by the version that each compares it with."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        rows = work.index_reports.all(found.id, work.versions.get(found.id, version).number)
+        found = work[Models].get(model)
+        rows = work[IndexReports].all(found.id, work[Versions].get(found.id, version).number)
     return CompatibilityList(data=[_view(services, found, row) for row in rows])
 
 
@@ -160,9 +163,9 @@ def download_bridge(
 
 def _find(services: Services, model: str, version: int, baseline: int) -> tuple[Model, IndexReport]:
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        number = work.versions.get(found.id, version).number
-        return found, work.index_reports.get(found.id, number, baseline)
+        found = work[Models].get(model)
+        number = work[Versions].get(found.id, version).number
+        return found, work[IndexReports].get(found.id, number, baseline)
 
 
 def _view(services: Services, model: Model, row: IndexReport) -> CompatibilityView:
@@ -229,9 +232,9 @@ def order_vectors(
 def list_vectors(model: str, version: VersionNumber, services: WiredServices) -> VectorsList:
     """List the vectors by a version that are stored, by dataset and dataset version."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        rows = work.vectors.all(found.id, work.versions.get(found.id, version).number)
-        names = [work.datasets.get(row.dataset).name for row in rows]
+        found = work[Models].get(model)
+        rows = work[Vectors].all(found.id, work[Versions].get(found.id, version).number)
+        names = [work[Datasets].get(row.dataset).name for row in rows]
     return VectorsList(
         data=[
             VectorsView.of(row, model=found.name, dataset=name)
@@ -325,7 +328,7 @@ def _vectors_find(
 ) -> tuple[Model, StoredVectors, str]:
     with services.platform.transactions(read_only=True) as work:
         found, stored = find_vectors(work, model, version, dataset, dataset_version)
-        return found, stored, work.datasets.get(stored.dataset).name
+        return found, stored, work[Datasets].get(stored.dataset).name
 
 
 def _sent(

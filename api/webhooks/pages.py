@@ -15,6 +15,7 @@ from api.pages.rendering import names_field, page, read_form, short_field
 from core.access.keys import model_name
 from core.audit.rules import Role
 from core.errors import FieldInvalid, PerennialError
+from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import KEPT_DAYS, MOST_WEBHOOKS, EventType
 from core.values import DeliveryId, WebhookId
 from core.webhooks import change as by_hand
@@ -93,8 +94,8 @@ def show_one(
 ) -> Response:
     """Return the page of a webhook; with its secret when it is new."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.webhooks.get(webhook)
-        rows = work.outbox.page(found.id, DELIVERIES + 1, after)
+        found = work[Webhooks].get(webhook)
+        rows = work[Outbox].page(found.id, DELIVERIES + 1, after)
         models = None if found.models is None else [model_name(work, m) for m in found.models]
     return page(
         request,
@@ -170,7 +171,7 @@ def _list(
     refusal: PerennialError | None = None,
 ) -> Response:
     with services.platform.transactions(read_only=True) as work:
-        rows = work.webhooks.page(MOST_WEBHOOKS, None)
+        rows = work[Webhooks].page(MOST_WEBHOOKS, None)
     return page(
         request,
         "administration/webhooks.html",

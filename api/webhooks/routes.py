@@ -15,6 +15,7 @@ from api.webhooks.schemas import (
 )
 from core import errors
 from core.audit.rules import Role
+from core.outbox.rows import Outbox, Webhooks
 from core.values import DeliveryId, WebhookId
 from core.webhooks import change as webhooks
 
@@ -52,7 +53,7 @@ def list_webhooks(
 ) -> Page[WebhookView]:
     """List webhooks, oldest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work.webhooks.page(limit + 1, after)
+        rows = work[Webhooks].page(limit + 1, after)
     return page_of(rows, limit, WebhookView.of, lambda row: row.id)
 
 
@@ -60,7 +61,7 @@ def list_webhooks(
 def get_webhook(webhook: str, services: WiredServices) -> WebhookView:
     """Return a webhook."""
     with services.platform.transactions(read_only=True) as work:
-        return WebhookView.of(work.webhooks.get(WebhookId(webhook)))
+        return WebhookView.of(work[Webhooks].get(WebhookId(webhook)))
 
 
 @router.patch(
@@ -122,8 +123,8 @@ def list_webhook_deliveries(
 ) -> Page[DeliveryView]:
     """List the deliveries of a webhook, newest first; they are kept for 14 days."""
     with services.platform.transactions(read_only=True) as work:
-        found = work.webhooks.get(WebhookId(webhook))
-        rows = work.outbox.page(found.id, limit + 1, after)
+        found = work[Webhooks].get(WebhookId(webhook))
+        rows = work[Outbox].page(found.id, limit + 1, after)
     return page_of(rows, limit, DeliveryView.of, lambda row: row.id)
 
 

@@ -38,14 +38,16 @@ from core.database.tables import (
     versions,
     webhooks,
 )
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions, Work
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
 from core.gate.rules import Verdict
 from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Progress, model_of
-from core.ports import UnitOfWork
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId, Digest, JobId, new_id, sha256
 from demo import show as pack_reader
@@ -207,7 +209,7 @@ ENDED = datetime(2026, 3, 1, tzinfo=UTC)
 
 def write_rows(url: str, model: str, count: int) -> JobId:
     """Write `count` succeeded updates of a model, each with its own dataset; return a job's id."""
-    transactions = SqlTransactions(url)
+    transactions = Transactions(url)
     with transactions() as work:
         jobs = [_add_update(work, model, number) for number in range(count)]
         work.commit()
@@ -215,18 +217,18 @@ def write_rows(url: str, model: str, count: int) -> JobId:
     return jobs[count // 2]
 
 
-def _add_update(work: UnitOfWork, model: str, number: int) -> JobId:
+def _add_update(work: Work, model: str, number: int) -> JobId:
     """Add the dataset, job and version of a succeeded update; return the job's id."""
     now = ENDED + timedelta(hours=number)
-    found = work.models.get(model)
+    found = work[Models].get(model)
     dataset = Dataset(
         id=DatasetId(new_id("ds", now)),
         name=f"products-{number}",
         kind=DatasetKind.LABELLED,
         created_at=now,
     )
-    work.datasets.add(dataset)
-    version = work.versions.next_number(found.id)
+    work[Datasets].add(dataset)
+    version = work[Versions].next_number(found.id)
     terms = {"loss": 0.61, "vr": 0.02, "accuracy": 0.93, "scale": 100.0, "images_per_second": 81.5}
     job = Job(
         id=JobId(new_id("job", now)),
@@ -243,8 +245,8 @@ def _add_update(work: UnitOfWork, model: str, number: int) -> JobId:
         started_at=now,
     )
     result = {"version": version, "report": _random_digest(), "verdict": "passed"}
-    work.jobs.add(job.succeed(result, now + timedelta(minutes=5)))
-    work.versions.add(_version(job, version, _names(number)))
+    work[Jobs].add(job.succeed(result, now + timedelta(minutes=5)))
+    work[Versions].add(_version(job, version, _names(number)))
     return job.id
 
 

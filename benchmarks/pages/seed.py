@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select, update
 
 from core.access.keys import create_key
+from core.audit.rows import AuditTrail
 from core.audit.rules import Action, Change, Role
 from core.database.engine import open_engine
 from core.database.tables import (
@@ -33,18 +34,23 @@ from core.database.tables import (
 from core.database.tables import images as image_rows
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
+from core.datasets.version_rows import Suites
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_query, suite_query
 from core.evaluation.queries import ClassAnswers, ClassQuery, answers_to_json
 from core.evaluation.report import Report, Scores, Transfer
+from core.evaluation.rows import AnswerCache
 from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
 from core.ports import Platform
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.configure import add_suite
+from core.registry.rows import Versions
 from core.registry.versions import Version
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample, Trial, TrialMode
 from core.values import (
     DatasetId,
@@ -58,6 +64,7 @@ from core.values import (
     canonical_json,
     sha256,
 )
+from core.vectors.rows import IndexReports
 from core.vectors.rules import DIGITS, MOST_POINTS, EmbeddingMap, IndexReport, MappedImage
 
 # Made-up images, answers and reports, each a function of its name or number alone.
@@ -171,7 +178,7 @@ def add_map(
     """Store the report of a version on the index of the one before, with a map of a suite."""
     report = {"maps": [_map(suite, images).to_json()]}
     with platform.transactions() as work:
-        work.index_reports.put(
+        work[IndexReports].put(
             IndexReport(
                 model=model,
                 version=version,
@@ -383,16 +390,16 @@ def add_trial(platform: Platform, model: ModelId) -> None:
         started_at=BEGAN,
     )
     with platform.transactions() as work:
-        if work.trials.running(model):
+        if work[Trials].running(model):
             return
-        work.trials.start(trial, work.aliases.get(model, PRODUCTION))
+        work[Trials].start(trial, work[Aliases].get(model, PRODUCTION))
         labels = dict.fromkeys(("labelled_current", "labelled_candidate"), LABELS)
         right = {"right_current": LABELS * 8 // 10, "right_candidate": LABELS * 83 // 100}
         told = {"gained": LABELS // 10, "lost": LABELS * 7 // 100, "sampled": SAMPLES}
-        work.trials.count(trial.id, labels | right | told)
-        work.trials.note_course([_point(trial, number) for number in range(COURSE)])
+        work[Trials].count(trial.id, labels | right | told)
+        work[Trials].note_course([_point(trial, number) for number in range(COURSE)])
         for number in range(SAMPLES):
-            work.samples.add(_sample(trial, number))
+            work[TrialSamples].add(_sample(trial, number))
         work.commit()
 
 
@@ -472,7 +479,7 @@ class Seed:
         now = self._platform.clock()
         with self._platform.transactions() as work:
             for number in range(before.audit, sizes.audit):
-                work.audit.add(change(number, now))
+                work[AuditTrail].add(change(number, now))
             work.commit()
         if self._engine.dialect.name == "postgresql":  # as it does by itself after a while
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as one:
@@ -530,17 +537,17 @@ class Seed:
     def _answer(self, number: int) -> None:
         """Store what a version answered about its suite and the holdouts of its line."""
         with self._platform.transactions() as work:
-            found = work.versions.get(self._model, number)
+            found = work[Versions].get(self._model, number)
             for query in (self._suite, *self._holdouts(number)):
                 answers = answers_to_json(answers_of(query, seed=number))
                 stored = self._platform.artifacts.put(canonical_json(answers))
-                work.answers.add(found.digest, query.digest, stored)
+                work[AnswerCache].add(found.digest, query.digest, stored)
             work.commit()
 
     def _holdouts(self, number: int) -> Iterator[ClassQuery]:
         with self._platform.transactions(read_only=True) as work:
             for learner in range(max(2, first_of_line(number)), number + 1):
-                version: Version = work.versions.get(self._model, learner)
+                version: Version = work[Versions].get(self._model, learner)
                 entries = entries_of(f"update {learner}", 40, (f"class {learner}", "cup"))
                 held = tuple(one for one in entries if one.side is Side.HOLDOUT)
                 if asked := entries_in(Part.TEST, held):
@@ -561,7 +568,7 @@ class Seed:
             created_at=BEGAN,
         )
         with self._platform.transactions() as work:
-            work.suites.add(suite, manifest)
+            work[Suites].add(suite, manifest)
             work.commit()
         add_suite(self._platform, MODEL, suite)
         query = suite_query(ScoredSuite(suite=suite, manifest=manifest), Part.TEST)

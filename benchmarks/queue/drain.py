@@ -26,18 +26,21 @@ from core.bases.create_model import create_model
 from core.bootstrap import archive_reader, close, decoder, signatures, utc_now
 from core.database.migrate import migrate
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions, Work
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import ManifestEntry
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.gate.policies import ensure_default_policy
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
 from core.jobs.claim_rows import claimable_heads, to_row
 from core.jobs.orders import ImportOrder, JobType, Queue, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.ports import (
     Artifacts,
@@ -48,11 +51,11 @@ from core.ports import (
     Samples,
     Trained,
     TrainingSpec,
-    UnitOfWork,
 )
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.registry.exports_rules import ExportFormat
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, TensorEntry, Weights
 from core.rejection.rules import Calibration
 from core.settings import Settings
@@ -77,14 +80,14 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = GatePolicy(id=PolicyId("gate_1"), name="bench", created_at=NOW)
 
 
-def fill(transactions: SqlTransactions, shape: str, size: int, known: list[Model]) -> None:
+def fill(transactions: Transactions, shape: str, size: int, known: list[Model]) -> None:
     """Replace the jobs by those that the shape has at this size, and add models as needed."""
     wanted, wait = SHAPES[shape]
     with transactions() as work:
         connection = work._connection
         assert connection is not None
         if not known:
-            work.policies.add(POLICY)
+            work[Policies].add(POLICY)
         while len(known) < (wanted or max(1, size // 10)):
             known.append(_add_model(work, len(known)))
         sqlite = connection.dialect.name == "sqlite"
@@ -98,7 +101,7 @@ def fill(transactions: SqlTransactions, shape: str, size: int, known: list[Model
         work.commit()
 
 
-def _add_model(work: UnitOfWork, number: int) -> Model:
+def _add_model(work: Work, number: int) -> Model:
     model = Model(
         id=ModelId(f"model_{number:06}"),
         name=f"model-{number}",
@@ -106,7 +109,7 @@ def _add_model(work: UnitOfWork, number: int) -> Model:
         policy=POLICY.id,
         created_at=NOW,
     )
-    work.models.add(model)
+    work[Models].add(model)
     return model
 
 
@@ -134,7 +137,7 @@ def grow(
     """Yield a row of the table and the query plan at each size of one growing queue."""
     migrate(url)
     known: list[Model] = []
-    with closing(SqlTransactions(url)) as transactions:
+    with closing(Transactions(url)) as transactions:
         for size in sorted(sizes):
             fill(transactions, shape, size, known)
             with transactions() as work:
@@ -231,13 +234,13 @@ def _find(connection: Connection, sql: str) -> None:
     assert connection.exec_driver_sql(sql).first() is not None
 
 
-def _claim(transactions: SqlTransactions) -> None:
+def _claim(transactions: Transactions) -> None:
     with transactions() as work:
-        job = work.jobs.claim("bench", 60, 3)
+        job = work[Jobs].claim("bench", 60, 3)
         work.commit()
     assert job is not None
     with transactions() as work:
-        work.jobs.release(job.id, job.fence)
+        work[Jobs].release(job.id, job.fence)
         work.commit()
 
 
@@ -365,7 +368,7 @@ def import_models(platform: Platform, count: int) -> Sequence[Model]:
         create_model(platform, NoNotifier(), REQUEST, name=f"m{number}", base="bundled")
         run_next_job(platform, tools, owner="import", stopping=lambda: False)
     with platform.transactions(read_only=True) as work:
-        return [work.models.get(f"m{number}") for number in range(count)]
+        return [work[Models].get(f"m{number}") for number in range(count)]
 
 
 def freeze_images(platform: Platform) -> DatasetVersion:
@@ -393,8 +396,8 @@ def freeze_images(platform: Platform) -> DatasetVersion:
         for entry in stored_pictures(platform.artifacts, names, side=SIDE)
     ]
     with platform.transactions() as work:
-        work.datasets.add(dataset)
-        work.datasets.add_images(dataset.id, rows)
+        work[Datasets].add(dataset)
+        work[Datasets].add_images(dataset.id, rows)
         work.commit()
     return freeze_version(platform, dataset.id)
 
@@ -430,7 +433,7 @@ def opened(url: str, folder: Path) -> Iterator[Platform]:
         settings=Settings(
             home=folder, checkpoint_seconds=3600.0, max_waiting_per_model=0, max_waiting_per_key=0
         ),
-        transactions=SqlTransactions(url),
+        transactions=Transactions(url),
         artifacts=LocalArtifacts(folder / "artifacts"),
         clock=utc_now,
     )
@@ -453,8 +456,8 @@ def drain(database: str, url: str, folder: Path, count: int, *, whole: bool) -> 
             took = [seconds for run in runs for seconds in run.result()]
             lasted = time.time() - begin
         with platform.transactions(read_only=True) as work:
-            ended = [work.jobs.get(job.id) for job in orders]
-            versions = sum(len(work.versions.all(model.id)) - 1 for model in models)
+            ended = [work[Jobs].get(job.id) for job in orders]
+            versions = sum(len(work[Versions].all(model.id)) - 1 for model in models)
     return {
         "database": database,
         "what": "whole jobs" if whole else "claim and finish alone",
@@ -492,11 +495,11 @@ def work_off(url: str, folder: Path, name: str, begin: float, whole: bool) -> li
 def _claim_and_finish(platform: Platform, owner: str) -> Job | None:
     """Claim and finish a job: the two transactions without which no job leaves the queue."""
     with platform.transactions() as work:
-        job = work.jobs.claim(owner, 60, 3)
+        job = work[Jobs].claim(owner, 60, 3)
         work.commit()
     if job is not None:
         with platform.transactions() as work:
-            work.jobs.finish(job.succeed({}, platform.clock()), job.fence)
+            work[Jobs].finish(job.succeed({}, platform.clock()), job.fence)
             work.commit()
     return job
 
@@ -504,4 +507,4 @@ def _claim_and_finish(platform: Platform, owner: str) -> Job | None:
 def _is_any_queued(platform: Platform) -> bool:
     """Return whether a job is queued; it cannot be claimed while its model is busy."""
     with platform.transactions(read_only=True) as work:
-        return bool(work.jobs.page(1, None, status=JobStatus.QUEUED))
+        return bool(work[Jobs].page(1, None, status=JobStatus.QUEUED))

@@ -38,6 +38,7 @@ from benchmarks.serving.classify import served, serving
 from core.bootstrap import build, close
 from core.clip.model import load, publish
 from core.gate.rules import Verdict
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version, VersionStatus
 from core.settings import Settings
 from demo.service import Service
@@ -53,8 +54,8 @@ def add_version(home: Path, model: str) -> Version:
     platform = build(Settings(home=home, admin_key=SecretStr("")))
     try:
         with platform.transactions(read_only=True) as work:
-            found = work.models.get(model)
-            root = work.versions.get(found.id, 1)
+            found = work[Models].get(model)
+            root = work[Versions].get(found.id, 1)
         clip = load(root.digest, platform.artifacts)
         chance = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -65,7 +66,7 @@ def add_version(home: Path, model: str) -> Version:
         with platform.transactions() as work:
             version = Version(
                 model=found.id,
-                number=work.versions.next_number(found.id),
+                number=work[Versions].next_number(found.id),
                 status=VersionStatus.PROMOTED,
                 digest=weights.digest,
                 size=weights.size,
@@ -75,7 +76,7 @@ def add_version(home: Path, model: str) -> Version:
                 prompt=root.prompt,
                 created_at=platform.clock(),
             )
-            work.versions.add(version)
+            work[Versions].add(version)
             work.commit()
     finally:
         close(platform)

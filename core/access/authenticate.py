@@ -7,11 +7,13 @@ from hmac import compare_digest
 from secrets import token_urlsafe
 from threading import Lock
 
+from core.access.rows import Keys, Sessions
 from core.access.rules import ApiKey, Session, TokenRules, subject_of
 from core.audit import record as audit
 from core.audit.rules import Action, Principal, Role
 from core.errors import Unauthorised
 from core.ports import Platform, TokenVerifier
+from core.registry.rows import Models
 from core.settings import Settings
 from core.values import sha256
 
@@ -41,7 +43,7 @@ def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, P
     """
     digests = {secret: sha256(secret.encode()) for secret in secrets}
     with platform.transactions(read_only=True) as work:
-        held = work.keys.find_all(digests.values())
+        held = work[Keys].find_all(digests.values())
     now = platform.clock()
     return {
         secret: holder_of(held[digest].key)
@@ -72,7 +74,7 @@ def authenticate_token(platform: Platform, tokens: TokenVerifier, token: str) ->
     names, models = rules.models_of(claims), None
     if names is not None:
         with platform.transactions(read_only=True) as work:
-            models = frozenset(work.models.ids_of(names))
+            models = frozenset(work[Models].ids_of(names))
     return Principal(name=ACTOR + subject_of(claims), role=rules.role_of(claims), models=models)
 
 
@@ -103,11 +105,11 @@ def sign_in(
     expires_at = now + timedelta(hours=platform.settings.session_hours)
     theirs = platform.on_behalf_of(replace(holder, request_id=request_id))
     with theirs.transactions() as work:
-        opener = work.keys.find(sha256(secret.encode()))
+        opener = work[Keys].find(sha256(secret.encode()))
         if opener is None:  # secrets are never deleted
             raise Unauthorised
         digest = sha256(session.encode())
-        work.sessions.add(Session(digest=digest, secret=opener, expires_at=expires_at))
+        work[Sessions].add(Session(digest=digest, secret=opener, expires_at=expires_at))
         ends = {"expires_at": expires_at.isoformat()}
         subject = f"api-keys/{holder.key}"
         audit.record(work, Action.SESSION_STARTED, subject, now=now, after=ends)
@@ -122,7 +124,7 @@ def authenticate_sessions(platform: Platform, ids: Collection[str]) -> Mapping[s
     """
     digests = {session: sha256(session.encode()) for session in ids}
     with platform.transactions(read_only=True) as work:
-        found = work.sessions.find_all(digests.values())
+        found = work[Sessions].find_all(digests.values())
     now = platform.clock()
     return {
         session: holder_of(found[digest].secret.key)
@@ -134,7 +136,7 @@ def authenticate_sessions(platform: Platform, ids: Collection[str]) -> Mapping[s
 def sign_out(platform: Platform, principal: Principal, session: str) -> None:
     """End a session; one that has ended already stays so."""
     with platform.transactions() as work:
-        if work.sessions.remove(sha256(session.encode())):
+        if work[Sessions].remove(sha256(session.encode())):
             subject = f"api-keys/{principal.key}"
             audit.record(work, Action.SESSION_ENDED, subject, now=platform.clock())
             work.commit()

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from core.access.authenticate import make_key, prefix_of
+from core.access.rows import Keys
 from core.access.rules import ApiKey, Secret
 from core.audit import record as audit
 from core.audit.rules import SERVICE, Action, Principal, Role
+from core.database.work import Work
 from core.errors import (
     FieldInvalid,
     KeyNotFound,
@@ -17,7 +19,8 @@ from core.errors import (
     NameTaken,
     UnsafeConfiguration,
 )
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
+from core.registry.rows import Models
 from core.values import Digest, KeyId, clean_name, new_id, sha256
 
 OVERLAP = timedelta(hours=4)
@@ -47,7 +50,7 @@ def create_key(
     if expires_at is not None and expires_at <= now:
         raise FieldInvalid("The key would have expired already.", pointer="/expires_at")
     with platform.transactions() as work:
-        allowed = None if models is None else (work.models.get(one).id for one in models)
+        allowed = None if models is None else (work[Models].get(one).id for one in models)
         key = ApiKey(
             id=KeyId(new_id("key", now)),
             name=clean_name(name),
@@ -57,7 +60,7 @@ def create_key(
             created_at=now,
             expires_at=expires_at,
         )
-        work.keys.add(key, sha256(secret.encode()))
+        work[Keys].add(key, sha256(secret.encode()))
         audit.record(
             work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
         )
@@ -74,11 +77,11 @@ def rotate_key(
     """
     now, secret = platform.clock(), make_key()
     with platform.transactions() as work:
-        work.keys.lock_all()
-        key = work.keys.get(reference)
+        work[Keys].lock_all()
+        key = work[Keys].get(reference)
         key.require_live(now)
         prefix = prefix_of(secret)
-        work.keys.rotate(key.id, sha256(secret.encode()), prefix, at=now, until=now + overlap)
+        work[Keys].rotate(key.id, sha256(secret.encode()), prefix, at=now, until=now + overlap)
         audit.record(
             work,
             Action.KEY_ROTATED,
@@ -88,42 +91,42 @@ def rotate_key(
             after={"prefix": prefix, "old_until": (now + overlap).isoformat()},
         )
         work.commit()
-        return work.keys.get(key.id), secret
+        return work[Keys].get(key.id), secret
 
 
 def revoke_key(platform: Platform, reference: str) -> None:
     """Revoke a key; one that is revoked already stays so. Raises KeyNotFound or LastAdminKey."""
     now = platform.clock()
     with platform.transactions() as work:
-        admins = [one.id for one in work.keys.lock_all() if _is_admin(one, now)]
-        key = work.keys.get(reference)
+        admins = [one.id for one in work[Keys].lock_all() if _is_admin(one, now)]
+        key = work[Keys].get(reference)
         if key.revoked_at is not None:
             return
         if admins == [key.id]:
             raise LastAdminKey(key=key.id)
-        work.keys.revoke(key.id, now)
+        work[Keys].revoke(key.id, now)
         audit.record(
             work, Action.KEY_REVOKED, f"api-keys/{key.id}", now=now, before=summary_of(work, key)
         )
         work.commit()
 
 
-def summary_of(work: UnitOfWork, key: ApiKey) -> dict[str, Any]:
+def summary_of(work: Work, key: ApiKey) -> dict[str, Any]:
     """Return what a key allows, as plain JSON."""
     models = None if key.models is None else model_names(work, key)
     expires_at = key.expires_at and key.expires_at.isoformat()
     return {"name": key.name, "role": key.role, "models": models, "expires_at": expires_at}
 
 
-def model_names(work: UnitOfWork, holder: ApiKey | Principal) -> list[str]:
+def model_names(work: Work, holder: ApiKey | Principal) -> list[str]:
     """Return the names of a holder's models, and the ids of those that are there no more."""
     return [model_name(work, model) for model in holder.models or ()]
 
 
-def model_name(work: UnitOfWork, model: str) -> str:
+def model_name(work: Work, model: str) -> str:
     """Return the name of a model, or its id if it is there no more."""
     try:
-        return work.models.get(model).name
+        return work[Models].get(model).name
     except ModelNotFound:
         return model
 
@@ -163,10 +166,10 @@ def ensure_admin_key(platform: Platform) -> str | None:
     prefix = None if given else prefix_of(made)
     while True:
         with platform.transactions() as work:
-            if held := work.keys.find(digest):
+            if held := work[Keys].find(digest):
                 _warn_unless_it_lets_in(held, digest, now)
                 return None
-            if not given and work.keys.any():
+            if not given and work[Keys].any():
                 return None
             try:
                 _add(work, digest, prefix, now)
@@ -188,18 +191,18 @@ def revoke_other_keys(platform: Platform) -> int:
     ensure_admin_key(platform)
     digest, now = sha256(given.encode()), platform.clock()
     with platform.transactions() as work:
-        keys, held = work.keys.lock_all(), work.keys.find(digest)
+        keys, held = work[Keys].lock_all(), work[Keys].find(digest)
         if held is None or not _may_stay_alone(held, digest, now):
             raise UnsafeConfiguration(
                 "PERENNIAL_ADMIN_KEY holds a key that was revoked, rotated or is no admin's: set "
                 "another one."
             )
-        if work.keys.end_secrets(held.key.id, now, but=digest):
+        if work[Keys].end_secrets(held.key.id, now, but=digest):
             ended, subject = {"old_until": now.isoformat()}, f"api-keys/{held.key.id}"
             audit.record(work, Action.KEY_ROTATED, subject, now=now, after=ended)
         others = [one for one in keys if one.id != held.key.id and one.revoked_at is None]
         for other in others:
-            work.keys.revoke(other.id, now)
+            work[Keys].revoke(other.id, now)
             audit.record(work, Action.KEY_REVOKED, f"api-keys/{other.id}", now=now)
         work.commit()
     return len(others)
@@ -211,7 +214,7 @@ def _may_stay_alone(held: Secret, digest: Digest, now: datetime) -> bool:
     return admins and held.valid_until is None and held.lets_in(digest, now)
 
 
-def _add(work: UnitOfWork, digest: Digest, prefix: str | None, now: datetime) -> None:
+def _add(work: Work, digest: Digest, prefix: str | None, now: datetime) -> None:
     key = ApiKey(
         id=KeyId(new_id("key", now)),
         name=_free_name(work),
@@ -219,17 +222,17 @@ def _add(work: UnitOfWork, digest: Digest, prefix: str | None, now: datetime) ->
         prefix=prefix,
         created_at=now,
     )
-    work.keys.add(key, digest)
+    work[Keys].add(key, digest)
     audit.record(
         work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
     )
 
 
-def _free_name(work: UnitOfWork) -> str:
+def _free_name(work: Work) -> str:
     name, number = ADMIN, 1
     while True:
         try:
-            work.keys.get(name)
+            work[Keys].get(name)
         except KeyNotFound:
             return name
         number += 1

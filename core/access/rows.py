@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from core.access.rules import ApiKey, Secret, Session
 from core.audit.rules import Role
 from core.database.statements import chunks, find_named, insert_new, keep_latest, page_by_id
 from core.database.tables import api_key_secrets, api_keys, key_uses, previous_keys, sessions
+from core.database.work import Rows
 from core.errors import KeyNotFound, NameTaken
 from core.values import Digest, KeyId
 
@@ -20,11 +21,8 @@ _FIND = (
 )
 
 
-class SqlKeys:
+class Keys(Rows):
     """The `Keys` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, key: ApiKey, secret: Digest) -> None:
         """Store a key with its first secret. Raises NameTaken."""
@@ -145,11 +143,8 @@ _SESSIONS_FIND = (
 )
 
 
-class SqlSessions:
+class Sessions(Rows):
     """The `Sessions` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, session: Session) -> None:
         """Store a session."""

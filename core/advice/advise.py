@@ -27,18 +27,23 @@ from core.advice.rules import (
     guard_findings,
     workload,
 )
+from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part
+from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import entries_in
+from core.gate.rows import Policies
 from core.inference.wire import MAX_IMAGES
 from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Artifacts, ClassificationRequest, Classifier, Decoder, Platform, UnitOfWork
+from core.ports import Artifacts, ClassificationRequest, Classifier, Decoder, Platform
 from core.recipes.fields import PromptTemplate, kept_exemplars
 from core.recipes.rules import class_texts, distinct
 from core.registry.read import ImageInputs, ancestors, holdout_of, suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
 from core.training.update_model import exemplars_of, replayed_versions
@@ -101,9 +106,9 @@ def _answers(
 _MOST = 10
 
 
-def past_updates(work: UnitOfWork, model: Model) -> Iterator[PastUpdate]:
+def past_updates(work: Work, model: Model) -> Iterator[PastUpdate]:
     """Yield the newest updates of a model that ended without being interrupted, newest first."""
-    ended = work.jobs.page(
+    ended = work[Jobs].page(
         _MOST, None, model=model.id, job_type=JobType.UPDATE, status=JobStatus.SUCCEEDED
     )
     for job in ended:
@@ -112,16 +117,16 @@ def past_updates(work: UnitOfWork, model: Model) -> Iterator[PastUpdate]:
                 yield past
 
 
-def _past_update(work: UnitOfWork, model: Model, job: Job) -> PastUpdate | None:
+def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
     if not isinstance(job.order, UpdateOrder) or job.version is None or job.attempt != 1:
         return None
     if job.started_at is None or job.finished_at is None:
         return None
-    made = work.versions.get(model.id, job.version)
+    made = work[Versions].get(model.id, job.version)
     training_s = (made.created_at - job.started_at).total_seconds()
     if training_s <= 0:
         return None
-    data = work.datasets.version(job.order.dataset, job.order.dataset_version)
+    data = work[Datasets].version(job.order.dataset, job.order.dataset_version)
     return PastUpdate(
         part=job.order.recipe.part,
         mixing_choice=job.order.recipe.mixing_choice,
@@ -151,12 +156,12 @@ def advise(
     """
     artifacts = platform.artifacts
     with platform.transactions() as work:  # it may lock, as an order does, and is rolled back
-        found = work.models.get(model)
+        found = work[Models].get(model)
         order = preflight_order(work, artifacts, found, order)
         parent = present_parent(work, found.id, order)
     with platform.transactions(read_only=True) as work:
-        data = work.datasets.version(order.dataset, order.dataset_version)
-        policy = work.policies.get(found.policy)
+        data = work[Datasets].version(order.dataset, order.dataset_version)
+        policy = work[Policies].get(found.policy)
         suites = suites_of(work, found)
         line = (*ancestors(work, parent), parent) if parent else ()
         guarding = list(_guarding_sets(work, artifacts, line, suites))
@@ -202,7 +207,7 @@ def advise(
 
 
 def _guarding_sets(
-    work: UnitOfWork, artifacts: Artifacts, line: Sequence[Version], suites: Sequence[Suite]
+    work: Work, artifacts: Artifacts, line: Sequence[Version], suites: Sequence[Suite]
 ) -> Iterator[GuardingSet]:
     """Yield what the candidate is compared on besides its own holdout; an image counts once."""
     for suite in suites:

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditHead, Change, first_break
-from core.ports import Platform, UnitOfWork
+from core.database.work import Work
+from core.ports import Platform
 from core.values import Json
 
 # Record audit events.
 
 
 def record(
-    work: UnitOfWork,
+    work: Work,
     action: Action,
     subject: str,
     *,
@@ -28,7 +30,7 @@ def record(
     by themselves.
     """
     principal = work.principal
-    work.audit.add(
+    work[AuditTrail].add(
         Change(
             actor=actor or principal.name,
             key=principal.key,
@@ -64,10 +66,10 @@ def verify_audit(platform: Platform) -> ChainCheck:
     elsewhere shows that too.
     """
     with platform.transactions(read_only=True) as work:
-        last = work.audit.last()  # read before the head, which is never behind it
-        head, reached = work.audit.head(), AuditHead()
+        last = work[AuditTrail].last()  # read before the head, which is never behind it
+        head, reached = work[AuditTrail].head(), AuditHead()
         while reached.sequence < head.sequence:
-            events = work.audit.between(reached.sequence, head.sequence, BATCH)
+            events = work[AuditTrail].between(reached.sequence, head.sequence, BATCH)
             broken = first_break(events, reached) if events else reached.sequence + 1
             if broken is not None:
                 return ChainCheck(head=head, broken_at=broken)

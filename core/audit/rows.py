@@ -1,7 +1,7 @@
 """Audit events, appended to one chain."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,6 +20,7 @@ from sqlalchemy import (
 from core.audit.rules import AuditEvent, AuditHead, Change
 from core.database.statements import insert_new
 from core.database.tables import audit_events, audit_head
+from core.database.work import Rows, Work
 from core.ports import AuditFilter
 from core.values import Digest
 
@@ -30,8 +31,15 @@ _AFTER_SLASH = chr(ord("/") + 1)
 _LAST = select(func.max(audit_events.c.sequence))
 
 
-class SqlAuditTrail:
+class AuditTrail(Rows):
     """The `AuditTrail` port over SQL."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction, whose commit writes the events."""
+        trail = cls(work.connection)
+        work.before_commit(trail.flush)
+        return trail
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

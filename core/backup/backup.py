@@ -27,6 +27,7 @@ from core.errors import (
 from core.ports import Artifacts, Platform
 from core.settings import Settings
 from core.upkeep.gc import ArtifactKind, expand, roots_of
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, Json, canonical_json
 
 FORMAT = 1
@@ -286,7 +287,7 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
         wanted = set(listed.artifacts)
         if artifacts_only:
             with platform.transactions(read_only=True) as work:
-                wanted -= work.references.erased()
+                wanted -= work[ArtifactRoots].erased()
         copy_artifacts(source.artifacts, platform.artifacts, wanted, done)
         if not artifacts_only:
             fill(settings.database, listed.database, source.rows.get)

@@ -28,8 +28,7 @@ from core.database.engine import READ_ONLY, Limits, open_engine, to_json
 from core.database.migrate import METADATA, migrate, migrating, migration_config
 from core.database.tables import reflect
 from core.errors import Conflict, Corrupt, NotFound
-from core.ports import ArtifactRoots
-from core.upkeep.rows import SqlArtifactRoots
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, Json
 
 # Dump of all rows of either kind of database.
@@ -54,7 +53,7 @@ class Snapshot:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.references: ArtifactRoots = SqlArtifactRoots(connection)
+        self.references: ArtifactRoots = ArtifactRoots(connection)
 
     def dump(self, put: Callable[[bytes], Digest]) -> Json:
         """Store all rows in parts; return the list of parts, which `fill` needs."""

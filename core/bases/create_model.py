@@ -3,14 +3,19 @@
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bases.bases import require_known_base
+from core.database.work import Work
+from core.datasets.version_rows import Suites
 from core.errors import Conflict, ImportFailed, NameTaken
+from core.gate.rows import Policies
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, model_of
-from core.ports import Importer, JobNotifier, Monitor, Platform, UnitOfWork
+from core.ports import Importer, JobNotifier, Monitor, Platform
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.values import ModelId, PolicyId, clean_name, new_id
 
@@ -20,19 +25,19 @@ from core.values import ModelId, PolicyId, clean_name, new_id
 UNFINISHED = tuple(status for status in JobStatus if not status.done)
 
 
-def failed_import(work: UnitOfWork, model: Model) -> Job | None:
+def failed_import(work: Work, model: Model) -> Job | None:
     """Return the last import of a model that has no root and none on its way, else None.
 
     Such a model can be created again, or its import can be retried.
     """
-    if work.versions.page(model.id, 1, None):
+    if work[Versions].page(model.id, 1, None):
         return None
     if any(_newest(work, model, status) for status in UNFINISHED):
         return None
     return _newest(work, model, None)
 
 
-def require_import(work: UnitOfWork, model: Model) -> None:
+def require_import(work: Work, model: Model) -> None:
     """Raise ImportFailed for a model that has no root and will have none."""
     if job := failed_import(work, model):
         raise ImportFailed(
@@ -43,14 +48,14 @@ def require_import(work: UnitOfWork, model: Model) -> None:
         )
 
 
-def require_no_root(work: UnitOfWork, model: ModelId) -> None:
+def require_no_root(work: Work, model: ModelId) -> None:
     """Raise Conflict for a model that needs no import any more."""
-    if work.versions.page(model, 1, None):
+    if work[Versions].page(model, 1, None):
         raise Conflict("The model already has its root version.")
 
 
-def _newest(work: UnitOfWork, model: Model, status: JobStatus | None) -> Job | None:
-    found = work.jobs.page(1, None, model=model.id, job_type=JobType.IMPORT, status=status)
+def _newest(work: Work, model: Model, status: JobStatus | None) -> Job | None:
+    found = work[Jobs].page(1, None, model=model.id, job_type=JobType.IMPORT, status=status)
     return found[0] if found else None
 
 
@@ -78,8 +83,8 @@ def create_model(
         model = Model(
             id=ModelId(new_id("model", now)),
             name=clean_name(name),
-            suites=tuple(dict.fromkeys(work.suites.get(suite).id for suite in suites)),
-            policy=PolicyId(work.policies.get(policy).id),
+            suites=tuple(dict.fromkeys(work[Suites].get(suite).id for suite in suites)),
+            policy=PolicyId(work[Policies].get(policy).id),
             created_at=now,
         )
         model = _register(work, model)
@@ -98,17 +103,17 @@ def create_model(
     return job
 
 
-def _register(work: UnitOfWork, model: Model) -> Model:
+def _register(work: Work, model: Model) -> Model:
     """Return the model as it is stored. Raises NameTaken."""
     try:
-        work.models.add(model)
+        work[Models].add(model)
     except NameTaken:
-        present = work.models.get(model.name)
-        work.models.set_suites(present.id, model.suites)  # locks it: another may be at it too
-        work.models.set_policy(present.id, model.policy)
+        present = work[Models].get(model.name)
+        work[Models].set_suites(present.id, model.suites)  # locks it: another may be at it too
+        work[Models].set_policy(present.id, model.policy)
         if failed_import(work, present) is None:
             raise
-        return work.models.get(present.id)
+        return work[Models].get(present.id)
     return model
 
 
@@ -130,7 +135,7 @@ def import_model(
     with platform.transactions() as work:
         root = Version(
             model=model,
-            number=work.versions.next_number(model),
+            number=work[Versions].next_number(model),
             status=VersionStatus.PROMOTED,
             digest=weights.digest,
             size=weights.size,
@@ -138,7 +143,7 @@ def import_model(
             prompt=PromptTemplate(prompt),
             created_at=now,
         )
-        work.versions.add(root)
+        work[Versions].add(root)
         move_alias(
             work,
             None,
@@ -150,5 +155,5 @@ def import_model(
             now=now,
         )
         result = {"version": root.number, "report": None, "verdict": None}
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()

@@ -8,13 +8,17 @@ from typing import Any
 from core.blame.order import keep_versions
 from core.blame.plan import BlamePlan, plan_blame
 from core.blame.rules import ClassBlame, GroupChange, blame_groups
+from core.database.work import Work
+from core.erasure.rows import Erasures
 from core.errors import ArtifactCorrupt, ArtifactMissing, BlameNotFound, ImageErased, StopRequested
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.queries import ClassAnswers
 from core.jobs.orders import BlameOrder, JobType
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job
-from core.ports import Artifacts, Evaluator, Monitor, Platform, Trainer, UnitOfWork
+from core.ports import Artifacts, Evaluator, Monitor, Platform, Trainer
 from core.recipes.fields import Precision
+from core.registry.rows import Versions
 from core.training.update_model import spec_of, warn_if_slow
 from core.values import Digest, JobId, Json, canonical_json
 
@@ -133,7 +137,7 @@ def is_exact(plan: BlamePlan, finished: Sequence[FinishedGroup]) -> bool:
 def read_blame(platform: Platform, job: JobId) -> Json:
     """Return the report of a job. Raises JobNotFound, BlameNotFound or ArtifactMissing."""
     with platform.transactions(read_only=True) as work:
-        found = work.jobs.get(job)
+        found = work[Jobs].get(job)
     if found.type is not JobType.BLAME or found.result is None:
         raise BlameNotFound
     report: Json = json.loads(platform.artifacts.get(found.result["report"]))
@@ -233,8 +237,8 @@ class GroupMonitor:
         stored, job = self._store(finished), self._job
         number = len(finished.groups)
         with self._platform.transactions() as work:
-            work.jobs.set_checkpoint(job.id, job.fence, stored)
-            work.jobs.add_event(
+            work[Jobs].set_checkpoint(job.id, job.fence, stored)
+            work[Jobs].add_event(
                 job.id,
                 EventKind.LEFT_OUT,
                 {"group": number, "groups": self._total, "images": images},
@@ -311,7 +315,7 @@ def blame_images(
     }
     with platform.transactions() as work:
         _require_unerased(work, plan)
-        work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+        work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
         work.commit()
     by_group.clear()
 
@@ -324,19 +328,19 @@ def _pin(
     with platform.transactions() as work:
         model = pinned_model(work, job.id)
         parent = keep_versions(work, model, order)
-        work.jobs.set_parent(job.id, job.fence, parent.number)
-        work.jobs.pin_precision(job.id, job.fence, precision)
+        work[Jobs].set_parent(job.id, job.fence, parent.number)
+        work[Jobs].pin_precision(job.id, job.fence, precision)
         work.commit()
     plan = plan_blame(platform, model, order, precision)
     warn_if_slow(plan.inputs.order.recipe.precision, native, monitor)
     return plan
 
 
-def _require_unerased(work: UnitOfWork, plan: BlamePlan) -> None:
+def _require_unerased(work: Work, plan: BlamePlan) -> None:
     """Raise unless all images are still there that the report depends on."""
-    work.versions.get(plan.model.id, plan.version.number).require_clean()
+    work[Versions].get(plan.model.id, plan.version.number).require_clean()
     tested = {entry.pixels for query in plan.queries for entry in query.entries}
-    if erased := work.erasures.erased(tested):
+    if erased := work[Erasures].erased(tested):
         raise ImageErased(
             "A test image was erased while versions were asked about it: order the blame again.",
             pixels=sorted(erased)[:20],

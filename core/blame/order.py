@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from core.bases.bases import require_trainable_version
 from core.blame.plan import plan_blame
+from core.database.work import Work
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.queue import JobRequest, find_replayed, order_for_model
 from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform, UnitOfWork
+from core.ports import JobNotifier, Platform
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import require_replayable
 from core.training.update_model import spec_of
@@ -31,10 +33,10 @@ def order_blame(
     with platform.transactions(read_only=True) as work:
         if known := find_replayed(work, request):
             return known
-        found = work.models.get(model)
+        found = work[Models].get(model)
     preflight_blame(platform, found, order)
 
-    def prepare(work: UnitOfWork, again: Model) -> BlameOrder:
+    def prepare(work: Work, again: Model) -> BlameOrder:
         keep_versions(work, again, order)
         return order
 
@@ -64,15 +66,15 @@ def preflight_blame(platform: Platform, model: Model, order: BlameOrder) -> None
     spec_of(platform, plan.inputs)
 
 
-def keep_versions(work: UnitOfWork, model: Model, order: BlameOrder) -> Version:
+def keep_versions(work: Work, model: Model, order: BlameOrder) -> Version:
     """Return a version's parent, and lock both, so that nothing of them is deleted from now on.
 
     Raises VersionNotFound, LearnedErasedImages, or ArtifactGone without the parent's weights.
     """
-    number = work.versions.get(model.id, order.version).parent
+    number = work[Versions].get(model.id, order.version).parent
     if number is None:
         raise TypeError(f"version {order.version} is a root")
-    parent = work.versions.get(model.id, number, lock=True)
+    parent = work[Versions].get(model.id, number, lock=True)
     parent.require_weights()
-    work.versions.get(model.id, order.version, lock=True).require_clean()
+    work[Versions].get(model.id, order.version, lock=True).require_clean()
     return parent

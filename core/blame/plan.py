@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.blame.rules import Answered, classes_that_fell, of_classes
+from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.image_lists import Grouping, ImageGroup, image_groups
 from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rows import Datasets
 from core.errors import AnswersMissing, FieldInvalid, TooFewClasses
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
 from core.evaluation.stored_answers import StoredAnswers, read_answers
+from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
 from core.recipes.fields import Precision
 from core.recipes.rules import require_learnable
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.training.update_model import UpdateInputs, inputs_of_version
 from core.values import Digest, canonical_json, sha256
@@ -125,14 +129,14 @@ def plan_blame(
     group cannot be left out.
     """
     with platform.transactions(read_only=True) as work:
-        version = work.versions.get(model.id, order.version)
+        version = work[Versions].get(model.id, order.version)
         if version.recipe is None or version.dataset is None:
             raise FieldInvalid(
                 "A root has learned from no images: name a version that an update has made.",
                 pointer="/version",
             )
         inputs = inputs_of_version(work, version, precision)
-        alpha = work.policies.get(model.policy).alpha
+        alpha = work[Policies].get(model.policy).alpha
         added_at = _added_at(work, inputs, order.by)
     images = read_manifest(platform.artifacts, inputs.data.manifest).on(Side.TRAIN)
     groups = image_groups(
@@ -158,11 +162,11 @@ def plan_blame(
     )
 
 
-def _added_at(work: UnitOfWork, inputs: UpdateInputs, by: Grouping) -> Mapping[Digest, datetime]:
+def _added_at(work: Work, inputs: UpdateInputs, by: Grouping) -> Mapping[Digest, datetime]:
     """Return when images came into the dataset; those of its versions cannot be taken out of it."""
     if by is not Grouping.UPLOAD:
         return {}
-    rows = work.datasets.images(inputs.data.dataset)
+    rows = work[Datasets].images(inputs.data.dataset)
     return {row.image.pixels: row.added_at for row in rows}
 
 

@@ -3,9 +3,12 @@
 from core.blame.rules import Blame, blame
 from core.errors import AnswersMissing, ClassNotFound
 from core.evaluation.stored_answers import read_answers
+from core.gate.rows import Policies
 from core.ports import Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 
 
@@ -17,12 +20,12 @@ def blame_updates(
     Raises ModelNotFound, VersionNotFound, AliasNotFound, ClassNotFound or AnswersMissing.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
+        found = work[Models].get(model)
         if version is None:
-            version = work.aliases.get(found.id, PRODUCTION).version
-        last = work.versions.get(found.id, version)
+            version = work[Aliases].get(found.id, PRODUCTION).version
+        last = work[Versions].get(found.id, version)
         line = [*ancestors(work, last), last]
-        alpha = work.policies.get(found.policy).alpha
+        alpha = work[Policies].get(found.policy).alpha
     stored = read_answers(platform, found, line, about=class_name)
     if not stored.queries:
         raise ClassNotFound(

@@ -11,11 +11,14 @@ from typing import Any
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.read import Keep, ReadBundle, SignedBundle, read_bundle
+from core.database.work import Work
 from core.errors import ArchiveGone, BundleInvalid, LineageUnknown, VersionNotFound
 from core.jobs.orders import ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
-from core.ports import ArchiveReader, JobNotifier, Monitor, Platform, Signatures, UnitOfWork
+from core.ports import ArchiveReader, JobNotifier, Monitor, Platform, Signatures
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
 from core.values import Digest, canonical_json, sha256
 
@@ -38,7 +41,7 @@ def order_version_import(
     """
     order = ImportVersionOrder(archive=archive, archive_bytes=size, digest=signed.version.digest)
 
-    def prepare(work: UnitOfWork, found: Model) -> ImportVersionOrder:
+    def prepare(work: Work, found: Model) -> ImportVersionOrder:
         require_place_for(work, found, signed)
         return order
 
@@ -52,20 +55,18 @@ def lane_of(model: Model) -> str:
     return f"{model.id}/imports"
 
 
-def require_place_for(work: UnitOfWork, model: Model, signed: SignedBundle) -> None:
+def require_place_for(work: Work, model: Model, signed: SignedBundle) -> None:
     """Raise LineageUnknown or LearnedErasedImages unless a model can take a bundle's version."""
     if find_present(work, model, signed) is None:
         find_parent(work, model, signed)
 
 
-def find_present(work: UnitOfWork, model: Model, signed: SignedBundle) -> Version | None:
+def find_present(work: Work, model: Model, signed: SignedBundle) -> Version | None:
     """Return the version of the bundle's digest, if the model has it with its weights."""
     return _with_weights(work, model, signed.version.digest)
 
 
-def find_parent(
-    work: UnitOfWork, model: Model, signed: SignedBundle, *, lock: bool = False
-) -> Version:
+def find_parent(work: Work, model: Model, signed: SignedBundle, *, lock: bool = False) -> Version:
     """Return the nearest of the version's ancestors that the model has, with its weights.
 
     Raises LineageUnknown without any, or LearnedErasedImages if images that it learned from were
@@ -74,7 +75,7 @@ def find_parent(
     for digest in signed.version.ancestors:
         found = _with_weights(work, model, digest)
         if found is not None:
-            found = work.versions.get(model.id, found.number, lock=True) if lock else found
+            found = work[Versions].get(model.id, found.number, lock=True) if lock else found
             found.require_clean()
             found.require_weights()
             return found
@@ -85,9 +86,9 @@ def find_parent(
     )
 
 
-def _with_weights(work: UnitOfWork, model: Model, digest: Digest) -> Version | None:
+def _with_weights(work: Work, model: Model, digest: Digest) -> Version | None:
     try:
-        found = work.versions.by_digest(model.id, digest)
+        found = work[Versions].by_digest(model.id, digest)
     except VersionNotFound:
         return None
     return found if found.collected_at is None else None
@@ -125,7 +126,7 @@ def import_version(
         raise ArchiveGone(archive=order.archive)
     bundle = read_with(sha256, "checking")
     with platform.transactions(read_only=True) as work:
-        model = work.models.get(model_of(job))
+        model = work[Models].get(model_of(job))
         present = find_present(work, model, bundle.signed)
         parent = present or find_parent(work, model, bundle.signed)
     if present is None:
@@ -159,13 +160,13 @@ def _commit(
 ) -> None:
     now = platform.clock()
     with platform.transactions() as work:
-        model = work.models.get(model_of(job))
-        work.models.lock(model.id)
+        model = work[Models].get(model_of(job))
+        work[Models].lock(model.id)
         version = find_present(work, model, bundle.signed)
         created = version is None
         if version is None:
             version = _version(work, job, order, bundle, record, now)
-            work.versions.add(version)
+            work[Versions].add(version)
             audit.record(
                 work,
                 Action.VERSION_IMPORTED,
@@ -179,12 +180,12 @@ def _commit(
                 actor=f"job {job.id}",
             )
         result = {"version": version.number, "digest": version.digest, "created": created}
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 
 
 def _version(
-    work: UnitOfWork,
+    work: Work,
     job: Job,
     order: ImportVersionOrder,
     bundle: ReadBundle,
@@ -192,10 +193,10 @@ def _version(
     now: datetime,
 ) -> Version:
     signed = bundle.signed
-    parent = find_parent(work, work.models.get(model_of(job)), signed, lock=True)
+    parent = find_parent(work, work[Models].get(model_of(job)), signed, lock=True)
     return Version(
         model=model_of(job),
-        number=work.versions.next_number(model_of(job)),
+        number=work[Versions].next_number(model_of(job)),
         digest=bundle.weights.digest,
         size=bundle.weights.size,
         parent=parent.number,

@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.bundles.rules import ENVELOPE_FILE, Statement, predicate_of, report_file, statistics_file
-from core.ports import (
-    Artifacts,
-    ArtifactWriter,
-    BytesCallback,
-    Monitor,
-    Platform,
-    Signatures,
-    UnitOfWork,
-)
+from core.database.work import Work
+from core.datasets.rows import Datasets
+from core.gate.rows import Policies
+from core.ports import Artifacts, ArtifactWriter, BytesCallback, Monitor, Platform, Signatures
 from core.registry.read import ancestors, suites_of
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
@@ -78,7 +73,7 @@ class _Pieces(io.RawIOBase):
         return len(piece)
 
 
-def describe_line(work: UnitOfWork, model: Model, version: Version) -> dict[str, Any]:
+def describe_line(work: Work, model: Model, version: Version) -> dict[str, Any]:
     """Return the predicate of a version's bundle: its line, the suites and the policy of today."""
     line = (*ancestors(work, version), version)
     return predicate_of(
@@ -86,7 +81,7 @@ def describe_line(work: UnitOfWork, model: Model, version: Version) -> dict[str,
         line,
         datasets={one.number: found for one in line if (found := _dataset(work, one))},
         suites=suites_of(work, model),
-        policy=work.policies.get(model.policy),
+        policy=work[Policies].get(model.policy),
     )
 
 
@@ -113,11 +108,11 @@ def _named(predicate: Json) -> dict[str, Digest]:
     return reports | {statistics_file(digest): digest for digest in kept}
 
 
-def _dataset(work: UnitOfWork, version: Version) -> dict[str, Any] | None:
+def _dataset(work: Work, version: Version) -> dict[str, Any] | None:
     if version.dataset is None or version.dataset_version is None:
         return None
-    frozen = work.datasets.version(version.dataset, version.dataset_version)
-    name = work.datasets.get(version.dataset).name
+    frozen = work[Datasets].version(version.dataset, version.dataset_version)
+    name = work[Datasets].get(version.dataset).name
     return {"name": name, "version": frozen.number, "manifest": frozen.manifest}
 
 

@@ -14,8 +14,10 @@ from core.comparison.answers import (
 )
 from core.errors import AnswersMissing, FieldInvalid, VersionNotFound
 from core.evaluation.stored_answers import StoredAnswers, read_answers
+from core.gate.rows import Policies
 from core.ports import Platform
 from core.registry.read import ancestors
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import Json
 
@@ -39,9 +41,9 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> V
     Raises ModelNotFound, VersionNotFound, AnswersMissing, or FieldInvalid for one version twice.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        old, new = (work.versions.get(found.id, number) for number in (before, now))
-        alpha = work.policies.get(found.policy).alpha
+        found = work[Models].get(model)
+        old, new = (work[Versions].get(found.id, number) for number in (before, now))
+        alpha = work[Policies].get(found.policy).alpha
     if before == now:
         raise FieldInvalid("Name two different versions.", pointer="#query/versions")
     stored = read_answers(platform, found, (old, new), probabilities=True)
@@ -67,10 +69,10 @@ def flips_since(
     AnswersMissing, or FieldInvalid if it is the version itself.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        now = work.versions.get(found.id, version)
+        found = work[Models].get(model)
+        now = work[Versions].get(found.id, version)
         if against.isdecimal():
-            before = work.versions.get(found.id, int(against))
+            before = work[Versions].get(found.id, int(against))
         else:
             before = _ancestor(now, ancestors(work, now), against)
     if before.number == now.number:
@@ -96,8 +98,8 @@ def changed_in_cell(
     Raises ModelNotFound, VersionNotFound or AnswersMissing.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        old, new = (work.versions.get(found.id, number) for number in (before, now))
+        found = work[Models].get(model)
+        old, new = (work[Versions].get(found.id, number) for number in (before, now))
     answered, _ = _answered_by_both(
         read_answers(platform, found, (old, new), probabilities=True), old, new
     )

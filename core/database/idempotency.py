@@ -2,19 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
 from core.database.statements import insert_new
 from core.database.tables import idempotency
+from core.database.work import Rows
 from core.errors import InProgress
 from core.ports import IdempotentReply
 
 
-class SqlIdempotency:
+class Idempotency(Rows):
     """The `Idempotency` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def find(self, actor: str, key: str) -> IdempotentReply | None:
         """Return what the actor used the key for, or None."""

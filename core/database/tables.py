@@ -440,7 +440,7 @@ RETRIES = text("retry_of IS NOT NULL")
 
 Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
 
-# Counted before each order (`SqlJobs.waiting`).
+# Counted before each order (`Jobs.waiting`).
 WAITING = text("status = 'queued'")
 
 Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)

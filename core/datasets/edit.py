@@ -8,9 +8,12 @@ from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, Image
+from core.erasure.rows import Erasures
 from core.errors import (
     ClassNotFound,
     ClassTaken,
@@ -21,7 +24,7 @@ from core.errors import (
     NotLabelled,
     StorageFull,
 )
-from core.ports import Decoder, ImageWithThumbnail, Platform, UnitOfWork
+from core.ports import Decoder, ImageWithThumbnail, Platform
 from core.values import (
     DatasetId,
     Digest,
@@ -111,9 +114,9 @@ def create_dataset(
     return dataset
 
 
-def add_dataset(work: UnitOfWork, dataset: Dataset) -> None:
+def add_dataset(work: Work, dataset: Dataset) -> None:
     """Store an empty dataset, with its audit event. Raises NameTaken."""
-    work.datasets.add(dataset)
+    work[Datasets].add(dataset)
     audit.record(
         work,
         Action.DATASET_CREATED,
@@ -135,14 +138,14 @@ def describe_dataset(
     Raises DatasetNotFound.
     """
     with platform.transactions() as work:
-        found = work.datasets.get(reference, lock=True)
+        found = work[Datasets].get(reference, lock=True)
         changed = replace(
             found,
             description=found.description if description is None else description,
             metadata=found.metadata if metadata is None else dict(metadata),
         )
         if changed != found:
-            work.datasets.describe(found.id, description=description, metadata=metadata)
+            work[Datasets].describe(found.id, description=description, metadata=metadata)
             audit.record(
                 work,
                 Action.DATASET_DESCRIBED,
@@ -230,14 +233,14 @@ def rename_class(platform: Platform, reference: str, name: str, *, to: str, merg
     to = clean_class(to)
     with platform.transactions() as work:
         dataset = _locked(work, reference)
-        counts = work.datasets.count(dataset.id)
+        counts = work[Datasets].count(dataset.id)
         if name not in counts:
             raise ClassNotFound("There is no such class in this dataset.", name=name)
         if to == name:
             return counts[name]
         if to in counts and not merge:
             raise ClassTaken(name=to, images=counts[to])
-        renamed = work.datasets.rename_class(dataset.id, name, to)
+        renamed = work[Datasets].rename_class(dataset.id, name, to)
         audit.record(
             work,
             Action.CLASS_RENAMED,
@@ -259,12 +262,12 @@ def move_images(platform: Platform, reference: str, pixels: Collection[Digest], 
     to = clean_class(to)
     with platform.transactions() as work:
         dataset = _locked(work, reference)
-        texts = work.datasets.texts(dataset.id, pixels)
+        texts = work[Datasets].texts(dataset.id, pixels)
         if missing := sorted(set(pixels) - texts.keys()):
             raise ImageNotFound(pixels=missing[:20])
         moved = {one: held for one, (held,) in texts.items() if held != to}
         if moved:
-            work.datasets.move_images(dataset.id, [*moved], to)
+            work[Datasets].move_images(dataset.id, [*moved], to)
             audit.record(
                 work,
                 Action.IMAGES_MOVED,
@@ -277,11 +280,11 @@ def move_images(platform: Platform, reference: str, pixels: Collection[Digest], 
     return len(moved)
 
 
-def _locked(work: UnitOfWork, reference: str) -> Dataset:
-    dataset = work.datasets.get(reference)
+def _locked(work: Work, reference: str) -> Dataset:
+    dataset = work[Datasets].get(reference)
     if dataset.kind is not DatasetKind.LABELLED:
         raise NotLabelled
-    work.datasets.lock(dataset.id)
+    work[Datasets].lock(dataset.id)
     return dataset
 
 
@@ -294,13 +297,13 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     Raises DatasetNotFound, or ImageNotFound, which tells whether the image was erased.
     """
     with platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get(reference)
-        if erasure := work.erasures.erased([pixels]).get(pixels):
+        dataset = work[Datasets].get(reference)
+        if erasure := work[Erasures].erased([pixels]).get(pixels):
             raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
-        image = work.datasets.stored(pixels)
-        if image is not None and work.datasets.texts(dataset.id, [pixels]):
+        image = work[Datasets].stored(pixels)
+        if image is not None and work[Datasets].texts(dataset.id, [pixels]):
             return image.artifact
-        versions = work.datasets.versions(dataset.id)
+        versions = work[Datasets].versions(dataset.id)
     if image is not None:
         for _, entry in _entries(platform, versions[::-1], [pixels]):
             return entry.artifact
@@ -310,8 +313,8 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
 def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
     """Return the artifact of an image of any dataset. Raises ImageNotFound."""
     with platform.transactions(read_only=True) as work:
-        image = work.datasets.stored(pixels)
-        erasure = work.erasures.erased([pixels]).get(pixels)
+        image = work[Datasets].stored(pixels)
+        erasure = work[Erasures].erased([pixels]).get(pixels)
     if erasure is not None:
         raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
     if image is None:
@@ -335,16 +338,16 @@ def remove_images(platform: Platform, reference: str, pixels: Collection[Digest]
     """
     while True:
         with platform.transactions(read_only=True) as work:
-            dataset = work.datasets.get(reference)
-            held = work.datasets.texts(dataset.id, pixels)
+            dataset = work[Datasets].get(reference)
+            held = work[Datasets].texts(dataset.id, pixels)
             if missing := [one for one in pixels if one not in held]:
                 raise ImageNotFound(dataset=dataset.id, pixels=missing[0])
-            seen = work.datasets.versions(dataset.id)
+            seen = work[Datasets].versions(dataset.id)
         _require_draft_only(platform, seen, pixels)
         with platform.transactions() as work:
             for one in pixels:
-                work.datasets.remove_image(dataset.id, one)  # which freezing waits for
-            now = work.datasets.versions(dataset.id)
+                work[Datasets].remove_image(dataset.id, one)  # which freezing waits for
+            now = work[Datasets].versions(dataset.id)
             if {version.number for version in now} <= {version.number for version in seen}:
                 for one in pixels:
                     audit.record(

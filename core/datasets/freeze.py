@@ -7,10 +7,15 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.manifests import Manifest, ManifestEntry
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
+from core.datasets.version_rows import Suites
+from core.erasure.rows import Erasures
 from core.errors import ImageInSuite
-from core.ports import Artifacts, Platform, UnitOfWork
+from core.outbox.rows import Outbox
+from core.ports import Artifacts, Platform
 from core.values import Digest, counted
 
 _TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked
@@ -29,13 +34,13 @@ def freeze_version(
     """
     for _ in range(_TRIES):
         with platform.transactions(read_only=True) as work:
-            dataset = work.datasets.get(reference)
+            dataset = work[Datasets].get(reference)
             read = _read(work, dataset)
         stored = platform.artifacts.put(read.manifest.to_bytes())
         with platform.transactions() as work:
-            number = work.datasets.next_version(dataset.id)
-            if work.datasets.revision(dataset.id) == read.revision:
-                newest = work.datasets.newest_versions([dataset.id]).get(dataset.id)
+            number = work[Datasets].next_version(dataset.id)
+            if work[Datasets].revision(dataset.id) == read.revision:
+                newest = work[Datasets].newest_versions([dataset.id]).get(dataset.id)
                 if if_changed and newest and newest[0].manifest == stored:
                     return newest[0]
                 version = _write(work, dataset, read.manifest, stored, number, platform.clock())
@@ -47,11 +52,9 @@ def freeze_version(
     return version
 
 
-def freeze(
-    work: UnitOfWork, artifacts: Artifacts, dataset: Dataset, now: datetime
-) -> DatasetVersion:
+def freeze(work: Work, artifacts: Artifacts, dataset: Dataset, now: datetime) -> DatasetVersion:
     """Freeze a dataset's present images within one transaction: for a few images."""
-    number = work.datasets.next_version(dataset.id)  # locks the dataset
+    number = work[Datasets].next_version(dataset.id)  # locks the dataset
     manifest = _read(work, dataset).manifest
     return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
 
@@ -62,15 +65,15 @@ class _Read:
     manifest: Manifest
 
 
-def _read(work: UnitOfWork, dataset: Dataset) -> _Read:
-    revision = work.datasets.revision(dataset.id)  # first, so that a change while reading shows
+def _read(work: Work, dataset: Dataset) -> _Read:
+    revision = work[Datasets].revision(dataset.id)  # first, so that a change while reading shows
     return _Read(
-        revision=revision, manifest=Manifest.of(dataset.kind, work.datasets.images(dataset.id))
+        revision=revision, manifest=Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
     )
 
 
 def _write(
-    work: UnitOfWork,
+    work: Work,
     dataset: Dataset,
     manifest: Manifest,
     stored: Digest,
@@ -83,7 +86,7 @@ def _write(
 
 
 def write_version(
-    work: UnitOfWork,
+    work: Work,
     dataset: Dataset,
     manifest: Manifest,
     stored: Digest,
@@ -102,7 +105,7 @@ def write_version(
         near_duplicates=sum(entry.near_duplicate_of is not None for entry in manifest.entries),
         created_at=now,
     )
-    work.datasets.add_version(version, manifest)
+    work[Datasets].add_version(version, manifest)
     audit.record(
         work,
         Action.DATASET_FROZEN,
@@ -110,13 +113,13 @@ def write_version(
         now=now,
         after={"manifest": stored, "images": version.images},
     )
-    work.outbox.add(dataset_frozen(version))
+    work[Outbox].add(dataset_frozen(version))
     return version
 
 
-def refuse_suite_images(work: UnitOfWork, entries: Collection[ManifestEntry]) -> None:
+def refuse_suite_images(work: Work, entries: Collection[ManifestEntry]) -> None:
     """Raise ImageInSuite for an image to train on that is in a suite, or a near-duplicate."""
-    in_suites = work.suites.contains({entry.group for entry in entries})
+    in_suites = work[Suites].contains({entry.group for entry in entries})
     shared = sorted(entry.pixels for entry in entries if entry.group in in_suites)
     if shared:
         raise ImageInSuite(
@@ -126,11 +129,9 @@ def refuse_suite_images(work: UnitOfWork, entries: Collection[ManifestEntry]) ->
         )
 
 
-def without_suite_images(
-    work: UnitOfWork, entries: Sequence[ManifestEntry]
-) -> tuple[ManifestEntry, ...]:
+def without_suite_images(work: Work, entries: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     """Return the entries without the images of suites and their near-duplicates."""
-    in_suites = work.suites.contains({entry.group for entry in entries})
+    in_suites = work[Suites].contains({entry.group for entry in entries})
     return tuple(entry for entry in entries if entry.group not in in_suites)
 
 
@@ -142,13 +143,13 @@ def read_manifest(artifacts: Artifacts, digest: Digest) -> Manifest:
     return Manifest.from_json(json.loads(artifacts.get(digest)))
 
 
-def without_erased(work: UnitOfWork, entries: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+def without_erased(work: Work, entries: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     """Return the entries whose images were not erased since."""
-    erased = work.erasures.erased([entry.pixels for entry in entries])
+    erased = work[Erasures].erased([entry.pixels for entry in entries])
     return tuple(entry for entry in entries if entry.pixels not in erased)
 
 
-def read_remaining(work: UnitOfWork, artifacts: Artifacts, digest: Digest) -> Manifest:
+def read_remaining(work: Work, artifacts: Artifacts, digest: Digest) -> Manifest:
     """Return a manifest without the images that were erased since."""
     manifest = read_manifest(artifacts, digest)
     return replace(manifest, entries=without_erased(work, manifest.entries))

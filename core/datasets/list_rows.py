@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     Column,
@@ -32,6 +32,7 @@ from core.database.tables import (
     thumbnails,
     trial_samples,
 )
+from core.database.work import Rows, Work
 from core.datasets.image_lists import NearDuplicates
 from core.datasets.manifests import Member
 from core.datasets.rules import DatasetImage, DatasetKind, Image
@@ -116,7 +117,7 @@ def to_image(row: Row[Any]) -> DatasetImage:
 SHOWN = 100  # images of one group
 
 
-class SqlNearDuplicates:
+class SqlNearDuplicates(Rows):
     """The part of the `Datasets` port that reads near-duplicates."""
 
     def __init__(self, connection: Connection) -> None:
@@ -371,8 +372,13 @@ class ThumbnailCache:
 # Thumbnails of images, and which images are near-duplicates.
 
 
-class SqlThumbnails:
+class Thumbnails(Rows):
     """The `Thumbnails` port over SQL."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.cache(ThumbnailCache))
 
     def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
         self._connection = connection

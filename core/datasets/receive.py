@@ -7,10 +7,16 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.idempotency import Idempotency
+from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, UploadOutcome
 from core.datasets.image_lists import SimilarImage, group_of
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import side_of
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
+from core.datasets.version_rows import Suites
+from core.erasure.rows import Erasures
 from core.errors import (
     AllRejected,
     ArtifactCorrupt,
@@ -25,14 +31,7 @@ from core.errors import (
     QuotaExceeded,
     SplitConflict,
 )
-from core.ports import (
-    Decoder,
-    IdempotentReply,
-    ImageWithThumbnail,
-    Platform,
-    UnitOfWork,
-    ignore_progress,
-)
+from core.ports import Decoder, IdempotentReply, ImageWithThumbnail, Platform, ignore_progress
 from core.settings import Settings
 from core.values import Digest, JobId
 
@@ -63,7 +62,7 @@ def search(
     """
     _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
-        known = work.thumbnails.all()
+        known = work[Thumbnails].all()
     others = known.of({image.pixels: thumbnail for image, thumbnail in arriving}.items())
     thumbnails = dict.fromkeys(thumbnail for _, thumbnail in arriving)
     among_known: dict[str, Sequence[SimilarImage]] = {}
@@ -81,7 +80,7 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
     Only images of before there were thumbnails have none; each is decoded once.
     """
     with platform.transactions(read_only=True) as work:
-        missing = work.thumbnails.missing(dhashes)
+        missing = work[Thumbnails].missing(dhashes)
     made: list[ImageWithThumbnail] = []
     for image in missing:
         # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
@@ -90,9 +89,9 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
             made.append((image, decoded.thumbnail))
     if made:
         with platform.transactions() as work:
-            work.thumbnails.lock()
-            erased = work.erasures.erased([image.pixels for image, _ in made])
-            work.thumbnails.add([one for one in made if one[0].pixels not in erased])
+            work[Thumbnails].lock()
+            erased = work[Erasures].erased([image.pixels for image, _ in made])
+            work[Thumbnails].add([one for one in made if one[0].pixels not in erased])
             work.commit()
 
 
@@ -105,16 +104,16 @@ class GroupedImage:
 
 
 def group(
-    work: UnitOfWork, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
+    work: Work, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
 ) -> dict[Digest, GroupedImage | SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
     A known image stays where it is. One that looks like both sides is answered by the error.
     """
     arriving = list(arriving)
-    work.thumbnails.lock()
-    recent = work.thumbnails.after(searched.position)
-    known = work.thumbnails.originals({image.pixels for image, _ in arriving})
+    work[Thumbnails].lock()
+    recent = work[Thumbnails].after(searched.position)
+    known = work[Thumbnails].originals({image.pixels for image, _ in arriving})
     placed: dict[Digest, GroupedImage | SplitConflict] = {}
     groups: dict[Digest, Digest] = {}  # of the new images placed so far
     for image, thumbnail in arriving:
@@ -148,7 +147,7 @@ def group(
 # The quota of stored images.
 
 
-def require_quota(settings: Settings, work: UnitOfWork, images: Iterable[Image | None]) -> None:
+def require_quota(settings: Settings, work: Work, images: Iterable[Image | None]) -> None:
     """Raise QuotaExceeded unless images fit into the quota; a refused upload has none.
 
     It is called before uploads are stored. Uploads that are received at the same moment do not
@@ -157,8 +156,8 @@ def require_quota(settings: Settings, work: UnitOfWork, images: Iterable[Image |
     quota = settings.max_stored_bytes
     if not quota:
         return
-    held = work.datasets.stored_bytes()
-    needed = work.datasets.missing_bytes([image for image in images if image])
+    held = work[Datasets].stored_bytes()
+    needed = work[Datasets].missing_bytes([image for image in images if image])
     if held + needed > quota:
         raise QuotaExceeded(
             f"The images need {needed:,} bytes, and {max(0, quota - held):,} of the quota of "
@@ -194,7 +193,7 @@ def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
     """
     images = [upload.image for upload in uploads if upload.image]
     with platform.transactions(read_only=True) as work:
-        erased = work.erasures.erased({image.pixels for image in images})
+        erased = work[Erasures].erased({image.pixels for image in images})
     for image in images:
         if image.pixels in erased:
             platform.artifacts.delete(image.artifact)
@@ -215,7 +214,7 @@ def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
 
 
 def record(
-    work: UnitOfWork,
+    work: Work,
     dataset: Dataset,
     uploads: Sequence[Upload],
     searched: SimilaritySearch,
@@ -229,7 +228,7 @@ def record(
 
 
 def receive(
-    work: UnitOfWork,
+    work: Work,
     dataset: Dataset,
     uploads: Sequence[Upload],
     searched: SimilaritySearch,
@@ -242,26 +241,26 @@ def receive(
     `job` is the import that brings them.
     """
     placed: dict[Digest, GroupedImage | Invalid] = {**group(work, _seen(uploads), searched)}
-    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work.erasures.erased(placed)}
+    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work[Erasures].erased(placed)}
     groups = {
         alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
     }
     reception = _Receiving(
         dataset=dataset,
         placed=placed,
-        in_suites=work.suites.contains(groups),
+        in_suites=work[Suites].contains(groups),
         texts={
-            pixels: [*texts] for pixels, texts in work.datasets.texts(dataset.id, placed).items()
+            pixels: [*texts] for pixels, texts in work[Datasets].texts(dataset.id, placed).items()
         },
         now=now,
     )
     receipts = [reception.receive(upload) for upload in uploads]
     if not any(receipt.accepted for receipt in receipts):
         return receipts
-    work.datasets.add_images(dataset.id, reception.rows)
+    work[Datasets].add_images(dataset.id, reception.rows)
     if known := sum(receipt.outcome is UploadOutcome.DUPLICATE for receipt in receipts):
-        work.datasets.count_duplicates(dataset.id, known)
-    work.thumbnails.add(reception.seen)
+        work[Datasets].count_duplicates(dataset.id, known)
+    work[Thumbnails].add(reception.seen)
     if reception.rows:
         audit.record(
             work,
@@ -364,24 +363,24 @@ def record_batch(
             return _as_before(work, dataset, receipts, arrived.created_at)  # is rolled back
         if batch is not None and any(receipt.accepted for receipt in receipts):
             reply = IdempotentReply(**vars(batch), job=NO_JOB, created_at=now)
-            work.idempotency.add(reply)
+            work[Idempotency].add(reply)
         work.commit()
     return receipts
 
 
-def _find(work: UnitOfWork, batch: BatchKey | None) -> IdempotentReply | None:
-    reply = work.idempotency.find(batch.actor, batch.key) if batch else None
+def _find(work: Work, batch: BatchKey | None) -> IdempotentReply | None:
+    reply = work[Idempotency].find(batch.actor, batch.key) if batch else None
     if batch and reply and reply.body != batch.body:
         raise IdempotencyMismatch
     return reply
 
 
 def _as_before(
-    work: UnitOfWork, dataset: Dataset, receipts: Sequence[Receipt], arrived_at: datetime
+    work: Work, dataset: Dataset, receipts: Sequence[Receipt], arrived_at: datetime
 ) -> list[Receipt]:
     """Return receipts as they were when their batch arrived: it created what came at that time."""
     seen = {receipt.pixels for receipt in receipts if receipt.pixels}
-    added_at = work.datasets.added_at(dataset.id, seen)
+    added_at = work[Datasets].added_at(dataset.id, seen)
     created = {added for added, at in added_at.items() if at == arrived_at}
     found = []
     for receipt in receipts:

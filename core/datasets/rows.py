@@ -1,12 +1,13 @@
 """Datasets."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from core.database.statements import chunks, find_named, insert_missing, insert_new, page_by_id
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
+from core.database.work import Work
 from core.datasets.list_rows import CountCache, SqlImageLists
 from core.datasets.manifests import Manifest
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
@@ -166,8 +167,13 @@ class SqlDatasetImages(SqlImageLists):
         return DatasetKind(kind)
 
 
-class SqlDatasets(SqlDatasetImages):
+class Datasets(SqlDatasetImages):
     """The `Datasets` port over SQL."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.cache(CountCache))
 
     def __init__(self, connection: Connection, counts: CountCache) -> None:
         super().__init__(connection, counts)

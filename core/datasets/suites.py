@@ -3,7 +3,9 @@
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.datasets.freeze import read_manifest
+from core.datasets.rows import Datasets
 from core.datasets.rules import Suite, SuiteKind
+from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, ImageInTraining
 from core.ports import Platform
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
@@ -26,21 +28,21 @@ def create_suite(
     """
     now = platform.clock()
     with platform.transactions(read_only=True) as work:
-        source = work.datasets.get(dataset)
+        source = work[Datasets].get(dataset)
         if source.kind is not kind.dataset_kind:
             raise FieldInvalid(
                 f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
                 pointer="/dataset",
             )
-        version = work.datasets.version(source.id, dataset_version)
+        version = work[Datasets].version(source.id, dataset_version)
     manifest = read_manifest(platform.artifacts, version.manifest)
     groups = {entry.group for entry in manifest.entries}
     with platform.transactions() as work:
-        work.datasets.version(source.id, version.number, keep=True)  # it may be gone by now
+        work[Datasets].version(source.id, version.number, keep=True)  # it may be gone by now
         # An image that is already in a suite cannot have been trained on since then: a version
         # whose training side has it is the one that the suite was made from.
-        trained = work.datasets.trained_groups(groups, except_for=source.id)
-        trained -= work.suites.contains(trained)
+        trained = work[Datasets].trained_groups(groups, except_for=source.id)
+        trained -= work[Suites].contains(trained)
         if trained:
             shared = sorted(entry.pixels for entry in manifest.entries if entry.group in trained)
             raise ImageInTraining(
@@ -58,7 +60,7 @@ def create_suite(
             prompt=prompt,
             created_at=now,
         )
-        work.suites.add(suite, manifest)
+        work[Suites].add(suite, manifest)
         audit.record(
             work,
             Action.SUITE_CREATED,

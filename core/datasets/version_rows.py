@@ -27,6 +27,7 @@ from core.database.tables import (
     vectors,
     versions,
 )
+from core.database.work import Rows
 from core.datasets.list_rows import groups_in
 from core.datasets.manifests import Manifest, Side
 from core.datasets.rules import DatasetVersion, Suite, SuiteKind
@@ -130,7 +131,7 @@ def _either(
     )
 
 
-class SqlDatasetVersions:
+class SqlDatasetVersions(Rows):
     """The part of the `Datasets` port that concerns versions."""
 
     def __init__(self, connection: Connection) -> None:
@@ -265,11 +266,8 @@ def _to_version(row: Row[Any]) -> DatasetVersion:
 # Suites and the images that they hold.
 
 
-class SqlSuites:
+class Suites(Rows):
     """The `Suites` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, suite: Suite, manifest: Manifest) -> None:
         """Store a suite. Raises NameTaken."""

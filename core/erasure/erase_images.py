@@ -8,10 +8,15 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_erased, write_version
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef, DatasetVersion, Suite
+from core.datasets.version_rows import Suites
 from core.erasure.retrain import order_retraining
+from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
 from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetNotFound
 from core.evaluation.plan import entries_in, holdout_query
@@ -22,13 +27,19 @@ from core.evaluation.queries import (
     answers_from_json,
     answers_to_json,
 )
+from core.evaluation.rows import AnswerCache
 from core.jobs.orders import EraseOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Artifacts, Monitor, Platform, UnitOfWork
+from core.ports import Artifacts, Monitor, Platform
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd
 from core.trials.run import end_trial
+from core.upkeep.rows import ArtifactRoots
 from core.values import DatasetId, Digest, SuiteId, canonical_json
+from core.vectors.rows import IndexReports, Vectors
 from core.vectors.rules import source_of
 
 # Search every manifest for images that are to be erased.
@@ -114,21 +125,21 @@ def search(
     )
 
 
-def is_current(work: UnitOfWork, holders: Holders) -> bool:
+def is_current(work: Work, holders: Holders) -> bool:
     """Return whether all dataset versions and suites were searched, and none is gone since."""
     return _all(work)[1].keys() == holders.searched
 
 
 def _all(
-    work: UnitOfWork,
+    work: Work,
 ) -> tuple[dict[DatasetId, Dataset], dict[DatasetRef | SuiteId, DatasetVersion | Suite]]:
-    datasets = {dataset.id: dataset for dataset in work.datasets.page(_MANY, None)}
+    datasets = {dataset.id: dataset for dataset in work[Datasets].page(_MANY, None)}
     found: dict[DatasetRef | SuiteId, DatasetVersion | Suite] = {
         DatasetRef(dataset=dataset, version=version.number): version
         for dataset in datasets
-        for version in work.datasets.versions(dataset)
+        for version in work[Datasets].versions(dataset)
     }
-    found |= {suite.id: suite for suite in work.suites.page(_MANY, None)}
+    found |= {suite.id: suite for suite in work[Suites].page(_MANY, None)}
     return datasets, found
 
 
@@ -164,10 +175,10 @@ def carry_answers(
     ]
 
 
-def _own_queries(work: UnitOfWork, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
+def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
     """Yield versions that were tested on one of the images, each with its own holdout's query."""
-    for model in work.models.page(_MANY, None):
-        for version in work.versions.all(model.id):
+    for model in work[Models].page(_MANY, None):
+        for version in work[Versions].all(model.id):
             if version.dataset is None or version.dataset_version is None:
                 continue
             own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
@@ -181,8 +192,12 @@ def _tests(holder: HoldingVersion) -> bool:
     return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
 
 
-def _stored(work: UnitOfWork, version: Version, query: ClassQuery) -> Digest | None:
-    return work.answers.stored([version.digest], [query.digest]).get((version.digest, query.digest))
+def _stored(work: Work, version: Version, query: ClassQuery) -> Digest | None:
+    return (
+        work[AnswerCache]
+        .stored([version.digest], [query.digest])
+        .get((version.digest, query.digest))
+    )
 
 
 def _carry(
@@ -237,7 +252,7 @@ def store_remaining_manifests(
 
 
 def remake(
-    work: UnitOfWork,
+    work: Work,
     holders: Holders,
     left: Mapping[DatasetRef, StoredManifest],
     now: datetime,
@@ -252,7 +267,7 @@ def remake(
         by = holder.version.replaced_by
         if by is None:
             by = _write(work, holder.dataset, left[ref], now)
-            work.datasets.replace_version(ref.dataset, ref.version, by)
+            work[Datasets].replace_version(ref.dataset, ref.version, by)
         made.append(
             RemadeVersion(
                 dataset=ref.dataset,
@@ -265,10 +280,10 @@ def remake(
     return made
 
 
-def _write(work: UnitOfWork, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
+def _write(work: Work, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
     if not left.manifest.entries:
         return NOTHING_LEFT
-    number = work.datasets.next_version(dataset.id)
+    number = work[Datasets].next_version(dataset.id)
     write_version(work, dataset, left.manifest, left.digest, number, now)
     return number
 
@@ -280,12 +295,12 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
     them. Only then are bytes deleted, which may be repeated.
     """
     with platform.transactions(read_only=True) as work:
-        erasure = work.erasures.get(order.erasure)
+        erasure = work[Erasures].get(order.erasure)
     if erasure.erased_at is None:
         erasure = _erase_rows(platform, job, erasure, monitor)
     with platform.transactions(read_only=True) as work:
-        archives = set(erasure.findings.archives) - work.references.archives()
-        vectors = set(erasure.findings.vectors) - work.references.vectors()
+        archives = set(erasure.findings.archives) - work[ArtifactRoots].archives()
+        vectors = set(erasure.findings.vectors) - work[ArtifactRoots].vectors()
     held = [*erasure.findings.artifacts.values(), archives, vectors]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):
@@ -298,7 +313,7 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
         "retrained": sum(version.retrained for version in erasure.findings.versions),
     }
     with platform.transactions() as work:
-        work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+        work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
         work.commit()
 
 
@@ -311,61 +326,61 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
         carried = carry_answers(platform, holders, pixels)
         now = platform.clock()
         with platform.transactions() as work:
-            work.jobs.status(job.id, job.fence)
+            work[Jobs].status(job.id, job.fence)
             if not _lock(work, holders, pixels):
                 continue
-            found = work.erasures.get(erasure.id)
+            found = work[Erasures].get(erasure.id)
             if found.erased_at is not None:  # by a worker that has lost the job since
                 return found
-            drafts = sorted(work.datasets.holding(pixels))
-            vectors = work.vectors.remove_of(holders.versions)
+            drafts = sorted(work[Datasets].holding(pixels))
+            vectors = work[Vectors].remove_of(holders.versions)
             sources = {*holders.suites, *map(source_of, holders.versions)}
-            vectors |= work.index_reports.remove_of(sources)
-            samples = work.samples.holding(pixels)
+            vectors |= work[IndexReports].remove_of(sources)
+            samples = work[TrialSamples].holding(pixels)
             findings = Findings(
                 artifacts=_forms(work, erasure, holders, samples),
-                archives=tuple(sorted(work.references.spent_archives())),
-                drafts=tuple(work.datasets.get(dataset).name for dataset in drafts),
+                archives=tuple(sorted(work[ArtifactRoots].spent_archives())),
+                drafts=tuple(work[Datasets].get(dataset).name for dataset in drafts),
                 datasets=tuple(remake(work, holders, left, now)),
                 suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
-                near_duplicates=tuple(sorted(work.datasets.near_duplicates(pixels))),
+                near_duplicates=tuple(sorted(work[Datasets].near_duplicates(pixels))),
                 vectors=tuple(sorted(vectors)),
                 trials=tuple(sorted({one.trial for one in samples})),
             )
-            work.datasets.erase(pixels)
-            work.samples.erase(pixels)
+            work[Datasets].erase(pixels)
+            work[TrialSamples].erase(pixels)
             for one in carried:
-                work.answers.add(one.version, one.query, one.answers)
+                work[AnswerCache].add(one.version, one.query, one.answers)
             versions = tuple(_mark_all(work, erasure, holders, now))
             erasure = replace(erasure, erased_at=now, findings=replace(findings, versions=versions))
-            work.erasures.save(erasure)
+            work[Erasures].save(erasure)
             _record(work, erasure, now)
             work.commit()
         return erasure
 
 
-def _lock(work: UnitOfWork, holders: Holders, pixels: Collection[Digest]) -> bool:
+def _lock(work: Work, holders: Holders, pixels: Collection[Digest]) -> bool:
     """Keep others from changing what holds the images; return whether all of it is known.
 
     Thumbnails come first, as with whoever adds images, and then nobody adds these to a dataset or
     keeps them as samples of a trial.
     Models are locked after datasets, as whoever orders or makes a version does.
     """
-    work.thumbnails.lock()
-    held = {ref.dataset for ref in holders.versions} | work.datasets.holding(pixels)
+    work[Thumbnails].lock()
+    held = {ref.dataset for ref in holders.versions} | work[Datasets].holding(pixels)
     with suppress(DatasetNotFound):
         for dataset in sorted(held):
-            work.datasets.lock(dataset)
-        work.models.lock_all()
+            work[Datasets].lock(dataset)
+        work[Models].lock_all()
         return is_current(work, holders)
     return False
 
 
 def _forms(
-    work: UnitOfWork, erasure: Erasure, holders: Holders, samples: Collection[Sample]
+    work: Work, erasure: Erasure, holders: Holders, samples: Collection[Sample]
 ) -> dict[Digest, tuple[Digest, ...]]:
     """Return all stored forms of the images: a new release may have stored one anew."""
-    newest = work.erasures.forms(erasure.images)
+    newest = work[Erasures].forms(erasure.images)
     pairs = holders.forms | set(newest.items())
     pairs |= {(one.pixels, one.artifact) for one in samples}
     return {
@@ -375,14 +390,14 @@ def _forms(
 
 
 def _mark_all(
-    work: UnitOfWork, erasure: Erasure, holders: Holders, now: datetime
+    work: Work, erasure: Erasure, holders: Holders, now: datetime
 ) -> Iterator[MarkedVersion]:
-    for model in work.models.lock_all():
-        versions = {version.number: version for version in work.versions.all(model.id)}
+    for model in work[Models].lock_all():
+        versions = {version.number: version for version in work[Versions].all(model.id)}
         found = marked(versions.values(), lambda version: _learned(work, holders, version))
         ordered = order_retraining(work, erasure, model, [*versions.values()], found, now)
         for number, learned in sorted(found.items()):
-            work.versions.mark(model.id, number, erasure.id)
+            work[Versions].mark(model.id, number, erasure.id)
             obstacle = ordered.get(number, "")
             yield _marked(model, versions[number], learned, obstacle)
             audit.record(
@@ -393,7 +408,7 @@ def _mark_all(
                 after={"erasure": erasure.id, "learned": learned.value},
                 actor=erasure.actor,
             )
-        for trial in work.trials.running(model.id):
+        for trial in work[Trials].running(model.id):
             if trial.candidate in found:
                 end = TrialEnd.ERASED
                 end_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
@@ -413,7 +428,7 @@ def _marked(
     )
 
 
-def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Exposure | None:
+def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
     """Return how a version itself learned from one of the images, if it did."""
     taught = distilled = None
     if version.dataset is not None and version.dataset_version is not None:
@@ -426,13 +441,13 @@ def _learned(work: UnitOfWork, holders: Holders, version: Version) -> Exposure |
     if distilled and distilled.teaches:
         return Exposure.DISTILLED
     if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
-        suites = work.jobs.get(version.job).suites or ()
+        suites = work[Jobs].get(version.job).suites or ()
         if (taught and taught.validates) or not holders.validating.isdisjoint(suites):
             return Exposure.CHOSEN
     return None
 
 
-def _record(work: UnitOfWork, erasure: Erasure, now: datetime) -> None:
+def _record(work: Work, erasure: Erasure, now: datetime) -> None:
     audit.record(
         work,
         Action.IMAGES_ERASED,

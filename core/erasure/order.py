@@ -7,15 +7,22 @@ from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
+from core.erasure.rows import Erasures
 from core.erasure.rules import EXACTNESS, REMAINS, Erasure, ErasureStatus, MarkedVersion, Retraining
 from core.errors import ErasurePending, FieldInvalid, ImageNotFound
+from core.exports.rows import Exports
 from core.jobs.orders import EraseOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, unfinished_jobs
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, order_of
-from core.ports import JobNotifier, Platform, UnitOfWork
+from core.ports import JobNotifier, Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.read import ancestors
+from core.registry.rows import Versions
 from core.registry.versions import Version
+from core.trials.rows import TrialSamples
 from core.values import Digest, ErasureId, ModelId, new_id
 
 # Follow erasures: which versions they have marked, and what replaces these by now.
@@ -41,9 +48,9 @@ class Progress:
     aliases: Sequence[tuple[str, Alias]]  # that point at marked versions, after the model's name
 
 
-def progress_of(work: UnitOfWork, erasures: Sequence[Erasure]) -> list[Progress]:
+def progress_of(work: Work, erasures: Sequence[Erasure]) -> list[Progress]:
     """Return how far erasures have come; a model is read once for all of them."""
-    jobs = work.jobs.statuses([erasure.job for erasure in erasures])
+    jobs = work[Jobs].statuses([erasure.job for erasure in erasures])
     marked = [one for erasure in erasures for one in erasure.findings.versions]
     lines = {model: _Line.of(work, model) for model in {one.model for one in marked}}
     return [_progress(erasure, jobs[erasure.job], lines) for erasure in erasures]
@@ -59,9 +66,9 @@ class _Line:
     aliases: Sequence[Alias]
 
     @classmethod
-    def of(cls, work: UnitOfWork, model: ModelId) -> "_Line":
+    def of(cls, work: Work, model: ModelId) -> "_Line":
         """Return the versions of a model."""
-        versions = work.versions.all(model)
+        versions = work[Versions].all(model)
         return cls(
             versions={version.number: version for version in versions},
             replacements={one.replaces: one for one in versions if one.replaces is not None},
@@ -70,7 +77,7 @@ class _Line:
                 for job in unfinished_jobs(work, model)
                 if isinstance(job.order, UpdateOrder)
             },
-            aliases=work.aliases.all(model),
+            aliases=work[Aliases].all(model),
         )
 
 
@@ -130,7 +137,7 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
     ErasurePending until the erasure has ended.
     """
     with platform.transactions(read_only=True) as work:
-        (progress,) = progress_of(work, [work.erasures.get(erasure)])
+        (progress,) = progress_of(work, [work[Erasures].get(erasure)])
         if not progress.status.ended:
             raise ErasurePending(
                 f"The erasure is {progress.status.value}.",
@@ -184,7 +191,7 @@ def _order(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _version(work: UnitOfWork, one: MarkedState) -> dict[str, Any]:
+def _version(work: Work, one: MarkedState) -> dict[str, Any]:
     by = one.by
     return {
         "model": one.marked.name,
@@ -192,7 +199,7 @@ def _version(work: UnitOfWork, one: MarkedState) -> dict[str, Any]:
         "learned": one.marked.learned,
         "digest": one.marked.digest,
         "exports": [
-            export.format.value for export in work.exports.all(one.marked.model, one.marked.number)
+            export.format.value for export in work[Exports].all(one.marked.model, one.marked.number)
         ],
         "environment": dict(one.version.environment) if one.version else None,
         "replaced_by": by and by.number,
@@ -203,7 +210,7 @@ def _version(work: UnitOfWork, one: MarkedState) -> dict[str, Any]:
     }
 
 
-def _is_exact(work: UnitOfWork, version: Version) -> bool:
+def _is_exact(work: Work, version: Version) -> bool:
     """Return whether a version and all that it was trained from stayed on one kind of machine."""
     line = [*ancestors(work, version), version]
     made = [one for one in line if not one.is_root]
@@ -237,7 +244,7 @@ def order_erasure(
     now = platform.clock()
     with platform.transactions() as work:
         if known := find_replayed(work, request):
-            return work.erasures.get(order_of(known, EraseOrder).erasure)
+            return work[Erasures].get(order_of(known, EraseOrder).erasure)
         wanted = tuple(sorted(set(images)))
         _require_stored(work, wanted)
         erasure_id = ErasureId(new_id("era", now))
@@ -252,7 +259,7 @@ def order_erasure(
             job=job.id,
             created_at=now,
         )
-        work.erasures.add(erasure)
+        work[Erasures].add(erasure)
         audit.record(
             work,
             Action.ERASURE_ORDERED,
@@ -267,19 +274,19 @@ def order_erasure(
 
 
 def repeat_erasure(
-    work: UnitOfWork, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
+    work: Work, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
 ) -> Job:
     """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
     request.principal.require_admin()
     job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, **again)
-    work.erasures.save(replace(work.erasures.get(order.erasure), job=job.id))
+    work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
     return job
 
 
-def _require_stored(work: UnitOfWork, images: Collection[Digest]) -> None:
-    erased = work.erasures.erased(images)
-    sampled = {one.pixels for one in work.samples.holding(images)}
-    stored = work.erasures.forms(images).keys() | sampled
+def _require_stored(work: Work, images: Collection[Digest]) -> None:
+    erased = work[Erasures].erased(images)
+    sampled = {one.pixels for one in work[TrialSamples].holding(images)}
+    stored = work[Erasures].forms(images).keys() | sampled
     missing = sorted(set(images) - stored | erased.keys())
     if missing:
         raise ImageNotFound(

@@ -6,20 +6,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.audit.rules import Principal, Role
+from core.database.work import Work
 from core.datasets.manifests import MIN_TRAIN_PER_CLASS
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef, DatasetVersion
 from core.erasure.rules import Erasure, Exposure, newest, to_retrain
 from core.errors import ArtifactGone, JobFinished, ParentNotRetrained, TooFewPerClass
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import JobRequest, cancel, enqueue, unfinished_jobs
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import UnitOfWork
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 
 
 def order_retraining(
-    work: UnitOfWork,
+    work: Work,
     erasure: Erasure,
     model: Model,
     versions: Sequence[Version],
@@ -33,7 +37,7 @@ def order_retraining(
     being ordered, if anything does. What an earlier erasure has queued for such a version, and no
     worker has claimed, is cancelled.
     """
-    live = [alias.version for alias in work.aliases.all(model.id)]
+    live = [alias.version for alias in work[Aliases].all(model.id)]
     unfinished = list(unfinished_jobs(work, model.id))
     waiting = {_replaced_by(job) for job in unfinished}
     before = {version.number for version in versions if version.erasure is not None}
@@ -62,13 +66,13 @@ def order_retraining(
     return ordered
 
 
-def _without_weights(work: UnitOfWork, model: Model, numbers: Iterable[int]) -> set[int]:
+def _without_weights(work: Work, model: Model, numbers: Iterable[int]) -> set[int]:
     """Return the versions whose weights were deleted; those of the others stay from now on."""
-    found = [work.versions.get(model.id, number, lock=True) for number in sorted(numbers)]
+    found = [work[Versions].get(model.id, number, lock=True) for number in sorted(numbers)]
     return {version.number for version in found if version.collected_at is not None}
 
 
-def _supersede(work: UnitOfWork, erasure: Erasure, job: Job, now: datetime) -> None:
+def _supersede(work: Work, erasure: Erasure, job: Job, now: datetime) -> None:
     """Cancel a queued update that another one is ordered in place of, unless it was claimed."""
     with suppress(JobFinished):
         reason = f"erasure {erasure.id} orders it anew"
@@ -79,7 +83,7 @@ def _replaced_by(job: Job) -> int | None:
     return job.order.replaces if isinstance(job.order, UpdateOrder) else None
 
 
-def on_remaining_images(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
+def on_remaining_images(work: Work, order: UpdateOrder) -> UpdateOrder:
     """Return the order of a repetition on what later erasures have left of its images."""
     data = _current(work, DatasetRef(dataset=order.dataset, version=order.dataset_version))
     number = data.number if data is not None else order.dataset_version
@@ -89,7 +93,7 @@ def on_remaining_images(work: UnitOfWork, order: UpdateOrder) -> UpdateOrder:
 
 
 def _enqueue(
-    work: UnitOfWork,
+    work: Work,
     erasure: Erasure,
     model: Model,
     version: Version,
@@ -98,7 +102,7 @@ def _enqueue(
 ) -> None:
     if version.recipe is None:
         raise TypeError(f"version {version.number} is a root")
-    before = work.jobs.get(version.job)
+    before = work[Jobs].get(version.job)
     alias = before.order.alias if isinstance(before.order, UpdateOrder) else PRODUCTION
     order = UpdateOrder(
         dataset=data.dataset,
@@ -122,13 +126,13 @@ def _enqueue(
     )
 
 
-def _own_data(work: UnitOfWork, version: Version) -> DatasetVersion | None:
+def _own_data(work: Work, version: Version) -> DatasetVersion | None:
     if version.dataset is None or version.dataset_version is None:
         return None
     return _current(work, DatasetRef(dataset=version.dataset, version=version.dataset_version))
 
 
-def _current_reference(work: UnitOfWork, reference: DatasetRef | None) -> DatasetRef | None:
+def _current_reference(work: Work, reference: DatasetRef | None) -> DatasetRef | None:
     if reference is None:
         return None
     current = _current(work, reference)
@@ -137,11 +141,11 @@ def _current_reference(work: UnitOfWork, reference: DatasetRef | None) -> Datase
     return DatasetRef(dataset=current.dataset, version=current.number)
 
 
-def _current(work: UnitOfWork, ref: DatasetRef) -> DatasetVersion | None:
+def _current(work: Work, ref: DatasetRef) -> DatasetVersion | None:
     """Return a dataset version, or what replaces it; None if nothing is left of it."""
-    found = work.datasets.version(ref.dataset, ref.version)
+    found = work[Datasets].version(ref.dataset, ref.version)
     while found.replaced_by:
-        found = work.datasets.version(found.dataset, found.replaced_by)
+        found = work[Datasets].version(found.dataset, found.replaced_by)
     return found if found.replaced_by is None else None
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Row, insert, select, update
 
 from core.database.statements import chunks, insert_missing, page_by_id
 from core.database.tables import erased_images, erasures, images
+from core.database.work import Rows
 from core.erasure.rules import Erasure, Findings, Retraining
 from core.errors import ErasureNotFound
 from core.values import Digest, ErasureId
@@ -14,11 +15,8 @@ from core.values import Digest, ErasureId
 _ANY_ERASED = select(erased_images.c.pixels).limit(1)
 
 
-class SqlErasures:
+class Erasures(Rows):
     """The `Erasures` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, erasure: Erasure) -> None:
         """Store an erasure that has found nothing yet."""

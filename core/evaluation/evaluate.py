@@ -5,7 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from core.database.work import Work
 from core.datasets.freeze import read_remaining
+from core.datasets.rows import Datasets
+from core.erasure.rows import Erasures
 from core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -33,15 +36,21 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
+from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import damaged_in, read_each
+from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
+from core.outbox.rows import Outbox
 from core.outbox.rules import EventType, OutboxEvent
-from core.ports import Artifacts, Evaluator, Monitor, Platform, UnitOfWork
+from core.ports import Artifacts, Evaluator, Monitor, Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind, ReportCoverage
 from core.registry.promote import descends_from, lost_line, move_alias, promotion_requirements
 from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, _path_of
 from core.rejection.rules import Calibration, newest_of_root
 from core.values import Digest, JobId, Json, canonical_json, new_id
@@ -102,7 +111,7 @@ class Calibrations:
 
     def _of_root(self, root: Version) -> Digest:
         with self._platform.transactions(read_only=True) as work:
-            stored = work.answers.stored([root.digest], [newest_of_root(root.model)])
+            stored = work[AnswerCache].stored([root.digest], [newest_of_root(root.model)])
         for artifact in stored.values():
             return artifact
         raise NotCalibrated(
@@ -138,10 +147,10 @@ def _report_of(version: Version) -> Digest:
 # The suites of a model, and the class names they bring.
 
 
-def pinned_model(work: UnitOfWork, job: JobId) -> Model:
+def pinned_model(work: Work, job: JobId) -> Model:
     """Return the model of a job with the suites and the policy that are pinned with the job."""
-    pinned = work.jobs.get(job)
-    model = work.models.get(model_of(pinned))
+    pinned = work[Jobs].get(job)
+    model = work[Models].get(model_of(pinned))
     suites = model.suites if pinned.suites is None else pinned.suites
     return replace(model, suites=suites, policy=pinned.policy or model.policy)
 
@@ -156,12 +165,12 @@ def plan_evaluation(
     artifacts = platform.artifacts
     with platform.transactions(read_only=True) as work:
         model = pinned_model(work, job.id)
-        candidate = work.versions.get(model.id, number)
+        candidate = work[Versions].get(model.id, number)
         line = ancestors(work, candidate)
         own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
         plan = plan_queries(
             model=model,
-            policy=work.policies.get(model.policy),
+            policy=work[Policies].get(model.policy),
             candidate=own,
             parent=line[-1],
             root=line[0],
@@ -174,14 +183,14 @@ def plan_evaluation(
         )
         near = 0
         if candidate.dataset is not None and candidate.dataset_version is not None:
-            near = work.datasets.version(
-                candidate.dataset, candidate.dataset_version
-            ).near_duplicates
+            near = (
+                work[Datasets].version(candidate.dataset, candidate.dataset_version).near_duplicates
+            )
     return plan, _previous(artifacts, line[-1]), near
 
 
 def _live_line(
-    work: UnitOfWork, artifacts: Artifacts, job: Job, candidate: Version
+    work: Work, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLineage | None:
     """Return the live version's lineage if the candidate does not descend from it."""
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
@@ -192,9 +201,7 @@ def _live_line(
     return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
 
 
-def _updates(
-    work: UnitOfWork, artifacts: Artifacts, versions: Iterable[Version]
-) -> list[HeldOutUpdate]:
+def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:
     return [
         HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
         for version in versions
@@ -216,7 +223,7 @@ def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
 
 def promote_if_passed(
     platform: Platform,
-    work: UnitOfWork,
+    work: Work,
     job: Job,
     version: Version,
     report: Report,
@@ -233,7 +240,7 @@ def promote_if_passed(
     if not order.auto_promote or version.erasure is not None:
         reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
         return outcome | {"reason": reason}
-    alias = work.aliases.find(version.model, order.alias)
+    alias = work[Aliases].find(version.model, order.alias)
     stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
@@ -252,7 +259,7 @@ def promote_if_passed(
             now=platform.clock(),
         )
     except StaleRevision:  # it moved just now
-        return stale | {"alias_version": work.aliases.get(version.model, order.alias).version}
+        return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
 
 
@@ -291,24 +298,24 @@ def evaluate_version(
     stored = platform.artifacts.put(report.to_bytes())
     now = platform.clock()
     with platform.transactions() as work:
-        version = work.versions.get(model_of(job), number, lock=True)
+        version = work[Versions].get(model_of(job), number, lock=True)
         version = version.judged(report.verdict, stored)
-        work.versions.save(version)
+        work[Versions].save(version)
         _keep_root_calibration(work, plan)
-        work.outbox.add(version_judged(version, job, now))
+        work[Outbox].add(version_judged(version, job, now))
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 
 
-def _keep_root_calibration(work: UnitOfWork, plan: EvaluationPlan) -> None:
+def _keep_root_calibration(work: Work, plan: EvaluationPlan) -> None:
     """Store the root's answer where it is found without the suites that it is about."""
     if plan.root_calibration is not None:
-        stored = work.answers.stored([plan.root.digest], [plan.root_calibration.digest])
+        stored = work[AnswerCache].stored([plan.root.digest], [plan.root_calibration.digest])
         for artifact in stored.values():
-            work.answers.add(plan.root.digest, newest_of_root(plan.model.id), artifact)
+            work[AnswerCache].add(plan.root.digest, newest_of_root(plan.model.id), artifact)
 
 
 def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
@@ -316,7 +323,7 @@ def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
     queries = [query for _, questions in plan.questions for query in questions]
     with platform.transactions(read_only=True) as work:
         return bool(
-            work.erasures.erased({one.pixels for query in queries for one in query.entries})
+            work[Erasures].erased({one.pixels for query in queries for one in query.entries})
         )
 
 
@@ -343,8 +350,8 @@ def _stored_answers(
     """Return stored answers; a version with weights gives damaged ones again, all of them."""
     beside = {question.digest: probabilities_of(question.digest) for question in questions}
     with platform.transactions(read_only=True) as work:
-        kept = work.answers.stored([version.digest], beside.keys())
-        sure = work.answers.stored([version.digest], beside.values())
+        kept = work[AnswerCache].stored([version.digest], beside.keys())
+        sure = work[AnswerCache].stored([version.digest], beside.values())
     answers = read_each(platform.artifacts, kept)
     if version.collected_at is not None:
         return answers
@@ -369,9 +376,9 @@ def _store_answers(
             found = canonical_json({"probabilities": list(answers.probabilities)})
             stored[probabilities_of(question)] = platform.artifacts.put(found)
     with platform.transactions() as work:
-        work.jobs.status(job.id, job.fence)
+        work[Jobs].status(job.id, job.fence)
         for question, artifact in stored.items():
-            work.answers.add(version.digest, question, artifact)
+            work[AnswerCache].add(version.digest, question, artifact)
         work.commit()
 
 
@@ -385,7 +392,7 @@ def _verdicts(platform: Platform, plan: EvaluationPlan) -> Mapping[Digest, int]:
     asked += [exam.own.digest for exam in plan.retrieval]
     asked += [holdout.exam.own.digest for holdout in (*plan.earlier, *plan.live_holdouts)]
     with platform.transactions(read_only=True) as work:
-        return work.answers.judged_in(plan.model.id, asked)
+        return work[AnswerCache].judged_in(plan.model.id, asked)
 
 
 def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
@@ -393,6 +400,6 @@ def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
     asked = [exam.own.digest for exam in plan.zero_shot]
     asked += [exam.own.digest for exam in plan.retrieval]
     with platform.transactions(read_only=True) as work:
-        counts = [work.answers.judged(question) for question in asked]
+        counts = [work[AnswerCache].judged(question) for question in asked]
     others = {plan.candidate.digest, plan.root.digest}
     return max(0, max(counts, default=0) - len(others))

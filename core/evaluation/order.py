@@ -1,13 +1,16 @@
 """Request that a version be scored again."""
 
+from core.database.work import Work
 from core.errors import FieldInvalid
 from core.jobs.needs import require_scorable
 from core.jobs.orders import EvaluateOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform, UnitOfWork
+from core.ports import JobNotifier, Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors
+from core.registry.rows import Versions
 from core.registry.versions import Model
 
 
@@ -29,7 +32,7 @@ def order_evaluation(
     """
     order = EvaluateOrder(version=version, alias=alias)
 
-    def prepare(work: UnitOfWork, found: Model) -> EvaluateOrder:
+    def prepare(work: Work, found: Model) -> EvaluateOrder:
         preflight_evaluation(work, found, order)
         return order
 
@@ -38,20 +41,20 @@ def order_evaluation(
     )
 
 
-def preflight_evaluation(work: UnitOfWork, model: Model, order: EvaluateOrder) -> None:
+def preflight_evaluation(work: Work, model: Model, order: EvaluateOrder) -> None:
     """Raise VersionNotFound, AliasNotFound, FieldInvalid or ArtifactGone unless it can be scored.
 
     The version and its parent are locked, in the order in which garbage collection locks versions,
     so that their weights cannot be deleted from now on.
     """
-    subject = work.versions.get(model.id, order.version)
+    subject = work[Versions].get(model.id, order.version)
     if subject.parent is None:
         raise FieldInvalid(
             "A root version cannot be evaluated: it has no parent to be compared with.",
             pointer="/version",
         )
-    parent = work.versions.get(model.id, subject.parent, lock=True)
-    work.versions.get(model.id, subject.number, lock=True).require_weights()
+    parent = work[Versions].get(model.id, subject.parent, lock=True)
+    work[Versions].get(model.id, subject.number, lock=True).require_weights()
     require_scorable((*ancestors(work, parent), parent))
     if order.alias != PRODUCTION:  # a typing error would compare with nothing
-        work.aliases.get(model.id, order.alias, keep=True)
+        work[Aliases].get(model.id, order.alias, keep=True)

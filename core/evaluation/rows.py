@@ -2,19 +2,17 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from core.database.statements import chunks, upsert
 from core.database.tables import answers as table
 from core.database.tables import versions
+from core.database.work import Rows
 from core.values import Digest, ModelId
 
 
-class SqlAnswerCache:
+class AnswerCache(Rows):
     """The `AnswerCache` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def stored(
         self, versions: Collection[Digest], queries: Collection[Digest]

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import Part
+from core.datasets.version_rows import Suites
 from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
 from core.evaluation.queries import (
@@ -18,8 +20,10 @@ from core.evaluation.queries import (
     probabilities_of,
 )
 from core.evaluation.results import AnswersByQuery
-from core.ports import Artifacts, Platform, UnitOfWork
+from core.evaluation.rows import AnswerCache
+from core.ports import Artifacts, Platform
 from core.registry.read import holdouts_of
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
 
@@ -64,9 +68,9 @@ def read_answers(
             if about is None or asks_for(named, about):
                 distinct.setdefault(named.query.digest, named)
         digests = {version.digest for version in versions}
-        kept = work.answers.stored(digests, distinct.keys())
+        kept = work[AnswerCache].stored(digests, distinct.keys())
         wanted = [probabilities_of(query) for query in distinct] if probabilities else []
-        beside = work.answers.stored(digests, wanted)
+        beside = work[AnswerCache].stored(digests, wanted)
     answers = {
         (version, query): _with_probabilities(
             artifacts, found, beside.get((version, probabilities_of(query)))
@@ -110,13 +114,13 @@ def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
 
 
 def _on_suites(
-    work: UnitOfWork, artifacts: Artifacts, model: Model, reports: Iterable[Json]
+    work: Work, artifacts: Artifacts, model: Model, reports: Iterable[Json]
 ) -> Iterator[NamedQuery]:
     known = dict.fromkeys(model.suites)
     known |= dict.fromkeys(suite for report in reports for suite in report.get("suites", ()))
     for suite_id in known:
         with suppress(SuiteNotFound):
-            suite = work.suites.get(suite_id)
+            suite = work[Suites].get(suite_id)
             scored = ScoredSuite(
                 suite=suite, manifest=read_remaining(work, artifacts, suite.manifest)
             )
@@ -126,7 +130,7 @@ def _on_suites(
 
 
 def _on_holdouts(
-    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+    work: Work, artifacts: Artifacts, versions: Sequence[Version]
 ) -> Iterator[NamedQuery]:
     learners = [learner for _, learner in sorted(_lineages(work, versions).items())]
     for learner, holdout in zip(learners, holdouts_of(work, artifacts, learners), strict=True):
@@ -136,13 +140,13 @@ def _on_holdouts(
             yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)
 
 
-def _lineages(work: UnitOfWork, versions: Sequence[Version]) -> Mapping[int, Version]:
+def _lineages(work: Work, versions: Sequence[Version]) -> Mapping[int, Version]:
     """Return versions and all their ancestors by number; each is read once."""
     found = {version.number: version for version in versions}
     waiting = list(versions)
     while waiting:
         parent = waiting.pop().parent
         if parent is not None and parent not in found:
-            found[parent] = work.versions.get(versions[0].model, parent)
+            found[parent] = work[Versions].get(versions[0].model, parent)
             waiting.append(found[parent])
     return found

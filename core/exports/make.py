@@ -11,6 +11,7 @@ from typing import Any
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.write import complete_bundle, describe_line, store_tar
+from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import Suite
@@ -24,15 +25,19 @@ from core.errors import (
     is_full_disk,
 )
 from core.exports.folders import write_folder
+from core.exports.rows import Exports
+from core.fleet.rows import Heartbeats
 from core.fleet.workers import silence_limit_s
 from core.jobs.orders import ExportOrder, JobType, Queue
 from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
-from core.ports import Exporter, JobNotifier, Monitor, Platform, Samples, Signatures, UnitOfWork
+from core.ports import Exporter, JobNotifier, Monitor, Platform, Samples, Signatures
 from core.recipes.rules import distinct
 from core.registry.architecture import require_exportable
 from core.registry.exports_rules import Export, ExportFormat, require_equal
 from core.registry.read import suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import JobId, Json
 
@@ -48,7 +53,7 @@ SENTENCES = (  # beside those of the version and of the suites
 )
 
 
-def choose_samples(platform: Platform, work: UnitOfWork, model: Model, version: Version) -> Samples:
+def choose_samples(platform: Platform, work: Work, model: Model, version: Version) -> Samples:
     """Return images of the model's suites, and texts of the version and the suites.
 
     The same suites always give the same samples: the images with the smallest digests. A model
@@ -104,7 +109,7 @@ def _tidy(platform: Platform, root: Path, job: Job) -> None:
     with platform.transactions(read_only=True) as work:
         for path, of in left.items():
             try:
-                unused = of == job.id or work.jobs.get(of).status.done
+                unused = of == job.id or work[Jobs].get(of).status.done
             except JobNotFound:
                 unused = True
             if unused:
@@ -138,8 +143,8 @@ def make_export(
             libraries=order.format.libraries,
         )
     with platform.transactions(read_only=True) as work:
-        model = work.models.get(model_of(job))
-        version = work.versions.get(model.id, order.version)
+        model = work[Models].get(model_of(job))
+        version = work[Versions].get(model.id, order.version)
         version.require_weights()
         version.require_clean()
         samples = choose_samples(platform, work, model, version)
@@ -187,10 +192,10 @@ def _commit(platform: Platform, job: Job, model: Model, export: Export) -> None:
     """Record the export, unless the version has lost its weights or an image meanwhile."""
     now = platform.clock()
     with platform.transactions() as work:
-        version = work.versions.get(model.id, export.version, lock=True)
+        version = work[Versions].get(model.id, export.version, lock=True)
         version.require_weights()
         version.require_clean()
-        work.exports.put(export)
+        work[Exports].put(export)
         audit.record(
             work,
             Action.EXPORT_MADE,
@@ -200,7 +205,7 @@ def _commit(platform: Platform, job: Job, model: Model, export: Export) -> None:
             actor=f"job {job.id}",
         )
         result = {"artifact": export.artifact, "size": export.size, **export.check}
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 
 
@@ -220,7 +225,7 @@ def order_export(
     Raises what `preflight_export` raises, ModelNotFound or TooManyJobs.
     """
 
-    def prepare(work: UnitOfWork, found: Model) -> ExportOrder:
+    def prepare(work: Work, found: Model) -> ExportOrder:
         preflight_export(platform, work, found, order)
         return order
 
@@ -234,9 +239,7 @@ def lane_of(model: Model) -> str:
     return f"{model.id}/exports"
 
 
-def preflight_export(
-    platform: Platform, work: UnitOfWork, model: Model, order: ExportOrder
-) -> None:
+def preflight_export(platform: Platform, work: Work, model: Model, order: ExportOrder) -> None:
     """Raise an error unless a version can be written in a format, and keep its weights.
 
     That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, SigningKeyMissing, or
@@ -244,7 +247,7 @@ def preflight_export(
     """
     if order.format is ExportFormat.BUNDLE and not platform.settings.signing_key:
         raise SigningKeyMissing
-    version = work.versions.get(model.id, order.version, lock=True)
+    version = work[Versions].get(model.id, order.version, lock=True)
     version.require_weights()
     version.require_clean()
     try:
@@ -255,12 +258,12 @@ def preflight_export(
     _require_exporter(work, silence_limit_s(platform.settings), order)
 
 
-def _require_exporter(work: UnitOfWork, patience: float, order: ExportOrder) -> None:
+def _require_exporter(work: Work, patience: float, order: ExportOrder) -> None:
     """Raise ExporterMissing if workers say what they can write, and none can write this."""
     wanted = JobType.EXPORT.queue
     serving = [
         facts["formats"]
-        for _, facts in work.heartbeats.fresh(patience)
+        for _, facts in work[Heartbeats].fresh(patience)
         if "formats" in facts and wanted in map(Queue, facts["queues"])
     ]
     if serving and not any(order.format in formats for formats in serving):

@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select
+from sqlalchemy import ColumnElement, Row, delete, select
 
 from core.database.statements import upsert
 from core.database.tables import exports
+from core.database.work import Rows
 from core.errors import ExportNotFound
 from core.registry.exports_rules import Export, ExportFormat
 from core.values import ModelId
 
 
-class SqlExports:
+class Exports(Rows):
     """The `Exports` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def put(self, export: Export) -> None:
         """Store an export in the place of the one in that format, if there is one."""

@@ -14,21 +14,28 @@ from pathlib import Path
 from core.archives.rules import ArchiveFormat
 from core.bases.bases import BUNDLED
 from core.bases.create_model import create_model
+from core.database.work import Work
 from core.datasets.edit import add_dataset, require_room
 from core.datasets.freeze import freeze_version
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
+from core.datasets.version_rows import Suites
 from core.errors import DatasetNotFound, ModelNotFound, NotFound, PolicyNotFound, SuiteNotFound
 from core.gate.policies import create_policy
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.imports.order import enqueue_import
 from core.jobs.orders import ImportImagesOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, notify_workers
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform, UnitOfWork
+from core.ports import JobNotifier, Platform
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.training.order import order_update
 from core.values import DatasetId, PolicyId, new_id
@@ -141,7 +148,7 @@ def load_images(platform: Platform, notifier: JobNotifier, request: JobRequest) 
     with platform.transactions() as work:
         for name, archive in archives.items():
             dataset = _dataset(work, name, now)
-            if work.datasets.count(dataset.id):
+            if work[Datasets].count(dataset.id):
                 continue
             order = ImportImagesOrder(
                 dataset=dataset.id,
@@ -163,7 +170,7 @@ def make_model(platform: Platform, notifier: JobNotifier, request: JobRequest) -
     What is there already is kept. Raises what `create_suite` and `create_model` raise.
     """
     with platform.transactions(read_only=True) as work:
-        frozen = bool(work.datasets.versions(work.datasets.get(EMOJI_OF_ORDERS).id))
+        frozen = bool(work[Datasets].versions(work[Datasets].get(EMOJI_OF_ORDERS).id))
     if not frozen:
         freeze_version(platform, EMOJI_OF_ORDERS)
     _ensure_suite(platform)
@@ -185,7 +192,7 @@ def teach(platform: Platform, notifier: JobNotifier, request: JobRequest) -> Job
     Raises what `order_update` raises.
     """
     with platform.transactions(read_only=True) as work:
-        versions = work.datasets.versions(work.datasets.get(PRODUCTS_OF_ORDERS).id)
+        versions = work[Datasets].versions(work[Datasets].get(PRODUCTS_OF_ORDERS).id)
     number = (versions[-1] if versions else freeze_version(platform, PRODUCTS_OF_ORDERS)).number
     order = UpdateOrder(
         dataset=DatasetId(PRODUCTS_OF_ORDERS),
@@ -196,9 +203,9 @@ def teach(platform: Platform, notifier: JobNotifier, request: JobRequest) -> Job
     return order_update(platform, notifier, request, model=MODEL, order=order)
 
 
-def _dataset(work: UnitOfWork, name: str, now: datetime) -> Dataset:
+def _dataset(work: Work, name: str, now: datetime) -> Dataset:
     try:
-        return work.datasets.get(name)
+        return work[Datasets].get(name)
     except DatasetNotFound:
         kind = DatasetKind.LABELLED
         made = Dataset(id=DatasetId(new_id("ds", now)), name=name, kind=kind, created_at=now)
@@ -209,7 +216,7 @@ def _dataset(work: UnitOfWork, name: str, now: datetime) -> Dataset:
 def _ensure_suite(platform: Platform) -> None:
     try:
         with platform.transactions(read_only=True) as work:
-            work.suites.get(EMOJI_OF_ORDERS)
+            work[Suites].get(EMOJI_OF_ORDERS)
     except SuiteNotFound:
         create_suite(
             platform,
@@ -224,7 +231,7 @@ def _ensure_suite(platform: Platform) -> None:
 def _ensure_policy(platform: Platform) -> None:
     try:
         with platform.transactions(read_only=True) as work:
-            work.policies.get(POLICY)
+            work[Policies].get(POLICY)
     except PolicyNotFound:
         now = platform.clock()
         policy = GatePolicy(
@@ -315,34 +322,34 @@ def read_progress(platform: Platform) -> Progress:
         ]
         loaded = all(_has_images(work, name) for name in (EMOJI_OF_ORDERS, PRODUCTS_OF_ORDERS))
         try:
-            model = work.models.get(MODEL)
+            model = work[Models].get(MODEL)
         except ModelNotFound:
             return Progress(imports=imports, loaded=loaded)
-        newest = work.versions.newest(model.id)
-        live = work.aliases.find(model.id, PRODUCTION)
+        newest = work[Versions].newest(model.id)
+        live = work[Aliases].find(model.id, PRODUCTION)
         jobs = [
             named.job
             for kind in (JobType.IMPORT, JobType.UPDATE)
-            for named in work.jobs.named_page(1, None, model=model.id, job_type=kind)
+            for named in work[Jobs].named_page(1, None, model=model.id, job_type=kind)
         ]
         return Progress(
             imports=imports,
             loaded=loaded,
-            root=work.versions.get(model.id, 1) if newest else None,
+            root=work[Versions].get(model.id, 1) if newest else None,
             jobs=jobs,
             taught=newest if newest and newest.verdict else None,
             live=live.version if live else None,
-            moved=work.aliases.kinds_of_moves(model.id, PRODUCTION),
+            moved=work[Aliases].kinds_of_moves(model.id, PRODUCTION),
         )
 
 
-def _imports(work: UnitOfWork, name: str) -> list[Job]:
-    found = work.jobs.named_page(1, None, metadata=(IMPORTS, name))
+def _imports(work: Work, name: str) -> list[Job]:
+    found = work[Jobs].named_page(1, None, metadata=(IMPORTS, name))
     return [named.job for named in found]
 
 
-def _has_images(work: UnitOfWork, name: str) -> bool:
+def _has_images(work: Work, name: str) -> bool:
     try:
-        return bool(work.datasets.count(work.datasets.get(name).id))
+        return bool(work[Datasets].count(work[Datasets].get(name).id))
     except DatasetNotFound:
         return False

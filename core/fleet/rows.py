@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
 from core.database.engine import epoch_now
 from core.database.statements import upsert
 from core.database.tables import heartbeats
+from core.database.work import Rows
 from core.ports import Heartbeat
 from core.values import Json
 
 
-class SqlHeartbeats:
+class Heartbeats(Rows):
     """The `Heartbeats` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def record(self, worker: str, facts: Json) -> None:
         """Record a worker's heartbeat at the database's present time."""

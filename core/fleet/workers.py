@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from core.database.work import Work
 from core.errors import JobNotFound
-from core.ports import Heartbeat, Platform, UnitOfWork
+from core.fleet.rows import Heartbeats
+from core.jobs.rows import Jobs
+from core.ports import Heartbeat, Platform
 from core.settings import Settings
 from core.values import JobId
 
@@ -31,16 +34,16 @@ def list_workers(platform: Platform) -> Sequence[WorkerState]:
             WorkerState(
                 heartbeat=_as_seen(work, last), fresh=is_fresh(platform.settings, last.age_s)
             )
-            for last in work.heartbeats.all()
+            for last in work[Heartbeats].all()
         ]
 
 
-def _as_seen(work: UnitOfWork, heartbeat: Heartbeat) -> Heartbeat:
+def _as_seen(work: Work, heartbeat: Heartbeat) -> Heartbeat:
     job = heartbeat.facts.get("job")
     if job is None or work.principal.models is None:
         return heartbeat
     try:
-        work.jobs.get(JobId(job))
+        work[Jobs].get(JobId(job))
     except JobNotFound:
         return replace(heartbeat, facts={**heartbeat.facts, "job": None})
     return heartbeat

@@ -4,9 +4,11 @@ from contextlib import suppress
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.errors import NameTaken, PolicyNotFound
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
 from core.values import PolicyId, clean_name
 
 DEFAULT_POLICY = "default"
@@ -28,14 +30,14 @@ def ensure_default_policy(platform: Platform) -> None:
     )
     with platform.transactions() as work, suppress(NameTaken):  # by another process, just now
         try:
-            work.policies.get(DEFAULT_POLICY)
+            work[Policies].get(DEFAULT_POLICY)
         except PolicyNotFound:
             _add_policy(work, policy)
             work.commit()
 
 
-def _add_policy(work: UnitOfWork, policy: GatePolicy) -> None:
-    work.policies.add(policy)
+def _add_policy(work: Work, policy: GatePolicy) -> None:
+    work[Policies].add(policy)
     audit.record(
         work,
         Action.POLICY_CREATED,

@@ -3,20 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from core.database.statements import find_named, insert_new, names_of, page_by_id
 from core.database.tables import policies
+from core.database.work import Rows
 from core.errors import NameTaken, PolicyNotFound
 from core.gate.rules import GatePolicy
 from core.values import PolicyId
 
 
-class SqlPolicies:
+class Policies(Rows):
     """The `Policies` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, policy: GatePolicy) -> None:
         """Store a policy. Raises NameTaken."""

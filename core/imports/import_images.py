@@ -21,9 +21,11 @@ from core.archives.rules import (
     is_list,
     shown,
 )
+from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, UploadOutcome, clean_text, receive_image
 from core.datasets.image_lists import ListedImage, NamedFile, name_files, read_image_list
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.errors import (
     ArchiveEmpty,
@@ -34,16 +36,9 @@ from core.errors import (
     ObjectChanged,
 )
 from core.jobs.orders import ImportImagesOrder, JobType
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import (
-    ArchivedFile,
-    ArchiveReader,
-    Decoder,
-    ImageWithThumbnail,
-    Monitor,
-    Platform,
-    UnitOfWork,
-)
+from core.ports import ArchivedFile, ArchiveReader, Decoder, ImageWithThumbnail, Monitor, Platform
 from core.values import Digest, JobId, Json, canonical_json, clean_file_label, sha256
 
 # The report of an import: what became of each file, in JSON Lines.
@@ -76,7 +71,7 @@ class FileReport:
 def file_report(platform: Platform, job: JobId) -> Digest:
     """Return the artifact of an import's report. Raises JobNotFound or FileReportNotFound."""
     with platform.transactions(read_only=True) as work:
-        found = work.jobs.get(job)
+        found = work[Jobs].get(job)
     if found.type is not JobType.IMPORT_IMAGES or found.result is None:
         raise FileReportNotFound
     return Digest(found.result["report"])
@@ -231,7 +226,7 @@ def import_images(
     DatasetNotFound, QuotaExceeded, what `Unpacking.unpack` raises, and Interruption.
     """
     with platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get(order.dataset)
+        dataset = work[Datasets].get(order.dataset)
     keep = sha256 if order.validate_only else platform.artifacts.put
     unpacking = Unpacking(
         platform, archives, decoder, kind=dataset.kind, keep=keep, monitor=monitor
@@ -270,7 +265,7 @@ def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) 
 
 def _finish(
     platform: Platform,
-    work: UnitOfWork,
+    work: Work,
     job: Job,
     named: Sequence[NamedFile],
     receipts: Sequence[Receipt],
@@ -279,5 +274,5 @@ def _finish(
     report = FileReport.of([file.path for file in named], receipts)
     stored = platform.artifacts.put(report.to_bytes())
     result = {"report": stored, **report.counts}
-    work.jobs.finish(job.succeed(result, platform.clock()), job.fence)
+    work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
     work.commit()

@@ -5,12 +5,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.archives.rules import ArchiveFormat, BucketFolder, BucketListing, UnpackedCount
+from core.database.work import Work
 from core.datasets.edit import require_room
+from core.datasets.rows import Datasets
 from core.errors import ArchiveEmpty, ArchiveGone, ArchiveTooBig, ArtifactCorrupt, ArtifactMissing
 from core.jobs.orders import ImportImagesOrder, ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rules import Job
-from core.ports import Artifacts, Buckets, JobNotifier, Platform, UnitOfWork
+from core.ports import Artifacts, Buckets, JobNotifier, Platform
 from core.settings import Settings
 from core.values import DatasetId, JobId
 
@@ -33,7 +35,7 @@ def order_import(
 
 def enqueue_import(
     platform: Platform,
-    work: UnitOfWork,
+    work: Work,
     request: JobRequest,
     order: ImportImagesOrder,
     now: datetime,
@@ -43,8 +45,8 @@ def enqueue_import(
     retry_of: JobId | None = None,
 ) -> Job:
     """Queue an import in a transaction that keeps others from deleting its dataset."""
-    dataset = work.datasets.get(order.dataset)
-    work.datasets.lock(dataset.id)
+    dataset = work[Datasets].get(order.dataset)
+    work[Datasets].lock(dataset.id)
     require_queue_room(platform.settings, work, request.principal, None)
     return enqueue(
         work,
@@ -95,7 +97,7 @@ def order_bucket_import(
     with platform.transactions(read_only=True) as work:
         if known := find_replayed(work, request):
             return known
-        found = work.datasets.get(dataset)
+        found = work[Datasets].get(dataset)
     require_room(platform)
     listing = list_objects(platform.settings, buckets, folder)
     order = ImportImagesOrder(

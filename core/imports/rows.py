@@ -1,17 +1,24 @@
 """Resumable uploads."""
 
 from datetime import datetime
+from typing import Self
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from core.database.tables import uploads
+from core.database.work import Rows, Work
 from core.errors import OffsetMismatch, UploadNotFound
 from core.imports.rules import ResumableUpload
 from core.values import UploadId
 
 
-class SqlUploads:
+class Uploads(Rows):
     """The `Uploads` port over SQL, of one owner."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.principal.name)
 
     def __init__(self, connection: Connection, owner: str) -> None:
         self._connection = connection

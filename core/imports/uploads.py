@@ -9,6 +9,7 @@ from core.errors import (
     TooManyUploads,
     UploadExpired,
 )
+from core.imports.rows import Uploads
 from core.imports.rules import KEPT, MOST_UPLOADS, ResumableUpload
 from core.ports import Platform
 from core.values import Digest, UploadId, new_id
@@ -21,7 +22,7 @@ def create_upload(platform: Platform, *, length: int) -> ResumableUpload:
         raise BodyTooLarge(f"An upload may have at most {most:,} bytes.", cap=most)
     now = platform.clock()
     with platform.transactions() as work:
-        if work.uploads.count() >= MOST_UPLOADS:
+        if work[Uploads].count() >= MOST_UPLOADS:
             raise TooManyUploads
         upload = ResumableUpload(
             id=UploadId(new_id("up", now)),
@@ -30,7 +31,7 @@ def create_upload(platform: Platform, *, length: int) -> ResumableUpload:
             created_at=now,
             expires_at=now + KEPT,
         )
-        work.uploads.add(upload)
+        work[Uploads].add(upload)
         work.commit()
     return upload
 
@@ -38,7 +39,7 @@ def create_upload(platform: Platform, *, length: int) -> ResumableUpload:
 def find_upload(platform: Platform, upload: UploadId) -> ResumableUpload:
     """Return an upload of the caller. Raises UploadNotFound or UploadExpired."""
     with platform.transactions(read_only=True) as work:
-        found = work.uploads.get(upload)
+        found = work[Uploads].get(upload)
     found.require_live(platform.clock())
     return found
 
@@ -52,7 +53,7 @@ def extend_upload(
     """
     extended = seen.extended(part, count, platform.clock())
     with platform.transactions() as work:
-        work.uploads.extend(extended, seen.offset)
+        work[Uploads].extend(extended, seen.offset)
         work.commit()
     return extended
 
@@ -60,7 +61,7 @@ def extend_upload(
 def delete_upload(platform: Platform, upload: UploadId) -> None:
     """Delete an upload; its bytes are collected later. Raises UploadNotFound."""
     with platform.transactions() as work:
-        work.uploads.remove(upload)
+        work[Uploads].remove(upload)
         work.commit()
 
 

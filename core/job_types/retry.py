@@ -5,6 +5,7 @@ from typing import Any
 
 from core.bases.create_model import require_no_root
 from core.blame.order import keep_versions, preflight_blame
+from core.database.work import Work
 from core.erasure.order import repeat_erasure
 from core.erasure.retrain import on_remaining_images
 from core.errors import Conflict
@@ -24,8 +25,10 @@ from core.jobs.orders import (
     UpdateOrder,
 )
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, model_of
-from core.ports import JobNotifier, Platform, UnitOfWork
+from core.ports import JobNotifier, Platform
+from core.registry.rows import Models
 from core.training.order import preflight_order, require_promoter
 from core.values import JobId
 from core.vectors.compare_index import preflight_comparison
@@ -54,21 +57,21 @@ def _prepare(platform: Platform, request: JobRequest, job: JobId) -> None:
         if find_replayed(work, request):
             return
         found = _ended(work, job)
-        model = work.models.get(found.model) if found.model else None
+        model = work[Models].get(found.model) if found.model else None
     if isinstance(found.order, ImportImagesOrder | ImportVersionOrder):
         renew_archive(platform.artifacts, found.order)
     if isinstance(found.order, BlameOrder) and model is not None:
         preflight_blame(platform, model, found.order)
 
 
-def _ended(work: UnitOfWork, job: JobId) -> Job:
-    found = work.jobs.get(job)
+def _ended(work: Work, job: JobId) -> Job:
+    found = work[Jobs].get(job)
     if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise Conflict("Only a failed or cancelled job can be retried.")
     return found
 
 
-def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: Job) -> Job:
+def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) -> Job:
     now, order = platform.clock(), found.order
     again: Mapping[str, Any] = {
         "priority": found.priority,
@@ -79,7 +82,7 @@ def _enqueue(platform: Platform, work: UnitOfWork, request: JobRequest, found: J
         return enqueue_import(platform, work, request, order, now, **again)
     if isinstance(order, EraseOrder):
         return repeat_erasure(work, request, order, now, **again)
-    model, suites = work.models.get(model_of(found)), None
+    model, suites = work[Models].get(model_of(found)), None
     match order:
         case ImportOrder():
             require_no_root(work, model.id)

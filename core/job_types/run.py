@@ -16,8 +16,10 @@ from core.errors import (
     StorageFull,
 )
 from core.job_types.handlers import HANDLERS, Tools
+from core.jobs.claim_rows import Counters
 from core.jobs.monitor import JobMonitor, pause, release
 from core.jobs.orders import Queue
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
 from core.ports import Platform, SpanKind
 
@@ -45,7 +47,7 @@ def run_next_job(
 def _claim(platform: Platform, owner: str) -> Job | None:
     settings, now = platform.settings, platform.clock()
     with platform.transactions() as work:
-        job = work.jobs.claim(
+        job = work[Jobs].claim(
             owner,
             settings.lease_seconds,
             settings.lost_attempts,
@@ -53,11 +55,11 @@ def _claim(platform: Platform, owner: str) -> Job | None:
         )
         if job is not None:
             told = {"attempt": job.attempt, "owner": owner}
-            work.jobs.add_event(job.id, EventKind.CLAIMED, told, now)
+            work[Jobs].add_event(job.id, EventKind.CLAIMED, told, now)
             if job.attempt == 1:
                 waited_s = (now - job.created_at).total_seconds()
                 labels = {"type": job.type.value, "phase": "queued"}
-                work.counters.add_phase(labels, waited_s)
+                work[Counters].add_phase(labels, waited_s)
         work.commit()
     return job
 
@@ -116,13 +118,13 @@ def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
     now = platform.clock()
     try:
         with platform.transactions() as work:
-            present = work.jobs.get(job.id)
+            present = work[Jobs].get(job.id)
             if fault is None:
                 ended = present.cancelled(now)
             else:
                 error = {"code": fault.code, "message": fault.message, **fault.facts}
                 ended = present.fail(error, now)
-            work.jobs.finish(ended, job.fence)
+            work[Jobs].finish(ended, job.fence)
             work.commit()
     except LeaseLost:
         log.warning("lost the lease: another worker will record the job's end")

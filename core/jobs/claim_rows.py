@@ -37,6 +37,7 @@ from sqlalchemy.exc import IntegrityError
 from core.database.engine import epoch_now, read_clock
 from core.database.statements import KEPT, LONGEST, increase
 from core.database.tables import counters, job_events, jobs, lane_of
+from core.database.work import Rows
 from core.errors import CancelRequested, JobNotFound, LeaseLost
 from core.jobs.orders import JobType, Order, Queue, order_from_json, order_to_json
 from core.jobs.rules import (
@@ -51,7 +52,7 @@ from core.jobs.rules import (
     duration,
     job_ended,
 )
-from core.outbox.rows import SqlOutbox
+from core.outbox.rows import Outbox
 from core.recipes.fields import Precision
 from core.values import Digest, JobId, Json, PolicyId, SuiteId
 
@@ -191,11 +192,8 @@ class SqlJobEvents:
 # Counters of events, updated as they happen so that reads never scan history.
 
 
-class SqlCounters:
+class Counters(Rows):
     """The `Counters` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
         """Add to the counter with this name and labels, as part of the transaction."""
@@ -222,14 +220,14 @@ class SqlCounters:
         ]
 
 
-class SqlHeldJobs:
+class SqlHeldJobs(Rows):
     """The part of the `Jobs` port that the worker with the claim uses."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events = SqlJobEvents(connection)
-        self._counters = SqlCounters(connection)
-        self._outbox = SqlOutbox(connection)
+        self._counters = Counters(connection)
+        self._outbox = Outbox(connection)
 
     def advance(
         self, job: JobId, fence: int, *, lease_s: float, phase: str, progress: Progress

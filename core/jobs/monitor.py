@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from core.database.work import Work
 from core.errors import CancelRequested, DatabaseUnavailable, LeaseLost, StopRequested, StorageFull
+from core.jobs.claim_rows import Counters
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus, Progress
-from core.ports import Platform, Span, UnitOfWork, Untraced
+from core.ports import Platform, Span, Untraced
 from core.values import Digest, Json
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ class JobMonitor:
             )
             with self._platform.transactions(read_only=not due) as work:
                 if due:
-                    status = work.jobs.advance(
+                    status = work[Jobs].advance(
                         self._job.id,
                         self._job.fence,
                         lease_s=self._platform.settings.lease_seconds,
@@ -77,7 +80,7 @@ class JobMonitor:
                         self._count(work, *before)
                     work.commit()
                 else:
-                    status = work.jobs.status(self._job.id, self._job.fence)
+                    status = work[Jobs].status(self._job.id, self._job.fence)
             if status is JobStatus.CANCELLING:
                 raise CancelRequested
         # While training, a stop waits for the checkpoint that `checkpoint_due` asks for.
@@ -96,7 +99,7 @@ class JobMonitor:
         self._renewed = now  # two threads that come here at once renew twice: no harm
         with self._platform.transactions() as work:
             lease_s = self._platform.settings.lease_seconds
-            status = work.jobs.renew(self._job.id, self._job.fence, lease_s)
+            status = work[Jobs].renew(self._job.id, self._job.fence, lease_s)
             work.commit()
         if status is JobStatus.CANCELLING:
             raise CancelRequested
@@ -112,8 +115,8 @@ class JobMonitor:
         Raises LeaseLost, and StopRequested when the worker is shutting down.
         """
         with self._platform.transactions() as work:
-            work.jobs.set_checkpoint(self._job.id, self._job.fence, digest)
-            work.jobs.add_event(
+            work[Jobs].set_checkpoint(self._job.id, self._job.fence, digest)
+            work[Jobs].add_event(
                 self._job.id, EventKind.CHECKPOINT, {"step": step}, self._platform.clock()
             )
             work.commit()
@@ -133,8 +136,8 @@ class JobMonitor:
         """Add an event to the job's history. Raises LeaseLost."""
         log.warning("job event: %s", kind, extra=dict(data))
         with self._platform.transactions() as work:
-            work.jobs.status(self._job.id, self._job.fence)
-            work.jobs.add_event(self._job.id, kind, data, self._platform.clock())
+            work[Jobs].status(self._job.id, self._job.fence)
+            work[Jobs].add_event(self._job.id, kind, data, self._platform.clock())
             work.commit()
 
     def end_span(self) -> None:
@@ -147,9 +150,9 @@ class JobMonitor:
             self._count(work, self._phase, time.monotonic() - self._entered)
             work.commit()
 
-    def _count(self, work: UnitOfWork, phase: str, seconds: float) -> None:
+    def _count(self, work: Work, phase: str, seconds: float) -> None:
         if phase:
-            work.counters.add_phase({"type": self._job.type.value, "phase": phase}, seconds)
+            work[Counters].add_phase({"type": self._job.type.value, "phase": phase}, seconds)
 
     def _eta(self, step: int, total: int, now: float) -> float | None:
         done = step - self._first_step
@@ -157,12 +160,12 @@ class JobMonitor:
             return None
         return round((now - self._phase_began) / done * (total - step), 1)
 
-    def _tell(self, work: UnitOfWork, entered: bool, progress: Progress, now: float) -> None:
+    def _tell(self, work: Work, entered: bool, progress: Progress, now: float) -> None:
         """Add an event of a phase that begins, or of progress within it."""
         self._told = now
         data = {"phase": self._phase, "step": progress.step, "total": progress.total}
         kind = EventKind.PHASE if entered else EventKind.PROGRESS
-        work.jobs.add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())
+        work[Jobs].add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())
 
 
 # Return a job that cannot continue to the queue.
@@ -175,8 +178,8 @@ def release(platform: Platform, job: Job, *, lost: bool = False) -> None:
     """Return the job to the queue; while the database is unavailable, its lease expires instead."""
     try:
         with platform.transactions() as work:
-            work.jobs.release(job.id, job.fence, lost=lost)
-            work.jobs.add_event(job.id, EventKind.RELEASED, {}, platform.clock())
+            work[Jobs].release(job.id, job.fence, lost=lost)
+            work[Jobs].add_event(job.id, EventKind.RELEASED, {}, platform.clock())
             work.commit()
     except LeaseLost:
         log.warning("lost the lease: the job was not returned to the queue")
@@ -205,10 +208,10 @@ def pause(
 
 def _pause(platform: Platform, job: Job, fault: StorageFull) -> None:
     with platform.transactions() as work:
-        seconds = work.jobs.get(job.id).pause_s
-        work.jobs.pause(job.id, job.fence, phase=fault.code, pause_s=seconds)
+        seconds = work[Jobs].get(job.id).pause_s
+        work[Jobs].pause(job.id, job.fence, phase=fault.code, pause_s=seconds)
         facts = {"reason": fault.code, **room_of(fault), "retry_after_s": seconds}
-        work.jobs.add_event(job.id, EventKind.PAUSED, facts, platform.clock())
+        work[Jobs].add_event(job.id, EventKind.PAUSED, facts, platform.clock())
         work.commit()
 
 

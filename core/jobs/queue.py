@@ -7,10 +7,14 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action, Principal
+from core.database.idempotency import Idempotency
+from core.database.work import Work
 from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound, TooManyJobs
 from core.jobs.orders import JobType, Order
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
-from core.ports import IdempotentReply, JobNotifier, Platform, UnitOfWork
+from core.ports import IdempotentReply, JobNotifier, Platform
+from core.registry.rows import Models
 from core.registry.versions import Model
 from core.settings import Settings
 from core.values import Digest, JobId, ModelId, SuiteId, counted, new_id
@@ -33,26 +37,26 @@ def notify_workers(notifier: JobNotifier, job: Job) -> None:
     notifier.notify(job.id, job.type.queue)
 
 
-def find_replayed(work: UnitOfWork, request: JobRequest) -> Job | None:
+def find_replayed(work: Work, request: JobRequest) -> Job | None:
     """Return the job that this Idempotency-Key already made, if any.
 
     Raises IdempotencyMismatch, or JobDeleted: the request is not carried out a second time.
     """
     if request.key is None or request.body is None:
         return None
-    reply = work.idempotency.find(request.principal.name, request.key)
+    reply = work[Idempotency].find(request.principal.name, request.key)
     if reply is None:
         return None
     if reply.body != request.body:
         raise IdempotencyMismatch
     try:
-        return work.jobs.get(reply.job)
+        return work[Jobs].get(reply.job)
     except JobNotFound as error:
         raise JobDeleted(job=reply.job) from error
 
 
 def enqueue(
-    work: UnitOfWork,
+    work: Work,
     request: JobRequest,
     model: Model | None,
     job_type: JobType,
@@ -91,8 +95,8 @@ def enqueue(
         trace=request.principal.trace,
         created_at=now,
     )
-    work.jobs.add(job)
-    work.jobs.add_event(job.id, EventKind.QUEUED, {}, now)
+    work[Jobs].add(job)
+    work[Jobs].add_event(job.id, EventKind.QUEUED, {}, now)
     audit.record(
         work,
         Action.JOB_RETRIED if retry_of else Action.JOB_ORDERED,
@@ -103,7 +107,7 @@ def enqueue(
         actor=request.principal.name,
     )
     if request.key is not None and request.body is not None:
-        work.idempotency.add(
+        work[Idempotency].add(
             IdempotentReply(
                 actor=request.principal.name,
                 key=request.key,
@@ -118,20 +122,20 @@ def enqueue(
 def cancel_job(platform: Platform, job: JobId) -> Job:
     """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
     with platform.transactions() as work:
-        cancelled = cancel(work, work.jobs.get(job, lock=True), platform.clock())
+        cancelled = cancel(work, work[Jobs].get(job, lock=True), platform.clock())
         work.commit()
     return cancelled
 
 
 def cancel(
-    work: UnitOfWork, job: Job, now: datetime, *, reason: str = "", actor: str | None = None
+    work: Work, job: Job, now: datetime, *, reason: str = "", actor: str | None = None
 ) -> Job:
     """Cancel a job in a transaction. Raises JobFinished, also if it has changed since it was read.
 
     `actor` is by default whose transaction it is.
     """
     cancelled = job.cancel(now)
-    work.jobs.cancel(cancelled, job.status, now)
+    work[Jobs].cancel(cancelled, job.status, now)
     audit.record(
         work,
         Action.JOB_CANCELLED,
@@ -152,7 +156,7 @@ RETRY_AFTER_S = 60  # a job takes minutes
 
 
 def require_queue_room(
-    settings: Settings, work: UnitOfWork, principal: Principal, model: Model | None
+    settings: Settings, work: Work, principal: Principal, model: Model | None
 ) -> None:
     """Raise TooManyJobs if as many jobs of the model, or of the principal, wait as may wait.
 
@@ -170,13 +174,13 @@ def require_queue_room(
 
 
 def _counts(
-    settings: Settings, work: UnitOfWork, principal: Principal, model: Model | None
+    settings: Settings, work: Work, principal: Principal, model: Model | None
 ) -> Iterator[tuple[str, int, int]]:
     """Yield whose jobs are limited, to how many, and how many there are."""
     if model is not None and (limit := settings.max_waiting_per_model):
-        yield f"The model {model.name} has", limit, work.jobs.waiting(model=model.id)
+        yield f"The model {model.name} has", limit, work[Jobs].waiting(model=model.id)
     if limit := settings.max_waiting_per_key:
-        yield "You have", limit, work.jobs.waiting(ordered_by=principal.id)
+        yield "You have", limit, work[Jobs].waiting(ordered_by=principal.id)
 
 
 # Order a job of a model.
@@ -187,7 +191,7 @@ def order_for_model(
     notifier: JobNotifier,
     request: JobRequest,
     job_type: JobType,
-    prepare: Callable[[UnitOfWork, Model], Order],
+    prepare: Callable[[Work, Model], Order],
     *,
     model: str,
     lane: Callable[[Model], str] | None = None,
@@ -203,7 +207,7 @@ def order_for_model(
     with platform.transactions() as work:
         if known := find_replayed(work, request):
             return known
-        found = work.models.get(model)
+        found = work[Models].get(model)
         order = prepare(work, found)
         require_queue_room(platform.settings, work, request.principal, found)
         job = enqueue(
@@ -228,8 +232,8 @@ def order_for_model(
 _MANY = 1_000_000
 
 
-def unfinished_jobs(work: UnitOfWork, model: ModelId) -> Iterator[Job]:
+def unfinished_jobs(work: Work, model: ModelId) -> Iterator[Job]:
     """Yield the jobs of a model that have not ended."""
     for status in JobStatus:
         if not status.done:
-            yield from work.jobs.page(_MANY, None, model=model, status=status)
+            yield from work[Jobs].page(_MANY, None, model=model, status=status)

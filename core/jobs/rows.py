@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from core.database.engine import epoch_now, read_clock
 from core.database.statements import chunks
 from core.database.tables import job_metadata, jobs, models, versions
+from core.database.work import Work
 from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.jobs import claim_rows as claims
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, SqlHeldJobs, to_job, to_row
@@ -123,8 +124,13 @@ def _to_named(row: Row[Any]) -> NamedJob:
 _COUNTING = 0x5761_6974_696E_6700  # the advisory lock of orders on PostgreSQL
 
 
-class SqlJobs(SqlHeldJobs):
+class Jobs(SqlHeldJobs):
     """The `Jobs` port over SQL; with `visible`, the jobs of other models are not there."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.principal.models)
 
     def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
         super().__init__(connection)

@@ -6,12 +6,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.access.rows import Sessions
+from core.database.idempotency import Idempotency
 from core.errors import LeaseLost, NotReady, Unavailable
+from core.fleet.rows import Heartbeats
 from core.fleet.workers import FORGOTTEN_AFTER_S, silence_limit_s
+from core.imports.rows import Uploads
+from core.jobs.claim_rows import Counters
 from core.jobs.orders import Queue
+from core.jobs.rows import Jobs
 from core.jobs.rules import CounterValue
+from core.operations.rows import Gauges
+from core.outbox.rows import Outbox
 from core.outbox.rules import KEPT_DAYS
 from core.ports import Heartbeat, JobNotifier, OutboxGauge, Platform, QueueGauge, RunningGauge
+from core.trials.rows import Predictions
 from core.values import JobId
 
 # Maintenance that a supervisor repeats: notify waiting jobs, end cancelled ones, clean up.
@@ -31,7 +40,7 @@ ANY_JOB = JobId("any")
 def notify_waiting_jobs(platform: Platform, notifier: JobNotifier) -> bool:
     """Notify this worker's queues again of claimable jobs; return whether there were any."""
     with platform.transactions(read_only=True) as work:
-        waiting = work.jobs.claimable([Queue(queue) for queue in platform.settings.queues])
+        waiting = work[Jobs].claimable([Queue(queue) for queue in platform.settings.queues])
     for queue in waiting:
         notifier.notify(ANY_JOB, queue)
     return bool(waiting)
@@ -43,11 +52,11 @@ def end_cancelled_jobs(platform: Platform) -> None:
     Otherwise the next job of their model would wait until a worker is free to end them.
     """
     with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
-        alone = work.jobs.cancelling_alone()
+        alone = work[Jobs].cancelling_alone()
     for job in alone:
         now = platform.clock()
         with suppress(LeaseLost), platform.transactions() as work:  # lost: somebody was faster
-            work.jobs.finish(job.cancelled(now), job.fence)
+            work[Jobs].finish(job.cancelled(now), job.fence)
             work.commit()
             log.info("job cancelled: no worker holds it", extra={"job": job.id})
             if job.checkpoint is not None:
@@ -64,15 +73,15 @@ def forget_old_traces(platform: Platform) -> None:
     are older than the settings say.
     """
     with platform.transactions() as work:
-        work.sessions.forget(platform.clock())
-        work.idempotency.forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
-        work.uploads.forget(platform.clock() - timedelta(hours=EXPIRED_HOURS))
-        work.predictions.forget(
+        work[Sessions].forget(platform.clock())
+        work[Idempotency].forget(platform.clock() - timedelta(hours=IDEMPOTENCY_HOURS))
+        work[Uploads].forget(platform.clock() - timedelta(hours=EXPIRED_HOURS))
+        work[Predictions].forget(
             platform.clock() - timedelta(hours=platform.settings.max_trial_hours)
         )
-        work.outbox.forget(platform.clock() - timedelta(days=KEPT_DAYS))
-        work.heartbeats.forget_silent(FORGOTTEN_AFTER_S)
-        for checkpoint in work.jobs.take_spent_checkpoints():
+        work[Outbox].forget(platform.clock() - timedelta(days=KEPT_DAYS))
+        work[Heartbeats].forget_silent(FORGOTTEN_AFTER_S)
+        for checkpoint in work[Jobs].take_spent_checkpoints():
             platform.artifacts.delete(checkpoint)
         work.commit()
     platform.artifacts.sweep(TEMPORARY_AGE_S)
@@ -87,7 +96,7 @@ def check_readiness(platform: Platform) -> dict[str, bool]:
     with suppress(Unavailable):  # where artifacts lie on S3, it answers too
         checks["disk"] = platform.artifacts.free_bytes() >= platform.settings.min_free_bytes
     with suppress(Unavailable), platform.transactions(read_only=True) as work:
-        checks["worker"] = bool(work.heartbeats.fresh(silence_limit_s(platform.settings)))
+        checks["worker"] = bool(work[Heartbeats].fresh(silence_limit_s(platform.settings)))
         checks["database"] = True
     if not all(checks.values()):
         missing = ", ".join(name for name, good in checks.items() if not good)
@@ -117,11 +126,11 @@ def read_stats(platform: Platform) -> ServiceStats:
     with platform.transactions(read_only=True) as work:
         return ServiceStats(
             at=platform.clock(),
-            queue=work.gauges.queue(),
-            running=work.gauges.running(),
-            heartbeats=work.heartbeats.all(),
-            versions=work.gauges.versions(),
-            alias_moves=work.gauges.alias_moves(),
-            outbox=work.gauges.outbox(),
-            counters=work.counters.all(),
+            queue=work[Gauges].queue(),
+            running=work[Gauges].running(),
+            heartbeats=work[Heartbeats].all(),
+            versions=work[Gauges].versions(),
+            alias_moves=work[Gauges].alias_moves(),
+            outbox=work[Gauges].outbox(),
+            counters=work[Counters].all(),
         )

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, String, func, literal, select
+from sqlalchemy import String, func, literal, select
 
 from core.database.tables import alias_moves, deliveries, jobs, versions
+from core.database.work import Rows
 from core.jobs.claim_rows import CLAIMED, UNFINISHED
 from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus, Progress
@@ -13,11 +14,8 @@ from core.ports import OutboxGauge, QueueGauge, RunningGauge
 from core.values import JobId
 
 
-class SqlGauges:
+class Gauges(Rows):
     """The `Gauges` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def queue(self) -> Sequence[QueueGauge]:
         """Return the number and the oldest time of unfinished jobs, by type and status."""

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from core.database.engine import epoch_now
 from core.database.statements import page_by_id
 from core.database.tables import deliveries, webhooks
+from core.database.work import Rows
 from core.errors import DeliveryNotFound, WebhookNotFound
 from core.outbox.rules import Delivery, DeliveryStatus, OutboxEvent, Webhook, delivery_of
 from core.values import DeliveryId, WebhookId
@@ -135,11 +136,8 @@ def take(connection: Connection, position: int, now: datetime, lease_s: float) -
 # Webhooks, with their secrets.
 
 
-class SqlWebhooks:
+class Webhooks(Rows):
     """The `Webhooks` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, webhook: Webhook) -> None:
         """Store a webhook."""
@@ -197,11 +195,8 @@ def _to_webhook(row: Row[Any]) -> Webhook:
     return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
 
 
-class SqlOutbox:
+class Outbox(Rows):
     """The `Outbox` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, event: OutboxEvent) -> None:
         """Write a delivery of an event for each webhook that subscribes to it."""

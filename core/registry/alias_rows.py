@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
 from core.database.statements import insert_new
 from core.database.tables import alias_moves, aliases
+from core.database.work import Rows
 from core.errors import AliasNotFound, StaleRevision
 from core.registry.aliases import Alias, AliasMove, MoveKind
 from core.values import ModelId
@@ -45,11 +46,8 @@ _LAST_MOVES = (
 )
 
 
-class SqlAliases:
+class Aliases(Rows):
     """The `Aliases` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
         """Return the alias; `keep` keeps others from deleting it. Raises AliasNotFound."""

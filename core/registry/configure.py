@@ -6,10 +6,14 @@ from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.rules import Suite
+from core.datasets.version_rows import Suites
 from core.gate.policies import _add_policy
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
+from core.registry.rows import Models
 from core.registry.versions import Model
 from core.values import clean_name
 
@@ -17,9 +21,9 @@ from core.values import clean_name
 def add_suite(platform: Platform, model: str, suite: Suite) -> None:
     """Add a suite to those that score a model. Raises ModelNotFound."""
     with platform.transactions() as work:
-        found = work.models.get(model)
+        found = work[Models].get(model)
         if suite.id not in found.suites:
-            work.models.set_suites(found.id, [*found.suites, suite.id])
+            work[Models].set_suites(found.id, [*found.suites, suite.id])
             _record_configured(work, found, platform.clock())
             work.commit()
 
@@ -38,36 +42,36 @@ def configure_model(
     PolicyNotFound; NameInvalid or NameTaken for a new policy.
     """
     with platform.transactions() as work:
-        found = work.models.get(model)
+        found = work[Models].get(model)
         if suites is not None:
-            chosen = dict.fromkeys(work.suites.get(name).id for name in suites)
-            work.models.set_suites(found.id, [*chosen])
+            chosen = dict.fromkeys(work[Suites].get(name).id for name in suites)
+            work[Models].set_suites(found.id, [*chosen])
         if isinstance(policy, GatePolicy):
             clean_name(policy.name)
             _add_policy(work, policy)
-            work.models.set_policy(found.id, policy.id)
+            work[Models].set_policy(found.id, policy.id)
         elif policy is not None:
-            work.models.set_policy(found.id, work.policies.get(policy).id)
-        changed = work.models.get(found.id)
+            work[Models].set_policy(found.id, work[Policies].get(policy).id)
+        changed = work[Models].get(found.id)
         if changed != found:
             _record_configured(work, found, platform.clock(), reason)
         work.commit()
     return changed
 
 
-def _record_configured(work: UnitOfWork, before: Model, now: datetime, reason: str = "") -> None:
+def _record_configured(work: Work, before: Model, now: datetime, reason: str = "") -> None:
     audit.record(
         work,
         Action.MODEL_CONFIGURED,
         f"models/{before.name}",
         now=now,
         before=_judges(work, before),
-        after=_judges(work, work.models.get(before.id)),
+        after=_judges(work, work[Models].get(before.id)),
         reason=reason,
     )
 
 
-def _judges(work: UnitOfWork, model: Model) -> dict[str, Any]:
-    names = work.suites.names(model.suites)
-    policy = work.policies.names([model.policy])[model.policy]
+def _judges(work: Work, model: Model) -> dict[str, Any]:
+    names = work[Suites].names(model.suites)
+    policy = work[Policies].names([model.policy])[model.policy]
     return {"suites": [names[suite] for suite in model.suites], "policy": policy}

@@ -6,9 +6,13 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action, Principal
+from core.database.work import Work
 from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
-from core.ports import Artifacts, Platform, UnitOfWork
+from core.gate.rows import Policies
+from core.outbox.rows import Outbox
+from core.ports import Artifacts, Platform
 from core.recipes.rules import distinct
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import (
     Alias,
     AliasMove,
@@ -28,7 +32,9 @@ from core.registry.aliases import (
     was_live,
 )
 from core.registry.read import ancestors, require_weights, scores_of, suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
+from core.trials.rows import Trials
 from core.trials.rules import TrialEnd
 from core.trials.run import end_trial
 from core.values import ModelId, clean_name
@@ -44,7 +50,7 @@ ACTIONS = {
 
 
 def move_alias(
-    work: UnitOfWork,
+    work: Work,
     alias: Alias | None,
     *,
     name: str,
@@ -68,17 +74,17 @@ def move_alias(
         actor=actor,
         override=override,
         now=now,
-        last_revision=work.aliases.last_revision(to.model, name) if alias is None else 0,
+        last_revision=work[Aliases].last_revision(to.model, name) if alias is None else 0,
     )
-    work.aliases.move(moved, row)
-    work.outbox.add(alias_moved(row))
+    work[Aliases].move(moved, row)
+    work[Outbox].add(alias_moved(row))
     _end_trial(work, to, row)
     if kind is MoveKind.PROMOTED:
-        work.versions.save(to.went_live())
+        work[Versions].save(to.went_live())
     audit.record(
         work,
         ACTIONS[row.kind],
-        f"models/{work.models.get(to.model).name}/aliases/{name}",
+        f"models/{work[Models].get(to.model).name}/aliases/{name}",
         now=now,
         before={"version": alias.version} if alias else None,
         after={"version": to.number, "override": override},
@@ -88,28 +94,28 @@ def move_alias(
     return moved
 
 
-def _end_trial(work: UnitOfWork, to: Version, row: AliasMove) -> None:
+def _end_trial(work: Work, to: Version, row: AliasMove) -> None:
     """End the trial that the alias has: of this version, which takes over, or of another."""
-    trial = next((one for one in work.trials.running(to.model) if one.alias == row.alias), None)
+    trial = next((one for one in work[Trials].running(to.model) if one.alias == row.alias), None)
     if trial is not None:
         end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
-        model = work.models.get(to.model)
+        model = work[Models].get(to.model)
         end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
 
 
 # The suites, policy and live version that a promotion is checked against.
 
 
-def promotion_requirements(work: UnitOfWork, version: Version, alias: str) -> PromotionRequirements:
+def promotion_requirements(work: Work, version: Version, alias: str) -> PromotionRequirements:
     """Return what the verdict on a version must cover for it to go live as `alias` now."""
-    model = work.models.get(version.model)
+    model = work[Models].get(version.model)
     line = lost_line(work, version, alias)
     known = {name.lower() for name in version.classes}
     return PromotionRequirements(
         model=model.name,
         alias=alias,
         suites={suite.id: suite.name for suite in suites_of(work, model)},
-        policy=(model.policy, work.policies.get(model.policy).name),
+        policy=(model.policy, work[Policies].get(model.policy).name),
         live=line[-1] if line else None,
         back=descends_from(line, version),
         lost=line,
@@ -119,18 +125,18 @@ def promotion_requirements(work: UnitOfWork, version: Version, alias: str) -> Pr
     )
 
 
-def lost_line(work: UnitOfWork, version: Version, alias: str) -> tuple[Version, ...]:
+def lost_line(work: Work, version: Version, alias: str) -> tuple[Version, ...]:
     """Return the live version of an alias, last, after those of its ancestors that `version` lacks.
 
     Empty when nothing is live, or when `version` is the live one or descends from it.
     """
-    found = work.aliases.find(version.model, alias)
+    found = work[Aliases].find(version.model, alias)
     if found is None:
         return ()
     own = {one.number for one in (*ancestors(work, version), version)}
     if found.version in own:
         return ()
-    live = work.versions.get(version.model, found.version)
+    live = work[Versions].get(version.model, found.version)
     return tuple(one for one in (*ancestors(work, live), live) if one.number not in own)
 
 
@@ -172,14 +178,14 @@ def promote(
     if override and not reason:
         raise FieldInvalid("An override requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        to = work.versions.get(found.id, version)
+        found = work[Models].get(model)
+        to = work[Versions].get(found.id, version)
     require_weights(platform.artifacts, to)
     now = platform.clock()
     with platform.transactions() as work:
-        to = work.versions.get(found.id, version, lock=True)
+        to = work[Versions].get(found.id, version, lock=True)
         to.require_weights()
-        present = work.aliases.find(found.id, alias)
+        present = work[Aliases].find(found.id, alias)
         require_revision(present, expected_revision)
         overridden = require_promotable(
             to,
@@ -234,11 +240,11 @@ def roll_back(
     if not reason:
         raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        seen = work.aliases.get(found.id, alias)
-        moves = () if to is None else work.aliases.history(found.id, alias)
+        found = work[Models].get(model)
+        seen = work[Aliases].get(found.id, alias)
+        moves = () if to is None else work[Aliases].history(found.id, alias)
         number = find_rollback_target(work, found.id, alias) if to is None else to
-        target = work.versions.get(found.id, number)
+        target = work[Versions].get(found.id, number)
     if to is not None and not was_live(moves, to):
         raise FieldInvalid(
             f"Version {target.number} was never live as {alias!r}: promote it instead.",
@@ -247,13 +253,13 @@ def roll_back(
     require_weights(platform.artifacts, target)
     now = platform.clock()
     with platform.transactions() as work:
-        target = work.versions.get(found.id, target.number, lock=True)
+        target = work[Versions].get(found.id, target.number, lock=True)
         target.require_weights()
         scores = scores_of(platform.artifacts, target)
         overridden = require_override(target, override=override, scores=scores)
         if overridden:
             principal.require(role_to_override(target))
-        present = work.aliases.get(found.id, alias)
+        present = work[Aliases].get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)
         moved = move_alias(
@@ -271,34 +277,34 @@ def roll_back(
     return moved
 
 
-def find_rollback_target(work: UnitOfWork, model: ModelId, alias: str) -> int:
+def find_rollback_target(work: Work, model: ModelId, alias: str) -> int:
     """Return the version that an alias goes back to. Raises NoPrevious.
 
     All its moves are read only where the newest do not tell, as after many rollbacks.
     """
-    newest = work.aliases.newest_moves(model, alias, NEWEST)
+    newest = work[Aliases].newest_moves(model, alias, NEWEST)
     failed, gone = _unfit(work, model, live_stack_end(newest))
     found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
     if found is not None:
         return found
-    history = work.aliases.history(model, alias)
+    history = work[Aliases].history(model, alias)
     failed, gone = _unfit(work, model, live_stack(history))
     return rollback_target(history, failed=failed, deleted=gone)
 
 
 def _unfit(
-    work: UnitOfWork, model: ModelId, numbers: Collection[int]
+    work: Work, model: ModelId, numbers: Collection[int]
 ) -> tuple[Collection[int], Collection[int]]:
     """Return which of some versions take an override to be rolled back to, and which are gone."""
-    fit = work.versions.fit(model, set(numbers))
+    fit = work[Versions].fit(model, set(numbers))
     return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
 
 
-def can_go_back(work: UnitOfWork, model: ModelId, newest: Sequence[AliasMove]) -> bool:
+def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:
     """Return whether an alias with these newest moves has another version to go back to.
 
     All its moves are read only where the newest do not tell, as after many rollbacks.
     """
     if not newest or len(live_stack_end(newest)) > 1:
         return bool(newest)
-    return len(live_stack(work.aliases.history(model, newest[0].alias))) > 1
+    return len(live_stack(work[Aliases].history(model, newest[0].alias))) > 1

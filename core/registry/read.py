@@ -3,9 +3,12 @@
 import json
 from collections.abc import Sequence
 
+from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_erased
 from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
+from core.datasets.version_rows import Suites
 from core.errors import (
     ArtifactCorrupt,
     ArtifactGone,
@@ -16,10 +19,13 @@ from core.errors import (
     ReportNotFound,
     VersionNotFound,
 )
-from core.ports import Artifacts, UnitOfWork
+from core.ports import Artifacts
 from core.recipes.rules import distinct
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
+from core.trials.rows import Trials
 from core.trials.rules import Tried
 from core.values import Digest, ImageInput, Json, ModelId
 
@@ -64,34 +70,32 @@ class ImageInputs:
 # A version's line: its ancestors, its root, and what each update held out.
 
 
-def ancestors(work: UnitOfWork, version: Version) -> list[Version]:
+def ancestors(work: Work, version: Version) -> list[Version]:
     """Return the versions a version was trained from, root first; empty for a root."""
     line: list[Version] = []
     parent = version.parent
     while parent is not None:
-        line.append(work.versions.get(version.model, parent))
+        line.append(work[Versions].get(version.model, parent))
         parent = line[-1].parent
     return line[::-1]
 
 
-def parent_for_retraining(work: UnitOfWork, model: ModelId, number: int) -> Version:
+def parent_for_retraining(work: Work, model: ModelId, number: int) -> Version:
     """Return the version that another one's update is repeated from.
 
     That is its parent, or the newest version that replaces it. Raises VersionNotFound, or
     ParentNotRetrained while there is none that erased images have left as it is.
     """
-    parent = work.versions.get(model, number).parent
-    found = work.versions.get(model, parent, lock=True) if parent is not None else None
+    parent = work[Versions].get(model, number).parent
+    found = work[Versions].get(model, parent, lock=True) if parent is not None else None
     while found is not None and found.erasure is not None:
-        found = work.versions.replacement(model, found.number)
+        found = work[Versions].replacement(model, found.number)
     if found is None:
         raise ParentNotRetrained(version=number, parent=parent)
-    return work.versions.get(model, found.number, lock=True)
+    return work[Versions].get(model, found.number, lock=True)
 
 
-def holdout_of(
-    work: UnitOfWork, artifacts: Artifacts, version: Version
-) -> tuple[ManifestEntry, ...]:
+def holdout_of(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
     """Return the images held out of the update that made a version, except erased ones.
 
     Empty for a root.
@@ -100,7 +104,7 @@ def holdout_of(
 
 
 def holdouts_of(
-    work: UnitOfWork, artifacts: Artifacts, versions: Sequence[Version]
+    work: Work, artifacts: Artifacts, versions: Sequence[Version]
 ) -> list[tuple[ManifestEntry, ...]]:
     """Return what `holdout_of` returns for each version; what was erased is asked once."""
     held = [_held_out(work, artifacts, version) for version in versions]
@@ -108,19 +112,17 @@ def holdouts_of(
     return [tuple(entry for entry in each if entry.pixels in left) for each in held]
 
 
-def _held_out(
-    work: UnitOfWork, artifacts: Artifacts, version: Version
-) -> tuple[ManifestEntry, ...]:
+def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
     if version.dataset is None or version.dataset_version is None:
         return ()
-    dataset_version = work.datasets.version(version.dataset, version.dataset_version)
+    dataset_version = work[Datasets].version(version.dataset, version.dataset_version)
     return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
 
 
 # Resolve model references such as `name@alias` and `name:7`.
 
 
-def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
+def resolve(work: Work, reference: str) -> tuple[Model, Version]:
     """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
 
     A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
@@ -130,7 +132,7 @@ def resolve(work: UnitOfWork, reference: str) -> tuple[Model, Version]:
     return model, version
 
 
-def resolve_tried(work: UnitOfWork, reference: str) -> tuple[Model, Version, Tried | None]:
+def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | None]:
     """Return what `resolve` does and, if the reference names an alias, the trial that it has."""
     if "@sha256:" in reference:
         name, digest = reference.split("@sha256:", 1)
@@ -139,56 +141,54 @@ def resolve_tried(work: UnitOfWork, reference: str) -> tuple[Model, Version, Tri
             if version.digest != digest:
                 raise VersionNotFound(reference=reference)
             return model, version, None
-        model = work.models.get(name)
-        return model, work.versions.by_digest(model.id, Digest(digest)), None
+        model = work[Models].get(name)
+        return model, work[Versions].by_digest(model.id, Digest(digest)), None
     if "@" in reference:
         name, alias = reference.split("@", 1)
-        model = work.models.get(name)
-        found = work.aliases.get(model.id, alias)
-        return model, work.versions.get(model.id, found.version), _tried(work, found)
+        model = work[Models].get(name)
+        found = work[Aliases].get(model.id, alias)
+        return model, work[Versions].get(model.id, found.version), _tried(work, found)
     if ":" in reference:
         name, number = reference.split(":", 1)
-        model = work.models.get(name)
+        model = work[Models].get(name)
         if not number.isascii() or not number.isdecimal() or len(number) > 9:
             raise VersionNotFound(reference=reference)
-        return model, work.versions.get(model.id, int(number)), None
+        return model, work[Versions].get(model.id, int(number)), None
     return resolve_tried(work, f"{reference}@{PRODUCTION}")
 
 
-def _tried(work: UnitOfWork, alias: Alias) -> Tried | None:
+def _tried(work: Work, alias: Alias) -> Tried | None:
     if alias.trial is None:
         return None
-    trial = work.trials.get(alias.trial)
-    return Tried(trial=trial, candidate=work.versions.get(alias.model, trial.candidate))
+    trial = work[Trials].get(alias.trial)
+    return Tried(trial=trial, candidate=work[Versions].get(alias.model, trial.candidate))
 
 
-def learned_classes(
-    work: UnitOfWork, model: str, alias: str
-) -> tuple[Model, Version, dict[str, int]]:
+def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version, dict[str, int]]:
     """Return the version behind an alias, and what it has learned: the last teacher of each class.
 
     Raises ModelNotFound or AliasNotFound.
     """
-    found = work.models.get(model)
-    live = work.versions.get(found.id, work.aliases.get(found.id, alias).version)
+    found = work[Models].get(model)
+    live = work[Versions].get(found.id, work[Aliases].get(found.id, alias).version)
     taught: dict[str, int] = {}
     step: Version | None = live
     while step is not None:
         for name in step.update_classes:
             taught.setdefault(name.lower(), step.number)
-        step = work.versions.get(found.id, step.parent) if step.parent is not None else None
+        step = work[Versions].get(found.id, step.parent) if step.parent is not None else None
     return found, live, {name: taught[name.lower()] for name in live.classes}
 
 
 # The suites of a model, and the class names they bring.
 
 
-def suites_of(work: UnitOfWork, model: Model) -> tuple[Suite, ...]:
+def suites_of(work: Work, model: Model) -> tuple[Suite, ...]:
     """Return the suites a model is scored by, in the order they were given."""
-    return tuple(work.suites.get(suite) for suite in model.suites)
+    return tuple(work[Suites].get(suite) for suite in model.suites)
 
 
-def open_classes_of(work: UnitOfWork, model: Model) -> tuple[str, ...]:
+def open_classes_of(work: Work, model: Model) -> tuple[str, ...]:
     """All class names of a model's zero-shot suites, each once whatever its case, in order."""
     return distinct(name for suite in suites_of(work, model) for name in suite.classes)
 

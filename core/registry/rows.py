@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row, Text, bindparam, cast, delete, func, insert, select, update
@@ -27,6 +27,7 @@ from core.database.tables import (
     vectors,
     versions,
 )
+from core.database.work import Rows, Work
 from core.datasets.rules import DatasetRef
 from core.errors import ModelNotFound, NameTaken, VersionNotFound
 from core.gate.rules import Verdict
@@ -66,8 +67,13 @@ _SUITES = (
 )
 
 
-class SqlModels:
+class Models(Rows):
     """The `Models` port over SQL; with `visible`, other models are not there."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.principal.models)
 
     def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
         self._connection = connection
@@ -225,11 +231,8 @@ _NUMBERS = _PAGE.with_only_columns(versions.c.number)
 _NEWEST = _OF_MODEL.order_by(versions.c.number.desc()).limit(1)
 
 
-class SqlVersions:
+class Versions(Rows):
     """The `Versions` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def next_number(self, model: ModelId) -> int:
         """Return the next version number, from a counter row locked until commit."""

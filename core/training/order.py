@@ -7,6 +7,7 @@ from datetime import datetime
 from core.audit.rules import Principal, Role
 from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
+from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, add_dataset
 from core.datasets.freeze import (
     freeze,
@@ -23,6 +24,7 @@ from core.datasets.receive import (
     require_quota,
     search_uploads,
 )
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.errors import FieldInvalid, Forbidden, IdempotencyMismatch, RecipeInvalid, TooFewPerClass
 from core.evaluation.plan import ScoredSuite, entries_in, suite_query
@@ -38,7 +40,7 @@ from core.jobs.queue import (
     require_queue_room,
 )
 from core.jobs.rules import Job
-from core.ports import Artifacts, Decoder, JobNotifier, Platform, Selection, UnitOfWork
+from core.ports import Artifacts, Decoder, JobNotifier, Platform, Selection
 from core.recipes.fields import (
     DEFAULT_PROMPT,
     LossTerm,
@@ -47,7 +49,9 @@ from core.recipes.fields import (
     drawn_features,
 )
 from core.recipes.rules import Recipe, require_learnable
+from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights, require_same_images
 from core.values import DatasetId, ModelId, new_id
 
@@ -99,7 +103,7 @@ def require_reference(order: UpdateOrder) -> None:
 
 
 def reference_entries(
-    work: UnitOfWork, manifest: Manifest, prompt: PromptTemplate
+    work: Work, manifest: Manifest, prompt: PromptTemplate
 ) -> tuple[ManifestEntry, ...]:
     """Return the images of a reference set that may be seen in training, each with its sentences.
 
@@ -159,24 +163,24 @@ def selection_of(
 
 
 def preflight_order(
-    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder
+    work: Work, artifacts: Artifacts, model: Model, order: UpdateOrder
 ) -> UpdateOrder:
     """Return the order with its datasets named by id, if its update could start.
 
     Raises DatasetNotFound, DatasetVersionNotFound or DatasetVersionReplaced, FieldInvalid for a
     captioned dataset, and what `preflight_update` raises.
     """
-    dataset = work.datasets.get(order.dataset)
+    dataset = work[Datasets].get(order.dataset)
     if dataset.kind is not DatasetKind.LABELLED:
         raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
-    version = work.datasets.version(dataset.id, order.dataset_version, keep=True)
+    version = work[Datasets].version(dataset.id, order.dataset_version, keep=True)
     version.require_whole()
     manifest = read_manifest(artifacts, version.manifest)
     return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
 
 
 def preflight_update(
-    work: UnitOfWork, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
+    work: Work, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
 ) -> UpdateOrder:
     """Return the order with its reference set named by id if an update of these images could start.
 
@@ -205,7 +209,7 @@ def preflight_update(
     return _with_reference(work, artifacts, order)
 
 
-def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Version | None:
+def present_parent(work: Work, model: ModelId, order: UpdateOrder) -> Version | None:
     """Return the parent the update would have if it were claimed now; None before the root exists.
 
     A named one is locked, so that its weights cannot be deleted from now on, or else the alias.
@@ -214,15 +218,13 @@ def present_parent(work: UnitOfWork, model: ModelId, order: UpdateOrder) -> Vers
     if order.replaces is not None:
         return parent_for_retraining(work, model, order.replaces)
     if order.parent is not None:
-        return work.versions.get(model, order.parent, lock=True)
-    if not work.versions.page(model, 1, None):
+        return work[Versions].get(model, order.parent, lock=True)
+    if not work[Versions].page(model, 1, None):
         return None
-    return work.versions.get(model, work.aliases.get(model, order.alias, keep=True).version)
+    return work[Versions].get(model, work[Aliases].get(model, order.alias, keep=True).version)
 
 
-def _require_choice(
-    work: UnitOfWork, artifacts: Artifacts, model: Model, manifest: Manifest
-) -> None:
+def _require_choice(work: Work, artifacts: Artifacts, model: Model, manifest: Manifest) -> None:
     """Raise RecipeInvalid when there are no validation images to choose a mixing weight by."""
     selection_of(
         holdout=manifest.on(Side.HOLDOUT),
@@ -235,11 +237,11 @@ def _require_choice(
     )
 
 
-def _with_reference(work: UnitOfWork, artifacts: Artifacts, order: UpdateOrder) -> UpdateOrder:
+def _with_reference(work: Work, artifacts: Artifacts, order: UpdateOrder) -> UpdateOrder:
     if order.reference is None:
         return order
-    dataset = work.datasets.get(order.reference.dataset)
-    version = work.datasets.version(dataset.id, order.reference.version, keep=True)
+    dataset = work[Datasets].get(order.reference.dataset)
+    version = work[Datasets].version(dataset.id, order.reference.version, keep=True)
     version.require_whole()
     reference_entries(work, read_manifest(artifacts, version.manifest), DEFAULT_PROMPT)
     return replace(order, reference=DatasetRef(dataset=dataset.id, version=version.number))
@@ -264,7 +266,7 @@ def order_update(
     `preflight_order` raises.
     """
 
-    def prepare(work: UnitOfWork, found: Model) -> UpdateOrder:
+    def prepare(work: Work, found: Model) -> UpdateOrder:
         require_promoter(request.principal, order)
         return preflight_order(work, platform.artifacts, found, order)
 
@@ -362,12 +364,12 @@ class _Start:
     searched: SimilaritySearch
     now: datetime
 
-    def make(self, work: UnitOfWork) -> Start:
+    def make(self, work: Work) -> Start:
         """Fill the dataset, freeze it and queue the update."""
-        model = work.models.get(self.model)
+        model = work[Models].get(self.model)
         require_queue_room(self.platform.settings, work, self.request.principal, model)
         receipts = self._record(work)
-        manifest = Manifest.of(DatasetKind.LABELLED, work.datasets.images(self.dataset.id))
+        manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(self.dataset.id))
         _require_every_class(self.uploads, manifest)
         artifacts = self.platform.artifacts
         order = preflight_update(work, artifacts, model, self.order, manifest)
@@ -376,20 +378,20 @@ class _Start:
         job = enqueue(work, self.request, model, JobType.UPDATE, order, self.now)
         return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
 
-    def again(self, work: UnitOfWork, job: Job) -> Start:
+    def again(self, work: Work, job: Job) -> Start:
         """Return what the call that first used the Idempotency-Key returned."""
         receipts = self._record(work)
         order = job.order
         if not isinstance(order, UpdateOrder):
             raise IdempotencyMismatch
         return Start(
-            dataset=work.datasets.get(order.dataset),
-            version=work.datasets.version(order.dataset, order.dataset_version),
+            dataset=work[Datasets].get(order.dataset),
+            version=work[Datasets].version(order.dataset, order.dataset_version),
             receipts=receipts,
             job=job,
         )
 
-    def _record(self, work: UnitOfWork) -> list[Receipt]:
+    def _record(self, work: Work) -> list[Receipt]:
         add_dataset(work, self.dataset)
         return record(work, self.dataset, self.uploads, self.searched, self.now)
 

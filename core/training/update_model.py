@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from core.database.work import Work
 from core.datasets.freeze import (
     read_manifest,
     read_remaining,
@@ -10,17 +11,22 @@ from core.datasets.freeze import (
     without_suite_images,
 )
 from core.datasets.manifests import Manifest, ManifestEntry, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Suite
+from core.erasure.rows import Erasures
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job
-from core.ports import Artifacts, Monitor, Platform, Selection, Trainer, TrainingSpec, UnitOfWork
+from core.ports import Artifacts, Monitor, Platform, Selection, Trainer, TrainingSpec
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import distinct
+from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import reference_entries, selection_of
 from core.values import Digest
@@ -28,10 +34,10 @@ from core.values import Digest
 # Images that an update may keep as exemplars: those that a line of versions was taught with.
 
 
-def replayed_versions(work: UnitOfWork, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
+def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
     """Return the dataset versions that a line was taught with, in its order; roots have none."""
     return tuple(
-        work.datasets.version(version.dataset, version.dataset_version)
+        work[Datasets].version(version.dataset, version.dataset_version)
         for version in line
         if version.dataset is not None and version.dataset_version is not None
     )
@@ -105,7 +111,7 @@ class UpdateInputs:
 
 
 def pin_inputs(
-    work: UnitOfWork, job: Job, order: UpdateOrder, *, native: Collection[Precision]
+    work: Work, job: Job, order: UpdateOrder, *, native: Collection[Precision]
 ) -> UpdateInputs:
     """Fix a claimed job's parent and precision, unless an earlier claim has.
 
@@ -120,17 +126,17 @@ def pin_inputs(
     if number is None and order.replaces is not None:
         number = parent_for_retraining(work, model.id, order.replaces).number
     if number is None:
-        number = work.aliases.get(model.id, order.alias).version
-    parent = work.versions.get(model.id, number, lock=True)
+        number = work[Aliases].get(model.id, order.alias).version
+    parent = work[Versions].get(model.id, number, lock=True)
     parent.require_clean()
     line = (*ancestors(work, parent), parent)
     require_scorable(line)
-    work.jobs.set_parent(job.id, job.fence, parent.number)
+    work[Jobs].set_parent(job.id, job.fence, parent.number)
     precision = job.precision or order.recipe.precision.on(native)
-    work.jobs.pin_precision(job.id, job.fence, precision)
+    work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
     if job.suites is None or job.policy is None:  # as an earlier release has ordered it
-        work.jobs.pin(job.id, job.fence, suites=model.suites, policy=model.policy)
+        work[Jobs].pin(job.id, job.fence, suites=model.suites, policy=model.policy)
     inputs = _inputs(work, order, model, line)
     inputs.data.require_whole()
     if inputs.reference is not None:
@@ -138,7 +144,7 @@ def pin_inputs(
     return inputs
 
 
-def inputs_of_version(work: UnitOfWork, version: Version, precision: Precision) -> UpdateInputs:
+def inputs_of_version(work: Work, version: Version, precision: Precision) -> UpdateInputs:
     """Return the rows that the update of a version depended on, to repeat it.
 
     They have the suites that were pinned with it; `precision` is what to compute in if the version
@@ -165,18 +171,18 @@ def inputs_of_version(work: UnitOfWork, version: Version, precision: Precision) 
 
 
 def _inputs(
-    work: UnitOfWork, order: UpdateOrder, model: Model, line: tuple[Version, ...]
+    work: Work, order: UpdateOrder, model: Model, line: tuple[Version, ...]
 ) -> UpdateInputs:
     named = order.reference
     return UpdateInputs(
         order=order,
         model=model,
         line=line,
-        data=work.datasets.version(order.dataset, order.dataset_version),
+        data=work[Datasets].version(order.dataset, order.dataset_version),
         open_classes=open_classes_of(work, model),
         suites=suites_of(work, model),
         lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
-        reference=work.datasets.version(named.dataset, named.version) if named else None,
+        reference=work[Datasets].version(named.dataset, named.version) if named else None,
     )
 
 
@@ -221,7 +227,7 @@ def spec_of(
 
 
 def _selection(
-    work: UnitOfWork, artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest
+    work: Work, artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest
 ) -> Selection | None:
     if not inputs.order.recipe.mixing_choice.uses_validation:
         return None
@@ -265,8 +271,8 @@ def update_model(
         raise
     now = platform.clock()
     with platform.transactions() as work:
-        work.datasets.version(order.dataset, order.dataset_version, keep=True)
-        number = work.versions.next_number(inputs.model.id)
+        work[Datasets].version(order.dataset, order.dataset_version, keep=True)
+        number = work[Versions].next_number(inputs.model.id)
         _require_unerased(work, inputs, spec)
         candidate = Version(
             model=inputs.model.id,
@@ -289,24 +295,24 @@ def update_model(
             replaces=order.replaces,
             created_at=now,
         )
-        work.versions.add(candidate)
-        checkpoint = work.jobs.get(job.id).checkpoint
-        work.jobs.set_version(job.id, job.fence, candidate.number)
-        work.jobs.add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
+        work[Versions].add(candidate)
+        checkpoint = work[Jobs].get(job.id).checkpoint
+        work[Jobs].set_version(job.id, job.fence, candidate.number)
+        work[Jobs].add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
         work.commit()
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)
     return candidate.number
 
 
-def _require_unerased(work: UnitOfWork, inputs: UpdateInputs, spec: TrainingSpec) -> None:
+def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> None:
     """Raise unless everything is still there that the weights depend on.
 
     A transaction that makes a version has its number: an erasure locks the models before it marks
     versions, so one of the two sees what the other has written.
     """
-    work.versions.get(inputs.model.id, inputs.parent.number).require_clean()
-    if erased := work.erasures.erased(spec.pixels):
+    work[Versions].get(inputs.model.id, inputs.parent.number).require_clean()
+    if erased := work[Erasures].erased(spec.pixels):
         raise ImageErased(
             "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
         )

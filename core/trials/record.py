@@ -8,10 +8,15 @@ from enum import StrEnum
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.edit import receive_image, require_room
+from core.datasets.list_rows import Thumbnails
 from core.datasets.receive import require_quota
+from core.erasure.rows import Erasures
 from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
-from core.ports import Caller, Decoder, Platform, UnitOfWork
+from core.ports import Caller, Decoder, Platform
+from core.registry.rows import Models
+from core.trials.rows import Predictions, Trials, TrialSamples
 from core.trials.rules import Prediction, Sample, Shadowed, Trial, next_point, tally
 from core.trials.run import subject_of
 from core.values import Digest, PredictionId, TrialId, clean_class
@@ -53,9 +58,9 @@ def record_predictions(platform: Platform, batch: Batch) -> None:
     are deleted.
     """
     with platform.transactions() as work:
-        trials = work.trials.hold({one.trial for one in batch.predictions})
+        trials = work[Trials].hold({one.trial for one in batch.predictions})
         made = [one for one in batch.predictions if _runs(trials, one)]
-        new = work.predictions.add(made)
+        new = work[Predictions].add(made)
         changes: list[tuple[Prediction | None, Prediction]] = [
             (None, one) for one in made if one.id in new
         ]
@@ -65,7 +70,7 @@ def record_predictions(platform: Platform, batch: Batch) -> None:
         work.commit()
 
 
-def count_changes(work: UnitOfWork, changes: Changes) -> None:
+def count_changes(work: Work, changes: Changes) -> None:
     """Add to the counts of trials what changes of their predictions amount to."""
     counts: dict[TrialId, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for before, after in changes:
@@ -74,27 +79,27 @@ def count_changes(work: UnitOfWork, changes: Changes) -> None:
         for name, amount in tally(before).items() if before is not None else ():
             counts[after.trial][name] -= amount
     for trial in sorted(counts):
-        work.trials.count(trial, counts[trial])
+        work[Trials].count(trial, counts[trial])
 
 
 def _shadowed(
-    work: UnitOfWork, answers: Mapping[PredictionId, ShadowAnswer]
+    work: Work, answers: Mapping[PredictionId, ShadowAnswer]
 ) -> Sequence[tuple[Prediction, Prediction]]:
-    found = work.predictions.lock(answers)
-    trials = work.trials.hold({one.trial for one in found.values()})
+    found = work[Predictions].lock(answers)
+    trials = work[Trials].hold({one.trial for one in found.values()})
     changes = [
         (one, one.shadowed_by(answers[id_].answer, answers[id_].outcome))
         for id_, one in found.items()
         if _runs(trials, one)
     ]
-    work.predictions.save(_changed(changes))
+    work[Predictions].save(_changed(changes))
     return changes
 
 
-def _keep_newest(work: UnitOfWork, trials: Collection[TrialId], most: int) -> None:
-    for trial, counts in sorted(work.trials.counts(trials).items()):
+def _keep_newest(work: Work, trials: Collection[TrialId], most: int) -> None:
+    for trial, counts in sorted(work[Trials].counts(trials).items()):
         if counts.answered > most:  # to look for the oldest one that is kept takes a while
-            work.predictions.keep_newest(trial, most)
+            work[Predictions].keep_newest(trial, most)
 
 
 def _runs(trials: Mapping[TrialId, Trial], prediction: Prediction) -> bool:
@@ -137,7 +142,7 @@ def label_predictions(
     PredictionNotFound, TrialEnded and PredictionLabelled.
     """
     with platform.transactions() as work:
-        found = dict(work.predictions.lock({prediction for prediction, _ in labels}))
+        found = dict(work[Predictions].lock({prediction for prediction, _ in labels}))
         before = dict(found)
         trials = _trials(work, {one.trial for one in found.values()})
         receipts = []
@@ -150,7 +155,7 @@ def label_predictions(
         sent = dict.fromkeys(prediction for prediction, _ in labels if prediction in found)
         labelled = [found[id_] for id_ in sent if found[id_] != before[id_]]
         changed = {one.id: one for one in _once_a_caller(work, labelled)}
-        work.predictions.save(list(changed.values()))
+        work[Predictions].save(list(changed.values()))
         count_changes(work, [(before[one.id], one) for one in changed.values()])
         work.commit()
     _note_course(platform, trials)
@@ -160,24 +165,24 @@ def label_predictions(
 def _note_course(platform: Platform, trials: Mapping[TrialId, Trial]) -> None:
     """Note what the labels say now, where they have grown enough; nobody waits meanwhile."""
     with platform.transactions(read_only=True) as work:
-        counts, course = work.trials.counts(trials), work.trials.course(trials)
+        counts, course = work[Trials].counts(trials), work[Trials].course(trials)
     last = {trial: max((point.labels for point in course[trial]), default=0) for trial in trials}
     now = platform.clock()
     points = [next_point(trials[one], counts[one], now, last=last[one]) for one in sorted(trials)]
     if any(points):
         with platform.transactions() as work:
-            held = work.trials.hold(trials)  # a model may have been deleted with them
-            work.trials.note_course([one for one in points if one and one.trial in held])
+            held = work[Trials].hold(trials)  # a model may have been deleted with them
+            work[Trials].note_course([one for one in points if one and one.trial in held])
             work.commit()
 
 
-def _once_a_caller(work: UnitOfWork, labelled: Sequence[Prediction]) -> list[Prediction]:
+def _once_a_caller(work: Work, labelled: Sequence[Prediction]) -> list[Prediction]:
     """Return labelled predictions, those marked of whose caller another one counts."""
     firsts: dict[Caller, PredictionId] = {}
     for one in labelled:
         if one.caller is not None:
             firsts.setdefault((one.trial, one.caller), one.id)
-    new = work.predictions.first_labels(firsts)
+    new = work[Predictions].first_labels(firsts)
     counting = {id_ for caller, id_ in firsts.items() if caller in new}
     return [
         replace(one, same_caller=one.caller is not None and one.id not in counting)
@@ -192,12 +197,12 @@ def _settled(receipt: Receipt, changed: Mapping[PredictionId, Prediction]) -> Re
     return receipt
 
 
-def _trials(work: UnitOfWork, ids: set[TrialId]) -> dict[TrialId, Trial]:
+def _trials(work: Work, ids: set[TrialId]) -> dict[TrialId, Trial]:
     """Return the trials of those models that the principal may see; they end after this."""
     found = {}
-    for id_, trial in work.trials.hold(ids).items():
+    for id_, trial in work[Trials].hold(ids).items():
         with suppress(ModelNotFound):
-            work.models.get(trial.model)
+            work[Models].get(trial.model)
             found[id_] = trial
     return found
 
@@ -246,11 +251,11 @@ def keep_sample(
     with platform.transactions(read_only=True) as work:  # it reads much, so it locks nothing
         require_quota(platform.settings, work, [image])
     with platform.transactions() as work:
-        work.thumbnails.lock()  # one sample at a time, and none while an erasure looks for them
-        if work.erasures.erased([image.pixels]):
+        work[Thumbnails].lock()  # one sample at a time, and none while an erasure looks for them
+        if work[Erasures].erased([image.pixels]):
             platform.artifacts.delete(image.artifact)
             return True
-        held = work.trials.hold([trial]).get(trial)
+        held = work[Trials].hold([trial]).get(trial)
         if held is None or held.end is not None or not _room(platform, work, trial):
             return False
         sample = Sample(
@@ -263,14 +268,14 @@ def keep_sample(
             at=platform.clock(),
             size=image.size,
         )
-        if work.samples.add(sample):
-            work.trials.count(trial, {"sampled": 1})
+        if work[TrialSamples].add(sample):
+            work[Trials].count(trial, {"sampled": 1})
         work.commit()
     return True
 
 
-def _room(platform: Platform, work: UnitOfWork, trial: TrialId) -> bool:
-    return work.trials.counts([trial])[trial].sampled < platform.settings.max_trial_samples
+def _room(platform: Platform, work: Work, trial: TrialId) -> bool:
+    return work[Trials].counts([trial])[trial].sampled < platform.settings.max_trial_samples
 
 
 def sample_form(
@@ -281,10 +286,10 @@ def sample_form(
     Raises ModelNotFound, TrialNotFound, or ImageNotFound, which tells whether it was erased.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.trials.find(work.models.get(model).id, alias, trial)
-        if erasure := work.erasures.erased([pixels]).get(pixels):
+        found = work[Trials].find(work[Models].get(model).id, alias, trial)
+        if erasure := work[Erasures].erased([pixels]).get(pixels):
             raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
-        return work.samples.get(found.id, pixels).artifact
+        return work[TrialSamples].get(found.id, pixels).artifact
 
 
 def delete_samples(platform: Platform, *, model: str, alias: str, trial: str) -> None:
@@ -293,9 +298,9 @@ def delete_samples(platform: Platform, *, model: str, alias: str, trial: str) ->
     Raises ModelNotFound or TrialNotFound.
     """
     with platform.transactions() as work:
-        found = work.models.get(model)
-        of_alias = work.trials.find(found.id, alias, trial)
-        if count := work.samples.remove(of_alias.id):
+        found = work[Models].get(model)
+        of_alias = work[Trials].find(found.id, alias, trial)
+        if count := work[TrialSamples].remove(of_alias.id):
             audit.record(
                 work,
                 Action.SAMPLES_DELETED,

@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from core.database.statements import chunks, increase, insert_absent, insert_missing, insert_new
 from core.database.tables import aliases, trial_callers, trial_counts, trial_course, trials
 from core.database.tables import trial_predictions as predictions
 from core.database.tables import trial_samples as samples
+from core.database.work import Rows
 from core.errors import ImageNotFound, StaleRevision, TrialNotFound, TrialRunning
 from core.ports import Caller
 from core.registry.aliases import Alias
@@ -43,11 +44,8 @@ _SAVE = (
 )
 
 
-class SqlPredictions:
+class Predictions(Rows):
     """The `Predictions` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, found: Sequence[Prediction]) -> Collection[PredictionId]:
         """Add predictions; return the ids of those that were not there yet."""
@@ -120,11 +118,8 @@ def _to_prediction(row: Row[Any]) -> Prediction:
 # Samples of trials.
 
 
-class SqlTrialSamples:
+class TrialSamples(Rows):
     """The `TrialSamples` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, sample: Sample) -> bool:
         """Add a sample; return whether the trial did not have the image yet."""
@@ -169,11 +164,8 @@ class SqlTrialSamples:
 LATEST = "latest"
 
 
-class SqlTrials:
+class Trials(Rows):
     """The `Trials` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def start(self, trial: Trial, alias: Alias) -> None:
         """Add a trial of an alias that has not moved. Raises StaleRevision or TrialRunning."""

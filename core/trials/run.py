@@ -4,11 +4,15 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.errors import FieldInvalid, TrialEnded
-from core.ports import Artifacts, Platform, UnitOfWork
+from core.ports import Artifacts, Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import require_revision
 from core.registry.read import ImageInputs, require_weights, scores_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
+from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode, require_share, require_trial
 from core.values import TrialId, new_id
 
@@ -16,7 +20,7 @@ from core.values import TrialId, new_id
 
 
 def end_trial(
-    work: UnitOfWork,
+    work: Work,
     model: Model,
     alias: str,
     end: TrialEnd,
@@ -26,7 +30,7 @@ def end_trial(
     reason: str = "",
 ) -> Trial | None:
     """End the trial that an alias has, if it has one, as part of what ends it; return it."""
-    ended = work.trials.end(model.id, alias, end, by=actor, now=now)
+    ended = work[Trials].end(model.id, alias, end, by=actor, now=now)
     if ended is not None:
         audit.record(
             work,
@@ -46,8 +50,8 @@ def stop_trial(
     """End a trial without moving its alias. Raises TrialNotFound, or TrialEnded."""
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.models.get(model)
-        wanted = work.trials.find(found.id, alias, trial)
+        found = work[Models].get(model)
+        wanted = work[Trials].find(found.id, alias, trial)
         wanted.require_running()
         ended = end_trial(
             work,
@@ -59,7 +63,7 @@ def stop_trial(
             reason=reason,
         )
         if ended is None or ended.id != wanted.id:  # it has ended since, and another may have begun
-            work.trials.get(wanted.id).require_running()
+            work[Trials].get(wanted.id).require_running()
             raise TrialEnded(trial=wanted.id)
         work.commit()
     return ended
@@ -91,19 +95,19 @@ def start_trial(
     """
     require_share(mode, share)
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        present = work.aliases.get(found.id, alias)
+        found = work[Models].get(model)
+        present = work[Aliases].get(found.id, alias)
         require_revision(present, expected_revision)
-        current = work.versions.get(found.id, present.version)
-        tried = work.versions.get(found.id, candidate)
+        current = work[Versions].get(found.id, present.version)
+        tried = work[Versions].get(found.id, candidate)
     scores = scores_of(platform.artifacts, tried)
     require_trial(mode, current=current, candidate=tried, scores=scores)
     require_weights(platform.artifacts, tried)
     _require_same_input(platform.artifacts, current, tried)
     now = platform.clock()
     with platform.transactions() as work:
-        tried = work.versions.get(found.id, candidate, lock=True)  # it is not collected meanwhile
-        present = work.aliases.get(found.id, alias)
+        tried = work[Versions].get(found.id, candidate, lock=True)  # it is not collected meanwhile
+        present = work[Aliases].get(found.id, alias)
         require_revision(present, expected_revision)  # so it still points at `current`
         require_trial(mode, current=current, candidate=tried, scores=scores)
         trial = Trial(
@@ -118,7 +122,7 @@ def start_trial(
             started_by=work.principal.name,
             started_at=now,
         )
-        work.trials.start(trial, present)
+        work[Trials].start(trial, present)
         audit.record(
             work,
             Action.TRIAL_STARTED,

@@ -3,13 +3,19 @@
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.datasets.freeze import read_manifest
+from core.datasets.rows import Datasets
 from core.errors import DatasetVersionNotFound
+from core.exports.rows import Exports
 from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
+from core.outbox.rows import Outbox
 from core.ports import Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports_rules import Export, ExportFormat
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
+from core.trials.rows import Trials
 from core.trials.rules import TrialEnd
 from core.trials.run import end_trial
 from core.values import require_unused
@@ -32,8 +38,8 @@ def delete_alias(
     """
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.models.get(model)
-        present = work.aliases.lock(found.id, alias)
+        found = work[Models].get(model)
+        present = work[Aliases].lock(found.id, alias)
         require_revision(present, expected_revision)
         require_alias_unused(present, unfinished=unfinished_jobs(work, found.id))
         row = delete(present, reason=reason, actor=work.principal.name, now=now)
@@ -46,8 +52,8 @@ def delete_alias(
             now=now,
             reason=reason,
         )
-        work.aliases.remove(row)
-        work.outbox.add(alias_moved(row))
+        work[Aliases].remove(row)
+        work[Outbox].add(alias_moved(row))
         audit.record(
             work,
             Action.ALIAS_DELETED,
@@ -69,10 +75,10 @@ def delete_dataset(platform: Platform, *, dataset: str) -> None:
     suites not at all. Raises DatasetNotFound, or InUse when one of its versions is in use.
     """
     with platform.transactions() as work:
-        found = work.datasets.get(dataset)
-        work.datasets.lock(found.id)
-        require_unused(f"The dataset {found.name!r}", **vars(work.datasets.uses(found.id)))
-        work.datasets.remove(found.id)
+        found = work[Datasets].get(dataset)
+        work[Datasets].lock(found.id)
+        require_unused(f"The dataset {found.name!r}", **vars(work[Datasets].uses(found.id)))
+        work[Datasets].remove(found.id)
         audit.record(
             work,
             Action.DATASET_DELETED,
@@ -91,18 +97,18 @@ def delete_dataset_version(platform: Platform, *, dataset: str, version: int) ->
     an unfinished job needs it.
     """
     with platform.transactions() as work:
-        found = work.datasets.get(dataset)
-        versions = {one.number: one for one in work.datasets.lock(found.id)}
+        found = work[Datasets].get(dataset)
+        versions = {one.number: one for one in work[Datasets].lock(found.id)}
         if version not in versions:
             raise DatasetVersionNotFound(dataset=found.id, version=version)
         what = f"Version {version} of the dataset {found.name!r}"
-        require_unused(what, **vars(work.datasets.uses(found.id, version)))
+        require_unused(what, **vars(work[Datasets].uses(found.id, version)))
         later = (  # read one at a time
             (one, read_manifest(platform.artifacts, one.manifest))
             for number, one in versions.items()
             if number > version
         )
-        work.datasets.remove_version(versions[version], later)
+        work[Datasets].remove_version(versions[version], later)
         audit.record(
             work,
             Action.DATASET_VERSION_DELETED,
@@ -124,10 +130,10 @@ def delete_export(
     Garbage collection deletes its file. Raises ModelNotFound, VersionNotFound or ExportNotFound.
     """
     with platform.transactions() as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version)
-        export = work.exports.get(found.id, wanted.number, export_format)
-        work.exports.remove(found.id, wanted.number, export_format)
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        export = work[Exports].get(found.id, wanted.number, export_format)
+        work[Exports].remove(found.id, wanted.number, export_format)
         audit.record(
             work,
             Action.EXPORT_DELETED,
@@ -149,11 +155,11 @@ def delete_model(platform: Platform, *, model: str) -> Model:
     InUse while it has an unfinished job.
     """
     with platform.transactions() as work:
-        found = work.models.get(model)
-        work.models.lock(found.id)
+        found = work[Models].get(model)
+        work[Models].lock(found.id)
         jobs = [job.id for job in unfinished_jobs(work, found.id)]
         require_unused(f"The model {found.name!r}", jobs=jobs)
-        work.models.remove(found.id)
+        work[Models].remove(found.id)
         audit.record(
             work,
             Action.MODEL_DELETED,
@@ -178,18 +184,18 @@ def delete_version(platform: Platform, *, model: str, version: int) -> Version:
     """
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.models.get(model)
-        wanted = work.versions.get(found.id, version, lock=True)
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version, lock=True)
         unfinished = list(unfinished_jobs(work, found.id))
-        running = work.trials.running(found.id)
+        running = work[Trials].running(found.id)
         require_version_unused(
             wanted,
-            versions=work.versions.all(found.id),
-            aliases=work.aliases.all(found.id),
+            versions=work[Versions].all(found.id),
+            aliases=work[Aliases].all(found.id),
             unfinished=unfinished,
             trials=[one.id for one in running if one.candidate == wanted.number],
         )
-        work.versions.remove(found.id, wanted.number, now)
+        work[Versions].remove(found.id, wanted.number, now)
         audit.record(
             work,
             Action.VERSION_DELETED,

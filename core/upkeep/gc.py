@@ -45,12 +45,17 @@ from enum import StrEnum
 
 from core.audit import record as audit
 from core.audit.rules import Action, Principal
+from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
 from core.jobs.needs import Amount, Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
-from core.ports import ArtifactRoots, Artifacts, Platform, UnitOfWork
+from core.ports import Artifacts, Platform
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
+from core.trials.rows import Trials
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
 from core.vectors.rules import VectorParts
 
@@ -192,8 +197,8 @@ def collect_garbage(
     if retention is not None:
         tidied.given_up = list(_give_up(platform, principal, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:
-        rows_name = roots_of(work.references, without=tidied.given_up)
-        erased = work.references.erased()
+        rows_name = roots_of(work[ArtifactRoots], without=tidied.given_up)
+        erased = work[ArtifactRoots].erased()
     needed = expand(platform.artifacts, rows_name, erased=erased)
     if needed.unreadable:
         tidied.unreadable = needed.unreadable
@@ -246,20 +251,20 @@ def _give_up(
 ) -> Iterator[Version]:
     """One short transaction a model."""
     with platform.transactions(read_only=True) as work:
-        models = work.models.page(_MANY, None)
+        models = work[Models].page(_MANY, None)
     for model in models:
         with platform.transactions(read_only=dry_run) as work:
             spare = _spare(work, model, retention)
             if spare and not dry_run:
                 for version in spare:
                     with suppress(VersionNotFound):  # deleted meanwhile
-                        work.versions.get(model.id, version.number, lock=True)
+                        work[Versions].get(model.id, version.number, lock=True)
                 # Whoever needed one of them meanwhile has written so before its lock was ours.
                 # What has become spare meanwhile is not locked: it waits for the next run.
                 locked = {version.number for version in spare}
                 spare = [v for v in _spare(work, model, retention) if v.number in locked]
                 for version in spare:
-                    work.versions.release_weights(model.id, version.number, now)
+                    work[Versions].release_weights(model.id, version.number, now)
                     subject = f"models/{model.name}/versions/{version.number}"
                     audit.record(
                         work, Action.WEIGHTS_DELETED, subject, now=now, actor=principal.name
@@ -268,14 +273,14 @@ def _give_up(
         yield from spare
 
 
-def _spare(work: UnitOfWork, model: Model, retention: Retention) -> list[Version]:
+def _spare(work: Work, model: Model, retention: Retention) -> list[Version]:
     return spare_versions(
-        work.versions.all(model.id),
+        work[Versions].all(model.id),
         histories=[
-            work.aliases.history(model.id, alias.name) for alias in work.aliases.all(model.id)
+            work[Aliases].history(model.id, alias.name) for alias in work[Aliases].all(model.id)
         ],
         unfinished=unfinished_jobs(work, model.id),
-        tried={trial.candidate for trial in work.trials.running(model.id)},
+        tried={trial.candidate for trial in work[Trials].running(model.id)},
         retention=retention,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, select
+from sqlalchemy import Column, ColumnElement, Select, select
 
 from core.database.tables import (
     answers,
@@ -20,6 +20,7 @@ from core.database.tables import (
     vectors,
     versions,
 )
+from core.database.work import Rows
 from core.jobs.claim_rows import UNFINISHED
 from core.jobs.orders import JobType
 from core.registry.versions import Version
@@ -28,11 +29,8 @@ from core.values import Digest
 _READ_ARCHIVES = (JobType.IMPORT_IMAGES, JobType.IMPORT_VERSION)
 
 
-class SqlArtifactRoots:
+class ArtifactRoots(Rows):
     """The `ArtifactRoots` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def images(self) -> set[Digest]:
         """Return the artifacts of the images in datasets, and of samples of trials."""

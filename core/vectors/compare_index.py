@@ -6,20 +6,25 @@ from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import Part
 from core.datasets.rules import DatasetRef
+from core.erasure.rows import Erasures
 from core.errors import ArtifactMissing, FieldInvalid, ImageErased
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
 from core.jobs.orders import CompareIndexOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Embedder, IndexComparison, JobNotifier, Monitor, Platform, UnitOfWork
+from core.ports import Embedder, IndexComparison, JobNotifier, Monitor, Platform
 from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json
 from core.vectors.reembed import vectors_lane
+from core.vectors.rows import IndexReports
 from core.vectors.rules import (
     DEPTH,
     LEAST_QUERIES,
@@ -82,9 +87,9 @@ def embedding_maps(
     Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
     """
     with platform.transactions(read_only=True) as work:
-        found = work.models.get(model)
-        number = work.versions.get(found.id, version).number
-        report = work.index_reports.get(found.id, number, baseline)
+        found = work[Models].get(model)
+        number = work[Versions].get(found.id, version).number
+        report = work[IndexReports].get(found.id, number, baseline)
     maps = read_index_report(platform, report).get("maps", ())
     return found, report, [EmbeddingMap.from_json(one) for one in maps]
 
@@ -121,8 +126,8 @@ def order_comparison(
     Raises what `preflight_comparison` raises, ModelNotFound or TooManyJobs.
     """
 
-    def prepare(work: UnitOfWork, found: Model) -> CompareIndexOrder:
-        parent = work.versions.get(found.id, version).parent
+    def prepare(work: Work, found: Model) -> CompareIndexOrder:
+        parent = work[Versions].get(found.id, version).parent
         named = parent if baseline is None else baseline
         if named is None or named == version:
             raise FieldInvalid(
@@ -146,21 +151,19 @@ def order_comparison(
 
 
 def preflight_comparison(
-    platform: Platform, work: UnitOfWork, model: Model, order: CompareIndexOrder
+    platform: Platform, work: Work, model: Model, order: CompareIndexOrder
 ) -> None:
     """Raise an error unless two versions can be compared, and keep their weights.
 
     That is VersionNotFound, ArtifactGone or SuitesTooSmall.
     """
     for number in sorted({order.version, order.baseline}):
-        work.versions.get(model.id, number, lock=True).require_weights()
-    version = work.versions.get(model.id, order.version)
+        work[Versions].get(model.id, number, lock=True).require_weights()
+    version = work[Versions].get(model.id, order.version)
     require_searchable(searched_suites(platform, work, model, updates_since(work, version, order)))
 
 
-def updates_since(
-    work: UnitOfWork, version: Version, order: CompareIndexOrder
-) -> tuple[Version, ...]:
+def updates_since(work: Work, version: Version, order: CompareIndexOrder) -> tuple[Version, ...]:
     """Return the updates that lead from the baseline to a version; of a cousin, all of its line."""
     line = [*ancestors(work, version), version]
     numbers = [one.number for one in line]
@@ -169,7 +172,7 @@ def updates_since(
 
 
 def searched_suites(
-    platform: Platform, work: UnitOfWork, model: Model, updates: Sequence[Version]
+    platform: Platform, work: Work, model: Model, updates: Sequence[Version]
 ) -> tuple[SearchedSuite, ...]:
     """Return the images of a model's suites and of updates' holdouts, without erased ones."""
     found = []
@@ -211,8 +214,8 @@ def compare_index(
     """
     with platform.transactions(read_only=True) as work:
         model = pinned_model(work, job.id)
-        version = work.versions.get(model.id, order.version)
-        baseline = work.versions.get(model.id, order.baseline)
+        version = work[Versions].get(model.id, order.version)
+        baseline = work[Versions].get(model.id, order.baseline)
         for one in (version, baseline):
             one.require_weights()
         updates = updates_since(work, version, order)
@@ -252,10 +255,10 @@ def _commit(
     """Record the report, unless an image or the version's weights are gone."""
     now = platform.clock()
     with platform.transactions() as work:
-        work.models.lock_all()  # as an erasure does, before versions; orders of jobs do not wait
+        work[Models].lock_all()  # as an erasure does, before versions; orders of jobs do not wait
         _require_unerased(work, suites)
-        work.versions.get(model.id, version.number, lock=True).require_weights()
-        work.index_reports.put(stored)
+        work[Versions].get(model.id, version.number, lock=True).require_weights()
+        work[IndexReports].put(stored)
         audit.record(
             work,
             Action.INDEX_COMPARED,
@@ -264,7 +267,7 @@ def _commit(
             after={"verdict": result["verdict"], "bridge": stored.bridge},
             actor=f"job {job.id}",
         )
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 
 
@@ -274,9 +277,9 @@ def _datasets_of(updates: Sequence[Version]) -> Iterator[str]:
             yield source_of(DatasetRef(dataset=update.dataset, version=update.dataset_version))
 
 
-def _require_unerased(work: UnitOfWork, suites: tuple[SearchedSuite, ...]) -> None:
+def _require_unerased(work: Work, suites: tuple[SearchedSuite, ...]) -> None:
     parts = [part for suite in suites for part in (suite.validation, suite.test) if part]
-    if erased := work.erasures.erased({entry.pixels for part in parts for entry in part.entries}):
+    if erased := work[Erasures].erased({entry.pixels for part in parts for entry in part.entries}):
         raise ImageErased(
             "An image was erased while versions were compared by it: order the report again.",
             pixels=sorted(erased)[:20],

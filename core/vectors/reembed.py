@@ -6,16 +6,22 @@ from functools import cached_property
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import ManifestEntry
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef
+from core.erasure.rows import Erasures
 from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetEmpty, ImageErased
 from core.jobs.orders import JobType, ReembedOrder
 from core.jobs.queue import JobRequest, order_for_model
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
-from core.ports import Embedder, JobNotifier, Monitor, Platform, UnitOfWork
+from core.ports import Embedder, JobNotifier, Monitor, Platform
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import DatasetId, Digest, canonical_json, sha256
+from core.vectors.rows import Vectors
 from core.vectors.rules import (
     PART,
     VALUE_BYTES,
@@ -30,16 +36,16 @@ from core.vectors.rules import (
 
 
 def find_vectors(
-    work: UnitOfWork, model: str, version: int, dataset: str, dataset_version: int
+    work: Work, model: str, version: int, dataset: str, dataset_version: int
 ) -> tuple[Model, StoredVectors]:
     """Return a model, and the vectors of a dataset version by one of its versions.
 
     Raises ModelNotFound, VersionNotFound, DatasetNotFound or VectorsNotFound.
     """
-    found = work.models.get(model)
-    number = work.versions.get(found.id, version).number
-    ref = DatasetRef(dataset=work.datasets.get(dataset).id, version=dataset_version)
-    return found, work.vectors.get(found.id, number, ref)
+    found = work[Models].get(model)
+    number = work[Versions].get(found.id, version).number
+    ref = DatasetRef(dataset=work[Datasets].get(dataset).id, version=dataset_version)
+    return found, work[Vectors].get(found.id, number, ref)
 
 
 def delete_vectors(
@@ -52,8 +58,8 @@ def delete_vectors(
     with platform.transactions() as work:
         found, stored = find_vectors(work, model, version, dataset, dataset_version)
         ref = DatasetRef(dataset=stored.dataset, version=stored.dataset_version)
-        work.vectors.remove(found.id, stored.version, ref)
-        name = work.datasets.get(stored.dataset).name
+        work[Vectors].remove(found.id, stored.version, ref)
+        name = work[Datasets].get(stored.dataset).name
         audit.record(
             work,
             Action.VECTORS_DELETED,
@@ -82,8 +88,8 @@ def order_reembedding(
     Raises what `preflight_reembedding` raises, ModelNotFound, DatasetNotFound or TooManyJobs.
     """
 
-    def prepare(work: UnitOfWork, found: Model) -> ReembedOrder:
-        named = DatasetId(work.datasets.get(dataset).id)
+    def prepare(work: Work, found: Model) -> ReembedOrder:
+        named = DatasetId(work[Datasets].get(dataset).id)
         order = ReembedOrder(version=version, dataset=named, dataset_version=dataset_version)
         preflight_reembedding(platform, work, found, order)
         return order
@@ -99,25 +105,25 @@ def vectors_lane(model: Model) -> str:
 
 
 def preflight_reembedding(
-    platform: Platform, work: UnitOfWork, model: Model, order: ReembedOrder
+    platform: Platform, work: Work, model: Model, order: ReembedOrder
 ) -> None:
     """Raise an error unless the images can be embedded; keep the weights and the dataset version.
 
     That is VersionNotFound, ArtifactGone, DatasetVersionNotFound or DatasetEmpty.
     """
-    work.versions.get(model.id, order.version).require_weights()
+    work[Versions].get(model.id, order.version).require_weights()
     images_to_embed(platform, work, order, keep=True)  # locked before the version, as in erasures
-    work.versions.get(model.id, order.version, lock=True).require_weights()
+    work[Versions].get(model.id, order.version, lock=True).require_weights()
 
 
 def images_to_embed(
-    platform: Platform, work: UnitOfWork, order: ReembedOrder, *, keep: bool = False
+    platform: Platform, work: Work, order: ReembedOrder, *, keep: bool = False
 ) -> tuple[ManifestEntry, ...]:
     """Return the images of the dataset version, sorted by pixels, without erased ones.
 
     Raises DatasetVersionNotFound, or DatasetEmpty if none is left.
     """
-    frozen = work.datasets.version(order.dataset, order.dataset_version, keep=keep)
+    frozen = work[Datasets].version(order.dataset, order.dataset_version, keep=keep)
     entries = read_remaining(work, platform.artifacts, frozen.manifest).entries
     if not entries:
         raise DatasetEmpty("All images of the dataset version were erased.")
@@ -152,8 +158,8 @@ def reembed(
     ImageErased if an image was erased meanwhile.
     """
     with platform.transactions(read_only=True) as work:
-        model = work.models.get(model_of(job))
-        version = work.versions.get(model.id, order.version)
+        model = work[Models].get(model_of(job))
+        version = work[Versions].get(model.id, order.version)
         version.require_weights()
         entries = images_to_embed(platform, work, order)
     plan = _Plan(model=model, version=version, entries=entries)
@@ -189,7 +195,7 @@ class _PartKeeper:
         self.kept = self.kept.plus(part)
         former, self._list = self._list, self._artifacts.put(self.kept.to_bytes())
         with self._platform.transactions() as work:
-            work.jobs.set_checkpoint(self._job.id, self._job.fence, self._list)
+            work[Jobs].set_checkpoint(self._job.id, self._job.fence, self._list)
             work.commit()
         if former not in {None, self._list}:
             self._artifacts.delete(former)
@@ -262,12 +268,12 @@ def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) ->
     """Record the vectors, unless an image, the version or the dataset version is gone."""
     now = platform.clock()
     with platform.transactions() as work:
-        work.datasets.lock(stored.dataset)  # as an erasure does
-        work.datasets.version(stored.dataset, stored.dataset_version)
+        work[Datasets].lock(stored.dataset)  # as an erasure does
+        work[Datasets].version(stored.dataset, stored.dataset_version)
         _require_unerased(work, plan.entries)
-        work.versions.get(plan.model.id, stored.version, lock=True).require_weights()
-        dataset = work.datasets.get(stored.dataset).name
-        work.vectors.put(stored)
+        work[Versions].get(plan.model.id, stored.version, lock=True).require_weights()
+        dataset = work[Datasets].get(stored.dataset).name
+        work[Vectors].put(stored)
         audit.record(
             work,
             Action.VECTORS_STORED,
@@ -285,12 +291,12 @@ def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) ->
             "rows": stored.rows,
             "width": stored.width,
         }
-        work.jobs.finish(job.succeed(result, now), job.fence)
+        work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 
 
-def _require_unerased(work: UnitOfWork, entries: Sequence[ManifestEntry]) -> None:
-    if erased := work.erasures.erased({entry.pixels for entry in entries}):
+def _require_unerased(work: Work, entries: Sequence[ManifestEntry]) -> None:
+    if erased := work[Erasures].erased({entry.pixels for entry in entries}):
         raise ImageErased(
             "An image was erased while the dataset version was embedded: order it again.",
             pixels=sorted(erased)[:20],

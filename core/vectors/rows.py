@@ -3,21 +3,19 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select
+from sqlalchemy import ColumnElement, Row, delete, select
 
 from core.database.statements import upsert
 from core.database.tables import index_reports, vectors
+from core.database.work import Rows
 from core.datasets.rules import DatasetRef
 from core.errors import IndexReportNotFound, VectorsNotFound
 from core.values import Digest, ModelId
 from core.vectors.rules import IndexReport, StoredVectors
 
 
-class SqlVectors:
+class Vectors(Rows):
     """The `Vectors` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def put(self, stored: StoredVectors) -> None:
         """Store vectors in the place of those of the same images, if there are any."""
@@ -60,11 +58,8 @@ class SqlVectors:
         return files
 
 
-class SqlIndexReports:
+class IndexReports(Rows):
     """The `IndexReports` port over SQL."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def put(self, report: IndexReport) -> None:
         """Store a report in the place of the one about the same baseline, if there is one."""

@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.work import Work
 from core.errors import TooManyWebhooks
+from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import (
     MOST_WEBHOOKS,
     Delivery,
@@ -18,7 +20,8 @@ from core.outbox.rules import (
     require_consistent,
     webhook_test,
 )
-from core.ports import Platform, UnitOfWork, WebhookClient
+from core.ports import Platform, WebhookClient
+from core.registry.rows import Models
 from core.values import DeliveryId, ModelId, WebhookId, new_id
 
 # Deliveries that are ordered by hand: a test, or a past one again.
@@ -28,9 +31,9 @@ def order_test(platform: Platform, webhook: WebhookId) -> Delivery:
     """Order the delivery of a test event. Raises WebhookNotFound."""
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.webhooks.get(webhook, lock=True)
+        found = work[Webhooks].get(webhook, lock=True)
         delivery = delivery_of(webhook_test(found.id, now), found.id)
-        work.outbox.add_delivery(delivery)
+        work[Outbox].add_delivery(delivery)
         audit.record(work, Action.WEBHOOK_TESTED, f"webhooks/{found.id}", now=now)
         work.commit()
     return delivery
@@ -43,9 +46,9 @@ def redeliver(platform: Platform, webhook: WebhookId, delivery: DeliveryId) -> D
     """
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.webhooks.get(webhook)
-        again = work.outbox.get(found.id, delivery).redelivered(now)
-        work.outbox.redeliver(again)
+        found = work[Webhooks].get(webhook)
+        again = work[Outbox].get(found.id, delivery).redelivered(now)
+        work[Outbox].redeliver(again)
         subject = f"webhooks/{found.id}/deliveries/{delivery}"
         audit.record(work, Action.WEBHOOK_REDELIVERED, subject, now=now)
         work.commit()
@@ -80,7 +83,7 @@ def create_webhook(
     client.check(url)
     now = platform.clock()
     with platform.transactions() as work:
-        if len(work.webhooks.page(MOST_WEBHOOKS, None)) == MOST_WEBHOOKS:
+        if len(work[Webhooks].page(MOST_WEBHOOKS, None)) == MOST_WEBHOOKS:
             raise TooManyWebhooks(most=MOST_WEBHOOKS)
         webhook = Webhook(
             id=WebhookId(new_id("hook", now)),
@@ -92,7 +95,7 @@ def create_webhook(
             created_at=now,
         )
         require_consistent(webhook.events, webhook.models)
-        work.webhooks.add(webhook)
+        work[Webhooks].add(webhook)
         audit.record(
             work, Action.WEBHOOK_CREATED, _subject(webhook), now=now, after=_summary_of(webhook)
         )
@@ -113,7 +116,7 @@ def change_webhook(
     if change.url is not None:
         client.check(change.url)
     with platform.transactions() as work:
-        found = work.webhooks.get(webhook, lock=True)
+        found = work[Webhooks].get(webhook, lock=True)
         models = found.models if change.models is None else _ids(work, change.models)
         changed = replace(
             found,
@@ -126,7 +129,7 @@ def change_webhook(
         if changed == found:
             return found
         require_consistent(changed.events, changed.models)
-        work.webhooks.save(changed)
+        work[Webhooks].save(changed)
         audit.record(
             work,
             Action.WEBHOOK_CHANGED,
@@ -146,9 +149,9 @@ def rotate_secret(platform: Platform, webhook: WebhookId) -> Webhook:
     """
     now = platform.clock()
     with platform.transactions() as work:
-        found = work.webhooks.get(webhook, lock=True)
+        found = work[Webhooks].get(webhook, lock=True)
         rotated = found.rotated(make_secret(), now)
-        work.webhooks.save(rotated)
+        work[Webhooks].save(rotated)
         audit.record(work, Action.WEBHOOK_ROTATED, _subject(found), now=now)
         work.commit()
     return rotated
@@ -157,8 +160,8 @@ def rotate_secret(platform: Platform, webhook: WebhookId) -> Webhook:
 def delete_webhook(platform: Platform, webhook: WebhookId) -> None:
     """Delete a webhook and its deliveries. Raises WebhookNotFound."""
     with platform.transactions() as work:
-        found = work.webhooks.get(webhook, lock=True)
-        work.webhooks.delete(webhook)
+        found = work[Webhooks].get(webhook, lock=True)
+        work[Webhooks].delete(webhook)
         audit.record(
             work,
             Action.WEBHOOK_DELETED,
@@ -169,8 +172,8 @@ def delete_webhook(platform: Platform, webhook: WebhookId) -> None:
         work.commit()
 
 
-def _ids(work: UnitOfWork, models: Sequence[str]) -> tuple[ModelId, ...]:
-    return tuple(dict.fromkeys(work.models.get(model).id for model in models))
+def _ids(work: Work, models: Sequence[str]) -> tuple[ModelId, ...]:
+    return tuple(dict.fromkeys(work[Models].get(model).id for model in models))
 
 
 def _subject(webhook: Webhook) -> str:

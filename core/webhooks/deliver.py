@@ -16,6 +16,8 @@ import httpcore
 from standardwebhooks import Webhook
 
 from core.errors import UrlForbidden
+from core.jobs.claim_rows import Counters
+from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import (
     DELIVERIES_ENDED,
     Delivery,
@@ -212,13 +214,13 @@ def claim_delivery(platform: Platform) -> ClaimedDelivery | None:
     """Claim a due delivery; return None if there is none. Raises Unavailable."""
     now = platform.clock()
     with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
-        if not work.outbox.is_due(now):
+        if not work[Outbox].is_due(now):
             return None
     with platform.transactions() as work:
-        delivery = work.outbox.claim(now, platform.settings.webhook_seconds + MARGIN_S)
+        delivery = work[Outbox].claim(now, platform.settings.webhook_seconds + MARGIN_S)
         if delivery is None:
             return None
-        webhook = work.webhooks.get(delivery.webhook)
+        webhook = work[Webhooks].get(delivery.webhook)
         work.commit()
     return ClaimedDelivery(delivery=delivery, webhook=webhook)
 
@@ -245,11 +247,11 @@ def send_claimed(
     outcome = client.send(webhook.url, message)
     tried = delivery.after(outcome, platform.clock(), draw=draw())
     with platform.transactions() as work:
-        if not work.outbox.settle(tried):
+        if not work[Outbox].settle(tried):
             log.warning("webhook attempt not recorded: the claim was lost", extra=_facts(tried))
             return
         if tried.status is not DeliveryStatus.PENDING:
-            work.counters.add(DELIVERIES_ENDED, {"status": tried.status.value})
+            work[Counters].add(DELIVERIES_ENDED, {"status": tried.status.value})
         work.commit()
     if outcome.error is not None:
         log.warning("webhook attempt failed", extra=_facts(tried) | {"code": outcome.error["code"]})

@@ -12,8 +12,9 @@ import pytest
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import Clients, S3Location
 from core.database.migrate import migrate
-from core.database.unit_of_work import SqlTransactions
-from core.ports import Transactions
+from core.database.work import Transactions
+from core.gate.rows import Policies
+from core.registry.rows import Models
 from core.registry.versions import Model
 from devtools.servers import CREDENTIALS, s3_server
 from tests.support.factories import a_model, a_policy
@@ -59,9 +60,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def transactions(url: str) -> Iterator[SqlTransactions]:
+def transactions(url: str) -> Iterator[Transactions]:
     """Transactions on a migrated database without rows."""
-    opened = SqlTransactions(url)
+    opened = Transactions(url)
     yield opened
     opened.close()
 
@@ -74,8 +75,8 @@ def make_model(transactions: Transactions) -> Callable[[], Model]:
         policy = a_policy()
         model = a_model(policy)
         with transactions() as work:
-            work.policies.add(policy)
-            work.models.add(model)
+            work[Policies].add(policy)
+            work[Models].add(model)
             work.commit()
         return model
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from core.bootstrap import decoder
 from core.database.tables import answers
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.datasets.edit import create_dataset, receive_file
 from core.datasets.freeze import freeze_version
 from core.datasets.receive import record_uploads
@@ -17,12 +17,15 @@ from core.datasets.rules import DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.gate.policies import create_policy, ensure_default_policy
 from core.gate.rules import GatePolicy
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.ports import Platform
 from core.recipes.rules import Recipe
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.promote import roll_back
 from core.registry.read import require_weights
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version, Weights
 from core.values import Digest, PolicyId
 from tests.support.api.image_files import picture
@@ -97,7 +100,7 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
             reason="the next try begins",
         )
     with platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         work._connection.execute(delete(answers))
         work.commit()
@@ -115,9 +118,9 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
 def live_version(platform: Platform) -> int:
     """The version that is live, checked against the history: a row for each revision."""
     with platform.transactions(read_only=True) as work:
-        model = work.models.get(MODEL).id
-        alias = work.aliases.get(model, PRODUCTION)
-        history = work.aliases.history(model, PRODUCTION)
+        model = work[Models].get(MODEL).id
+        alias = work[Aliases].get(model, PRODUCTION)
+        history = work[Aliases].history(model, PRODUCTION)
     assert [row.revision for row in history] == list(range(1, alias.revision + 1))
     assert history[-1].to_version == alias.version
     return alias.version
@@ -135,18 +138,18 @@ def digest_of(platform: Platform, job: Job) -> Digest:
 def versions_of(platform: Platform, job: Job) -> list[Version]:
     """The versions that an update has made."""
     with platform.transactions(read_only=True) as work:
-        return [version for version in work.versions.all(job.model) if version.job == job.id]
+        return [version for version in work[Versions].all(job.model) if version.job == job.id]
 
 
 def kinds(platform: Platform, job: Job) -> list[str]:
     """The kinds of a job's events, in order."""
     with platform.transactions(read_only=True) as work:
-        return [event.kind for event in work.jobs.events(job.id, 10_000, 0)]
+        return [event.kind for event in work[Jobs].events(job.id, 10_000, 0)]
 
 
 def _version(platform: Platform, number: int) -> Version:
     with platform.transactions(read_only=True) as work:
-        return work.versions.get(work.models.get(MODEL).id, number)
+        return work[Versions].get(work[Models].get(MODEL).id, number)
 
 
 def _weights(platform: Platform, digest: Digest) -> Weights:

@@ -132,14 +132,14 @@ def fill(ballast: Path) -> None:
 def install(folder: Path) -> None:
     """Make this process heed the points."""
     from core.artifacts.local import FileBatch, LocalArtifacts
-    from core.database.unit_of_work import SqlUnitOfWork
+    from core.database.work import Work
 
     points = Points(folder)
     if sys.orig_argv[2] == "worker":
         from celery.signals import worker_ready
 
         worker_ready.connect(points.tell_ready, weak=False)
-    enter, commit, put = SqlUnitOfWork.__enter__, SqlUnitOfWork.commit, LocalArtifacts.put
+    enter, commit, put = Work.__enter__, Work.commit, LocalArtifacts.put
     add = FileBatch.add
 
     def watched_enter(work: Any) -> Any:
@@ -180,8 +180,8 @@ def install(folder: Path) -> None:
         points.reach("put-image.after")
         return digest
 
-    SqlUnitOfWork.__enter__ = watched_enter  # type: ignore[method-assign]
-    SqlUnitOfWork.commit = watched_commit  # type: ignore[method-assign]
+    Work.__enter__ = watched_enter  # type: ignore[method-assign]
+    Work.commit = watched_commit  # type: ignore[method-assign]
     LocalArtifacts.put = watched_put  # type: ignore[method-assign, assignment]
     FileBatch.add = watched_add  # type: ignore[method-assign]
 

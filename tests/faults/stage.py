@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
+from core.operations.rows import Gauges
 from core.values import Digest, JobId
 from devtools.servers import PostgresServer, RedisServer
 from tests.faults import line
@@ -170,7 +172,7 @@ class Stage:
 
     def _holders(self) -> list[tuple[str, JobId]]:
         with self.platform.transactions(read_only=True) as work:
-            return [(row.owner, row.job) for row in work.gauges.running() if row.owner]
+            return [(row.owner, row.job) for row in work[Gauges].running() if row.owner]
 
     def _is_ready(self) -> bool:
         self.mend()
@@ -189,7 +191,7 @@ class Stage:
     def find(self, job: JobId) -> Job:
         """The job as it stands now."""
         with self.platform.transactions(read_only=True) as work:
-            return work.jobs.get(job)
+            return work[Jobs].get(job)
 
     def wait_for_end(self, job: JobId) -> Job:
         """The job once it has ended; whoever dies meanwhile is started again."""
@@ -204,7 +206,7 @@ class Stage:
     def claimed_after(self, job: JobId, moment: float) -> float | None:
         """How many seconds after a moment the job was claimed (again); None: never."""
         with self.platform.transactions(read_only=True) as work:
-            events = work.jobs.events(job, 10_000, 0)
+            events = work[Jobs].events(job, 10_000, 0)
         claims = [since_epoch(event.at) - moment for event in events if event.kind == "claimed"]
         return min((late for late in claims if late > 0), default=None)
 
@@ -239,8 +241,8 @@ class Stage:
             for process in self.site.processes()
         ]
         with self.platform.transactions(read_only=True) as work:
-            newest = work.jobs.page(3, None)
-            events = work.jobs.events(newest[0].id, 10_000, 0) if newest else []
+            newest = work[Jobs].page(3, None)
+            events = work[Jobs].events(newest[0].id, 10_000, 0) if newest else []
         return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-2000:])))
 
     def lines(self, start: int) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import httpx
 from core import bootstrap
 from core.settings import Settings
 from core.upkeep.gc import expand, roots_of
+from core.upkeep.rows import ArtifactRoots
 
 OLD_S = 2 * 3600  # older than the least grace of a collection
 
@@ -48,7 +49,7 @@ def _named_by_rows(home: Path) -> set[str]:
     platform = bootstrap.build(Settings(home=home, database_url="", artifacts_url=""))
     try:
         with platform.transactions(read_only=True) as work:
-            roots, erased = roots_of(work.references), work.references.erased()
+            roots, erased = roots_of(work[ArtifactRoots]), work[ArtifactRoots].erased()
         return set(expand(platform.artifacts, roots, erased=erased).kinds)
     finally:
         bootstrap.close(platform)

@@ -11,15 +11,18 @@ from core.bases.create_model import create_model
 from core.datasets.edit import create_dataset, receive_file
 from core.datasets.freeze import freeze_version
 from core.datasets.receive import record_uploads
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion, SuiteKind
 from core.datasets.suites import create_suite
 from core.job_types.run import run_next_job
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.ports import Platform
 from core.recipes.rules import Recipe
 from core.registry.configure import add_suite
+from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.settings import Settings
 from core.training.order import order_update
@@ -99,19 +102,19 @@ def teach(platform: Platform, data: DatasetVersion, **changes: Any) -> Job:
     job = order_update(platform, SilentNotifier(), REQUEST, model=MODEL, order=order)
     run_here(platform)
     with platform.transactions(read_only=True) as work:
-        return work.jobs.get(job.id)
+        return work[Jobs].get(job.id)
 
 
 def made(platform: Platform, job: Job) -> Version:
     assert job.error is None
     assert job.version is not None
     with platform.transactions(read_only=True) as work:
-        return work.versions.get(job.model, job.version)
+        return work[Versions].get(job.model, job.version)
 
 
 def shapes(platform: Platform) -> DatasetVersion:
     with platform.transactions(read_only=True) as work:
-        return work.datasets.version(work.datasets.get(DATASET).id, 1)
+        return work[Datasets].version(work[Datasets].get(DATASET).id, 1)
 
 
 @pytest.mark.parametrize("choice", ["validation", "per_layer"])

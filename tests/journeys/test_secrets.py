@@ -10,6 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from core.clip.model import publish
+from core.gate.rows import Policies
+from core.jobs.rows import Jobs
+from core.registry.rows import Models, Versions
 from devtools.servers import free_port
 from perennial.client import Client
 from perennial.requests import ImageFile
@@ -36,10 +39,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         policy = a_policy()
         model = a_model(policy, name="tiny")
         job = a_job(model)
-        work.policies.add(policy)
-        work.models.add(model)
-        work.jobs.add(job)
-        work.versions.add(a_version(job, 1, digest=weights.digest))
+        work[Policies].add(policy)
+        work[Models].add(model)
+        work[Jobs].add(job)
+        work[Versions].add(a_version(job, 1, digest=weights.digest))
         work.commit()
     service = site.start("cli", "serve")
     try:

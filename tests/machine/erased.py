@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.rows import Datasets
 from core.erasure.order import certify, progress_of
+from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, ErasureStatus
 from core.errors import DatasetVersionReplaced, ImageErased, LearnedErasedImages, ParentNotRetrained
 from core.jobs.orders import EraseOrder
@@ -38,9 +40,9 @@ class ErasedImages:
         if not self.taken:
             return
         with self.world.reading() as work:
-            erasures = [work.erasures.get(erasure) for erasure in self.taken]
+            erasures = [work[Erasures].get(erasure) for erasure in self.taken]
             gone = {one.images[0] for one in erasures if one.erased_at is not None}
-            assert not work.datasets.holding(gone)
+            assert not work[Datasets].holding(gone)
         self._bytes_follow_rows(erasures, jobs)
         for lesson in self.world.lessons:
             assert not gone & {entry.pixels for entry in self.world.manifest(lesson).entries}
@@ -57,7 +59,7 @@ class ErasedImages:
     def check_end(self, jobs: Mapping[str, Job]) -> None:
         """Nothing runs any more: what was to be trained again is, or it says why not."""
         with self.world.reading() as work:
-            found = progress_of(work, [work.erasures.get(erasure) for erasure in self.taken])
+            found = progress_of(work, [work[Erasures].get(erasure) for erasure in self.taken])
         for progress in found:
             self.happened[f"erasure {progress.status.value}"] += 1
             if progress.status is ErasureStatus.FAILED:
@@ -75,7 +77,7 @@ class ErasedImages:
         if version.dataset is None or version.dataset_version is None:
             return []
         with self.world.reading() as work:
-            data = work.datasets.version(version.dataset, version.dataset_version)
+            data = work[Datasets].version(version.dataset, version.dataset_version)
         return sorted(one.pixels for one in self.world.manifest(data).on(Side.TRAIN))
 
     def _bytes_follow_rows(self, erasures: Sequence[Erasure], jobs: Iterable[Job]) -> None:

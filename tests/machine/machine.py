@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from core.errors import PerennialError
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.registry.versions import Model, Version
 from core.values import JobId
@@ -106,13 +107,13 @@ class Machine(RuleBasedStateMachine):
     def is_stale(self, job: JobId, fence: int) -> bool:
         """Whether a claim holds no more."""
         with self.world.reading() as work:
-            found = work.jobs.get(job)
+            found = work[Jobs].get(job)
         return found.status.done or found.fence != fence
 
     def lease_passes(self, owner: str) -> None:
         """Whatever a process holds may be claimed by others, though it may live on."""
         with self.world.reading() as work:
-            self.promises.passed_leases.update(held.id for held in work.jobs.held(owner))
+            self.promises.passed_leases.update(held.id for held in work[Jobs].held(owner))
         self.world.lease_passes(owner)
 
     def call(self, work: Callable[[], T], death: str | None) -> T | None:

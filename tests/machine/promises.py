@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from core.gate.rules import Verdict
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.rules import Job, JobStatus, model_of
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import AliasMove, MoveKind, live_stack
 from core.registry.read import require_weights
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep.gc import expand, roots_of
+from core.upkeep.rows import ArtifactRoots
 from core.values import JobId, ModelId
 from tests.machine.erased import CODES, ErasedImages
 from tests.machine.tools import trained
@@ -62,8 +65,8 @@ class Promises:
                 if version.collected_at is None:
                     require_weights(self.world.artifacts, version)
         with self.world.reading() as work:
-            erased = work.references.erased()
-            needed = expand(self.world.artifacts, roots_of(work.references), erased=erased)
+            erased = work[ArtifactRoots].erased()
+            needed = expand(self.world.artifacts, roots_of(work[ArtifactRoots]), erased=erased)
         assert not needed.unreadable
         for digest in needed.kinds:
             self.world.artifacts.get(digest)
@@ -108,10 +111,10 @@ class Promises:
                 return self.passed_leases[job.id] >= LOST_ATTEMPTS
             case "conflict":  # an import that was retried twice
                 with self.world.reading() as work:
-                    return job.type is JobType.IMPORT and bool(work.versions.all(model_of(job)))
+                    return job.type is JobType.IMPORT and bool(work[Versions].all(model_of(job)))
             case "alias_not_found":  # its model's import was cancelled or failed
                 with self.world.reading() as work:
-                    return work.aliases.find(model_of(job), ALIAS) is None
+                    return work[Aliases].find(model_of(job), ALIAS) is None
             case _:
                 return False
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from core.artifacts.local import LocalArtifacts
-from core.database.unit_of_work import Caches, SqlTransactions, SqlUnitOfWork
+from core.database.work import Caches, Transactions, Work
 from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from core.values import Digest
 from tests.faults.points import WRITES
@@ -115,7 +115,7 @@ def reach(point: str, *, may_rest: bool = True) -> None:
         process.reach(point, may_rest=may_rest)
 
 
-class SteppedTransactions(SqlTransactions):
+class SteppedTransactions(Transactions):
     """Transactions with a point before and after each commit, named by what was written."""
 
     def __init__(self, url: str) -> None:
@@ -127,7 +127,7 @@ class SteppedTransactions(SqlTransactions):
         return SteppedUnitOfWork(self._engine, self._caches, read_only=read_only)
 
 
-class SteppedUnitOfWork(SqlUnitOfWork):
+class SteppedUnitOfWork(Work):
     """One of them."""
 
     def __init__(self, engine: Engine, caches: Caches, *, read_only: bool) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from core.errors import LeaseLost
+from core.jobs.rows import Jobs
 from core.jobs.rules import Progress
-from core.ports import Jobs
 from core.values import Digest, JobId
 from tests.machine.machine import WHICH, Machine, pick
 from tests.machine.steps import Process
@@ -93,7 +93,7 @@ class Workers(Machine):
         before = self.rows()
         with self.world.transactions() as work:
             with pytest.raises(LeaseLost):
-                write(work.jobs, job, fence)
+                write(work[Jobs], job, fence)
             work.commit()
         assert self.rows() == before
         self.happened["stale write refused"] += 1

@@ -12,18 +12,24 @@ from types import SimpleNamespace
 from unittest import mock
 
 from core.database.migrate import migrate
+from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Manifest
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
+from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure
 from core.gate.policies import create_policy
 from core.gate.rules import GatePolicy
 from core.job_types.run import run_next_job
 from core.jobs.needs import Retention
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
 from core.registry.configure import configure_model
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.settings import Settings
 from core.upkeep.gc import collect_garbage
@@ -113,7 +119,7 @@ class World:
     def lease_passes(self, owner: str) -> None:
         """As if a process had renewed nothing for the whole lease."""
         with self.transactions() as work:
-            work.jobs.release_owner(owner)
+            work[Jobs].release_owner(owner)
             work.commit()
 
     def a_day_passes(self) -> None:
@@ -126,7 +132,7 @@ class World:
 
     # ---- What the rows say ------------------------------------------------------------------
 
-    def reading(self) -> UnitOfWork:
+    def reading(self) -> Work:
         """A transaction that only reads."""
         return self.platform.transactions(read_only=True)
 
@@ -136,8 +142,8 @@ class World:
         with self.reading() as work:
             return [
                 version
-                for dataset in work.datasets.page(99, None)
-                for version in work.datasets.versions(dataset.id)
+                for dataset in work[Datasets].page(99, None)
+                for version in work[Datasets].versions(dataset.id)
                 if version.replaced_by is None and set(version.classes) in map(set, LESSONS)
             ]
 
@@ -150,33 +156,33 @@ class World:
     def models(self) -> Sequence[Model]:
         """Oldest first."""
         with self.reading() as work:
-            return sorted(work.models.page(99, None), key=lambda model: model.name)
+            return sorted(work[Models].page(99, None), key=lambda model: model.name)
 
     def jobs(self) -> Sequence[Job]:
         """All jobs ever, oldest first."""
         with self.reading() as work:
-            return work.jobs.page(10_000, None)[::-1]
+            return work[Jobs].page(10_000, None)[::-1]
 
     def versions(self, model: Model) -> Sequence[Version]:
         """Oldest first."""
         with self.reading() as work:
-            return work.versions.all(model.id)
+            return work[Versions].all(model.id)
 
     def erasures(self) -> Sequence[Erasure]:
         """Oldest first."""
         with self.reading() as work:
-            return work.erasures.page(99, None)
+            return work[Erasures].page(99, None)
 
     def alias(self, model: Model) -> tuple[Alias | None, Sequence[AliasMove]]:
         """The alias with its history."""
         with self.reading() as work:
-            return work.aliases.find(model.id, ALIAS), work.aliases.history(model.id, ALIAS)
+            return work[Aliases].find(model.id, ALIAS), work[Aliases].history(model.id, ALIAS)
 
     def claim_of(self, process: Process) -> Job | None:
         """The job that a process has claimed and not given back, whoever holds it now."""
         with self.reading() as work:
-            held = work.jobs.held(process.name)
-            return work.jobs.get(held[0].id) if held else None
+            held = work[Jobs].held(process.name)
+            return work[Jobs].get(held[0].id) if held else None
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import time
 
+from core.database.work import Transactions
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Transactions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.factories import a_job
@@ -16,14 +17,14 @@ def queue(transactions: Transactions, model: Model, count: int = 1) -> list[Job]
     made = [a_job(model) for _ in range(count)]
     with transactions() as work:
         for job in made:
-            work.jobs.add(job)
+            work[Jobs].add(job)
         work.commit()
     return made
 
 
 def claim(transactions: Transactions, owner: str = "w", lease_s: float = 60) -> Job | None:
     with transactions() as work:
-        job = work.jobs.claim(owner, lease_s, lost_limit=3)
+        job = work[Jobs].claim(owner, lease_s, lost_limit=3)
         work.commit()
     return job
 
@@ -38,8 +39,8 @@ def lose(transactions: Transactions) -> Job | None:
 def abandon(scene: Scene, *, expected: bool = True) -> Job | None:
     """Claim the next job as a worker that dies at once."""
     with scene.platform.transactions() as work:
-        job = work.jobs.claim("dead", 60, 3)
-        work.jobs.release_owner("dead")
+        job = work[Jobs].claim("dead", 60, 3)
+        work[Jobs].release_owner("dead")
         work.commit()
     assert (job is not None) is expected
     return job
@@ -49,6 +50,6 @@ def checkpoint(scene: Scene, job: Job) -> Digest:
     """Store a checkpoint of a claimed job."""
     stored = scene.platform.artifacts.put(b"state")
     with scene.platform.transactions() as work:
-        work.jobs.set_checkpoint(job.id, job.fence, stored)
+        work[Jobs].set_checkpoint(job.id, job.fence, stored)
         work.commit()
     return stored

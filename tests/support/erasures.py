@@ -4,6 +4,7 @@ from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rules import DatasetVersion
 from core.erasure.order import Progress, order_erasure, progress_of
+from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Retraining
 from core.jobs.orders import JobType
 from core.jobs.queue import JobRequest
@@ -38,11 +39,11 @@ def erase(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
     assert job.type is JobType.ERASE
     assert job.status is JobStatus.SUCCEEDED, job.error
     with scene.platform.transactions(read_only=True) as work:
-        return work.erasures.get(erasure.id)
+        return work[Erasures].get(erasure.id)
 
 
 def followed(scene: Scene, erasure: Erasure) -> Progress:
     """Return the progress of an erasure."""
     with scene.platform.transactions(read_only=True) as work:
-        (progress,) = progress_of(work, [work.erasures.get(erasure.id)])
+        (progress,) = progress_of(work, [work[Erasures].get(erasure.id)])
     return progress

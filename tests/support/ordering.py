@@ -13,6 +13,7 @@ from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
+from core.registry.rows import Models
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, TESTER, a_policy
@@ -35,7 +36,7 @@ def a_teachable_model(scene: Scene) -> Model:
 def named(scene: Scene, name: str) -> Model:
     """The model of a name as it is now."""
     with scene.platform.transactions(read_only=True) as work:
-        return work.models.get(name)
+        return work[Models].get(name)
 
 
 def an_order(data: DatasetVersion, **changes: Any) -> UpdateOrder:

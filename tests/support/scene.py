@@ -7,20 +7,26 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.gate.policies import ensure_default_policy
 from core.job_types.run import run_next_job
+from core.jobs.claim_rows import Counters
 from core.jobs.orders import JobType, Order, UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobEvent
-from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec, Transactions
+from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
+from core.registry.alias_rows import Aliases
 from core.registry.configure import add_suite
 from core.registry.exports_rules import ExportFormat
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.rejection.rules import Calibration, CalibrationQuery
 from core.settings import Settings
@@ -186,8 +192,8 @@ class Scene:
             form = self.platform.artifacts.put(f"one of {forms} images: {number}".encode())
             rows.append(replace(row, image=replace(row.image, artifact=form)))
         with self.platform.transactions() as work:
-            work.datasets.add(dataset)
-            work.datasets.add_images(dataset.id, rows)
+            work[Datasets].add(dataset)
+            work[Datasets].add_images(dataset.id, rows)
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version
@@ -202,19 +208,19 @@ class Scene:
         }
         job_type = kind.get(type(order).__name__, JobType.EVALUATE)
         with self.platform.transactions() as work:
-            now = work.models.get(model.id)
+            now = work[Models].get(model.id)
             pinned = {"suites": now.suites, "policy": now.policy}
             if job_type is JobType.IMPORT:
                 pinned = {}
             job = a_job(model, type=job_type, order=order, **pinned | changes)
-            work.jobs.add(job)
+            work[Jobs].add(job)
             work.commit()
         return job
 
     def suite(self, model: Model, data: DatasetVersion, name: str = "asked") -> Suite:
         """A suite of all images of a dataset version, by which the model is scored."""
         with self.platform.transactions(read_only=True) as work:
-            labelled = work.datasets.get(data.dataset).kind is DatasetKind.LABELLED
+            labelled = work[Datasets].get(data.dataset).kind is DatasetKind.LABELLED
         suite = create_suite(
             self.platform,
             name=name,
@@ -245,17 +251,17 @@ class Scene:
     def job(self, job: Job) -> Job:
         """A job as it is now."""
         with self.platform.transactions(read_only=True) as work:
-            return work.jobs.get(job.id)
+            return work[Jobs].get(job.id)
 
     def version(self, model: Model, number: int) -> Version:
         """A version as it is now."""
         with self.platform.transactions(read_only=True) as work:
-            return work.versions.get(model.id, number)
+            return work[Versions].get(model.id, number)
 
     def versions(self, model: Model) -> Sequence[Version]:
         """All versions of a model, oldest first."""
         with self.platform.transactions(read_only=True) as work:
-            return work.versions.all(model.id)
+            return work[Versions].all(model.id)
 
     def report(self, version: Version) -> dict[str, Any]:
         """A version's report, as it is stored."""
@@ -266,16 +272,16 @@ class Scene:
     def live(self, model: Model) -> int:
         """The version behind `production`."""
         with self.platform.transactions(read_only=True) as work:
-            return work.aliases.get(model.id, "production").version
+            return work[Aliases].get(model.id, "production").version
 
     def phase_seconds(self) -> dict[str, float]:
         """The seconds that each phase of updates has taken so far."""
         with self.platform.transactions(read_only=True) as work:
-            counters = work.counters.all()
+            counters = work[Counters].all()
         assert {counter.labels["type"] for counter in counters} <= {"update"}
         return {c.labels["phase"]: c.value for c in counters if "sum" in c.labels}
 
     def events(self, job: Job) -> Sequence[JobEvent]:
         """A job's history."""
         with self.platform.transactions(read_only=True) as work:
-            return work.jobs.events(job.id, 1000, 0)
+            return work[Jobs].events(job.id, 1000, 0)

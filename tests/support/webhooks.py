@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.database.work import Transactions
+from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import Delivery, EventType, OutboxEvent, Outcome, Webhook
-from core.ports import Message, Transactions
+from core.ports import Message
 from core.values import WebhookId
 from core.webhooks.deliver import HttpWebhookClient
 from tests.support.factories import NOW
@@ -45,7 +47,7 @@ def subscribed(transactions: Transactions, **changes: Any) -> Webhook:
     """A stored webhook."""
     webhook = a_webhook(**changes)
     with transactions() as work:
-        work.webhooks.add(webhook)
+        work[Webhooks].add(webhook)
         work.commit()
     return webhook
 
@@ -54,14 +56,14 @@ def happened(transactions: Transactions, *events: OutboxEvent) -> None:
     """Store events, each in a transaction of its own."""
     for event in events:
         with transactions() as work:
-            work.outbox.add(event)
+            work[Outbox].add(event)
             work.commit()
 
 
 def deliveries_of(transactions: Transactions, webhook: Webhook) -> Sequence[Delivery]:
     """All deliveries of a webhook, oldest first."""
     with transactions(read_only=True) as work:
-        return work.outbox.page(webhook.id, 1000, None)[::-1]
+        return work[Outbox].page(webhook.id, 1000, None)[::-1]
 
 
 def an_http_client(**changes: Any) -> HttpWebhookClient:

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from core.clip.model import ClipModel, load
 from core.errors import ArtifactMissing, Corrupt, TrialNotFound, Unavailable, VersionNotFound
 from core.ports import Artifacts, Platform
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Versions
 from core.registry.versions import Weights
+from core.trials.rows import Trials
 from core.values import Digest
 
 # A cache bounded by bytes.
@@ -182,19 +185,19 @@ class AliasFollower:
 
     def _named(self) -> Sequence[Digest]:
         with self._platform.transactions(read_only=True) as work:
-            latest = sorted(work.aliases.all(), key=lambda alias: alias.updated_at, reverse=True)
+            latest = sorted(work[Aliases].all(), key=lambda alias: alias.updated_at, reverse=True)
             followed = latest[:FOLLOWED]
             digests = []
             for alias in followed:
                 with suppress(
                     VersionNotFound, TrialNotFound
                 ):  # deleted since, with its model or after a move
-                    digests.append(work.versions.get(alias.model, alias.version).digest)
+                    digests.append(work[Versions].get(alias.model, alias.version).digest)
                     if alias.trial is not None:
-                        candidate = work.trials.get(alias.trial).candidate
-                        digests.append(work.versions.get(alias.model, candidate).digest)
+                        candidate = work[Trials].get(alias.trial).candidate
+                        digests.append(work[Versions].get(alias.model, candidate).digest)
             for model in dict.fromkeys(alias.model for alias in followed):
-                newest = work.versions.newest(model)
+                newest = work[Versions].newest(model)
                 if newest is not None and newest.collected_at is None:
                     digests.append(newest.digest)
             return digests

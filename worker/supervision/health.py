@@ -5,6 +5,7 @@ import sys
 
 from core.bootstrap import build, close
 from core.errors import Unavailable
+from core.fleet.rows import Heartbeats
 from core.fleet.workers import silence_limit_s
 from core.ports import Platform
 from core.settings import Settings
@@ -13,7 +14,7 @@ from core.settings import Settings
 def is_alive(platform: Platform, host: str) -> bool:
     """Return whether a worker on this host has sent a recent heartbeat. Raises Unavailable."""
     with platform.transactions(read_only=True) as work:
-        fresh = work.heartbeats.fresh(silence_limit_s(platform.settings))
+        fresh = work[Heartbeats].fresh(silence_limit_s(platform.settings))
     return any(facts.get("host") == host for _, facts in fresh)
 
 

@@ -17,6 +17,8 @@ from threading import Event
 from typing import Self
 
 from core.errors import Unavailable
+from core.fleet.rows import Heartbeats
+from core.jobs.rows import Jobs
 from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, notify_waiting_jobs
 from core.ports import JobNotifier, Platform
 from worker.supervision.threads import Action, Watchdog, facts_of
@@ -188,7 +190,7 @@ class Supervisor:
         """Release the jobs of ended children, which others may claim before the leases expire."""
         while self._ended_owners:
             with self._platform.transactions() as work:
-                work.jobs.release_owner(self._ended_owners[0])
+                work[Jobs].release_owner(self._ended_owners[0])
                 work.commit()
             self._ended_owners.pop(0)
 
@@ -204,7 +206,7 @@ class Supervisor:
         if self._child is None:
             return
         with self._platform.transactions(read_only=True) as work:
-            held = work.jobs.held(self._child.owner)
+            held = work[Jobs].held(self._child.owner)
         match self._watchdog.remedy(held, now):
             case Action.TERMINATE:
                 self._child.terminate()
@@ -235,9 +237,9 @@ class Supervisor:
                 queues=self._platform.settings.queues,
                 child=self._child.pid,
                 starts=self._starts,
-                held=work.jobs.held(self._child.owner),
+                held=work[Jobs].held(self._child.owner),
             )
-            work.heartbeats.record(self._name, facts)
+            work[Heartbeats].record(self._name, facts)
             work.commit()
         self._heartbeat_at = now + self._platform.settings.sweep_seconds
 
@@ -253,7 +255,7 @@ class Supervisor:
         try:
             self._release()
             with self._platform.transactions() as work:
-                work.heartbeats.forget(self._name)
+                work[Heartbeats].forget(self._name)
                 work.commit()
         except Unavailable as fault:
             log.warning("exited without reaching the database: %s", fault.message)

@@ -9,6 +9,7 @@ import pytest
 from api.app import create_app
 from api.openapi_document import to_text
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, UnsafeConfiguration
+from core.fleet.rows import Heartbeats
 from core.settings import Settings
 from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running, settings_of
 from tests.support.places import ROOT
@@ -181,7 +182,7 @@ def test_ready_means_a_worker_lives(service: Service) -> None:
     assert code_of(answer) == (503, "not_ready")
     assert answer.json()["facts"] == {"checks": {"database": True, "disk": True, "worker": False}}
     with service.platform.transactions() as work:
-        work.heartbeats.record("host:1", {})
+        work[Heartbeats].record("host:1", {})
         work.commit()
     assert service.client.get("/readyz").json()["status"] == "ok"
 

@@ -3,6 +3,7 @@
 import pytest
 
 from core.gate.rules import Verdict
+from core.registry.rows import Models
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service
@@ -49,7 +50,7 @@ def test_head_is_logged_under_its_route(service: Service, caplog: pytest.LogCapt
 
 def test_documents_that_the_client_has_are_not_sent_again(ready: Service) -> None:
     with ready.platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     a_candidate(ready.platform, model, verdict=Verdict.PASSED)
     for path in (
         "/v1/models/demo/versions/2/forgetting",

@@ -11,7 +11,13 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import Engine, event
 
+from core.datasets.rows import Datasets
+from core.datasets.version_rows import Suites
+from core.erasure.rows import Erasures
+from core.gate.rows import Policies
 from core.gate.rules import Verdict
+from core.jobs.rows import Jobs
+from core.registry.rows import Models, Versions
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
 from tests.support.factories import (
@@ -62,21 +68,21 @@ def grow(service: Service, numbers: range) -> None:
             policy, suite = a_policy(), a_suite()
             dataset = replace(a_dataset(), name=f"dataset-{number}")
             manifest = a_manifest(dataset, {digest(number): "cat"})
-            work.policies.add(policy)
-            work.suites.add(suite, manifest)
-            work.models.set_policy(model.id, policy.id)
-            work.models.set_suites(model.id, [suite.id])
-            work.datasets.add(dataset)
-            work.jobs.add(replace(a_job(model).succeed({}, NOW), parent_version=parent.number))
+            work[Policies].add(policy)
+            work[Suites].add(suite, manifest)
+            work[Models].set_policy(model.id, policy.id)
+            work[Models].set_suites(model.id, [suite.id])
+            work[Datasets].add(dataset)
+            work[Jobs].add(replace(a_job(model).succeed({}, NOW), parent_version=parent.number))
             work.commit()
         with service.platform.transactions() as work:
-            job, erasure = an_erasure(work.versions.all(work.models.get("model-1").id))
-            work.jobs.add(job)
-            work.erasures.add(erasure)
-            work.erasures.save(erasure)
+            job, erasure = an_erasure(work[Versions].all(work[Models].get("model-1").id))
+            work[Jobs].add(job)
+            work[Erasures].add(erasure)
+            work[Erasures].save(erasure)
             work.commit()
     with service.platform.transactions(read_only=True) as work:
-        first = work.models.get("model-1")
+        first = work[Models].get("model-1")
     a_candidate(service.platform, first, verdict=Verdict.PASSED)
 
 

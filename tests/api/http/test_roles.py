@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from core.access.rows import Keys
 from core.audit.rules import Role
+from core.fleet.rows import Heartbeats
 from core.values import sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service
@@ -176,7 +178,7 @@ def test_lists_leave_out_foreign_models_and_their_jobs(
     assert {job["id"] for job in every} == {jobs[OWN], jobs[FOREIGN]}
     with service.platform.transactions() as work:
         for name, job in jobs.items():
-            work.heartbeats.record(name, {"job": job})
+            work[Heartbeats].record(name, {"job": job})
         work.commit()
     workers = service.client.get("/v1/workers", headers=key).json()["data"]
     shown = {worker["id"]: worker["job"] for worker in workers}
@@ -194,7 +196,7 @@ def test_a_refusal_comes_before_the_body_is_read(service: Service) -> None:
 
 def test_a_role_of_a_later_release_allows_nothing(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.keys.add(a_key(role="steward"), sha256(b"pk_steward"))
+        work[Keys].add(a_key(role="steward"), sha256(b"pk_steward"))
         work.commit()
     for operation, _ in keyed(service):
         answer = ask(service, operation, "j", "m", {"Authorization": "Bearer pk_steward"})

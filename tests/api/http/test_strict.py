@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.jobs.rows import Jobs
 from core.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
@@ -148,7 +149,7 @@ def test_a_large_order_is_read_as_a_small_one(ready: Service) -> None:
     assert answer.status_code == 202
     assert answer.json()["metadata"] == {"a": "b"}
     with ready.platform.transactions(read_only=True) as work:
-        job = work.jobs.get(JobId(answer.json()["id"]))
+        job = work[Jobs].get(JobId(answer.json()["id"]))
     assert job.order.recipe.vocabulary_texts == tuple(texts)  # type: ignore[union-attr]
 
 

@@ -10,6 +10,7 @@ from api.http.lookups import VersionLookup
 from core.audit.rules import COMMAND_LINE, Principal, Role
 from core.errors import ModelNotFound
 from core.gate.rules import Verdict
+from core.registry.rows import Versions
 from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
@@ -23,7 +24,7 @@ def digest(service: Service) -> Digest:
     model = a_root(service.platform)
     a_candidate(service.platform, model, verdict=Verdict.PASSED)
     with service.platform.transactions(read_only=True) as work:
-        return work.versions.get(model.id, 1).digest
+        return work[Versions].get(model.id, 1).digest
 
 
 @pytest.mark.usefixtures("digest")

@@ -9,11 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update as sql_update
 
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.errors import DatabaseUnavailable
+from core.fleet.rows import Heartbeats
 from core.gate.rules import Verdict
 from core.jobs.monitor import JobMonitor
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import BUCKETS, Progress, duration
 from core.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import update
@@ -74,9 +76,9 @@ def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
     for _ in range(2):
         assert ready.client.post("/v1/jobs", json=update()).status_code == 202
     with ready.platform.transactions() as work:
-        (newest, oldest) = work.jobs.page(2, None)
+        (newest, oldest) = work[Jobs].page(2, None)
         long_ago = oldest.created_at - timedelta(seconds=90)
-        work.jobs._connection.execute(  # type: ignore[attr-defined]
+        work[Jobs]._connection.execute(  # type: ignore[attr-defined]
             sql_update(jobs).where(jobs.c.id == oldest.id).values(created_at=long_ago)
         )
         work.commit()
@@ -102,12 +104,12 @@ def test_counters_of_alerts_start_at_zero_so_that_the_first_increase_is_seen(
 def test_a_running_job_shows_its_steps_rate_and_memory(service: Service) -> None:
     model = a_root(service.platform)
     with service.platform.transactions() as work:
-        work.jobs.add(a_job(model))
-        job = work.jobs.claim("gpu-7:1f3a:99", 60, 3)
+        work[Jobs].add(a_job(model))
+        job = work[Jobs].claim("gpu-7:1f3a:99", 60, 3)
         assert job is not None
         terms = {"loss": 0.5, "images_per_second": 81.5, "device_mib": 3.0}
         progress = Progress(step=30, total=90, terms=terms)
-        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
+        work[Jobs].advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
         work.commit()
     found = scrape(service)
     assert found("job_steps", job=job.id, phase="training") == 30
@@ -121,8 +123,8 @@ def test_phases_are_a_histogram_of_what_their_workers_saw(
 ) -> None:
     model = a_root(service.platform)
     with service.platform.transactions() as work:
-        work.jobs.add(a_job(model))
-        job = work.jobs.claim("gpu-7:1f3a:99", 60, 3)
+        work[Jobs].add(a_job(model))
+        job = work[Jobs].claim("gpu-7:1f3a:99", 60, 3)
         assert job is not None
         work.commit()
     now = [100.0]
@@ -148,10 +150,10 @@ def test_verdicts_versions_and_alias_moves(service: Service) -> None:
     with service.platform.transactions() as work:
         now = service.platform.clock()
         job = a_job(model)
-        work.jobs.add(job)
-        claimed = work.jobs.claim("w:1:2", 60, 3)
+        work[Jobs].add(job)
+        claimed = work[Jobs].claim("w:1:2", 60, 3)
         assert claimed is not None
-        work.jobs.finish(claimed.succeed({"verdict": "failed"}, now), claimed.fence)
+        work[Jobs].finish(claimed.succeed({"verdict": "failed"}, now), claimed.fence)
         work.commit()
     found = scrape(service)
     assert found("gate_verdicts_total", verdict="failed") == 1
@@ -176,8 +178,8 @@ def test_deliveries_that_wait_and_that_have_ended(service: Service) -> None:
 
 def test_workers_alive_busy_and_stale(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.record("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
-        work.heartbeats.record("b:1", {"state": "idle"})
+        work[Heartbeats].record("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
+        work[Heartbeats].record("b:1", {"state": "idle"})
         work.commit()
     found = scrape(service)
     assert [found("workers", state=state) for state in ("busy", "idle", "stale")] == [1, 1, 0]
@@ -186,8 +188,8 @@ def test_workers_alive_busy_and_stale(service: Service) -> None:
 
 def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.record("a:1", {"queues": ["gpu"]})
-        work.heartbeats.record("b:1", {"queues": ["gpu"]})
+        work[Heartbeats].record("a:1", {"queues": ["gpu"]})
+        work[Heartbeats].record("b:1", {"queues": ["gpu"]})
         work.commit()
     served = scrape(service)
     assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
@@ -202,7 +204,7 @@ def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_be
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(SqlUnitOfWork, "__enter__", away)
+    monkeypatch.setattr(Work, "__enter__", away)
     found = scrape(service)
     assert found("database_up") == 0
     assert found("http_requests_total", route="/healthz") == 1

@@ -11,6 +11,7 @@ from api.observability import Tracing
 from core import bootstrap
 from core.errors import TrainingDiverged
 from core.job_types.run import run_next_job
+from core.jobs.rows import Jobs
 from core.ports import Monitor, Platform
 from core.settings import Settings
 from core.tracing import OtlpTracer
@@ -80,7 +81,7 @@ def test_a_retry_belongs_to_the_request_that_ordered_it(
     headers = {"traceparent": CALLER}
     again = ready.client.post(f"/v1/jobs/{job}/retry", headers=headers).json()["id"]
     with ready.platform.transactions(read_only=True) as work:
-        stored = work.jobs.get(JobId(again)).trace
+        stored = work[Jobs].get(JobId(again)).trace
     ready.platform.tracer.close()
     retried = collector.named("POST /v1/jobs/{job}/retry")
     assert (retried.trace, retried.parent) == ("a" * 32, "b" * 16)
@@ -151,4 +152,4 @@ def test_without_a_collector_jobs_carry_no_trace(home: Path) -> None:
             "/v1/models", json={"name": "plain"}, headers={"traceparent": CALLER}
         )
         with service.platform.transactions(read_only=True) as work:
-            assert work.jobs.get(JobId(answer.json()["id"])).trace is None
+            assert work[Jobs].get(JobId(answer.json()["id"])).trace is None

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from api.http.authentication import SESSION_COOKIE
 from core.access.authenticate import sign_in
 from core.access.keys import create_key
+from core.access.rows import Keys
 from core.audit.rules import Role
 from core.jobs.rules import JobStatus
 from core.ports import Platform
@@ -91,7 +92,7 @@ def service(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def browser_of(service: Service, role: Role, *models: str) -> Browser:
     """A browser that is signed in by a new key of this role."""
     with service.platform.transactions(read_only=True) as work:
-        number = len(work.keys.page(1000, None))
+        number = len(work[Keys].page(1000, None))
     name = f"{role.value}-{number}"
     _, secret = create_key(service.platform, name=name, role=role, models=models or None)
     session, _ = sign_in(service.platform, secret)

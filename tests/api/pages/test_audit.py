@@ -5,9 +5,10 @@ import re
 import pytest
 
 from core.access.keys import create_key, revoke_key
+from core.audit.rows import AuditTrail
 from core.audit.rules import Role
 from core.database.tables import audit_events
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.gate.rules import Verdict
 from core.registry.promote import promote
 from tests.api.pages.conftest import Browser, browser_of
@@ -72,7 +73,7 @@ def test_the_page_says_whether_the_chain_holds(service: Service, admin: Browser)
     assert "The chain holds." in part
     assert "<html" not in part
     with service.platform.transactions(read_only=True) as work:
-        third = work.audit.between(2, 3, 1)[0].change.reason
+        third = work[AuditTrail].between(2, 3, 1)[0].change.reason
     rewrite(service, 3, "forged")
     broken = admin.get("/ui/audit/chain").text
     rewrite(service, 3, third)
@@ -83,7 +84,7 @@ def test_the_page_says_whether_the_chain_holds(service: Service, admin: Browser)
 def rewrite(service: Service, number: int, reason: str) -> None:
     """Change an event behind the service's back."""
     with service.platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         event = audit_events.c.sequence == number
         work._connection.execute(audit_events.update().where(event).values(reason=reason))

@@ -3,6 +3,7 @@
 import re
 from html import unescape
 
+from core.datasets.rows import Datasets
 from tests.api.pages.conftest import SCRIPT, Browser
 from tests.support.api.service import Service
 from tests.support.scene import Scene
@@ -60,7 +61,7 @@ def test_versions_without_common_answers_are_told_the_command(line: Scene, viewe
 
 def test_an_image_is_shown_by_its_pixels(service: Service, viewer: Browser) -> None:
     with service.platform.transactions(read_only=True) as work:
-        row = work.datasets.images(work.datasets.get("products").id)[0]
+        row = work[Datasets].images(work[Datasets].get("products").id)[0]
     here = f"/ui/images/{row.image.pixels}"
     for path in (here, f"{here}/thumbnail"):
         answer = viewer.get(path)

@@ -10,7 +10,9 @@ import pytest
 from core.audit.rules import Role
 from core.datasets.edit import create_dataset
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
+from core.jobs.rows import Jobs
 from core.values import Digest, sha256
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.image_files import photograph, picture, pictures_on
@@ -53,7 +55,7 @@ def upload(
 def held(service: Service, here: str) -> dict[Digest, str]:
     """The images of a dataset with their classes, by pixels."""
     with service.platform.transactions(read_only=True) as work:
-        rows = work.datasets.images(work.datasets.get(here.rpartition("/")[2]).id)
+        rows = work[Datasets].images(work[Datasets].get(here.rpartition("/")[2]).id)
     return {row.image.pixels: row.text for row in rows}
 
 
@@ -69,7 +71,7 @@ def test_a_button_that_is_pressed_twice_freezes_one_version(
     upload(helper, here, ("images", picture(12)), text="cup")
     assert helper.send(f"{here}/versions").headers["location"] == f"{here}/versions/2"
     with service.platform.transactions(read_only=True) as work:
-        versions = work.datasets.versions(work.datasets.get(here.rpartition("/")[2]).id)
+        versions = work[Datasets].versions(work[Datasets].get(here.rpartition("/")[2]).id)
     assert [version.images for version in versions] == [1, 2]
 
 
@@ -215,6 +217,6 @@ def test_an_update_is_ordered_after_advice(service: Service, helper: Browser, he
     where = {answer.headers["location"] for answer in ordered}
     assert len(where) == 1
     with service.platform.transactions(read_only=True) as work:
-        job = work.jobs.get(where.pop().rpartition("/")[2])
+        job = work[Jobs].get(where.pop().rpartition("/")[2])
     assert job.order.auto_promote is False  # a contributor moves no alias
     helper.send(f"/ui/jobs/{job.id}/cancel")  # or other tests would find that `demo` is taught

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from core.audit.rules import Role
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.jobs.rules import JobStatus
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.seeds import a_candidate
@@ -31,7 +31,7 @@ def scene(service: Service) -> Scene:
 def put_first(service: Service, job: str) -> None:
     """Let a worker run a job before those that other tests have left."""
     with service.platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         work._connection.execute(update(jobs).where(jobs.c.id == job).values(priority=9))
         work.commit()

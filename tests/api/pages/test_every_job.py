@@ -24,6 +24,7 @@ from core.audit.rules import Role
 from core.errors import OutOfMemory
 from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus
+from core.trials.rows import Trials, TrialSamples
 from tests.api.pages.conftest import make_line
 from tests.support.api.every_job import CANCELLED, ENDS, SUCCEEDED, Shop, a_shop, bring_to_every_end
 from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
@@ -172,8 +173,8 @@ def every_address(seen: Seen, patch: pytest.MonkeyPatch) -> list[str]:
     full = full_pages(shop.served.url, line)
     empty = empty_pages(shop.served.url, shop.served.platform)
     with line.platform.transactions(read_only=True) as work:
-        (trial,) = work.trials.running()
-        (sample, *_) = work.samples.page(trial.id, 1, None)
+        (trial,) = work[Trials].running()
+        (sample, *_) = work[TrialSamples].page(trial.id, 1, None)
     kept = f"{LINE}/aliases/production/trials/{trial.id}/samples/{sample.pixels}"
     jobs = [f"/ui/jobs/{job}" for made in shop.jobs.values() for job in made]
     versions = shop.served.client.versions.list("pets")

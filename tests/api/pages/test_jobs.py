@@ -5,7 +5,9 @@ import pytest
 from core.audit.rules import Role
 from core.errors import OutOfMemory
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
+from core.registry.rows import Models
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 from tests.support.factories import NOW
@@ -17,12 +19,12 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 def ordered(line: Scene) -> Job:
     """A queued evaluation whose metadata has a script, and the events of some training."""
     with line.platform.transactions(read_only=True) as work:
-        model = work.models.get("line")
+        model = work[Models].get("line")
     job = line.order(model, EvaluateOrder(version=2), metadata={"note": SCRIPT})
     with line.platform.transactions() as work:
         for step in range(1, 700):
             data = {"phase": "training", "step": step, "total": 700, "loss": 1 / step, "vr": 0.1}
-            work.jobs.add_event(job.id, EventKind.PROGRESS, data, NOW)
+            work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
         work.commit()
     return job
 
@@ -64,7 +66,7 @@ def test_a_stream_of_events_ends_with_the_job(line: Scene, viewer: Browser) -> N
     job = ordered(line)
     browser = viewer
     with line.platform.transactions() as work:
-        work.jobs.cancel(line.job(job).cancel(NOW), JobStatus.QUEUED, NOW)
+        work[Jobs].cancel(line.job(job).cancel(NOW), JobStatus.QUEUED, NOW)
         work.commit()
     answer = browser.get(f"/ui/jobs/{job.id}/events?after=2", Last_Event_ID="698")
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -91,7 +93,7 @@ def test_an_update_that_fails_once_it_has_made_a_version_leads_to_it(
 
     monkeypatch.setattr(line.script, "answer", answer)
     with line.platform.transactions(read_only=True) as work:
-        model = work.models.get("line")
+        model = work[Models].get("line")
     job = line.update(model, line.frozen("owl", "elk", offset=80))
     while not line.job(job).status.done:
         line.run()  # first, what other tests have left

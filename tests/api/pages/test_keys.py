@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core.access.keys import create_key
+from core.access.rows import Keys
 from core.audit.rules import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
@@ -50,7 +51,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(service: Service, admin: B
     assert "<dt>Last use</dt><dd>none known" in admin.get(here).text
     with service.platform.transactions() as work:
         used_at = service.platform.clock() - timedelta(hours=3)
-        work.keys.note_uses({work.keys.get("paged").id: used_at})
+        work[Keys].note_uses({work[Keys].get("paged").id: used_at})
         work.commit()
     for path in (here, "/ui/keys"):
         assert f'datetime="{used_at.isoformat()}"' in admin.get(path).text

@@ -1,6 +1,7 @@
 """Pages of models and versions."""
 
 from core.audit.rules import Role
+from core.registry.rows import Models, Versions
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.service import Service
 from tests.support.scene import Scene
@@ -37,7 +38,7 @@ def test_a_version_shows_its_verdict_with_reasons_and_intervals(
 ) -> None:
     text = viewer.get(f"{HERE}/versions/2").text
     with line.platform.transactions(read_only=True) as work:
-        version = work.versions.get(work.models.get("line").id, 2)
+        version = work[Versions].get(work[Models].get("line").id, 2)
     assert "Measures against tolerance" in text
     assert text.count("<li>") == len(line.report(version)["reasons"])
     assert "&lt;script&gt;alert(1)" in text

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from core.audit.rows import AuditTrail
 from core.audit.rules import Role
 from core.gate.policies import create_policy
+from core.gate.rows import Policies
 from core.ports import AuditFilter
 from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
@@ -85,7 +87,7 @@ def test_a_change_is_shown_first_and_takes_a_reason(service: Service, admin: Bro
     assert "Policy strict" in text
     assert "less may be lost" in text
     with service.platform.transactions(read_only=True) as work:
-        (event,) = work.audit.page(1, None, AuditFilter(subject="models/judged"))
+        (event,) = work[AuditTrail].page(1, None, AuditFilter(subject="models/judged"))
     assert event.change.reason == "less may be lost"
     assert event.change.after == {"suites": [], "policy": "strict"}
     again = admin.send(f"{HERE}/change/preview", **form(admin))
@@ -104,7 +106,7 @@ def test_suites_change_without_a_new_policy(line: Scene, service: Service, admin
 
 def all_policies(service: Service) -> list[str]:
     with service.platform.transactions(read_only=True) as work:
-        return [one.name for one in work.policies.page(1000, None)]
+        return [one.name for one in work[Policies].page(1000, None)]
 
 
 def test_limits_out_of_bounds_are_refused(service: Service, admin: Browser) -> None:

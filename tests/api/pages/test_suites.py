@@ -5,6 +5,7 @@ import pytest
 from api.datasets import image_pages as suites
 from core.audit.rules import Role
 from core.gate.policies import create_policy
+from core.gate.rows import Policies
 from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_root
@@ -51,7 +52,7 @@ def test_long_lists_have_pages(
 ) -> None:
     monkeypatch.setattr(suites, "ROWS", 1)
     with service.platform.transactions(read_only=True) as work:
-        first, second = work.policies.page(2, None)
+        first, second = work[Policies].page(2, None)
     assert strict in {first.name, second.name}
     text = viewer.get(HERE).text
     more = f"{HERE}?suites_after=&amp;policies_after={first.id}"

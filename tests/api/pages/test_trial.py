@@ -6,6 +6,7 @@ import pytest
 
 from core.gate.rules import Verdict
 from core.registry.versions import Model
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample
 from core.values import PredictionId
 from tests.api.pages.conftest import Browser, Marks
@@ -38,17 +39,17 @@ def revision(browser: Browser) -> str:
 def counted(service: Service, **counts: int) -> None:
     """Add to the counts of the running trial, as predictions and their labels do."""
     with service.platform.transactions() as work:
-        (trial,) = work.trials.running()
-        work.trials.count(trial.id, counts)
+        (trial,) = work[Trials].running()
+        work[Trials].count(trial.id, counts)
         work.commit()
 
 
 def noted(service: Service, **values: float) -> None:
     """Add a point to the course of the running trial."""
     with service.platform.transactions() as work:
-        (trial,) = work.trials.running()
+        (trial,) = work[Trials].running()
         point = CoursePoint(trial=trial.id, at=service.platform.clock(), **values)  # type: ignore[arg-type]
-        work.trials.note_course([point])
+        work[Trials].note_course([point])
         work.commit()
 
 
@@ -99,7 +100,7 @@ def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
     assert "PERENNIAL_MAX_TRIAL_SAMPLES" in viewer.get(HERE).text
     image = service.services.decoder.decode(picture(1))
     with service.platform.transactions() as work:
-        (trial,) = work.trials.running()
+        (trial,) = work[Trials].running()
         sample = Sample(
             trial=trial.id,
             pixels=image.pixels,
@@ -110,7 +111,7 @@ def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
             at=service.platform.clock(),
             size=4,
         )
-        work.samples.add(sample)
+        work[TrialSamples].add(sample)
         work.commit()
     shown = viewer.get(HERE).text
     assert "Where they disagree" in shown

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from core.audit.rules import Role
+from core.outbox.rows import Outbox
 from core.outbox.rules import Outcome
 from core.webhooks.deliver import claim_delivery
 from tests.api.pages.conftest import Browser, browser_of
@@ -48,7 +49,9 @@ def test_a_delivery_is_tested_logged_and_repeated(
     with service.platform.transactions() as work:
         refusal = {"code": "receiver_refused", "message": "The receiver responded with <i>500</i>."}
         outcome = Outcome(response_status=500, error=refusal)
-        assert work.outbox.settle(claimed.delivery.after(outcome, service.platform.clock(), draw=0))
+        assert work[Outbox].settle(
+            claimed.delivery.after(outcome, service.platform.clock(), draw=0)
+        )
         work.commit()
     text = admin.get(here).text
     assert "webhook.test" in text

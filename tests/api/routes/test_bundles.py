@@ -11,6 +11,7 @@ from core.errors import StopRequested
 from core.gate.rules import Verdict
 from core.jobs.monitor import JobMonitor
 from core.jobs.rules import JobStatus
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.settings import Settings
 from tests.support.api.exporting import Desk
@@ -198,7 +199,7 @@ def test_an_upload_in_parts_is_imported_and_an_untrusted_one_is_refused(desk: De
 
 def versions_of(desk: Desk) -> list[Version]:
     with desk.service.platform.transactions(read_only=True) as work:
-        return list(work.versions.all(work.models.get("copy").id))
+        return list(work[Versions].all(work[Models].get("copy").id))
 
 
 @EMBEDDED
@@ -240,7 +241,7 @@ def test_erased_images_do_not_come_back_by_a_bundle(desk: Desk) -> None:
     parent, child = bundle_of(desk, 2), bundle_of(desk)
     imported(desk, parent)
     with desk.service.platform.transactions() as work:
-        work.versions.mark(work.models.get("copy").id, 2, "era_1")  # type: ignore[arg-type]
+        work[Versions].mark(work[Models].get("copy").id, 2, "era_1")  # type: ignore[arg-type]
         work.commit()
     assert code_of(send(desk, child)) == (409, "learned_erased_images")
 

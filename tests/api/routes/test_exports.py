@@ -9,6 +9,8 @@ import pytest
 
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
+from core.fleet.rows import Heartbeats
+from core.jobs.rows import Jobs
 from core.ports import Monitor
 from core.registry.configure import add_suite
 from core.registry.versions import Model
@@ -126,7 +128,7 @@ def test_formats_that_no_worker_can_write_are_refused_once_workers_say_so(desk: 
 
     def beat(name: str, **facts: Any) -> None:
         with platform.transactions() as work:
-            work.heartbeats.record(name, {"queues": ["housekeeping"], **facts})
+            work[Heartbeats].record(name, {"queues": ["housekeeping"], **facts})
             work.commit()
 
     beat("earlier-release:1")
@@ -157,7 +159,7 @@ def test_an_order_is_repeated_by_its_key_and_does_not_wait_for_updates(
     first, second = desk.order(**key).json(), desk.order(**key).json()
     assert first["id"] == second["id"]
     with ready.platform.transactions() as work:
-        claimed = [work.jobs.claim(f"w{n}", 60, 3) for n in range(3)]
+        claimed = [work[Jobs].claim(f"w{n}", 60, 3) for n in range(3)]
         assert [job and job.type for job in claimed] == ["update", "export", None]
         work.commit()
 

@@ -10,9 +10,11 @@ from sqlalchemy import delete, insert, update
 
 from core.audit import record as audit
 from core.audit.record import verify_audit
+from core.audit.rows import AuditTrail
 from core.audit.rules import SERVICE, Action, AuditEvent, AuditHead
 from core.database.tables import audit_events
-from core.ports import AuditFilter, Platform, Transactions
+from core.database.work import Transactions
+from core.ports import AuditFilter, Platform
 from core.settings import Settings
 from core.values import KeyId
 from tests.support.factories import NOW
@@ -30,13 +32,13 @@ def write(platform: Platform, subject: str, **more: Any) -> None:
 
 def page(platform: Platform, limit: int = 99, after: int | None = None, **wanted: Any) -> list[int]:
     with platform.transactions(read_only=True) as work:
-        found = work.audit.page(limit, after, AuditFilter(**wanted))
+        found = work[AuditTrail].page(limit, after, AuditFilter(**wanted))
     return [event.sequence for event in found]
 
 
 def events(platform: Platform) -> list[AuditEvent]:
     with platform.transactions(read_only=True) as work:
-        return list(work.audit.between(0, 99, 99))
+        return list(work[AuditTrail].between(0, 99, 99))
 
 
 @pytest.fixture

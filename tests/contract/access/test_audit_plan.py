@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from core.audit.rows import SqlAuditTrail
+from core.audit.rows import AuditTrail
 from core.database.engine import open_engine
 from core.database.tables import audit_events
 from core.ports import AuditFilter
@@ -38,7 +38,7 @@ def test_a_filtered_list_reads_no_other_events(url: str) -> None:
         last_plan = last_plan_of(connection)
         for index, wanted in FILTERS.items():
             for after in (None, ROWS):
-                found = SqlAuditTrail(connection).page(FEW, after, wanted)
+                found = AuditTrail(connection).page(FEW, after, wanted)
                 assert [one.sequence for one in found] == list(range(FEW, 0, -1))
                 plan = last_plan()
                 assert index in plan, plan

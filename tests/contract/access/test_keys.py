@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from core.access.authenticate import authenticate, make_key
 from core.access.keys import create_key, ensure_admin_key, revoke_key, revoke_other_keys, rotate_key
+from core.access.rows import Keys
+from core.audit.rows import AuditTrail
 from core.audit.rules import Action, Role
 from core.errors import (
     FieldInvalid,
@@ -56,8 +58,8 @@ def test_a_key_lets_its_holder_in_with_its_role(platform: Platform, scene: Scene
     assert secret.startswith(key.prefix or "?")
     assert not lets_in(platform, secret + "x")
     with platform.transactions(read_only=True) as work:
-        assert work.keys.get("ci") == work.keys.get(key.id) == key
-        assert {one.name for one in work.keys.page(9, None)} == {"admin", "ci"}
+        assert work[Keys].get("ci") == work[Keys].get(key.id) == key
+        assert {one.name for one in work[Keys].page(9, None)} == {"admin", "ci"}
 
 
 def test_names_are_not_given_twice(platform: Platform) -> None:
@@ -167,7 +169,7 @@ def test_former_secrets_of_the_settings_key_end_with_an_audit_event(platform: Pl
     assert revoke_other_keys(replace(platform, settings=settings)) == 0
     assert [lets_in(platform, one) for one in (GIVEN, new)] == [False, True]
     with platform.transactions(read_only=True) as work:
-        (newest,) = work.audit.page(1, None, AuditFilter())
+        (newest,) = work[AuditTrail].page(1, None, AuditFilter())
     assert newest.change.action == Action.KEY_ROTATED
     assert newest.change.after == {"old_until": NOW.isoformat()}
 
@@ -191,10 +193,10 @@ def test_a_secret_is_256_bits_behind_a_prefix() -> None:
 def test_secrets_are_stored_as_hashes_alone(platform: Platform) -> None:
     _, secret = create_key(platform, name="ci", role=Role.VIEWER)
     with platform.transactions(read_only=True) as work:
-        held = work.keys.find(sha256(secret.encode()))
+        held = work[Keys].find(sha256(secret.encode()))
         assert held is not None
         assert secret not in str(held)
-        assert GIVEN not in str(work.keys.page(9, None))
+        assert GIVEN not in str(work[Keys].page(9, None))
 
 
 def test_the_latest_use_of_a_key_is_kept_whoever_notes_it_first(platform: Platform) -> None:
@@ -202,9 +204,9 @@ def test_the_latest_use_of_a_key_is_kept_whoever_notes_it_first(platform: Platfo
     other, _ = create_key(platform, name="other", role=Role.VIEWER)
     for uses in ({one.id: NOW}, {one.id: NOW + HOUR, other.id: NOW}, {one.id: NOW}):
         with platform.transactions() as work:
-            work.keys.note_uses(uses)
+            work[Keys].note_uses(uses)
             work.commit()
     never, _ = create_key(platform, name="never", role=Role.VIEWER)
     with platform.transactions(read_only=True) as work:
-        found = work.keys.last_uses([one.id, other.id, never.id])
+        found = work[Keys].last_uses([one.id, other.id, never.id])
     assert found == {one.id: NOW + HOUR, other.id: NOW}

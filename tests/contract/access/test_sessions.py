@@ -7,6 +7,8 @@ import pytest
 
 from core.access.authenticate import authenticate_sessions, sign_in, sign_out
 from core.access.keys import create_key, revoke_key, rotate_key
+from core.access.rows import Sessions
+from core.audit.rows import AuditTrail
 from core.audit.rules import Action, Principal, Role
 from core.errors import Unauthorised
 from core.operations.maintenance import forget_old_traces
@@ -35,7 +37,7 @@ def holder(platform: Platform, session: str) -> Principal | None:
 def stored(platform: Platform, session: str) -> bool:
     digest = sha256(session.encode())
     with platform.transactions(read_only=True) as work:
-        return digest in work.sessions.find_all([digest])
+        return digest in work[Sessions].find_all([digest])
 
 
 def test_a_session_is_its_keys_until_it_expires(platform: Platform, scene: Scene) -> None:
@@ -81,7 +83,7 @@ def test_who_signs_in_and_out_is_recorded_and_a_wrong_key_leaves_nothing(
         sign_out(platform.on_behalf_of(principal), principal, session)
     assert holder(platform, session) is None
     with platform.transactions(read_only=True) as work:
-        events = work.audit.page(3, None, AuditFilter(subject=f"api-keys/{key.id}"))
+        events = work[AuditTrail].page(3, None, AuditFilter(subject=f"api-keys/{key.id}"))
     assert [(event.change.action, event.change.actor) for event in events] == [
         (Action.SESSION_ENDED, "ann"),
         (Action.SESSION_STARTED, "ann"),

@@ -10,10 +10,12 @@ import pytest
 from core.blame.blame_images import flat_rows, read_blame, read_finished
 from core.datasets.freeze import freeze
 from core.datasets.image_lists import Grouping
+from core.datasets.rows import Datasets
 from core.errors import BlameNotFound, StopRequested
 from core.jobs.queue import cancel_job
 from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, sha256
 from tests.support.evaluation.blamed import BAD, EACH, UPLOADS, Blamed, ordered
 from tests.support.factories import NOW, a_dataset
@@ -33,7 +35,7 @@ def test_the_upload_that_costs_a_class_its_accuracy_is_named(
 ) -> None:
     scene, job = blamed.scene, ordered(blamed)
     with scene.platform.transactions(read_only=True) as work:
-        answered = work.references.answers()
+        answered = work[ArtifactRoots].answers()
     ended = scene.run()
     assert (ended.status, ended.error, ended.checkpoint) == (JobStatus.SUCCEEDED, None, None)
     assert blamed.left_out == blamed.uploads
@@ -62,9 +64,9 @@ def test_the_upload_that_costs_a_class_its_accuracy_is_named(
     assert [version.number for version in scene.versions(blamed.model)] == [1, 2]
     assert scene.live(blamed.model) == 1
     with scene.platform.transactions(read_only=True) as work:
-        assert work.references.answers() == answered
-        assert Digest(ended.result["report"]) in work.references.reports()
-        assert not {group["digest"] for group in report["groups"]} & work.references.weights()
+        assert work[ArtifactRoots].answers() == answered
+        assert Digest(ended.result["report"]) in work[ArtifactRoots].reports()
+        assert not {group["digest"] for group in report["groups"]} & work[ArtifactRoots].weights()
     assert not [data for data in artifacts.bytes_of.values() if b'"fence"' in data]
     told = [event.data for event in scene.events(job) if event.kind == "left_out"]
     assert told == [{"group": n, "groups": UPLOADS, "images": 2 * EACH} for n in (1, 2, 3)]
@@ -119,10 +121,10 @@ def test_each_training_is_that_of_a_dataset_version_without_the_group(blamed: Bl
     for out, spec in zip(blamed.uploads, without, strict=True):
         dataset = a_dataset()
         with platform.transactions() as work:
-            rows = work.datasets.images(work.datasets.get("taught").id)
-            work.datasets.add(dataset)
+            rows = work[Datasets].images(work[Datasets].get("taught").id)
+            work[Datasets].add(dataset)
             kept = [replace(row, dataset=dataset.id) for row in rows if row.image.pixels not in out]
-            work.datasets.add_images(dataset.id, kept)
+            work[Datasets].add_images(dataset.id, kept)
             version = freeze(work, platform.artifacts, dataset, NOW)
             work.commit()
         blamed.scene.update(blamed.model, version, parent=1, auto_promote=False)

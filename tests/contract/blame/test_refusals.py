@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from core.database.tables import answers
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.datasets.freeze import freeze
 from core.datasets.image_lists import Grouping
 from core.datasets.manifests import Side, side_of
+from core.datasets.rows import Datasets
 from core.erasure.order import order_erasure
 from core.erasure.rules import Retraining
 from core.errors import (
@@ -26,8 +27,10 @@ from core.errors import (
 from core.job_types.retry import retry_job
 from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
+from core.registry.rows import Versions
 from core.settings import Settings
 from core.upkeep.delete import delete_version
 from core.values import ErasureId
@@ -62,7 +65,7 @@ def test_a_blame_that_could_not_start_is_refused(blamed: Blamed) -> None:
         assert refused.value.pointer == pointer
         assert said in refused.value.message
     with blamed.scene.platform.transactions(read_only=True) as work:
-        assert not work.jobs.page(1, None, job_type=JobType.BLAME)
+        assert not work[Jobs].page(1, None, job_type=JobType.BLAME)
 
 
 def test_a_class_that_has_not_fallen_must_be_named(blamed: Blamed) -> None:
@@ -79,7 +82,7 @@ def test_a_class_that_has_not_fallen_must_be_named(blamed: Blamed) -> None:
 
 def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
     work = blamed.scene.platform.transactions()
-    assert isinstance(work, SqlUnitOfWork)
+    assert isinstance(work, Work)
     with work:
         assert work._connection is not None
         work._connection.execute(answers.delete())
@@ -95,10 +98,10 @@ def test_held_out_images_that_have_become_a_suites_keep_no_blame_from_running(
 ) -> None:
     scene, dataset = blamed.scene, a_dataset(name="corrected")
     with scene.platform.transactions() as work:
-        rows = work.datasets.images(work.datasets.get("taught").id)
-        work.datasets.add(dataset)
+        rows = work[Datasets].images(work[Datasets].get("taught").id)
+        work[Datasets].add(dataset)
         held = [row for row in rows if side_of(row.image.group) is Side.HOLDOUT]
-        work.datasets.add_images(dataset.id, [replace(row, dataset=dataset.id) for row in held])
+        work[Datasets].add_images(dataset.id, [replace(row, dataset=dataset.id) for row in held])
         version = freeze(work, scene.platform.artifacts, dataset, NOW)
         work.commit()
     scene.suite(blamed.model, version, name="corrected")
@@ -112,7 +115,7 @@ def test_a_parent_without_weights_is_refused(blamed: Blamed) -> None:
     )
     assert blamed.scene.run().status is JobStatus.SUCCEEDED
     with blamed.scene.platform.transactions() as work:
-        work.versions.release_weights(blamed.model.id, 2, NOW)
+        work[Versions].release_weights(blamed.model.id, 2, NOW)
         work.commit()
     with pytest.raises(ArtifactGone):
         ordered(blamed, version=3, class_name="elk", by=Grouping.RANDOM)
@@ -144,7 +147,7 @@ def test_an_erasure_of_what_is_learned_from_ends_the_blame(blamed: Blamed) -> No
     def erase(monitor: Monitor) -> None:
         blamed.scene.script.training = lambda monitor: None
         with blamed.scene.platform.transactions() as work:
-            work.versions.mark(blamed.model.id, 2, ErasureId("era_1"))
+            work[Versions].mark(blamed.model.id, 2, ErasureId("era_1"))
             work.commit()
 
     blamed.scene.script.training = erase

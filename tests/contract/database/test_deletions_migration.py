@@ -5,7 +5,8 @@ from contextlib import closing
 from sqlalchemy import text
 
 from core.database.migrate import migrate, revert
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import delete
 from tests.support.factories import NOW
 from tests.support.old_rows.first_release import MODEL
@@ -30,10 +31,10 @@ def test_the_history_of_a_deleted_alias_ends_with_the_release(empty_url: str) ->
             connection.execute(insert)
 
     migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        alias = work.aliases.lock(MODEL, "staging")
-        work.aliases.remove(delete(alias, reason="", actor="tests", now=NOW))
-        assert work.aliases.last_revision(MODEL, "staging") == 2
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
+        alias = work[Aliases].lock(MODEL, "staging")
+        work[Aliases].remove(delete(alias, reason="", actor="tests", now=NOW))
+        assert work[Aliases].last_revision(MODEL, "staging") == 2
         work.commit()
 
     revert(empty_url, "0015")

@@ -8,10 +8,13 @@ from pydantic import SecretStr
 
 from core.access.authenticate import authenticate
 from core.access.keys import ensure_admin_key
+from core.access.rows import Keys
 from core.audit.rules import Principal, Role
+from core.database.work import Transactions, Work
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
+from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform, Transactions, UnitOfWork
+from core.ports import Platform
 from core.settings import Settings
 from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key
@@ -21,7 +24,7 @@ KEY = "pk_of-both"
 
 
 def meanwhile(
-    transactions: Transactions, first: Callable[[UnitOfWork], None], second: Callable[[], object]
+    transactions: Transactions, first: Callable[[Work], None], second: Callable[[], object]
 ) -> None:
     """Begin `second` while `first` is written but not yet committed."""
     with ThreadPoolExecutor(1) as pool:
@@ -47,21 +50,21 @@ def test_default_policy_is_made_once(transactions: Transactions) -> None:
     policy = GatePolicy(id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=NOW)
     meanwhile(
         transactions,
-        lambda work: work.policies.add(policy),
+        lambda work: work[Policies].add(policy),
         lambda: ensure_default_policy(platform),
     )
     with transactions(read_only=True) as work:
-        assert work.policies.get(DEFAULT_POLICY) == policy
+        assert work[Policies].get(DEFAULT_POLICY) == policy
 
 
 def test_given_key_is_let_in_once(transactions: Transactions) -> None:
     platform, admin = platform_of(transactions), a_key(name="admin")
     meanwhile(
         transactions,
-        lambda work: work.keys.add(admin, sha256(KEY.encode())),
+        lambda work: work[Keys].add(admin, sha256(KEY.encode())),
         lambda: ensure_admin_key(platform),
     )
     holder = Principal(name="admin", role=Role.ADMIN, key=admin.id)
     assert authenticate(platform, [KEY]) == {KEY: holder}
     with transactions(read_only=True) as work:
-        assert work.keys.page(9, None) == [admin]
+        assert work[Keys].page(9, None) == [admin]

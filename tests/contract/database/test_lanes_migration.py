@@ -7,7 +7,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from core.database.migrate import migrate, revert
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind
 from core.values import JobId
 from tests.support.factories import a_job_of_no_model
@@ -23,11 +24,11 @@ def test_jobs_keep_their_places_and_events_when_lanes_come_and_go(empty_url: str
         before = places_and_events(connection)
 
     migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
         added = a_job_of_no_model("dataset:ds_1", id=JobId("job_3"))
-        work.jobs.add(added)
-        work.jobs.add_event(added.id, EventKind.QUEUED, {}, WHEN)
-        claimed = [work.jobs.claim("w", 60, 3) for _ in range(3)]
+        work[Jobs].add(added)
+        work[Jobs].add_event(added.id, EventKind.QUEUED, {}, WHEN)
+        claimed = [work[Jobs].claim("w", 60, 3) for _ in range(3)]
         assert [job and (job.id, job.lane) for job in claimed] == [
             ("job_1", MODEL),
             ("job_3", "dataset:ds_1"),

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from core.database import engine
 from core.database.engine import Limits
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable
 from core.ports import Monitor
 from tests.support.factories import a_dataset
@@ -23,29 +24,29 @@ FOR_EVER = {
 
 
 @pytest.fixture
-def hasty(url: str) -> Iterator[SqlTransactions]:
+def hasty(url: str) -> Iterator[Transactions]:
     """Transactions that wait for next to nothing."""
-    transactions = SqlTransactions(url, limits=Limits(lock_s=0.2, statement_s=0.2))
+    transactions = Transactions(url, limits=Limits(lock_s=0.2, statement_s=0.2))
     yield transactions
     transactions.close()
 
 
 def test_a_statement_that_takes_too_long_is_ended_and_the_next_transaction_works(
-    hasty: SqlTransactions,
+    hasty: Transactions,
 ) -> None:
     statement = text(FOR_EVER[hasty._engine.dialect.name])
     with pytest.raises(DatabaseUnavailable), hasty() as work:
         work._connection.execute(statement)
     dataset = a_dataset()
     with hasty() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         work.commit()
     with hasty(read_only=True) as work:
-        assert work.datasets.page(9, None) == [dataset]
+        assert work[Datasets].page(9, None) == [dataset]
 
 
 def test_who_finds_every_connection_taken_waits_a_moment_and_says_unavailable(
-    hasty: SqlTransactions,
+    hasty: Transactions,
 ) -> None:
     pool = hasty._engine.pool
     with ExitStack() as readers:
@@ -54,17 +55,17 @@ def test_who_finds_every_connection_taken_waits_a_moment_and_says_unavailable(
         with pytest.raises(DatabaseUnavailable), hasty(read_only=True):
             pass
     with hasty(read_only=True) as work:
-        assert work.datasets.page(9, None) == []
+        assert work[Datasets].page(9, None) == []
 
 
 def test_who_waits_for_a_connection_gets_the_next_that_is_free(
-    transactions: SqlTransactions,
+    transactions: Transactions,
 ) -> None:
     pool, found = transactions._engine.pool, []
 
     def read() -> None:
         with transactions(read_only=True) as work:
-            found.append(work.datasets.page(9, None))
+            found.append(work[Datasets].page(9, None))
 
     with ExitStack() as readers:
         for _ in range(pool.size() + pool._max_overflow):
@@ -82,7 +83,7 @@ def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "UNUSED_S", 0.5)
-    transactions = SqlTransactions(url, limits=Limits(idle_s=0.1))
+    transactions = Transactions(url, limits=Limits(idle_s=0.1))
     with ExitStack() as burst:
         opened = [burst.enter_context(transactions(read_only=True)) for _ in range(12)]
         held = [work._connection.connection.dbapi_connection for work in opened]
@@ -94,14 +95,14 @@ def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
         for key, _ in selector.select(timeout=20) or pytest.fail("not closed"):
             selector.unregister(key.fileobj)
     with transactions(read_only=True) as work:
-        assert work.datasets.page(9, None) == []
+        assert work[Datasets].page(9, None) == []
     transactions.close()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_reader_may_pause_as_long_as_a_writer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "UNUSED_S", 0.05)
-    transactions = SqlTransactions(url, limits=Limits(idle_s=60))
+    transactions = Transactions(url, limits=Limits(idle_s=60))
     with transactions(read_only=True) as work:
         limit = text("SHOW idle_session_timeout")
         assert work._connection.scalar(limit) == "1min"
@@ -109,7 +110,7 @@ def test_a_reader_may_pause_as_long_as_a_writer(url: str, monkeypatch: pytest.Mo
 
 
 def test_no_connection_is_held_while_a_job_trains_or_is_scored(
-    transactions: SqlTransactions,
+    transactions: Transactions,
 ) -> None:
     scene = Scene(transactions)
     model = scene.model()

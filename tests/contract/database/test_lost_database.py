@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 
 from core import bootstrap
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable
+from core.jobs.rows import Jobs
+from core.operations.rows import Gauges
 from core.registry.versions import Model
 from core.settings import Settings
 from devtools.servers import run_sql
@@ -20,38 +23,38 @@ EVERYBODY = (
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_cut_connection_says_unavailable_and_the_next_transaction_works(
-    url: str, server: str, transactions: SqlTransactions
+    url: str, server: str, transactions: Transactions
 ) -> None:
     dataset = a_dataset()
 
     def write_while_cut_off() -> None:
         with transactions() as work:
-            work.datasets.add(dataset)
+            work[Datasets].add(dataset)
             run_sql(server, "contract", EVERYBODY)
             work.commit()
 
     with pytest.raises(DatabaseUnavailable):
         write_while_cut_off()
     with transactions() as work:
-        assert work.datasets.page(9, None) == []
-        work.datasets.add(dataset)
+        assert work[Datasets].page(9, None) == []
+        work[Datasets].add(dataset)
         work.commit()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_connections_that_were_cut_while_nobody_used_them_are_replaced_unnoticed(
-    server: str, transactions: SqlTransactions
+    server: str, transactions: Transactions
 ) -> None:
     with transactions() as one, transactions() as other:  # two connections for the pool
         assert one.datasets.page(9, None) == other.datasets.page(9, None) == []
     run_sql(server, "contract", EVERYBODY)
     for _ in range(3):
         with transactions() as work:
-            assert work.datasets.page(9, None) == []
+            assert work[Datasets].page(9, None) == []
 
 
 def test_file_that_cannot_be_opened_says_unavailable(tmp_path: Path) -> None:
-    transactions = SqlTransactions(f"sqlite:///{tmp_path}")  # a folder
+    transactions = Transactions(f"sqlite:///{tmp_path}")  # a folder
     with pytest.raises(DatabaseUnavailable), transactions():
         pass
     transactions.close()
@@ -67,12 +70,12 @@ def test_who_falls_silent_within_a_claim_keeps_the_job_no_longer_than_a_lease(
 
     def claim() -> bool:
         with platform.transactions() as work:
-            claimed = work.jobs.claim("another", settings.lease_seconds, 3)
+            claimed = work[Jobs].claim("another", settings.lease_seconds, 3)
             work.commit()
         return claimed is not None
 
     with platform.transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
     with platform.transactions() as silent:
         assert silent.jobs.claim("silent", settings.lease_seconds, 3) is not None
@@ -81,5 +84,5 @@ def test_who_falls_silent_within_a_claim_keeps_the_job_no_longer_than_a_lease(
         with pytest.raises(DatabaseUnavailable):
             silent.commit()
     with platform.transactions() as work:
-        assert [row.owner for row in work.gauges.running()] == ["another"]
+        assert [row.owner for row in work[Gauges].running()] == ["another"]
     bootstrap.close(platform)

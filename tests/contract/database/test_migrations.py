@@ -8,11 +8,18 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from core.access.rows import Keys
 from core.audit.rules import Role
 from core.database.engine import open_engine
 from core.database.migrate import METADATA, migrate, revert
 from core.database.tables import reflect
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.gate.rows import Policies
+from core.jobs.claim_rows import Counters
+from core.jobs.rows import Jobs
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Versions
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, JobId
 from tests.support.old_rows.first_release import MODEL, POLICY, WHEN
 from tests.support.old_rows.rows import rows_at, write_rows, writing
@@ -55,9 +62,11 @@ def test_old_jobs_are_found_by_their_metadata_and_those_of_an_old_process(empty_
         table = reflect(connection).tables["jobs"]
         row = {**rows_at("0023")["jobs"][0], "id": "job_9", "metadata": {"ticket": "9"}}
         connection.execute(table.insert().values(row))
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
         found = {
-            value: [one.job.id for one in work.jobs.named_page(9, None, metadata=("ticket", value))]
+            value: [
+                one.job.id for one in work[Jobs].named_page(9, None, metadata=("ticket", value))
+            ]
             for value in ("7", "9", "8", None)
         }
     assert found == {
@@ -73,15 +82,15 @@ def test_what_the_first_release_did_not_know_is_empty(empty_url: str) -> None:
     with writing(empty_url) as connection:
         write_rows(connection, "0001")
     migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        version, job = work.versions.get(MODEL, 1), work.jobs.get(JobId("job_1"))
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
+        version, job = work[Versions].get(MODEL, 1), work[Jobs].get(JobId("job_1"))
         assert (version.notes, version.reference, version.collected_at) == ({}, None, None)
-        assert (version.feature_statistics, work.references.feature_statistics()) == ({}, set())
+        assert (version.feature_statistics, work[ArtifactRoots].feature_statistics()) == ({}, set())
         assert (job.suites, job.policy, job.priority, job.pauses) == (None, None, 0, 0)
-        assert [m.override for m in work.aliases.history(MODEL, "production")] == [False]
-        policy = work.policies.get(POLICY)
+        assert [m.override for m in work[Aliases].history(MODEL, "production")] == [False]
+        policy = work[Policies].get(POLICY)
         assert (policy.budget, policy.line_updates, policy.negative_flips) == (None, 100, None)
-        assert work.counters.all() == []
+        assert work[Counters].all() == []
 
 
 def test_keys_of_one_name_stay_admins_under_two(empty_url: str) -> None:
@@ -92,8 +101,8 @@ def test_keys_of_one_name_stay_admins_under_two(empty_url: str) -> None:
             row = {"digest": str(n) * 64, "name": "admin", "role": "admin", "created_at": WHEN}
             connection.execute(keys.insert().values(row))
     migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
-        held = [work.keys.find(Digest(str(n) * 64)) for n in range(2)]
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
+        held = [work[Keys].find(Digest(str(n) * 64)) for n in range(2)]
     assert [one and (one.key.name, one.key.role) for one in held] == [
         ("admin", Role.ADMIN),
         ("admin-2", Role.ADMIN),

@@ -9,14 +9,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, MetaData, select
 
+from core.access.rows import Keys
 from core.artifacts.local import LocalArtifacts
 from core.audit.rules import Role
 from core.backup.dump import LEFT_OUT, _pack, _to_json_value, fill
+from core.database.idempotency import Idempotency
 from core.database.migrate import migrate, revert
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions, Work
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef
+from core.datasets.version_rows import Suites
+from core.evaluation.rows import AnswerCache
+from core.fleet.rows import Heartbeats
+from core.gate.rows import Policies
 from core.jobs.orders import UpdateOrder
-from core.ports import Artifacts, UnitOfWork
+from core.jobs.rows import Jobs
+from core.ports import Artifacts
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Models, Versions
 from core.values import Digest, JobId
 from tests.support.old_rows.first_release import (
     BYTES,
@@ -96,68 +106,68 @@ def test_rows_survive_a_second_way_up(empty_url: str) -> None:
     go_on(empty_url)
     revert(empty_url, first)
     migrate(empty_url)
-    with closing(SqlTransactions(empty_url)) as transactions, transactions() as work:
+    with closing(Transactions(empty_url)) as transactions, transactions() as work:
         assert_readable(work)
 
 
 def go_on(url: str) -> None:
-    with closing(SqlTransactions(url)) as transactions, transactions() as work:
+    with closing(Transactions(url)) as transactions, transactions() as work:
         assert_readable(work)
         work_goes_on(work)
         work.commit()
 
 
-def assert_readable(work: UnitOfWork) -> None:
+def assert_readable(work: Work) -> None:
     """Every repository reads what an earlier release wrote."""
     (dataset,), (suite,), (policy,) = (
-        work.datasets.page(9, None),
-        work.suites.page(9, None),
-        work.policies.page(9, None),
+        work[Datasets].page(9, None),
+        work[Suites].page(9, None),
+        work[Policies].page(9, None),
     )
     assert (dataset.created_at, suite.classes, policy.alpha) == (WHEN, ("cat",), 0.05)
-    (image,) = work.datasets.images(dataset.id)
+    (image,) = work[Datasets].images(dataset.id)
     assert (image.image.artifact, image.text) == (BYTES, "cat")
-    assert work.datasets.version(dataset.id, 1).manifest == MANIFEST
-    assert work.suites.contains([PIXELS]) == {PIXELS}
-    (model,) = work.models.page(9, None)
+    assert work[Datasets].version(dataset.id, 1).manifest == MANIFEST
+    assert work[Suites].contains([PIXELS]) == {PIXELS}
+    (model,) = work[Models].page(9, None)
     assert model.suites == (SUITE,)
-    version = work.versions.get(model.id, 1)
+    version = work[Versions].get(model.id, 1)
     assert (version.digest, version.size, version.report) == (WEIGHTS, 2**40, REPORT)
-    assert work.aliases.get(model.id, "production").version == 1
-    assert [move.actor for move in work.aliases.history(model.id, "production")] == ["import"]
-    done, job = work.jobs.get(JobId("job_2")), work.jobs.get(JobId("job_1"))
+    assert work[Aliases].get(model.id, "production").version == 1
+    assert [move.actor for move in work[Aliases].history(model.id, "production")] == ["import"]
+    done, job = work[Jobs].get(JobId("job_2")), work[Jobs].get(JobId("job_1"))
     assert (done.result or {})["report"] == REPORT
     assert isinstance(job.order, UpdateOrder)
     assert (job.order.dataset, job.order.reference) == (DATASET, None)
     assert job.progress.terms == {"loss": 0.5}
-    assert [event.kind for event in work.jobs.events(job.id, 9, 0)] == ["queued"]
-    held = work.keys.find(Digest("6" * 64))
+    assert [event.kind for event in work[Jobs].events(job.id, 9, 0)] == ["queued"]
+    held = work[Keys].find(Digest("6" * 64))
     assert held is not None
     assert (held.key.name, held.key.role, held.key.models) == ("admin", Role.ADMIN, None)
     assert held.lets_in(Digest("6" * 64), WHEN)
-    reply = work.idempotency.find("admin", "once")
+    reply = work[Idempotency].find("admin", "once")
     assert reply is not None
     assert reply.job == job.id
     question = Digest("8" * 64)
-    assert work.answers.stored([WEIGHTS], [question]) == {(WEIGHTS, question): "9" * 64}
-    assert [beat.worker for beat in work.heartbeats.all()] == ["host:1:2"]
+    assert work[AnswerCache].stored([WEIGHTS], [question]) == {(WEIGHTS, question): "9" * 64}
+    assert [beat.worker for beat in work[Heartbeats].all()] == ["host:1:2"]
 
 
-def work_goes_on(work: UnitOfWork) -> None:
+def work_goes_on(work: Work) -> None:
     """Run the jobs that an earlier release has queued, and store new rows beside the old ones."""
-    job = work.jobs.claim("w", 60, 3)
+    job = work[Jobs].claim("w", 60, 3)
     assert job is not None
     assert job.id == "job_1"
-    work.jobs.pin(job.id, job.fence, suites=[SUITE], policy=POLICY)
-    pinned = work.jobs.get(job.id)
+    work[Jobs].pin(job.id, job.fence, suites=[SUITE], policy=POLICY)
+    pinned = work[Jobs].get(job.id)
     assert (pinned.suites, pinned.policy) == ((SUITE,), POLICY)
     named = DatasetRef(dataset=DATASET, version=1)
-    first = work.versions.get(MODEL, 1)
+    first = work[Versions].get(MODEL, 1)
     kept = {"cat": Digest("b" * 64)}
     second = replace(first, number=2, notes={"mixing": 0.7}, reference=named)
-    work.versions.add(replace(second, feature_statistics=kept))
-    added = work.versions.get(MODEL, 2)
+    work[Versions].add(replace(second, feature_statistics=kept))
+    added = work[Versions].get(MODEL, 2)
     assert (added.notes, added.reference) == ({"mixing": 0.7}, named)
     assert added.feature_statistics == kept
-    work.jobs.add(replace(work.jobs.get(JobId("job_2")), id=JobId("job_3"), priority=9))
-    assert work.jobs.get(JobId("job_3")).priority == 9
+    work[Jobs].add(replace(work[Jobs].get(JobId("job_2")), id=JobId("job_3"), priority=9))
+    assert work[Jobs].get(JobId("job_3")).priority == 9

@@ -9,19 +9,19 @@ from sqlalchemy.exc import DBAPIError
 
 from core.database import engine
 from core.database.engine import Limits
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable, NameTaken
-from core.ports import Transactions
 from tests.support.factories import NOW, a_dataset
 
 
 def test_commit_makes_it_last(transactions: Transactions) -> None:
     dataset = a_dataset()
     with transactions() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         work.commit()
     with transactions(read_only=True) as work:
-        assert work.datasets.get(dataset.id) == dataset
+        assert work[Datasets].get(dataset.id) == dataset
 
 
 @pytest.mark.parametrize("fault", [None, RuntimeError])
@@ -30,7 +30,7 @@ def test_leaving_without_commit_leaves_nothing(
 ) -> None:
     def leave() -> None:
         with transactions() as work:
-            work.datasets.add(a_dataset())
+            work[Datasets].add(a_dataset())
             if fault:
                 raise fault
 
@@ -40,28 +40,28 @@ def test_leaving_without_commit_leaves_nothing(
     else:
         leave()
     with transactions() as work:
-        assert work.datasets.page(10, None) == []
+        assert work[Datasets].page(10, None) == []
 
 
 def test_taken_name_leaves_the_transaction_usable(transactions: Transactions) -> None:
     first, second = a_dataset(), a_dataset()
     with transactions() as work:
-        work.datasets.add(first)
+        work[Datasets].add(first)
         with pytest.raises(NameTaken):
-            work.datasets.add(replace(second, name=first.name))
-        work.datasets.add(second)
+            work[Datasets].add(replace(second, name=first.name))
+        work[Datasets].add(second)
         work.commit()
     with transactions() as work:
-        assert work.datasets.page(10, None) == [first, second]
+        assert work[Datasets].page(10, None) == [first, second]
 
 
 def test_reader_refuses_to_write_and_its_connection_can_write_later(
     transactions: Transactions,
 ) -> None:
     with transactions(read_only=True) as work, pytest.raises(DBAPIError):
-        work.datasets.add(a_dataset())
+        work[Datasets].add(a_dataset())
     with transactions() as work:
-        work.datasets.add(a_dataset())
+        work[Datasets].add(a_dataset())
         work.commit()
 
 
@@ -75,7 +75,7 @@ def test_reader_does_not_wait_for_a_writer(transactions: Transactions) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_reader_of_postgresql_leaves_no_transaction_open(transactions: SqlTransactions) -> None:
+def test_a_reader_of_postgresql_leaves_no_transaction_open(transactions: Transactions) -> None:
     """It spares two round trips, and no concurrent build of an index waits for it."""
     with transactions(read_only=True) as reader:
         reader.datasets.page(10, None)
@@ -91,8 +91,8 @@ def test_times_come_back_in_utc_to_the_microsecond(transactions: Transactions) -
     zone = timezone(timedelta(hours=5, minutes=30))
     dataset = a_dataset(created_at=NOW.astimezone(zone))
     with transactions() as work:
-        work.datasets.add(dataset)
-        found = work.datasets.get(dataset.id).created_at
+        work[Datasets].add(dataset)
+        found = work[Datasets].get(dataset.id).created_at
     assert found == NOW
     assert found.utcoffset() == timedelta(0)
 
@@ -100,17 +100,17 @@ def test_times_come_back_in_utc_to_the_microsecond(transactions: Transactions) -
 def test_time_without_zone_is_refused(transactions: Transactions) -> None:
     naive = a_dataset(created_at=datetime(2026, 1, 1))
     with transactions() as work, pytest.raises(Exception, match="zone"):
-        work.datasets.add(naive)
+        work[Datasets].add(naive)
 
 
 def test_waiting_too_long_for_a_writer_says_unavailable(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "LIMITS", Limits(lock_s=0.2))
-    transactions = SqlTransactions(url)
+    transactions = Transactions(url)
     dataset = a_dataset()
     with transactions() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         work.commit()
     with transactions() as holder:
         holder.datasets.next_version(dataset.id)
@@ -122,13 +122,13 @@ def test_waiting_too_long_for_a_writer_says_unavailable(
 def test_waiting_writer_gets_its_turn(transactions: Transactions) -> None:
     dataset = a_dataset()
     with transactions() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         work.commit()
     numbers: list[int] = []
 
     def number() -> None:
         with transactions() as work:
-            numbers.append(work.datasets.next_version(dataset.id))
+            numbers.append(work[Datasets].next_version(dataset.id))
             work.commit()
 
     with transactions() as holder:
@@ -143,7 +143,7 @@ def test_waiting_writer_gets_its_turn(transactions: Transactions) -> None:
 
 
 def test_database_that_is_not_there_says_unavailable() -> None:
-    transactions = SqlTransactions("postgresql://nobody@127.0.0.1:1/none")
+    transactions = Transactions("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(DatabaseUnavailable), transactions():
         pass
     transactions.close()

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from core.database.work import Transactions
 from core.datasets import list_rows as count_cache
-from core.datasets.rows import SqlDatasets
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
-from core.ports import Datasets, Transactions
 from tests.support.factories import a_dataset, a_row, digest
 
 Change = Callable[[Datasets], object]
@@ -17,13 +17,13 @@ Change = Callable[[Datasets], object]
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The datasets whose images were counted, in order."""
     noted: list[str] = []
-    count = SqlDatasets._count
+    count = Datasets._count
 
-    def noting(self: SqlDatasets, dataset: str, kind: DatasetKind) -> Mapping[str, int]:
+    def noting(self: Datasets, dataset: str, kind: DatasetKind) -> Mapping[str, int]:
         noted.append(dataset)
         return count(self, dataset, kind)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SqlDatasets, "_count", noting)
+    monkeypatch.setattr(Datasets, "_count", noting)
     return noted
 
 
@@ -31,15 +31,15 @@ def made(transactions: Transactions) -> Dataset:
     """A dataset of two cats."""
     dataset = a_dataset()
     with transactions() as work:
-        work.datasets.add(dataset)
-        work.datasets.add_images(dataset.id, [a_row(dataset, digest(n), "cat") for n in (1, 2)])
+        work[Datasets].add(dataset)
+        work[Datasets].add_images(dataset.id, [a_row(dataset, digest(n), "cat") for n in (1, 2)])
         work.commit()
     return dataset
 
 
 def counts(transactions: Transactions, dataset: Dataset) -> dict[str, int]:
     with transactions(read_only=True) as work:
-        return dict(work.datasets.count(dataset.id))
+        return dict(work[Datasets].count(dataset.id))
 
 
 def test_images_are_counted_once_after_each_change(
@@ -56,7 +56,7 @@ def test_images_are_counted_once_after_each_change(
     ]
     for number, (change, after) in enumerate(changes, start=1):
         with transactions() as work:
-            change(work.datasets)
+            change(work[Datasets])
             work.commit()
         assert [counts(transactions, dataset) for _ in range(2)] == [after, after]
         assert counted == [dataset.id] * number
@@ -66,8 +66,8 @@ def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:
     dataset = made(transactions)
     for text, number, commits in (("dog", 3, False), ("cow", 4, True)):
         with transactions() as work:
-            work.datasets.add_image(a_row(dataset, digest(number), text))
-            assert work.datasets.count(dataset.id) == {"cat": 2, text: 1}
+            work[Datasets].add_image(a_row(dataset, digest(number), text))
+            assert work[Datasets].count(dataset.id) == {"cat": 2, text: 1}
             if commits:
                 work.commit()
         assert "dog" not in counts(transactions, dataset)

@@ -9,6 +9,7 @@ from core.datasets import edit as stored_images
 from core.datasets.edit import remove_image
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
 from core.errors import DatasetNotFound, DatasetVersionNotFound, ImageFrozen, InUse
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
@@ -39,7 +40,7 @@ def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
         scene.platform.transactions(read_only=True) as work,
         pytest.raises(DatasetNotFound),
     ):
-        work.datasets.get(data.dataset)
+        work[Datasets].get(data.dataset)
 
 
 def test_a_version_that_nothing_uses_goes_beside_one_that_is_used(scene: Scene) -> None:
@@ -58,20 +59,20 @@ def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene:
     """They are noted once, of the first version that has them."""
     dataset, (kept, gone) = a_dataset(), pixels_on(Side.TRAIN, 2)
     with scene.platform.transactions() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         for pixels in (kept, gone):
-            work.datasets.add_image(a_row(dataset, pixels, "cat"))
+            work[Datasets].add_image(a_row(dataset, pixels, "cat"))
         work.commit()
     freeze_version(scene.platform, dataset.id)
     with scene.platform.transactions() as work:
-        work.datasets.remove_image(dataset.id, gone)
+        work[Datasets].remove_image(dataset.id, gone)
         work.commit()
     for _ in range(2):
         freeze_version(scene.platform, dataset.id)
     for number, trained in ((1, {kept}), (2, {kept}), (3, set())):
         delete_dataset_version(scene.platform, dataset=dataset.id, version=number)
         with scene.platform.transactions(read_only=True) as work:
-            found = work.datasets.trained_groups({kept, gone}, except_for=a_dataset().id)
+            found = work[Datasets].trained_groups({kept, gone}, except_for=a_dataset().id)
         assert found == trained
 
 
@@ -82,14 +83,14 @@ def test_manifests_are_read_only_until_every_trained_image_is_noted(
     data = scene.frozen("cat", "dog")
     second = freeze_version(scene.platform, data.dataset)
     with scene.platform.transactions() as work:
-        work.datasets.add_image(a_row(work.datasets.get(data.dataset), digest("more"), "cat"))
+        work[Datasets].add_image(a_row(work[Datasets].get(data.dataset), digest("more"), "cat"))
         work.commit()
     third = freeze_version(scene.platform, data.dataset)
     assert third.manifest != second.manifest
     artifacts.delete(third.manifest)
     delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
     with scene.platform.transactions(read_only=True) as work:
-        assert [version.number for version in work.datasets.versions(data.dataset)] == [2, 3]
+        assert [version.number for version in work[Datasets].versions(data.dataset)] == [2, 3]
 
 
 def test_images_of_a_deleted_dataset_are_collected(
@@ -138,8 +139,8 @@ def test_an_image_that_is_frozen_while_it_is_removed_stays(
 ) -> None:
     dataset, (pixels, _) = a_dataset(), pixels_on(Side.TRAIN, 2)
     with scene.platform.transactions() as work:
-        work.datasets.add(dataset)
-        work.datasets.add_image(a_row(dataset, pixels, "cat"))
+        work[Datasets].add(dataset)
+        work[Datasets].add_image(a_row(dataset, pixels, "cat"))
         work.commit()
     check = stored_images._require_draft_only
 

@@ -2,7 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from core.audit.rows import AuditTrail
 from core.datasets.edit import create_dataset, describe_dataset
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.ports import AuditFilter
 from tests.support.scene import Scene
@@ -23,8 +25,8 @@ def test_no_change_at_once_with_others_is_lost_or_told_wrongly(scene: Scene) -> 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(change, range(CHANGES)))
     with scene.platform.transactions(read_only=True) as work:
-        events = work.audit.page(CHANGES + 1, None, DESCRIBED)
-        left = work.datasets.get("pets")
+        events = work[AuditTrail].page(CHANGES + 1, None, DESCRIBED)
+        left = work[Datasets].get("pets")
     changes = [event.change for event in reversed(events)]
     assert len(changes) == CHANGES
     assert [one.after for one in changes[:-1]] == [one.before for one in changes[1:]]

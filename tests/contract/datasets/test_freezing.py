@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from core.database.engine import Limits
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.datasets.edit import create_dataset, move_images, rename_class
 from core.datasets.freeze import freeze_version, read_manifest
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
 from core.values import Digest
 from tests.support.factories import a_dataset, a_row, an_image, digest
@@ -40,7 +41,7 @@ def artifacts() -> WritingArtifacts:
 @pytest.fixture
 def scene(url: str, artifacts: WritingArtifacts) -> Iterator[Scene]:
     """Whoever has to wait for a writer gives up at once, instead of after 15 seconds."""
-    with closing(SqlTransactions(url, limits=Limits(lock_s=0.05))) as transactions:
+    with closing(Transactions(url, limits=Limits(lock_s=0.05))) as transactions:
         yield Scene(transactions, artifacts)
 
 
@@ -49,8 +50,8 @@ def dataset(scene: Scene) -> Dataset:
     """A dataset of one image."""
     made = a_dataset()
     with scene.platform.transactions() as work:
-        work.datasets.add(made)
-        work.datasets.add_image(a_row(made, digest("first"), "cat"))
+        work[Datasets].add(made)
+        work[Datasets].add_image(a_row(made, digest("first"), "cat"))
         work.commit()
     return made
 
@@ -58,7 +59,7 @@ def dataset(scene: Scene) -> Dataset:
 def adding(scene: Scene, dataset: Dataset, name: str) -> Callable[[], None]:
     def add() -> None:
         with scene.platform.transactions() as work:
-            work.datasets.add_image(a_row(dataset, digest(name), "cat"))
+            work[Datasets].add_image(a_row(dataset, digest(name), "cat"))
             work.commit()
 
     return add
@@ -78,7 +79,7 @@ def test_others_write_while_a_dataset_is_frozen(
     artifacts.meanwhile = [lambda: _open(scene)]
     assert frozen(scene, dataset) == (1, {digest("first")})
     with scene.platform.transactions(read_only=True) as work:
-        assert work.datasets.get("meanwhile").name == "meanwhile"
+        assert work[Datasets].get("meanwhile").name == "meanwhile"
 
 
 def _open(scene: Scene) -> None:
@@ -97,7 +98,7 @@ def test_version_holds_no_image_that_was_removed_before_it_was_written(
 ) -> None:
     def remove() -> None:
         with scene.platform.transactions() as work:
-            work.datasets.remove_image(dataset.id, digest("first"))
+            work[Datasets].remove_image(dataset.id, digest("first"))
             work.commit()
 
     adding(scene, dataset, "second")()
@@ -135,8 +136,8 @@ def test_version_names_the_bytes_that_another_dataset_has_renewed_meanwhile(
     def renew() -> None:
         other = a_dataset()
         with scene.platform.transactions() as work:
-            work.datasets.add(other)
-            work.datasets.add_image(replace(a_row(other, newer.pixels, "dog"), image=newer))
+            work[Datasets].add(other)
+            work[Datasets].add_image(replace(a_row(other, newer.pixels, "dog"), image=newer))
             work.commit()
 
     artifacts.meanwhile = [renew]

@@ -5,11 +5,11 @@ from typing import Any
 from sqlalchemy import event, text
 
 from core.database.engine import open_engine
-from core.datasets.list_rows import SqlThumbnails, ThumbnailCache
+from core.datasets.list_rows import ThumbnailCache, Thumbnails
 from core.datasets.manifests import Manifest, ManifestEntry
 from core.datasets.rows import keep_images
 from core.datasets.rules import DatasetKind, Image
-from core.datasets.version_rows import SqlSuites
+from core.datasets.version_rows import Suites
 from tests.support.factories import a_suite, an_image, digest
 
 ROWS = 5000
@@ -35,8 +35,8 @@ def test_asking_for_groups_never_reads_through_all_images(url: str) -> None:
     asked: list[tuple[str, Any]] = []
     with engine.begin() as connection:
         keep_images(connection, made)
-        SqlThumbnails(connection, ThumbnailCache()).add([(image, "00") for image in made])
-        SqlSuites(connection).add(a_suite(), Manifest(kind=DatasetKind.LABELLED, entries=entries))
+        Thumbnails(connection, ThumbnailCache()).add([(image, "00") for image in made])
+        Suites(connection).add(a_suite(), Manifest(kind=DatasetKind.LABELLED, entries=entries))
         connection.execute(text("ANALYZE"))
 
         @event.listens_for(connection, "before_cursor_execute")
@@ -44,7 +44,7 @@ def test_asking_for_groups_never_reads_through_all_images(url: str) -> None:
             asked.append((statement, values))
 
         known = {made[0].group, made[-1].group}
-        assert SqlSuites(connection).contains({*known, digest("unknown")}) == known
+        assert Suites(connection).contains({*known, digest("unknown")}) == known
         ((statement, values),) = asked
         rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
         plan = "\n".join(str(row) for row in rows)

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
 from core.datasets.freeze import freeze_version
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Part, Side, part_of, side_of
 from core.datasets.receive import record, record_uploads, search_uploads
+from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
+from core.erasure.rows import Erasures
 from core.images.sandbox import SandboxDecoder
-from core.ports import Artifacts, DecodedImage, Decoder, Transactions
+from core.ports import Artifacts, DecodedImage, Decoder
 from core.values import Digest
 from tests.support.api.image_files import photograph
 from tests.support.erasures import erase
@@ -99,8 +102,8 @@ def test_image_that_looks_like_both_sides_is_refused(
     refusal = receipts[2].to_json()["error"]
     assert refusal["code"] == "split_conflict"
     with scene.platform.transactions(read_only=True) as work:
-        assert work.datasets.count(dataset.id) == {"cat": 2}
-        assert work.thumbnails.originals([between]) == {}
+        assert work[Datasets].count(dataset.id) == {"cat": 2}
+        assert work[Thumbnails].originals([between]) == {}
 
 
 def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_from(
@@ -136,7 +139,7 @@ def test_what_came_after_the_search_is_seen_as_well(
 
 
 def test_search_reads_only_what_came_since_the_last_one(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: SqlTransactions
+    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: Transactions
 ) -> None:
     uploads = [
         looking(pixels, level)
@@ -169,7 +172,7 @@ def test_search_does_not_find_what_was_rolled_back(
     searched = search_uploads(scene.platform, decoder, [one])
     with scene.platform.transactions() as work:
         record(work, dataset, [one], searched, NOW)
-        assert work.thumbnails.all().near(one.thumbnail)
+        assert work[Thumbnails].all().near(one.thumbnail)
     assert search_uploads(scene.platform, decoder, [one]) == searched
 
 
@@ -181,7 +184,7 @@ def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
     with scene.platform.transactions() as work:
         for image in old:
             assert image is not None
-            work.datasets.add_image(
+            work[Datasets].add_image(
                 DatasetImage(
                     dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW
                 )
@@ -203,7 +206,7 @@ def test_old_image_that_is_erased_while_it_is_looked_at_gets_no_thumbnail(
     assert image is not None
     row = DatasetImage(dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW)
     with scene.platform.transactions() as work:
-        work.datasets.add_image(row)
+        work[Datasets].add_image(row)
         work.commit()
 
     def decode_and_erase(data: bytes) -> DecodedImage:
@@ -213,8 +216,8 @@ def test_old_image_that_is_erased_while_it_is_looked_at_gets_no_thumbnail(
     monkeypatch.setattr(decoder, "decode", decode_and_erase)
     search_uploads(scene.platform, decoder, [copy])
     with scene.platform.transactions(read_only=True) as work:
-        assert work.erasures.erased([image.pixels])
-        assert not work.thumbnails.all().near(first.thumbnail)
+        assert work[Erasures].erased([image.pixels])
+        assert not work[Thumbnails].all().near(first.thumbnail)
 
 
 @pytest.mark.parametrize("cap", [25_000_000, 1])
@@ -223,13 +226,13 @@ def test_old_image_that_is_gone_or_is_refused_by_now_stops_nobody(
     scene: Scene,
     decoder: SandboxDecoder,
     dataset: Dataset,
-    transactions: SqlTransactions,
+    transactions: Transactions,
 ) -> None:
     artifacts = scene.platform.artifacts
     first, copy = (upload(artifacts, decoder, 1, quality) for quality in (95, 75))
     assert first.image is not None
     with transactions() as work:
-        work.datasets.add_image(
+        work[Datasets].add_image(
             DatasetImage(
                 dataset=dataset.id, image=first.image, text="cat", file_label="", added_at=NOW
             )

@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.errors import OffsetMismatch, UploadNotFound
+from core.imports.rows import Uploads
 from core.imports.rules import KEPT, ResumableUpload
+from core.upkeep.rows import ArtifactRoots
 from core.values import UploadId
 from tests.support.factories import NOW, TESTER, digest
 
@@ -17,51 +19,49 @@ UPLOAD = ResumableUpload(
 
 
 @pytest.fixture
-def mine(transactions: SqlTransactions) -> SqlTransactions:
+def mine(transactions: Transactions) -> Transactions:
     """Transactions of the owner of an upload."""
     found = transactions.on_behalf_of(TESTER)
     with found() as work:
-        work.uploads.add(UPLOAD)
+        work[Uploads].add(UPLOAD)
         work.commit()
     return found
 
 
-def test_a_part_follows_what_was_seen_or_is_refused(mine: SqlTransactions) -> None:
+def test_a_part_follows_what_was_seen_or_is_refused(mine: Transactions) -> None:
     first = UPLOAD.extended(digest(1), 2**35, NOW + timedelta(hours=1))
     late = UPLOAD.extended(digest(2), 5, NOW)
     with mine() as work:
-        work.uploads.extend(first, 0)
+        work[Uploads].extend(first, 0)
         work.commit()
     with mine() as work:
         with pytest.raises(OffsetMismatch) as caught:
-            work.uploads.extend(late, 0)
+            work[Uploads].extend(late, 0)
         assert caught.value.facts == {"offset": 2**35}
-        assert work.uploads.get(UPLOAD.id) == first
-        assert work.references.archives() == {digest(1)}
+        assert work[Uploads].get(UPLOAD.id) == first
+        assert work[ArtifactRoots].archives() == {digest(1)}
 
 
-def test_an_upload_is_not_there_for_others(
-    mine: SqlTransactions, transactions: SqlTransactions
-) -> None:
+def test_an_upload_is_not_there_for_others(mine: Transactions, transactions: Transactions) -> None:
     other = transactions.on_behalf_of(replace(TESTER, name="another"))
     with other() as work:
-        assert work.uploads.count() == 0
+        assert work[Uploads].count() == 0
         for use in (
-            lambda: work.uploads.get(UPLOAD.id),
-            lambda: work.uploads.remove(UPLOAD.id),
-            lambda: work.uploads.extend(UPLOAD.extended(digest(1), 1, NOW), 0),
+            lambda: work[Uploads].get(UPLOAD.id),
+            lambda: work[Uploads].remove(UPLOAD.id),
+            lambda: work[Uploads].extend(UPLOAD.extended(digest(1), 1, NOW), 0),
         ):
             with pytest.raises(UploadNotFound):
                 use()
     with mine() as work:
-        assert work.uploads.count() == 1
-        work.uploads.remove(UPLOAD.id)
-        assert work.uploads.count() == 0
+        assert work[Uploads].count() == 1
+        work[Uploads].remove(UPLOAD.id)
+        assert work[Uploads].count() == 0
 
 
 def test_uploads_are_forgotten_once_they_have_expired(
-    mine: SqlTransactions, transactions: SqlTransactions
+    mine: Transactions, transactions: Transactions
 ) -> None:
     with transactions() as work:
-        assert work.uploads.forget(UPLOAD.expires_at) == 0
-        assert work.uploads.forget(UPLOAD.expires_at + timedelta(seconds=1)) == 1
+        assert work[Uploads].forget(UPLOAD.expires_at) == 0
+        assert work[Uploads].forget(UPLOAD.expires_at + timedelta(seconds=1)) == 1

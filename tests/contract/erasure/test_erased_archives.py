@@ -6,6 +6,7 @@ from core.archives.rules import ArchiveFormat
 from core.datasets.manifests import Side
 from core.errors import DatabaseUnavailable
 from core.jobs.orders import ImportImagesOrder, JobType
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.values import DatasetId, Digest
 from tests.support.erasures import entry_of, order
@@ -22,7 +23,7 @@ def add_import(scene: Scene, dataset: DatasetId, archive: Digest, status: JobSta
     )
     job = a_job_of_no_model(dataset, type=JobType.IMPORT_IMAGES, order=order_, status=status)
     with scene.platform.transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
 
 

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from core.audit.rows import AuditTrail
 from core.audit.rules import Principal, Role
 from core.datasets.edit import stored_form
 from core.datasets.freeze import read_manifest
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Part, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
+from core.datasets.version_rows import Suites
 from core.erasure.rules import Exposure, Retraining
 from core.errors import (
     DatasetVersionReplaced,
@@ -25,9 +29,11 @@ from core.ports import AuditFilter, Monitor
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.promote import promote
+from core.registry.rows import Models
 from core.registry.versions import Model
 from core.training.order import order_update
 from core.upkeep.gc import expand, roots_of
+from core.upkeep.rows import ArtifactRoots
 from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.evaluation.judged import a_judged_model, go_back, go_live
 from tests.support.factories import TESTER, a_dataset, a_row, digest
@@ -61,24 +67,24 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
     erasure = erase(scene, gone.pixels)
     assert not artifacts.has(gone.artifact)
     with scene.platform.transactions() as work:
-        old, new = work.datasets.versions(data.dataset)
+        old, new = work[Datasets].versions(data.dataset)
         assert (old.replaced_by, new.number, new.replaced_by) == (2, 2, None)
         assert old.manifest == data.manifest
         assert new.images == old.images - 1
-        assert not work.datasets.texts(data.dataset, [gone.pixels])
-        image = work.datasets.stored(gone.pixels)
+        assert not work[Datasets].texts(data.dataset, [gone.pixels])
+        image = work[Datasets].stored(gone.pixels)
         assert image is not None
         assert (image.dhash, image.width, image.size) == ("0" * 16, 0, 0)
         row = replace(a_row(a_dataset(id=data.dataset), gone.pixels, "cat"))
         with pytest.raises(ImageErased):
-            work.datasets.add_image(row)
-        events = work.audit.page(9, None, AuditFilter(subject=f"erasures/{erasure.id}"))
+            work[Datasets].add_image(row)
+        events = work[AuditTrail].page(9, None, AuditFilter(subject=f"erasures/{erasure.id}"))
     assert [event.change.action for event in events] == ["images.erased", "erasure.ordered"]
     left = read_manifest(artifacts, new.manifest)
     assert left == read_manifest(artifacts, data.manifest).without([gone.pixels])
     with scene.platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get(data.dataset).name
-        roots, erased = roots_of(work.references), work.references.erased()
+        dataset = work[Datasets].get(data.dataset).name
+        roots, erased = roots_of(work[ArtifactRoots]), work[ArtifactRoots].erased()
     assert gone.artifact not in expand(artifacts, roots, erased=erased).kinds
     assert left.entries[0].artifact in expand(artifacts, roots, erased=erased).kinds
     with pytest.raises(ImageNotFound, match="erased"):
@@ -148,7 +154,7 @@ def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
     assert scene.run().status is JobStatus.SUCCEEDED
     asked = set(scene.script.asked_questions)
     with scene.platform.transactions(read_only=True) as work:
-        (suite,) = [work.suites.get(one) for one in work.models.get(model.id).suites]
+        (suite,) = [work[Suites].get(one) for one in work[Models].get(model.id).suites]
     held = read_manifest(scene.platform.artifacts, suite.manifest).entries
     pixels = [
         next(one.pixels for one in held if one.part is Part.TEST),
@@ -161,7 +167,7 @@ def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
     found = erase(scene, *pixels).findings
     assert (found.suites, found.versions) == (("easy",), ())
     with scene.platform.transactions(read_only=True) as work:
-        remade = work.datasets.version(data.dataset, 2)
+        remade = work[Datasets].version(data.dataset, 2)
     scene.update(model, remade, parent=1)
     assert scene.run().status is JobStatus.SUCCEEDED
     assert asked.isdisjoint(scene.script.asked_questions[len(asked) :])
@@ -200,7 +206,7 @@ def test_a_dataset_version_of_erased_images_alone_is_replaced_by_none(
     found = erase(scene, *(entry.pixels for entry in entries)).findings
     assert [(one.removed, one.replaced_by) for one in found.datasets] == [(2, 0)]
     with scene.platform.transactions(read_only=True) as work:
-        (left,) = work.datasets.versions(data.dataset)
+        (left,) = work[Datasets].versions(data.dataset)
     with pytest.raises(DatasetVersionReplaced, match="none is left"):
         left.require_whole()
 
@@ -209,13 +215,13 @@ def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
     dataset, pixels = a_dataset(), sorted(map(digest, "abcd"))
     oldest, *others = [a_row(dataset, one, "cat") for one in pixels]
     with scene.platform.transactions() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         for row in (oldest, *others):
-            work.datasets.add_image(row)
-        work.thumbnails.add([(oldest.image, "00")])
+            work[Datasets].add_image(row)
+        work[Thumbnails].add([(oldest.image, "00")])
         alike = [replace(row.image, near_duplicate_of=pixels[0]) for row in others[:2]]
-        work.thumbnails.add([(image, "00") for image in alike])
-        work.thumbnails.add([(others[2].image, "ff")])
+        work[Thumbnails].add([(image, "00") for image in alike])
+        work[Thumbnails].add([(others[2].image, "ff")])
         work.commit()
     assert erase(scene, pixels[0]).findings.near_duplicates == tuple(pixels[1:3])
     assert erase(scene, pixels[1]).findings.near_duplicates == (pixels[2],)

@@ -9,6 +9,7 @@ from core.erasure.rules import ErasureStatus, Retraining
 from core.errors import InUse, TrainingDiverged
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
 from core.registry.versions import Model
@@ -44,7 +45,7 @@ def test_a_line_is_trained_again_however_far_the_earlier_erasure_has_come(
         scene.run()
     assert [followed(scene, one).status for one in (first, second)] == [ErasureStatus.DONE] * 2
     with scene.platform.transactions(read_only=True) as work:
-        ended = Counter(job.status for job in work.jobs.page(99, None))
+        ended = Counter(job.status for job in work[Jobs].page(99, None))
     assert (ended[JobStatus.CANCELLED], ended[JobStatus.FAILED]) == (2 - done, 0)
     clean = [one for one in scene.versions(model) if one.erasure is None]
     assert [one.parent for one in clean] == [None, 1, clean[1].number]

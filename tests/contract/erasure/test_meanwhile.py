@@ -5,12 +5,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from core.datasets.freeze import freeze, read_manifest
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import ManifestEntry, Part, Side
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
 from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
+from core.registry.rows import Versions
 from tests.support.erasures import entry_of, erase, order
 from tests.support.factories import NOW, a_dataset, a_job, a_row, digest
 from tests.support.scene import Scene, nothing
@@ -34,9 +38,9 @@ def test_a_version_that_is_frozen_during_an_erasure_is_replaced_as_well(scene: S
     data, draft = scene.frozen("cat", "dog", forms=MANY), a_dataset()
     pixels = entry_of(scene, data, Side.TRAIN).pixels
     with scene.platform.transactions() as work:
-        work.datasets.add(draft)
-        work.datasets.add_image(a_row(draft, pixels, "cat"))
-        work.datasets.add_image(a_row(draft, digest("another"), "cat"))
+        work[Datasets].add(draft)
+        work[Datasets].add_image(a_row(draft, pixels, "cat"))
+        work[Datasets].add_image(a_row(draft, digest("another"), "cat"))
         work.commit()
     order(scene, pixels)
     with scene.platform.transactions() as work:
@@ -45,17 +49,17 @@ def test_a_version_that_is_frozen_during_an_erasure_is_replaced_as_well(scene: S
             work.commit()
     assert erasing.result().status is JobStatus.SUCCEEDED
     with scene.platform.transactions(read_only=True) as work:
-        assert [one.replaced_by for one in work.datasets.versions(draft.id)] == [2, None]
+        assert [one.replaced_by for one in work[Datasets].versions(draft.id)] == [2, None]
 
 
 def test_an_upload_and_an_erasure_wait_for_each_other(scene: Scene) -> None:
     data = scene.frozen("cat", "dog", forms=MANY)
     order(scene, entry_of(scene, data, Side.TRAIN).pixels)
     with scene.platform.transactions() as work:
-        work.thumbnails.lock()
+        work[Thumbnails].lock()
         with running(scene) as erasing:
             row = a_row(a_dataset(id=data.dataset), digest("another"), "cat")
-            work.datasets.add_image(row)
+            work[Datasets].add_image(row)
             work.commit()
     assert erasing.result().status is JobStatus.SUCCEEDED
 
@@ -68,9 +72,9 @@ def test_an_order_that_has_locked_its_parent_and_an_erasure_wait_for_each_other(
     assert scene.run().status is JobStatus.SUCCEEDED
     order(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
     with scene.platform.transactions() as work:
-        work.versions.get(model.id, 2, lock=True)
+        work[Versions].get(model.id, 2, lock=True)
         with running(scene) as erasing:
-            work.jobs.add(a_job(model))
+            work[Jobs].add(a_job(model))
             work.commit()
     assert erasing.result().status is JobStatus.SUCCEEDED
     assert scene.version(model, 2).erasure is not None

@@ -10,9 +10,11 @@ from core.comparison.answers import FlipKind
 from core.comparison.compare import compare_versions, flips_since
 from core.errors import AnswersMissing, ClassNotFound
 from core.evaluation.plan import holdout_name
+from core.evaluation.rows import AnswerCache
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model
 from core.registry.versions import Model
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
@@ -125,7 +127,7 @@ def test_versions_that_were_not_evaluated_or_whose_answers_are_gone_cannot_be_co
         flips_since(scene.platform, "demo", 4, "parent")
     assert missing.value.facts == {"missing": [{"suite": "easy", "version": 4}]}
     with scene.platform.transactions(read_only=True) as work:
-        kept = work.references.answers()
+        kept = work[ArtifactRoots].answers()
     for each in kept:
         artifacts.delete(each)
     with pytest.raises(AnswersMissing):
@@ -139,13 +141,13 @@ def test_stored_answers_are_found_by_version_and_query(scene: Scene) -> None:
     with scene.platform.transactions() as work:
         for version in versions[:2]:
             for query in queries:
-                work.answers.add(version, query, digest(version + query))
+                work[AnswerCache].add(version, query, digest(version + query))
         work.commit()
     with scene.platform.transactions(read_only=True) as work:
-        found = work.answers.stored(versions[1:], queries[:1])
+        found = work[AnswerCache].stored(versions[1:], queries[:1])
         assert found == {(versions[1], queries[0]): digest(versions[1] + queries[0])}
-        assert work.answers.stored(versions, []) == {}
-        assert len(work.answers.stored(versions, queries)) == 4
+        assert work[AnswerCache].stored(versions, []) == {}
+        assert len(work[AnswerCache].stored(versions, queries)) == 4
 
 
 def test_blame_names_the_update_that_cost_a_class(
@@ -162,7 +164,7 @@ def test_blame_names_the_update_that_cost_a_class(
     monkeypatch.setattr(artifacts, "get", lambda digest: (read.append(digest), get(digest))[1])
     _, _, found = blame_updates(scene.platform, "demo", "cat", 3)
     with scene.platform.transactions(read_only=True) as work:
-        kept = work.references.answers()
+        kept = work[ArtifactRoots].answers()
     assert len([digest for digest in read if digest in kept]) == 3  # the holdout, by each version
     (curve,) = found.curves  # of the holdout of the update that taught the class
     assert curve.name == holdout_name(scene.version(model, 2))

@@ -11,15 +11,18 @@ from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import GateFailed, StaleRevision
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.rows import AnswerCache
 from core.gate.policies import create_policy
 from core.gate.rules import GatePolicy, Verdict
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
-from core.registry.alias_rows import SqlAliases
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.configure import add_suite, configure_model
 from core.registry.promote import promote
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.rules import Calibration
 from core.values import Digest
@@ -92,8 +95,8 @@ def test_worker_whose_lease_is_lost_remembers_no_answer(scene: Scene) -> None:
 
     def lose_the_lease(monitor: Monitor) -> None:
         with scene.platform.transactions() as work:
-            work.jobs.release_owner("w")
-            assert work.jobs.claim("another", 60, 3) is not None
+            work[Jobs].release_owner("w")
+            assert work[Jobs].claim("another", 60, 3) is not None
             work.commit()
 
     scene.script.evaluating = lose_the_lease
@@ -101,7 +104,7 @@ def test_worker_whose_lease_is_lost_remembers_no_answer(scene: Scene) -> None:
     with scene.platform.transactions(read_only=True) as work:
         assert scene.script.asked_questions
         for version, question in scene.script.asked_questions:
-            assert not work.answers.stored([version], [question])
+            assert not work[AnswerCache].stored([version], [question])
 
 
 def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
@@ -112,7 +115,7 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
     assert ended.result["promotion"] == told
     assert (scene.live(model), scene.version(model, 2).status) == (2, VersionStatus.PROMOTED)
     with scene.platform.transactions(read_only=True) as work:
-        row = work.aliases.history(model.id, "production")[-1]
+        row = work[Aliases].history(model.id, "production")[-1]
     assert (row.reason, row.actor) == ("passed the gate", f"job {ended.id}")
     assert (row.from_version, row.override) == (1, False)
 
@@ -122,10 +125,10 @@ def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name
 ) -> None:
     model = guarded(scene)
 
-    def beaten(self: SqlAliases, alias: Alias, row: object) -> None:
+    def beaten(self: Aliases, alias: Alias, row: object) -> None:
         raise StaleRevision
 
-    monkeypatch.setattr(SqlAliases, "move", beaten)
+    monkeypatch.setattr(Aliases, "move", beaten)
     ended = scene.run()
     assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
     assert ended.result is not None
@@ -141,8 +144,8 @@ def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -
     a_candidate(scene.platform, model, verdict=Verdict.PASSED)
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
-            version = work.versions.get(model.id, 2, lock=True)
-            work.versions.save(version.judged(Verdict.FAILED, report_of(version)))
+            version = work[Versions].get(model.id, 2, lock=True)
+            work[Versions].save(version.judged(Verdict.FAILED, report_of(version)))
             promotion = pool.submit(go_live, scene, model, 2)
             time.sleep(0.3)
             work.commit()
@@ -159,8 +162,8 @@ def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: S
     scene.order(model, EvaluateOrder(version=2))  # everything has been asked
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
-            version = work.versions.get(model.id, 2, lock=True)
-            work.versions.save(version.went_live())
+            version = work[Versions].get(model.id, 2, lock=True)
+            work[Versions].save(version.went_live())
             scored = pool.submit(scene.run)
             time.sleep(0.5)
             work.commit()
@@ -235,7 +238,7 @@ def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> N
 
 def read_models(scene: Scene) -> Sequence[Model]:
     with scene.platform.transactions(read_only=True) as work:
-        return work.models.page(9, None)
+        return work[Models].page(9, None)
 
 
 def report_of(version: Version) -> Digest:

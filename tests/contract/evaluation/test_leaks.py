@@ -2,13 +2,13 @@
 
 import pytest
 
+from core.database.work import Transactions
 from core.datasets.freeze import read_manifest, refuse_suite_images
 from core.datasets.rules import DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import ImageInSuite, ImageInTraining
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
-from core.ports import Transactions
 from tests.support.scene import Scene
 
 

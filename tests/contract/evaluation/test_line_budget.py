@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from core.datasets.rows import Datasets
 from core.evaluation.report import BudgetUse, Report
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
@@ -90,7 +91,7 @@ def test_new_images_start_a_budget_of_their_own(scene: Scene, model: Model) -> N
 def test_the_same_images_under_another_name_do_not(scene: Scene, model: Model) -> None:
     update(scene, model, *CATS)
     with scene.platform.transactions(read_only=True) as work:
-        images = work.datasets.version(work.datasets.page(1, None)[0].id, 1)  # those of "easy"
+        images = work[Datasets].version(work[Datasets].page(1, None)[0].id, 1)  # those of "easy"
     scene.suite(model, images, name="again")
     configure_model(scene.platform, model.name, suites=["again"], policy=None)
     update(scene, model, *OWLS)

@@ -9,6 +9,7 @@ from core.gate.measures import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
@@ -160,7 +161,7 @@ def test_weights_that_are_given_up_as_an_alias_moves_to_them_keep_it_where_it_is
     def give_up_meanwhile(digest: Digest) -> bool:
         if digest == scene.version(model, 2).digest:
             with scene.platform.transactions() as work:
-                work.versions.release_weights(model.id, 2, NOW)
+                work[Versions].release_weights(model.id, 2, NOW)
                 work.commit()
         return has(digest)
 

@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from core.database.work import Transactions, Work
 from core.datasets.rules import DatasetKind
 from core.errors import EvaluationPending, ReportNotFound
 from core.evaluation.evaluate import evaluate_version
 from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.rows import AnswerCache
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Monitor, Transactions, UnitOfWork
+from core.ports import Monitor
 from core.registry.read import read_report, scores_of
 from core.registry.versions import Model
 from core.values import Digest
@@ -133,7 +136,7 @@ def test_evaluator_that_leaves_a_question_out_fails_the_job_and_nothing_is_remem
     assert scene.run().status is JobStatus.FAILED
     with scene.platform.transactions(read_only=True) as work:
         for version, question in scene.script.asked_questions:
-            assert not work.answers.stored([version], [question])
+            assert not work[AnswerCache].stored([version], [question])
 
 
 class Counted:
@@ -143,7 +146,7 @@ class Counted:
         self.inner = inner
         self.writing = 0
 
-    def __call__(self, *, read_only: bool = False) -> UnitOfWork:
+    def __call__(self, *, read_only: bool = False) -> Work:
         self.writing += not read_only
         return self.inner(read_only=read_only)
 
@@ -158,7 +161,7 @@ def test_scoring_writes_what_it_found_in_one_transaction_and_else_only_reads(sce
     teach(scene, model, 2, parent=1)
     scene.order(model, EvaluateOrder(version=2))
     with scene.platform.transactions() as work:
-        job = work.jobs.claim("w", 60, 3)
+        job = work[Jobs].claim("w", 60, 3)
         work.commit()
     assert job is not None
     counted = Counted(scene.platform.transactions)

@@ -3,11 +3,14 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from core.gate.rows import Policies
 from core.jobs.orders import ImportOrder
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.operations.maintenance import end_cancelled_jobs, forget_old_traces
 from core.ports import Monitor
+from core.registry.rows import Models, Versions
 from tests.support.claims import abandon, checkpoint
 from tests.support.factories import a_model
 from tests.support.scene import Scene
@@ -85,14 +88,14 @@ def test_cancellation_that_comes_as_the_job_ends_keeps_the_alias_where_it_is(
 
 def test_cancelled_import_makes_no_root(scene: Scene) -> None:
     with scene.platform.transactions() as work:
-        model = a_model(work.policies.get("default"))
-        work.models.add(model)
+        model = a_model(work[Policies].get("default"))
+        work[Models].add(model)
         work.commit()
     job = scene.order(model, ImportOrder(base="bundled"))
     scene.script.training = lambda monitor: cancel_job(scene.platform, job.id)
     assert scene.run().status is JobStatus.CANCELLED
     with scene.platform.transactions(read_only=True) as work:
-        assert work.versions.all(model.id) == []
+        assert work[Versions].all(model.id) == []
 
 
 def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Scene) -> None:
@@ -100,7 +103,7 @@ def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Sce
     claimed = abandon(scene)
     spent = checkpoint(scene, claimed)
     with scene.platform.transactions() as work:
-        work.jobs.release(job.id, claimed.fence)
+        work[Jobs].release(job.id, claimed.fence)
         work.commit()
     forget_old_traces(scene.platform)
     assert scene.platform.artifacts.has(spent)
@@ -113,7 +116,7 @@ def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
-            assert work.jobs.claim("w", 60, 3) is not None
+            assert work[Jobs].claim("w", 60, 3) is not None
             cancellation = pool.submit(cancel_job, scene.platform, job.id)
             time.sleep(0.3)
             work.commit()

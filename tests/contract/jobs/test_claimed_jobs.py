@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import DatabaseUnavailable, StopRequested, TrainingDiverged
 from core.job_types.run import run_next_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
 from tests.support.factories import NOW
@@ -53,7 +54,7 @@ def test_a_worker_claims_by_its_settings(scene: Scene) -> None:
 
     def look(monitor: Monitor) -> None:
         with scene.platform.transactions(read_only=True) as work:
-            held.extend(one.lease_s for one in work.jobs.held("w"))
+            held.extend(one.lease_s for one in work[Jobs].held("w"))
         raise DatabaseUnavailable
 
     scene.script.training = look

@@ -16,10 +16,13 @@ from core.errors import (
     StorageFull,
     TrainingDiverged,
 )
+from core.gate.rows import Policies
 from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
+from core.registry.rows import Models
 from core.values import Json
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW, a_model
@@ -107,8 +110,8 @@ ENDINGS = {
 def lose_lease(scene: Scene) -> None:
     """Let another worker claim what this one holds."""
     with scene.platform.transactions() as work:
-        work.jobs.release_owner("w")
-        assert work.jobs.claim("another", 60, 3) is not None
+        work[Jobs].release_owner("w")
+        assert work[Jobs].claim("another", 60, 3) is not None
         work.commit()
 
 
@@ -214,8 +217,8 @@ def test_a_worker_whose_lease_is_lost_as_it_ends_leaves_the_job_with_its_checkpo
 
 def test_an_import_is_watched_and_its_history_told(scene: Scene) -> None:
     with scene.platform.transactions() as work:
-        model = a_model(work.policies.get("default"))
-        work.models.add(model)
+        model = a_model(work[Policies].get("default"))
+        work[Models].add(model)
         work.commit()
     job = scene.order(model, ImportOrder(base="bundled"))
     assert scene.run().status is JobStatus.SUCCEEDED

@@ -13,13 +13,14 @@ from sqlalchemy import update as change
 
 from core.artifacts.local import LocalArtifacts
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Transactions, Work
 from core.errors import StorageFull
 from core.job_types.run import run_next_job
 from core.jobs.monitor import pause, room_of
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor, Transactions, UnitOfWork
+from core.ports import Monitor
 from tests.support.scene import Scene, nothing
 from tests.support.tools import tools_of
 
@@ -57,7 +58,7 @@ def scene(transactions: Transactions, tmp_path: Path) -> Scene:
 def wait_it_out(scene: Scene) -> None:
     """Let the pauses of all jobs pass."""
     with scene.platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         work._connection.execute(change(jobs).values(paused_until=0.0))
         work.commit()
@@ -65,7 +66,7 @@ def wait_it_out(scene: Scene) -> None:
 
 def claimable(scene: Scene) -> bool:
     with scene.platform.transactions(read_only=True) as work:
-        return bool(work.jobs.claimable())
+        return bool(work[Jobs].claimable())
 
 
 def fill_after_a_checkpoint(scene: Scene, disk: Disk) -> None:
@@ -175,7 +176,7 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
     def full(monitor: Monitor) -> None:
         disk.full = True
 
-        def refused(*, read_only: bool = False) -> UnitOfWork:
+        def refused(*, read_only: bool = False) -> Work:
             tries.append(read_only)
             if len(tries) < 3:
                 raise StorageFull
@@ -199,8 +200,8 @@ def test_pause_needs_the_fence(scene: Scene) -> None:
 
     def lose_then_fill(monitor: Monitor) -> None:
         with scene.platform.transactions() as work:
-            work.jobs.release_owner("w")
-            assert work.jobs.claim("another", 60, 3) is not None
+            work[Jobs].release_owner("w")
+            assert work[Jobs].claim("another", 60, 3) is not None
             work.commit()
         raise StorageFull(needed_bytes=5)
 
@@ -236,7 +237,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_full_database(
 ) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
 
-    def full(*, read_only: bool = False) -> UnitOfWork:
+    def full(*, read_only: bool = False) -> Work:
         raise StorageFull
 
     pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from core.database.work import Transactions
 from core.errors import JobFinished, JobNotFound
 from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Progress
-from core.ports import Transactions
 from core.recipes.rules import Recipe
 from core.registry.versions import Model
 from core.values import DatasetId, JobId
@@ -23,23 +24,23 @@ def test_job_comes_back_as_it_was(transactions: Transactions, model: Model) -> N
     first = a_job(model)
     job = a_job(model, type=JobType.UPDATE, order=order, metadata={"k": "v"}, retry_of=first.id)
     with transactions() as work:
-        work.jobs.add(first)
-        work.jobs.add(job)
+        work[Jobs].add(first)
+        work[Jobs].add(job)
         work.commit()
     with transactions(read_only=True) as work:
-        assert work.jobs.get(job.id) == job
+        assert work[Jobs].get(job.id) == job
         with pytest.raises(JobNotFound):
-            work.jobs.get(JobId("job_none"))
+            work[Jobs].get(JobId("job_none"))
 
 
 def test_jobs_page_newest_first(transactions: Transactions, model: Model) -> None:
     made = [a_job(model) for _ in range(5)]
     with transactions() as work:
         for job in made:
-            work.jobs.add(job)
-        first = work.jobs.page(2, None)
-        second = work.jobs.page(2, first[-1].id)
-        third = work.jobs.page(2, second[-1].id)
+            work[Jobs].add(job)
+        first = work[Jobs].page(2, None)
+        second = work[Jobs].page(2, first[-1].id)
+        third = work[Jobs].page(2, second[-1].id)
     assert [*first, *second, *third] == made[::-1]
 
 
@@ -53,10 +54,10 @@ def test_filtered_jobs_of_one_time_page_newest_first(
     made = [a_job(model, metadata={"team": "a"}) for _ in range(5)]
     with transactions() as work:
         for job in made:
-            work.jobs.add(job)
-            work.jobs.add(a_job(model, created_at=NOW - timedelta(days=1)))
+            work[Jobs].add(job)
+            work[Jobs].add(a_job(model, created_at=NOW - timedelta(days=1)))
         found: list[Job] = []
-        while page := work.jobs.named_page(2, found[-1].id if found else None, **wanted):
+        while page := work[Jobs].named_page(2, found[-1].id if found else None, **wanted):
             found += [one.job for one in page]
     assert found == made[::-1]
 
@@ -65,35 +66,35 @@ def test_jobs_are_filtered(transactions: Transactions, make_model) -> None:
     one, two = make_model(), make_model()
     mine, theirs = a_job(one), a_job(two)
     with transactions() as work:
-        work.jobs.add(mine)
-        work.jobs.add(theirs)
-        work.jobs.cancel(theirs.cancel(LATER), JobStatus.QUEUED, LATER)
-        assert work.jobs.page(9, None, model=one.id) == [mine]
-        assert work.jobs.page(9, None, status=JobStatus.CANCELLED)[0].id == theirs.id
-        assert len(work.jobs.page(9, None, job_type=JobType.IMPORT)) == 2
-        assert work.jobs.page(9, None, job_type=JobType.UPDATE) == []
+        work[Jobs].add(mine)
+        work[Jobs].add(theirs)
+        work[Jobs].cancel(theirs.cancel(LATER), JobStatus.QUEUED, LATER)
+        assert work[Jobs].page(9, None, model=one.id) == [mine]
+        assert work[Jobs].page(9, None, status=JobStatus.CANCELLED)[0].id == theirs.id
+        assert len(work[Jobs].page(9, None, job_type=JobType.IMPORT)) == 2
+        assert work[Jobs].page(9, None, job_type=JobType.UPDATE) == []
 
 
 def test_queued_job_is_cancelled_at_once(transactions: Transactions, model: Model) -> None:
     job = a_job(model)
     with transactions() as work:
-        work.jobs.add(job)
-        work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
-        found = work.jobs.get(job.id)
+        work[Jobs].add(job)
+        work[Jobs].cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
+        found = work[Jobs].get(job.id)
         assert (found.status, found.finished_at) == (JobStatus.CANCELLED, LATER)
-        assert work.jobs.claim("w", 60, 3) is None
+        assert work[Jobs].claim("w", 60, 3) is None
 
 
 def test_cancelling_keeps_what_the_worker_wrote(transactions: Transactions, model: Model) -> None:
     with transactions() as work:
-        work.jobs.add(a_job(model))
-        seen = work.jobs.claim("w", 60, 3)
-        work.jobs.advance(seen.id, 1, lease_s=60, phase="training", progress=Progress(step=5))
-        work.jobs.cancel(seen.cancel(LATER), JobStatus.RUNNING, LATER)
-        found = work.jobs.get(seen.id)
+        work[Jobs].add(a_job(model))
+        seen = work[Jobs].claim("w", 60, 3)
+        work[Jobs].advance(seen.id, 1, lease_s=60, phase="training", progress=Progress(step=5))
+        work[Jobs].cancel(seen.cancel(LATER), JobStatus.RUNNING, LATER)
+        found = work[Jobs].get(seen.id)
         assert found.status is JobStatus.CANCELLING
         assert (found.phase, found.progress.step) == ("training", 5)
-        status = work.jobs.advance(
+        status = work[Jobs].advance(
             seen.id, 1, lease_s=60, phase="training", progress=Progress(step=6)
         )
         assert status is JobStatus.CANCELLING
@@ -104,11 +105,11 @@ def test_job_that_changed_meanwhile_is_not_cancelled(
 ) -> None:
     job = a_job(model)
     with transactions() as work:
-        work.jobs.add(job)
-        work.jobs.claim("w", 60, 3)
+        work[Jobs].add(job)
+        work[Jobs].claim("w", 60, 3)
         with pytest.raises(JobFinished):
-            work.jobs.cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
-        assert work.jobs.get(job.id).status is JobStatus.RUNNING
+            work[Jobs].cancel(job.cancel(LATER), JobStatus.QUEUED, LATER)
+        assert work[Jobs].get(job.id).status is JobStatus.RUNNING
 
 
 def test_events_are_numbered_from_one_within_a_job(
@@ -116,15 +117,15 @@ def test_events_are_numbered_from_one_within_a_job(
 ) -> None:
     one, two = a_job(model), a_job(model)
     with transactions() as work:
-        work.jobs.add(one)
-        work.jobs.add(two)
-        made = [work.jobs.add_event(one.id, "progress", {"step": n}, NOW) for n in range(4)]
-        assert work.jobs.add_event(two.id, "queued", {}, NOW).sequence == 1
+        work[Jobs].add(one)
+        work[Jobs].add(two)
+        made = [work[Jobs].add_event(one.id, "progress", {"step": n}, NOW) for n in range(4)]
+        assert work[Jobs].add_event(two.id, "queued", {}, NOW).sequence == 1
         assert [event.sequence for event in made] == [1, 2, 3, 4]
-        assert work.jobs.events(one.id, 2, 1) == made[1:3]
-        assert work.jobs.events(one.id, 9, 4) == []
+        assert work[Jobs].events(one.id, 2, 1) == made[1:3]
+        assert work[Jobs].events(one.id, 9, 4) == []
         with pytest.raises(JobNotFound):
-            work.jobs.add_event(JobId("job_none"), "queued", {}, NOW)
+            work[Jobs].add_event(JobId("job_none"), "queued", {}, NOW)
 
 
 def test_number_that_json_does_not_know_becomes_null(
@@ -132,15 +133,15 @@ def test_number_that_json_does_not_know_becomes_null(
 ) -> None:
     job = a_job(model)
     with transactions() as work:
-        work.jobs.add(job)
-        work.jobs.add_event(job.id, "progress", {"loss": float("nan"), "ok": 1.5}, NOW)
-        assert work.jobs.events(job.id, 1, 0)[0].data == {"loss": None, "ok": 1.5}
-        claimed = work.jobs.claim("w", 60, 3)
+        work[Jobs].add(job)
+        work[Jobs].add_event(job.id, "progress", {"loss": float("nan"), "ok": 1.5}, NOW)
+        assert work[Jobs].events(job.id, 1, 0)[0].data == {"loss": None, "ok": 1.5}
+        claimed = work[Jobs].claim("w", 60, 3)
         terms = {"kl": float("inf"), "ce": 0.5}
-        work.jobs.advance(
+        work[Jobs].advance(
             job.id, claimed.fence, lease_s=60, phase="training", progress=Progress(terms=terms)
         )
-        assert work.jobs.get(job.id).progress.terms == {"ce": 0.5}
+        assert work[Jobs].get(job.id).progress.terms == {"ce": 0.5}
 
 
 def test_facts_of_an_error_are_kept_whatever_they_are(
@@ -148,10 +149,10 @@ def test_facts_of_an_error_are_kept_whatever_they_are(
 ) -> None:
     facts = {"names": {"b", "a"}, "at": NOW, "shape": (1, 2), "status": JobStatus.QUEUED}
     with transactions() as work:
-        work.jobs.add(a_job(model))
-        job = work.jobs.claim("w", 60, 3)
-        work.jobs.finish(job.fail({"code": "x", **facts}, LATER), job.fence)
-        assert work.jobs.get(job.id).error == {
+        work[Jobs].add(a_job(model))
+        job = work[Jobs].claim("w", 60, 3)
+        work[Jobs].finish(job.fail({"code": "x", **facts}, LATER), job.fence)
+        assert work[Jobs].get(job.id).error == {
             "code": "x",
             "names": ["a", "b"],
             "at": str(NOW),
@@ -166,8 +167,8 @@ def test_only_unfinished_jobs_keep_their_checkpoints(
     done, running = (a_job(make_model()) for _ in range(2))
     with transactions() as work:
         for job in (done, running):
-            work.jobs.add(job)
-            work.jobs.claim("w", 60, 3)
-            work.jobs.set_checkpoint(job.id, 1, digest(job.id))
-        work.jobs.finish(replace(work.jobs.get(done.id), checkpoint=None).succeed({}, LATER), 1)
-        assert work.jobs.live_checkpoints() == {digest(running.id)}
+            work[Jobs].add(job)
+            work[Jobs].claim("w", 60, 3)
+            work[Jobs].set_checkpoint(job.id, 1, digest(job.id))
+        work[Jobs].finish(replace(work[Jobs].get(done.id), checkpoint=None).succeed({}, LATER), 1)
+        assert work[Jobs].live_checkpoints() == {digest(running.id)}

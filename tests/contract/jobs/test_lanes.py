@@ -6,12 +6,13 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.errors import JobFinished
 from core.jobs.orders import Queue
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Transactions
+from core.operations.rows import Gauges
 from core.registry.versions import Model
 from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.processes import wait_for
@@ -23,20 +24,20 @@ LANE = "dataset:ds_1"
 def queue(transactions: Transactions, *jobs: Job) -> None:
     with transactions() as work:
         for job in jobs:
-            work.jobs.add(job)
+            work[Jobs].add(job)
         work.commit()
 
 
 def claim(transactions: Transactions) -> Job | None:
     with transactions() as work:
-        job = work.jobs.claim("w", 60, lost_limit=3)
+        job = work[Jobs].claim("w", 60, lost_limit=3)
         work.commit()
     return job
 
 
 def finish(transactions: Transactions, job: Job) -> None:
     with transactions() as work:
-        work.jobs.finish(job.succeed({}, NOW), job.fence)
+        work[Jobs].finish(job.succeed({}, NOW), job.fence)
         work.commit()
 
 
@@ -44,11 +45,11 @@ def test_job_of_no_model_comes_back_as_it_was(transactions: Transactions, model:
     job, other = a_job_of_no_model(LANE), a_job(model)
     queue(transactions, job, other)
     with transactions(read_only=True) as work:
-        assert work.jobs.get(job.id) == job
-        assert work.jobs.page(9, None) == [other, job]
-        assert work.jobs.page(9, None, model=model.id) == [other]
-        assert work.jobs.page(9, None, status=JobStatus.QUEUED) == [other, job]
-        named = work.jobs.named(job.id)
+        assert work[Jobs].get(job.id) == job
+        assert work[Jobs].page(9, None) == [other, job]
+        assert work[Jobs].page(9, None, model=model.id) == [other]
+        assert work[Jobs].page(9, None, status=JobStatus.QUEUED) == [other, job]
+        named = work[Jobs].named(job.id)
         assert (named.job, named.model, named.parent_digest) == (job, None, None)
 
 
@@ -86,9 +87,9 @@ def test_job_of_a_model_may_wait_in_a_lane_of_its_own(
 def test_job_of_no_model_is_claimed_from_its_queue_alone(transactions: Transactions) -> None:
     queue(transactions, a_job_of_no_model(LANE))
     with transactions(read_only=True) as work:
-        assert work.jobs.claimable() == {Queue.HOUSEKEEPING}
+        assert work[Jobs].claimable() == {Queue.HOUSEKEEPING}
     with transactions() as work:
-        assert work.jobs.claim("w", 60, 3, [Queue.GPU]) is None
+        assert work[Jobs].claim("w", 60, 3, [Queue.GPU]) is None
 
 
 def test_queued_job_of_no_model_is_cancelled_and_the_next_one_runs(scene: Scene) -> None:
@@ -105,7 +106,7 @@ def test_running_job_of_no_model_is_cancelled_by_its_worker(scene: Scene) -> Non
     assert cancel_job(scene.platform, job.id).status is JobStatus.CANCELLING
     assert claim(transactions) is None
     with transactions() as work:
-        work.jobs.finish(job.cancelled(NOW), job.fence)
+        work[Jobs].finish(job.cancelled(NOW), job.fence)
         work.commit()
     with pytest.raises(JobFinished):
         cancel_job(scene.platform, job.id)
@@ -118,17 +119,17 @@ def test_lost_job_of_no_model_fails_and_the_next_one_is_claimed(transactions: Tr
     for _ in range(3):
         assert claim(transactions).id == lost.id
         with transactions() as work:
-            work.jobs.release_owner("w")
+            work[Jobs].release_owner("w")
             work.commit()
     assert claim(transactions).id == following.id
     with transactions(read_only=True) as work:
-        assert work.jobs.get(lost.id).error["code"] == "worker_lost"
-        assert [event.kind for event in work.jobs.events(lost.id, 9, 0)] == ["done"]
-        assert [gauge.job for gauge in work.gauges.running()] == [following.id]
+        assert work[Jobs].get(lost.id).error["code"] == "worker_lost"
+        assert [event.kind for event in work[Jobs].events(lost.id, 9, 0)] == ["done"]
+        assert [gauge.job for gauge in work[Gauges].running()] == [following.id]
 
 
 def test_job_that_an_earlier_release_ordered_waits_in_the_lane_of_its_model(
-    transactions: SqlTransactions, model: Model
+    transactions: Transactions, model: Model
 ) -> None:
     old, new = a_job(model), a_job(model)
     queue(transactions, old, new)
@@ -136,7 +137,7 @@ def test_job_that_an_earlier_release_ordered_waits_in_the_lane_of_its_model(
         work._connection.execute(text("UPDATE jobs SET lane = NULL WHERE id = :id"), {"id": old.id})
         work.commit()
     with transactions(read_only=True) as work:
-        assert work.jobs.get(old.id) == old
+        assert work[Jobs].get(old.id) == old
     claimed = claim(transactions)
     assert claimed.id == old.id
     assert claim(transactions) is None
@@ -156,7 +157,7 @@ def test_claim_passes_over_a_lane_that_another_claim_holds(transactions: Transac
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_job_that_is_committed_late_is_not_claimed_beside_its_successor(
-    transactions: SqlTransactions,
+    transactions: Transactions,
 ) -> None:
     early, late = a_job_of_no_model(LANE), a_job_of_no_model(LANE)
     found: list[Job | None] = []
@@ -173,11 +174,11 @@ def test_job_that_is_committed_late_is_not_claimed_beside_its_successor(
     claiming.join(60)
     assert found == [None]
     with transactions(read_only=True) as work:
-        statuses = [work.jobs.get(job.id).status for job in (early, late)]
+        statuses = [work[Jobs].get(job.id).status for job in (early, late)]
     assert statuses == [JobStatus.QUEUED, JobStatus.RUNNING]
 
 
-def _somebody_waits(transactions: SqlTransactions) -> bool:
+def _somebody_waits(transactions: Transactions) -> bool:
     with transactions(read_only=True) as work:
         return bool(
             work._connection.scalar(

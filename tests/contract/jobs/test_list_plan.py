@@ -10,7 +10,7 @@ from core.database.engine import open_engine
 from core.database.tables import jobs
 from core.jobs.claim_rows import to_row
 from core.jobs.orders import EvaluateOrder, JobType
-from core.jobs.rows import SqlJobs
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.registry.versions import Model
 from tests.support.factories import NOW, a_job
@@ -49,7 +49,7 @@ def test_a_filtered_list_reads_no_other_jobs(url: str, make_model: Callable[[], 
         newest_first = [job.id for job in reversed(few)]
         for index, wanted in filters.items():
             for skipped, after in enumerate([None, few[-1].id]):
-                found = SqlJobs(connection).named_page(FEW, after, **wanted)
+                found = Jobs(connection).named_page(FEW, after, **wanted)
                 assert [one.job.id for one in found] == newest_first[skipped:]
                 plan = last_plan()
                 assert index in plan, plan

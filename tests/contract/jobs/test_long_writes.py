@@ -14,13 +14,13 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.clip.model import load, publish
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Transactions, Work
 from core.errors import CancelRequested, LeaseLost
 from core.jobs.monitor import WRITE_EVERY_S, JobMonitor
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.learning.step import Checkpoints, read_checkpoint
-from core.ports import Transactions
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.scene import Scene
 
@@ -42,7 +42,7 @@ class Time:
         """Leases end so much sooner."""
         self.now += seconds
         with self._transactions() as work:
-            assert isinstance(work, SqlUnitOfWork)
+            assert isinstance(work, Work)
             assert work._connection is not None
             sooner = jobs.c.lease_until - seconds
             work._connection.execute(change(jobs).values(lease_until=sooner))
@@ -68,7 +68,7 @@ def monitor(scene: Scene, time: Time) -> JobMonitor:
 
 def claimed(scene: Scene, owner: str) -> Job:
     with scene.platform.transactions() as work:
-        job = work.jobs.claim(owner, LEASE_S, 3)
+        job = work[Jobs].claim(owner, LEASE_S, 3)
         work.commit()
     assert job is not None
     return job
@@ -76,7 +76,7 @@ def claimed(scene: Scene, owner: str) -> Job:
 
 def others_may_claim(scene: Scene) -> bool:
     with scene.platform.transactions(read_only=True) as work:
-        return bool(work.jobs.claimable())
+        return bool(work[Jobs].claimable())
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_worker_keeps_its_lease_while_a_checkpoint_is_read(
 ) -> None:
     Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     with scene.platform.transactions(read_only=True) as work:
-        (stored,) = work.jobs.live_checkpoints()
+        (stored,) = work[Jobs].live_checkpoints()
     free = request.getfixturevalue("slow_disk")
     assert read_checkpoint(scene.platform.artifacts, stored, monitor.moved) is not None
     assert not any(free)
@@ -170,7 +170,7 @@ def test_bytes_that_move_keep_no_progress_from_being_told(
     monitor.moved(1)
     monitor.advance("publishing", 2, 4)
     with scene.platform.transactions(read_only=True) as work:
-        (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
+        (job,) = [one for one in work[Jobs].page(9, None) if one.status == "running"]
     assert job.progress.step == 2
 
 
@@ -210,7 +210,7 @@ def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(
     scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
 ) -> None:
     with scene.platform.transactions(read_only=True) as work:
-        (job,) = [one for one in work.jobs.page(9, None) if one.status == "running"]
+        (job,) = [one for one in work[Jobs].page(9, None) if one.status == "running"]
     Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=()).keep(STATE, 7)
     cancel_job(scene.platform, job.id)
     before = sorted(scene.platform.artifacts.digests())

@@ -9,6 +9,7 @@ import pytest
 from core.errors import CancelRequested, DatabaseUnavailable, LeaseLost, StopRequested
 from core.jobs.monitor import JobMonitor
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.values import Json
 from tests.support.factories import NOW, digest
@@ -26,7 +27,7 @@ class Watched:
         monkeypatch.setattr("core.jobs.monitor.time", clock)
         scene.update(scene.model(), scene.frozen("cat", "dog"))
         with scene.platform.transactions() as work:
-            claimed = work.jobs.claim("w", SHORT_LEASE_S, 3)
+            claimed = work[Jobs].claim("w", SHORT_LEASE_S, 3)
             work.commit()
         assert claimed is not None
         self.scene, self.job = scene, claimed
@@ -47,8 +48,8 @@ class Watched:
     def is_renewed(self) -> bool:
         """Return whether the lease was renewed, and shorten it again."""
         with self.scene.platform.transactions() as work:
-            (held,) = work.jobs.held("w")
-            work.jobs.renew(self.job.id, self.job.fence, SHORT_LEASE_S)
+            (held,) = work[Jobs].held("w")
+            work[Jobs].renew(self.job.id, self.job.fence, SHORT_LEASE_S)
             work.commit()
         assert held.lease_s <= LEASE_S
         return held.lease_s > LEASE_S - 10
@@ -56,8 +57,8 @@ class Watched:
     def lose_lease(self) -> None:
         """Let another worker claim the job."""
         with self.scene.platform.transactions() as work:
-            work.jobs.release_owner("w")
-            assert work.jobs.claim("another", 60, 3) is not None
+            work[Jobs].release_owner("w")
+            assert work[Jobs].claim("another", 60, 3) is not None
             work.commit()
 
 

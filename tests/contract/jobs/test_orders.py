@@ -7,13 +7,16 @@ from datetime import timedelta
 import pytest
 
 from core.bases.create_model import create_model
-from core.database.idempotency import SqlIdempotency
+from core.database.idempotency import Idempotency
+from core.datasets.rows import Datasets
 from core.errors import IdempotencyMismatch, InProgress, NameTaken
 from core.evaluation.order import order_evaluation
 from core.gate.policies import create_policy
+from core.gate.rows import Policies
 from core.job_types.retry import retry_job
 from core.jobs.orders import EvaluateOrder, ImportOrder, JobType, Queue
 from core.jobs.queue import JobRequest, cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.registry.aliases import MoveKind
 from core.registry.promote import move_alias
@@ -96,7 +99,7 @@ def test_a_model_whose_import_failed_is_made_anew_under_its_id(
 
 def policy_of(scene: Scene, name: str) -> str:
     with scene.platform.transactions(read_only=True) as work:
-        return work.policies.get(name).id
+        return work[Policies].get(name).id
 
 
 def test_an_update_is_queued_with_what_it_will_be_judged_by(
@@ -104,7 +107,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
 ) -> None:
     data = scene.frozen("owl", "elk")
     with scene.platform.transactions(read_only=True) as work:
-        name = work.datasets.get(data.dataset).name
+        name = work[Datasets].get(data.dataset).name
     order = an_order(data, dataset=DatasetId(name), parent=2, prompt="a {name}.")
     job = order_update(
         scene.platform,
@@ -200,7 +203,7 @@ def test_an_order_with_a_key_is_made_once(
         assert [job for job, _ in notifier.notified] == [made.id]
         notifier.notified.clear()
         with scene.platform.transactions(read_only=True) as work:
-            reply = work.idempotency.find(TESTER.name, key)
+            reply = work[Idempotency].find(TESTER.name, key)
         assert reply is not None
         assert (reply.body, reply.job, reply.created_at) == (request.body, made.id, NOW)
 
@@ -211,11 +214,11 @@ def test_a_job_is_stored_with_its_key_or_not_at_all(
     def is_in_flight(*_: object) -> None:
         raise InProgress
 
-    monkeypatch.setattr(SqlIdempotency, "add", is_in_flight)
+    monkeypatch.setattr(Idempotency, "add", is_in_flight)
     with pytest.raises(InProgress):
         order_evaluation(scene.platform, notifier, KEYED, model=model.name, version=2)
     with scene.platform.transactions(read_only=True) as work:
-        assert work.jobs.page(9, None, status=JobStatus.QUEUED) == []
+        assert work[Jobs].page(9, None, status=JobStatus.QUEUED) == []
     assert not notifier.notified
 
 

@@ -12,6 +12,7 @@ from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
 from core.jobs.orders import EvaluateOrder, JobType
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model
 from core.registry.versions import Model
@@ -39,7 +40,7 @@ def test_a_cancellation_is_in_the_history(
     assert (scene.job(queued).status, scene.job(queued).finished_at) == ("cancelled", LATER)
     running = order_evaluation(scene.platform, notifier, ME, model=model.name, version=2)
     with scene.platform.transactions() as work:
-        work.jobs.claim("w", 60, 3)
+        work[Jobs].claim("w", 60, 3)
         work.commit()
     assert cancel_job(later, running.id).status is JobStatus.CANCELLING
     for job, status in ((queued, "cancelled"), (running, "cancelling")):
@@ -82,7 +83,7 @@ def test_only_what_failed_or_was_cancelled_is_tried_again(
 ) -> None:
     job = a_job(model, status=JobStatus(status))
     with scene.platform.transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
     with pytest.raises(Conflict) as caught:
         retry_job(scene.platform, notifier, ME, job.id)
@@ -95,7 +96,7 @@ def failed(scene: Scene, model: Model, **changes: Any) -> JobId:
     """A job that has failed."""
     job = a_job(model, **changes).fail({"code": "x"}, NOW)
     with scene.platform.transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
     return job.id
 

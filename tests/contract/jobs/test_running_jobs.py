@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from core.errors import ArtifactsUnavailable, DatabaseUnavailable, LeaseLost, OutOfMemory
+from core.gate.rows import Policies
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import ImportOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.operations.maintenance import forget_old_traces
 from core.ports import Monitor
+from core.registry.rows import Models
 from tests.support.claims import abandon, checkpoint
 from tests.support.factories import a_model
 from tests.support.scene import Scene, nothing
@@ -18,8 +21,8 @@ from tests.support.scene import Scene, nothing
 def lose_lease(scene: Scene) -> None:
     """Let another worker claim what this one holds."""
     with scene.platform.transactions() as work:
-        work.jobs.release_owner("w")
-        assert work.jobs.claim("another", 60, 3) is not None
+        work[Jobs].release_owner("w")
+        assert work[Jobs].claim("another", 60, 3) is not None
         work.commit()
 
 
@@ -99,8 +102,8 @@ def test_worker_that_stops_after_losing_its_lease_leaves_the_job_alone(scene: Sc
 
 def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -> None:
     with scene.platform.transactions() as work:
-        model = a_model(work.policies.get("default"))
-        work.models.add(model)
+        model = a_model(work[Policies].get("default"))
+        work[Models].add(model)
         work.commit()
     first, second = (scene.order(model, ImportOrder(base="bundled")) for _ in range(2))
     loads: list[Monitor] = []
@@ -142,8 +145,8 @@ def test_job_goes_back_to_the_queue_as_often_as_the_artifacts_are_away(scene: Sc
 
 def test_update_of_a_model_whose_import_failed_fails_by_name(scene: Scene) -> None:
     with scene.platform.transactions() as work:
-        model = a_model(work.policies.get("default"))
-        work.models.add(model)
+        model = a_model(work[Policies].get("default"))
+        work[Models].add(model)
         work.commit()
     scene.update(model, scene.frozen("cat", "dog"))
     ended = scene.run()
@@ -171,7 +174,7 @@ def test_time_left_is_told_anew_for_each_version_that_is_asked(
     monkeypatch.setattr("core.jobs.monitor.time", SimpleNamespace(monotonic=lambda: now[0]))
     scene.update(scene.model(), scene.frozen("cat", "dog"))
     with scene.platform.transactions() as work:
-        job = work.jobs.claim("w", 60, 3)
+        job = work[Jobs].claim("w", 60, 3)
         work.commit()
     assert job is not None
     monitor = JobMonitor(scene.platform, job, stopping=lambda: False)

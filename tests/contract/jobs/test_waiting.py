@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from core.audit.rules import Principal
+from core.database.work import Work
 from core.datasets.manifests import Side
 from core.erasure.order import order_erasure
 from core.erasure.rules import Retraining
 from core.errors import TooManyJobs
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.queue import JobRequest, cancel_job, enqueue, require_queue_room
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
 from core.registry.versions import Model
 from core.settings import Settings
 from core.values import KeyId
@@ -31,9 +33,7 @@ def limited(scene: Scene, **limits: Any) -> Platform:
     return replace(scene.platform, settings=Settings(**limits))
 
 
-def enqueue_within(
-    work: UnitOfWork, platform: Platform, model: Model, request: JobRequest = ME
-) -> Job:
+def enqueue_within(work: Work, platform: Platform, model: Model, request: JobRequest = ME) -> Job:
     require_queue_room(platform.settings, work, request.principal, model)
     return enqueue(work, request, model, JobType.IMPORT, ImportOrder(base="bundled"), NOW)
 
@@ -74,7 +74,7 @@ def test_a_job_that_runs_does_not_wait(scene: Scene) -> None:
     platform, demo = limited(scene, max_waiting_per_model=1, max_waiting_per_key=1), scene.model()
     order(platform, demo)
     with platform.transactions() as work:
-        assert work.jobs.claim("w", 60, 3) is not None
+        assert work[Jobs].claim("w", 60, 3) is not None
         work.commit()
     order(platform, demo)
 
@@ -109,4 +109,4 @@ def test_an_erasure_needs_no_place(scene: Scene) -> None:
         retraining=Retraining.ALL,
     )
     with scene.platform.transactions(read_only=True) as work:
-        assert work.jobs.get(erasure.job).status is JobStatus.QUEUED
+        assert work[Jobs].get(erasure.job).status is JobStatus.QUEUED

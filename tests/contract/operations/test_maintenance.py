@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from core.artifacts.local import LocalArtifacts
+from core.database.idempotency import Idempotency
+from core.database.work import Work
 from core.jobs.orders import ImportOrder, Queue
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.operations.maintenance import (
     ANY_JOB,
@@ -20,7 +23,7 @@ from core.operations.maintenance import (
     forget_old_traces,
     notify_waiting_jobs,
 )
-from core.ports import IdempotentReply, UnitOfWork
+from core.ports import IdempotentReply
 from core.settings import Settings
 from tests.support.factories import NOW, a_job, digest
 from tests.support.notifiers import RecordingNotifier
@@ -31,7 +34,7 @@ LATER = NOW + timedelta(hours=3)
 
 def claim(scene: Scene, owner: str = "w") -> Job:
     with scene.platform.transactions() as work:
-        job = work.jobs.claim(owner, 60, 3)
+        job = work[Jobs].claim(owner, 60, 3)
         work.commit()
     assert job is not None
     return job
@@ -42,7 +45,7 @@ def abandoned(scene: Scene) -> Job:
     scene.update(scene.model(), scene.frozen("cat", "dog"))
     job = claim(scene, "dead")
     with scene.platform.transactions() as work:
-        work.jobs.release_owner("dead")
+        work[Jobs].release_owner("dead")
         work.commit()
     return cancel_job(scene.platform, job.id)
 
@@ -106,7 +109,7 @@ def test_a_cancelled_job_that_a_worker_claims_meanwhile_is_left_to_it(scene: Sce
     job = abandoned(scene)
     transactions = scene.platform.transactions
 
-    def behind(*, read_only: bool = False) -> UnitOfWork:
+    def behind(*, read_only: bool = False) -> Work:
         if not read_only:
             claim(scene)
         return transactions(read_only=read_only)
@@ -121,13 +124,13 @@ def test_a_key_is_forgotten_a_day_after_it_was_used(scene: Scene) -> None:
     job = claim(scene)
     reply = IdempotentReply(actor="me", key="k", body=digest("body"), job=job.id, created_at=NOW)
     with scene.platform.transactions() as work:
-        work.idempotency.add(reply)
+        work[Idempotency].add(reply)
         work.commit()
 
     def sweep(after: timedelta) -> IdempotentReply | None:
         forget_old_traces(replace(scene.platform, clock=lambda: NOW + after))
         with scene.platform.transactions(read_only=True) as work:
-            return work.idempotency.find("me", "k")
+            return work[Idempotency].find("me", "k")
 
     assert sweep(timedelta(hours=24)) == reply
     assert sweep(timedelta(hours=24, seconds=1)) is None

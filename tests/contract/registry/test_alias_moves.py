@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from core.database.engine import Limits
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
 from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, StaleRevision
 from core.gate.rules import Verdict
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, MoveKind
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
@@ -35,7 +37,7 @@ def model(scene: Scene) -> Model:
 
 def history(scene: Scene, model: Model) -> list[AliasMove]:
     with scene.platform.transactions(read_only=True) as work:
-        return list(work.aliases.history(model.id, "production"))
+        return list(work[Aliases].history(model.id, "production"))
 
 
 def judge(scene: Scene, version: Version, verdict: Verdict) -> Version:
@@ -153,7 +155,7 @@ def test_rollback_to_what_failed_takes_an_override_that_nobody_gives_by_default(
 ) -> None:
     go_live(scene, model, 3)
     with scene.platform.transactions() as work:
-        work.versions.save(judge(scene, work.versions.get(model.id, 2), Verdict.FAILED))
+        work[Versions].save(judge(scene, work[Versions].get(model.id, 2), Verdict.FAILED))
         work.commit()
     with pytest.raises(GateFailed) as told:
         go_back(scene, model, to=2)
@@ -188,19 +190,19 @@ def test_weights_that_are_gone_are_named(
 
 
 @pytest.fixture
-def hasty(url: str) -> Iterator[SqlTransactions]:
+def hasty(url: str) -> Iterator[Transactions]:
     """Transactions that wait for next to nothing."""
-    transactions = SqlTransactions(url, limits=Limits(lock_s=0.2))
+    transactions = Transactions(url, limits=Limits(lock_s=0.2))
     yield transactions
     transactions.close()
 
 
 def test_refusal_waits_for_no_writer(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts, hasty: SqlTransactions
+    scene: Scene, model: Model, artifacts: MemoryArtifacts, hasty: Transactions
 ) -> None:
     artifacts.delete(scene.version(model, 3).digest)
     with scene.platform.transactions() as work:
-        work.versions.save(work.versions.get(model.id, 3))
+        work[Versions].save(work[Versions].get(model.id, 3))
         scene.platform = replace(scene.platform, transactions=hasty)
         with pytest.raises(ArtifactGone):
             go_live(scene, model, 3)
@@ -214,8 +216,8 @@ def test_version_that_fails_while_an_alias_goes_back_to_it_is_not_gone_back_to(
     go_live(scene, model, 3)
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
-            version = work.versions.get(model.id, 2, lock=True)
-            work.versions.save(judge(scene, version, Verdict.FAILED))
+            version = work[Versions].get(model.id, 2, lock=True)
+            work[Versions].save(judge(scene, version, Verdict.FAILED))
             rollback = pool.submit(go_back, scene, model)
             time.sleep(0.3)
             work.commit()

@@ -4,9 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from core.database.work import Transactions
 from core.errors import AliasNotFound, StaleRevision
-from core.ports import Transactions
+from core.jobs.rows import Jobs
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, MoveKind
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from tests.support.factories import NOW, a_job, a_move, a_version
 
@@ -19,10 +22,10 @@ def alias(transactions: Transactions, model: Model) -> Alias:
     created = Alias(model=model.id, name="production", version=1, revision=1, updated_at=NOW)
     job = a_job(model)
     with transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         for number in (1, 2, 3):
-            work.versions.add(a_version(job, number))
-        work.aliases.move(created, a_move(created, kind=MoveKind.CREATED))
+            work[Versions].add(a_version(job, number))
+        work[Aliases].move(created, a_move(created, kind=MoveKind.CREATED))
         work.commit()
     return created
 
@@ -30,24 +33,24 @@ def alias(transactions: Transactions, model: Model) -> Alias:
 def test_alias_moves_with_its_history(transactions: Transactions, alias: Alias) -> None:
     moved = replace(alias, version=2, revision=2, updated_at=NOW + timedelta(hours=1))
     with transactions() as work:
-        work.aliases.move(moved, a_move(moved, from_version=1, reason="better"))
+        work[Aliases].move(moved, a_move(moved, from_version=1, reason="better"))
         work.commit()
     with transactions(read_only=True) as work:
-        assert work.aliases.get(alias.model, "production") == moved
-        assert work.aliases.find(alias.model, "staging") is None
-        assert work.aliases.all() == work.aliases.all(alias.model) == [moved]
-        assert len(work.aliases.history(alias.model, "production", after=1)) == 1
-        newest = work.aliases.newest_moves(alias.model, "production", 1)
+        assert work[Aliases].get(alias.model, "production") == moved
+        assert work[Aliases].find(alias.model, "staging") is None
+        assert work[Aliases].all() == work[Aliases].all(alias.model) == [moved]
+        assert len(work[Aliases].history(alias.model, "production", after=1)) == 1
+        newest = work[Aliases].newest_moves(alias.model, "production", 1)
         assert [move.revision for move in newest] == [2]
-        kinds = work.aliases.kinds_of_moves(alias.model, "production")
-        assert kinds == {move.kind for move in work.aliases.history(alias.model, "production")}
-        assert work.aliases.kinds_of_moves(alias.model, "staging") == set()
-        assert work.aliases.history(alias.model, "production") == [
+        kinds = work[Aliases].kinds_of_moves(alias.model, "production")
+        assert kinds == {move.kind for move in work[Aliases].history(alias.model, "production")}
+        assert work[Aliases].kinds_of_moves(alias.model, "staging") == set()
+        assert work[Aliases].history(alias.model, "production") == [
             a_move(alias, kind=MoveKind.CREATED),
             a_move(moved, from_version=1, reason="better"),
         ]
         with pytest.raises(AliasNotFound):
-            work.aliases.get(alias.model, "staging")
+            work[Aliases].get(alias.model, "staging")
 
 
 @pytest.mark.parametrize("revision", [1, 3])
@@ -57,11 +60,11 @@ def test_move_from_another_revision_is_stale(
     stale = replace(alias, version=2, revision=revision)
     with transactions() as work:
         with pytest.raises(StaleRevision):
-            work.aliases.move(stale, a_move(stale))
+            work[Aliases].move(stale, a_move(stale))
         work.commit()
     with transactions() as work:
-        assert work.aliases.get(alias.model, alias.name) == alias
-        assert len(work.aliases.history(alias.model, alias.name)) == 1
+        assert work[Aliases].get(alias.model, alias.name) == alias
+        assert len(work[Aliases].history(alias.model, alias.name)) == 1
 
 
 def test_wins_equal_final_revision_and_history_rows(
@@ -71,11 +74,11 @@ def test_wins_equal_final_revision_and_history_rows(
         wins = 0
         for turn in range(MOVES):
             with transactions(read_only=True) as work:
-                seen = work.aliases.get(alias.model, alias.name)
+                seen = work[Aliases].get(alias.model, alias.name)
             moved = replace(seen, version=1 + (mover + turn) % 3, revision=seen.revision + 1)
             try:
                 with transactions() as work:
-                    work.aliases.move(moved, a_move(moved, actor=str(mover)))
+                    work[Aliases].move(moved, a_move(moved, actor=str(mover)))
                     work.commit()
                 wins += 1
             except StaleRevision:
@@ -85,8 +88,8 @@ def test_wins_equal_final_revision_and_history_rows(
     with ThreadPoolExecutor(MOVERS) as pool:
         wins = sum(pool.map(move_often, range(MOVERS)))
     with transactions() as work:
-        final = work.aliases.get(alias.model, alias.name)
-        history = work.aliases.history(alias.model, alias.name)
+        final = work[Aliases].get(alias.model, alias.name)
+        history = work[Aliases].history(alias.model, alias.name)
     assert 1 + wins == final.revision == len(history)
     assert [row.revision for row in history] == list(range(1, final.revision + 1))
     assert history[-1].to_version == final.version
@@ -98,7 +101,7 @@ def test_two_creators_make_one_alias(transactions: Transactions, alias: Alias) -
         made = replace(alias, name="staging", version=version)
         try:
             with transactions() as work:
-                work.aliases.move(made, a_move(made, kind=MoveKind.CREATED))
+                work[Aliases].move(made, a_move(made, kind=MoveKind.CREATED))
                 work.commit()
         except StaleRevision:
             return False

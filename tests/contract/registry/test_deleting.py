@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from core.access.keys import create_key, model_names
+from core.access.rows import Keys
 from core.audit.record import verify_audit
+from core.audit.rows import AuditTrail
 from core.audit.rules import Principal, Role
 from core.bases.create_model import create_model
 from core.errors import (
@@ -21,11 +23,15 @@ from core.errors import (
     StaleRevision,
     VersionNotFound,
 )
+from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import AuditFilter
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_alias, delete_model, delete_version
 from core.values import Digest
@@ -53,9 +59,9 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
         scene.version(model, 3)
     assert [version.number for version in scene.versions(model)] == [1, 2]
     with scene.platform.transactions(read_only=True) as work:
-        assert [version.number for version in work.versions.page(model.id, 9, None)] == [1, 2]
+        assert [version.number for version in work[Versions].page(model.id, 9, None)] == [1, 2]
         with pytest.raises(VersionNotFound):
-            work.versions.by_digest(model.id, made.digest)
+            work[Versions].by_digest(model.id, made.digest)
     tidy(scene)
     assert artifacts.has(kept.digest)
     assert artifacts.has(kept.feature_statistics["cat"])
@@ -70,8 +76,8 @@ def test_weights_that_another_version_shares_stay(
 ) -> None:
     twin = a_candidate(scene.platform, model)
     with scene.platform.transactions() as work:
-        number = work.versions.next_number(model.id)
-        work.versions.add(replace(twin, number=number))
+        number = work[Versions].next_number(model.id)
+        work[Versions].add(replace(twin, number=number))
         work.commit()
     delete_version(scene.platform, model=model.name, version=number)
     tidy(scene)
@@ -82,11 +88,11 @@ def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
     """Otherwise failed versions could be deleted until one passes by chance."""
     made, query = a_candidate(scene.platform, model), Digest(digest("asked"))
     with scene.platform.transactions() as work:
-        work.answers.add(made.digest, query, digest("answers"))
+        work[AnswerCache].add(made.digest, query, digest("answers"))
         work.commit()
     delete_version(scene.platform, model=model.name, version=made.number)
     with scene.platform.transactions(read_only=True) as work:
-        assert work.answers.judged_in(model.id, [query]) == {query: 1}
+        assert work[AnswerCache].judged_in(model.id, [query]) == {query: 1}
 
 
 def test_a_version_that_is_live_or_a_parent_stays(scene: Scene, model: Model) -> None:
@@ -134,8 +140,8 @@ def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: 
     )
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(AliasNotFound):
-            work.aliases.get(model.id, "production")
-        last = work.aliases.history(model.id, "production")[-1]
+            work[Aliases].get(model.id, "production")
+        last = work[Aliases].history(model.id, "production")[-1]
     assert (last.kind, last.to_version, last.reason) == (MoveKind.DELETED, None, "paused")
     a_candidate(scene.platform, model, verdict=Verdict.PASSED)
     assert go_live(scene, model, 2).revision == 3
@@ -167,12 +173,12 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
     delete_model(scene.platform, model=model.name)
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(ModelNotFound):
-            work.models.get(model.name)
+            work[Models].get(model.name)
         with pytest.raises(JobNotFound):
-            work.jobs.get(job.id)
-        assert work.aliases.history(model.id, "production") == []
-        assert [found.name for found in work.models.page(9, None)] == ["other"]
-        assert work.aliases.get(other.id, "production").version == 1
+            work[Jobs].get(job.id)
+        assert work[Aliases].history(model.id, "production") == []
+        assert [found.name for found in work[Models].page(9, None)] == ["other"]
+        assert work[Aliases].get(other.id, "production").version == 1
     tidy(scene)
     shared = scene.versions(other)[0].digest
     assert [artifacts.has(one) for one in digests] == [one == shared for one in digests]
@@ -194,11 +200,11 @@ def test_keys_webhooks_and_audit_events_outlive_the_model_that_they_name(
         Principal(name="ci", role=key.role, models=frozenset(key.models or ()))
     )
     with theirs(read_only=True) as work:
-        assert work.models.page(9, None) == work.jobs.page(9, None) == []
+        assert work[Models].page(9, None) == work[Jobs].page(9, None) == []
         with pytest.raises(ModelNotFound):
-            work.models.get(other.id)
-        assert model_names(work, work.keys.get("ci")) == [model.id]
-        about = work.audit.page(9, None, AuditFilter(subject="models/demo"))
+            work[Models].get(other.id)
+        assert model_names(work, work[Keys].get("ci")) == [model.id]
+        about = work[AuditTrail].page(9, None, AuditFilter(subject="models/demo"))
     assert [event.change.action for event in about] == [
         "model.deleted",
         "alias.moved",
@@ -211,14 +217,14 @@ def test_metadata_leaves_with_the_jobs_of_a_model(scene: Scene, model: Model) ->
     """SQLite gives the position of a deleted job to the next one."""
     metadata = {"team": "shoes"}
     with scene.platform.transactions() as work:
-        work.jobs.add(a_job(model, status=JobStatus.SUCCEEDED, metadata=metadata))
+        work[Jobs].add(a_job(model, status=JobStatus.SUCCEEDED, metadata=metadata))
         work.commit()
     delete_model(scene.platform, model=model.name)
     added = a_job_of_no_model("dataset:ds_1", metadata={"team": "bags"})
     with scene.platform.transactions() as work:
-        work.jobs.add(added)
-        assert work.jobs.named_page(9, None, metadata=("team", "shoes")) == []
-        assert [one.job.id for one in work.jobs.named_page(9, None, metadata=("team", None))] == [
+        work[Jobs].add(added)
+        assert work[Jobs].named_page(9, None, metadata=("team", "shoes")) == []
+        assert [one.job.id for one in work[Jobs].named_page(9, None, metadata=("team", None))] == [
             added.id
         ]
 
@@ -229,7 +235,7 @@ def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
     """Its order was checked before; the row of the job would have no model."""
     delete_model(scene.platform, model=model.name)
     with scene.platform.transactions() as work, pytest.raises(ModelNotFound):
-        work.jobs.add(a_job(model))
+        work[Jobs].add(a_job(model))
 
 
 def test_of_a_promotion_and_a_deletion_at_once_one_is_refused(scene: Scene, model: Model) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import ExportNotFound
+from core.exports.rows import Exports
 from core.registry.exports_rules import Export, ExportFormat
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_model, delete_version
@@ -37,14 +38,14 @@ def put(scene: Scene, version: Version, export_format: ExportFormat = ONNX) -> E
         created_at=NOW,
     )
     with scene.platform.transactions() as work:
-        work.exports.put(export)
+        work[Exports].put(export)
         work.commit()
     return export
 
 
 def exports_of(scene: Scene, version: Version) -> list[Export]:
     with scene.platform.transactions(read_only=True) as work:
-        return list(work.exports.all(version.model, version.number))
+        return list(work[Exports].all(version.model, version.number))
 
 
 def test_a_new_export_takes_the_place_of_the_one_in_its_format(scene: Scene, model: Model) -> None:
@@ -53,15 +54,15 @@ def test_a_new_export_takes_the_place_of_the_one_in_its_format(scene: Scene, mod
     assert exports_of(scene, root) == [first, folder]
     second = replace(first, size=7, artifact=folder.artifact)
     with scene.platform.transactions() as work:
-        work.exports.put(second)
+        work[Exports].put(second)
         work.commit()
     with scene.platform.transactions() as work:
-        assert work.exports.get(model.id, 1, ONNX) == second
-        work.exports.remove(model.id, 1, ONNX)
-        for ask in (work.exports.get, work.exports.remove):
+        assert work[Exports].get(model.id, 1, ONNX) == second
+        work[Exports].remove(model.id, 1, ONNX)
+        for ask in (work[Exports].get, work[Exports].remove):
             with pytest.raises(ExportNotFound):
                 ask(model.id, 1, ONNX)
-        assert work.exports.all(model.id, 1) == [folder]
+        assert work[Exports].all(model.id, 1) == [folder]
 
 
 def test_bytes_are_kept_as_long_as_the_row(
@@ -70,7 +71,7 @@ def test_bytes_are_kept_as_long_as_the_row(
     export = put(scene, scene.version(model, 1))
     assert tidy(scene).kept[ArtifactKind.EXPORT].count == 1
     with scene.platform.transactions() as work:
-        work.exports.remove(model.id, 1, ONNX)
+        work[Exports].remove(model.id, 1, ONNX)
         work.commit()
     assert tidy(scene).kept.get(ArtifactKind.EXPORT) is None
     assert not artifacts.has(export.artifact)

@@ -5,6 +5,8 @@ import pytest
 from core.errors import GateFailed, NoPrevious
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import (
@@ -55,9 +57,9 @@ def line_of_three(scene: Scene, alias: str = "production") -> Model:
 def fail(scene: Scene, model: Model, number: int) -> None:
     """Let a version's newest verdict be that it failed."""
     with scene.platform.transactions() as work:
-        version = work.versions.get(model.id, number)
+        version = work[Versions].get(model.id, number)
         assert version.report is not None
-        work.versions.save(version.judged(Verdict.FAILED, version.report))
+        work[Versions].save(version.judged(Verdict.FAILED, version.report))
         work.commit()
 
 
@@ -72,7 +74,7 @@ def test_rollback_to_a_version_that_has_failed_since_takes_an_override(scene: Sc
         go_back(scene, model, to=3)
     assert go_back(scene, model, to=3, override=True) == 3
     with scene.platform.transactions(read_only=True) as work:
-        assert work.aliases.history(model.id, "production")[-1].override
+        assert work[Aliases].history(model.id, "production")[-1].override
 
 
 def test_rollback_that_could_only_go_to_what_failed_names_it(scene: Scene) -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 
+from core.database.work import Transactions
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import FieldInvalid, VersionNotFound
 from core.inference.classify import MAX_CLASSES, Resolved, classification_of, known_classes
-from core.ports import Transactions
 from core.recipes.rules import class_texts
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.configure import add_suite
 from core.registry.promote import move_alias
@@ -35,7 +36,7 @@ def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Sce
     with scene.platform.transactions() as work:
         move_alias(
             work,
-            work.aliases.get(model.id, "production"),
+            work[Aliases].get(model.id, "production"),
             name="production",
             to=version,
             kind=MoveKind.PROMOTED,

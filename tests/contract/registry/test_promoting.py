@@ -9,6 +9,7 @@ from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus
+from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.versions import Model
 from core.values import Json
@@ -101,9 +102,9 @@ def test_override_that_gives_up_what_is_live_stays_visible(
     go_live(scene, model, 2)
     go_live(scene, model, 3, override=True, reason="cats are not needed any more")
     with scene.platform.transactions(read_only=True) as work:
-        history = work.aliases.history(model.id, "production")
+        history = work[Aliases].history(model.id, "production")
         assert [row.override for row in history] == [False, False, True]
-        assert work.aliases.overridden(model.id) == {3}
+        assert work[Aliases].overridden(model.id) == {3}
 
 
 def test_other_aliases_live_version_is_compared_with_when_it_is_named(

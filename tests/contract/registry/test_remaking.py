@@ -3,9 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from core.bases.create_model import create_model
+from core.database.work import Transactions
 from core.errors import BaseUnknown, NameTaken
 from core.jobs.queue import JobRequest
-from core.ports import Monitor, Transactions
+from core.ports import Monitor
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -3,10 +3,11 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from core.database.work import Transactions
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
-from core.ports import Transactions
 from core.registry.configure import configure_model
+from core.registry.rows import Models
 from tests.support.scene import Scene
 
 
@@ -41,7 +42,7 @@ def test_last_choice_of_suites_at_the_same_time_counts(transactions: Transaction
     )
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
-            work.models.set_suites(model.id, [one.id])
+            work[Models].set_suites(model.id, [one.id])
             choice = pool.submit(
                 configure_model, scene.platform, model.name, suites=["two"], policy=None
             )

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from core.artifacts.local import LocalArtifacts
+from core.database.work import Transactions
 from core.datasets.freeze import freeze
+from core.datasets.rows import Datasets
 from core.errors import ArtifactsUnavailable
 from core.jobs.needs import Amount
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Artifacts, Platform, Transactions
+from core.ports import Artifacts, Platform
 from core.registry.versions import Model
 from core.upkeep.gc import ArtifactKind, collect_garbage
 from core.values import Digest
@@ -88,12 +91,12 @@ def test_images_stay_while_a_dataset_or_a_manifest_holds_them(
         for n, row in enumerate(a_row(dataset, digest(f"{n}"), "cat") for n in range(3))
     ]
     with work_with() as work:
-        work.datasets.add(dataset)
+        work[Datasets].add(dataset)
         for row in rows:
-            work.datasets.add_image(row)
-        work.datasets.remove_image(dataset.id, rows[2].image.pixels)
+            work[Datasets].add_image(row)
+        work[Datasets].remove_image(dataset.id, rows[2].image.pixels)
         freeze(work, artifacts, dataset, NOW)
-        work.datasets.remove_image(dataset.id, rows[1].image.pixels)
+        work[Datasets].remove_image(dataset.id, rows[1].image.pixels)
         work.commit()
     assert tidy(scene).collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=1)}
     assert [artifacts.has(row.image.artifact) for row in rows] == [True, True, False]
@@ -104,9 +107,9 @@ def test_the_checkpoint_of_an_unfinished_job_stays(
 ) -> None:
     job = scene.update(model, scene.frozen("cat", "dog"))
     with scene.platform.transactions() as work:
-        claimed = work.jobs.claim("w", 60, 3)
+        claimed = work[Jobs].claim("w", 60, 3)
         assert claimed is not None
-        work.jobs.set_checkpoint(job.id, claimed.fence, artifacts.put(b"half an update"))
+        work[Jobs].set_checkpoint(job.id, claimed.fence, artifacts.put(b"half an update"))
         work.commit()
     assert tidy(scene).kept[ArtifactKind.CHECKPOINT] == Amount(count=1, size=14)
 

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from core.database.work import Transactions
 from core.datasets.freeze import freeze
+from core.datasets.rows import Datasets
 from core.errors import ArtifactsUnavailable
-from core.ports import Monitor, Transactions
+from core.ports import Monitor
 from core.registry.versions import Model
 from core.upkeep.gc import collect_garbage
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
 from tests.support.api.seeds import some_weights
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
@@ -48,7 +51,7 @@ def test_an_update_that_publishes_what_is_being_collected_keeps_it(
 
     scene.script.evaluating = die
     with scene.platform.transactions(read_only=True) as work:
-        known = work.references.weights()
+        known = work[ArtifactRoots].weights()
     orphans = some_weights(scene.platform, 101)  # what the first attempt makes
     statistics = {name: artifacts.put(f"features of {name}".encode()) for name in ("cat", "dog")}
     assert orphans.digest not in known
@@ -71,8 +74,8 @@ def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> 
         row = a_row(dataset, digest("pixels"), "cat")
         row = replace(row, image=replace(row.image, artifact=artifacts.put(artifacts.get(orphan))))
         with scene.platform.transactions() as work:
-            work.datasets.add(dataset)
-            work.datasets.add_image(row)
+            work[Datasets].add(dataset)
+            work[Datasets].add_image(row)
             work.commit()
 
     artifacts.happens = upload
@@ -90,14 +93,14 @@ def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
         replace(row.image, artifact=artifacts.put(form)) for form in (b"by one Pillow", b"by two")
     )
     with scene.platform.transactions() as work:
-        work.datasets.add(frozen)
-        work.datasets.add(other)
-        work.datasets.add_image(replace(row, image=old))
+        work[Datasets].add(frozen)
+        work[Datasets].add(other)
+        work[Datasets].add_image(replace(row, image=old))
         work.commit()
 
     def upload() -> None:
         with scene.platform.transactions() as work:
-            work.datasets.add_image(replace(row, dataset=other.id, image=new))
+            work[Datasets].add_image(replace(row, dataset=other.id, image=new))
             work.commit()
 
     with ThreadPoolExecutor(2) as pool, scene.platform.transactions() as work:

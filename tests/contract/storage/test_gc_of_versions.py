@@ -15,6 +15,8 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Versions
 from core.registry.versions import Model, Weights
 from core.upkeep.gc import ArtifactKind, CollectionResult, collect_garbage
 from tests.support.api.seeds import a_candidate
@@ -63,9 +65,9 @@ def test_tensors_that_a_kept_version_shares_stay(
     mixed = replace(mixed, tensors=(shared, mixed.tensors[1]))
     artifacts.put(mixed.to_bytes())
     with scene.platform.transactions() as work:
-        number = work.versions.next_number(model.id)
+        number = work[Versions].next_number(model.id)
         newer = replace(newest, number=number, digest=mixed.digest)
-        work.versions.add(newer)
+        work[Versions].add(newer)
         work.commit()
     assert numbers(tidy(scene, NEWEST_ONLY).given_up) == [2, 3]
     assert whole(scene, newer)
@@ -223,13 +225,13 @@ def test_a_version_that_goes_live_meanwhile_keeps_its_weights(scene: Scene, mode
     make_old(scene.platform.artifacts)
     runs: list[Future[CollectionResult]] = []
     with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
-        work.versions.get(model.id, old.number, lock=True)
+        work[Versions].get(model.id, old.number, lock=True)
         runs.append(pool.submit(collect_garbage, scene.platform, TESTER, retention=NEWEST_ONLY))
         with pytest.raises(TimeoutError):
             runs[0].result(0.5)
-        alias = work.aliases.get(model.id, "production")
+        alias = work[Aliases].get(model.id, "production")
         moved = replace(alias, version=old.number, revision=alias.revision + 1)
-        work.aliases.move(moved, a_move(moved, from_version=1))
+        work[Aliases].move(moved, a_move(moved, from_version=1))
         work.commit()
         assert runs[0].result(10).given_up == []
     assert whole(scene, old)

@@ -14,7 +14,7 @@ from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rules import Job, JobStatus
 from core.ports import Monitor
 from core.recipes.rules import Recipe
-from core.registry.rows import SqlVersions
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import order_update
 from core.values import ModelId
@@ -173,8 +173,8 @@ def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
     teach(scene, model, parent=2)
     teach(scene, model, parent=3)
     with scene.platform.transactions() as work:
-        work.versions.save(replace(work.versions.get(model.id, given_up), verdict=None))
-        work.versions.release_weights(model.id, given_up, NOW)
+        work[Versions].save(replace(work[Versions].get(model.id, given_up), verdict=None))
+        work[Versions].release_weights(model.id, given_up, NOW)
         work.commit()
     data = scene.frozen("gnu", "yak", offset=200)
     order = UpdateOrder(
@@ -199,14 +199,14 @@ def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weigh
         a_candidate(scene.platform, model, verdict=Verdict.FAILED)
     job = scene.order(model, EvaluateOrder(version=3))
     meanwhile: list[Callable[[], object]] = [lambda: cancel_job(scene.platform, job.id)]
-    get = SqlVersions.get
+    get = Versions.get
 
-    def get_later(self: SqlVersions, of: ModelId, number: int, *, lock: bool = False) -> Version:
+    def get_later(self: Versions, of: ModelId, number: int, *, lock: bool = False) -> Version:
         if lock and meanwhile:
             meanwhile.pop()()
         return get(self, of, number, lock=lock)
 
-    monkeypatch.setattr(SqlVersions, "get", get_later)
+    monkeypatch.setattr(Versions, "get", get_later)
     assert collect(scene) == [2]
     assert collect(scene) == [3]
 
@@ -216,14 +216,14 @@ def test_a_version_that_is_deleted_meanwhile_is_left_to_its_deletion(
 ) -> None:
     for _ in range(3):
         a_candidate(scene.platform, model, verdict=Verdict.FAILED)
-    get, deleted = SqlVersions.get, []
+    get, deleted = Versions.get, []
 
-    def get_late(self: SqlVersions, of: ModelId, number: int, *, lock: bool = False) -> Version:
+    def get_late(self: Versions, of: ModelId, number: int, *, lock: bool = False) -> Version:
         if lock and not deleted:
             deleted.append(number)
             self.remove(of, number, NOW)
         return get(self, of, number, lock=lock)
 
-    monkeypatch.setattr(SqlVersions, "get", get_late)
+    monkeypatch.setattr(Versions, "get", get_late)
     assert collect(scene) == [3]
     assert deleted == [2]

@@ -10,9 +10,11 @@ from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side, part_of
 from core.errors import InferenceUnavailable
 from core.jobs.orders import JobType
+from core.jobs.rows import Jobs
 from core.ports import ClassificationRequest, DecodedImage
 from core.recipes.fields import Method, TeacherPolicy
 from core.recipes.rules import Recipe
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest, ImageInput
 from tests.support.api.seeds import some_weights
@@ -80,10 +82,10 @@ def taught(
             version=number,
             started_at=NOW - timedelta(seconds=11),
         )
-        work.jobs.add(replace(job.succeed({}, NOW), **changes))
+        work[Jobs].add(replace(job.succeed({}, NOW), **changes))
         version = a_version(
             job,
-            work.versions.next_number(model.id),
+            work[Versions].next_number(model.id),
             parent=parent,
             dataset=data.dataset,
             dataset_version=data.number,
@@ -95,7 +97,7 @@ def taught(
             created_at=NOW - timedelta(seconds=3),
         )
         assert version.number == number
-        work.versions.add(version)
+        work[Versions].add(version)
         work.commit()
 
 
@@ -176,6 +178,6 @@ def test_an_update_whose_version_or_images_were_deleted_is_passed_over(scene: Sc
         taught(scene, model, number, parent=1)
     measured = facts(advised(scene, model), "duration")
     with scene.platform.transactions() as work:
-        work.versions.remove(model.id, 3, NOW)
+        work[Versions].remove(model.id, 3, NOW)
         work.commit()
     assert facts(advised(scene, model), "duration") == measured

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.bases.create_model import create_model
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.errors import (
     AliasNotFound,
@@ -25,10 +26,12 @@ from core.errors import (
     VersionNotFound,
 )
 from core.evaluation.order import order_evaluation
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.recipes.fields import LabelSpace, Method, MixingChoice, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.training.order import order_update
 from core.values import DatasetId
@@ -49,7 +52,7 @@ def test_a_reference_set_is_named_by_its_id(
 ) -> None:
     seen = scene.frozen("red", "blue", offset=40)
     with scene.platform.transactions(read_only=True) as work:
-        name = work.datasets.get(seen.dataset).name
+        name = work[Datasets].get(seen.dataset).name
     order = an_order(
         scene.frozen("owl", "elk"),
         recipe=Recipe(method=Method.ZSCL),
@@ -226,7 +229,7 @@ def test_what_could_not_start_is_refused(scene: Scene, model: Model) -> None:
         assert (type(error), error.pointer) == (kind, pointer), what
         assert message in {None, error.message}, what
         with scene.platform.transactions(read_only=True) as work:
-            assert not work.jobs.page(9, None, status=JobStatus.QUEUED), what
+            assert not work[Jobs].page(9, None, status=JobStatus.QUEUED), what
 
 
 def test_a_base_that_nobody_knows_makes_no_model(scene: Scene, notifier: RecordingNotifier) -> None:
@@ -246,11 +249,11 @@ def test_an_order_waits_for_whoever_gives_up_the_weights_that_it_needs(
 ) -> None:
     a_candidate(scene.platform, model, parent=2)
     with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
-        work.versions.get(model.id, held, lock=True)
+        work[Versions].get(model.id, held, lock=True)
         ordered = pool.submit(order, scene, model)
         with pytest.raises(TimeoutError):
             ordered.result(0.3)
-        work.versions.release_weights(model.id, held, NOW)
+        work[Versions].release_weights(model.id, held, NOW)
         work.commit()
         with pytest.raises(ArtifactGone):
             ordered.result(10)

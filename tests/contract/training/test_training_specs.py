@@ -7,6 +7,7 @@ import pytest
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Part, Side
 from core.datasets.rules import DatasetKind
+from core.datasets.version_rows import Suites
 from core.errors import DatabaseUnavailable, TrainingDiverged
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.job_types.retry import retry_job
@@ -78,7 +79,7 @@ def test_exemplar_that_has_become_a_suites_is_left_out(scene: Scene) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog")
     taught(scene, model, data)
     with scene.platform.transactions() as work:  # as two that came at the same moment
-        work.suites.add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest))
+        work[Suites].add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest))
         work.commit()
     scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
     scene.run()

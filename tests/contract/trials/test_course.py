@@ -2,6 +2,7 @@
 
 from core.registry.versions import Model
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
+from core.trials.rows import Trials
 from core.trials.rules import CoursePoint, Shadowed, Trial
 from core.upkeep.delete import delete_model
 from tests.contract.trials.conftest import Start
@@ -11,7 +12,7 @@ from tests.support.scene import Scene
 
 def course_of(scene: Scene, trial: Trial) -> list[CoursePoint]:
     with scene.platform.transactions(read_only=True) as work:
-        return list(work.trials.course([trial.id])[trial.id])
+        return list(work[Trials].course([trial.id])[trial.id])
 
 
 def test_points_are_noted_as_labels_come_and_go_with_the_model(
@@ -32,7 +33,7 @@ def test_points_are_noted_as_labels_come_and_go_with_the_model(
     assert widths == sorted(widths, reverse=True)
     assert {point.at for point in found} == {scene.platform.clock()}
     with scene.platform.transactions() as work:
-        work.trials.note_course(found)  # they are there
+        work[Trials].note_course(found)  # they are there
         work.commit()
     assert course_of(scene, trial) == found
     delete_model(scene.platform, model=model.name)

@@ -9,6 +9,7 @@ from core.audit.rules import Principal, Role
 from core.operations.maintenance import forget_old_traces
 from core.registry.versions import Model
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
+from core.trials.rows import Predictions, Trials
 from core.trials.rules import Prediction, Shadowed, Trial, TrialCounts, TrialMode
 from core.trials.run import stop_trial
 from core.values import Digest, PredictionId
@@ -19,7 +20,7 @@ from tests.support.scene import Scene
 
 def counts_of(scene: Scene, trial: Trial) -> dict[str, int]:
     with scene.platform.transactions(read_only=True) as work:
-        counts: TrialCounts = work.trials.counts([trial.id])[trial.id]
+        counts: TrialCounts = work[Trials].counts([trial.id])[trial.id]
     return {name: value for name, value in asdict(counts).items() if value}
 
 
@@ -36,7 +37,7 @@ def record(
 
 def kept(scene: Scene, found: Sequence[Prediction]) -> list[bool]:
     with scene.platform.transactions() as work:
-        there = work.predictions.lock([one.id for one in found])
+        there = work[Predictions].lock([one.id for one in found])
     return [one.id in there for one in found]
 
 
@@ -157,7 +158,7 @@ def test_of_each_caller_of_a_canary_one_label_counts(
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
     forget_old_traces(scene.platform)
     with scene.platform.transactions() as work:
-        assert len(work.predictions.first_labels({(trial.id, callers[0])})) == 1  # forgotten
+        assert len(work[Predictions].first_labels({(trial.id, callers[0])})) == 1  # forgotten
 
 
 def test_of_labels_of_a_caller_that_are_sent_at_once_one_counts(scene: Scene, start: Start) -> None:

@@ -6,12 +6,14 @@ from threading import Barrier
 
 import pytest
 
+from core.datasets.rows import Datasets
 from core.erasure.order import certify
 from core.erasure.rules import Retraining
 from core.errors import ImageNotFound, QuotaExceeded
 from core.ports import DecodedImage
 from core.registry.versions import Model
 from core.trials.record import delete_samples, keep_sample, sample_form
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, Trial
 from core.trials.run import stop_trial
 from core.upkeep.delete import delete_model
@@ -67,12 +69,12 @@ def keep(scene: Scene, trial: TrialId, data: bytes, decoder: Decoder | None = No
 
 def kept(scene: Scene, trial: TrialId) -> list[Sample]:
     with scene.platform.transactions(read_only=True) as work:
-        return list(work.samples.page(trial, 100, None))
+        return list(work[TrialSamples].page(trial, 100, None))
 
 
 def sampled(scene: Scene, trial: TrialId) -> int:
     with scene.platform.transactions(read_only=True) as work:
-        return work.trials.counts([trial])[trial].sampled
+        return work[Trials].counts([trial])[trial].sampled
 
 
 def of(trial: Trial, model: Model, pixels: Digest) -> dict[str, str]:
@@ -127,7 +129,7 @@ def test_samples_are_read_and_kept_from_collection_until_they_are_deleted(
 
 def stored_bytes(scene: Scene) -> int:
     with scene.platform.transactions(read_only=True) as work:
-        return work.datasets.stored_bytes()
+        return work[Datasets].stored_bytes()
 
 
 def test_samples_take_part_in_the_quota_until_they_are_deleted(
@@ -158,10 +160,10 @@ def test_an_image_that_is_a_sample_and_in_a_dataset_counts_once_for_the_quota(
 ) -> None:
     data, trial = scene.frozen("boot", "bag"), start()
     with scene.platform.transactions() as work:
-        (row, other, *_) = work.datasets.images(data.dataset)
-        before = work.datasets.stored_bytes()
+        (row, other, *_) = work[Datasets].images(data.dataset)
+        before = work[Datasets].stored_bytes()
         for pixels, size in ((row.image.pixels, row.image.size), (sha256(b"new"), 5)):
-            work.samples.add(
+            work[TrialSamples].add(
                 Sample(
                     trial=trial.id,
                     pixels=pixels,
@@ -173,10 +175,10 @@ def test_an_image_that_is_a_sample_and_in_a_dataset_counts_once_for_the_quota(
                     size=size,
                 )
             )
-        assert work.datasets.stored_bytes() == before + 5
+        assert work[Datasets].stored_bytes() == before + 5
         new = replace(row.image, pixels=sha256(b"new"))
         newer = replace(row.image, pixels=sha256(b"newer"), size=7)
-        assert work.datasets.missing_bytes([row.image, other.image, new, newer]) == 7
+        assert work[Datasets].missing_bytes([row.image, other.image, new, newer]) == 7
 
 
 def test_a_model_takes_the_samples_of_its_trials_along(

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from core.audit.rows import AuditTrail
 from core.errors import (
     FieldInvalid,
     InUse,
@@ -14,8 +15,10 @@ from core.errors import (
     TrialRunning,
 )
 from core.ports import AuditFilter
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.versions import Model
+from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode
 from core.trials.run import stop_trial
 from core.upkeep.delete import delete_alias, delete_model, delete_version
@@ -28,17 +31,17 @@ from tests.support.storage.collecting import NEWEST_ONLY, tidy
 
 def trials_of(scene: Scene, model: Model) -> list[Trial]:
     with scene.platform.transactions(read_only=True) as work:
-        return list(work.trials.page(model.id, "production", 10, None))
+        return list(work[Trials].page(model.id, "production", 10, None))
 
 
 def alias_of(scene: Scene, model: Model) -> Alias:
     with scene.platform.transactions(read_only=True) as work:
-        return work.aliases.get(model.id, "production")
+        return work[Aliases].get(model.id, "production")
 
 
 def actions(scene: Scene) -> list[str]:
     with scene.platform.transactions(read_only=True) as work:
-        return [event.change.action for event in work.audit.page(50, None, AuditFilter())]
+        return [event.change.action for event in work[AuditTrail].page(50, None, AuditFilter())]
 
 
 def test_an_alias_has_one_trial_at_a_time(scene: Scene, model: Model, start: Start) -> None:
@@ -55,11 +58,11 @@ def test_an_alias_has_one_trial_at_a_time(scene: Scene, model: Model, start: Sta
     second = start(TrialMode.CANARY)
     assert trials_of(scene, model) == [stopped, second]
     with scene.platform.transactions(read_only=True) as work:
-        assert work.trials.find(model.id, "production", "latest") == second
-        assert work.trials.find(model.id, "production", first.id) == stopped
-        assert work.trials.running() == work.trials.running(model.id) == [second]
+        assert work[Trials].find(model.id, "production", "latest") == second
+        assert work[Trials].find(model.id, "production", first.id) == stopped
+        assert work[Trials].running() == work[Trials].running(model.id) == [second]
         with pytest.raises(TrialNotFound):
-            work.trials.find(model.id, "staging", first.id)
+            work[Trials].find(model.id, "staging", first.id)
 
 
 def test_of_two_who_start_at_once_one_is_refused(scene: Scene, start: Start) -> None:
@@ -109,7 +112,7 @@ def test_what_moves_or_deletes_the_alias_ends_its_trial(
         TrialEnd.ALIAS_DELETED,
     ]
     with scene.platform.transactions(read_only=True) as work:
-        assert work.trials.running() == []
+        assert work[Trials].running() == []
     assert actions(scene).count("trial.started") == actions(scene).count("trial.ended") == 3
 
 
@@ -130,10 +133,10 @@ def test_a_candidate_is_neither_deleted_nor_collected(
 def test_a_model_takes_its_trials_along(scene: Scene, model: Model, start: Start) -> None:
     trial = start()
     with scene.platform.transactions() as work:
-        work.trials.count(trial.id, {"agreed": 2, "later_release": 1})
+        work[Trials].count(trial.id, {"agreed": 2, "later_release": 1})
         work.commit()
     with scene.platform.transactions(read_only=True) as work:
-        assert work.trials.counts([trial.id])[trial.id].agreed == 2
+        assert work[Trials].counts([trial.id])[trial.id].agreed == 2
     delete_model(scene.platform, model=model.name)
     with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
-        work.trials.get(TrialId(trial.id))
+        work[Trials].get(TrialId(trial.id))

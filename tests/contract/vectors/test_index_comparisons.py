@@ -16,11 +16,13 @@ from core.errors import (
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_version
 from core.upkeep.gc import ArtifactKind
 from core.values import Digest, Json
 from core.vectors.compare_index import order_comparison
+from core.vectors.rows import IndexReports
 from tests.support.api.seeds import a_candidate
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
@@ -60,7 +62,7 @@ def order(scene: Scene, version: int = 2, baseline: int | None = None) -> Job:
 
 def report(scene: Scene, model: Model, version: int = 2, baseline: int = 1) -> Json:
     with scene.platform.transactions(read_only=True) as work:
-        row = work.index_reports.get(model.id, version, baseline)
+        row = work[IndexReports].get(model.id, version, baseline)
     found: Json = json.loads(scene.platform.artifacts.get(row.report))
     assert scene.platform.artifacts.has(row.bridge)
     assert found["bridge"]["artifact"] == row.bridge
@@ -109,7 +111,7 @@ def test_reports_are_kept_for_each_baseline_and_the_newest_replaces(
 def index_reports(scene: Scene, model: Model) -> list[Digest]:
     """The artifacts of the reports of version 2."""
     with scene.platform.transactions(read_only=True) as work:
-        return [row.report for row in work.index_reports.all(model.id, 2)]
+        return [row.report for row in work[IndexReports].all(model.id, 2)]
 
 
 def test_an_erasure_from_a_suite_deletes_what_was_fitted_on_it(
@@ -194,7 +196,7 @@ def test_what_could_not_start_is_refused(scene: Scene, model: Model) -> None:
         with pytest.raises(refusal):
             order(scene, version, baseline)
     with scene.platform.transactions() as work:
-        work.versions.release_weights(model.id, 2, NOW)
+        work[Versions].release_weights(model.id, 2, NOW)
         work.commit()
     with pytest.raises(ArtifactGone):
         order(scene, 1, 2)

@@ -11,12 +11,15 @@ from core.datasets.manifests import Side
 from core.datasets.rules import DatasetRef, DatasetVersion
 from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_dataset_version, delete_model
 from core.upkeep.gc import ArtifactKind
 from core.values import Digest
 from core.vectors.reembed import order_reembedding
+from core.vectors.rows import Vectors
 from core.vectors.rules import StoredVectors
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
@@ -65,7 +68,7 @@ def pixels_of(scene: Scene, data: DatasetVersion) -> list[Digest]:
 def stored(scene: Scene, model: Model, data: DatasetVersion) -> StoredVectors:
     with scene.platform.transactions(read_only=True) as work:
         ref = DatasetRef(dataset=data.dataset, version=data.number)
-        return work.vectors.get(model.id, 1, ref)
+        return work[Vectors].get(model.id, 1, ref)
 
 
 def run(scene: Scene, model: Model, data: DatasetVersion) -> StoredVectors:
@@ -98,7 +101,7 @@ def test_new_vectors_take_the_place_of_old_ones_and_nothing_else_stays(
     second = run(scene, model, data)
     assert second.artifact == first.artifact
     with scene.platform.transactions(read_only=True) as work:
-        assert work.vectors.all(model.id, 1) == [second]
+        assert work[Vectors].all(model.id, 1) == [second]
 
 
 def test_a_job_that_is_stopped_resumes_after_its_last_part_and_ends_alike(
@@ -138,7 +141,7 @@ def test_a_worker_that_is_killed_loses_the_part_in_progress_alone(
     with pytest.raises(KeyboardInterrupt):
         scene.run()
     with scene.platform.transactions() as work:  # as when its lease expires
-        work.jobs.release_owner("w")
+        work[Jobs].release_owner("w")
         work.commit()
     embedder.embedded.clear()
     embedder.meanwhile = lambda: None
@@ -254,7 +257,7 @@ def test_what_could_not_start_is_refused(scene: Scene, model: Model, data: Datas
     with pytest.raises(DatasetEmpty):
         order(scene, data)
     with scene.platform.transactions() as work:
-        work.versions.release_weights(model.id, 1, NOW)
+        work[Versions].release_weights(model.id, 1, NOW)
         work.commit()
     with pytest.raises(ArtifactGone):
         order(scene, data)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 
+from core.database.work import Transactions
+from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import Delivery, DeliveryStatus, Outcome
-from core.ports import Transactions
 from tests.support.factories import NOW
 from tests.support.webhooks import an_event, deliveries_of, happened, refused, subscribed
 
@@ -17,7 +18,7 @@ LATER = NOW + timedelta(hours=1)
 
 def claim(transactions: Transactions, lease_s: float = 60.0) -> Delivery | None:
     with transactions() as work:
-        found = work.outbox.claim(LATER, lease_s)
+        found = work[Outbox].claim(LATER, lease_s)
         work.commit()
     return found
 
@@ -30,7 +31,7 @@ def claimed(transactions: Transactions, lease_s: float = 60.0) -> Delivery:
 
 def settle(transactions: Transactions, delivery: Delivery, outcome: Outcome = ACCEPTED) -> bool:
     with transactions() as work:
-        held = work.outbox.settle(delivery.after(outcome, LATER, draw=0.0))
+        held = work[Outbox].settle(delivery.after(outcome, LATER, draw=0.0))
         work.commit()
     return held
 
@@ -49,7 +50,7 @@ def test_a_delivery_waits_for_the_earlier_one_about_the_same_object(
     settle(transactions, between)
     assert claim(transactions) is None
     with transactions() as work:
-        again = work.outbox.claim(LATER + timedelta(seconds=6), 60)
+        again = work[Outbox].claim(LATER + timedelta(seconds=6), 60)
         assert again is not None
         assert (again.id, again.attempts) == (earlier.id, 2)
         work.commit()
@@ -83,7 +84,7 @@ def test_a_first_attempt_is_due_whatever_the_clock_where_it_happened(
     subscribed(transactions)
     happened(transactions, an_event(at=LATER + timedelta(hours=1)))
     with transactions(read_only=True) as work:
-        assert work.outbox.is_due(LATER)
+        assert work[Outbox].is_due(LATER)
     assert claim(transactions) is not None
 
 
@@ -92,10 +93,10 @@ def test_a_paused_webhook_waits_and_goes_on_where_it_stopped(transactions: Trans
     event = an_event()
     happened(transactions, event)
     with transactions(read_only=True) as work:
-        assert not work.outbox.is_due(LATER)
+        assert not work[Outbox].is_due(LATER)
     assert claim(transactions) is None
     with transactions() as work:
-        work.webhooks.save(replace(webhook, paused=False))
+        work[Webhooks].save(replace(webhook, paused=False))
         work.commit()
     assert claimed(transactions).event == event.id
 
@@ -119,7 +120,7 @@ def test_a_redelivery_ends_the_claim_that_is_under_way(transactions: Transaction
     happened(transactions, an_event())
     stale = claimed(transactions)
     with transactions() as work:
-        work.outbox.redeliver(stale.redelivered(LATER))
+        work[Outbox].redeliver(stale.redelivered(LATER))
         work.commit()
     assert settle(transactions, stale) is False
     (again,) = deliveries_of(transactions, webhook)
@@ -134,7 +135,7 @@ def test_a_lost_claim_is_due_whatever_the_clock_of_who_takes_it_up(
     happened(transactions, an_event(at=LATER))
     lost = claimed(transactions, lease_s=-1.0)
     with transactions() as work:
-        resumed = work.outbox.claim(NOW, 60.0)
+        resumed = work[Outbox].claim(NOW, 60.0)
     assert resumed is not None
     assert resumed.id == lost.id
 
@@ -148,7 +149,7 @@ def test_a_lost_claim_and_an_earlier_redelivery_do_not_wait_for_each_other(
     settle(transactions, earlier)
     lost = claimed(transactions, lease_s=-1.0)
     with transactions() as work:
-        work.outbox.redeliver(work.outbox.get(webhook.id, earlier.id).redelivered(LATER))
+        work[Outbox].redeliver(work[Outbox].get(webhook.id, earlier.id).redelivered(LATER))
         work.commit()
     resumed = claimed(transactions)
     assert resumed.id == lost.id

@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import update
 
 from core.database.tables import deliveries
+from core.jobs.claim_rows import Counters
 from core.jobs.rules import CounterValue
 from core.operations.maintenance import forget_old_traces
+from core.outbox.rows import Outbox
 from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus
 from core.ports import Message, Platform
 from core.webhooks.change import order_test, redeliver, rotate_secret
@@ -63,7 +65,7 @@ def deliver(platform: Platform, client: Any) -> Delivery:
     found = claimed(platform)
     send_claimed(platform, client, found, draw=lambda: 0.0)
     with platform.transactions(read_only=True) as work:
-        return work.outbox.get(found.webhook.id, found.delivery.id)
+        return work[Outbox].get(found.webhook.id, found.delivery.id)
 
 
 def expire(platform: Platform, url: str) -> None:
@@ -126,7 +128,7 @@ def test_after_a_day_of_attempts_it_has_failed_and_counts(platform: Platform, cl
     assert tried.status is DeliveryStatus.FAILED
     assert claim_delivery(platform) is None
     with platform.transactions(read_only=True) as work:
-        assert work.counters.all() == [
+        assert work[Counters].all() == [
             CounterValue(name=DELIVERIES_ENDED, labels={"status": "failed"}, value=1.0)
         ]
 
@@ -167,7 +169,7 @@ def test_what_a_stale_sender_records_is_refused(
     assert deliveries_of(platform.transactions, webhook) == [present.delivery]
     assert "the claim was lost" in log.text
     with platform.transactions(read_only=True) as work:
-        assert work.counters.all() == []
+        assert work[Counters].all() == []
 
 
 def test_a_test_event_goes_to_a_webhook_that_subscribes_to_nothing_like_it(

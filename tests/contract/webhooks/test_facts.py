@@ -7,12 +7,15 @@ import pytest
 from core.datasets.freeze import freeze_version
 from core.errors import FieldInvalid, LeaseLost
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.operations.maintenance import end_cancelled_jobs
 from core.outbox.rules import Delivery, Webhook
 from core.ports import Monitor
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_alias
 from tests.support.api.seeds import a_candidate
@@ -97,7 +100,7 @@ def test_a_cancelled_job_tells_so_queued_or_left_by_its_worker(scene: Scene) -> 
     cancel_job(scene.platform, queued.id)
     left = scene.update(model, data)
     with scene.platform.transactions() as work:
-        assert work.jobs.claim("dead", -1.0, 3) is not None
+        assert work[Jobs].claim("dead", -1.0, 3) is not None
         work.commit()
     cancel_job(scene.platform, left.id)
     assert [one.object for one in told(scene, webhook)] == [queued.id]
@@ -114,7 +117,7 @@ def test_a_job_that_is_lost_too_often_tells_that_it_failed(scene: Scene) -> None
     before = len(told(scene, webhook))
     for _ in range(3):
         with scene.platform.transactions() as work:
-            work.jobs.claim("dead", -1.0, 2)
+            work[Jobs].claim("dead", -1.0, 2)
             work.commit()
     assert [(one.type, one.object) for one in told(scene, webhook)[before:]] == [
         ("job.failed", job.id)
@@ -127,9 +130,9 @@ def test_moves_of_an_alias_are_about_one_object(scene: Scene, model: Model) -> N
         with scene.platform.transactions() as work:
             move_alias(
                 work,
-                work.aliases.get(model.id, PRODUCTION),
+                work[Aliases].get(model.id, PRODUCTION),
                 name=PRODUCTION,
-                to=work.versions.get(model.id, number),
+                to=work[Versions].get(model.id, number),
                 kind=kind,
                 reason="a secret reason",
                 actor="somebody",
@@ -163,10 +166,10 @@ def test_a_write_that_is_refused_tells_nothing(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
     before = told(scene, webhook)
     with scene.platform.transactions() as work:
-        claimed = work.jobs.claim("w", 60, 3)
+        claimed = work[Jobs].claim("w", 60, 3)
         assert claimed is not None
         with pytest.raises(LeaseLost):
-            work.jobs.finish(claimed.fail({"code": "x"}, NOW), claimed.fence + 1)
+            work[Jobs].finish(claimed.fail({"code": "x"}, NOW), claimed.fence + 1)
         work.commit()
     assert told(scene, webhook) == before
     assert scene.job(job).status is JobStatus.RUNNING

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from core.database.work import Work
 from core.errors import DatabaseUnavailable
 from core.outbox.rules import Outcome, Webhook
-from core.ports import Message, Platform, UnitOfWork
+from core.ports import Message, Platform
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
 from tests.support.servers.receiver import Receiver, receiving
@@ -86,7 +87,7 @@ def test_a_sender_outlives_a_lost_database_and_an_unexpected_error(platform: Pla
     troubles: list[Exception] = [DatabaseUnavailable(), ZeroDivisionError()]
     real = platform.transactions
 
-    def flaky(*, read_only: bool = False) -> UnitOfWork:
+    def flaky(*, read_only: bool = False) -> Work:
         if troubles:
             raise troubles.pop()
         return real(read_only=read_only)

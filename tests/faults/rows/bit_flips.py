@@ -11,11 +11,14 @@ import psutil
 
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Side, side_of
+from core.datasets.rows import Datasets
 from core.errors import ArtifactCorrupt
 from core.jobs.rules import JobStatus
 from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.upkeep.gc import ArtifactKind, roots_of, tensors_of
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, JobId, sha256
 from tests.faults import line
 from tests.faults.points import KILL, Blow
@@ -189,7 +192,7 @@ def choose(stage: Stage, moments: Random, kind: ArtifactKind, version: Version |
     if version is not None:
         return moments.choice(sorted(tensors_of(stage.platform.artifacts, version.digest)))
     with stage.platform.transactions(read_only=True) as work:
-        return moments.choice(sorted(roots_of(work.references)[kind]))
+        return moments.choice(sorted(roots_of(work[ArtifactRoots])[kind]))
 
 
 def manifest(stage: Stage, moments: Random) -> Digest:
@@ -200,8 +203,8 @@ def manifest(stage: Stage, moments: Random) -> Digest:
 def trained_image(stage: Stage, moments: Random) -> Digest:
     """An image that an update learns."""
     with stage.platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get(line.DATASET)
-        listed = work.datasets.version(dataset.id, 1).manifest
+        dataset = work[Datasets].get(line.DATASET)
+        listed = work[Datasets].version(dataset.id, 1).manifest
     entries = read_manifest(stage.platform.artifacts, listed).entries
     learned = [one.artifact for one in entries if side_of(one.pixels) is Side.TRAIN]
     return moments.choice(sorted(learned))
@@ -246,7 +249,7 @@ def is_whole(stage: Stage, digest: Digest) -> bool:
 def newest(stage: Stage) -> Version:
     """The version that the last update made, whole."""
     with stage.platform.transactions(read_only=True) as work:
-        return work.versions.all(work.models.get(line.MODEL).id)[-1]
+        return work[Versions].all(work[Models].get(line.MODEL).id)[-1]
 
 
 def back_to_root(stage: Stage) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
+from core.erasure.rows import Erasures
 from core.jobs.rules import JobStatus
+from core.registry.rows import Models, Versions
 from core.values import JobId
 from tests.faults import line
 from tests.faults.points import KILL, Blow
@@ -35,7 +37,7 @@ def _strike(stage: Stage, point: str, seeds: range) -> Try:
     listed = stage.client.get(f"/v1/datasets/{name}/images?limit=200").json()["data"]
     gone = next(one for one in listed if one["side"] == "train")
     with stage.platform.transactions(read_only=True) as work:
-        form = work.erasures.forms([gone["pixels"]])[gone["pixels"]]
+        form = work[Erasures].forms([gone["pixels"]])[gone["pixels"]]
     stage.points.arm(point, Blow(signal=KILL, whole=True))
     order = {"images": [gone["pixels"]], "reason": "asked for"}
     answer = stage.client.post("/v1/erasures", json=order)
@@ -85,5 +87,5 @@ def _ended(stage: Stage, erasure: str) -> dict[str, Any]:
 def _versions(stage: Stage, number: int | None) -> int:
     """Return how many versions more than one replace another one."""
     with stage.platform.transactions(read_only=True) as work:
-        versions = work.versions.all(work.models.get(line.MODEL).id)
+        versions = work[Versions].all(work[Models].get(line.MODEL).id)
     return abs(sum(version.replaces == number for version in versions) - 1)

@@ -9,7 +9,9 @@ from typing import Self
 
 import httpx
 
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
+from core.registry.rows import Models
 from core.values import JobId
 from tests.faults.stage import KEY, START_S, TLS, Stage, now
 from tests.support.processes import wait_for
@@ -135,4 +137,4 @@ def _exists(stage: Stage, job: JobId) -> bool:
 
 def _jobs_of(stage: Stage, model: str) -> int:
     with stage.platform.transactions(read_only=True) as work:
-        return len(work.jobs.page(10, None, model=work.models.get(model).id))
+        return len(work[Jobs].page(10, None, model=work[Models].get(model).id))

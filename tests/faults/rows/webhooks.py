@@ -11,6 +11,7 @@ from time import sleep
 
 import psutil
 
+from core.outbox.rows import Webhooks
 from core.outbox.rules import Delivery, EventType, Webhook
 from tests.faults import line
 from tests.faults.stage import Stage, child_of, has_ended, now, until
@@ -39,7 +40,7 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
                 yield _strike(stage, webhook, receiver, number % EVENTS, delay_s)
         finally:
             with stage.platform.transactions() as work:
-                work.webhooks.delete(webhook.id)
+                work[Webhooks].delete(webhook.id)
                 work.commit()
 
 

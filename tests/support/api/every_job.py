@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
 from core.errors import OutOfMemory
 from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import JobType
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Monitor
 from core.registry.versions import Model
@@ -103,8 +105,8 @@ class Shop:
         """Claim the next job as a worker that dies, and notice that it has."""
         for _ in range(2):
             with self.served.platform.transactions() as work:
-                work.jobs.claim("dead", 60, lost_limit=1)
-                work.jobs.release_owner("dead")
+                work[Jobs].claim("dead", 60, lost_limit=1)
+                work[Jobs].release_owner("dead")
                 work.commit()
 
 
@@ -127,7 +129,7 @@ def a_shop(served: Served, folder: Path) -> Iterator[Shop]:
     files = [("cup", ImageFile(file_name=f"{n}.png", data=picture(900 + n))) for n in range(6)]
     pixels = [one["pixels"] for one in served.client.datasets.upload(PICTURES, files)]
     with served.platform.transactions(read_only=True) as work:
-        (row, *_) = work.datasets.images(taught.dataset)
+        (row, *_) = work[Datasets].images(taught.dataset)
     shop = Shop(
         served=served,
         scene=scene,
@@ -228,7 +230,7 @@ def _bring(shop: Shop, job_type: JobType, job: str, end: End, look: Look) -> Non
         with _reporting(lambda: _reach(shop, job, end, look)):
             shop.work()
     with shop.served.platform.transactions(read_only=True) as work:
-        ended = work.jobs.get(JobId(job))
+        ended = work[Jobs].get(JobId(job))
     assert (ended.type, ended.status) == (job_type, end.status), ended
     assert (ended.error or {}).get("code", "") == end.code
     look(job, end.status)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from core.datasets.rows import Datasets
 from core.ports import Platform
+from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample
 from core.values import PredictionId
 from perennial.client import Client
@@ -131,14 +133,14 @@ def _write_scripts(client: Client) -> str:
 def _fill_trial(scene: Scene) -> None:
     """Give the trial of the model `line` a course and a sample."""
     with scene.platform.transactions() as work:
-        (trial,) = work.trials.running()
+        (trial,) = work[Trials].running()
         counts = dict.fromkeys(("disagreed", "labelled_current", "labelled_candidate"), 9)
-        work.trials.count(trial.id, counts | {"right_candidate": 9, "gained": 9, "sampled": 1})
+        work[Trials].count(trial.id, counts | {"right_candidate": 9, "gained": 9, "sampled": 1})
         point = CoursePoint(
             trial=trial.id, labels=2, estimate=1.0, lower=-0.9, upper=1.0, at=trial.started_at
         )
-        work.trials.note_course([point])
-        (row, *_) = work.datasets.image_page(work.datasets.get("scripts").id, 1, None)
+        work[Trials].note_course([point])
+        (row, *_) = work[Datasets].image_page(work[Datasets].get("scripts").id, 1, None)
         sample = Sample(
             trial=trial.id,
             pixels=row.image.pixels,
@@ -149,5 +151,5 @@ def _fill_trial(scene: Scene) -> None:
             at=trial.started_at,
             size=row.image.size,
         )
-        work.samples.add(sample)
+        work[TrialSamples].add(sample)
         work.commit()

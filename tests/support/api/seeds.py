@@ -2,11 +2,15 @@
 
 from core.evaluation.report import Report
 from core.gate.policies import DEFAULT_POLICY
+from core.gate.rows import Policies
 from core.gate.rules import Verdict
+from core.jobs.rows import Jobs
 from core.ports import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, TensorEntry, Version, VersionStatus, Weights
+from core.trials.rows import TrialSamples
 from core.trials.rules import Sample
 from core.values import Digest, Json, PredictionId, TrialId, canonical_json
 from tests.support.factories import NOW, a_job, a_model, a_version
@@ -21,16 +25,16 @@ def a_root(
 ) -> Model:
     """A model whose root is live as `production`; its architecture or weights, if they matter."""
     with platform.transactions() as work:
-        model = a_model(work.policies.get(DEFAULT_POLICY), name=name)
-        work.models.add(model)
+        model = a_model(work[Policies].get(DEFAULT_POLICY), name=name)
+        work[Models].add(model)
         job = a_job(model).succeed({}, NOW)
-        work.jobs.add(job)
-        number = work.versions.next_number(model.id)
+        work[Jobs].add(job)
+        number = work[Versions].next_number(model.id)
         weights = weights or some_weights(platform, number, model_cfg)
         root = a_version(
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )
-        work.versions.add(root)
+        work[Versions].add(root)
         move_alias(
             work,
             None,
@@ -57,10 +61,10 @@ def a_candidate(
     """A version trained from another one; judged, if a verdict is given."""
     with platform.transactions() as work:
         job = a_job(model).succeed({}, NOW)
-        work.jobs.add(job)
-        number = work.versions.next_number(model.id)
+        work[Jobs].add(job)
+        number = work[Versions].next_number(model.id)
         weights = some_weights(platform, number)
-        before = work.versions.get(model.id, parent)
+        before = work[Versions].get(model.id, parent)
         statistics = {name: _statistics(platform, name) for name in teaches}
         version = a_version(
             job,
@@ -72,11 +76,11 @@ def a_candidate(
             classes=tuple(dict.fromkeys(before.classes + teaches)),
             feature_statistics={**before.feature_statistics, **statistics},
         )
-        work.versions.add(version)
+        work[Versions].add(version)
         if verdict is not None:
             stored = _store(platform, model, report)
             version = version.judged(verdict, stored)
-            work.versions.save(version)
+            work[Versions].save(version)
         work.commit()
     return version
 
@@ -110,7 +114,7 @@ def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF") -> Sample:
         size=len(data),
     )
     with platform.transactions() as work:
-        work.samples.add(sample)
+        work[TrialSamples].add(sample)
         work.commit()
     return sample
 

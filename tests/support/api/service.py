@@ -17,7 +17,7 @@ from api.dependencies import Services
 from core.access.keys import create_key
 from core.audit.rules import Role
 from core.database.migrate import METADATA
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.jobs.broker import name_of
 from core.jobs.orders import Queue
 from core.ports import Platform
@@ -73,7 +73,7 @@ class Service:
         are the last uses of keys, which are noted once a minute.
         """
         with self.platform.transactions(read_only=True) as work:
-            assert isinstance(work, SqlUnitOfWork)
+            assert isinstance(work, Work)
             assert work._connection is not None
             # Without SQLAlchemy, which takes several times as long for a small table.
             cursor = work._connection.connection.cursor()

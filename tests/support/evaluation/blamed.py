@@ -10,6 +10,7 @@ import pytest
 from core.blame.order import order_blame
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import BlameOrder
 from core.jobs.rules import Job, JobStatus
@@ -57,8 +58,8 @@ def a_blamed_model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
     _learn(found, monkeypatch)
     data = scene.platform
     with data.transactions(read_only=True) as work:
-        (dataset,) = [one for one in work.datasets.page(9, None) if one.name == "taught"]
-        version = work.datasets.version(dataset.id, 1)
+        (dataset,) = [one for one in work[Datasets].page(9, None) if one.name == "taught"]
+        version = work[Datasets].version(dataset.id, 1)
     scene.update(model, version, auto_promote=False)
     assert scene.run().status is JobStatus.SUCCEEDED
     found.trained.clear()
@@ -88,8 +89,8 @@ def _teach(scene: Scene) -> list[set[Digest]]:
         if pixels in train:
             uploads[number].add(pixels)
     with scene.platform.transactions() as work:
-        work.datasets.add(dataset)
-        work.datasets.add_images(dataset.id, rows)
+        work[Datasets].add(dataset)
+        work[Datasets].add_images(dataset.id, rows)
         freeze(work, scene.platform.artifacts, dataset, NOW)
         work.commit()
     return uploads

@@ -12,6 +12,7 @@ from core.erasure.order import certify, order_erasure
 from core.erasure.rules import Retraining
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.values import Digest, sha256
 from tests.support.factories import TESTER
@@ -85,7 +86,7 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
         lessons[lesson] = tiny.lesson(names[:image] + names[image + 1 :], left)
         control = tiny.teach("control", lessons)
         with tiny.platform.transactions(read_only=True) as work:
-            versions = work.versions.all(work.models.get("demo").id)
+            versions = work[Versions].all(work[Models].get("demo").id)
         certificate = certify(tiny.platform, erasure.id)
         tiny.back_up(home / "back-up")
         restore(tiny.settings, home / "older", artifacts_only=True)

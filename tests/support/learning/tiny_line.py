@@ -16,7 +16,9 @@ from core import bootstrap
 from core.backup.backup import back_up
 from core.clip.model import publish
 from core.datasets.freeze import freeze
+from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Side, side_of
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
 from core.gate.policies import ensure_default_policy
 from core.job_types.run import run_next_job
@@ -105,11 +107,11 @@ class TinyService(Scene):
         """A dataset version of images, given to the classes in turn, with their thumbnails."""
         dataset = a_dataset()
         with self.platform.transactions() as work:
-            work.datasets.add(dataset)
+            work[Datasets].add(dataset)
             for data, name in zip(images, list(classes) * len(images), strict=False):
                 image = self.image(data)
-                work.datasets.add_image(replace(a_row(dataset, image.pixels, name), image=image))
-                work.thumbnails.add([(image, thumbnail(data))])
+                work[Datasets].add_image(replace(a_row(dataset, image.pixels, name), image=image))
+                work[Thumbnails].add([(image, thumbnail(data))])
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version

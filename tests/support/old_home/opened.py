@@ -17,7 +17,7 @@ from core import bootstrap
 from core.clip.machine import environment
 from core.clip.model import load
 from core.database.tables import jobs
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.job_types.run import run_next_job
 from core.ports import Platform
 from core.settings import Settings
@@ -106,7 +106,7 @@ def lapse_leases(settings: Settings) -> None:
     """End the dead worker's lease, whatever this machine's clock shows."""
     platform = bootstrap.build(settings)
     with platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         work._connection.execute(update(jobs).values(lease_until=0.0).where(jobs.c.lease_until > 0))
         work.commit()

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from core.access.rows import Keys
 from core.bootstrap import build, close
 from core.database.migrate import migrate
 from core.datasets.manifests import Side
+from core.fleet.rows import Heartbeats
+from core.jobs.claim_rows import Counters
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.ports import Platform
 from core.registry.promote import promote, roll_back
 from core.settings import Settings
+from core.upkeep.rows import ArtifactRoots
 from tests.support.factories import (
     NOW,
     TESTER,
@@ -77,16 +82,16 @@ def live_through(platform: Platform) -> Scene:
     roll_back(platform, TESTER, to=None, reason="for this test", **asked)
     waiting = scene.update(model, scene.frozen("owl", "elk", offset=6, each=1))
     with platform.transactions() as work:
-        held = work.jobs.claim("w", 60, 3)
+        held = work[Jobs].claim("w", 60, 3)
         assert held is not None
-        work.jobs.set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
-        work.jobs.add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
-        work.jobs.add(a_job_of_no_model("dataset:ds_1"))
-        work.heartbeats.record("w", {})
-        work.keys.add(a_key(created_at=NOW + timedelta(microseconds=1)), digest("key"))
-        work.counters.add("jobs", {"type": "update"}, 0.1)
+        work[Jobs].set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
+        work[Jobs].add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
+        work[Jobs].add(a_job_of_no_model("dataset:ds_1"))
+        work[Heartbeats].record("w", {})
+        work[Keys].add(a_key(created_at=NOW + timedelta(microseconds=1)), digest("key"))
+        work[Counters].add("jobs", {"type": "update"}, 0.1)
         work.commit()
-        named = work.references.images()
+        named = work[ArtifactRoots].images()
     for pixels in {*pixels_on(Side.TRAIN, 20), *pixels_on(Side.HOLDOUT, 20)}:
         if an_image(pixels).artifact in named:
             platform.artifacts.put(f"artifact of {pixels}".encode())

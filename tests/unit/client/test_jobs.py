@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from core.datasets.manifests import Side
+from core.jobs.rows import Jobs
+from core.registry.rows import Models
 from perennial.errors import JobFailed, ServiceError
 from perennial.requests import ImageFile
 from perennial.types.models import Job
@@ -122,8 +124,8 @@ def test_waiting_raises_a_cancelled_job_after_showing_every_state(
 def test_waiting_raises_a_failed_job_with_its_reason(served: Served, model: str) -> None:
     error = {"code": "rank_lost", "message": "A rank has ended."}
     with served.platform.transactions() as work:
-        job = a_job(work.models.get(model)).fail(error, NOW)
-        work.jobs.add(job)
+        job = a_job(work[Models].get(model)).fail(error, NOW)
+        work[Jobs].add(job)
         work.commit()
     with pytest.raises(JobFailed, match=r"failed: rank_lost: A rank has ended\.$") as raised:
         served.client.jobs.wait(job.id)

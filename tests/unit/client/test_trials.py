@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from core.gate.rules import Verdict
+from core.trials.rows import Predictions
 from perennial.errors import ServiceError
 from tests.support.api.seeds import a_candidate, a_root, a_sample
 from tests.support.api.served import Served
@@ -39,7 +40,7 @@ def test_labels_are_sent_in_parts_and_each_gets_a_receipt(
     trial = served.client.trials.start(model, 2, mode="canary", share=0.5)
     with served.platform.transactions() as work:
         made = [a_prediction(id=f"pred_{uuid.uuid4().hex}", trial=trial["id"]) for _ in range(3)]
-        work.predictions.add(made)
+        work[Predictions].add(made)
         work.commit()
     labels = [(one.id, "boot") for one in made]
     receipts = served.client.trials.label([*labels[:2], labels[2], ("pred_0", "boot")])

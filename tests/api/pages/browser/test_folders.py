@@ -9,6 +9,7 @@ from playwright.sync_api import Page, Route, expect
 from api.datasets import pages as uploads
 from core.datasets.manifests import Side
 from core.datasets.receive import record_batch
+from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable
 from tests.api.pages.browser.conftest import follow
 from tests.support.api.image_files import photograph, picture, pictures_on
@@ -124,6 +125,6 @@ def test_a_lost_connection_loses_and_doubles_nothing(
     assert (first, second) == (again, after)
     assert len({first, second, third}) == 3
     with platform.transactions(read_only=True) as work:
-        dataset = work.datasets.get("many-cups")
-        assert work.datasets.count(dataset.id) == {"cup": FILES}
+        dataset = work[Datasets].get("many-cups")
+        assert work[Datasets].count(dataset.id) == {"cup": FILES}
     assert dataset.duplicates == 0

@@ -6,7 +6,9 @@ from core.access.keys import create_key, revoke_key
 from core.audit.rules import Role
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind
+from core.registry.rows import Models
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
@@ -35,14 +37,14 @@ NOTE_EVENTS = """
 def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[str, Scene]) -> None:
     url, line = site
     with line.platform.transactions(read_only=True) as work:
-        model = work.models.get("line")
+        model = work[Models].get("line")
     job = line.order(model, EvaluateOrder(version=2))
 
     def report(*steps: int) -> None:
         with line.platform.transactions() as work:
             for step in steps:
                 data = {"phase": "training", "step": step, "total": 40, "loss": 1 / step}
-                work.jobs.add_event(job.id, EventKind.PROGRESS, data, NOW)
+                work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
             work.commit()
 
     page.add_init_script(NOTE_EVENTS)

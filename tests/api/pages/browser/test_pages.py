@@ -3,7 +3,9 @@
 from playwright.sync_api import Page, expect
 
 from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind
+from core.registry.rows import Models
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
 from tests.support.factories import NOW
@@ -60,14 +62,14 @@ def test_an_admin_makes_and_revokes_a_key_by_keyboard(page: Page) -> None:
 def test_a_running_job_is_followed_live_and_cancelled(page: Page, site: tuple[str, Scene]) -> None:
     line = site[1]
     with line.platform.transactions(read_only=True) as work:
-        model = work.models.get("line")
+        model = work[Models].get("line")
     job = line.order(model, EvaluateOrder(version=2))
     page.goto(f"/ui/jobs/{job.id}")
     expect(page.get_by_text("Live")).to_be_visible()
     for step in (10, 20, 30):
         data = {"phase": "training", "step": step, "total": 40, "loss": 1 / step}
         with line.platform.transactions() as work:
-            work.jobs.add_event(job.id, EventKind.PROGRESS, data, NOW)
+            work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
             work.commit()
     expect(page.get_by_text("training, 30 of 40")).to_be_visible()
     expect(page.get_by_role("img", name="loss from step 10 to 30")).to_be_visible()

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from core.jobs.rules import JobStatus
 from core.ports import Platform
+from core.registry.rows import Models
 from devtools.screenshots import MOST_BYTES, SHOTS, Shot, WrongPageError, signed_in, take
 from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
@@ -50,7 +51,7 @@ def make_line(platform: Platform, patch: pytest.MonkeyPatch) -> None:
     """Teach `demo` two classes, two more, and these by an update that forgets all others."""
     scene = Scene(platform.transactions, platform.artifacts)
     with platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     scene.suite(model, scene.frozen(*SUITE, each=20, offset=500), name="emoji")
     knowing_each(scene, model, patch, KNOWN)
     first, second = (

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import delete
 
 from core.database.tables import audit_events
-from core.database.unit_of_work import SqlUnitOfWork
+from core.database.work import Work
 from core.datasets.manifests import Side
 from core.gate.rules import Verdict
 from tests.support.api.image_files import pictures_on
@@ -183,7 +183,7 @@ def test_a_removed_row_shows(service: Service) -> None:
         service.client.post("/v1/datasets", json={"name": name})
     (removed,) = events(service, subject="datasets/b")
     with service.platform.transactions() as work:
-        assert isinstance(work, SqlUnitOfWork)
+        assert isinstance(work, Work)
         assert work._connection is not None
         number = audit_events.c.sequence
         work._connection.execute(delete(audit_events).where(number == removed["sequence"]))

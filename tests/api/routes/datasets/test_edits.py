@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from core.audit.rules import Role
+from core.datasets.rows import Datasets
 from tests.api.routes.datasets.test_datasets import upload
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import Service, code_of
@@ -148,7 +149,7 @@ def test_an_image_of_a_version_alone_is_still_shown(pets: Service) -> None:
     pixels = images_of(pets, "dog")[0]
     pets.client.post(f"{PETS}/versions")
     with pets.platform.transactions() as work:
-        work.datasets.remove_image(work.datasets.get("pets").id, pixels)  # type: ignore[arg-type]
+        work[Datasets].remove_image(work[Datasets].get("pets").id, pixels)  # type: ignore[arg-type]
         work.commit()
     assert pets.client.get(f"{PETS}/images/{pixels}").status_code == 200
     pets.client.post("/v1/datasets", json={"name": "other"})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.imports import PRODUCTS, importing
@@ -20,7 +21,7 @@ def test_images_beyond_the_quota_are_refused_before_they_are_stored(home: Path) 
         for path in (here, "/v1/datasets/others/images"):  # one image, however many hold it
             assert service.client.post(path, files=[first]).status_code == 200
         with service.platform.transactions(read_only=True) as work:
-            quota = work.datasets.stored_bytes() + 1
+            quota = work[Datasets].stored_bytes() + 1
     assert quota > 1
     with running(settings_of(home, max_stored_bytes=quota)) as service:
         with service.untouched():

@@ -12,6 +12,7 @@ import pytest
 
 from core.audit.rules import SERVICE
 from core.errors import LeaseLost
+from core.jobs.rows import Jobs
 from core.upkeep.gc import ArtifactKind, collect_garbage
 from core.values import Digest
 from tests.support.api.archives import encrypted_zip, tar_with, tarred, zip_with_link, zipped
@@ -231,7 +232,7 @@ def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) 
     imports.work(die)
     assert imports.draft() == {}
     with imports.service.platform.transactions() as work:
-        work.jobs.release_owner("w")
+        work[Jobs].release_owner("w")
         work.commit()
     imports.work()
     ended = imports.job(job)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from core.evaluation.evaluate import Calibrations
+from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.rejection.rules import (
     LEARNED,
@@ -143,8 +145,8 @@ def test_a_root_that_was_calibrated_with_an_update_tells_none_too(
 ) -> None:
     stored = service.platform.artifacts.put(canonical_json(CALIBRATION.to_json()))
     with service.platform.transactions() as work:
-        root = work.versions.get(model.id, 1)
-        work.answers.add(root.digest, newest_of_root(model.id), stored)
+        root = work[Versions].get(model.id, 1)
+        work[AnswerCache].add(root.digest, newest_of_root(model.id), stored)
         work.commit()
     oracle.cosines = [0.5, 0.25]
     answer = classify(service, 1, classes='["boot", "bag"]', none_of_these="0.05")
@@ -177,6 +179,6 @@ def test_thresholds_are_read_once_for_each_report(
     monkeypatch.setattr(artifacts, "get", lambda digest: (read.append(digest), get(digest))[1])
     known = Calibrations(service.platform)
     with service.platform.transactions(read_only=True) as work:
-        version = work.versions.get(model.id, 3)
+        version = work[Versions].get(model.id, 3)
     assert known.of(version) == known.of(version) == CALIBRATION
     assert read == [version.report]

@@ -7,6 +7,8 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
+from core.registry.rows import Models
 from core.settings import Settings
 from tests.support.api.image_files import pictures_on
 from tests.support.api.oracle import Oracle, settings_with
@@ -73,7 +75,7 @@ def test_all_classes_of_the_line_compete_with_the_orders_prompt(
     ready: Service, oracle: Oracle
 ) -> None:
     with ready.platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     version = a_candidate(ready.platform, model, teaches=("Hat", "Boot"))
     advice = advise(ready, parent=2, prompt="one {name}")
     assert advice["parent_version"] == 2
@@ -128,7 +130,7 @@ def test_an_image_that_is_lost_leaves_the_rest_of_the_advice(
     ready: Service, oracle: Oracle
 ) -> None:
     with ready.platform.transactions(read_only=True) as work:
-        first, *_ = work.datasets.images(work.datasets.get("products").id)
+        first, *_ = work[Datasets].images(work[Datasets].get("products").id)
     ready.platform.artifacts.delete(first.image.artifact)
     advice = advise(ready)
     [unknown] = [one for one in advice["findings"] if one["code"] == "zero_shot_unknown"]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from core.jobs.rows import Jobs
 from tests.support.api.orders import update
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.factories import NOW, a_job_of_no_model
@@ -26,7 +27,7 @@ def test_jobs_are_filtered_by_time_and_metadata(ready: Service) -> None:
             "dataset:ds_1", created_at=NOW + timedelta(hours=hour), metadata=metadata
         )
         with ready.platform.transactions() as work:
-            work.jobs.add(job)
+            work[Jobs].add(job)
             work.commit()
         made[hour] = job.id
 

@@ -7,7 +7,9 @@ import pytest
 from core.audit.rules import Role
 from core.datasets.manifests import Side
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import Progress
+from core.registry.rows import Models
 from core.values import JobId
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture, pictures_on
@@ -81,13 +83,13 @@ def test_a_priority_is_kept_shown_and_ordered_again(ready: Service) -> None:
     again = ready.client.post(f"/v1/jobs/{job['id']}/retry").json()
     assert (again["retry_of"], again["priority"]) == (job["id"], 7)
     with ready.platform.transactions(read_only=True) as work:
-        assert work.jobs.get(JobId(again["id"])).priority == 7
+        assert work[Jobs].get(JobId(again["id"])).priority == 7
 
 
 def test_a_job_of_no_model_is_shown_and_cancelled(ready: Service) -> None:
     job = a_job_of_no_model("dataset:ds_1")
     with ready.platform.transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
     assert ready.client.get("/v1/jobs?model=demo&status=queued").json()["data"] == []
     [shown] = ready.client.get("/v1/jobs?status=queued").json()["data"]
@@ -153,7 +155,7 @@ def test_an_update_moves_its_alias_by_itself_only_if_an_operator_has_ordered_it(
         made.append(client.post("/v1/models/demo/classes", files=taught, headers=headers))
         jobs = [answer.json().get("job", answer.json())["id"] for answer in made]
         with ready.platform.transactions(read_only=True) as work:
-            orders = [work.jobs.get(job).order for job in jobs]
+            orders = [work[Jobs].get(job).order for job in jobs]
         assert [order.auto_promote for order in orders] == [moves, False, moves, moves]
         client.post(f"/v1/jobs/{jobs[0]}/cancel", headers=contributor)
         with ready.untouched():
@@ -220,7 +222,7 @@ def test_the_same_idempotency_key_and_body_give_the_same_job(ready: Service) -> 
 
 def test_an_evaluation_is_queued_for_a_version_that_has_a_parent(ready: Service) -> None:
     with ready.platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     a_candidate(ready.platform, model)
     body = {"type": "evaluate", "model": "demo", "version": 2}
     answer = ready.client.post("/v1/jobs", json=body)
@@ -253,11 +255,11 @@ def test_a_running_job_is_cancelling_until_its_worker_has_stopped(ready: Service
 
 def claim(service: Service) -> JobId:
     with service.platform.transactions() as work:
-        job = work.jobs.claim("worker", 60, 3)
+        job = work[Jobs].claim("worker", 60, 3)
         assert job is not None
         progress = Progress(step=2, total=9, eta_s=1.5, terms={"loss": 0.5})
-        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
-        work.jobs.set_parent(job.id, job.fence, 1)
+        work[Jobs].advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
+        work[Jobs].set_parent(job.id, job.fence, 1)
         work.commit()
     return job.id
 

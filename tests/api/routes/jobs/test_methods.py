@@ -8,6 +8,7 @@ import pytest
 from core.datasets.manifests import Part, Side
 from core.datasets.rules import DatasetRef
 from core.jobs.orders import UpdateOrder
+from core.jobs.rows import Jobs
 from core.values import DatasetId, JobId
 from tests.support.api.image_files import parts_of, pictures_on
 from tests.support.api.orders import update
@@ -72,7 +73,7 @@ def test_reference_set_is_kept_by_id_also_when_the_job_is_tried_again(shown: Ser
     again = shown.client.post(f"/v1/jobs/{job['id']}/retry").json()
     assert again["reference"] == job["reference"]
     with shown.platform.transactions(read_only=True) as work:
-        order = work.jobs.get(JobId(again["id"])).order
+        order = work[Jobs].get(JobId(again["id"])).order
     assert isinstance(order, UpdateOrder)
     assert order.reference == DatasetRef(dataset=DatasetId(found), version=1)
 

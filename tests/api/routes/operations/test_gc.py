@@ -9,6 +9,7 @@ import pytest
 from cli.main import main
 from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.upkeep.rows import ArtifactRoots
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
 
@@ -98,7 +99,7 @@ def test_the_command_fails_when_lists_are_damaged(
     a_root(service.platform)
     age_all(service)
     with service.platform.transactions(read_only=True) as work:
-        (root,) = work.references.weights()
+        (root,) = work[ArtifactRoots].weights()
     (service.settings.artifacts / root[:2] / root[2:]).write_bytes(b"damaged")
     assert main(["gc"]) == 1
     assert json.loads(capsys.readouterr().out)["unreadable"] == [root]

@@ -1,5 +1,6 @@
 """Who works for the service, as its workers say themselves."""
 
+from core.fleet.rows import Heartbeats
 from core.operations.maintenance import forget_old_traces
 from core.ports import HeldJob
 from core.values import JobId
@@ -10,14 +11,14 @@ from worker.supervision.threads import facts_of
 def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:
     facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
     with service.platform.transactions() as work:
-        work.heartbeats.record(name, facts)
+        work[Heartbeats].record(name, facts)
         work.commit()
 
 
 def age(service: Service, seconds: float) -> None:
     """Let all beats be so much older."""
     with service.platform.transactions() as work:
-        work.heartbeats._connection.exec_driver_sql(  # type: ignore[attr-defined]
+        work[Heartbeats]._connection.exec_driver_sql(  # type: ignore[attr-defined]
             f"UPDATE beats SET at = at - {seconds}"
         )
         work.commit()
@@ -47,7 +48,7 @@ def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Servi
 
 def test_beats_of_an_earlier_release_are_still_shown(service: Service) -> None:
     with service.platform.transactions() as work:
-        work.heartbeats.record("old:1", {"device": "cpu", "child": 5, "starts": 1})
+        work[Heartbeats].record("old:1", {"device": "cpu", "child": 5, "starts": 1})
         work.commit()
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["host"], shown["child_pid"], shown["version"]) == ("old", 5, "")

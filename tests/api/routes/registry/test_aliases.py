@@ -6,6 +6,7 @@ import pytest
 
 from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
@@ -208,7 +209,7 @@ def test_a_version_without_a_verdict_waits(service: Service, model: Model) -> No
 
 def test_weights_that_are_gone_are_not_promoted(service: Service, model: Model) -> None:
     with service.platform.transactions(read_only=True) as work:
-        service.platform.artifacts.delete(work.versions.get(model.id, 2).digest)
+        service.platform.artifacts.delete(work[Versions].get(model.id, 2).digest)
     with service.untouched():
         assert code_of(put(service, 2)) == (410, "artifact_gone")
 

@@ -7,6 +7,7 @@ import pytest
 
 from core.datasets.manifests import Side
 from core.gate.rules import Verdict
+from core.registry.rows import Models
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.seeds import a_candidate, a_root
@@ -104,7 +105,7 @@ def test_a_start_is_replayed_by_its_key_whatever_the_boundary(demo: Service) -> 
 def test_learned_classes_name_their_last_teacher(demo: Service) -> None:
     assert demo.client.get(PATH).json()["data"] == []
     with demo.platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     a_candidate(demo.platform, model, verdict=Verdict.PASSED, teaches=("panda", "okapi"))
     a_candidate(demo.platform, model, verdict=Verdict.PASSED, parent=2, teaches=("okapi", "yak"))
     promoted = demo.client.put(

@@ -9,9 +9,10 @@ from multiprocessing.context import BaseContext
 
 import pytest
 
-from core.database.unit_of_work import SqlTransactions
+from core.database.work import Transactions
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Transactions
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from tests.support.factories import NOW, a_job
 
@@ -22,18 +23,18 @@ MODELS, JOBS = 8, 6
 
 def work_off(url: str) -> list[str]:
     """Claim and finish jobs with a few threads until none is left; the ids claimed."""
-    transactions = SqlTransactions(url)
+    transactions = Transactions(url)
 
     def run(_thread: int) -> list[str]:
         claimed = []
         while True:
             with transactions() as work:
-                job = work.jobs.claim("w", 60, 3)
+                job = work[Jobs].claim("w", 60, 3)
                 work.commit()
             if job is None:
                 with transactions(read_only=True) as work:
                     if not any(
-                        work.jobs.page(1, None, status=status)
+                        work[Jobs].page(1, None, status=status)
                         for status in (JobStatus.QUEUED, JobStatus.RUNNING)
                     ):
                         return claimed
@@ -41,8 +42,8 @@ def work_off(url: str) -> list[str]:
                 continue
             claimed.append(job.id)
             with transactions() as work:
-                work.jobs.add_event(job.id, "claimed", {}, NOW)
-                work.jobs.finish(job.succeed({}, NOW), job.fence)
+                work[Jobs].add_event(job.id, "claimed", {}, NOW)
+                work[Jobs].finish(job.succeed({}, NOW), job.fence)
                 work.commit()
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -65,13 +66,13 @@ def test_each_job_is_claimed_once_and_in_order(
     with transactions() as work:
         made = [a_job(model) for _ in range(JOBS) for model in models]
         for job in made:
-            work.jobs.add(job)
+            work[Jobs].add(job)
         work.commit()
     with ProcessPoolExecutor(PROCESSES, mp_context=forking()) as pool:
         claimed = Counter(job for some in pool.map(work_off, [url] * PROCESSES) for job in some)
     assert claimed == Counter(job.id for job in made)
     with transactions(read_only=True) as work:
-        done = work.jobs.page(1000, None)
+        done = work[Jobs].page(1000, None)
     assert {(job.status, job.fence, job.attempt) for job in done} == {(JobStatus.SUCCEEDED, 1, 1)}
     for model in models:
         starts = [job.started_at for job in done if job.model == model.id]
@@ -84,12 +85,12 @@ def test_one_job_of_a_model_runs_at_a_time(
     models = [make_model() for _ in range(3)]
     with transactions() as work:
         for model in models * 4:
-            work.jobs.add(a_job(model))
+            work[Jobs].add(a_job(model))
         work.commit()
 
     def claim(_claimer: int) -> str | None:
         with transactions() as work:
-            job = work.jobs.claim("w", 60, 3)
+            job = work[Jobs].claim("w", 60, 3)
             work.commit()
         return job.model if job else None
 
@@ -107,7 +108,7 @@ def test_claim_passes_over_a_model_that_another_claim_holds(
     held, free = make_model(), make_model()
     with transactions() as work:
         for model in (held, held, free):
-            work.jobs.add(a_job(model))
+            work[Jobs].add(a_job(model))
         work.commit()
     with transactions() as first, transactions() as second:
         assert first.jobs.claim("a", 60, 3).model == held.id
@@ -122,12 +123,12 @@ def test_events_of_many_threads_are_numbered_without_gap(
 ) -> None:
     job = a_job(model)
     with transactions() as work:
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
 
     def emit(_teller: int) -> int:
         with transactions() as work:
-            sequence = work.jobs.add_event(job.id, "progress", {}, NOW).sequence
+            sequence = work[Jobs].add_event(job.id, "progress", {}, NOW).sequence
             work.commit()
         return sequence
 
@@ -138,7 +139,7 @@ def test_events_of_many_threads_are_numbered_without_gap(
 def test_numbers_of_versions_are_given_once(transactions: Transactions, model: Model) -> None:
     def number(_asker: int) -> int:
         with transactions() as work:
-            found = work.versions.next_number(model.id)
+            found = work[Versions].next_number(model.id)
             work.commit()
         return found
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from core.database.work import Transactions
 from core.jobs.orders import EvaluateOrder, JobType, Queue
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Transactions
 from core.registry.versions import Model
 from tests.support.claims import claim, lose, queue
 from tests.support.factories import NOW, a_job
@@ -28,7 +29,7 @@ def test_jobs_of_a_model_run_first_in_first_out(transactions: Transactions, mode
         assert claimed.id == job.id
         assert claim(transactions) is None
         with transactions() as work:
-            work.jobs.finish(claimed.succeed({}, NOW), claimed.fence)
+            work[Jobs].finish(claimed.succeed({}, NOW), claimed.fence)
             work.commit()
     assert claim(transactions) is None
 
@@ -47,7 +48,7 @@ def claim_in_turn(transactions: Transactions) -> list[str]:
     while (job := claim(transactions)) is not None:
         order.append(job.id)
         with transactions() as work:
-            work.jobs.finish(job.succeed({}, NOW), job.fence)
+            work[Jobs].finish(job.succeed({}, NOW), job.fence)
             work.commit()
     return order
 
@@ -61,7 +62,7 @@ def test_of_the_models_next_jobs_the_highest_priority_goes_first(
     first, urgent = a_job(model, priority=0), a_job(model, priority=9)
     with transactions() as work:
         for job in (low, high, same, first, urgent):
-            work.jobs.add(job)
+            work[Jobs].add(job)
         work.commit()
     wanted = [high, low, same, first, urgent]
     assert claim_in_turn(transactions) == [job.id for job in wanted]
@@ -74,21 +75,21 @@ def test_a_worker_claims_the_jobs_of_its_queues_alone(
     imported = a_job(make_model())
     with transactions() as work:
         for job in (scoring, imported):
-            work.jobs.add(job)
+            work[Jobs].add(job)
         work.commit()
     with transactions() as work:
-        assert work.jobs.claimable() == {Queue.GPU, Queue.HOUSEKEEPING}
-        assert work.jobs.claimable([Queue.HOUSEKEEPING]) == {Queue.HOUSEKEEPING}
-        assert work.jobs.claim("w", 60, 3, [Queue.HOUSEKEEPING]).id == imported.id
-        assert work.jobs.claim("w", 60, 3, [Queue.HOUSEKEEPING]) is None
-        assert work.jobs.claimable() == {Queue.GPU}
-        assert work.jobs.claim("w", 60, 3, [Queue.GPU]).id == scoring.id
+        assert work[Jobs].claimable() == {Queue.GPU, Queue.HOUSEKEEPING}
+        assert work[Jobs].claimable([Queue.HOUSEKEEPING]) == {Queue.HOUSEKEEPING}
+        assert work[Jobs].claim("w", 60, 3, [Queue.HOUSEKEEPING]).id == imported.id
+        assert work[Jobs].claim("w", 60, 3, [Queue.HOUSEKEEPING]) is None
+        assert work[Jobs].claimable() == {Queue.GPU}
+        assert work[Jobs].claim("w", 60, 3, [Queue.GPU]).id == scoring.id
 
 
 def test_claimable_says_what_claim_would_find(transactions: Transactions, model: Model) -> None:
     def claimable() -> set[Queue]:
         with transactions(read_only=True) as work:
-            return work.jobs.claimable()
+            return work[Jobs].claimable()
 
     assert not claimable()
     queue(transactions, model, 2)

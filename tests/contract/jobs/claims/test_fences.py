@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from core.database.work import Transactions
 from core.errors import LeaseLost
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Progress
-from core.ports import Jobs, Transactions
 from core.recipes.fields import Precision
 from core.registry.versions import Model
 from core.values import PolicyId
@@ -36,35 +37,35 @@ def test_stale_fence_is_refused(transactions: Transactions, model: Model) -> Non
     present = claim(transactions)
     for name, write in WRITES.items():
         with transactions() as work, pytest.raises(LeaseLost):
-            write(work.jobs, stale)
+            write(work[Jobs], stale)
         with transactions() as work:
-            assert work.jobs.get(stale.id) == present, name
+            assert work[Jobs].get(stale.id) == present, name
 
 
 def test_finished_job_is_written_no_more(transactions: Transactions, model: Model) -> None:
     queue(transactions, model)
     job = claim(transactions)
     with transactions() as work:
-        work.jobs.finish(job.fail({"code": "x"}, NOW), job.fence)
+        work[Jobs].finish(job.fail({"code": "x"}, NOW), job.fence)
         work.commit()
     for write in WRITES.values():
         with transactions() as work, pytest.raises(LeaseLost):
-            write(work.jobs, job)
+            write(work[Jobs], job)
 
 
 def test_claimant_writes_what_it_found_out(transactions: Transactions, model: Model) -> None:
     queue(transactions, model)
     job = claim(transactions)
     with transactions() as work:
-        work.jobs.set_parent(job.id, 1, 4)
-        work.jobs.set_checkpoint(job.id, 1, digest("checkpoint"))
-        assert work.jobs.get(job.id).checkpoint == digest("checkpoint")
-        work.jobs.set_version(job.id, 1, 5)
-        assert work.jobs.status(job.id, 1) is JobStatus.RUNNING
-        found = work.jobs.get(job.id)
+        work[Jobs].set_parent(job.id, 1, 4)
+        work[Jobs].set_checkpoint(job.id, 1, digest("checkpoint"))
+        assert work[Jobs].get(job.id).checkpoint == digest("checkpoint")
+        work[Jobs].set_version(job.id, 1, 5)
+        assert work[Jobs].status(job.id, 1) is JobStatus.RUNNING
+        found = work[Jobs].get(job.id)
         assert (found.parent_version, found.version, found.checkpoint) == (4, 5, None)
         result = {"version": 5, "report": None, "verdict": "failed"}
-        work.jobs.finish(found.succeed(result, NOW), 1)
-        done = work.jobs.get(job.id)
+        work[Jobs].finish(found.succeed(result, NOW), 1)
+        done = work[Jobs].get(job.id)
     assert (done.status, done.result, done.error) == (JobStatus.SUCCEEDED, result, None)
     assert (done.parent_version, done.version) == (4, 5)

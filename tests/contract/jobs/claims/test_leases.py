@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from core.database.work import Transactions
 from core.errors import LeaseLost
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Progress
-from core.ports import Transactions
 from core.registry.versions import Model
 from tests.support.claims import LEASE, claim, lose, queue
 from tests.support.factories import NOW, digest
@@ -26,12 +27,12 @@ def test_advancing_renews_the_lease(transactions: Transactions, model: Model) ->
     queue(transactions, model)
     job = claim(transactions, lease_s=LEASE)
     with transactions() as work:
-        work.jobs.advance(job.id, job.fence, lease_s=60, phase="training", progress=Progress())
+        work[Jobs].advance(job.id, job.fence, lease_s=60, phase="training", progress=Progress())
         work.commit()
     time.sleep(LEASE + 0.05)
     assert claim(transactions) is None
     with transactions() as work:
-        work.jobs.advance(job.id, job.fence, lease_s=LEASE, phase="training", progress=Progress())
+        work[Jobs].advance(job.id, job.fence, lease_s=LEASE, phase="training", progress=Progress())
         work.commit()
     time.sleep(LEASE + 0.05)
     assert claim(transactions).id == job.id
@@ -48,13 +49,13 @@ def test_a_lease_goes_by_the_databases_clock(
     with transactions() as work:
         for renew in (
             lambda: None,
-            lambda: work.jobs.advance(
+            lambda: work[Jobs].advance(
                 job.id, job.fence, lease_s=60, phase="training", progress=Progress()
             ),
-            lambda: work.jobs.renew(job.id, job.fence, 60),
+            lambda: work[Jobs].renew(job.id, job.fence, 60),
         ):
             renew()
-            [held] = work.jobs.held("skewed")
+            [held] = work[Jobs].held("skewed")
             assert 0 < held.lease_s <= 60
         work.commit()
     monkeypatch.undo()
@@ -69,8 +70,8 @@ def test_held_jobs_are_those_claimed_and_not_given_back(
     kept, released = claim(transactions, "w"), claim(transactions, "w")
     claim(transactions, "other")
     with transactions() as work:
-        work.jobs.release(released.id, released.fence)
-        [held] = work.jobs.held("w")
+        work[Jobs].release(released.id, released.fence)
+        [held] = work[Jobs].held("w")
     assert (held.id, held.status) == (kept.id, JobStatus.RUNNING)
     assert 50 < held.lease_s <= 60
 
@@ -83,8 +84,8 @@ def test_job_lost_for_the_third_time_fails_and_the_next_one_is_claimed(
         assert lose(transactions).id == first.id
     assert claim(transactions).id == second.id
     with transactions() as work:
-        failed = work.jobs.get(first.id)
-        last = work.jobs.events(first.id, 9, 0)[-1]
+        failed = work[Jobs].get(first.id)
+        last = work[Jobs].events(first.id, 9, 0)[-1]
     assert failed.status is JobStatus.FAILED
     assert failed.error["code"] == "worker_lost"
     assert failed.finished_at is not None
@@ -97,7 +98,7 @@ def test_new_checkpoint_forgives_losses(transactions: Transactions, model: Model
     lose(transactions)
     lose(transactions)
     with transactions() as work:
-        work.jobs.set_checkpoint(job.id, 2, digest("checkpoint"))
+        work[Jobs].set_checkpoint(job.id, 2, digest("checkpoint"))
         work.commit()
     again = claim(transactions)
     assert (again.lost, again.checkpoint) == (1, digest("checkpoint"))
@@ -109,10 +110,10 @@ def test_released_job_is_queued_again_without_a_loss(
     queue(transactions, model)
     job = claim(transactions)
     with transactions() as work:
-        work.jobs.release(job.id, job.fence)
-        assert work.jobs.get(job.id).status is JobStatus.QUEUED
+        work[Jobs].release(job.id, job.fence)
+        assert work[Jobs].get(job.id).status is JobStatus.QUEUED
         with pytest.raises(LeaseLost):
-            work.jobs.status(job.id, job.fence)
+            work[Jobs].status(job.id, job.fence)
         work.commit()
     again = claim(transactions)
     assert (again.lost, again.attempt) == (0, 2)
@@ -125,8 +126,8 @@ def test_released_job_that_is_being_cancelled_goes_to_a_worker_that_ends_it(
     queue(transactions, model)
     job = claim(transactions)
     with transactions() as work:
-        work.jobs.cancel(job.cancel(NOW), JobStatus.RUNNING, NOW)
-        work.jobs.release(job.id, job.fence)
+        work[Jobs].cancel(job.cancel(NOW), JobStatus.RUNNING, NOW)
+        work[Jobs].release(job.id, job.fence)
         work.commit()
     again = claim(transactions)
     assert (again.id, again.status, again.lost) == (job.id, JobStatus.CANCELLING, 0)
@@ -139,8 +140,8 @@ def test_leases_of_a_dead_process_end_at_once(
         queue(transactions, make_model())
         claim(transactions, owner)
     with transactions() as work:
-        assert work.jobs.release_owner("host:12:") == 2
-        assert work.jobs.release_owner("%") == 0
+        assert work[Jobs].release_owner("host:12:") == 2
+        assert work[Jobs].release_owner("%") == 0
         work.commit()
     assert claim(transactions).lost == 1
     assert claim(transactions).lost == 1

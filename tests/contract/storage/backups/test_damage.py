@@ -10,6 +10,7 @@ from core.errors import Corrupt, StorageFull
 from core.ports import Artifacts
 from core.registry.versions import Weights
 from core.settings import Settings
+from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
 from tests.support.factories import a_job
 from tests.support.scene import Scene
@@ -22,8 +23,8 @@ def test_what_is_damaged_or_missing_is_told_and_the_rest_is_copied(
 ) -> None:
     with opened(settings) as platform:
         with platform.transactions(read_only=True) as work:
-            root, *_ = sorted(work.references.weights())
-            report = sorted(work.references.reports())[0]
+            root, *_ = sorted(work[ArtifactRoots].weights())
+            report = sorted(work[ArtifactRoots].reports())[0]
         tensor = Weights.from_bytes(platform.artifacts.get(root)).tensors[0].digest
         file_of(settings, tensor).write_bytes(b"other")
         file_of(settings, report).unlink()
@@ -39,12 +40,12 @@ def test_feature_statistics_are_backed_up_and_missing_ones_are_told(
     settings: Settings, folder: Path, elsewhere: Settings
 ) -> None:
     with opened(settings) as platform, platform.transactions(read_only=True) as work:
-        gone, *others = work.references.feature_statistics()
+        gone, *others = work[ArtifactRoots].feature_statistics()
     file_of(settings, gone).unlink()
     assert lost_of(back_up(settings, folder)) == (set(), {gone})
     assert lost_of(restore(elsewhere, folder)) == (set(), {gone})
     with opened(elsewhere) as platform, platform.transactions(read_only=True) as work:
-        assert work.references.feature_statistics() == {gone, *others}
+        assert work[ArtifactRoots].feature_statistics() == {gone, *others}
         assert others
         assert all(map(platform.artifacts.has, others))
 
@@ -55,7 +56,7 @@ def bytes_of_whole(artifacts: Artifacts, but: set[Digest]) -> dict[Digest, bytes
 
 def test_a_damaged_list_is_told(settings: Settings, folder: Path) -> None:
     with opened(settings) as platform, platform.transactions(read_only=True) as work:
-        manifest, *_ = work.references.manifests()
+        manifest, *_ = work[ArtifactRoots].manifests()
     file_of(settings, manifest).write_bytes(b"{}")
     assert lost_of(back_up(settings, folder)) == ({manifest}, set())
 
@@ -64,7 +65,7 @@ def test_damage_in_the_folder_is_told_and_healed_by_the_next_back_up(
     settings: Settings, folder: Path, elsewhere: Settings
 ) -> None:
     with opened(settings) as platform, platform.transactions(read_only=True) as work:
-        report = sorted(work.references.reports())[0]
+        report = sorted(work[ArtifactRoots].reports())[0]
     back_up(settings, folder)
     copies = Settings(home=folder)
     flip(file_of(copies, report))

@@ -15,7 +15,9 @@ from core.database.migrate import METADATA
 from core.errors import Conflict
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.ports import Platform
+from core.registry.rows import Models, Versions
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.values import DatasetId, Digest, sha256
@@ -36,8 +38,8 @@ def test_the_second_time_only_what_is_new_is_copied(settings: Settings, folder: 
         )
         report = platform.artifacts.put(b"new")
         with platform.transactions() as work:
-            model = work.models.get("demo")
-            work.versions.save(replace(scene.version(model, 3), report=report))
+            model = work[Models].get("demo")
+            work[Versions].save(replace(scene.version(model, 3), report=report))
             work.commit()
     third = back_up(settings, folder)
     assert third.artifacts.copied == {report: 3}
@@ -69,7 +71,7 @@ def test_the_archive_of_an_import_leaves_once_that_has_ended(
         )
         job = a_job_of_no_model("ds_1", type=JobType.IMPORT_IMAGES, order=order)
         with platform.transactions() as work:
-            work.jobs.add(job)
+            work[Jobs].add(job)
             work.commit()
         back_up(settings, folder)
         copies = LocalArtifacts(folder / "artifacts")
@@ -98,16 +100,16 @@ def test_rows_are_of_one_moment_and_what_they_name_is_whole(
         assert lost_of(back_up(settings, folder)) == (set(), set())
     restore(elsewhere, folder)
     with opened(elsewhere) as platform, platform.transactions(read_only=True) as work:
-        version = work.versions.get(work.models.get("demo").id, 2)
+        version = work[Versions].get(work[Models].get("demo").id, 2)
         assert version.collected_at is not None
 
 
 def give_up(platform: Platform, number: int) -> Digest:
     """The effect of a collection on a version."""
     with platform.transactions() as work:
-        model = work.models.get("demo")
-        version = work.versions.get(model.id, number)
-        work.versions.release_weights(model.id, number, NOW)
+        model = work[Models].get("demo")
+        version = work[Versions].get(model.id, number)
+        work[Versions].release_weights(model.id, number, NOW)
         work.commit()
     for tensor in Weights.from_bytes(platform.artifacts.get(version.digest)).tensors:
         platform.artifacts.delete(tensor.digest)

@@ -8,7 +8,10 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.audit.record import verify_audit
 from core.backup.backup import back_up, restore
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
+from core.outbox.rows import Outbox, Webhooks
+from core.registry.rows import Models
 from core.settings import Settings
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, lost_of, rows_of
@@ -35,16 +38,16 @@ def test_rows_and_bytes_come_back_in_either_kind_of_database(
         assert bytes_of(platform.artifacts) == before
         scene = Scene(platform.transactions, platform.artifacts)
         with platform.transactions() as work:
-            model = work.models.get("demo")
-            (job,) = work.jobs.page(9, None, status=JobStatus.RUNNING)
-            work.jobs.release(job.id, job.fence)
+            model = work[Models].get("demo")
+            (job,) = work[Jobs].page(9, None, status=JobStatus.RUNNING)
+            work[Jobs].release(job.id, job.fence)
             work.commit()
         assert scene.run().version == 4  # the job goes on
         newest = scene.order(model, job.order)
         with platform.transactions(read_only=True) as work:
-            assert work.jobs.page(1, None)[0].id == newest.id
-            (webhook,) = work.webhooks.page(9, None)
-            assert job.id in {one.object for one in work.outbox.page(webhook.id, 9, None)}
+            assert work[Jobs].page(1, None)[0].id == newest.id
+            (webhook,) = work[Webhooks].page(9, None)
+            assert job.id in {one.object for one in work[Outbox].page(webhook.id, 9, None)}
         assert verify_audit(platform).broken_at is None
 
 

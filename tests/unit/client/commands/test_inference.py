@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.gate.rules import Verdict
+from core.registry.rows import Models
 from perennial.client import Client
 from perennial.commands import inference as embed
 from perennial.resources.serving import Trials
@@ -23,7 +24,7 @@ from tests.unit.client.commands.conftest import Run, Site, rows
 def taught(site: Site) -> int:
     """The number of the version that is live; its parent is the root."""
     with site.platform.transactions(read_only=True) as work:
-        model = work.models.get("demo")
+        model = work[Models].get("demo")
     version = a_candidate(site.platform, model, verdict=Verdict.PASSED, teaches=("bag", "boot"))
     site.client.aliases.promote("demo", version.number, override=True, reason="for these tests")
     return version.number

@@ -10,11 +10,15 @@ from fastapi.testclient import TestClient
 from core.clip.model import ClipModel
 from core.errors import ArtifactsUnavailable
 from core.gate.policies import ensure_default_policy
+from core.gate.rows import Policies
+from core.jobs.rows import Jobs
 from core.ports import Platform
-from core.registry.alias_rows import SqlAliases
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.promote import move_alias
+from core.registry.rows import Models, Versions
 from core.registry.versions import Version
+from core.trials.rows import Trials
 from core.values import Digest, ModelId
 from tests.support.api.seeds import a_root
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
@@ -26,14 +30,14 @@ def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: 
     first, second = store(platform, 1), store(platform, 2)
     with platform.transactions() as work:
         policy = a_policy()
-        work.policies.add(policy)
+        work[Policies].add(policy)
         model = a_model(policy)
-        work.models.add(model)
+        work[Models].add(model)
         job = a_job(model)
-        work.jobs.add(job)
+        work[Jobs].add(job)
         versions = [a_version(job, n, digest=d) for n, d in ((1, first), (2, second))]
         for version in versions:
-            work.versions.add(version)
+            work[Versions].add(version)
         work.commit()
 
     for version in versions:
@@ -48,7 +52,7 @@ def point_production_to(platform: Platform, version: Version) -> None:
     with platform.transactions() as work:
         move_alias(
             work,
-            work.aliases.find(version.model, "production"),
+            work[Aliases].find(version.model, "production"),
             name="production",
             to=version,
             kind=MoveKind.PROMOTED,
@@ -85,11 +89,11 @@ def test_the_follower_passes_over_an_alias_whose_model_is_deleted_as_it_looks(
     ensure_default_policy(platform)
     model = a_root(platform)
     with platform.transactions(read_only=True) as work:
-        (alias,) = work.aliases.all()
-        digest = work.versions.get(model.id, 1).digest
+        (alias,) = work[Aliases].all()
+        digest = work[Versions].get(model.id, 1).digest
     gone = replace(alias, model=ModelId("model_gone"))
     models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=1)
-    monkeypatch.setattr(SqlAliases, "all", lambda _: [gone, alias])
+    monkeypatch.setattr(Aliases, "all", lambda _: [gone, alias])
     assert set(AliasFollower(platform, models)._named()) == {digest}
 
 
@@ -97,11 +101,11 @@ def test_the_newest_version_is_loaded_before_it_goes_live(platform: Platform) ->
     ensure_default_policy(platform)
     model = a_root(platform, weights=weights_of(platform, 1))
     with platform.transactions() as work:
-        root = work.versions.get(model.id, 1)
+        root = work[Versions].get(model.id, 1)
         job = a_job(model)
-        work.jobs.add(job)
+        work[Jobs].add(job)
         candidate = a_version(job, 2, digest=store(platform, 2))
-        work.versions.add(candidate)
+        work[Versions].add(candidate)
         work.commit()
     models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
     AliasFollower(platform, models).look()
@@ -113,11 +117,11 @@ def test_the_candidate_of_a_trial_is_loaded_before_it_is_asked(platform: Platfor
     model = a_root(platform, weights=weights_of(platform, 1))
     with platform.transactions() as work:
         job = a_job(model)
-        work.jobs.add(job)
+        work[Jobs].add(job)
         versions = [a_version(job, number, digest=store(platform, number)) for number in (2, 3)]
         for version in versions:
-            work.versions.add(version)
-        work.trials.start(a_trial(model=model.id), work.aliases.get(model.id, "production"))
+            work[Versions].add(version)
+        work[Trials].start(a_trial(model=model.id), work[Aliases].get(model.id, "production"))
         work.commit()
     models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
     AliasFollower(platform, models).look()

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from core.bootstrap import build, close, migrate
+from core.gate.rows import Policies
 from core.jobs.orders import Queue
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.ports import Platform
+from core.registry.rows import Models
 from core.settings import Settings
 from core.values import JobId
 from tests.support.factories import a_job, a_model, a_policy
@@ -78,18 +81,18 @@ def supervise(
 def queue(platform: Platform) -> Job:
     with platform.transactions() as work:
         policy = a_policy()
-        work.policies.add(policy)
+        work[Policies].add(policy)
         model = a_model(policy)
-        work.models.add(model)
+        work[Models].add(model)
         job = a_job(model)
-        work.jobs.add(job)
+        work[Jobs].add(job)
         work.commit()
     return job
 
 
 def claim(platform: Platform, owner: str, lease_s: float = 30) -> Job:
     with platform.transactions() as work:
-        job = work.jobs.claim(owner, lease_s, 3)
+        job = work[Jobs].claim(owner, lease_s, 3)
         work.commit()
     assert job is not None
     return job
@@ -97,4 +100,4 @@ def claim(platform: Platform, owner: str, lease_s: float = 30) -> Job:
 
 def claimable(platform: Platform) -> bool:
     with platform.transactions(read_only=True) as work:
-        return work.jobs.claimable()
+        return work[Jobs].claimable()

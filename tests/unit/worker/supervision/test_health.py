@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from core.bootstrap import build, close, migrate
+from core.fleet.rows import Heartbeats
 from core.settings import Settings
 from worker.supervision.health import is_alive
 
@@ -16,15 +17,15 @@ def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
     platform = build(settings)
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.heartbeats.record("elsewhere:1", {"host": "elsewhere"})
+        work[Heartbeats].record("elsewhere:1", {"host": "elsewhere"})
         work.commit()
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
-        work.heartbeats.record("here:1", {"host": "here"})
+        work[Heartbeats].record("here:1", {"host": "here"})
         work.commit()
     assert is_alive(platform, "here")
     with platform.transactions() as work:
-        work.heartbeats._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
+        work[Heartbeats]._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
         work.commit()
     assert not is_alive(platform, "here")
     close(platform)

@@ -5,6 +5,7 @@ import time
 import psutil
 import pytest
 
+from core.fleet.rows import Heartbeats
 from core.jobs.orders import Queue
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
@@ -90,14 +91,14 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
     assert nursery.children[0].exit_code == -9
     assert claimable(platform)
     with platform.transactions(read_only=True) as work:
-        assert work.heartbeats.fresh(60) == []
+        assert work[Heartbeats].fresh(60) == []
 
 
 def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
     supervise(platform, nursery).tick(time.monotonic())
 
     with platform.transactions(read_only=True) as work:
-        ((name, facts),) = work.heartbeats.fresh(60)
+        ((name, facts),) = work[Heartbeats].fresh(60)
     assert name == "here:1"
     assert facts["child"] == nursery.children[0].pid
 
@@ -117,7 +118,7 @@ def test_an_unexpected_error_ends_neither_the_child_nor_the_rest_of_the_tick(
     supervisor.tick(now)
     assert "nobody foresaw" in caplog.text
     with platform.transactions(read_only=True) as work:
-        assert len(work.heartbeats.fresh(60)) == 1
+        assert len(work[Heartbeats].fresh(60)) == 1
 
     supervisor.tick(now + 1)
 

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.bootstrap import build, close, migrate
+from core.database.work import Work
 from core.errors import DatabaseUnavailable
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.operations.maintenance import notify_waiting_jobs
-from core.ports import Platform, UnitOfWork
+from core.ports import Platform
+from core.registry.rows import Models
 from core.settings import Settings
 from tests.support.factories import a_job
 from tests.unit.worker.supervision.conftest import (
@@ -61,7 +64,7 @@ def test_nothing_is_announced_when_nothing_waits(platform: Platform, nursery: Nu
 def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> None:
     away = True
 
-    def transactions(*, read_only: bool = False) -> UnitOfWork:
+    def transactions(*, read_only: bool = False) -> Work:
         if away:
             raise DatabaseUnavailable
         return platform.transactions(read_only=read_only)
@@ -93,16 +96,16 @@ def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
     claimed = claim(platform, "there:7:dead", lease_s=-1)
     checkpoint = platform.artifacts.put(b"state")
     with platform.transactions() as work:
-        work.jobs.set_checkpoint(job.id, claimed.fence, checkpoint)
-        following = a_job(work.models.get(job.model))
-        work.jobs.add(following)
+        work[Jobs].set_checkpoint(job.id, claimed.fence, checkpoint)
+        following = a_job(work[Models].get(job.model))
+        work[Jobs].add(following)
         work.commit()
     cancel_job(platform, job.id)
 
     supervisor.tick(now + 1)
 
     with platform.transactions(read_only=True) as work:
-        ended, last = work.jobs.get(job.id), work.jobs.events(job.id, 99, 0)[-1]
+        ended, last = work[Jobs].get(job.id), work[Jobs].events(job.id, 99, 0)[-1]
     assert (ended.status, ended.checkpoint) == (JobStatus.CANCELLED, None)
     assert (last.kind, last.data) == ("done", {"status": "cancelled"})
     assert not platform.artifacts.has(checkpoint)
@@ -121,4 +124,4 @@ def test_cancelled_job_of_a_living_worker_is_left_to_it(
     supervisor.tick(now + 1)
 
     with platform.transactions(read_only=True) as work:
-        assert work.jobs.get(job.id).status is JobStatus.CANCELLING
+        assert work[Jobs].get(job.id).status is JobStatus.CANCELLING
