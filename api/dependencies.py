@@ -12,20 +12,17 @@ from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.trials.traffic import TrialTraffic
 from core.access.authenticate import SignInLink
+from core.archives.rules import ArchiveReader, Buckets
 from core.audit.rules import Principal
+from core.bundles.rules import Signatures
 from core.errors import FieldInvalid
 from core.evaluation.evaluate import Calibrations
+from core.images.decoder import Decoder
 from core.inference.classify import Resolved
 from core.jobs.queue import JobRequest
-from core.ports import (
-    ArchiveReader,
-    Buckets,
-    Decoder,
-    JobNotifier,
-    Platform,
-    Signatures,
-    WebhookClient,
-)
+from core.jobs.rules import JobNotifier
+from core.outbox.rules import WebhookClient
+from core.platform import Platform
 from core.values import canonical_json, sha256
 
 FindVersion = Callable[[str, Principal], Awaitable[Resolved]]

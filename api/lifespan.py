@@ -36,7 +36,7 @@ from core.errors import UnsafeConfiguration
 from core.evaluation.evaluate import Calibrations
 from core.gate.policies import ensure_default_policy
 from core.jobs.broker import BackgroundNotifier, CeleryNotifier
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 
 MODULES = ("worker.supervision", "worker.inference")

@@ -17,7 +17,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.state_metrics import StateCollector
-from core.ports import Platform, SpanKind, Tracer
+from core.platform import Platform
+from core.tracing import SpanKind, Tracer
 
 # Prometheus metrics: HTTP requests of this process, and the service's state in the database.
 

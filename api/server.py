@@ -27,7 +27,7 @@ from api.http.problems import problem_of
 from api.http.routing import FIRST_STEPS, PAGES, SIGN_IN
 from core.errors import Malformed, NotReady, PerennialError, RequestTimeout, UnsafeConfiguration
 from core.operations.maintenance import check_readiness
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.settings import Settings
 

@@ -18,7 +18,7 @@ from core.jobs.orders import JobType, Queue
 from core.jobs.rules import BUCKETS, JOBS_ENDED, PHASE_SECONDS, CounterValue, JobStatus
 from core.operations.maintenance import ServiceStats, read_stats
 from core.outbox.rules import DELIVERIES_ENDED, DeliveryStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.aliases import MoveKind
 
 

@@ -26,18 +26,19 @@ from benchmarks.study.measures import SessionSpecs
 from benchmarks.study.plan import ImageSet, Plan, parse, read, run_config_of
 from benchmarks.study.runner import LayeredArtifacts, Screen
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BaseImporter
 from core.clip.machine import thread_count
 from core.datasets.manifests import Part
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, IndexComparison
 from core.recipes.fields import PromptTemplate
 from core.scoring.embedder import VersionEmbedder
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings
 from core.values import Digest
+from core.vectors.embedder import IndexComparison
 from core.vectors.rules import SearchedSuite, SearchMeasure, judge_index, measure_search
 from demo import walkthrough as recipes
 from demo.show import PACK

@@ -16,13 +16,14 @@ from typing import Any
 from benchmarks.evaluate import CPU, products
 from benchmarks.output import publish
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.clip.machine import Prefetcher, thread_count
 from core.evaluation.queries import ClassQuery
 from core.learning.distributed import repeatable
 from core.learning.setup import PreparedRun, prepare_run
-from core.ports import Artifacts, TrainingSpec
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from core.values import sha256
 
 EPOCHS = ("decoding", "decoded")

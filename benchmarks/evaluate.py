@@ -24,13 +24,13 @@ from PIL import Image
 
 from benchmarks.output import NullMonitor, publish, stored_pictures
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.machine import thread_count
 from core.clip.model import ClipModel, empty_network
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassAnswers, ClassQuery
-from core.ports import Artifacts
 from core.recipes.fields import DEFAULT_PROMPT
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings

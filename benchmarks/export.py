@@ -28,7 +28,8 @@ from core.clip.model import ClipModel, empty_network
 from core.clip.model import publish as publish_weights
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx import IMAGE_FILE, TEXT_FILE, open_session
-from core.ports import Samples, ignore_progress
+from core.exports.exporter import Samples
+from core.jobs.rules import ignore_progress
 from core.registry.architecture import huggingface_obstacle
 from core.registry.exports_rules import ExportFormat
 from demo.show import named

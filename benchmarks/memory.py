@@ -28,9 +28,9 @@ from core.clip.model import ClipModel, empty_network
 from core.learning.methods import LearningMethod, total
 from core.learning.student import Models, Texts
 from core.learning.vocabulary import Columns, generator_of, sentences_of
-from core.ports import TrainingSpec
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 GIB = 2**30

@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
 from core.jobs.rules import EventKind
-from core.ports import Artifacts
 from core.values import Digest, Json
 
 

@@ -24,6 +24,7 @@ from benchmarks.output import NullMonitor, publish
 from benchmarks.study.images import files_of, locate
 from benchmarks.study.plan import ImageSet
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.inputs import DecodedImages
@@ -32,7 +33,6 @@ from core.clip.model import ClipModel, load
 from core.clip.model import publish as publish_weights
 from core.datasets.manifests import ManifestEntry, Side
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, TrainingSpec
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import Recipe
 from core.rejection.rules import (
@@ -50,6 +50,7 @@ from core.rejection.rules import (
 from core.scoring.evaluator import VersionEvaluator
 from core.scoring.rejection import observe
 from core.settings import Settings
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from demo.show import captioned, named
 

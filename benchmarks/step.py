@@ -22,17 +22,19 @@ from torch import Tensor, nn
 from benchmarks.output import publish as output_publish
 from benchmarks.output import stored_pictures
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts, ignore_bytes
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.inputs import sentence_length
 from core.clip.machine import Prefetcher, native_precisions
 from core.clip.model import ClipModel, empty_network, publish
+from core.jobs.rules import ignore_progress
 from core.learning.distributed import repeatable
 from core.learning.setup import BLOCK_SENTENCES, PreparedRun, prepare_run
 from core.learning.step import StepData
 from core.learning.vocabulary import generator_of, sentences_of
-from core.ports import Artifacts, TrainingSpec, ignore_bytes, ignore_progress
 from core.recipes.fields import DEFAULT_PROMPT, ModelPart, Precision
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from core.values import sha256
 
 # The minimal computation of a step of VR-LwF, on bare open_clip modules.

@@ -32,13 +32,14 @@ from benchmarks.output import publish as publish_table
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Location
+from core.artifacts.store import Artifacts
 from core.clip.bases import BaseImporter
 from core.clip.model import empty_network, publish, read_state
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, TrainingSpec
 from core.recipes.fields import ModelPart, Precision, PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.versions import Weights
+from core.training.trainer import TrainingSpec
 from devtools.servers import CREDENTIALS, s3_server
 
 # The bytes that an update of the small model's image tower adds to a store.

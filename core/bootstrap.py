@@ -6,17 +6,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from core.access.rules import TokenVerifier
 from core.archives.reader import S3Buckets, StreamingArchiveReader
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
+from core.artifacts.store import Artifacts
 from core.bundles.signing import Ed25519Signatures
 from core.database.engine import Limits
 from core.database.work import Transactions
 from core.errors import UnsafeConfiguration
 from core.images.sandbox import SandboxDecoder
-from core.ports import Artifacts, Platform, TokenVerifier, Tracer, Untraced
+from core.platform import Platform
 from core.settings import ImportBucket, Settings
+from core.tracing import Tracer, Untraced
 from core.webhooks.deliver import HttpWebhookClient
 
 # Wait for the next bytes of a bucket that is listed or read; both tries of a request take less than
@@ -142,7 +145,7 @@ def tracer_of(settings: Settings) -> Tracer:
     if not settings.traces_url:
         return Untraced()
     try:
-        from core.tracing import OtlpTracer
+        from core.otlp import OtlpTracer
     except ImportError as error:
         raise UnsafeConfiguration(
             "PERENNIAL_TRACES_URL needs OpenTelemetry: install this package's extra `traces`."

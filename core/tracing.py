@@ -1,124 +1,84 @@
-"""Traces over OTLP."""
+"""Traces: what a request and its job did, and for how long."""
 
-import atexit
 from collections.abc import Mapping
-from contextvars import Token
-from threading import Thread
+from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import (
-    SERVICE_NAME,
-    SERVICE_VERSION,
-    OTELResourceDetector,
-    Resource,
-)
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from core.errors import Interruption, PerennialError
-from core.ports import Span, SpanKind
-
-SEND_S = 2.0  # the longest attempt to reach the collector, and all attempts when the process ends
-
-ERROR = "error.type"
-
-_KINDS = {
-    SpanKind.SERVER: trace.SpanKind.SERVER,
-    SpanKind.CONSUMER: trace.SpanKind.CONSUMER,
-    SpanKind.INTERNAL: trace.SpanKind.INTERNAL,
-}
-
-_W3C = TraceContextTextMapPropagator()
-
-_HEADER = "traceparent"
+# Ports for models, versions, aliases and gate policies.
 
 
-class OtlpTracer:
-    """The `Tracer` port.
+# Port for traces: what a request and its job did, and for how long.
 
-    The SDK's own variables hold too, such as OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER.
-    Its global provider is left alone, so that no library adds spans that say more than ours.
+
+class SpanKind(StrEnum):
+    """The kind of a span, as OpenTelemetry has it."""
+
+    SERVER = "server"  # a request that was received
+    CONSUMER = "consumer"  # a job that was claimed
+    INTERNAL = "internal"  # a part of either
+
+
+class Span(Protocol):
+    """A piece of work with its times; what begins within its context is its child.
+
+    Names and attributes hold no secrets, and nothing that people have named or written.
     """
 
-    def __init__(self, url: str, *, version: str) -> None:
-        """Start the thread that sends; it opens nothing before the first span has ended.
+    @property
+    def context(self) -> str | None:
+        """The span as a `traceparent` header names it, None without traces."""
 
-        Raises ValueError or RuntimeError for a variable that the SDK refuses.
-        """
-        ours = Resource.create({SERVICE_NAME: "perennial", SERVICE_VERSION: version})
-        about = ours.merge(OTELResourceDetector().detect())  # such as OTEL_SERVICE_NAME
-        self._provider = TracerProvider(resource=about, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(url, timeout=SEND_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("perennial", version)
-        atexit.register(self.close)
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the span, as failed if an error leaves it."""
+
+    def rename(self, name: str) -> None: ...
+
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None: ...
+
+    def fail(self, code: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Tracer(Protocol):
+    """Begins spans, and sends those that have ended to a collector."""
 
     def begin(
         self, name: str, kind: SpanKind = SpanKind.INTERNAL, *, parent: str | None = None
     ) -> Span:
-        """Begin a span, as a child of `parent`, or else of the span within which this is called."""
-        above = None if parent is None else _W3C.extract({_HEADER: parent}, Context())
-        return OtlpSpan(self._tracer.start_span(name, above, kind=_KINDS[kind]))
+        """Begin a span, as a child of a `traceparent` if one is given and well formed."""
 
-    def close(self) -> None:
-        """Send what has ended; what the collector does not take in time is dropped."""
-        atexit.unregister(self.close)
-        # By itself the SDK would wait for half a minute while the collector answers byte by byte.
-        sending = Thread(target=self._provider.shutdown, daemon=True)
-        sending.start()
-        sending.join(SEND_S)
+    def close(self) -> None: ...
 
 
-class OtlpSpan:
-    """The `Span` port. Of an error it keeps the code alone: messages may hold names."""
+class Untraced:
+    """The tracer of a service without traces, and each of its spans."""
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
-        self._token: Token[Context] | None = None
+    context = None
 
-    @property
-    def context(self) -> str | None:
-        """The span as a `traceparent`."""
-        carrier: dict[str, str] = {}
-        _W3C.inject(carrier, trace.set_span_in_context(self._span, Context()))
-        return carrier.get(_HEADER)
-
-    def __enter__(self) -> Self:
-        self._token = attach(trace.set_span_in_context(self._span))
+    def begin(self, *_: object, **__: object) -> Span:
+        """Return a span that is not recorded."""
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            detach(self._token)
-        if isinstance(error, Interruption):  # what it did until then was well done
-            self.set_attributes({ERROR: error.code})
-        elif error is not None:
-            self.fail(error.code if isinstance(error, PerennialError) else type(error).__name__)
-        self.end()
+    def __enter__(self) -> Self:
+        return self
 
-    def rename(self, name: str) -> None:
-        """Give the span another name."""
-        self._span.update_name(name)
+    def __exit__(self, *_: object) -> None: ...
 
-    def set_attributes(self, attributes: Mapping[str, str | int]) -> None:
-        """Add attributes."""
-        self._span.set_attributes(attributes)
+    def rename(self, name: str) -> None: ...
 
-    def fail(self, code: str) -> None:
-        """Mark the span as failed."""
-        self.set_attributes({ERROR: code})
-        self._span.set_status(trace.StatusCode.ERROR)
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None: ...
 
-    def end(self) -> None:
-        """End the span."""
-        self._span.end()
+    def fail(self, code: str) -> None: ...
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...

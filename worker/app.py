@@ -10,6 +10,7 @@ from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 
 from core import bootstrap
+from core.artifacts.store import Artifacts
 from core.clip.bases import BaseImporter
 from core.clip.machine import thread_count
 from core.errors import UnsafeConfiguration
@@ -20,7 +21,7 @@ from core.jobs.orders import Queue
 from core.jobs.rules import Job
 from core.learning.distributed import DETERMINISTIC, RankProvider, SingleRankProvider
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.scoring.embedder import VersionEmbedder
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings

@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from api.http.schemas import ResponseModel
-from core.ports import PublicKey
+from core.bundles.rules import PublicKey
 from core.registry.versions import Model, Version
 from core.values import Json
 

@@ -31,6 +31,7 @@ from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import multipart, raises, stored_images
 from core import errors
+from core.artifacts.store import ArtifactBatch
 from core.audit.rules import Role
 from core.datasets.edit import Receipt, Upload, remove_image, stored_form
 from core.datasets.receive import record_uploads
@@ -38,7 +39,6 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
-from core.ports import ArtifactBatch
 from core.recipes.fields import PromptTemplate
 from core.values import Digest
 

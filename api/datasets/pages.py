@@ -29,6 +29,7 @@ from api.pages.rendering import (
     short_field,
     takes_json,
 )
+from core.artifacts.store import ArtifactBatch
 from core.audit.rules import Role
 from core.datasets.edit import (
     Receipt,
@@ -44,7 +45,6 @@ from core.datasets.receive import BatchKey, record_batch, require_unused
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
 from core.errors import FieldInvalid, PerennialError
-from core.ports import ArtifactBatch
 from core.registry.rows import Models
 from core.values import Digest, canonical_json, sha256
 

@@ -17,7 +17,7 @@ from api.http.routing import is_open, is_page
 from core.access.rows import Keys
 from core.audit.rules import Principal
 from core.errors import DatabaseUnavailable, FieldInvalid, NotFound, PerennialError, Unauthorised
-from core.ports import Platform
+from core.platform import Platform
 from core.values import Digest, KeyId, sha256
 
 # Keys that may read metrics while the database, which holds them, does not respond.

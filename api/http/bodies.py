@@ -19,9 +19,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.archives.rules import HEAD_BYTES, ArchiveFormat, format_of
+from core.artifacts.store import Artifacts, ArtifactWriter
 from core.errors import FieldInvalid, FileTooLarge, Malformed, UnsupportedMediaType
 from core.imports.uploads import join_parts, upload_pieces
-from core.ports import Artifacts, ArtifactWriter, Platform
+from core.platform import Platform
 from core.values import Digest, UploadId
 
 # Bodies that are archives: stored as they arrive, never in memory whole.

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from api.dependencies import Services
 from api.http.routing import FORM
 from core import errors
+from core.artifacts.store import ArtifactBatch
 from core.datasets.edit import Upload, receive_file, require_room
 from core.datasets.receive import require_quota
 from core.datasets.rows import Datasets
@@ -27,7 +28,6 @@ from core.errors import (
     TooManyParts,
     UnsupportedMediaType,
 )
-from core.ports import ArtifactBatch
 from core.settings import Settings
 from core.values import clean_file_label, sha256
 

@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from core.audit.rules import Principal
 from core.errors import PerennialError, VersionNotFound
 from core.inference.classify import Resolved
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.read import ImageInputs, resolve_tried
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from api.http.bodies import AT_ONCE_OF_ARCHIVE_BODY as AT_ONCE
 from api.http.bodies import PART_TYPE, media_type_of
+from core.artifacts.store import Artifacts
 from core.errors import (
     ChecksumMismatch,
     Malformed,
@@ -22,7 +23,6 @@ from core.errors import (
     UnsupportedMediaType,
 )
 from core.imports.rules import ResumableUpload
-from core.ports import Artifacts
 from core.values import Digest
 
 VERSION = "1.0.0"

@@ -27,8 +27,8 @@ from api.openapi_document import multipart, raises
 from api.trials.traffic import Originals, Part, part_of
 from core import errors
 from core.audit.rules import Role
+from core.inference.classifier import ClassificationRequest
 from core.inference.classify import Resolved, classification_of, known_classes
-from core.ports import ClassificationRequest
 from core.rejection.rules import DEFAULT_RATE, Chosen, ErrorRate, Statistic, choose
 from core.trials.rules import Arm, TrialMode
 

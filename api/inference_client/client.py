@@ -28,8 +28,8 @@ from api.inference_client.questions import (
 from core import logs
 from core.access.authenticate import make_key
 from core.errors import InferenceUnavailable
+from core.inference.classifier import ClassificationRequest
 from core.inference.wire import MEDIA_TYPE, Embedded, write_request
-from core.ports import ClassificationRequest
 from core.settings import Settings
 
 # The replicas of the inference process: each call goes to one that has few.

@@ -35,8 +35,7 @@ from core.jobs.orders import (
 )
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, JobEvent, JobStatus
-from core.ports import NamedJob
+from core.jobs.rules import EventKind, JobEvent, JobStatus, NamedJob
 from core.registry.rows import Models
 from core.values import DatasetId, JobId, Json
 from core.vectors.rules import IndexVerdict

@@ -24,8 +24,7 @@ from core.jobs.orders import (
     ReembedOrder,
     UpdateOrder,
 )
-from core.jobs.rules import Job, JobEvent, JobStatus
-from core.ports import NamedJob
+from core.jobs.rules import Job, JobEvent, JobStatus, NamedJob
 from core.recipes.fields import Precision
 from core.registry.exports_rules import ExportFormat
 

@@ -25,7 +25,7 @@ from core.evaluation.report import Report
 from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias, AliasMove, role_to_override
 from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back

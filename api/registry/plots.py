@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import clock, points, ticks
+from core.artifacts.store import Artifacts
 from core.errors import PerennialError
 from core.evaluation.report import Change, ChangeTable, Report
 from core.gate.measures import Measure, MeasureKind, Ruling
 from core.gate.rules import Verdict
-from core.ports import Artifacts
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version
 from core.values import Digest

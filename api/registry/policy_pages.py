@@ -32,7 +32,7 @@ from core.evaluation.judge import judge_again
 from core.evaluation.report import Report
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.configure import configure_model
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions

@@ -23,7 +23,7 @@ from api.trials.schemas import (
 )
 from core import errors
 from core.audit.rules import Role
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models
 from core.trials.record import delete_samples, label_predictions, sample_form

@@ -27,12 +27,13 @@ from core.clip.inputs import Preprocess, read_image
 from core.clip.model import ClipModel, read_state
 from core.datasets.manifests import ManifestEntry, Side
 from core.gate.measures import quantile
+from core.images.decoder import Decoder
 from core.learning.trainer import UpdateTrainer
-from core.ports import Decoder, TrainingSpec
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import caption_ranks, image_ranks, predict
 from core.settings import Settings
+from core.training.trainer import TrainingSpec
 from core.values import Json
 from demo import show as pack_reader
 from demo import walkthrough as recipes

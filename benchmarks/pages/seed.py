@@ -42,7 +42,7 @@ from core.evaluation.rows import AnswerCache
 from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, insert
 
 from benchmarks.output import stored_pictures
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.audit.rules import Principal, Role
 from core.bases.create_model import create_model
 from core.bootstrap import archive_reader, close, decoder, signatures, utc_now
@@ -32,6 +33,7 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
@@ -41,17 +43,8 @@ from core.jobs.claim_rows import claimable_heads, to_row
 from core.jobs.orders import ImportOrder, JobType, Queue, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus
-from core.ports import (
-    Artifacts,
-    FittedBridge,
-    IndexComparison,
-    Monitor,
-    Platform,
-    Samples,
-    Trained,
-    TrainingSpec,
-)
+from core.jobs.rules import Job, JobStatus, Monitor
+from core.platform import Platform
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.registry.exports_rules import ExportFormat
@@ -59,7 +52,9 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, TensorEntry, Weights
 from core.rejection.rules import Calibration
 from core.settings import Settings
+from core.training.trainer import Trained, TrainingSpec
 from core.values import DatasetId, Digest, JobId, Json, ModelId, PolicyId, new_id
+from core.vectors.embedder import FittedBridge, IndexComparison
 from core.vectors.rules import SearchedSuite
 
 # The rows of a growing queue, in several shapes.

@@ -14,9 +14,10 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
+from core.artifacts.store import Artifacts
 from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import DatasetKind
-from core.ports import Artifacts, Decoder
+from core.images.decoder import Decoder
 from core.values import Digest, clean_caption, sha256
 
 CAPTIONS = "captions.jsonl"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.study.images import StudyData, digest_of, on_part
 from benchmarks.study.plan import PlanInvalid, RunConfig
+from core.artifacts.store import Artifacts
 from core.clip.inputs import read_image
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry, Part
@@ -39,11 +40,11 @@ from core.evaluation.results import (
     recalls,
 )
 from core.gate.measures import Flips, Interval, paired_interval
-from core.ports import Artifacts, Selection, TrainingSpec
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import distinct
 from core.scoring.evaluator import caption_ranks, image_ranks
 from core.scoring.search import neighbours_kept
+from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, canonical_json, sha256
 
 # Recall as a mean over galleries of 1,000 images, as often reported for COCO.

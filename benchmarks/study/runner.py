@@ -29,22 +29,22 @@ from benchmarks.study.measures import (
 )
 from benchmarks.study.plan import Plan, Row, RunConfig
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import (
+    ArtifactBatch,
+    Artifacts,
+    ArtifactWriter,
+    BytesCallback,
+    StoredArtifact,
+    ignore_bytes,
+)
 from core.bootstrap import decoder
 from core.clip.bases import BaseImporter
 from core.clip.model import ClipModel, load
 from core.datasets.manifests import Part
 from core.errors import ArtifactMissing, TrainingDiverged
+from core.images.decoder import Decoder
+from core.jobs.rules import Monitor
 from core.learning.trainer import UpdateTrainer
-from core.ports import (
-    ArtifactBatch,
-    Artifacts,
-    ArtifactWriter,
-    BytesCallback,
-    Decoder,
-    Monitor,
-    StoredArtifact,
-    ignore_bytes,
-)
 from core.recipes.fields import PromptTemplate
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings

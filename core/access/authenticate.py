@@ -8,11 +8,11 @@ from secrets import token_urlsafe
 from threading import Lock
 
 from core.access.rows import Keys, Sessions
-from core.access.rules import ApiKey, Session, TokenRules, subject_of
+from core.access.rules import ApiKey, Session, TokenRules, TokenVerifier, subject_of
 from core.audit import record as audit
 from core.audit.rules import Action, Principal, Role
 from core.errors import Unauthorised
-from core.ports import Platform, TokenVerifier
+from core.platform import Platform
 from core.registry.rows import Models
 from core.settings import Settings
 from core.values import sha256

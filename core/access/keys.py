@@ -19,7 +19,7 @@ from core.errors import (
     NameTaken,
     UnsafeConfiguration,
 )
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models
 from core.values import Digest, KeyId, clean_name, new_id, sha256
 

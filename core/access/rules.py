@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from core.audit.rules import Role
@@ -141,3 +142,13 @@ def is_confidential(url: str) -> bool:
         return False
     on_loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
     return bool(parts.hostname) and (parts.scheme == "https" or on_loopback)
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+class TokenVerifier(Protocol):
+    """The check of the bearer tokens that an issuer gives."""
+
+    def verify(self, token: str) -> Json:
+        """Return the claims of a valid token. Raises Unauthorised or IssuerUnavailable."""

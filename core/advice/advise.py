@@ -27,6 +27,7 @@ from core.advice.rules import (
     guard_findings,
     workload,
 )
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part
@@ -35,11 +36,13 @@ from core.datasets.rules import Suite
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import entries_in
 from core.gate.rows import Policies
+from core.images.decoder import Decoder
+from core.inference.classifier import ClassificationRequest, Classifier
 from core.inference.wire import MAX_IMAGES
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Artifacts, ClassificationRequest, Classifier, Decoder, Platform
+from core.platform import Platform
 from core.recipes.fields import PromptTemplate, kept_exemplars
 from core.recipes.rules import class_texts, distinct
 from core.registry.read import ImageInputs, ancestors, holdout_of, suites_of

@@ -9,16 +9,17 @@ from itertools import islice
 from typing import Any
 
 from core.archives.rules import (
+    ArchivedFile,
     ArchiveFormat,
     BucketFolder,
     BucketListing,
     BucketObject,
+    Buckets,
     UnpackedCount,
 )
 from core.archives.streams import gunzip, tar_files, zip_files
 from core.artifacts.s3_requests import S3Access, error_code
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
-from core.ports import ArchivedFile, Buckets
 
 # The files below a prefix of a bucket, as they were when they were listed.
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from core.errors import ArchiveTooBig, ArchiveUnsafe, FieldInvalid, UnsupportedArchive
 from core.values import canonical_json, counted
@@ -233,3 +233,45 @@ class BucketListing:
         """Return the listing that `to_bytes` wrote."""
         first, *rows = map(json.loads, data.splitlines())
         return cls(folder=BucketFolder(**first), objects=[BucketObject(**row) for row in rows])
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Ports for imports: resumable uploads, archives that are read as they come, and buckets.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedFile:
+    """A file in an archive; its bytes can be read once, before the next file is asked for."""
+
+    path: Path
+    pieces: Iterator[bytes]
+
+
+class ArchiveReader(Protocol):
+    def files(
+        self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
+    ) -> Iterator[ArchivedFile]:
+        """Yield the files of an archive that comes in pieces, all of which are read.
+
+        What is not read of a file is skipped. Nothing is written to a disk. Raises ArchiveUnsafe,
+        ArchiveCorrupt, ArchiveTooBig and what `pieces` raises.
+        """
+
+
+class Buckets(Protocol):
+    """The buckets that the operator has named, and no others."""
+
+    def objects(self, folder: BucketFolder) -> Iterator[BucketObject]:
+        """Yield the objects below a prefix, in the order of their keys.
+
+        Raises BucketNotAllowed before any request, or BucketUnavailable.
+        """
+
+    def pieces(self, bucket: str, listed: BucketObject) -> Iterator[bytes]:
+        """Yield the bytes of an object in pieces; goes on where a connection broke.
+
+        Raises BucketNotAllowed before any request, ObjectChanged before the first piece if the
+        object has another ETag now or is gone, and BucketUnavailable.
+        """

@@ -18,9 +18,8 @@ from stream_unzip import (
     stream_unzip,
 )
 
-from core.archives.rules import UnpackedCount, path_of, shown
+from core.archives.rules import ArchivedFile, UnpackedCount, path_of, shown
 from core.errors import ArchiveCorrupt, ArchiveUnsafe
-from core.ports import ArchivedFile
 
 # Decompression of gzip, a piece at a time.
 

@@ -9,8 +9,8 @@ from os import stat_result
 from pathlib import Path
 from typing import NamedTuple
 
+from core.artifacts.store import BytesCallback, ignore_bytes
 from core.errors import ArtifactCorrupt
-from core.ports import BytesCallback, ignore_bytes
 from core.values import Digest
 
 # Artifacts in pieces, so that progress on a large one can be reported.

@@ -23,8 +23,8 @@ from core.artifacts.checks import (
     read_verified,
     write_whole,
 )
+from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
-from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from core.values import Digest, sha256
 
 # Files that are written one by one and get their names together.

@@ -30,6 +30,7 @@ from core.artifacts.s3_requests import (
     error_code,
     translate_errors,
 )
+from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -38,7 +39,6 @@ from core.errors import (
     Unavailable,
     is_full_disk,
 )
-from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from core.values import Digest, sha256
 
 # Small artifacts that are sent to S3 together.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from core.artifacts.store import BytesCallback
 from core.errors import (
     ArtifactMissing,
     ArtifactsUnavailable,
@@ -18,7 +19,6 @@ from core.errors import (
     StorageFull,
     UnsafeConfiguration,
 )
-from core.ports import BytesCallback
 from core.values import Digest
 
 # Clients for S3, with timeouts, and the codes of their errors.

@@ -6,7 +6,7 @@ from datetime import datetime
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditHead, Change, first_break
 from core.database.work import Work
-from core.ports import Platform
+from core.platform import Platform
 from core.values import Json
 
 # Record audit events.

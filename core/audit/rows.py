@@ -17,11 +17,10 @@ from sqlalchemy import (
     update,
 )
 
-from core.audit.rules import AuditEvent, AuditHead, Change
+from core.audit.rules import AuditEvent, AuditFilter, AuditHead, Change
 from core.database.statements import insert_new
 from core.database.tables import audit_events, audit_head
 from core.database.work import Rows, Work
-from core.ports import AuditFilter
 from core.values import Digest
 
 _HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)

@@ -197,3 +197,17 @@ class Principal:
 SERVICE = Principal(name="service", role=Role.ADMIN)
 
 COMMAND_LINE = Principal(name="command line", role=Role.ADMIN)
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFilter:
+    """The conditions on the audit events to list; None: no condition."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None  # it, and what is below it
+    since: datetime | None = None
+    until: datetime | None = None  # exclusive

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core import bootstrap
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.backup.dump import fill, require_fillable, snapshot
 from core.errors import (
     ArtifactCorrupt,
@@ -24,7 +25,7 @@ from core.errors import (
     StorageFull,
     is_full_disk,
 )
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.settings import Settings
 from core.upkeep.gc import ArtifactKind, expand, roots_of
 from core.upkeep.rows import ArtifactRoots

@@ -5,8 +5,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from core.artifacts.store import Artifacts
 from core.errors import ArtifactGone, ArtifactMissing, BaseUnknown, ModelNotTrainable
-from core.ports import Artifacts
 from core.recipes.rules import Recipe
 from core.registry.architecture import require_recipe_fits, require_trainable
 from core.registry.versions import Weights, weights_file

@@ -1,5 +1,7 @@
 """Register a model and order the import of its root."""
 
+from typing import Protocol
+
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bases.bases import require_known_base
@@ -10,14 +12,25 @@ from core.gate.rows import Policies
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus, model_of
-from core.ports import Importer, JobNotifier, Monitor, Platform
+from core.jobs.rules import Job, JobNotifier, JobStatus, Monitor, model_of
+from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version, VersionStatus
+from core.registry.versions import Model, Version, VersionStatus, Weights
 from core.values import ModelId, PolicyId, clean_name, new_id
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+class Importer(Protocol):
+    def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
+        """Store a base as fp32 weights; return these and its default prompt template.
+
+        Raises BaseUnknown.
+        """
+
 
 # The state of the import of a model's root.
 

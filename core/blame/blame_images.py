@@ -5,20 +5,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.artifacts.store import Artifacts
 from core.blame.order import keep_versions
 from core.blame.plan import BlamePlan, plan_blame
 from core.blame.rules import ClassBlame, GroupChange, blame_groups
 from core.database.work import Work
 from core.erasure.rows import Erasures
 from core.errors import ArtifactCorrupt, ArtifactMissing, BlameNotFound, ImageErased, StopRequested
-from core.evaluation.evaluate import pinned_model
+from core.evaluation.evaluate import Evaluator, pinned_model
 from core.evaluation.queries import ClassAnswers
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, Job
-from core.ports import Artifacts, Evaluator, Monitor, Platform, Trainer
+from core.jobs.rules import EventKind, Job, Monitor
+from core.platform import Platform
 from core.recipes.fields import Precision
 from core.registry.rows import Versions
+from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
 from core.values import Digest, JobId, Json, canonical_json
 

@@ -7,8 +7,8 @@ from core.blame.plan import plan_blame
 from core.database.work import Work
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.queue import JobRequest, find_replayed, order_for_model
-from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import require_replayable

@@ -15,7 +15,7 @@ from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
 from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.fields import Precision
 from core.recipes.rules import require_learnable
 from core.registry.rows import Versions

@@ -4,7 +4,7 @@ from core.blame.rules import Blame, blame
 from core.errors import AnswersMissing, ClassNotFound
 from core.evaluation.stored_answers import read_answers
 from core.gate.rows import Policies
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors

@@ -8,16 +8,18 @@ import that is refused, cancelled or killed leaves no version, and a killed one 
 from datetime import datetime
 from typing import Any
 
+from core.archives.rules import ArchiveReader
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.read import Keep, ReadBundle, SignedBundle, read_bundle
+from core.bundles.rules import Signatures
 from core.database.work import Work
 from core.errors import ArchiveGone, BundleInvalid, LineageUnknown, VersionNotFound
 from core.jobs.orders import ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, model_of
-from core.ports import ArchiveReader, JobNotifier, Monitor, Platform, Signatures
+from core.jobs.rules import Job, JobNotifier, Monitor, model_of
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
 from core.values import Digest, canonical_json, sha256

@@ -11,12 +11,15 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from core.archives.rules import ArchiveFormat, UnpackedCount, shown
+from core.archives.rules import ArchivedFile, ArchiveFormat, ArchiveReader, UnpackedCount, shown
+from core.artifacts.store import Artifacts
 from core.bundles.rules import (
     ENVELOPE_FILE,
     LENGTH_BYTES,
     BundledVersion,
     Envelope,
+    Signatures,
+    Signer,
     Statement,
     header_length,
     read_header,
@@ -24,7 +27,6 @@ from core.bundles.rules import (
     statistics_file,
 )
 from core.errors import ArchiveCorrupt, BundleInvalid, OriginNotFound
-from core.ports import ArchivedFile, ArchiveReader, Artifacts, Signatures, Signer
 from core.registry.versions import TensorEntry, Version, Weights
 from core.settings import Settings
 from core.values import Digest, Json

@@ -5,7 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from core.datasets.rules import Suite
 from core.errors import BundleInvalid, PerennialError
@@ -326,3 +326,37 @@ class Statement:
             return cls(files=files, predicate=value["predicate"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BundleInvalid("The signed statement cannot be read.") from error
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# The port for signatures: this service's key, and the keys that it trusts.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicKey:
+    """The public half of the service's key."""
+
+    key_id: str  # SHA-256 of the SubjectPublicKeyInfo, in hex
+    encoded: str  # SubjectPublicKeyInfo in base64
+    pem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """A trusted key that has signed something."""
+
+    name: str  # the operator's
+    key_id: str
+
+
+class Signatures(Protocol):
+    def public_key(self) -> PublicKey:
+        """Return the public key of this service. Raises SigningKeyMissing."""
+
+    def sign(self, payload: bytes) -> Envelope:
+        """Return a payload with this service's signature, always the same. See `public_key`."""
+
+    def signer_of(self, envelope: Envelope) -> Signer:
+        """Return the trusted key that has signed an envelope. Raises BundleNotTrusted."""

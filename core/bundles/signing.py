@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from core.bundles.rules import Envelope, Signature
+from core.bundles.rules import Envelope, PublicKey, Signature, Signer
 from core.errors import BundleNotTrusted, SigningKeyMissing, UnsafeConfiguration
-from core.ports import PublicKey, Signer
 from core.values import sha256
 
 

@@ -6,11 +6,20 @@ import tarfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.bundles.rules import ENVELOPE_FILE, Statement, predicate_of, report_file, statistics_file
+from core.artifacts.store import Artifacts, ArtifactWriter, BytesCallback
+from core.bundles.rules import (
+    ENVELOPE_FILE,
+    Signatures,
+    Statement,
+    predicate_of,
+    report_file,
+    statistics_file,
+)
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.gate.rows import Policies
-from core.ports import Artifacts, ArtifactWriter, BytesCallback, Monitor, Platform, Signatures
+from core.jobs.rules import Monitor
+from core.platform import Platform
 from core.registry.read import ancestors, suites_of
 from core.registry.versions import Model, Version
 from core.values import Digest, Json

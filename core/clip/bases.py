@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, empty_network, publish
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, is_full_disk
-from core.ports import Artifacts, BytesCallback, Monitor, ignore_bytes
+from core.jobs.rules import Monitor
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.registry.architecture import VOCABULARY, require_trainable
 from core.registry.versions import Weights, weights_file

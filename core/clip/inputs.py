@@ -18,9 +18,9 @@ from open_clip.transformer import TextTransformer, text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 
+from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
 from core.images.child import tower_pixels
-from core.ports import Artifacts
 from core.values import Digest, ImageInput
 
 # Image preprocessing, from stored bytes to the input of an image tower.

@@ -13,9 +13,9 @@ import torch
 from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
+from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.inputs import BoundedTokenizer, Preprocess, encode_text
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
-from core.ports import Artifacts, BytesCallback, ignore_bytes
 from core.recipes.fields import PromptTemplate
 from core.registry.architecture import context_length
 from core.registry.versions import TensorEntry, Weights

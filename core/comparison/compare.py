@@ -15,7 +15,7 @@ from core.comparison.answers import (
 from core.errors import AnswersMissing, FieldInvalid, VersionNotFound
 from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.read import ancestors
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version

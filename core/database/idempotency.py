@@ -1,5 +1,6 @@
 """The jobs that Idempotency-Keys were used for."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -8,7 +9,23 @@ from core.database.statements import insert_new
 from core.database.tables import idempotency
 from core.database.work import Rows
 from core.errors import InProgress
-from core.ports import IdempotentReply
+from core.values import Digest, JobId
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Ports for API keys, audit events and idempotent requests.
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdempotentReply:
+    """The request that an actor's Idempotency-Key was used for, and its job."""
+
+    actor: str
+    key: str
+    body: Digest
+    job: JobId
+    created_at: datetime
 
 
 class Idempotency(Rows):

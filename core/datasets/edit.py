@@ -10,6 +10,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
+from core.datasets.image_lists import ImageWithThumbnail
 from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, Image
@@ -24,7 +25,8 @@ from core.errors import (
     NotLabelled,
     StorageFull,
 )
-from core.ports import Decoder, ImageWithThumbnail, Platform
+from core.images.decoder import Decoder
+from core.platform import Platform
 from core.values import (
     DatasetId,
     Digest,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -15,7 +16,7 @@ from core.datasets.version_rows import Suites
 from core.erasure.rows import Erasures
 from core.errors import ImageInSuite
 from core.outbox.rows import Outbox
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.values import Digest, counted
 
 _TRIES = 3  # without a lock; a dataset that changes each time is then frozen with its row locked

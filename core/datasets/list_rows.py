@@ -33,12 +33,11 @@ from core.database.tables import (
     trial_samples,
 )
 from core.database.work import Rows, Work
-from core.datasets.image_lists import NearDuplicates
+from core.datasets.image_lists import ImageWithThumbnail, NearDuplicates
 from core.datasets.manifests import Member
 from core.datasets.rules import DatasetImage, DatasetKind, Image
 from core.datasets.similarity import ThumbnailIndex, close_hashes
 from core.errors import DatasetNotFound
-from core.ports import ImageWithThumbnail
 from core.values import DatasetId, Digest
 
 # A process's cache of how many images each class of a dataset has.

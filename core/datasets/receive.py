@@ -7,10 +7,10 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action
-from core.database.idempotency import Idempotency
+from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, UploadOutcome
-from core.datasets.image_lists import SimilarImage, group_of
+from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import side_of
 from core.datasets.rows import Datasets
@@ -31,7 +31,9 @@ from core.errors import (
     QuotaExceeded,
     SplitConflict,
 )
-from core.ports import Decoder, IdempotentReply, ImageWithThumbnail, Platform, ignore_progress
+from core.images.decoder import Decoder
+from core.jobs.rules import ignore_progress
+from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest, JobId
 

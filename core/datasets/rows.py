@@ -10,10 +10,16 @@ from core.database.tables import dataset_images, datasets, erased_images, images
 from core.database.work import Work
 from core.datasets.list_rows import CountCache, SqlImageLists
 from core.datasets.manifests import Manifest
-from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
+from core.datasets.rules import (
+    Dataset,
+    DatasetImage,
+    DatasetKind,
+    DatasetUses,
+    DatasetVersion,
+    Image,
+)
 from core.datasets.version_rows import SqlDatasetVersions, uses_of
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
-from core.ports import DatasetUses
 from core.values import DatasetId, Digest
 
 # The images that datasets share.

@@ -1,6 +1,6 @@
 """Datasets, their versions, and suites."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ from enum import StrEnum
 from core.errors import DatasetVersionReplaced
 from core.outbox.rules import EventType, OutboxEvent
 from core.recipes.fields import PromptTemplate
-from core.values import DatasetId, Digest, SuiteId, new_id
+from core.values import DatasetId, Digest, JobId, SuiteId, new_id
 
 # Datasets, their images and frozen versions.
 
@@ -151,3 +151,19 @@ def dataset_frozen(version: DatasetVersion) -> OutboxEvent:
         },
         at=version.created_at,
     )
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Ports for datasets, suites, thumbnails and the decoding of uploads.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetUses:
+    """The versions, suites and jobs that need a dataset version."""
+
+    versions: Sequence[str]  # that learned from it or distilled it, as "model:number"
+    suites: Sequence[str]  # names of those that were made of it
+    jobs: Sequence[JobId]  # unfinished
+    replaced: Sequence[int]  # versions of the dataset that it stands for since images were erased

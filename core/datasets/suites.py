@@ -7,7 +7,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Suite, SuiteKind
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, ImageInTraining
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.values import SuiteId, clean_name, counted, new_id
 

@@ -30,11 +30,10 @@ from core.database.tables import (
 from core.database.work import Rows
 from core.datasets.list_rows import groups_in
 from core.datasets.manifests import Manifest, Side
-from core.datasets.rules import DatasetVersion, Suite, SuiteKind
+from core.datasets.rules import DatasetUses, DatasetVersion, Suite, SuiteKind
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.jobs.claim_rows import UNFINISHED
 from core.jobs.orders import JobType
-from core.ports import DatasetUses
 from core.recipes.fields import PromptTemplate
 from core.values import DatasetId, Digest, SuiteId
 

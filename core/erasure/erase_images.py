@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -30,8 +31,8 @@ from core.evaluation.queries import (
 from core.evaluation.rows import AnswerCache
 from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job
-from core.ports import Artifacts, Monitor, Platform
+from core.jobs.rules import Job, Monitor
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials, TrialSamples

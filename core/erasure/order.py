@@ -15,8 +15,8 @@ from core.exports.rows import Exports
 from core.jobs.orders import EraseOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, unfinished_jobs
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus, order_of
-from core.ports import JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier, JobStatus, order_of
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.read import ancestors

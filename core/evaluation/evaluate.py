@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.rows import Datasets
@@ -42,10 +44,10 @@ from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, model_of
+from core.jobs.rules import Job, Monitor, model_of
 from core.outbox.rows import Outbox
 from core.outbox.rules import EventType, OutboxEvent
-from core.ports import Artifacts, Evaluator, Monitor, Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind, ReportCoverage
 from core.registry.promote import descends_from, lost_line, move_alias, promotion_requirements
@@ -54,6 +56,16 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, _path_of
 from core.rejection.rules import Calibration, newest_of_root
 from core.values import Digest, JobId, Json, canonical_json, new_id
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+class Evaluator(Protocol):
+    def answer(
+        self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        """Return a version's answers; images that several queries share are encoded once."""
+
 
 # Events that webhooks receive: each says by ids and links what happened.
 

@@ -5,8 +5,8 @@ from core.errors import FieldInvalid
 from core.jobs.needs import require_scorable
 from core.jobs.orders import EvaluateOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
-from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import Part
@@ -21,7 +22,7 @@ from core.evaluation.queries import (
 )
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.registry.read import holdouts_of
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version

@@ -16,13 +16,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from core.artifacts.store import Artifacts
 from core.clip.inputs import read_image
 from core.clip.machine import release_of
 from core.clip.model import ClipModel, load
 from core.exporting.huggingface import load_huggingface, write_huggingface
 from core.exporting.onnx import Towers, load_onnx, round_weights, write_onnx
 from core.exporting.open_clip import load_open_clip
-from core.ports import Artifacts, Monitor, Samples
+from core.exports.exporter import Samples
+from core.jobs.rules import Monitor
 from core.registry.exports_rules import ExportFormat
 from core.values import Digest, Json
 

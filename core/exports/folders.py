@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.bundles.write import PIECE, Readable, add_file
-from core.ports import Artifacts, BytesCallback, ignore_bytes
 from core.registry.versions import TensorEntry, Version, Weights
 
 CONFIG_FILE = "open_clip_config.json"

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.bundles.rules import Signatures
 from core.bundles.write import complete_bundle, describe_line, store_tar
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
@@ -24,6 +25,7 @@ from core.errors import (
     StorageFull,
     is_full_disk,
 )
+from core.exports.exporter import Exporter, Samples
 from core.exports.folders import write_folder
 from core.exports.rows import Exports
 from core.fleet.rows import Heartbeats
@@ -31,8 +33,8 @@ from core.fleet.workers import silence_limit_s
 from core.jobs.orders import ExportOrder, JobType, Queue
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, model_of
-from core.ports import Exporter, JobNotifier, Monitor, Platform, Samples, Signatures
+from core.jobs.rules import Job, JobNotifier, Monitor, model_of
+from core.platform import Platform
 from core.recipes.rules import distinct
 from core.registry.architecture import require_exportable
 from core.registry.exports_rules import Export, ExportFormat, require_equal

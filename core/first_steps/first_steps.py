@@ -29,8 +29,8 @@ from core.imports.order import enqueue_import
 from core.jobs.orders import ImportImagesOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, notify_workers
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job
-from core.ports import JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases

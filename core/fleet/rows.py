@@ -8,7 +8,7 @@ from core.database.engine import epoch_now
 from core.database.statements import upsert
 from core.database.tables import heartbeats
 from core.database.work import Rows
-from core.ports import Heartbeat
+from core.fleet.rules import Heartbeat
 from core.values import Json
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from core.database.work import Work
 from core.errors import JobNotFound
 from core.fleet.rows import Heartbeats
+from core.fleet.rules import Heartbeat
 from core.jobs.rows import Jobs
-from core.ports import Heartbeat, Platform
+from core.platform import Platform
 from core.settings import Settings
 from core.values import JobId
 

@@ -8,7 +8,7 @@ from core.database.work import Work
 from core.errors import NameTaken, PolicyNotFound
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform
+from core.platform import Platform
 from core.values import PolicyId, clean_name
 
 DEFAULT_POLICY = "default"

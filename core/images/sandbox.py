@@ -27,7 +27,7 @@ from core.images.child import (
     pack_input,
 )
 from core.images.confinement import CALLS
-from core.ports import DecodedImage
+from core.images.decoder import DecodedImage
 from core.values import Digest, ImageInput
 
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy

@@ -13,7 +13,9 @@ from typing import Any, Self
 
 from core.archives.rules import (
     HEAD_BYTES,
+    ArchivedFile,
     ArchiveFormat,
+    ArchiveReader,
     Path,
     UnpackedCount,
     is_archive,
@@ -23,7 +25,13 @@ from core.archives.rules import (
 )
 from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, UploadOutcome, clean_text, receive_image
-from core.datasets.image_lists import ListedImage, NamedFile, name_files, read_image_list
+from core.datasets.image_lists import (
+    ImageWithThumbnail,
+    ListedImage,
+    NamedFile,
+    name_files,
+    read_image_list,
+)
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
@@ -35,10 +43,11 @@ from core.errors import (
     Invalid,
     ObjectChanged,
 )
+from core.images.decoder import Decoder
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job
-from core.ports import ArchivedFile, ArchiveReader, Decoder, ImageWithThumbnail, Monitor, Platform
+from core.jobs.rules import Job, Monitor
+from core.platform import Platform
 from core.values import Digest, JobId, Json, canonical_json, clean_file_label, sha256
 
 # The report of an import: what became of each file, in JSON Lines.

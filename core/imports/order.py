@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from core.archives.rules import ArchiveFormat, BucketFolder, BucketListing, UnpackedCount
+from core.archives.rules import ArchiveFormat, BucketFolder, BucketListing, Buckets, UnpackedCount
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.edit import require_room
 from core.datasets.rows import Datasets
 from core.errors import ArchiveEmpty, ArchiveGone, ArchiveTooBig, ArtifactCorrupt, ArtifactMissing
 from core.jobs.orders import ImportImagesOrder, ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
-from core.jobs.rules import Job
-from core.ports import Artifacts, Buckets, JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
 from core.settings import Settings
 from core.values import DatasetId, JobId
 

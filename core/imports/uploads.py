@@ -11,7 +11,7 @@ from core.errors import (
 )
 from core.imports.rows import Uploads
 from core.imports.rules import KEPT, MOST_UPLOADS, ResumableUpload
-from core.ports import Platform
+from core.platform import Platform
 from core.values import Digest, UploadId, new_id
 
 

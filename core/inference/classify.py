@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
-from core.ports import ClassificationRequest, Platform
+from core.inference.classifier import ClassificationRequest
+from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import class_texts
 from core.registry.read import open_classes_of

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from core.bases.create_model import import_model
+from core.archives.rules import ArchiveReader
+from core.bases.create_model import Importer, import_model
 from core.blame.blame_images import blame_images
 from core.bundles.import_version import import_version
+from core.bundles.rules import Signatures
 from core.erasure.erase_images import erase_images
-from core.evaluation.evaluate import evaluate_version
+from core.evaluation.evaluate import Evaluator, evaluate_version
+from core.exports.exporter import Exporter
 from core.exports.make import make_export
+from core.images.decoder import Decoder
 from core.imports.import_images import import_images
 from core.jobs.orders import (
     BlameOrder,
@@ -23,21 +27,12 @@ from core.jobs.orders import (
     ReembedOrder,
     UpdateOrder,
 )
-from core.jobs.rules import Job, order_of
-from core.ports import (
-    ArchiveReader,
-    Decoder,
-    Embedder,
-    Evaluator,
-    Exporter,
-    Importer,
-    Monitor,
-    Platform,
-    Signatures,
-    Trainer,
-)
+from core.jobs.rules import Job, Monitor, order_of
+from core.platform import Platform
+from core.training.trainer import Trainer
 from core.training.update_model import update_model
 from core.vectors.compare_index import compare_index
+from core.vectors.embedder import Embedder
 from core.vectors.reembed import reembed
 
 

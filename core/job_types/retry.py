@@ -26,8 +26,8 @@ from core.jobs.orders import (
 )
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus, model_of
-from core.ports import JobNotifier, Platform
+from core.jobs.rules import Job, JobNotifier, JobStatus, model_of
+from core.platform import Platform
 from core.registry.rows import Models
 from core.training.order import preflight_order, require_promoter
 from core.values import JobId

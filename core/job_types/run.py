@@ -21,7 +21,8 @@ from core.jobs.monitor import JobMonitor, pause, release
 from core.jobs.orders import Queue
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
-from core.ports import Platform, SpanKind
+from core.platform import Platform
+from core.tracing import SpanKind
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from kombu.transport.virtual import BrokerState
 from redis.exceptions import RedisError
 
 from core.jobs.orders import Queue
-from core.ports import JobNotifier
+from core.jobs.rules import JobNotifier
 from core.settings import Settings
 from core.values import JobId
 

@@ -10,7 +10,8 @@ from core.errors import CancelRequested, DatabaseUnavailable, LeaseLost, StopReq
 from core.jobs.claim_rows import Counters
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus, Progress
-from core.ports import Platform, Span, Untraced
+from core.platform import Platform
+from core.tracing import Span, Untraced
 from core.values import Digest, Json
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from core.audit import record as audit
 from core.audit.rules import Action, Principal
-from core.database.idempotency import Idempotency
+from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound, TooManyJobs
 from core.jobs.orders import JobType, Order
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, Job, JobStatus
-from core.ports import IdempotentReply, JobNotifier, Platform
+from core.jobs.rules import EventKind, Job, JobNotifier, JobStatus
+from core.platform import Platform
 from core.registry.rows import Models
 from core.registry.versions import Model
 from core.settings import Settings

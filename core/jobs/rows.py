@@ -31,8 +31,7 @@ from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.jobs import claim_rows as claims
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, SqlHeldJobs, to_job, to_row
 from core.jobs.orders import JobType, Queue
-from core.jobs.rules import EventKind, Job, JobEvent, JobStatus
-from core.ports import HeldJob, NamedJob
+from core.jobs.rules import EventKind, HeldJob, Job, JobEvent, JobStatus, NamedJob
 from core.values import Digest, JobId, ModelId
 
 # Reads of one job or a page of jobs, joined with the model's name and the parent's digest.

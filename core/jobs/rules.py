@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import JobFinished
-from core.jobs.orders import JobType, Order, OrderT
+from core.jobs.orders import JobType, Order, OrderT, Queue
 from core.outbox.rules import EventType, OutboxEvent
 from core.recipes.fields import Precision
 from core.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId, new_id
@@ -237,3 +237,73 @@ def job_ended(job: Job) -> OutboxEvent:
         },
         at=job.finished_at,
     )
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Port for erasures and the images that they have erased.
+
+
+# Ports for what a worker does with a model: import, train, evaluate.
+
+
+class Monitor(Protocol):
+    """The progress of a running job: reports renew its lease, and raise when it must stop."""
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Report progress. Raises LeaseLost, CancelRequested or StopRequested."""
+
+    def checkpoint_due(self) -> bool:
+        """Return whether enough time has passed since the last, or the worker is about to stop."""
+
+    def moved(self, count: int) -> None:
+        """Report bytes of an artifact in transfer (`ports.Moved`).
+
+        Raises LeaseLost or CancelRequested.
+        """
+
+    def save_checkpoint(self, digest: Digest, step: int) -> None:
+        """Record a stored checkpoint as the one to resume from. Raises LeaseLost."""
+
+    def skip_checkpoint(self, step: int, facts: Json) -> None:
+        """Report that the store had no room for a checkpoint; postpone the next one.
+
+        Raises LeaseLost or StopRequested.
+        """
+
+    def emit(self, kind: EventKind, data: Json) -> None:
+        """Add an event to the job's history. Raises LeaseLost."""
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Report no progress."""
+    del done, total
+
+
+# Ports for jobs, their leases, and the notification of workers.
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldJob:
+    """A job that a process has claimed, as its supervisor sees it."""
+
+    id: JobId
+    status: JobStatus
+    lease_s: float  # seconds left, by the database's clock; negative once it has run out
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedJob:
+    """A job with values from the rows that it refers to."""
+
+    job: Job
+    model: str | None  # the model's name, if the job has one
+    parent_digest: Digest | None  # of the parent version, once that is fixed
+
+
+class JobNotifier(Protocol):
+    def notify(self, job: JobId, queue: Queue) -> None:
+        """Notify a worker of a queue that a job waits. Never raises: the sweeper repeats it."""

@@ -16,19 +16,21 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from core.artifacts.store import Artifacts
 from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess, read_image
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
+from core.jobs.rules import ignore_progress
 from core.learning.distributed import Ranks
 from core.learning.methods import LearningMethod
 from core.learning.step import StepData
 from core.learning.student import CachedFeatures, Models
 from core.learning.vocabulary import Columns, generator_of
-from core.ports import Artifacts, TrainingSpec, ignore_progress
 from core.recipes.fields import ExemplarChoice, ModelPart, drawn_features, exemplar_quota
 from core.recipes.rules import Recipe, distinct
 from core.registry.versions import OTHER_IMAGE_TOWER
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 # Batches of training images: their order, their crops and a cache of decoded images.

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import _abort_process_group
 
 from core.errors import RankLost, RanksDisagree
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 # The torch settings that make a run deterministic.

@@ -15,6 +15,7 @@ from core.clip.model import ClipModel
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.evaluation.results import recall_at
+from core.jobs.rules import Monitor, ignore_progress
 from core.learning.distributed import Ranks, SingleRank
 from core.learning.methods import SpectralProjection, TrainingEnd
 from core.learning.optimisation import (
@@ -27,7 +28,7 @@ from core.learning.optimisation import (
 from core.learning.step import FORMAT, AveragedWeights, LossGradients, StepData
 from core.learning.student import Models
 from core.learning.vocabulary import Replay
-from core.ports import Monitor, Selection, TrainingSpec, ignore_progress
+from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, Json
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged

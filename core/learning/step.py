@@ -9,10 +9,11 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
+from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
+from core.jobs.rules import Monitor
 from core.learning.methods import LearningMethod, Term, snapshot, total
 from core.learning.student import Batch, CachedFeatures, Features, Models, Texts
-from core.ports import Artifacts, BytesCallback, Monitor, ignore_bytes
 from core.recipes.fields import Averaging
 from core.recipes.rules import Recipe
 from core.values import Digest

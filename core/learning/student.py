@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from core.clip.model import ClipModel
 from core.learning.optimisation import trained_parameters
-from core.ports import TrainingSpec
 from core.recipes.fields import ModelPart, Precision, TeacherPolicy
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 # The losses of continual CLIP updates, with the symbols of VR-LwF (Ding et al., 2207.09248).

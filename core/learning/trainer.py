@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
+from core.artifacts.store import Artifacts
 from core.clip.inputs import DecodedImages
 from core.clip.machine import (
     Prefetcher,
@@ -17,7 +18,7 @@ from core.clip.machine import (
 )
 from core.clip.model import ClipModel, load, publish, published_bytes
 from core.errors import ModelNotTrainable
-from core.jobs.rules import EventKind
+from core.jobs.rules import EventKind, Monitor
 from core.learning.data import feature_statistics
 from core.learning.distributed import (
     Command,
@@ -32,9 +33,9 @@ from core.learning.run import AnswerQueries, TrainingRun, score
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.step import Checkpoints, Environments, environments_of, read_checkpoint
 from core.learning.student import mixing_anchor
-from core.ports import Artifacts, Monitor, Trained, TrainingSpec
 from core.recipes.fields import Precision
 from core.recipes.rules import require_learnable
+from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 
 # The training loop of every rank except rank 0.

@@ -10,16 +10,18 @@ from core.access.rows import Sessions
 from core.database.idempotency import Idempotency
 from core.errors import LeaseLost, NotReady, Unavailable
 from core.fleet.rows import Heartbeats
+from core.fleet.rules import Heartbeat
 from core.fleet.workers import FORGOTTEN_AFTER_S, silence_limit_s
 from core.imports.rows import Uploads
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import Queue
 from core.jobs.rows import Jobs
-from core.jobs.rules import CounterValue
+from core.jobs.rules import CounterValue, JobNotifier
+from core.operations.gauges import OutboxGauge, QueueGauge, RunningGauge
 from core.operations.rows import Gauges
 from core.outbox.rows import Outbox
 from core.outbox.rules import KEPT_DAYS
-from core.ports import Heartbeat, JobNotifier, OutboxGauge, Platform, QueueGauge, RunningGauge
+from core.platform import Platform
 from core.trials.rows import Predictions
 from core.values import JobId
 

@@ -9,8 +9,8 @@ from core.database.work import Rows
 from core.jobs.claim_rows import CLAIMED, UNFINISHED
 from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus, Progress
+from core.operations.gauges import OutboxGauge, QueueGauge, RunningGauge
 from core.outbox.rules import DeliveryStatus
-from core.ports import OutboxGauge, QueueGauge, RunningGauge
 from core.values import JobId
 
 

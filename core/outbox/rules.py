@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from core.errors import FieldInvalid, UrlForbidden
@@ -290,3 +290,27 @@ def require_consistent(events: Collection[str], models: Collection[ModelId] | No
             "A dataset belongs to no model: leave out 'dataset.frozen' or 'models'.",
             pointer="/events",
         )
+
+
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Ports for webhooks, the outbox of their deliveries, and what sends these.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A signed request to a receiver."""
+
+    id: str  # of the event
+    at: datetime
+    body: bytes
+    secrets: tuple[str, ...] = field(repr=False)  # each signs
+
+
+class WebhookClient(Protocol):
+    def check(self, url: str) -> None:
+        """Raise UrlForbidden unless messages may be sent to a URL, as its host resolves now."""
+
+    def send(self, url: str, message: Message) -> Outcome:
+        """Send a message once, within the time that the settings allow. Never raises."""

@@ -12,7 +12,7 @@ from core.datasets.version_rows import Suites
 from core.gate.policies import _add_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models
 from core.registry.versions import Model
 from core.values import clean_name

@@ -4,13 +4,14 @@ import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action, Principal
 from core.database.work import Work
 from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
 from core.gate.rows import Policies
 from core.outbox.rows import Outbox
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import (

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_erased
 from core.datasets.manifests import ManifestEntry, Side
@@ -19,7 +20,6 @@ from core.errors import (
     ReportNotFound,
     VersionNotFound,
 )
-from core.ports import Artifacts
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias

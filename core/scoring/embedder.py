@@ -8,13 +8,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from core.artifacts.store import Artifacts
 from core.clip.inputs import DecodedImages
 from core.clip.machine import Prefetcher, raising_out_of_memory
 from core.clip.model import ClipModel, load
 from core.datasets.manifests import ManifestEntry
 from core.errors import AnswersNotFinite
 from core.evaluation.queries import EvalQuery
-from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
+from core.jobs.rules import Monitor
 from core.scoring.evaluator import Features, encode
 from core.scoring.search import (
     Bridge,
@@ -25,6 +26,7 @@ from core.scoring.search import (
     search_recalls,
 )
 from core.values import Digest
+from core.vectors.embedder import FittedBridge, IndexComparison
 from core.vectors.rules import (
     EmbeddingMap,
     SearchedSuite,

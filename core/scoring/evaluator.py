@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.artifacts.store import Artifacts
 from core.clip.inputs import DecodedImages
 from core.clip.machine import Prefetcher, raising_out_of_memory
 from core.clip.model import ClipModel, load
@@ -22,8 +23,7 @@ from core.evaluation.queries import (
     RetrievalAnswers,
     RetrievalQuery,
 )
-from core.jobs.rules import EventKind
-from core.ports import Artifacts, Monitor
+from core.jobs.rules import EventKind, Monitor
 from core.rejection.rules import CalibrationQuery
 from core.scoring.rejection import calibration_of
 from core.values import Digest

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.artifacts.store import Artifacts
 from core.audit.rules import Principal, Role
 from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
@@ -29,6 +30,7 @@ from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.errors import FieldInvalid, Forbidden, IdempotencyMismatch, RecipeInvalid, TooFewPerClass
 from core.evaluation.plan import ScoredSuite, entries_in, suite_query
 from core.evaluation.queries import ClassQuery
+from core.images.decoder import Decoder
 from core.jobs.needs import require_scorable
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import (
@@ -39,8 +41,8 @@ from core.jobs.queue import (
     order_for_model,
     require_queue_room,
 )
-from core.jobs.rules import Job
-from core.ports import Artifacts, Decoder, JobNotifier, Platform, Selection
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
 from core.recipes.fields import (
     DEFAULT_PROMPT,
     LossTerm,
@@ -53,6 +55,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights, require_same_images
+from core.training.trainer import Selection
 from core.values import DatasetId, ModelId, new_id
 
 # The replay of features of the classes that an update's parent has learned.

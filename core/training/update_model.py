@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import (
     read_manifest,
@@ -20,8 +21,8 @@ from core.evaluation.plan import ScoredSuite
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, Job
-from core.ports import Artifacts, Monitor, Platform, Selection, Trainer, TrainingSpec
+from core.jobs.rules import EventKind, Job, Monitor
+from core.platform import Platform
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
@@ -29,6 +30,7 @@ from core.registry.read import ancestors, open_classes_of, parent_for_retraining
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import reference_entries, selection_of
+from core.training.trainer import Selection, Trainer, TrainingSpec
 from core.values import Digest
 
 # Images that an update may keep as exemplars: those that a line of versions was taught with.

@@ -14,10 +14,11 @@ from core.datasets.list_rows import Thumbnails
 from core.datasets.receive import require_quota
 from core.erasure.rows import Erasures
 from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
-from core.ports import Caller, Decoder, Platform
+from core.images.decoder import Decoder
+from core.platform import Platform
 from core.registry.rows import Models
 from core.trials.rows import Predictions, Trials, TrialSamples
-from core.trials.rules import Prediction, Sample, Shadowed, Trial, next_point, tally
+from core.trials.rules import Caller, Prediction, Sample, Shadowed, Trial, next_point, tally
 from core.trials.run import subject_of
 from core.values import Digest, PredictionId, TrialId, clean_class
 

@@ -13,11 +13,11 @@ from core.database.tables import trial_predictions as predictions
 from core.database.tables import trial_samples as samples
 from core.database.work import Rows
 from core.errors import ImageNotFound, StaleRevision, TrialNotFound, TrialRunning
-from core.ports import Caller
 from core.registry.aliases import Alias
 from core.trials.rules import (
     COUNTS,
     Arm,
+    Caller,
     CoursePoint,
     Prediction,
     Sample,

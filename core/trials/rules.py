@@ -14,6 +14,14 @@ from core.registry.versions import Version
 from core.trials.bets import CONFIDENCE, Hits, Pairs, independent_difference, paired_difference
 from core.values import Digest, Json, ModelId, PredictionId, TrialId, sha256
 
+# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
+
+
+# Ports for trials and for the predictions that are made during them.
+
+
+Caller = tuple[TrialId, Digest]  # see `Trial.caller_of`
+
 # Trials: a second version behind an alias, before it may take the first one's place.
 
 

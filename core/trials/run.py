@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.errors import FieldInvalid, TrialEnded
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import require_revision
 from core.registry.read import ImageInputs, require_weights, scores_of

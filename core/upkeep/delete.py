@@ -9,7 +9,7 @@ from core.exports.rows import Exports
 from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
 from core.outbox.rows import Outbox
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports_rules import Export, ExportFormat

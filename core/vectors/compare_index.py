@@ -17,12 +17,13 @@ from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_
 from core.jobs.orders import CompareIndexOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job
-from core.ports import Embedder, IndexComparison, JobNotifier, Monitor, Platform
+from core.jobs.rules import Job, JobNotifier, Monitor
+from core.platform import Platform
 from core.registry.read import ancestors, holdout_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json
+from core.vectors.embedder import Embedder, IndexComparison
 from core.vectors.reembed import vectors_lane
 from core.vectors.rows import IndexReports
 from core.vectors.rules import (

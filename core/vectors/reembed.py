@@ -16,11 +16,12 @@ from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetEmpty, ImageEra
 from core.jobs.orders import JobType, ReembedOrder
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, model_of
-from core.ports import Embedder, JobNotifier, Monitor, Platform
+from core.jobs.rules import Job, JobNotifier, Monitor, model_of
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import DatasetId, Digest, canonical_json, sha256
+from core.vectors.embedder import Embedder
 from core.vectors.rows import Vectors
 from core.vectors.rules import (
     PART,

@@ -15,12 +15,13 @@ from core.outbox.rules import (
     Delivery,
     EventType,
     Webhook,
+    WebhookClient,
     delivery_of,
     make_secret,
     require_consistent,
     webhook_test,
 )
-from core.ports import Platform, WebhookClient
+from core.platform import Platform
 from core.registry.rows import Models
 from core.values import DeliveryId, ModelId, WebhookId, new_id
 

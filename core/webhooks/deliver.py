@@ -22,13 +22,15 @@ from core.outbox.rules import (
     DELIVERIES_ENDED,
     Delivery,
     DeliveryStatus,
+    Message,
     Outcome,
     Receiver,
+    WebhookClient,
     is_public,
     receiver_of,
 )
 from core.outbox.rules import Webhook as rules_Webhook
-from core.ports import Message, Platform, WebhookClient
+from core.platform import Platform
 from core.values import canonical_json
 
 # Connections to a receiver: its host is resolved once, and only checked addresses are reached.

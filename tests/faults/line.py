@@ -19,7 +19,7 @@ from core.gate.policies import create_policy, ensure_default_policy
 from core.gate.rules import GatePolicy
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION

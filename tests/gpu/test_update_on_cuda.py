@@ -12,10 +12,10 @@ import torch
 from core.errors import RecipeInvalid, StopRequested
 from core.learning.data import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import (
     PRECISIONS,
     StoppingAsItSaves,

@@ -19,7 +19,7 @@ from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.rules import Recipe
 from core.registry.configure import add_suite
 from core.registry.rows import Versions

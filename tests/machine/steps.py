@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from core.artifacts.local import LocalArtifacts
-from core.database.work import Caches, Transactions, Work
-from core.ports import BytesCallback, StoredArtifact, ignore_bytes
+from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
+from core.database.work import Transactions, Work
 from core.values import Digest
 from tests.faults.points import WRITES
 

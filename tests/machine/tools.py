@@ -7,13 +7,16 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from core.artifacts.store import Artifacts
 from core.errors import ArtifactMissing
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
-from core.ports import Artifacts, Monitor, Samples, Trained, TrainingSpec
+from core.exports.exporter import Samples
+from core.jobs.rules import Monitor
 from core.recipes.fields import Precision
 from core.registry.exports_rules import ExportFormat
 from core.registry.versions import TensorEntry, Weights
 from core.rejection.rules import Calibration, CalibrationQuery
+from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
 from tests.support.learning.tiny_vectors import TinyEmbedder

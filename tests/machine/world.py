@@ -25,7 +25,7 @@ from core.job_types.run import run_next_job
 from core.jobs.needs import Retention
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
 from core.registry.configure import configure_model

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import BytesCallback, StoredArtifact, ignore_bytes
 from core.values import Digest, sha256
 
 

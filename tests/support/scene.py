@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
@@ -14,13 +15,14 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
+from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
 from core.job_types.run import run_next_job
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import JobType, Order, UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobEvent
-from core.ports import Artifacts, Monitor, Platform, Samples, Trained, TrainingSpec
+from core.jobs.rules import Job, JobEvent, Monitor
+from core.platform import Platform
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
@@ -30,6 +32,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.rejection.rules import Calibration, CalibrationQuery
 from core.settings import Settings
+from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on

@@ -7,8 +7,7 @@ from typing import Any
 
 from core.database.work import Transactions
 from core.outbox.rows import Outbox, Webhooks
-from core.outbox.rules import Delivery, EventType, OutboxEvent, Outcome, Webhook
-from core.ports import Message
+from core.outbox.rules import Delivery, EventType, Message, OutboxEvent, Outcome, Webhook
 from core.values import WebhookId
 from core.webhooks.deliver import HttpWebhookClient
 from tests.support.factories import NOW

@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from core.artifacts.store import Artifacts
 from core.clip.model import ClipModel, load
 from core.errors import ArtifactMissing, Corrupt, TrialNotFound, Unavailable, VersionNotFound
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Weights

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from core.access.keys import require_unguessable
 from core.bootstrap import close
 from core.errors import UnsafeConfiguration
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 from worker.inference.app import make_inference_app, prepare
 from worker.inference.classifier import Classifier, MicroBatcher, TextFeatures

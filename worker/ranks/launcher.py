@@ -15,9 +15,10 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
+from core.artifacts.store import Artifacts
 from core.errors import RankLost
 from core.learning.distributed import PATIENCE_S, Ranks, process_group
-from core.ports import Artifacts, TrainingSpec
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from worker.ranks.follower import LOST_OTHERS, READY
 from worker.ranks.rank_task import RankTask

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from core.ports import Artifacts, TrainingSpec
+from core.artifacts.store import Artifacts
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 

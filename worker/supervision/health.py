@@ -7,7 +7,7 @@ from core.bootstrap import build, close
 from core.errors import Unavailable
 from core.fleet.rows import Heartbeats
 from core.fleet.workers import silence_limit_s
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 
 

@@ -19,8 +19,9 @@ from typing import Self
 from core.errors import Unavailable
 from core.fleet.rows import Heartbeats
 from core.jobs.rows import Jobs
+from core.jobs.rules import JobNotifier
 from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, notify_waiting_jobs
-from core.ports import JobNotifier, Platform
+from core.platform import Platform
 from worker.supervision.threads import Action, Watchdog, facts_of
 
 # Exponential back-off.

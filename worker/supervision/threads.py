@@ -12,8 +12,9 @@ from threading import Event, Semaphore, Thread
 
 from core.errors import Unavailable
 from core.exporting.exporter import available_formats
-from core.jobs.rules import JobStatus
-from core.ports import HeldJob, Platform, WebhookClient
+from core.jobs.rules import HeldJob, JobStatus
+from core.outbox.rules import WebhookClient
+from core.platform import Platform
 from core.values import JobId, Json
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 

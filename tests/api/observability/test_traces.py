@@ -12,9 +12,10 @@ from core import bootstrap
 from core.errors import TrainingDiverged
 from core.job_types.run import run_next_job
 from core.jobs.rows import Jobs
-from core.ports import Monitor, Platform
+from core.jobs.rules import Monitor
+from core.otlp import OtlpTracer
+from core.platform import Platform
 from core.settings import Settings
-from core.tracing import OtlpTracer
 from core.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update

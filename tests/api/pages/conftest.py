@@ -18,7 +18,7 @@ from core.access.keys import create_key
 from core.access.rows import Keys
 from core.audit.rules import Role
 from core.jobs.rules import JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from tests.support.api.service import Service, running, settings_of
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene

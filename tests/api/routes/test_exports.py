@@ -11,7 +11,7 @@ from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.fleet.rows import Heartbeats
 from core.jobs.rows import Jobs
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from core.registry.configure import add_suite
 from core.registry.versions import Model
 from tests.support.api.exporting import EXPORTS, Desk

@@ -3,10 +3,9 @@
 import pytest
 
 from core.audit.rows import AuditTrail
-from core.audit.rules import Action
+from core.audit.rules import Action, AuditFilter
 from core.gate.rows import Policies
 from core.jobs.orders import ImportOrder
-from core.ports import AuditFilter
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update

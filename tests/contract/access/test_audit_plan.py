@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import insert
 
 from core.audit.rows import AuditTrail
+from core.audit.rules import AuditFilter
 from core.database.engine import open_engine
 from core.database.tables import audit_events
-from core.ports import AuditFilter
 from tests.support.factories import NOW
 from tests.support.storage.query_plans import last_plan_of
 

@@ -12,8 +12,8 @@ import pytest
 
 from core.artifacts.checks import PIECE
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.errors import ArtifactCorrupt, StorageFull
-from core.ports import Artifacts
 from core.values import Digest, sha256
 
 DATA = b"some bytes"

@@ -12,8 +12,8 @@ import pytest
 
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
+from core.artifacts.store import Artifacts
 from core.errors import ArtifactCorrupt, ArtifactMissing
-from core.ports import Artifacts
 from core.values import Digest, sha256
 from tests.support.factories import digest
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -13,8 +13,7 @@ from core.datasets.image_lists import Grouping
 from core.datasets.rows import Datasets
 from core.errors import BlameNotFound, StopRequested
 from core.jobs.queue import cancel_job
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, sha256
 from tests.support.evaluation.blamed import BAD, EACH, UPLOADS, Blamed, ordered

@@ -28,8 +28,7 @@ from core.job_types.retry import retry_job
 from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.rows import Versions
 from core.settings import Settings
 from core.upkeep.delete import delete_version

@@ -7,12 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from core.database.idempotency import Idempotency
+from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Transactions
 from core.errors import InProgress
 from core.evaluation.rows import AnswerCache
 from core.fleet.rows import Heartbeats
-from core.ports import IdempotentReply
 from core.values import JobId
 from tests.support.factories import NOW, digest
 

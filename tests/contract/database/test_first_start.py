@@ -14,7 +14,7 @@ from core.database.work import Transactions, Work
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key

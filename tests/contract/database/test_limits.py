@@ -13,7 +13,7 @@ from core.database.engine import Limits
 from core.database.work import Transactions
 from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from tests.support.factories import a_dataset
 from tests.support.scene import Scene
 

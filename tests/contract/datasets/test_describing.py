@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from core.audit.rows import AuditTrail
+from core.audit.rules import AuditFilter
 from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
-from core.ports import AuditFilter
 from tests.support.scene import Scene
 
 CHANGES = 40

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
 from core.datasets.freeze import freeze_version
@@ -17,8 +18,8 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.erasure.rows import Erasures
+from core.images.decoder import DecodedImage, Decoder
 from core.images.sandbox import SandboxDecoder
-from core.ports import Artifacts, DecodedImage, Decoder
 from core.values import Digest
 from tests.support.api.image_files import photograph
 from tests.support.erasures import erase

@@ -10,8 +10,7 @@ from core.errors import InUse, TrainingDiverged
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.versions import Model
 from core.upkeep.delete import delete_dataset_version, delete_version
 from tests.support.erasures import erase, followed

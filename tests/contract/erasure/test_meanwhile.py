@@ -12,8 +12,7 @@ from core.datasets.rules import DatasetVersion
 from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.rows import Versions
 from tests.support.erasures import entry_of, erase, order
 from tests.support.factories import NOW, a_dataset, a_job, a_row, digest

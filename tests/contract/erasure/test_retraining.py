@@ -13,8 +13,7 @@ from core.job_types.retry import retry_job
 from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model

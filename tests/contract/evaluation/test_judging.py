@@ -16,8 +16,7 @@ from core.gate.policies import create_policy
 from core.gate.rules import GatePolicy, Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.configure import add_suite, configure_model

@@ -7,8 +7,7 @@ import pytest
 from core.errors import ArtifactGone, DatabaseUnavailable
 from core.gate.measures import MeasureKind
 from core.gate.rules import Verdict
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest

@@ -10,8 +10,7 @@ from core.errors import NotCalibrated
 from core.evaluation.evaluate import Calibrations
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import EvaluateOrder
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.configure import add_suite, configure_model
 from core.registry.versions import Model
 from core.rejection.rules import (

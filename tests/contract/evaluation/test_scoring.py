@@ -14,8 +14,7 @@ from core.evaluation.rows import AnswerCache
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.read import read_report, scores_of
 from core.registry.versions import Model
 from core.values import Digest

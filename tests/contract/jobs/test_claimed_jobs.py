@@ -10,8 +10,7 @@ import pytest
 from core.errors import DatabaseUnavailable, StopRequested, TrainingDiverged
 from core.job_types.run import run_next_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from tests.support.factories import NOW
 from tests.support.learning.training_jobs import raising, training
 from tests.support.scene import Scene

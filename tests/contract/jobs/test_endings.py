@@ -20,8 +20,7 @@ from core.gate.rows import Policies
 from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.rows import Models
 from core.values import Json
 from tests.support.api.seeds import a_candidate

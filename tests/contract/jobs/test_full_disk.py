@@ -19,8 +19,7 @@ from core.job_types.run import run_next_job
 from core.jobs.monitor import pause, room_of
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from tests.support.scene import Scene, nothing
 from tests.support.tools import tools_of
 

@@ -9,9 +9,8 @@ from core.gate.rows import Policies
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import ImportOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
+from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import forget_old_traces
-from core.ports import Monitor
 from core.registry.rows import Models
 from tests.support.claims import abandon, checkpoint
 from tests.support.factories import a_model

@@ -17,7 +17,7 @@ from core.jobs.orders import ImportOrder, JobType
 from core.jobs.queue import JobRequest, cancel_job, enqueue, require_queue_room
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.versions import Model
 from core.settings import Settings
 from core.values import KeyId

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.artifacts.local import LocalArtifacts
-from core.database.idempotency import Idempotency
+from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.jobs.orders import ImportOrder, Queue
 from core.jobs.queue import cancel_job
@@ -23,7 +23,6 @@ from core.operations.maintenance import (
     forget_old_traces,
     notify_waiting_jobs,
 )
-from core.ports import IdempotentReply
 from core.settings import Settings
 from tests.support.factories import NOW, a_job, digest
 from tests.support.notifiers import RecordingNotifier

@@ -6,7 +6,7 @@ from core.bases.create_model import create_model
 from core.database.work import Transactions
 from core.errors import BaseUnknown, NameTaken
 from core.jobs.queue import JobRequest
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
@@ -15,7 +16,7 @@ from core.jobs.needs import Amount
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Artifacts, Platform
+from core.platform import Platform
 from core.registry.versions import Model
 from core.upkeep.gc import ArtifactKind, collect_garbage
 from core.values import Digest

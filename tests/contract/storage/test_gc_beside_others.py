@@ -10,7 +10,7 @@ from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
 from core.errors import ArtifactsUnavailable
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from core.registry.versions import Model
 from core.upkeep.gc import collect_garbage
 from core.upkeep.rows import ArtifactRoots

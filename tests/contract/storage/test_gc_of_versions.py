@@ -13,8 +13,7 @@ from core.exports.folders import write_tar
 from core.jobs.needs import Amount, Retention
 from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import JobRequest
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Model, Weights

@@ -11,8 +11,7 @@ from core.gate.rules import Verdict
 from core.job_types.retry import retry_job
 from core.jobs.orders import EvaluateOrder, UpdateOrder
 from core.jobs.queue import JobRequest, cancel_job
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.recipes.rules import Recipe
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version

@@ -9,9 +9,10 @@ from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side, part_of
 from core.errors import InferenceUnavailable
+from core.images.decoder import DecodedImage
+from core.inference.classifier import ClassificationRequest
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
-from core.ports import ClassificationRequest, DecodedImage
 from core.recipes.fields import Method, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.registry.rows import Versions

@@ -4,8 +4,7 @@ import pytest
 
 from core.database.work import Transactions
 from core.errors import DatabaseUnavailable
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
 from tests.support.scene import Scene

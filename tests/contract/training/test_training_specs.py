@@ -12,8 +12,7 @@ from core.errors import DatabaseUnavailable, TrainingDiverged
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import LabelSpace, Method
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model

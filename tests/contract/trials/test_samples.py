@@ -10,7 +10,7 @@ from core.datasets.rows import Datasets
 from core.erasure.order import certify
 from core.erasure.rules import Retraining
 from core.errors import ImageNotFound, QuotaExceeded
-from core.ports import DecodedImage
+from core.images.decoder import DecodedImage
 from core.registry.versions import Model
 from core.trials.record import delete_samples, keep_sample, sample_form
 from core.trials.rows import Trials, TrialSamples

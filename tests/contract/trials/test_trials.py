@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.audit.rows import AuditTrail
+from core.audit.rules import AuditFilter
 from core.errors import (
     FieldInvalid,
     InUse,
@@ -14,7 +15,6 @@ from core.errors import (
     TrialNotFound,
     TrialRunning,
 )
-from core.ports import AuditFilter
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.versions import Model

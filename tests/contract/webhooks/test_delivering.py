@@ -12,8 +12,8 @@ from core.jobs.claim_rows import Counters
 from core.jobs.rules import CounterValue
 from core.operations.maintenance import forget_old_traces
 from core.outbox.rows import Outbox
-from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus
-from core.ports import Message, Platform
+from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus, Message
+from core.platform import Platform
 from core.webhooks.change import order_test, redeliver, rotate_secret
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 from tests.support.factories import NOW

@@ -8,10 +8,9 @@ from core.datasets.freeze import freeze_version
 from core.errors import FieldInvalid, LeaseLost
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
+from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import end_cancelled_jobs
 from core.outbox.rules import Delivery, Webhook
-from core.ports import Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias

@@ -11,8 +11,8 @@ import pytest
 
 from core.database.work import Work
 from core.errors import DatabaseUnavailable
-from core.outbox.rules import Outcome, Webhook
-from core.ports import Message, Platform
+from core.outbox.rules import Message, Outcome, Webhook
+from core.platform import Platform
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
 from tests.support.servers.receiver import Receiver, receiving

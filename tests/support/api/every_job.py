@@ -19,8 +19,7 @@ from core.job_types.run import run_next_job
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
-from core.ports import Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.registry.versions import Model
 from core.values import JobId
 from perennial.client import Client

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.datasets.rows import Datasets
-from core.ports import Platform
+from core.platform import Platform
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample
 from core.values import PredictionId

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core import bootstrap
+from core.images.decoder import DecodedImage, Decoder
 from core.job_types.run import run_next_job
-from core.ports import DecodedImage, Decoder, Platform
+from core.platform import Platform
 from tests.support.api.service import Service
 from tests.support.scene import Event, Script, nothing
 from tests.support.tools import tools_of

@@ -5,7 +5,7 @@ from core.gate.policies import DEFAULT_POLICY
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import move_alias
 from core.registry.rows import Models, Versions

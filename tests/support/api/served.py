@@ -9,7 +9,7 @@ import uvicorn
 from api.app import create_app
 from api.server import listen, uvicorn_config
 from core import bootstrap
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 from perennial.client import Client
 from tests.support.servers.server_thread import in_thread

@@ -20,7 +20,7 @@ from core.database.migrate import METADATA
 from core.database.work import Work
 from core.jobs.broker import name_of
 from core.jobs.orders import Queue
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 
 KEY = "pk_a-key-that-only-tests-know-of"

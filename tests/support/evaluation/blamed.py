@@ -13,9 +13,9 @@ from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import BlameOrder
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor, Trained, TrainingSpec
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.versions import Model
+from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest
 from tests.support.evaluation.each_class import answer_knowing
 from tests.support.evaluation.judged import judged_by

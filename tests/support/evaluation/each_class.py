@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.scene import Scene, answered

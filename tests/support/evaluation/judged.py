@@ -9,8 +9,7 @@ from core.evaluation.queries import Answers, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import Measure
 from core.gate.policies import create_policy
-from core.jobs.rules import Job, JobStatus
-from core.ports import Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.aliases import Alias
 from core.registry.configure import configure_model
 from core.registry.promote import promote, roll_back

@@ -12,16 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.artifacts.store import Artifacts
 from core.clip.model import publish, read_state
 from core.datasets.manifests import ManifestEntry
 from core.errors import StopRequested
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
-from core.ports import Artifacts, Selection, TrainingSpec
 from core.recipes.fields import DEFAULT_PROMPT, Method, Precision
 from core.recipes.rules import COMPOSED, Recipe
 from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, Json
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -23,8 +23,8 @@ with loading():
 
     from core.errors import OutOfMemory
     from core.learning.trainer import UpdateTrainer
-    from core.ports import TrainingSpec
     from core.recipes.fields import Precision
+    from core.training.trainer import TrainingSpec
     from tests.support.learning.lessons import Watching, red_and_blue, shaded, with_recipe
     from tests.support.learning.tiny_clip import tiny_config
     from tests.support.memory_artifacts import MemoryArtifacts

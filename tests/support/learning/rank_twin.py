@@ -20,7 +20,7 @@ with loading():
     from core.errors import RanksDisagree, TrainingDiverged
     from core.learning.distributed import Command, DistributedRanks, process_group
     from core.learning.trainer import run_follower
-    from core.ports import TrainingSpec
+    from core.training.trainer import TrainingSpec
     from core.values import Digest
     from devtools.servers import free_port
 

@@ -15,9 +15,9 @@ from core.learning.methods import LearningMethod, Term
 from core.learning.step import LossGradients, StepData
 from core.learning.student import CachedFeatures, Models
 from core.learning.vocabulary import Columns, generator_of, sentences_of
-from core.ports import TrainingSpec
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.tiny_clip import tiny_clip
 

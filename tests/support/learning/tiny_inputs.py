@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
+from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import EvalQuery
-from core.ports import Artifacts, TrainingSpec
 from core.registry.versions import Weights
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 
 

@@ -3,9 +3,11 @@
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 
+from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
-from core.ports import Artifacts, FittedBridge, IndexComparison, Monitor
+from core.jobs.rules import Monitor
 from core.values import Digest, sha256
+from core.vectors.embedder import FittedBridge, IndexComparison
 from core.vectors.rules import (
     EmbeddingMap,
     Search,

@@ -12,7 +12,7 @@ from core.learning.run import TrainingRun
 from core.learning.setup import prepare_run
 from core.learning.step import StepData
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingSpec
+from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from core.jobs.rules import Job
-from core.ports import Monitor
+from core.jobs.rules import Job, Monitor
 from core.values import sha256
 from tests.support.scene import Scene
 

@@ -19,7 +19,7 @@ from core.clip.model import load
 from core.database.tables import jobs
 from core.database.work import Work
 from core.job_types.run import run_next_job
-from core.ports import Platform
+from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest
 from perennial.client import Client

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import select
 
+from core.artifacts.store import Artifacts
 from core.backup.backup import Outcome
 from core.backup.dump import LEFT_OUT
 from core.database.engine import open_engine
 from core.database.migrate import METADATA
-from core.ports import Artifacts
 from core.settings import Settings
 from core.values import Digest
 

@@ -16,7 +16,7 @@ from core.fleet.rows import Heartbeats
 from core.jobs.claim_rows import Counters
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.promote import promote, roll_back
 from core.settings import Settings
 from core.upkeep.rows import ArtifactRoots

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from core.jobs.rules import JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models
 from devtools.screenshots import MOST_BYTES, SHOTS, Shot, WrongPageError, signed_in, take
 from tests.support.api.served import serving

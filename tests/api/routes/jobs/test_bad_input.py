@@ -7,7 +7,7 @@ import pytest
 from core.datasets.manifests import Part, Side
 from core.errors import ClassInvalid, PromptTooLong, TrainingDiverged
 from core.job_types.run import run_next_job
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from tests.support.api.image_files import parts_of, picture, pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of

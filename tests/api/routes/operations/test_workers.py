@@ -1,8 +1,8 @@
 """Who works for the service, as its workers say themselves."""
 
 from core.fleet.rows import Heartbeats
+from core.jobs.rules import HeldJob
 from core.operations.maintenance import forget_old_traces
-from core.ports import HeldJob
 from core.values import JobId
 from tests.support.api.service import Service
 from worker.supervision.threads import facts_of

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import BaseUnknown
 from core.job_types.run import run_next_job
-from core.ports import Monitor
+from core.jobs.rules import Monitor
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.backup.backup import BackupFolder, back_up, restore
 from core.errors import Corrupt, StorageFull
-from core.ports import Artifacts
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.upkeep.rows import ArtifactRoots

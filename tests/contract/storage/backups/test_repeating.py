@@ -16,7 +16,7 @@ from core.errors import Conflict
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Weights
 from core.settings import Settings

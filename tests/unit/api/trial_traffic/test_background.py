@@ -10,7 +10,7 @@ import pytest
 from api.trials import traffic as recording
 from api.trials.traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, TrialRecorder
 from core.errors import ImageCorrupt, InferenceBusy, NotServable, PerennialError, QuotaExceeded
-from core.ports import Platform
+from core.platform import Platform
 from core.trials.record import Batch, ShadowAnswer
 from core.trials.rules import Shadowed
 from core.values import PredictionId, TrialId

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks.baselines import AGem, Memory, project
 from core.errors import ModelNotTrainable, StopRequested
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import Method
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import CPU, prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts

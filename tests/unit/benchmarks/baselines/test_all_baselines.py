@@ -12,7 +12,7 @@ import torch
 from benchmarks.baselines import BASELINES
 from benchmarks.study.cli import main
 from core.errors import ModelNotTrainable, StopRequested
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.squares import build
 from tests.support.learning.train_baselines import train

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks import baselines as geodl
 from benchmarks.baselines import MOST_FAILURES, GeodesicFlow, geodesic_distance, subspace
 from core.errors import TrainingDiverged
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import train
 from tests.support.memory_artifacts import MemoryArtifacts

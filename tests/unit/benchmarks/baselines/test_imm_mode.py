@@ -14,9 +14,9 @@ from benchmarks.baselines import FLOOR, ModeImm, fisher, merge
 from core.clip.model import load
 from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
-from core.ports import TrainingSpec
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import CPU, train
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -12,8 +12,8 @@ from torch.func import functional_call
 from benchmarks.baselines import BASELINES, linear_weights
 from core.clip.model import ClipModel, load
 from core.learning import student as losses
-from core.ports import TrainingSpec
 from core.recipes.fields import ModelPart, Precision, Schedule
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import PRECISIONS, red_and_blue, with_recipe
 from tests.support.learning.train_baselines import prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.baselines import LENGTH, SENTENCES, ZsclLwfVr
 from core.learning.vocabulary import RandomSentences
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue
 from tests.support.learning.train_baselines import prepared, train
 from tests.support.memory_artifacts import MemoryArtifacts

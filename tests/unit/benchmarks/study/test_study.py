@@ -12,7 +12,7 @@ import pytest
 from benchmarks.study.cli import main
 from core.errors import TrainingDiverged
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingSpec
+from core.training.trainer import Trained, TrainingSpec
 from tests.support.learning.squares import build
 
 

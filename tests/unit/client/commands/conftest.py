@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from core.datasets.manifests import Side
 from core.evaluation.queries import Answers, EvalQuery
 from core.job_types.run import run_next_job
-from core.ports import Monitor, Platform
+from core.jobs.rules import Monitor
+from core.platform import Platform
 from core.values import Digest
 from perennial.client import Client
 from perennial.commands.main import main

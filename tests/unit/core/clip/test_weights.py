@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.model import AT_ONCE, ClipModel, load, publish, read_state
 from core.errors import ArtifactCorrupt, CancelRequested
-from core.ports import BytesCallback, ignore_bytes
 from core.registry.versions import Weights
 from core.values import Digest
 from tests.support.learning.tiny_clip import folder_of, tiny_clip

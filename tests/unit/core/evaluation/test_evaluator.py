@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import read_image
 from core.clip.model import load, publish
 from core.datasets.manifests import ManifestEntry, Part
@@ -18,7 +19,6 @@ from core.evaluation.queries import (
     RetrievalQuery,
     are_finite,
 )
-from core.ports import BytesCallback, ignore_bytes
 from core.recipes.fields import DEFAULT_PROMPT
 from core.rejection.rules import Calibration, CalibrationQuery, source_of
 from core.scoring.evaluator import VersionEvaluator, predict

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.exporting.exporter import compare
 from core.exporting.onnx import Towers
-from core.ports import Samples
+from core.exports.exporter import Samples
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 

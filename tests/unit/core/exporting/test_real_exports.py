@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from core.clip.model import ClipModel, publish
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx import round_weights
+from core.exports.exporter import Samples
 from core.exports.folders import write_folder
 from core.learning.distributed import DETERMINISTIC
-from core.ports import Samples
 from core.registry.exports_rules import ExportFormat
 from core.registry.versions import Weights
 from tests.support.api.image_files import picture

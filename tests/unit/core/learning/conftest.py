@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import red_and_blue
 from tests.support.memory_artifacts import MemoryArtifacts
 

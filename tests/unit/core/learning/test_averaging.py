@@ -12,10 +12,10 @@ from core.clip.model import load, read_state
 from core.learning.distributed import repeatable
 from core.learning.setup import prepare_run
 from core.learning.step import AveragedWeights
-from core.ports import TrainingSpec
 from core.recipes.fields import Averaging, Method
 from core.recipes.rules import Recipe
 from core.registry.versions import Weights
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts

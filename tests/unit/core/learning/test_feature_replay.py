@@ -13,8 +13,8 @@ from core.errors import ModelNotTrainable
 from core.learning.data import FeatureStatistics, ImageEncoder
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingSpec
 from core.recipes.fields import Method, ModelPart, TeacherPolicy
+from core.training.trainer import Trained, TrainingSpec
 from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

@@ -15,10 +15,10 @@ from core.errors import OutOfMemory, StopRequested
 from core.evaluation.queries import ClassQuery
 from core.learning.student import Models
 from core.learning.trainer import UpdateTrainer
-from core.ports import Trained, TrainingSpec
 from core.recipes.fields import Averaging, Method, Precision
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import Trained, TrainingSpec
 from tests.support.learning.lessons import Watching, red_and_blue, square, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

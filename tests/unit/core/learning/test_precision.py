@@ -18,9 +18,9 @@ from core.learning.step import from_bytes, to_bytes
 from core.learning.student import Batch
 from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rounding import unit
 from tests.support.learning.steps import noisy, stand

@@ -14,10 +14,10 @@ from core.clip.model import ClipModel, empty_network, load, publish
 from core.errors import ModelNotTrainable
 from core.learning.optimisation import trained_parameters
 from core.learning.vocabulary import generator_of, sentences_of
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.registry.versions import Weights
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.learning.tiny_clip import tiny_clip

@@ -12,9 +12,9 @@ from core.clip.model import load, publish, read_state
 from core.errors import CancelRequested, ModelNotTrainable, TooFewClasses, TrainingDiverged
 from core.learning.methods import leading
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import LabelSpace, Method, ModelPart, Schedule, Vocabulary
 from core.registry.versions import Weights
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, train, with_recipe
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts

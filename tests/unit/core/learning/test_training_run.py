@@ -11,9 +11,9 @@ from torch import Tensor
 
 from core.clip.model import load, publish
 from core.learning.setup import prepare_run
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, Precision, Schedule
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import red_and_blue, train, with_recipe
 from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
 from tests.support.learning.tiny_clip import tiny_clip

@@ -13,8 +13,8 @@ from core.clip.model import load
 from core.learning.setup import prepare_run
 from core.learning.student import Models
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, ModelPart, TeacherPolicy
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts

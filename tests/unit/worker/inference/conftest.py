@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from core.bootstrap import migrate, opened
 from core.clip.model import publish
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.values import Digest

@@ -12,7 +12,7 @@ from core.errors import ArtifactsUnavailable
 from core.gate.policies import ensure_default_policy
 from core.gate.rows import Policies
 from core.jobs.rows import Jobs
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.promote import move_alias

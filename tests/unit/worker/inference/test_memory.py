@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import Artifacts
 from core.bootstrap import migrate, opened
 from core.clip.model import ClipModel, publish
 from core.inference.wire import TEXTS_AT_ONCE
-from core.ports import Artifacts
 from core.settings import Settings
 from core.values import Digest
 from tests.support.learning.tiny_clip import tiny_clip

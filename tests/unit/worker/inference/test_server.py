@@ -17,7 +17,7 @@ from torch import Tensor
 from core import logs
 from core.clip.model import ClipModel
 from core.inference.wire import read_embedded, write_request
-from core.ports import Platform
+from core.platform import Platform
 from core.recipes.rules import digest_of
 from core.settings import Settings
 from core.values import Digest

@@ -19,10 +19,10 @@ from core.artifacts.local import LocalArtifacts
 from core.clip.model import read_state
 from core.errors import RankLost, StopRequested, UnsafeConfiguration
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import Precision
 from core.registry.versions import Weights
 from core.settings import Settings
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.processes import wait_for

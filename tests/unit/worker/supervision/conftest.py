@@ -12,7 +12,7 @@ from core.gate.rows import Policies
 from core.jobs.orders import Queue
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models
 from core.settings import Settings
 from core.values import JobId

@@ -9,7 +9,7 @@ from core.fleet.rows import Heartbeats
 from core.jobs.orders import Queue
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
-from core.ports import Platform
+from core.platform import Platform
 from core.values import JobId
 from tests.unit.worker.supervision.conftest import (
     DEAF,

@@ -11,7 +11,7 @@ from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.operations.maintenance import notify_waiting_jobs
-from core.ports import Platform
+from core.platform import Platform
 from core.registry.rows import Models
 from core.settings import Settings
 from tests.support.factories import a_job

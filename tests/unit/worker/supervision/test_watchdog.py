@@ -1,7 +1,6 @@
 """When a child is left alone, asked to stop, or killed."""
 
-from core.jobs.rules import JobStatus
-from core.ports import HeldJob
+from core.jobs.rules import HeldJob, JobStatus
 from core.values import JobId
 from worker.supervision.supervisor import BackOff
 from worker.supervision.threads import Action, Watchdog

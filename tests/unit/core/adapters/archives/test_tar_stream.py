@@ -8,10 +8,9 @@ from random import Random
 
 import pytest
 
-from core.archives.rules import UnpackedCount, path_of
+from core.archives.rules import ArchivedFile, UnpackedCount, path_of
 from core.archives.streams import MOST_EXTENDED, MOST_HEADER_BYTES, tar_files
 from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe
-from core.ports import ArchivedFile
 from tests.support.api.archives import tar_attributes, tarred
 
 BLOCK = 512

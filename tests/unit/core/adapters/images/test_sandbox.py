@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
+from core.images.decoder import DecodedImage
 from core.images.sandbox import SandboxDecoder
-from core.ports import DecodedImage
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
 
 

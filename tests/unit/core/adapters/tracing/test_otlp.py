@@ -8,12 +8,11 @@ from threading import Event
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from core import bootstrap
-from core import tracing as otlp
+from core import bootstrap, otlp
 from core.errors import CancelRequested, ClassInvalid, UnsafeConfiguration
-from core.ports import SpanKind, Untraced
+from core.otlp import OtlpTracer
 from core.settings import Settings
-from core.tracing import OtlpTracer
+from core.tracing import SpanKind, Untraced
 from devtools.servers import free_port
 from tests.support.places import ROOT
 from tests.support.servers.collector import Collector
@@ -82,7 +81,7 @@ def test_the_sdk_reads_its_own_variables(
 
 def test_a_process_sends_its_last_spans_when_it_ends(collector: Collector) -> None:
     script = (
-        "from core.tracing import OtlpTracer;"
+        "from core.otlp import OtlpTracer;"
         f"OtlpTracer({collector.url!r}, version='1.2').begin('last').end()"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
@@ -110,7 +109,7 @@ def test_a_collector_that_is_down_stops_nothing(caplog: pytest.LogCaptureFixture
 
 
 def test_without_the_extra_the_setting_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "core.tracing", None)
+    monkeypatch.setitem(sys.modules, "core.otlp", None)
     assert isinstance(bootstrap.tracer_of(Settings()), Untraced)
     with pytest.raises(UnsafeConfiguration, match="extra `traces`"):
         bootstrap.tracer_of(Settings(traces_url="http://127.0.0.1:4318/v1/traces"))

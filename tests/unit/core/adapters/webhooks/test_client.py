@@ -13,8 +13,7 @@ from standardwebhooks import WebhookVerificationError
 
 from core.bootstrap import utc_now
 from core.errors import UrlForbidden
-from core.outbox.rules import Outcome
-from core.ports import Message
+from core.outbox.rules import Message, Outcome
 from core.webhooks.deliver import headers_of
 from tests.support.servers.certificates import self_signed
 from tests.support.servers.receiver import Receiver, receiving

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.outbox.rules import EventType, make_secret
-from core.ports import Message
+from core.outbox.rules import EventType, Message, make_secret
 from core.webhooks.deliver import HttpWebhookClient
 from tests.support.places import ROOT
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import StopRequested
 from core.learning import step as checkpoint
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, train, trainer_of
 from tests.support.memory_artifacts import MemoryArtifacts
 

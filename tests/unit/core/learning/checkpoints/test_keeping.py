@@ -9,7 +9,7 @@ import torch
 
 from core.errors import LeaseLost, StopRequested
 from core.learning import step as checkpoint
-from core.ports import TrainingSpec
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, train
 from tests.support.memory_artifacts import MemoryArtifacts
 

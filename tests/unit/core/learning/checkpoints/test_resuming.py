@@ -10,7 +10,6 @@ import torch
 from core.errors import StopRequested
 from core.learning import step as checkpoint
 from core.learning.data import FeatureStatistics
-from core.ports import TrainingSpec
 from core.recipes.fields import (
     Averaging,
     Method,
@@ -22,6 +21,7 @@ from core.recipes.fields import (
     Vocabulary,
 )
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import (
     RECIPE,

@@ -2,9 +2,9 @@
 
 import pytest
 
+from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.model import published_bytes
 from core.errors import StopRequested, StorageFull
-from core.ports import BytesCallback, ignore_bytes
 from core.values import Digest
 from tests.support.learning.lessons import StoppingAsItSaves, Watching, red_and_blue, train
 from tests.support.learning.tiny_clip import tiny_clip

@@ -11,9 +11,9 @@ import torch
 from core.clip.model import load
 from core.learning.data import BatchLoader, BatchSampler, TrainingImages
 from core.learning.setup import prepare_run
-from core.ports import TrainingSpec
 from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import altered, red_and_blue, shaded, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 

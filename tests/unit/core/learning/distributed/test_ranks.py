@@ -18,10 +18,10 @@ from core.learning.data import FeatureStatistics
 from core.learning.distributed import Command, SingleRankProvider, repeatable
 from core.learning.setup import prepare_run
 from core.learning.trainer import UpdateTrainer
-from core.ports import TrainingSpec
 from core.recipes.fields import Averaging, Method, ModelPart, Precision
 from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rank_twin import CPU, Twin, twin_of

@@ -19,10 +19,10 @@ from core.learning.optimisation import trained_parameters
 from core.learning.run import score
 from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
-from core.ports import TrainingSpec
 from core.recipes.fields import Method, MixingChoice, ModelPart, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import TrainingSpec
 from core.values import Json
 from tests.support.learning.lessons import Watching, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import DecodedImages
 from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
@@ -21,10 +22,10 @@ from core.learning.methods import SHARES, LearningMethod, TrainingEnd, mix
 from core.learning.run import score
 from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
-from core.ports import BytesCallback, Selection, TrainingSpec, ignore_bytes
 from core.recipes.fields import Averaging, Method, ModelPart, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
+from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, Json
 from tests.support.learning.lessons import Watching, red_and_blue, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts

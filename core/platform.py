@@ -1,0 +1,32 @@
+"""The platform: what every use case shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Self
+
+from core.artifacts.store import Artifacts
+from core.audit.rules import Principal
+from core.database.work import Transactions
+from core.settings import Settings
+from core.tracing import Tracer, Untraced
+
+# Transactions, and the platform that use cases share.
+
+
+Clock = Callable[[], datetime]  # aware, UTC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """The dependencies of every use case; `core.bootstrap.build` makes one."""
+
+    settings: Settings
+    transactions: Transactions
+    artifacts: Artifacts
+    clock: Clock
+    tracer: Tracer = field(default_factory=Untraced)
+
+    def on_behalf_of(self, principal: Principal) -> Self:
+        """Return the platform whose transactions are this principal's."""
+        return replace(self, transactions=self.transactions.on_behalf_of(principal))
