@@ -10,10 +10,9 @@ from fastapi import Depends, Header, Request
 from api.inference_client.client import Inference
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
-from api.trials.traffic import TrialTraffic
+from api.trial_traffic import TrialTraffic
 from core.access.authenticate import SignInLink
 from core.archives.rules import ArchiveReader, Buckets
-from core.audit.rules import Principal
 from core.bundles.rules import Signatures
 from core.errors import FieldInvalid
 from core.evaluation.evaluate import Calibrations
@@ -23,6 +22,7 @@ from core.jobs.queue import JobRequest
 from core.jobs.rules import JobNotifier
 from core.outbox.rules import WebhookClient
 from core.platform import Platform
+from core.principal import Principal
 from core.values import canonical_json, sha256
 
 FindVersion = Callable[[str, Principal], Awaitable[Resolved]]

@@ -24,19 +24,19 @@ from api.inference_client.client import Inference, with_inference_key
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.rates import Rates
-from api.trials.traffic import TrialTraffic
+from api.trial_traffic import TrialTraffic
 from core import bootstrap
 from core.access.authenticate import SignInLink
 from core.access.keys import ensure_admin_key, require_unguessable
 from core.access.rules import is_confidential
 from core.archives.reader import StreamingArchiveReader
-from core.audit.rules import Principal
 from core.bootstrap import signatures
 from core.errors import UnsafeConfiguration
 from core.evaluation.evaluate import Calibrations
 from core.gate.policies import ensure_default_policy
 from core.jobs.broker import BackgroundNotifier, CeleryNotifier
 from core.platform import Platform
+from core.principal import Principal
 from core.settings import Settings
 
 MODULES = ("worker.supervision", "worker.inference")

@@ -12,7 +12,7 @@ from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.routing import OPEN_PATHS, needs
 from api.http.schemas import Problem, ProblemLine
 from core import errors
-from core.audit.rules import Role
+from core.principal import Role
 
 # Examples of JSON replies, put together from the examples of the fields of their schemas.
 

@@ -29,9 +29,9 @@ from core.clip.model import publish as publish_weights
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx import IMAGE_FILE, TEXT_FILE, open_session
 from core.exports.exporter import Samples
-from core.jobs.rules import ignore_progress
 from core.registry.architecture import huggingface_obstacle
 from core.registry.exports_rules import ExportFormat
+from core.values import ignore_progress
 from demo.show import named
 
 CPU = torch.device("cpu")

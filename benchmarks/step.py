@@ -27,7 +27,6 @@ from core.clip.bases import BUNDLED, read_folder
 from core.clip.inputs import sentence_length
 from core.clip.machine import Prefetcher, native_precisions
 from core.clip.model import ClipModel, empty_network, publish
-from core.jobs.rules import ignore_progress
 from core.learning.distributed import repeatable
 from core.learning.setup import BLOCK_SENTENCES, PreparedRun, prepare_run
 from core.learning.step import StepData
@@ -35,7 +34,7 @@ from core.learning.vocabulary import generator_of, sentences_of
 from core.recipes.fields import DEFAULT_PROMPT, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from core.values import sha256
+from core.values import ignore_progress, sha256
 
 # The minimal computation of a step of VR-LwF, on bare open_clip modules.
 #

@@ -79,8 +79,8 @@ def gc(**chosen: Any) -> int:
 
     from api.operations.schemas import CollectionView, NewCollection
     from core import bootstrap
-    from core.audit.rules import COMMAND_LINE
     from core.errors import FieldInvalid
+    from core.principal import COMMAND_LINE
     from core.settings import Settings
     from core.upkeep.gc import collect_garbage
 
@@ -135,7 +135,7 @@ def _revoke_others() -> int:
     from api.lifespan import require_safe
     from core import bootstrap
     from core.access.keys import revoke_other_keys
-    from core.audit.rules import COMMAND_LINE
+    from core.principal import COMMAND_LINE
     from core.settings import Settings
 
     settings = Settings()

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Self
 
 from core.artifacts.store import Artifacts
-from core.audit.rules import Principal
 from core.database.work import Transactions
+from core.principal import Principal
 from core.settings import Settings
 from core.tracing import Tracer, Untraced
 

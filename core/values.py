@@ -202,3 +202,11 @@ class ImageInput:
     def size(self) -> int:
         """The bytes of an image: 3 for each pixel."""
         return 3 * self.height * self.width
+
+
+# Jobs: what one may become.
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Report no progress."""
+    del done, total

@@ -32,9 +32,10 @@ from core.access.rows import Keys
 from core.access.rules import ApiKey
 from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
-from core.audit.rules import Action, AuditFilter, Principal, Role
+from core.audit.rules import Action, AuditFilter
 from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, Unauthorised
+from core.principal import Principal, Role
 from core.values import KeyId
 
 router = APIRouter(prefix=f"{PAGES}/keys", route_class=PageRoute, include_in_schema=False)

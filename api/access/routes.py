@@ -23,7 +23,8 @@ from core.access.rows import Keys
 from core.access.rules import ApiKey
 from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
-from core.audit.rules import AuditFilter, Role
+from core.audit.rules import AuditFilter
+from core.principal import Role
 
 router = APIRouter(prefix="/v1/api-keys", tags=["access"], route_class=ThreadRoute)
 

@@ -9,7 +9,8 @@ from api.http.schemas import BY_TEXT, Name, RequestModel, ResponseModel, Time
 from core.access.keys import OVERLAP
 from core.access.rules import ApiKey
 from core.audit.record import ChainCheck
-from core.audit.rules import AuditEvent, Role
+from core.audit.rules import AuditEvent
+from core.principal import Role
 
 HOUR = timedelta(hours=1)
 

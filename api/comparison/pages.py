@@ -18,7 +18,6 @@ from api.pages.plots import confusion_plot
 from api.pages.rendering import page
 from api.registry.plots import change_title
 from api.registry.report_pages import changes_shown
-from core.audit.rules import Role
 from core.comparison.answers import Confusion, Flip, FlipKind
 from core.comparison.compare import (
     VersionComparison,
@@ -29,6 +28,7 @@ from core.comparison.compare import (
 from core.errors import AnswersMissing, PerennialError
 from core.evaluation.report import Report
 from core.gate.measures import Outcome, Ruling
+from core.principal import Role
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version

@@ -29,11 +29,11 @@ from api.openapi_document import raises
 from api.pages.rendering import CSV, CSV_CONTENT, csv_text
 from api.registry.report_pages import comparison_csv
 from core import errors
-from core.audit.rules import Role
 from core.blame.blame_images import flat_rows, read_blame
 from core.blame.updates import blame_updates
 from core.comparison.answers import FlipKind
 from core.comparison.compare import compare_versions, flips_since
+from core.principal import Role
 from core.values import JobId
 
 # Route of the reports of blames: which images of an update cost a class its accuracy.

@@ -15,7 +15,6 @@ from api.dependencies import Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
 from api.pages.rendering import Text, page, read_form
-from core.audit.rules import Role
 from core.database.work import Work
 from core.datasets import edit as edit_classes
 from core.datasets.edit import remove_images
@@ -25,6 +24,7 @@ from core.datasets.rules import DatasetImage, DatasetKind
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.gate.rows import Policies
+from core.principal import Role
 from core.registry.rows import Models
 from core.values import Digest, clean_class
 

@@ -32,13 +32,13 @@ from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import multipart, raises, stored_images
 from core import errors
 from core.artifacts.store import ArtifactBatch
-from core.audit.rules import Role
 from core.datasets.edit import Receipt, Upload, remove_image, stored_form
 from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
+from core.principal import Role
 from core.recipes.fields import PromptTemplate
 from core.values import Digest
 

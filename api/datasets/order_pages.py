@@ -17,10 +17,10 @@ from api.pages.browsing import PageRoute
 from api.pages.rendering import TOKEN, page, read_form
 from core.advice.advise import advise
 from core.advice.rules import Advice
-from core.audit.rules import Principal, Role
 from core.datasets.rows import Datasets
 from core.errors import FieldInvalid, PerennialError
 from core.jobs.orders import UpdateOrder
+from core.principal import Principal, Role
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.aliases import PRODUCTION

@@ -30,7 +30,6 @@ from api.pages.rendering import (
     takes_json,
 )
 from core.artifacts.store import ArtifactBatch
-from core.audit.rules import Role
 from core.datasets.edit import (
     Receipt,
     Upload,
@@ -45,6 +44,7 @@ from core.datasets.receive import BatchKey, record_batch, require_unused
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
 from core.errors import FieldInvalid, PerennialError
+from core.principal import Role
 from core.registry.rows import Models
 from core.values import Digest, canonical_json, sha256
 

@@ -37,13 +37,13 @@ from api.http.schemas import (
 )
 from api.openapi_document import raises
 from core import errors
-from core.audit.rules import Role
 from core.datasets import edit as edit_classes
 from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
+from core.principal import Role
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
 

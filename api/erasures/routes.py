@@ -9,9 +9,9 @@ from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.routes import POLL_AFTER_S
 from api.openapi_document import raises
 from core import errors
-from core.audit.rules import Role
 from core.erasure.order import Progress, certify, order_erasure, progress_of
 from core.erasure.rows import Erasures
+from core.principal import Role
 from core.values import Digest, ErasureId
 
 router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)

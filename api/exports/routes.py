@@ -22,13 +22,13 @@ from api.jobs.schemas import JobView
 from api.openapi_document import downloads, raises
 from core import errors
 from core.artifacts.store import Artifacts
-from core.audit.rules import Role
 from core.errors import StorageFull, is_full_disk
 from core.exports.folders import write_tar
 from core.exports.make import order_export
 from core.exports.rows import Exports
 from core.jobs.orders import ExportOrder
 from core.platform import Platform
+from core.principal import Role
 from core.registry.exports_rules import Export, ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version

@@ -12,10 +12,10 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices, job_requ
 from api.http.routing import FIRST_STEPS, needs
 from api.pages.browsing import PageRoute, VersionAnswer, ask, versions_to_ask
 from api.pages.rendering import page, read_form, whole_field
-from core.audit.rules import Principal, Role
 from core.errors import ImageNotFound, PerennialError
 from core.first_steps import first_steps as pack
 from core.first_steps.first_steps import Step, read_progress
+from core.principal import Principal, Role
 
 router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
 

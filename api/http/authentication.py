@@ -15,9 +15,9 @@ from api.http.lookups import SharedLookup
 from api.http.problems import problem_of
 from api.http.routing import is_open, is_page
 from core.access.rows import Keys
-from core.audit.rules import Principal
 from core.errors import DatabaseUnavailable, FieldInvalid, NotFound, PerennialError, Unauthorised
 from core.platform import Platform
+from core.principal import Principal
 from core.values import Digest, KeyId, sha256
 
 # Keys that may read metrics while the database, which holds them, does not respond.

@@ -8,13 +8,14 @@ from typing import Generic, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from core.audit.rules import Principal
 from core.errors import PerennialError, VersionNotFound
 from core.inference.classify import Resolved
 from core.platform import Platform
-from core.registry.read import ImageInputs, resolve_tried
+from core.principal import Principal
+from core.registry.read import ImageInputs
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried
+from core.trials.run import resolve_tried
 from core.values import Digest, ImageInput
 
 # Look-ups that requests share.

@@ -17,8 +17,8 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from api.http.bodies import AT_ONCE, parse_body
-from core.audit.rules import Role
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
+from core.principal import Role
 
 # Paths that anyone may ask for, and those of pages, which take a session and not a key.
 

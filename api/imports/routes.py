@@ -22,12 +22,12 @@ from api.openapi_document import binary, raises
 from api.pages.rendering import CSV, CSV_CONTENT, csv_text
 from core import errors
 from core.archives.rules import BucketFolder
-from core.audit.rules import Role
 from core.datasets.edit import require_room
 from core.datasets.rows import Datasets
 from core.imports.import_images import file_report, flat_rows
 from core.imports.order import order_bucket_import, order_import
 from core.jobs.orders import ImportImagesOrder
+from core.principal import Role
 from core.values import DatasetId, JobId
 
 router = APIRouter(tags=["imports"], route_class=ThreadRoute)

@@ -14,10 +14,10 @@ from api.http.routing import ThreadRoute, needs
 from api.http.schemas import ResponseModel, whole_number
 from api.openapi_document import binary, raises
 from core import errors
-from core.audit.rules import Role
 from core.datasets.edit import require_room
 from core.imports import uploads
 from core.imports.rules import ResumableUpload
+from core.principal import Role
 from core.values import UploadId
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=ThreadRoute)

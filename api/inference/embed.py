@@ -31,10 +31,10 @@ from api.inference_client.questions import EmbedImages
 from api.inference_client.questions import EmbedTexts as questions_EmbedTexts
 from api.openapi_document import multipart, raises
 from core import errors
-from core.audit.rules import Role
 from core.errors import FieldInvalid
 from core.inference.classify import Resolved
 from core.inference.wire import Embedded
+from core.principal import Role
 
 MAX_INPUTS = 2048  # as many as OpenAI's API takes
 

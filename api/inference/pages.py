@@ -11,8 +11,8 @@ from api.http.routing import PAGES, needs
 from api.inference.images import readable_pixels, received_images
 from api.pages.browsing import PageRoute, VersionAnswer, ask, versions_to_ask
 from api.pages.rendering import TOKEN, page, require_token
-from core.audit.rules import Role
 from core.errors import PerennialError, VersionNotFound
+from core.principal import Role
 
 router = APIRouter(
     prefix=f"{PAGES}/models/{{model}}/try", route_class=PageRoute, include_in_schema=False

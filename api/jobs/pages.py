@@ -17,7 +17,6 @@ from api.jobs.routes import STREAM, read_events, stream_events
 from api.pages.browsing import PageRoute
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import Chosen, Text, page, read_form
-from core.audit.rules import Role
 from core.database.work import Work
 from core.datasets.edit import UploadOutcome
 from core.datasets.rows import Datasets
@@ -36,6 +35,7 @@ from core.jobs.orders import (
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, JobEvent, JobStatus, NamedJob
+from core.principal import Role
 from core.registry.rows import Models
 from core.values import DatasetId, JobId, Json
 from core.vectors.rules import IndexVerdict

@@ -29,7 +29,6 @@ from api.jobs.schemas import (
 from api.openapi_document import raises
 from core import errors
 from core.advice.advise import advise
-from core.audit.rules import Role
 from core.blame.order import order_blame
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
@@ -37,6 +36,7 @@ from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
+from core.principal import Role
 from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import JobId

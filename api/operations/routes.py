@@ -9,10 +9,10 @@ from api.http.schemas import Page, ResponseModel
 from api.openapi_document import raises
 from api.operations.schemas import CollectionView, NewCollection, WorkerView
 from core import errors
-from core.audit.rules import Role
 from core.errors import NotReady
 from core.fleet.workers import list_workers
 from core.operations.maintenance import check_readiness
+from core.principal import Role
 from core.upkeep.gc import collect_garbage
 
 # Route of garbage collection.

@@ -27,8 +27,8 @@ from starlette.responses import HTMLResponse
 from api.http.bodies import require_storable
 from api.http.problems import status_of
 from api.http.routing import JSON, PAGES, STATIC
-from core.audit.rules import Role
 from core.errors import BodyTooLarge, FieldInvalid, Forbidden, PerennialError, UnsupportedMediaType
+from core.principal import Role
 from core.values import BIDI_CONTROLS, sha256
 
 # Isolation of right-to-left text within left-to-right text.

@@ -28,12 +28,12 @@ from api.registry.schemas import (
 )
 from core import errors
 from core.artifacts.store import ArtifactBatch
-from core.audit.rules import Role
 from core.bases.create_model import require_import
 from core.database.work import Work
 from core.datasets.edit import Upload, require_room
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.jobs.queue import JobRequest
+from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias

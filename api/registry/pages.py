@@ -16,7 +16,6 @@ from api.pages.browsing import PageRoute
 from api.pages.rendering import LONGEST_REASON, page, read_form, reason_field, whole_field
 from api.registry.plots import LinedVersion, alias_plot, gains, guarded, line_plot, summary_of
 from api.registry.report_pages import headline, render_report, style_policy
-from core.audit.rules import Principal, Role
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.version_rows import Suites
@@ -26,6 +25,7 @@ from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias, AliasMove, role_to_override
 from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back

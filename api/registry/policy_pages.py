@@ -25,7 +25,6 @@ from api.pages.rendering import (
     whole,
     whole_field,
 )
-from core.audit.rules import Role
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again
@@ -33,6 +32,7 @@ from core.evaluation.report import Report
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
+from core.principal import Role
 from core.registry.configure import configure_model
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions

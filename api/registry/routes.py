@@ -26,12 +26,12 @@ from api.registry.report_pages import (
 )
 from api.registry.schemas import ModelChange, ModelView, NewModel, ReportView, VersionView
 from core import errors
-from core.audit.rules import Role
 from core.bases.create_model import create_model
 from core.database.work import Work
 from core.datasets.version_rows import Suites
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.read import read_report

@@ -27,9 +27,9 @@ from api.pages.rendering import (
     whole,
     whole_field,
 )
-from core.audit.rules import Role
 from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models, Versions

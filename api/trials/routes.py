@@ -22,8 +22,8 @@ from api.trials.schemas import (
     TrialView,
 )
 from core import errors
-from core.audit.rules import Role
 from core.platform import Platform
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models
 from core.trials.record import delete_samples, label_predictions, sample_form

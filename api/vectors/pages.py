@@ -17,8 +17,8 @@ from api.http.schemas import Number
 from api.pages.browsing import PageRoute
 from api.pages.plots import Drawing, box, text
 from api.pages.rendering import Chosen, Text, isolate, page, read_form, whole_field
-from core.audit.rules import Role
 from core.errors import IndexReportNotFound, PerennialError
+from core.principal import Role
 from core.registry.rows import Models, Versions
 from core.vectors.compare_index import embedding_maps, order_comparison
 from core.vectors.rules import EmbeddingMap, Point

@@ -22,8 +22,8 @@ from api.vectors.schemas import (
     VectorsView,
 )
 from core import errors
-from core.audit.rules import Role
 from core.datasets.rows import Datasets
+from core.principal import Role
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.values import Digest

@@ -13,10 +13,10 @@ from api.http.schemas import After
 from api.pages.browsing import PageRoute
 from api.pages.rendering import names_field, page, read_form, short_field
 from core.access.keys import model_name
-from core.audit.rules import Role
 from core.errors import FieldInvalid, PerennialError
 from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import KEPT_DAYS, MOST_WEBHOOKS, EventType
+from core.principal import Role
 from core.values import DeliveryId, WebhookId
 from core.webhooks import change as by_hand
 from core.webhooks.change import create_webhook

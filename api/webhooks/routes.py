@@ -14,8 +14,8 @@ from api.webhooks.schemas import (
     WebhookWithSecret,
 )
 from core import errors
-from core.audit.rules import Role
 from core.outbox.rows import Outbox, Webhooks
+from core.principal import Role
 from core.values import DeliveryId, WebhookId
 from core.webhooks import change as webhooks
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from core.access.keys import create_key
 from core.audit.rows import AuditTrail
-from core.audit.rules import Action, Change, Role
+from core.audit.rules import Action, Change
 from core.database.engine import open_engine
 from core.database.tables import (
     alias_moves,
@@ -43,6 +43,7 @@ from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
 from core.platform import Platform
+from core.principal import Role
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases

@@ -22,7 +22,6 @@ from sqlalchemy import Connection, insert
 from benchmarks.output import stored_pictures
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
-from core.audit.rules import Principal, Role
 from core.bases.create_model import create_model
 from core.bootstrap import archive_reader, close, decoder, signatures, utc_now
 from core.database.migrate import migrate
@@ -45,6 +44,7 @@ from core.jobs.queue import JobRequest, enqueue
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.registry.exports_rules import ExportFormat

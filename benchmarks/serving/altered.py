@@ -105,7 +105,7 @@ def unchecked() -> Iterator[None]:
     """Let everybody in as an admin, without limits on rates and bodies."""
     from api.http.authentication import KeyCheck
     from api.http.middleware import BodyArrival, BodySizeLimit, RateLimit
-    from core.audit.rules import SERVICE
+    from core.principal import SERVICE
 
     async def let_in(self: Any, scope: Any, receive: Any, send: Any) -> None:
         scope["state"]["principal"] = SERVICE

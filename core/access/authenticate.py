@@ -10,9 +10,10 @@ from threading import Lock
 from core.access.rows import Keys, Sessions
 from core.access.rules import ApiKey, Session, TokenRules, TokenVerifier, subject_of
 from core.audit import record as audit
-from core.audit.rules import Action, Principal, Role
+from core.audit.rules import Action
 from core.errors import Unauthorised
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.registry.rows import Models
 from core.settings import Settings
 from core.values import sha256

@@ -9,7 +9,7 @@ from core.access.authenticate import make_key, prefix_of
 from core.access.rows import Keys
 from core.access.rules import ApiKey, Secret
 from core.audit import record as audit
-from core.audit.rules import SERVICE, Action, Principal, Role
+from core.audit.rules import Action
 from core.database.work import Work
 from core.errors import (
     FieldInvalid,
@@ -20,6 +20,7 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.platform import Platform
+from core.principal import SERVICE, Principal, Role
 from core.registry.rows import Models
 from core.values import Digest, KeyId, clean_name, new_id, sha256
 

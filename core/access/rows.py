@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from core.access.rules import ApiKey, Secret, Session
-from core.audit.rules import Role
 from core.database.statements import chunks, find_named, insert_new, keep_latest, page_by_id
 from core.database.tables import api_key_secrets, api_keys, key_uses, previous_keys, sessions
 from core.database.work import Rows
 from core.errors import KeyNotFound, NameTaken
+from core.principal import Role
 from core.values import Digest, KeyId
 
 _FIND = (

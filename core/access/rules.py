@@ -7,8 +7,8 @@ from hmac import compare_digest
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from core.audit.rules import Role
 from core.errors import KeyNotLive, Unauthorised
+from core.principal import Role
 from core.values import Digest, Json, KeyId, ModelId
 
 # API keys: what each allows, and until when.

@@ -10,7 +10,7 @@ from core.blame.order import keep_versions
 from core.blame.plan import BlamePlan, plan_blame
 from core.blame.rules import ClassBlame, GroupChange, blame_groups
 from core.database.work import Work
-from core.erasure.rows import Erasures
+from core.datasets.rows import ErasedImages
 from core.errors import ArtifactCorrupt, ArtifactMissing, BlameNotFound, ImageErased, StopRequested
 from core.evaluation.evaluate import Evaluator, pinned_model
 from core.evaluation.queries import ClassAnswers
@@ -342,7 +342,7 @@ def _require_unerased(work: Work, plan: BlamePlan) -> None:
     """Raise unless all images are still there that the report depends on."""
     work[Versions].get(plan.model.id, plan.version.number).require_clean()
     tested = {entry.pixels for query in plan.queries for entry in query.entries}
-    if erased := work[Erasures].erased(tested):
+    if erased := work[ErasedImages].erased(tested):
         raise ImageErased(
             "A test image was erased while versions were asked about it: order the blame again.",
             pixels=sorted(erased)[:20],

@@ -8,11 +8,12 @@ from typing import Any, Self, TypeVar, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from core.audit.rules import SERVICE, Principal
 from core.database.engine import Limits, begin_reading, open_engine
 from core.errors import DatabaseUnavailable
+from core.principal import SERVICE, Principal
 
 T = TypeVar("T")
+
 R = TypeVar("R", bound="Rows")
 
 

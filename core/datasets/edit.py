@@ -12,9 +12,8 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.image_lists import ImageWithThumbnail
 from core.datasets.manifests import ManifestEntry, Side
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, Image
-from core.erasure.rows import Erasures
 from core.errors import (
     ClassNotFound,
     ClassTaken,
@@ -300,7 +299,7 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     """
     with platform.transactions(read_only=True) as work:
         dataset = work[Datasets].get(reference)
-        if erasure := work[Erasures].erased([pixels]).get(pixels):
+        if erasure := work[ErasedImages].erased([pixels]).get(pixels):
             raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
         image = work[Datasets].stored(pixels)
         if image is not None and work[Datasets].texts(dataset.id, [pixels]):
@@ -316,7 +315,7 @@ def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
     """Return the artifact of an image of any dataset. Raises ImageNotFound."""
     with platform.transactions(read_only=True) as work:
         image = work[Datasets].stored(pixels)
-        erasure = work[Erasures].erased([pixels]).get(pixels)
+        erasure = work[ErasedImages].erased([pixels]).get(pixels)
     if erasure is not None:
         raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
     if image is None:

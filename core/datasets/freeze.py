@@ -10,10 +10,9 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.manifests import Manifest, ManifestEntry
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
 from core.datasets.version_rows import Suites
-from core.erasure.rows import Erasures
 from core.errors import ImageInSuite
 from core.outbox.rows import Outbox
 from core.platform import Platform
@@ -146,7 +145,7 @@ def read_manifest(artifacts: Artifacts, digest: Digest) -> Manifest:
 
 def without_erased(work: Work, entries: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     """Return the entries whose images were not erased since."""
-    erased = work[Erasures].erased([entry.pixels for entry in entries])
+    erased = work[ErasedImages].erased([entry.pixels for entry in entries])
     return tuple(entry for entry in entries if entry.pixels not in erased)
 
 

@@ -13,10 +13,9 @@ from core.datasets.edit import Receipt, Upload, UploadOutcome
 from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import side_of
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
 from core.datasets.version_rows import Suites
-from core.erasure.rows import Erasures
 from core.errors import (
     AllRejected,
     ArtifactCorrupt,
@@ -32,10 +31,9 @@ from core.errors import (
     SplitConflict,
 )
 from core.images.decoder import Decoder
-from core.jobs.rules import ignore_progress
 from core.platform import Platform
 from core.settings import Settings
-from core.values import Digest, JobId
+from core.values import Digest, JobId, ignore_progress
 
 # Search arriving images for near-duplicates among themselves and among known images.
 #
@@ -92,7 +90,7 @@ def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) ->
     if made:
         with platform.transactions() as work:
             work[Thumbnails].lock()
-            erased = work[Erasures].erased([image.pixels for image, _ in made])
+            erased = work[ErasedImages].erased([image.pixels for image, _ in made])
             work[Thumbnails].add([one for one in made if one[0].pixels not in erased])
             work.commit()
 
@@ -195,7 +193,7 @@ def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
     """
     images = [upload.image for upload in uploads if upload.image]
     with platform.transactions(read_only=True) as work:
-        erased = work[Erasures].erased({image.pixels for image in images})
+        erased = work[ErasedImages].erased({image.pixels for image in images})
     for image in images:
         if image.pixels in erased:
             platform.artifacts.delete(image.artifact)
@@ -243,7 +241,7 @@ def receive(
     `job` is the import that brings them.
     """
     placed: dict[Digest, GroupedImage | Invalid] = {**group(work, _seen(uploads), searched)}
-    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work[Erasures].erased(placed)}
+    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work[ErasedImages].erased(placed)}
     groups = {
         alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
     }

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from core.database.statements import chunks, find_named, insert_missing, insert_new, page_by_id
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
-from core.database.work import Work
+from core.database.work import Rows, Work
 from core.datasets.list_rows import CountCache, SqlImageLists
 from core.datasets.manifests import Manifest
 from core.datasets.rules import (
@@ -20,9 +20,34 @@ from core.datasets.rules import (
 )
 from core.datasets.version_rows import SqlDatasetVersions, uses_of
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
-from core.values import DatasetId, Digest
+from core.values import DatasetId, Digest, ErasureId
 
 # The images that datasets share.
+
+_ANY_ERASED = select(erased_images.c.pixels).limit(1)
+
+
+class ErasedImages(Rows):
+    """Images that were erased, and stored forms."""
+
+    def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
+        """Return which of some images were erased, and by which erasure."""
+        found: dict[Digest, ErasureId] = {}
+        if self._connection.execute(_ANY_ERASED).first() is None:
+            return found  # as in most services, where thousands of images need not be asked for
+        for chunk in chunks(pixels):
+            query = select(erased_images.c.pixels, erased_images.c.erasure)
+            rows = self._connection.execute(query.where(erased_images.c.pixels.in_(chunk)))
+            found.update((row.pixels, row.erasure) for row in rows)
+        return found
+
+    def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
+        """Return the newest stored form of each of some images, also of erased ones."""
+        found: dict[Digest, Digest] = {}
+        for chunk in chunks(pixels):
+            query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+            found.update((row.pixels, row.artifact) for row in self._connection.execute(query))
+        return found
 
 
 def keep_images(connection: Connection, kept: Sequence[Image]) -> None:

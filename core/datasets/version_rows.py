@@ -1,6 +1,6 @@
 """Frozen versions of datasets, and the images that they train on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -32,12 +32,17 @@ from core.datasets.list_rows import groups_in
 from core.datasets.manifests import Manifest, Side
 from core.datasets.rules import DatasetUses, DatasetVersion, Suite, SuiteKind
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
-from core.jobs.claim_rows import UNFINISHED
-from core.jobs.orders import JobType
 from core.recipes.fields import PromptTemplate
 from core.values import DatasetId, Digest, SuiteId
 
 # Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
+
+
+Condition = Callable[[DatasetId, int | None], ColumnElement[bool]]
+# Conditions on rows of jobs: which will learn from a dataset, read it or fill it; `core.jobs` adds them.
+WILL_LEARN: list[Condition] = []
+WILL_READ: list[Condition] = []
+WILL_FILL: list[Condition] = []
 
 
 def uses_of(connection: Connection, dataset: DatasetId, number: int | None = None) -> DatasetUses:
@@ -56,9 +61,9 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
         *([] if number is None else [dataset_versions.c.number == number]),
     )
     made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    will_need = or_(_will_learn(dataset, number), _will_embed(dataset, number))
+    will_need = or_(*(needs(dataset, number) for needs in (*WILL_LEARN, *WILL_READ)))
     if number is None:
-        will_need = or_(will_need, _will_import(dataset))
+        will_need = or_(will_need, *(needs(dataset, None) for needs in WILL_FILL))
     replaced = (
         select(dataset_versions.c.number)
         .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
@@ -76,13 +81,13 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
 def is_trained_on(connection: Connection, dataset: DatasetId) -> bool:
     """Return whether a version has learned from a dataset, or an unfinished job will."""
     has_trained = select(versions.c.number).where(_has_learned(dataset, None))
-    will_train = select(jobs.c.position).where(_will_learn(dataset, None))
+    will_train = select(jobs.c.position).where(or_(*(needs(dataset, None) for needs in WILL_LEARN)))
     return bool(connection.scalar(select(or_(has_trained.exists(), will_train.exists()))))
 
 
 def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
     reference = versions.c.reference
-    return _either(
+    return either(
         (versions.c.dataset, versions.c.dataset_version),
         (reference["dataset"].as_string(), reference["version"].as_integer()),
         dataset,
@@ -90,36 +95,7 @@ def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
     )
 
 
-def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
-    order = jobs.c.order
-    named = _either(
-        (order["dataset"].as_string(), order["dataset_version"].as_integer()),
-        (
-            order[("reference", "dataset")].as_string(),
-            order[("reference", "version")].as_integer(),
-        ),
-        dataset,
-        number,
-    )
-    return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
-
-
-def _will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
-    order = jobs.c.order
-    return and_(
-        jobs.c.type == JobType.REEMBED,
-        jobs.c.status.in_(UNFINISHED),
-        order["dataset"].as_string() == dataset,
-        *([] if number is None else [order["dataset_version"].as_integer() == number]),
-    )
-
-
-def _will_import(dataset: DatasetId) -> ColumnElement[bool]:
-    into = jobs.c.order["dataset"].as_string() == dataset
-    return and_(jobs.c.type == JobType.IMPORT_IMAGES, jobs.c.status.in_(UNFINISHED), into)
-
-
-def _either(
+def either(
     taught: tuple[Any, Any], distilled: tuple[Any, Any], dataset: DatasetId, number: int | None
 ) -> ColumnElement[bool]:
     return or_(

@@ -13,7 +13,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_erased, write_version
 from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef, DatasetVersion, Suite
 from core.datasets.version_rows import Suites
 from core.erasure.retrain import order_retraining
@@ -381,7 +381,7 @@ def _forms(
     work: Work, erasure: Erasure, holders: Holders, samples: Collection[Sample]
 ) -> dict[Digest, tuple[Digest, ...]]:
     """Return all stored forms of the images: a new release may have stored one anew."""
-    newest = work[Erasures].forms(erasure.images)
+    newest = work[ErasedImages].forms(erasure.images)
     pairs = holders.forms | set(newest.items())
     pairs |= {(one.pixels, one.artifact) for one in samples}
     return {

@@ -8,6 +8,7 @@ from typing import Any
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
+from core.datasets.rows import ErasedImages
 from core.erasure.rows import Erasures
 from core.erasure.rules import EXACTNESS, REMAINS, Erasure, ErasureStatus, MarkedVersion, Retraining
 from core.errors import ErasurePending, FieldInvalid, ImageNotFound
@@ -284,9 +285,9 @@ def repeat_erasure(
 
 
 def _require_stored(work: Work, images: Collection[Digest]) -> None:
-    erased = work[Erasures].erased(images)
+    erased = work[ErasedImages].erased(images)
     sampled = {one.pixels for one in work[TrialSamples].holding(images)}
-    stored = work[Erasures].forms(images).keys() | sampled
+    stored = work[ErasedImages].forms(images).keys() | sampled
     missing = sorted(set(images) - stored | erased.keys())
     if missing:
         raise ImageNotFound(

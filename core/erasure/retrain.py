@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from core.audit.rules import Principal, Role
 from core.database.work import Work
 from core.datasets.manifests import MIN_TRAIN_PER_CLASS
 from core.datasets.rows import Datasets
@@ -16,6 +15,7 @@ from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import JobRequest, cancel, enqueue, unfinished_jobs
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
+from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Versions

@@ -1,18 +1,16 @@
 """Erasures and the images that they have erased."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
-from core.database.statements import chunks, insert_missing, page_by_id
-from core.database.tables import erased_images, erasures, images
+from core.database.statements import insert_missing, page_by_id
+from core.database.tables import erased_images, erasures
 from core.database.work import Rows
 from core.erasure.rules import Erasure, Findings, Retraining
 from core.errors import ErasureNotFound
-from core.values import Digest, ErasureId
-
-_ANY_ERASED = select(erased_images.c.pixels).limit(1)
+from core.values import ErasureId
 
 
 class Erasures(Rows):
@@ -48,25 +46,6 @@ class Erasures(Rows):
             for form in forms
         ]
         insert_missing(self._connection, erased_images, rows)
-
-    def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
-        """Return which of some images were erased, and by which erasure."""
-        found: dict[Digest, ErasureId] = {}
-        if self._connection.execute(_ANY_ERASED).first() is None:
-            return found  # as in most services, where thousands of images need not be asked for
-        for chunk in chunks(pixels):
-            query = select(erased_images.c.pixels, erased_images.c.erasure)
-            rows = self._connection.execute(query.where(erased_images.c.pixels.in_(chunk)))
-            found.update((row.pixels, row.erasure) for row in rows)
-        return found
-
-    def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
-        """Return the newest stored form of each of some images, also of erased ones."""
-        found: dict[Digest, Digest] = {}
-        for chunk in chunks(pixels):
-            query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
-            found.update((row.pixels, row.artifact) for row in self._connection.execute(query))
-        return found
 
 
 def _to_erasure(row: Row[Any]) -> Erasure:

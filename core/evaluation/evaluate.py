@@ -9,8 +9,7 @@ from typing import Protocol
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
-from core.datasets.rows import Datasets
-from core.erasure.rows import Erasures
+from core.datasets.rows import Datasets, ErasedImages
 from core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -335,7 +334,7 @@ def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
     queries = [query for _, questions in plan.questions for query in questions]
     with platform.transactions(read_only=True) as work:
         return bool(
-            work[Erasures].erased({one.pixels for query in queries for one in query.entries})
+            work[ErasedImages].erased({one.pixels for query in queries for one in query.entries})
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.audit import record as audit
-from core.audit.rules import Action, Principal
+from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound, TooManyJobs
@@ -14,6 +14,7 @@ from core.jobs.orders import JobType, Order
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobNotifier, JobStatus
 from core.platform import Platform
+from core.principal import Principal
 from core.registry.rows import Models
 from core.registry.versions import Model
 from core.settings import Settings

@@ -278,11 +278,6 @@ class Monitor(Protocol):
         """Add an event to the job's history. Raises LeaseLost."""
 
 
-def ignore_progress(done: int, total: int) -> None:
-    """Report no progress."""
-    del done, total
-
-
 # Ports for jobs, their leases, and the notification of workers.
 
 

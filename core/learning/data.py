@@ -21,7 +21,6 @@ from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess, rea
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.jobs.rules import ignore_progress
 from core.learning.distributed import Ranks
 from core.learning.methods import LearningMethod
 from core.learning.step import StepData
@@ -31,7 +30,7 @@ from core.recipes.fields import ExemplarChoice, ModelPart, drawn_features, exemp
 from core.recipes.rules import Recipe, distinct
 from core.registry.versions import OTHER_IMAGE_TOWER
 from core.training.trainer import TrainingSpec
-from core.values import Digest
+from core.values import Digest, ignore_progress
 
 # Batches of training images: their order, their crops and a cache of decoded images.
 

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts
-from core.jobs.rules import ignore_progress
 from core.learning import student as losses
 from core.learning.student import Batch, Features, Models, logits
 from core.learning.vocabulary import Columns
 from core.recipes.fields import LossTerm, MixingChoice
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from core.values import Json
+from core.values import Json, ignore_progress
 
 # Groups of a model's parameters by depth, derived from their names.
 

@@ -15,7 +15,7 @@ from core.clip.model import ClipModel
 from core.errors import ModelNotTrainable, TrainingDiverged
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.evaluation.results import recall_at
-from core.jobs.rules import Monitor, ignore_progress
+from core.jobs.rules import Monitor
 from core.learning.distributed import Ranks, SingleRank
 from core.learning.methods import SpectralProjection, TrainingEnd
 from core.learning.optimisation import (
@@ -29,7 +29,7 @@ from core.learning.step import FORMAT, AveragedWeights, LossGradients, StepData
 from core.learning.student import Models
 from core.learning.vocabulary import Replay
 from core.training.trainer import Selection, TrainingSpec
-from core.values import Digest, Json
+from core.values import Digest, Json, ignore_progress
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
 

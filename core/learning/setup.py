@@ -11,7 +11,6 @@ from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, load, require_readable
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.jobs.rules import ignore_progress
 from core.learning.data import (
     BatchLoader,
     ImageEncoder,
@@ -27,7 +26,7 @@ from core.learning.student import CachedFeatures, Models
 from core.learning.vocabulary import Columns, Replay, generator_of, sentences_of
 from core.registry.architecture import require_recipe_fits
 from core.training.trainer import TrainingSpec
-from core.values import Digest, sha256
+from core.values import Digest, ignore_progress, sha256
 
 BLOCK_SENTENCES = 512  # sentences that a frozen text tower encodes at once
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from core.audit.rules import Role
 from core.errors import (
     EvaluationPending,
     EvaluationStale,
@@ -18,6 +17,7 @@ from core.errors import (
 )
 from core.gate.rules import Verdict
 from core.outbox.rules import EventType, OutboxEvent
+from core.principal import Role
 from core.registry.versions import Version, _path_of
 from core.values import Json, ModelId, PolicyId, SuiteId, TrialId, new_id
 

@@ -1,17 +1,18 @@
 """Move aliases: promote and roll back."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from core.artifacts.store import Artifacts
 from core.audit import record as audit
-from core.audit.rules import Action, Principal
+from core.audit.rules import Action
 from core.database.work import Work
 from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
 from core.gate.rows import Policies
 from core.outbox.rows import Outbox
 from core.platform import Platform
+from core.principal import Principal
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import (
@@ -35,13 +36,13 @@ from core.registry.aliases import (
 from core.registry.read import ancestors, require_weights, scores_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
-from core.trials.rows import Trials
-from core.trials.rules import TrialEnd
-from core.trials.run import end_trial
 from core.values import ModelId, clean_name
 
 # Point an alias at a version: the one way in which aliases move.
 
+
+# What takes part in the transaction of a move; a slice adds itself as it is loaded.
+ON_MOVE: list[Callable[[Work, Version, AliasMove], None]] = []
 
 ACTIONS = {
     MoveKind.CREATED: Action.ALIAS_CREATED,
@@ -79,7 +80,8 @@ def move_alias(
     )
     work[Aliases].move(moved, row)
     work[Outbox].add(alias_moved(row))
-    _end_trial(work, to, row)
+    for then in ON_MOVE:
+        then(work, to, row)
     if kind is MoveKind.PROMOTED:
         work[Versions].save(to.went_live())
     audit.record(
@@ -93,15 +95,6 @@ def move_alias(
         actor=actor,
     )
     return moved
-
-
-def _end_trial(work: Work, to: Version, row: AliasMove) -> None:
-    """End the trial that the alias has: of this version, which takes over, or of another."""
-    trial = next((one for one in work[Trials].running(to.model) if one.alias == row.alias), None)
-    if trial is not None:
-        end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
-        model = work[Models].get(to.model)
-        end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
 
 
 # The suites, policy and live version that a promotion is checked against.

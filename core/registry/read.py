@@ -25,8 +25,6 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
-from core.trials.rows import Trials
-from core.trials.rules import Tried
 from core.values import Digest, ImageInput, Json, ModelId
 
 # The input of a version's image tower, without loading the version.
@@ -128,12 +126,12 @@ def resolve(work: Work, reference: str) -> tuple[Model, Version]:
     A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
     digest. Raises ModelNotFound, AliasNotFound or VersionNotFound.
     """
-    model, version, _ = resolve_tried(work, reference)
+    model, version, _ = locate(work, reference)
     return model, version
 
 
-def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | None]:
-    """Return what `resolve` does and, if the reference names an alias, the trial that it has."""
+def locate(work: Work, reference: str) -> tuple[Model, Version, Alias | None]:
+    """Return what `resolve` does and, if the reference names an alias, that alias."""
     if "@sha256:" in reference:
         name, digest = reference.split("@sha256:", 1)
         if ":" in name:
@@ -147,21 +145,14 @@ def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | N
         name, alias = reference.split("@", 1)
         model = work[Models].get(name)
         found = work[Aliases].get(model.id, alias)
-        return model, work[Versions].get(model.id, found.version), _tried(work, found)
+        return model, work[Versions].get(model.id, found.version), found
     if ":" in reference:
         name, number = reference.split(":", 1)
         model = work[Models].get(name)
         if not number.isascii() or not number.isdecimal() or len(number) > 9:
             raise VersionNotFound(reference=reference)
         return model, work[Versions].get(model.id, int(number)), None
-    return resolve_tried(work, f"{reference}@{PRODUCTION}")
-
-
-def _tried(work: Work, alias: Alias) -> Tried | None:
-    if alias.trial is None:
-        return None
-    trial = work[Trials].get(alias.trial)
-    return Tried(trial=trial, candidate=work[Versions].get(alias.model, trial.candidate))
+    return locate(work, f"{reference}@{PRODUCTION}")
 
 
 def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version, dict[str, int]]:

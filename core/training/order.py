@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.artifacts.store import Artifacts
-from core.audit.rules import Principal, Role
 from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
 from core.database.work import Work
@@ -43,6 +42,7 @@ from core.jobs.queue import (
 )
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.recipes.fields import (
     DEFAULT_PROMPT,
     LossTerm,

@@ -12,9 +12,8 @@ from core.datasets.freeze import (
     without_suite_images,
 )
 from core.datasets.manifests import Manifest, ManifestEntry, Side
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
-from core.erasure.rows import Erasures
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite
@@ -314,7 +313,7 @@ def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> N
     versions, so one of the two sees what the other has written.
     """
     work[Versions].get(inputs.model.id, inputs.parent.number).require_clean()
-    if erased := work[Erasures].erased(spec.pixels):
+    if erased := work[ErasedImages].erased(spec.pixels):
         raise ImageErased(
             "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
         )

@@ -12,7 +12,7 @@ from core.database.work import Work
 from core.datasets.edit import receive_image, require_room
 from core.datasets.list_rows import Thumbnails
 from core.datasets.receive import require_quota
-from core.erasure.rows import Erasures
+from core.datasets.rows import ErasedImages
 from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
 from core.images.decoder import Decoder
 from core.platform import Platform
@@ -253,7 +253,7 @@ def keep_sample(
         require_quota(platform.settings, work, [image])
     with platform.transactions() as work:
         work[Thumbnails].lock()  # one sample at a time, and none while an erasure looks for them
-        if work[Erasures].erased([image.pixels]):
+        if work[ErasedImages].erased([image.pixels]):
             platform.artifacts.delete(image.artifact)
             return True
         held = work[Trials].hold([trial]).get(trial)
@@ -288,7 +288,7 @@ def sample_form(
     """
     with platform.transactions(read_only=True) as work:
         found = work[Trials].find(work[Models].get(model).id, alias, trial)
-        if erasure := work[Erasures].erased([pixels]).get(pixels):
+        if erasure := work[ErasedImages].erased([pixels]).get(pixels):
             raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
         return work[TrialSamples].get(found.id, pixels).artifact
 

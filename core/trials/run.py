@@ -9,12 +9,13 @@ from core.database.work import Work
 from core.errors import FieldInvalid, TrialEnded
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import require_revision
-from core.registry.read import ImageInputs, require_weights, scores_of
+from core.registry.aliases import Alias, AliasMove, require_revision
+from core.registry.promote import ON_MOVE
+from core.registry.read import ImageInputs, locate, require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
-from core.trials.rules import Trial, TrialEnd, TrialMode, require_share, require_trial
+from core.trials.rules import Trial, TrialEnd, TrialMode, Tried, require_share, require_trial
 from core.values import TrialId, new_id
 
 # End the trial of an alias.
@@ -150,3 +151,28 @@ def _require_same_input(artifacts: Artifacts, current: Version, candidate: Versi
             f"{current.number}, so both cannot be asked about the same pixels.",
             pointer="/version",
         )
+
+
+def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
+    """End the trial that the alias has: of this version, which takes over, or of another."""
+    trial = next((one for one in work[Trials].running(to.model) if one.alias == row.alias), None)
+    if trial is not None:
+        end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
+        model = work[Models].get(to.model)
+        end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
+
+
+ON_MOVE.append(end_on_move)
+
+
+def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | None]:
+    """Return what `resolve` does and, if the reference names an alias, the trial that it has."""
+    model, version, alias = locate(work, reference)
+    return model, version, None if alias is None else _tried(work, alias)
+
+
+def _tried(work: Work, alias: Alias) -> Tried | None:
+    if alias.trial is None:
+        return None
+    trial = work[Trials].get(alias.trial)
+    return Tried(trial=trial, candidate=work[Versions].get(alias.model, trial.candidate))

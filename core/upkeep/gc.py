@@ -45,13 +45,14 @@ from enum import StrEnum
 
 from core.artifacts.store import Artifacts
 from core.audit import record as audit
-from core.audit.rules import Action, Principal
+from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
 from core.jobs.needs import Amount, Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
 from core.platform import Platform
+from core.principal import Principal
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights

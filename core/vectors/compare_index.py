@@ -9,8 +9,8 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import Part
+from core.datasets.rows import ErasedImages
 from core.datasets.rules import DatasetRef
-from core.erasure.rows import Erasures
 from core.errors import ArtifactMissing, FieldInvalid, ImageErased
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
@@ -280,7 +280,9 @@ def _datasets_of(updates: Sequence[Version]) -> Iterator[str]:
 
 def _require_unerased(work: Work, suites: tuple[SearchedSuite, ...]) -> None:
     parts = [part for suite in suites for part in (suite.validation, suite.test) if part]
-    if erased := work[Erasures].erased({entry.pixels for part in parts for entry in part.entries}):
+    if erased := work[ErasedImages].erased(
+        {entry.pixels for part in parts for entry in part.entries}
+    ):
         raise ImageErased(
             "An image was erased while versions were compared by it: order the report again.",
             pixels=sorted(erased)[:20],

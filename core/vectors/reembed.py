@@ -9,9 +9,8 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import ManifestEntry
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetRef
-from core.erasure.rows import Erasures
 from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetEmpty, ImageErased
 from core.jobs.orders import JobType, ReembedOrder
 from core.jobs.queue import JobRequest, order_for_model
@@ -297,7 +296,7 @@ def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) ->
 
 
 def _require_unerased(work: Work, entries: Sequence[ManifestEntry]) -> None:
-    if erased := work[Erasures].erased({entry.pixels for entry in entries}):
+    if erased := work[ErasedImages].erased({entry.pixels for entry in entries}):
         raise ImageErased(
             "An image was erased while the dataset version was embedded: order it again.",
             pixels=sorted(erased)[:20],

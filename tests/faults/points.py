@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from tests.support.places import ROOT
@@ -40,6 +41,18 @@ WRITES = {
     ("exports", "put"): "export",
     ("predictions", "save"): "label",
     ("versions", "add"): "version",
+}
+
+# Where the rows of each are.
+ROWS = {
+    "jobs": "core.jobs.rows:Jobs",
+    "answers": "core.evaluation.rows:AnswerCache",
+    "versions": "core.registry.rows:Versions",
+    "aliases": "core.registry.alias_rows:Aliases",
+    "datasets": "core.datasets.rows:Datasets",
+    "erasures": "core.erasure.rows:Erasures",
+    "exports": "core.exports.rows:Exports",
+    "predictions": "core.trials.rows:Predictions",
 }
 
 # Module and function that put an artifact, and what it is.
@@ -146,7 +159,7 @@ def install(folder: Path) -> None:
         enter(work)
         work.passed = []
         for (repository, method), point in WRITES.items():
-            where = getattr(work, repository)
+            where = work[resolve_name(ROWS[repository])]
             setattr(where, method, noting(work.passed, point, getattr(where, method)))
         return work
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.output import publish
-from core.audit.rules import Role
+from core.principal import Role
 from tests.fuzz.fuzzing import fuzz
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.audit.rules import Role
+from core.principal import Role
 from tests.fuzz.seeded import seeded
 
 HERE = Path(__file__).parent

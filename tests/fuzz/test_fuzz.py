@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.audit.rules import Role
+from core.principal import Role
 from tests.fuzz.fuzzing import fuzz
 
 

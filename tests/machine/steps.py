@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -21,7 +22,7 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.database.work import Transactions, Work
 from core.values import Digest
-from tests.faults.points import WRITES
+from tests.faults.points import ROWS, WRITES
 
 # A promotion writes a verdict too: of several names a commit has the first.
 NAMES = ("erase", "promote", "verdict", "publish", "checkpoint", "evaluate", "claim", "order")
@@ -130,14 +131,14 @@ class SteppedTransactions(Transactions):
 class SteppedUnitOfWork(Work):
     """One of them."""
 
-    def __init__(self, engine: Engine, caches: Caches, *, read_only: bool) -> None:
-        super().__init__(engine, caches if read_only else Caches(), read_only=read_only)
+    def __init__(self, engine: Engine, caches: dict[type[Any], Any], *, read_only: bool) -> None:
+        super().__init__(engine, caches if read_only else {}, read_only=read_only)
         self._written: set[str] = set()
 
     def __enter__(self) -> "SteppedUnitOfWork":
         super().__enter__()
         for (repository, method), point in WRITES.items():
-            where = getattr(self, repository)
+            where = self[resolve_name(ROWS[repository])]
             setattr(where, method, self._noting(point, getattr(where, method)))
         return self
 

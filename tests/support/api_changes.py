@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.audit.rules import Role
+from core.principal import Role
 
 Schema = Mapping[str, Any]
 

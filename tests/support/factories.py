@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.access.rules import ApiKey
-from core.audit.rules import Principal, Role
 from core.datasets.manifests import Manifest, Side, side_of
 from core.datasets.rules import (
     Dataset,
@@ -23,6 +22,7 @@ from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion
 from core.gate.rules import GatePolicy
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.rules import Job, model_of
+from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.aliases import Alias, AliasMove, MoveKind
 from core.registry.versions import Model, Version

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from core.audit.rules import Role
+from core.principal import Role
 from perennial.connection import Connection
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core.access.rows import Keys
-from core.audit.rules import Role
 from core.fleet.rows import Heartbeats
+from core.principal import Role
 from core.values import sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service

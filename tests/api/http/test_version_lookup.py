@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from api.http.lookups import VersionLookup
-from core.audit.rules import COMMAND_LINE, Principal, Role
 from core.errors import ModelNotFound
 from core.gate.rules import Verdict
+from core.principal import COMMAND_LINE, Principal, Role
 from core.registry.rows import Versions
 from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_root

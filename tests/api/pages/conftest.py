@@ -16,9 +16,9 @@ from api.http.authentication import SESSION_COOKIE
 from core.access.authenticate import sign_in
 from core.access.keys import create_key
 from core.access.rows import Keys
-from core.audit.rules import Role
 from core.jobs.rules import JobStatus
 from core.platform import Platform
+from core.principal import Role
 from tests.support.api.service import Service, running, settings_of
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.principal import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service

@@ -6,10 +6,10 @@ import pytest
 
 from core.access.keys import create_key, revoke_key
 from core.audit.rows import AuditTrail
-from core.audit.rules import Role
 from core.database.tables import audit_events
 from core.database.work import Work
 from core.gate.rules import Verdict
+from core.principal import Role
 from core.registry.promote import promote
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root

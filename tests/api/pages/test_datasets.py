@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from core.audit.rules import Role
 from core.datasets.edit import create_dataset
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.jobs.rows import Jobs
+from core.principal import Role
 from core.values import Digest, sha256
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.image_files import photograph, picture, pictures_on

@@ -5,10 +5,10 @@ import re
 import pytest
 from sqlalchemy import update
 
-from core.audit.rules import Role
 from core.database.tables import jobs
 from core.database.work import Work
 from core.jobs.rules import JobStatus
+from core.principal import Role
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import Service

@@ -20,10 +20,10 @@ from api.http.authentication import SESSION_COOKIE
 from api.pages.rendering import url_of
 from core.access.authenticate import sign_in
 from core.access.keys import create_key
-from core.audit.rules import Role
 from core.errors import OutOfMemory
 from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus
+from core.principal import Role
 from core.trials.rows import Trials, TrialSamples
 from tests.api.pages.conftest import make_line
 from tests.support.api.every_job import CANCELLED, ENDS, SUCCEEDED, Shop, a_shop, bring_to_every_end

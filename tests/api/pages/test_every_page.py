@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 
 from api.every_page import PAGES
 from api.http.routing import SIGN_IN, is_open, is_page
-from core.audit.rules import Role
+from core.principal import Role
 from core.values import sha256
 from tests.api.pages.conftest import Browser, Marks, browser_of
 from tests.support.api.service import Service

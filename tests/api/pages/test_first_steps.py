@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from api.http.routing import FIRST_STEPS
-from core.audit.rules import Role
 from core.first_steps import first_steps as pack
+from core.principal import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.imports import importing_worker
 from tests.support.api.oracle import Oracle, settings_with

@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.audit.rules import Role
 from core.errors import OutOfMemory
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
+from core.principal import Role
 from core.registry.rows import Models
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service

@@ -7,7 +7,7 @@ import pytest
 
 from core.access.keys import create_key
 from core.access.rows import Keys
-from core.audit.rules import Role
+from core.principal import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service
 

@@ -1,6 +1,6 @@
 """Pages of models and versions."""
 
-from core.audit.rules import Role
+from core.principal import Role
 from core.registry.rows import Models, Versions
 from tests.api.pages.conftest import SCRIPT, Browser, browser_of
 from tests.support.api.service import Service

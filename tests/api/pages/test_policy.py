@@ -5,9 +5,10 @@ import re
 import pytest
 
 from core.audit.rows import AuditTrail
-from core.audit.rules import AuditFilter, Role
+from core.audit.rules import AuditFilter
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
+from core.principal import Role
 from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root

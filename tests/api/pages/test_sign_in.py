@@ -10,7 +10,7 @@ from api.http.authentication import SESSION_COOKIE
 from api.http.routing import SIGN_IN
 from core.access.authenticate import LASTS, SignInLink, sign_in
 from core.access.keys import create_key, revoke_key
-from core.audit.rules import Role
+from core.principal import Role
 from core.values import sha256
 from tests.api.pages.conftest import Browser, Marks
 from tests.support.api.service import KEY, Service

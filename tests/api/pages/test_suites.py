@@ -3,9 +3,9 @@
 import pytest
 
 from api.datasets import image_pages as suites
-from core.audit.rules import Role
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
+from core.principal import Role
 from core.registry.configure import configure_model
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.seeds import a_root

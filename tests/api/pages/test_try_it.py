@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse
 
-from core.audit.rules import Role
+from core.principal import Role
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import Oracle, settings_with

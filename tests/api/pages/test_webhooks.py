@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from core.audit.rules import Role
 from core.outbox.rows import Outbox
 from core.outbox.rules import Outcome
+from core.principal import Role
 from core.webhooks.deliver import claim_delivery
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.service import Service

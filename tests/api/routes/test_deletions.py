@@ -1,6 +1,6 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
-from core.audit.rules import Role
+from core.principal import Role
 from tests.api.routes.datasets.test_datasets import upload
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root

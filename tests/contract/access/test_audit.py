@@ -11,10 +11,11 @@ from sqlalchemy import delete, insert, update
 from core.audit import record as audit
 from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
-from core.audit.rules import SERVICE, Action, AuditEvent, AuditFilter, AuditHead
+from core.audit.rules import Action, AuditEvent, AuditFilter, AuditHead
 from core.database.tables import audit_events
 from core.database.work import Transactions
 from core.platform import Platform
+from core.principal import SERVICE
 from core.settings import Settings
 from core.values import KeyId
 from tests.support.factories import NOW

@@ -13,7 +13,7 @@ from core.access.authenticate import authenticate, make_key
 from core.access.keys import create_key, ensure_admin_key, revoke_key, revoke_other_keys, rotate_key
 from core.access.rows import Keys
 from core.audit.rows import AuditTrail
-from core.audit.rules import Action, AuditFilter, Role
+from core.audit.rules import Action, AuditFilter
 from core.errors import (
     FieldInvalid,
     KeyNotFound,
@@ -23,6 +23,7 @@ from core.errors import (
     UnsafeConfiguration,
 )
 from core.platform import Platform
+from core.principal import Role
 from core.values import sha256
 from tests.support.factories import NOW
 from tests.support.scene import Scene

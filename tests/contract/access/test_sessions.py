@@ -9,10 +9,11 @@ from core.access.authenticate import authenticate_sessions, sign_in, sign_out
 from core.access.keys import create_key, revoke_key, rotate_key
 from core.access.rows import Sessions
 from core.audit.rows import AuditTrail
-from core.audit.rules import Action, AuditFilter, Principal, Role
+from core.audit.rules import Action, AuditFilter
 from core.errors import Unauthorised
 from core.operations.maintenance import forget_old_traces
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.values import sha256
 from tests.support.factories import NOW
 from tests.support.scene import Scene

@@ -9,12 +9,12 @@ from pydantic import SecretStr
 from core.access.authenticate import authenticate
 from core.access.keys import ensure_admin_key
 from core.access.rows import Keys
-from core.audit.rules import Principal, Role
 from core.database.work import Transactions, Work
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
+from core.principal import Principal, Role
 from core.settings import Settings
 from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key

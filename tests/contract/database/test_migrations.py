@@ -9,7 +9,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from core.access.rows import Keys
-from core.audit.rules import Role
 from core.database.engine import open_engine
 from core.database.migrate import METADATA, migrate, revert
 from core.database.tables import reflect
@@ -17,6 +16,7 @@ from core.database.work import Transactions
 from core.gate.rows import Policies
 from core.jobs.claim_rows import Counters
 from core.jobs.rows import Jobs
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.upkeep.rows import ArtifactRoots

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, MetaData, select
 from core.access.rows import Keys
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
-from core.audit.rules import Role
 from core.backup.dump import LEFT_OUT, _pack, _to_json_value, fill
 from core.database.idempotency import Idempotency
 from core.database.migrate import migrate, revert
@@ -25,6 +24,7 @@ from core.fleet.rows import Heartbeats
 from core.gate.rows import Policies
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
 from core.values import Digest, JobId

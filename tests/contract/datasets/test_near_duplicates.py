@@ -14,10 +14,9 @@ from core.datasets.freeze import freeze_version
 from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Part, Side, part_of, side_of
 from core.datasets.receive import record, record_uploads, search_uploads
-from core.datasets.rows import Datasets
+from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
-from core.erasure.rows import Erasures
 from core.images.decoder import DecodedImage, Decoder
 from core.images.sandbox import SandboxDecoder
 from core.values import Digest
@@ -217,7 +216,7 @@ def test_old_image_that_is_erased_while_it_is_looked_at_gets_no_thumbnail(
     monkeypatch.setattr(decoder, "decode", decode_and_erase)
     search_uploads(scene.platform, decoder, [copy])
     with scene.platform.transactions(read_only=True) as work:
-        assert work[Erasures].erased([image.pixels])
+        assert work[ErasedImages].erased([image.pixels])
         assert not work[Thumbnails].all().near(first.thumbnail)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.audit.rows import AuditTrail
-from core.audit.rules import AuditFilter, Principal, Role
+from core.audit.rules import AuditFilter
 from core.datasets.edit import stored_form
 from core.datasets.freeze import read_manifest
 from core.datasets.list_rows import Thumbnails
@@ -25,6 +25,7 @@ from core.errors import (
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus, Monitor
+from core.principal import Principal, Role
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.promote import promote

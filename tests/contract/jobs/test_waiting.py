@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from core.audit.rules import Principal
 from core.database.work import Work
 from core.datasets.manifests import Side
 from core.erasure.order import order_erasure
@@ -18,6 +17,7 @@ from core.jobs.queue import JobRequest, cancel_job, enqueue, require_queue_room
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.platform import Platform
+from core.principal import Principal
 from core.registry.versions import Model
 from core.settings import Settings
 from core.values import KeyId

@@ -10,7 +10,7 @@ from core.access.keys import create_key, model_names
 from core.access.rows import Keys
 from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
-from core.audit.rules import AuditFilter, Principal, Role
+from core.audit.rules import AuditFilter
 from core.bases.create_model import create_model
 from core.errors import (
     AliasNotFound,
@@ -28,6 +28,7 @@ from core.gate.rules import Verdict
 from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
+from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.rows import Models, Versions

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from core.audit.rules import Principal, Role
 from core.database.work import Transactions
 from core.datasets.rows import Datasets
 from core.datasets.version_rows import Suites
@@ -12,6 +11,7 @@ from core.errors import ModelNotFound, NameTaken, PolicyNotFound, SuiteNotFound,
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
+from core.principal import Principal, Role
 from core.recipes.fields import Method, PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.rows import Models, Versions

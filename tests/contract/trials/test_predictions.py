@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import timedelta
 
-from core.audit.rules import Principal, Role
 from core.operations.maintenance import forget_old_traces
+from core.principal import Principal, Role
 from core.registry.versions import Model
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
 from core.trials.rows import Predictions, Trials

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
-from core.erasure.rows import Erasures
+from core.datasets.rows import ErasedImages
 from core.jobs.rules import JobStatus
 from core.registry.rows import Models, Versions
 from core.values import JobId
@@ -37,7 +37,7 @@ def _strike(stage: Stage, point: str, seeds: range) -> Try:
     listed = stage.client.get(f"/v1/datasets/{name}/images?limit=200").json()["data"]
     gone = next(one for one in listed if one["side"] == "train")
     with stage.platform.transactions(read_only=True) as work:
-        form = work[Erasures].forms([gone["pixels"]])[gone["pixels"]]
+        form = work[ErasedImages].forms([gone["pixels"]])[gone["pixels"]]
     stage.points.arm(point, Blow(signal=KILL, whole=True))
     order = {"images": [gone["pixels"]], "reason": "asked for"}
     answer = stage.client.post("/v1/erasures", json=order)

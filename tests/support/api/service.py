@@ -15,12 +15,12 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.dependencies import Services
 from core.access.keys import create_key
-from core.audit.rules import Role
 from core.database.migrate import METADATA
 from core.database.work import Work
 from core.jobs.broker import name_of
 from core.jobs.orders import Queue
 from core.platform import Platform
+from core.principal import Role
 from core.settings import Settings
 
 KEY = "pk_a-key-that-only-tests-know-of"

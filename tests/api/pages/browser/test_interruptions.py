@@ -3,11 +3,11 @@
 from playwright.sync_api import Browser, Page, expect
 
 from core.access.keys import create_key, revoke_key
-from core.audit.rules import Role
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind
+from core.principal import Role
 from core.registry.rows import Models
 from tests.api.pages.browser.conftest import LATE_MS, follow
 from tests.support.api.seeds import a_candidate, a_root

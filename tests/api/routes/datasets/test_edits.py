@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.audit.rules import Role
 from core.datasets.rows import Datasets
+from core.principal import Role
 from tests.api.routes.datasets.test_datasets import upload
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import Service, code_of

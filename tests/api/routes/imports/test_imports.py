@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from core.audit.rules import SERVICE
 from core.errors import LeaseLost
 from core.jobs.rows import Jobs
+from core.principal import SERVICE
 from core.upkeep.gc import ArtifactKind, collect_garbage
 from core.values import Digest
 from tests.support.api.archives import encrypted_zip, tar_with, tarred, zip_with_link, zipped

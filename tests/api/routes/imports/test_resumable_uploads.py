@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.http.bodies import AT_ONCE_OF_ARCHIVE_BODY as AT_ONCE
-from core.audit.rules import Role
 from core.imports import uploads
 from core.operations.maintenance import forget_old_traces
+from core.principal import Role
 from core.values import sha256
 from tests.support.api.archives import tarred
 from tests.support.api.image_files import picture

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from api.inference.embed import MAX_INPUTS, MAX_TEXT
 from core.access.keys import create_key
-from core.audit.rules import Role
+from core.principal import Role
 from core.settings import Settings
 from core.values import ImageInput
 from tests.support.api import image_files as pictures

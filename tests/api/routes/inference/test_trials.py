@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.principal import Role
 from core.registry.versions import Model
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle

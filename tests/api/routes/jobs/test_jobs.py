@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from core.audit.rules import Role
 from core.datasets.manifests import Side
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Progress
+from core.principal import Role
 from core.registry.rows import Models
 from core.values import JobId
 from tests.support.api.archives import zipped

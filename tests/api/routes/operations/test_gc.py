@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.principal import Role
 from core.upkeep.rows import ArtifactRoots
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of

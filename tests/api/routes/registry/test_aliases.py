@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.audit.rules import Role
 from core.gate.rules import Verdict
+from core.principal import Role
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root

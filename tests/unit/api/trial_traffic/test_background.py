@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.trials import traffic as recording
-from api.trials.traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, TrialRecorder
+from api import trial_traffic as recording
+from api.trial_traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, TrialRecorder
 from core.errors import ImageCorrupt, InferenceBusy, NotServable, PerennialError, QuotaExceeded
 from core.platform import Platform
 from core.trials.record import Batch, ShadowAnswer

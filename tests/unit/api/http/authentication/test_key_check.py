@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from api.http.authentication import KeyCheck
 from api.http.lookups import SharedLookup
 from api.http.middleware import RequestIds
-from core.audit.rules import Principal, Role
 from core.errors import DatabaseUnavailable, IssuerUnavailable
+from core.principal import Principal, Role
 
 MORE_THAN_THREADS = 60  # all requests share 40
 

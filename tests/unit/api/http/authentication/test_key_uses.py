@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from api.http.authentication import KeyUses
-from core.audit.rules import Principal, Role
 from core.errors import DatabaseUnavailable
+from core.principal import Principal, Role
 from core.values import KeyId
 from tests.support.factories import NOW
 
@@ -33,7 +33,7 @@ class Book:
         if self.fault is not None:
             raise self.fault
         note = SimpleNamespace(note_uses=self.written.append)
-        yield SimpleNamespace(keys=note, commit=lambda: None)
+        yield type("Faked", (), {"__getitem__": lambda _, kind: note, "commit": lambda _: None})()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from core.audit.rules import Principal, Role
 from core.errors import Forbidden
+from core.principal import Principal, Role
 from core.values import ModelId
 
 

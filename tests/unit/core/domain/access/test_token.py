@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core.access.rules import TokenRules, is_confidential, subject_of
-from core.audit.rules import Role
 from core.errors import Unauthorised
+from core.principal import Role
 
 RULES = TokenRules(
     role_claim="groups", roles={"ml": Role.CONTRIBUTOR, "root": Role.ADMIN}, models_claim="models"
