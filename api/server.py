@@ -271,7 +271,7 @@ def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         WholeAnswers(app),
         http=partial(Connection, receive_seconds=settings.receive_seconds),  # type: ignore[arg-type]
         log_config=None,  # core/logs.py configures logging
-        access_log=False,  # api/observability/telemetry.py logs requests
+        access_log=False,  # api/observability.py logs requests
         log_level="warning",
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,

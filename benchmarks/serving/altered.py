@@ -1,6 +1,6 @@
 """A program of the service, parts of which are altered while it runs, to see what they cost.
 
-    python -m benchmarks.serving.costs.altered cli serve
+    python -m benchmarks.serving.altered cli serve
 
 Standard input is a socket, over which lines come that name what is altered from then on, and each
 is answered by an empty one. The product has no switches for this.

@@ -1,4 +1,4 @@
-"""Write capital letters as an image folder: `python -m benchmarks.study.images.letters FOLDER`.
+"""Write capital letters as an image folder: `python -m benchmarks.study.letters FOLDER`.
 
 They are drawn with the first two faces of every font family that fontconfig lists for English.
 Three of four images become `FOLDER/letters/train/<name>/`, the others `FOLDER/letters/test/...`.

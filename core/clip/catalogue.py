@@ -1,6 +1,6 @@
 """The catalogue of open_clip's architectures and pre-trained weights.
 
-`python -m core.clip.bases.catalogue` prints core/use_cases/registry/open_clip.json. The API, which
+`python -m core.clip.catalogue` prints core/use_cases/registry/open_clip.json. The API, which
 has neither torch nor open_clip, reads there which architectures open_clip has, the weights that it
 lists for each, and why some cannot be trained.
 """

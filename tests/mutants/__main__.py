@@ -2,7 +2,7 @@
 
 mutmut mutates `core/domain` and the use cases of evaluation, registry, jobs and garbage collection;
 an interrupted run resumes. mypy rejects some mutants, as it would in `make test`; tests run only on
-the others. `ARGS="core.domain.gate.policy.*"` selects mutants; `.venv/bin/mutmut show NAME` shows
+the others. `ARGS="core.gate.rules.*"` selects mutants; `.venv/bin/mutmut show NAME` shows
 one.
 """
 

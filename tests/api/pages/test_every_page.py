@@ -20,7 +20,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 def routes() -> list[APIRoute]:
     """Every route of a page that takes a session."""
-    found = [route for each in PAGES for route in each.router.routes]
+    found = [route for router in PAGES for route in router.routes]
     return [
         route
         for route in found

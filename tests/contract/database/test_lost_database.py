@@ -46,7 +46,7 @@ def test_connections_that_were_cut_while_nobody_used_them_are_replaced_unnoticed
     server: str, transactions: Transactions
 ) -> None:
     with transactions() as one, transactions() as other:  # two connections for the pool
-        assert one.datasets.page(9, None) == other.datasets.page(9, None) == []
+        assert one[Datasets].page(9, None) == other.datasets.page(9, None) == []
     run_sql(server, "contract", EVERYBODY)
     for _ in range(3):
         with transactions() as work:
@@ -78,7 +78,7 @@ def test_who_falls_silent_within_a_claim_keeps_the_job_no_longer_than_a_lease(
         work[Jobs].add(job)
         work.commit()
     with platform.transactions() as silent:
-        assert silent.jobs.claim("silent", settings.lease_seconds, 3) is not None
+        assert silent[Jobs].claim("silent", settings.lease_seconds, 3) is not None
         assert not claim()
         wait_for(claim, seconds=10)
         with pytest.raises(DatabaseUnavailable):

@@ -67,10 +67,10 @@ def test_reader_refuses_to_write_and_its_connection_can_write_later(
 
 def test_reader_does_not_wait_for_a_writer(transactions: Transactions) -> None:
     with transactions() as writer:
-        writer.datasets.add(a_dataset())
+        writer[Datasets].add(a_dataset())
         began = time.monotonic()
         with transactions(read_only=True) as reader:
-            assert reader.datasets.page(10, None) == []
+            assert reader[Datasets].page(10, None) == []
         assert time.monotonic() - began < 1
 
 
@@ -78,11 +78,11 @@ def test_reader_does_not_wait_for_a_writer(transactions: Transactions) -> None:
 def test_a_reader_of_postgresql_leaves_no_transaction_open(transactions: Transactions) -> None:
     """It spares two round trips, and no concurrent build of an index waits for it."""
     with transactions(read_only=True) as reader:
-        reader.datasets.page(10, None)
+        reader[Datasets].page(10, None)
         held = reader._connection.connection.dbapi_connection
         assert held.info.transaction_status == TransactionStatus.IDLE
     with transactions() as writer:
-        writer.datasets.page(10, None)
+        writer[Datasets].page(10, None)
         held = writer._connection.connection.dbapi_connection
         assert held.info.transaction_status == TransactionStatus.INTRANS
 
@@ -113,9 +113,9 @@ def test_waiting_too_long_for_a_writer_says_unavailable(
         work[Datasets].add(dataset)
         work.commit()
     with transactions() as holder:
-        holder.datasets.next_version(dataset.id)
+        holder[Datasets].next_version(dataset.id)
         with pytest.raises(DatabaseUnavailable), transactions() as waiter:
-            waiter.datasets.next_version(dataset.id)
+            waiter[Datasets].next_version(dataset.id)
     transactions.close()
 
 
@@ -132,7 +132,7 @@ def test_waiting_writer_gets_its_turn(transactions: Transactions) -> None:
             work.commit()
 
     with transactions() as holder:
-        numbers.append(holder.datasets.next_version(dataset.id))
+        numbers.append(holder[Datasets].next_version(dataset.id))
         waiting = threading.Thread(target=number)
         waiting.start()
         time.sleep(0.2)

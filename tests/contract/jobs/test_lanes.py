@@ -150,9 +150,9 @@ def test_claim_passes_over_a_lane_that_another_claim_holds(transactions: Transac
     held, free = a_job_of_no_model("held"), a_job_of_no_model("free")
     queue(transactions, held, a_job_of_no_model("held"), free)
     with transactions() as first, transactions() as second:
-        assert first.jobs.claim("a", 60, 3).id == held.id
-        assert second.jobs.claim("b", 60, 3).id == free.id
-        assert second.jobs.claim("b", 60, 3) is None
+        assert first[Jobs].claim("a", 60, 3).id == held.id
+        assert second[Jobs].claim("b", 60, 3).id == free.id
+        assert second[Jobs].claim("b", 60, 3) is None
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
@@ -163,10 +163,10 @@ def test_job_that_is_committed_late_is_not_claimed_beside_its_successor(
     found: list[Job | None] = []
     claiming = threading.Thread(target=lambda: found.append(claim(transactions)))
     with transactions() as slow:
-        slow.jobs.add(early)
+        slow[Jobs].add(early)
         queue(transactions, late)
         with transactions() as first:
-            assert first.jobs.claim("a", 60, 3).id == late.id
+            assert first[Jobs].claim("a", 60, 3).id == late.id
             slow.commit()
             claiming.start()  # finds `early`, and waits to learn whether `late` is claimed
             wait_for(lambda: _somebody_waits(transactions), seconds=60, every=0.01)

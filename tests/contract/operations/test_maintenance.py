@@ -76,7 +76,7 @@ def test_each_queue_is_notified_once_however_many_jobs_wait(scene: Scene) -> Non
 def test_looking_for_waiting_and_cancelled_jobs_waits_for_no_writer(scene: Scene) -> None:
     model = scene.model()
     with scene.platform.transactions() as writer:
-        writer.jobs.add(a_job(model))
+        writer[Jobs].add(a_job(model))
         assert not notify_waiting_jobs(scene.platform, RecordingNotifier())  # it is not committed
         end_cancelled_jobs(scene.platform)
         writer.commit()

@@ -44,7 +44,7 @@ NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of 
     "/ui/jobs/{job}/events",
 }
 
-ROUTES = [route for each in PAGES for route in each.router.routes if isinstance(route, APIRoute)]
+ROUTES = [route for router in PAGES for route in router.routes if isinstance(route, APIRoute)]
 
 
 @pytest.fixture(scope="module")

@@ -33,23 +33,29 @@ def _embeddings(service: Service) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("module", "ask"), [(classify, _classify), (embed, _embed), (embed, _embeddings)]
+    ("module", "show", "ask"),
+    [
+        (classify, "_show", _classify),
+        (embed, "_show", _embed),
+        (embed, "_embeddings_show", _embeddings),
+    ],
 )
 def test_a_large_answer_alone_is_written_in_a_thread(
     service: Service,
     model: Model,
     monkeypatch: pytest.MonkeyPatch,
     module: ModuleType,
+    show: str,
     ask: Ask,
 ) -> None:
     threads: list[Thread] = []
-    show = module._show
+    original = getattr(module, show)
 
     def noted(*args: Any) -> Any:
         threads.append(current_thread())
-        return show(*args)
+        return original(*args)
 
-    monkeypatch.setattr(module, "_show", noted)
+    monkeypatch.setattr(module, show, noted)
     for most in (10**6, 3):
         monkeypatch.setattr(writing, "VALUES_AT_ONCE", most)
         assert ask(service).status_code == 200

@@ -111,10 +111,10 @@ def test_claim_passes_over_a_model_that_another_claim_holds(
             work[Jobs].add(a_job(model))
         work.commit()
     with transactions() as first, transactions() as second:
-        assert first.jobs.claim("a", 60, 3).model == held.id
+        assert first[Jobs].claim("a", 60, 3).model == held.id
         began = time.monotonic()
-        assert second.jobs.claim("b", 60, 3).model == free.id
-        assert second.jobs.claim("b", 60, 3) is None
+        assert second[Jobs].claim("b", 60, 3).model == free.id
+        assert second[Jobs].claim("b", 60, 3) is None
         assert time.monotonic() - began < 1
 
 
