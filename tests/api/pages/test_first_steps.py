@@ -11,6 +11,7 @@ from api.http.routing import FIRST_STEPS
 from core.first_steps import first_steps as pack
 from core.jobs.rows import Jobs
 from core.principal import Role
+from core.registry.rows import Models, Versions
 from tests.api.pages.conftest import Browser, browser_of
 from tests.support.api.imports import importing_worker
 from tests.support.api.oracle import Oracle, settings_with
@@ -91,7 +92,7 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert "first-steps" not in admin.get("/ui").text
     with new.platform.transactions(read_only=True) as work_:
         kinds = [named.job.type.value for named in work_[Jobs].named_page(10, None)]
-        trained = work_.versions.get(work_.models.get("demo").id, 2).update_classes
+        trained = work_[Versions].get(work_[Models].get("demo").id, 2).update_classes
     assert kinds == ["update", "import", "import_images", "import_images"]
     assert trained == tuple(f"product {index}" for index in range(5))
 

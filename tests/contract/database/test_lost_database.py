@@ -46,7 +46,7 @@ def test_connections_that_were_cut_while_nobody_used_them_are_replaced_unnoticed
     server: str, transactions: Transactions
 ) -> None:
     with transactions() as one, transactions() as other:  # two connections for the pool
-        assert one[Datasets].page(9, None) == other.datasets.page(9, None) == []
+        assert one[Datasets].page(9, None) == other[Datasets].page(9, None) == []
     run_sql(server, "contract", EVERYBODY)
     for _ in range(3):
         with transactions() as work:
