@@ -15,16 +15,27 @@ from core.artifacts.store import Artifacts
 from core.bundles.signing import Ed25519Signatures
 from core.database.engine import Limits
 from core.database.work import Transactions
+from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
 from core.errors import UnsafeConfiguration
 from core.images.sandbox import SandboxDecoder
+from core.jobs.dataset_needs import will_embed, will_import, will_learn
 from core.platform import Platform
+from core.registry.promote import ON_MOVE
 from core.settings import ImportBucket, Settings
 from core.tracing import Tracer, Untraced
+from core.trials.run import end_on_move
 from core.webhooks.deliver import HttpWebhookClient
 
 # Wait for the next bytes of a bucket that is listed or read; both tries of a request take less than
 # a lease.
 IMPORT_READ_S = 10.0
+
+
+ON_MOVE.fill(end_on_move)
+WILL_LEARN.fill(will_learn)
+WILL_READ.fill(will_embed)
+WILL_FILL.fill(will_import)
+HOOKS = (ON_MOVE, WILL_LEARN, WILL_READ, WILL_FILL)
 
 
 def build(settings: Settings) -> Platform:

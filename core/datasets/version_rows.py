@@ -1,6 +1,6 @@
 """Frozen versions of datasets, and the images that they train on."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -32,17 +32,18 @@ from core.datasets.list_rows import groups_in
 from core.datasets.manifests import Manifest, Side
 from core.datasets.rules import DatasetUses, DatasetVersion, Suite, SuiteKind
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
+from core.hooks import Hook
 from core.recipes.fields import PromptTemplate
 from core.values import DatasetId, Digest, SuiteId
 
 # Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
 
 
-Condition = Callable[[DatasetId, int | None], ColumnElement[bool]]
-# Conditions on rows of jobs: which will learn from a dataset, read it or fill it; `core.jobs` adds them.
-WILL_LEARN: list[Condition] = []
-WILL_READ: list[Condition] = []
-WILL_FILL: list[Condition] = []
+# Conditions on rows of jobs: which of them will learn from a version of a dataset, or read it, or
+# fill the dataset. Without a number, any version is meant.
+WILL_LEARN = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that learn from a dataset")
+WILL_READ = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that read a dataset")
+WILL_FILL = Hook[[DatasetId], ColumnElement[bool]]("jobs that fill a dataset")
 
 
 def uses_of(connection: Connection, dataset: DatasetId, number: int | None = None) -> DatasetUses:
@@ -61,9 +62,9 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
         *([] if number is None else [dataset_versions.c.number == number]),
     )
     made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    will_need = or_(*(needs(dataset, number) for needs in (*WILL_LEARN, *WILL_READ)))
+    will_need = or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
     if number is None:
-        will_need = or_(will_need, *(needs(dataset, None) for needs in WILL_FILL))
+        will_need = or_(will_need, *WILL_FILL(dataset))
     replaced = (
         select(dataset_versions.c.number)
         .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
@@ -81,7 +82,7 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
 def is_trained_on(connection: Connection, dataset: DatasetId) -> bool:
     """Return whether a version has learned from a dataset, or an unfinished job will."""
     has_trained = select(versions.c.number).where(_has_learned(dataset, None))
-    will_train = select(jobs.c.position).where(or_(*(needs(dataset, None) for needs in WILL_LEARN)))
+    will_train = select(jobs.c.position).where(or_(*WILL_LEARN(dataset, None)))
     return bool(connection.scalar(select(or_(has_trained.exists(), will_train.exists()))))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import core.trials.run  # noqa: F401
 from core.archives.rules import ArchiveReader
 from core.bases.create_model import Importer, import_model
 from core.blame.blame_images import blame_images

@@ -1,15 +1,16 @@
-"""Which unfinished jobs need a dataset: the conditions that datasets ask of rows of jobs."""
+"""Conditions on rows of jobs: which unfinished ones need a dataset."""
 
 from sqlalchemy import ColumnElement, and_
 
 from core.database.tables import jobs
-from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ, either
+from core.datasets.version_rows import either
 from core.jobs.claim_rows import UNFINISHED
 from core.jobs.orders import JobType
 from core.values import DatasetId
 
 
-def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+def will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    """Return the condition that an unfinished update learns from a dataset, or refers to it."""
     order = jobs.c.order
     named = either(
         (order["dataset"].as_string(), order["dataset_version"].as_integer()),
@@ -23,7 +24,8 @@ def _will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
     return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
 
 
-def _will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+def will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+    """Return the condition that an unfinished job computes the vectors of a dataset."""
     order = jobs.c.order
     return and_(
         jobs.c.type == JobType.REEMBED,
@@ -33,12 +35,7 @@ def _will_embed(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
     )
 
 
-def _will_import(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
-    del number
+def will_import(dataset: DatasetId) -> ColumnElement[bool]:
+    """Return the condition that an unfinished import adds images to a dataset."""
     into = jobs.c.order["dataset"].as_string() == dataset
     return and_(jobs.c.type == JobType.IMPORT_IMAGES, jobs.c.status.in_(UNFINISHED), into)
-
-
-WILL_LEARN.append(_will_learn)
-WILL_READ.append(_will_embed)
-WILL_FILL.append(_will_import)

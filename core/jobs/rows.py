@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-import core.jobs.dataset_needs  # noqa: F401
 from core.database.engine import epoch_now, read_clock
 from core.database.statements import chunks
 from core.database.tables import job_metadata, jobs, models, versions

@@ -1,7 +1,7 @@
 """Move aliases: promote and roll back."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from core.artifacts.store import Artifacts
@@ -10,6 +10,7 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
 from core.gate.rows import Policies
+from core.hooks import Hook
 from core.outbox.rows import Outbox
 from core.platform import Platform
 from core.principal import Principal
@@ -41,8 +42,8 @@ from core.values import ModelId, clean_name
 # Point an alias at a version: the one way in which aliases move.
 
 
-# What takes part in the transaction of a move; a slice adds itself as it is loaded.
-ON_MOVE: list[Callable[[Work, Version, AliasMove], None]] = []
+# What takes part in the transaction of a move, after its rows are written.
+ON_MOVE = Hook[[Work, Version, AliasMove], None]("the move of an alias")
 
 ACTIONS = {
     MoveKind.CREATED: Action.ALIAS_CREATED,
@@ -80,8 +81,7 @@ def move_alias(
     )
     work[Aliases].move(moved, row)
     work[Outbox].add(alias_moved(row))
-    for then in ON_MOVE:
-        then(work, to, row)
+    ON_MOVE(work, to, row)
     if kind is MoveKind.PROMOTED:
         work[Versions].save(to.went_live())
     audit.record(

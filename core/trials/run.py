@@ -10,7 +10,6 @@ from core.errors import FieldInvalid, TrialEnded
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, require_revision
-from core.registry.promote import ON_MOVE
 from core.registry.read import ImageInputs, locate, require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
@@ -160,9 +159,6 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
         end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
         model = work[Models].get(to.model)
         end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
-
-
-ON_MOVE.append(end_on_move)
 
 
 def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | None]:
