@@ -35,7 +35,6 @@ ON_MOVE.fill(end_on_move)
 WILL_LEARN.fill(will_learn)
 WILL_READ.fill(will_embed)
 WILL_FILL.fill(will_import)
-HOOKS = (ON_MOVE, WILL_LEARN, WILL_READ, WILL_FILL)
 
 
 def build(settings: Settings) -> Platform:

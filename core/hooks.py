@@ -1,7 +1,7 @@
 """Points at which rooms above take part in what a room below does, in the same transaction."""
 
 from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,8 +18,11 @@ class Hook(Generic[P, R]):
     raises: a process that forgot to load them would otherwise leave their part out in silence.
     """
 
+    every: ClassVar[list["Hook[Any, Any]"]] = []
+
     def __init__(self, name: str) -> None:
         self.name = name
+        self.every.append(self)
         self._parts: tuple[Callable[P, R], ...] = ()
 
     def fill(self, *parts: Callable[P, R]) -> None:

@@ -9,6 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine
 from structlog.stdlib import ProcessorFormatter
 
+from core import bootstrap  # noqa: F401  (fills the hooks, as every process does)
 from core.database.migrate import METADATA, migrate
 from devtools.servers import FAST, postgres_server, redis_server, run_sql
 from tests.support.servers.collector import Collector, collecting
