@@ -39,7 +39,7 @@ EVERY_STATUS = frozenset(JobStatus)
 ROUTES = [
     route
     for each in PAGES
-    for route in each.router.routes
+    for route in each.routes
     if isinstance(route, APIRoute) and "GET" in (route.methods or ())
 ]
 
