@@ -7,13 +7,17 @@ export GOMP_SPINCOUNT := 0
 unexport PYTHONDONTWRITEBYTECODE  # dozens of processes would each compile all modules anew
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder
 
+# The synchronous client is written from the asynchronous one; folders too, which change when a module goes.
+AIO := $(shell find client/perennial/aio -name __pycache__ -prune -o -print)
+SYNC := client/perennial/client.py
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## create .venv and install the service into it, unless it is up to date
+install: .venv/installed $(SYNC)  ## create .venv and install the service into it, unless it is up to date
 
 .venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
@@ -25,10 +29,14 @@ install: .venv/installed  ## create .venv and install the service into it, unles
 	@test -x $(BIN)/perennial || $(PIP) --quiet --no-deps --force-reinstall --editable client  # the service's script until now, gone with it
 	@touch $@
 
+$(SYNC): $(AIO) client/building/sync_client.py | .venv/installed
+	@$(BIN)/python client/building/sync_client.py
+	@touch $@
+
 install-dev: .venv/installed-dev  ## also install all that tests and benchmarks need: packages, and as root the servers and the browser
 	@$(BIN)/python -m devtools.programs
 
-.venv/installed-dev: .venv/installed
+.venv/installed-dev: .venv/installed | $(SYNC)
 	@echo "Installing the packages that only tests, benchmarks and studies need."
 	@$(PIP) --group dev
 	@touch $@
@@ -99,4 +107,5 @@ bench-%: .venv/installed-dev  ## run a benchmark, such as make bench-step; it pr
 
 clean:  ## remove the environment, run-time data and caches
 	rm -rf .venv var build mutants benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info client/build client/*.egg-info
+	grep -rl '^# Written by building/' --include='*.py' client/perennial | xargs rm -f
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

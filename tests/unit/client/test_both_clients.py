@@ -1,11 +1,14 @@
 """The asynchronous client, and the synchronous one that is written from it."""
 
 import inspect
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from devtools.sync_client import written
+from building.sync_client import write, written
 from perennial import AsyncClient, Client
+from tests.support.places import ROOT
 
 
 def methods(client: Any) -> Iterator[tuple[str, str]]:
@@ -25,8 +28,31 @@ def test_both_clients_have_the_same_methods() -> None:
     assert len(found) > 60
 
 
-def test_the_synchronous_client_is_as_written() -> None:
-    modules = list(written())
-    assert len(modules) > 5
-    for path, text in modules:
-        assert path.read_text("utf-8") == text, "python -m devtools.sync_client"
+def test_git_ignores_all_that_is_written() -> None:
+    modules = [str(path) for path, _ in written()]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *modules],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ignored.stdout.splitlines() == modules
+
+
+def test_what_is_written_follows_its_source(tmp_path: Path) -> None:
+    source, module = tmp_path / "aio/resources/any.py", tmp_path / "resources/any.py"
+    source.parent.mkdir(parents=True)
+    (tmp_path / "blocking.py").write_text("by hand")
+    (tmp_path / "aio/blocking.py").write_text("by hand, with threads")
+    for verb in ("get", "find"):
+        source.write_text(f"async def {verb}() -> None:\n    await any()\n")
+        write(tmp_path)
+        assert module.read_text().endswith(f".\ndef {verb}() -> None:\n    any()\n")
+    written_at = module.stat().st_mtime_ns
+    write(tmp_path)
+    assert module.stat().st_mtime_ns == written_at
+    source.unlink()
+    write(tmp_path)
+    assert not module.exists()
+    assert (tmp_path / "blocking.py").read_text() == "by hand"
