@@ -1,7 +1,8 @@
-"""The servers of the whole suite; each starts when the first test asks for it."""
+"""What every run begins with, and servers, each of which starts when the first test asks for it."""
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine
 from structlog.stdlib import ProcessorFormatter
 
+from building.sync_client import write
 from core import bootstrap  # noqa: F401  (fills the hooks, as every process does)
 from core.database.migrate import METADATA, migrate
 from devtools.servers import FAST, postgres_server, redis_server, run_sql
@@ -20,6 +22,12 @@ from tests.support.storage.shared_statements import share_statements
 share_statements()
 
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
+
+
+def pytest_configure() -> None:
+    """Write the synchronous client, so that tests never run with that of an earlier change."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        write()
 
 
 def pytest_collection_finish() -> None:
