@@ -1,12 +1,19 @@
 """Requirements, pins and images: the API comes without torch, all else at pinned releases."""
 
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
 from fnmatch import fnmatch
+from pathlib import Path
+from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from building.sync_client import written
 from tests.support.deployment.requirements import installed_for
 from tests.support.places import ROOT
 
@@ -58,6 +65,41 @@ def test_the_service_is_packed_without_its_client() -> None:
         assert any(fnmatch(package, pattern) for pattern in patterns) is packed
 
 
+def build(kind: str, source: Path, to: Path) -> Path:
+    """Have the client's back end build from a folder, as pip does, and return the file."""
+    program = f"import sys; from building import backend; print(backend.build_{kind}(sys.argv[1]))"
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(to)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return to / run.stdout.splitlines()[-1]
+
+
+def test_the_client_is_packed_with_its_synchronous_half_which_git_ignores(tmp_path: Path) -> None:
+    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "client")
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    modules = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
+    assert not any((tmp_path / "client" / name).exists() for name in modules)
+    with tarfile.open(build("sdist", tmp_path / "client", tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+        unpacked = tmp_path / archive.getnames()[0]
+    assert all((unpacked / name).exists() for name in modules)
+    for module in modules:
+        (unpacked / module).unlink()
+    with ZipFile(build("wheel", unpacked, tmp_path)) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert modules < names
+    assert {name.partition("/")[0] for name in names} == {"perennial"}
+
+
 def test_service_and_client_are_released_together() -> None:
     for field in ("version", "requires-python", "license"):
         assert CLIENT_PROJECT["project"][field] == PROJECT["project"][field]
@@ -65,7 +107,7 @@ def test_service_and_client_are_released_together() -> None:
 
 def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:
     pinned = pins()
-    theirs = set(installed_for(WORKER)) & {"setuptools", "triton"} | TORCH | {"perennial-client"}
+    theirs = TORCH | {"perennial-client", "setuptools", "triton"}
     everything = [*SERVICE, *WORKER, *CLIENT, *DEV, *MUTANTS]
     for name, asked in installed_for(everything).items():
         if name in theirs or re.match("nvidia-|cuda-", name):

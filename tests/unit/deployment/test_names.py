@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.places import ROOT
 
 # Packages, and folders with Python files. "client" is left out of dotted names: it is a variable.
-PACKAGES = "api|benchmarks|cli|core|demo|devtools|migrations|perennial|tests|worker"
+PACKAGES = "api|benchmarks|building|cli|core|demo|devtools|migrations|perennial|tests|worker"
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?![\w(]*/)")
 FILE = re.compile(rf"(?<![\w./-])(?:client|deploy|models|{PACKAGES})/[\w/-]+\.py\b")
 IMPORT = re.compile(rf"^\s*import ((?:{PACKAGES})(?:\.\w+)*)", re.MULTILINE)
@@ -59,7 +59,8 @@ def module_of(name: str) -> tuple[Path, list[str]]:
 
     The file of a package is its `__init__.py`, which need not exist.
     """
-    place = ROOT / "client" if f"{name}.".startswith("perennial.") else ROOT
+    in_client = f"{name}.".startswith(("perennial.", "building."))
+    place = ROOT / "client" if in_client else ROOT
     parts = name.split(".")
     for index, part in enumerate(parts):
         if (place / part).is_dir():
