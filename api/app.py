@@ -6,7 +6,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import openapi_document
-from api.access import routes as api_keys
+from api.access import routes as access
 from api.bundles import routes as bundles
 from api.comparison import routes as comparisons
 from api.datasets import image_routes as images
@@ -14,7 +14,8 @@ from api.datasets import routes as datasets
 from api.erasures import routes as erasures
 from api.every_page import PAGES
 from api.exports import routes as exports
-from api.guide import pages as reference
+from api.gate import routes as gate
+from api.guide import reference
 from api.http import error_handlers
 from api.http.authentication import KeyCheck, KeyUses
 from api.http.lookups import SharedLookup
@@ -32,15 +33,17 @@ from api.http.middleware import (
 from api.http.routing import DeclaredRoute
 from api.imports import routes as imports
 from api.imports import upload_routes as uploads
-from api.inference import classify, embed
+from api.inference import classify, embed, embeddings
 from api.jobs import routes as jobs
 from api.lifespan import make_lifespan, require_safe
 from api.observability import Metrics, Telemetry, Tracing
-from api.operations import routes as health
+from api.operations import health_routes as health
+from api.operations import routes as operations
 from api.pages.browsing import ProblemPages
 from api.rates import Rates
 from api.registry import alias_routes as aliases
 from api.registry import routes as models
+from api.registry import version_routes as versions
 from api.trials import routes as trials
 from api.vectors import routes as vectors
 from api.webhooks import routes as webhooks
@@ -50,41 +53,28 @@ from core.settings import Settings
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs.router,
-    jobs.events_router,
-    health.health_router,
+    health.router,
     classify.router,
     embed.router,
-    embed.embeddings_router,
+    embeddings.router,
     models.router,
-    models.versions_router,
-    comparisons.comparisons_router,
+    versions.router,
     comparisons.router,
     aliases.router,
-    trials.trials_router,
     trials.router,
-    aliases.classes_router,
-    datasets.datasets_router,
+    datasets.router,
     images.router,
     exports.router,
     bundles.router,
-    vectors.vectors_router,
     vectors.router,
     imports.router,
     uploads.router,
-    datasets.router,
-    datasets.edits_router,
-    images.suites_router,
-    models.policies_router,
+    gate.router,
     erasures.router,
     webhooks.router,
-    health.workers_router,
-    health.router,
-    health.metrics_router,
-    jobs.advice_router,
-    api_keys.router,
-    api_keys.principal_router,
-    api_keys.audit_router,
-    reference.reference_router,
+    operations.router,
+    access.router,
+    reference.router,
 )
 
 

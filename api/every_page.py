@@ -1,49 +1,39 @@
 """Every page, in the order in which their routes are matched."""
 
-from api.access import pages as audit
+from api.access import pages as access
+from api.access import sign_in_pages as sign_in
 from api.comparison import pages as changes
-from api.datasets import image_pages as suites
-from api.datasets import order_pages as update_order
-from api.datasets import pages as images
+from api.datasets import image_pages as images
+from api.datasets import order_pages as order
+from api.datasets import pages as datasets
+from api.datasets import upload_pages as uploads
 from api.first_steps import pages as first_steps
+from api.gate import pages as gate
 from api.guide import pages as guide
 from api.inference import pages as try_it
-from api.jobs import pages as job_list
+from api.jobs import pages as jobs
 from api.pages import static_files
-from api.registry import pages as overview
-from api.registry import policy_pages as policy
-from api.trials import pages as trial
+from api.registry import pages as models
+from api.trials import pages as trials
 from api.vectors import pages as embedding_map
 from api.webhooks import pages as webhooks
 
 PAGES = (
-    overview.overview_router,
+    models.router,
     first_steps.router,
-    overview.model_router,
-    overview.version_router,
     changes.router,
     embedding_map.router,
-    overview.router,
     try_it.router,
-    suites.router,
-    policy.router,
-    policy.policy_change_router,
-    trial.router,
-    trial.trial_samples_router,
-    images.images_router,
-    images.dataset_list_router,
+    gate.router,
+    trials.router,
+    datasets.router,
     images.router,
-    images.uploads_router,
-    suites.images_router,
-    images.version_router,
-    update_order.router,
-    job_list.router,
-    job_list.job_router,
-    audit.audit_router,
-    audit.router,
-    webhooks.webhooks_router,
+    uploads.router,
+    order.router,
+    jobs.router,
+    access.router,
     webhooks.router,
-    audit.sign_in_router,
+    sign_in.router,
     guide.router,
     static_files.router,
 )

@@ -1,19 +1,17 @@
-"""Pages of API keys: list, create, rotate, revoke. A secret is shown once, by what made it."""
+"""Pages of API keys, whose secret is shown once by what made it, and of audit events."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.authentication import SESSION_COOKIE
-from api.http.problems import request_id
-from api.http.routing import PAGES, SIGN_IN, needs, page_path
+from api.http.routing import PAGES, needs
 from api.http.schemas import After, AfterNumber, number_after
-from api.pages.browsing import PageRoute, UnsentForm, unsent_in
+from api.pages.browsing import PageRoute
 from api.pages.rendering import (
     Chosen,
     Day,
@@ -22,11 +20,9 @@ from api.pages.rendering import (
     names_field,
     page,
     read_form,
-    read_open_form,
     start_of,
     whole_field,
 )
-from core.access import authenticate as sessions
 from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
 from core.access.rows import Keys
 from core.access.rules import ApiKey
@@ -34,26 +30,26 @@ from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
 from core.database.work import Work
-from core.errors import FieldInvalid, PerennialError, Unauthorised
+from core.errors import FieldInvalid, PerennialError
 from core.principal import Principal, Role
 from core.values import KeyId
 
-router = APIRouter(prefix=f"{PAGES}/keys", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
-KEYS = 40
-
+KEYS, EVENTS = 40, 40  # of a page
 LONGEST_OVERLAP = 24 * 30  # hours
+CHECKED_AT_ONCE = 5000  # events; a longer chain is checked when somebody asks
 
 Fields = Mapping[str, str]
 
 
-@router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("/keys", openapi_extra=needs(Role.ADMIN))
 def show_keys(request: Request, services: WiredServices, after: After = None) -> Response:
     """Show API keys, oldest first, and a form that makes one."""
     return _list(request, services, after)
 
 
-@router.post("", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys", openapi_extra=needs(Role.ADMIN))
 async def make_key(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -76,7 +72,7 @@ async def make_key(
     return await run_in_threadpool(make)
 
 
-@router.get("/{key}", openapi_extra=needs(Role.ADMIN))
+@router.get("/keys/{key}", openapi_extra=needs(Role.ADMIN))
 def show_key(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -84,7 +80,7 @@ def show_key(
     return _one(request, services, principal, key)
 
 
-@router.post("/{key}/rotate", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys/{key}/rotate", openapi_extra=needs(Role.ADMIN))
 async def give_new_secret(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -101,7 +97,7 @@ async def give_new_secret(
     return await run_in_threadpool(rotate)
 
 
-@router.post("/{key}/revoke", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys/{key}/revoke", openapi_extra=needs(Role.ADMIN))
 async def end_key(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -205,17 +201,10 @@ def _overlap(fields: Fields) -> timedelta:
     return timedelta(hours=hours)
 
 
-# The page of audit events: who changed what, when and why, and whether their chain holds.
+# Audit events: who changed what, when and why, and whether their chain holds.
 
 
-audit_router = APIRouter(prefix=f"{PAGES}/audit", route_class=PageRoute, include_in_schema=False)
-
-EVENTS = 40
-
-CHECKED_AT_ONCE = 5000  # events; a longer chain is checked when somebody asks
-
-
-@audit_router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit", openapi_extra=needs(Role.ADMIN))
 def show_audit(
     request: Request,
     services: WiredServices,
@@ -252,7 +241,7 @@ def show_audit(
     )
 
 
-@audit_router.get("/chain", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit/chain", openapi_extra=needs(Role.ADMIN))
 def show_chain(request: Request, services: WiredServices) -> Response:
     """Recompute the chain of hashes, and show whether it holds."""
     part = "hx-request" in request.headers
@@ -274,92 +263,3 @@ def address_of(subject: str) -> str | None:
         case ["webhooks", webhook, *_]:
             return f"{PAGES}/webhooks/{webhook}"
     return None
-
-
-# Pages to sign in with an API key, and out again.
-
-
-sign_in_router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-Next = Annotated[str, Query(max_length=2000)]
-
-Link = Annotated[str, Query(max_length=200)]
-
-USED = "This link has been used or has expired: sign in with a key."
-
-
-@sign_in_router.get("/")
-async def lead_to_pages() -> Response:
-    """Lead a browser to the pages."""
-    return RedirectResponse(PAGES, 303)
-
-
-@sign_in_router.get(SIGN_IN)
-async def show_sign_in(
-    request: Request,
-    services: WiredServices,
-    next: Next = PAGES,  # noqa: A002
-    link: Link = "",
-) -> Response:
-    """Show the form to sign in with a key or, with a good link, by one button.
-
-    The link is used up by the button: whatever looks at the page before the person cannot use it.
-    """
-    issued = services.sign_in_link
-    good = issued is not None and issued.is_good(link)
-    why = USED if link and not good else None
-    kept = link if good else ""
-    return page(request, "sign_in.html", back=page_path(next), link=kept, why=why)
-
-
-@sign_in_router.post(SIGN_IN)
-async def sign_in(request: Request, services: WiredServices) -> Response:
-    """Open a session, and go on to where the browser was led to sign in."""
-    fields = await read_open_form(request)
-    back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
-    unsent = unsent_in(fields)
-    if link := fields.get("link", ""):
-        issued = services.sign_in_link
-        taken = issued.take(link) if issued else None
-        if taken is None:
-            return page(request, "sign_in.html", status=401, back=back, why=USED)
-        secret = taken
-    try:
-        session, expires_at = await run_in_threadpool(
-            sessions.sign_in, services.platform, secret, request_id=request_id(request)
-        )
-    except Unauthorised as refusal:
-        why = refusal.message
-        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, why=why)
-    response = _go_on(request, back, unsent, session)
-    response.set_cookie(
-        SESSION_COOKIE,
-        session,
-        expires=expires_at,
-        path=PAGES,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return response
-
-
-def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str) -> Response:
-    """Return the page that the browser came from, or one with what was typed there."""
-    if unsent is None:
-        return RedirectResponse(back, 303)
-    request.scope["state"]["session"] = session  # of which the form gets its token
-    return page(request, "unsent_form.html", unsent=unsent, back=back)
-
-
-@sign_in_router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
-async def sign_out(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
-    """End the session."""
-    await read_form(request)
-    session = request.scope["state"]["session"]
-    await run_in_threadpool(sessions.sign_out, services.platform, principal, session)
-    response = RedirectResponse(SIGN_IN, 303)
-    response.delete_cookie(SESSION_COOKIE, path=PAGES)
-    return response

@@ -1,4 +1,4 @@
-"""Routes of API keys."""
+"""Routes of API keys, of the caller, and of audit events."""
 
 from typing import Annotated
 
@@ -26,11 +26,24 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.principal import Role
 
-router = APIRouter(prefix="/v1/api-keys", tags=["access"], route_class=ThreadRoute)
+router = APIRouter(prefix="/v1", tags=["access"], route_class=ThreadRoute)
+
+Text = Annotated[str | None, Query(max_length=300)]
+
+Subject = Annotated[
+    str | None,
+    Query(
+        max_length=300,
+        examples=["models/demo"],
+        description="A path without /v1; what is below it is listed too.",
+    ),
+]
+
+Until = Annotated[Time | None, Query(description="Exclusive.")]
 
 
 @router.post(
-    "",
+    "/api-keys",
     status_code=201,
     responses=raises(
         errors.NameInvalid, errors.NameTaken, errors.ModelNotFound, errors.FieldInvalid
@@ -50,7 +63,7 @@ def make_api_key(body: NewKey, services: WiredServices, response: Response) -> S
     return _with_secret(services, key, secret)
 
 
-@router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("/api-keys", openapi_extra=needs(Role.ADMIN))
 def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[KeyView]:
     """List API keys, oldest first, also those that were revoked or have expired."""
     now = services.platform.clock()
@@ -64,7 +77,9 @@ def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = Non
         return page_of(rows, limit, view, lambda row: row.id)
 
 
-@router.get("/{key}", responses=raises(errors.KeyNotFound), openapi_extra=needs(Role.ADMIN))
+@router.get(
+    "/api-keys/{key}", responses=raises(errors.KeyNotFound), openapi_extra=needs(Role.ADMIN)
+)
 def get_api_key(key: str, services: WiredServices) -> KeyView:
     """Return an API key, by id or name."""
     with services.platform.transactions(read_only=True) as work:
@@ -75,7 +90,7 @@ def get_api_key(key: str, services: WiredServices) -> KeyView:
 
 
 @router.post(
-    "/{key}/rotate",
+    "/api-keys/{key}/rotate",
     responses=raises(errors.KeyNotFound, errors.KeyNotLive),
     openapi_extra=needs(Role.ADMIN),
 )
@@ -89,7 +104,7 @@ def rotate_api_key(key: str, services: WiredServices, body: Rotation | None = No
 
 
 @router.delete(
-    "/{key}",
+    "/api-keys/{key}",
     status_code=204,
     response_class=Response,
     responses=raises(errors.KeyNotFound, errors.LastAdminKey),
@@ -107,26 +122,20 @@ def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
     return SecretView.of(key, names, now, last_used_at=used, secret=secret)
 
 
-# Routes of audit events.
+@router.get("/principal", openapi_extra=needs(Role.VIEWER))
+def get_principal(services: WiredServices, principal: CurrentPrincipal) -> PrincipalView:
+    """Return the caller: the name of its key or token, its role and its models."""
+    with services.platform.transactions(read_only=True) as work:
+        names = sorted(model_names(work, principal))
+    return PrincipalView(
+        name=principal.name,
+        role=Role(str(principal.role)),
+        models=None if principal.models is None else names,
+        key=principal.key,
+    )
 
 
-audit_router = APIRouter(prefix="/v1/audit-events", tags=["access"], route_class=ThreadRoute)
-
-Text = Annotated[str | None, Query(max_length=300)]
-
-Subject = Annotated[
-    str | None,
-    Query(
-        max_length=300,
-        examples=["models/demo"],
-        description="A path without /v1; what is below it is listed too.",
-    ),
-]
-
-Until = Annotated[Time | None, Query(description="Exclusive.")]
-
-
-@audit_router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit-events", openapi_extra=needs(Role.ADMIN))
 def list_audit_events(
     services: WiredServices,
     limit: Limit = 50,
@@ -145,26 +154,7 @@ def list_audit_events(
     return page_of(rows, limit, AuditEventView.of, lambda row: row.sequence)
 
 
-@audit_router.get("/verification", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit-events/verification", openapi_extra=needs(Role.ADMIN))
 def verify_audit_events(services: WiredServices) -> ChainView:
     """Recompute the chain of hashes; return the first event that does not fit, if any."""
     return ChainView.of(verify_audit(services.platform))
-
-
-# Route of the caller.
-
-
-principal_router = APIRouter(prefix="/v1/principal", tags=["access"], route_class=ThreadRoute)
-
-
-@principal_router.get("", openapi_extra=needs(Role.VIEWER))
-def get_principal(services: WiredServices, principal: CurrentPrincipal) -> PrincipalView:
-    """Return the caller: the name of its key or token, its role and its models."""
-    with services.platform.transactions(read_only=True) as work:
-        names = sorted(model_names(work, principal))
-    return PrincipalView(
-        name=principal.name,
-        role=Role(str(principal.role)),
-        models=None if principal.models is None else names,
-        key=principal.key,
-    )

@@ -36,14 +36,11 @@ from core.comparison.compare import compare_versions, flips_since
 from core.principal import Role
 from core.values import JobId
 
-# Route of the reports of blames: which images of an update cost a class its accuracy.
-
-
 router = APIRouter(tags=["versions"], route_class=ThreadRoute)
 
 JSON = "application/json"
 
-_COLUMNS = (
+_BLAME_COLUMNS = (
     "class",
     "group",
     "name",
@@ -59,42 +56,6 @@ _COLUMNS = (
     "clear",
 )
 
-
-@router.get(
-    "/v1/jobs/{job}/blame",
-    responses={
-        200: {"content": CSV_CONTENT},
-        **raises(
-            errors.JobNotFound,
-            errors.BlameNotFound,
-            errors.ArtifactMissing,
-            errors.ArtifactCorrupt,
-            errors.NotAcceptable,
-        ),
-    },
-    response_model=BlameReportView,
-    openapi_extra=needs(Role.VIEWER),
-)
-def get_blame_report(
-    job: str,
-    services: WiredServices,
-    response: Response,
-    accept: Annotated[str | None, Header()] = None,
-) -> BlameReportView | Response:
-    """Return what each class gains or loses without each group of images, as JSON or CSV."""
-    report = read_blame(services.platform, JobId(job))
-    vary = {"Vary": "Accept"}
-    if preferred(accept, (JSON, CSV)) == CSV:
-        table = csv_text(_COLUMNS, flat_rows(report))
-        return Response(table, media_type=CSV, headers=vary)
-    response.headers.update(vary)
-    return BlameReportView.model_validate(report)
-
-
-comparisons_router = APIRouter(
-    prefix="/v1/models/{model}", tags=["versions"], route_class=ThreadRoute
-)
-
 _REFUSALS = (errors.ModelNotFound, errors.VersionNotFound, errors.AnswersMissing)
 
 _COMPARISONS: dict[int | str, dict[str, Any]] = {
@@ -103,8 +64,10 @@ _COMPARISONS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@comparisons_router.get(
-    "/versions/{version}/flips", responses=raises(*_REFUSALS), openapi_extra=needs(Role.VIEWER)
+@router.get(
+    "/v1/models/{model}/versions/{version}/flips",
+    responses=raises(*_REFUSALS),
+    openapi_extra=needs(Role.VIEWER),
 )
 def list_flips(
     model: str,
@@ -138,8 +101,8 @@ def list_flips(
     )
 
 
-@comparisons_router.get(
-    "/compare",
+@router.get(
+    "/v1/models/{model}/compare",
     responses=_COMPARISONS,
     response_model=ComparisonView,
     openapi_extra=needs(Role.VIEWER),
@@ -162,8 +125,8 @@ def get_comparison(
     return ComparisonView.of(found)
 
 
-@comparisons_router.get(
-    "/blame",
+@router.get(
+    "/v1/models/{model}/blame",
     responses=raises(*_REFUSALS, errors.AliasNotFound, errors.ClassNotFound),
     openapi_extra=needs(Role.VIEWER),
 )
@@ -178,3 +141,34 @@ def get_blame(
     Without `version`, that is the line of what `production` points to.
     """
     return BlameView.of(*blame_updates(services.platform, model, class_name, version))
+
+
+@router.get(
+    "/v1/jobs/{job}/blame",
+    responses={
+        200: {"content": CSV_CONTENT},
+        **raises(
+            errors.JobNotFound,
+            errors.BlameNotFound,
+            errors.ArtifactMissing,
+            errors.ArtifactCorrupt,
+            errors.NotAcceptable,
+        ),
+    },
+    response_model=BlameReportView,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_blame_report(
+    job: str,
+    services: WiredServices,
+    response: Response,
+    accept: Annotated[str | None, Header()] = None,
+) -> BlameReportView | Response:
+    """Return what each class gains or loses without each group of images, as JSON or CSV."""
+    report = read_blame(services.platform, JobId(job))
+    vary = {"Vary": "Accept"}
+    if preferred(accept, (JSON, CSV)) == CSV:
+        table = csv_text(_BLAME_COLUMNS, flat_rows(report))
+        return Response(table, media_type=CSV, headers=vary)
+    response.headers.update(vary)
+    return BlameReportView.model_validate(report)

@@ -1,4 +1,4 @@
-"""Pages of a dataset's present images, and what they are edited by."""
+"""Pages of a dataset's present images and their edits, and of each image by its pixels."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -11,63 +11,36 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from api.datasets.schemas import Pixels
 from api.dependencies import Services, WiredServices
+from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
-from api.pages.rendering import Text, page, read_form
+from api.pages.rendering import page, read_form
 from core.database.work import Work
 from core.datasets import edit as edit_classes
-from core.datasets.edit import remove_images
+from core.datasets.edit import remove_images, stored_form_anywhere
 from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetImage, DatasetKind
-from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
-from core.gate.rows import Policies
 from core.principal import Role
-from core.registry.rows import Models
 from core.values import Digest, clean_class
 
-# The page of all suites and gate policies, and of the models that each of them judges.
-
-
-router = APIRouter(prefix=f"{PAGES}/suites", route_class=PageRoute, include_in_schema=False)
-
-ROWS = 25  # of each list
-
-
-@router.get("", openapi_extra=needs(Role.VIEWER))
-def show_suites(
-    request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
-) -> Response:
-    """Show suites and policies, oldest first."""
-    with services.platform.transactions(read_only=True) as work:
-        suites = work[Suites].page(ROWS + 1, suites_after or None)
-        policies = work[Policies].page(ROWS + 1, policies_after or None)
-        shown, rules = suites[:ROWS], policies[:ROWS]
-        judged = work[Models].judged([*(one.id for one in shown), *(one.id for one in rules)])
-    return page(
-        request,
-        "administration/suites.html",
-        suites=shown,
-        policies=rules,
-        judged=judged,
-        first=not suites_after,
-        next_suite=shown[-1].id if len(suites) > ROWS else None,
-        next_policy=rules[-1].id if len(policies) > ROWS else None,
-        suites_after=suites_after,
-        policies_after=policies_after,
-        now=services.platform.clock(),
-    )
-
-
-# Lists of a dataset's present images, from which some can be chosen to be edited.
-
+router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 # A form has few fields: the images of a page must fit, each a field.
 IMAGES, GROUPS, OF_GROUP = 40, 5, 8
 
 CLASSES = 500  # to choose from
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Fields = Mapping[str, str]
+
+OfClass = Annotated[str, Query(alias="class", max_length=500)]
+AfterPixels = Annotated[str, Query(max_length=100)]
+Count = Annotated[int, Query(ge=0, le=1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +80,125 @@ class Group:
     def differs(self) -> bool:
         """True if its images have different classes."""
         return len({image.texts[0] for image in self.images}) > 1
+
+
+@router.get("/datasets/{dataset}/images", openapi_extra=needs(Role.VIEWER))
+def show_images(
+    dataset: str,
+    request: Request,
+    services: WiredServices,
+    of_class: OfClass = "",
+    after: AfterPixels = "",
+    moved: Count = 0,
+    removed: Count = 0,
+    renamed: Count = 0,
+) -> Response:
+    """Show the images of a class, or all; the numbers say what was just done."""
+    listing = Listing(of_class=of_class, after=after)
+    done = _done(moved=moved, removed=removed, renamed=renamed)
+    return show_listing(request, services, dataset, listing, done=done)
+
+
+@router.get("/datasets/{dataset}/near-duplicates", openapi_extra=needs(Role.VIEWER))
+def show_near_duplicates(
+    dataset: str,
+    request: Request,
+    services: WiredServices,
+    after: AfterPixels = "",
+    moved: Count = 0,
+    removed: Count = 0,
+) -> Response:
+    """Show groups of images that look alike, side by side."""
+    listing = Listing(alike=True, after=after)
+    done = _done(moved=moved, removed=removed)
+    return show_listing(request, services, dataset, listing, done=done)
+
+
+@router.post("/datasets/{dataset}/moves", openapi_extra=needs(Role.CONTRIBUTOR))
+async def move_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Move the chosen images to a class, new or not; all or none."""
+
+    def move(fields: Fields) -> str:
+        moved = edit_classes.move_images(
+            services.platform, dataset, _chosen(fields), to=fields.get("to", "")
+        )
+        return _listing(fields).url(dataset, moved=moved)
+
+    return await _edit(request, services, dataset, move)
+
+
+@router.post("/datasets/{dataset}/removals", openapi_extra=needs(Role.CONTRIBUTOR))
+async def remove_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Remove the chosen images, of which no version holds one; all or none."""
+
+    def remove(fields: Fields) -> str:
+        chosen = _chosen(fields)
+        remove_images(services.platform, dataset, chosen)
+        return _listing(fields).url(dataset, removed=len(chosen))
+
+    return await _edit(request, services, dataset, remove)
+
+
+@router.post("/datasets/{dataset}/renames", openapi_extra=needs(Role.CONTRIBUTOR))
+async def rename(dataset: str, request: Request, services: WiredServices) -> Response:
+    """Rename a class, or join it to another one."""
+
+    def change(fields: Fields) -> str:
+        name = fields.get("to", "")
+        images = edit_classes.rename_class(
+            services.platform,
+            dataset,
+            fields.get("class", ""),
+            to=name,
+            merge="merge" in fields,
+        )
+        return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
+
+    return await _edit(request, services, dataset, change)
+
+
+async def _edit(
+    request: Request, services: Services, dataset: str, edit: Callable[[Fields], str]
+) -> Response:
+    """Do what a form asks for and show its page again; if it is refused, with the reason."""
+    fields = await read_form(request)
+
+    def show_refused(refusal: PerennialError) -> Response:
+        chosen = [name for name in fields if _DIGEST.fullmatch(name)]
+        return show_listing(
+            request,
+            services,
+            dataset,
+            _listing(fields),
+            chosen=chosen,
+            to=fields.get("to", ""),
+            refusal=refusal,
+        )
+
+    try:
+        where = await run_in_threadpool(edit, fields)
+    except PerennialError as refusal:
+        return await run_in_threadpool(show_refused, refusal)
+    return RedirectResponse(where, 303)
+
+
+def _listing(fields: Fields) -> Listing:
+    return Listing(
+        alike=fields.get("list") == "alike",
+        of_class=fields.get("class", ""),
+        after=fields.get("after", ""),
+    )
+
+
+def _chosen(fields: Fields) -> list[Digest]:
+    found = [Digest(name) for name in fields if _DIGEST.fullmatch(name)]
+    if not found:
+        raise FieldInvalid("Choose at least one image.", pointer="/images")
+    return found
+
+
+def _done(**counts: int) -> tuple[str, int] | None:
+    return next(((name, count) for name, count in counts.items() if count), None)
 
 
 def show_listing(
@@ -181,135 +273,22 @@ def _images(rows: Iterable[DatasetImage]) -> list[ListedImage]:
     return found
 
 
-images_router = APIRouter(
-    prefix=f"{PAGES}/datasets/{{dataset}}", route_class=PageRoute, include_in_schema=False
-)
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-Fields = Mapping[str, str]
-
-OfClass = Annotated[str, Query(alias="class", max_length=500)]
-
-After = Annotated[str, Query(max_length=100)]
-
-Count = Annotated[int, Query(ge=0, le=1000)]
+# Images of any dataset, for pages that name them by their pixels.
 
 
-@images_router.get("/images", openapi_extra=needs(Role.VIEWER))
-def show_images(
-    dataset: str,
-    request: Request,
-    services: WiredServices,
-    of_class: OfClass = "",
-    after: After = "",
-    moved: Count = 0,
-    removed: Count = 0,
-    renamed: Count = 0,
+@router.get("/images/{pixels}", openapi_extra=needs(Role.VIEWER))
+def get_image(
+    pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Show the images of a class, or all; the numbers say what was just done."""
-    listing = Listing(of_class=of_class, after=after)
-    done = _done(moved=moved, removed=removed, renamed=renamed)
-    return show_listing(request, services, dataset, listing, done=done)
+    """Return an image as it is stored."""
+    artifact = stored_form_anywhere(services.platform, Digest(pixels))
+    return image_answer(services, artifact, if_none_match)
 
 
-@images_router.get("/near-duplicates", openapi_extra=needs(Role.VIEWER))
-def show_near_duplicates(
-    dataset: str,
-    request: Request,
-    services: WiredServices,
-    after: After = "",
-    moved: Count = 0,
-    removed: Count = 0,
+@router.get("/images/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
+async def get_thumbnail(
+    pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Show groups of images that look alike, side by side."""
-    listing = Listing(alike=True, after=after)
-    done = _done(moved=moved, removed=removed)
-    return show_listing(request, services, dataset, listing, done=done)
-
-
-@images_router.post("/moves", openapi_extra=needs(Role.CONTRIBUTOR))
-async def move_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
-    """Move the chosen images to a class, new or not; all or none."""
-
-    def move(fields: Fields) -> str:
-        moved = edit_classes.move_images(
-            services.platform, dataset, _chosen(fields), to=fields.get("to", "")
-        )
-        return _listing(fields).url(dataset, moved=moved)
-
-    return await _edit(request, services, dataset, move)
-
-
-@images_router.post("/removals", openapi_extra=needs(Role.CONTRIBUTOR))
-async def remove_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
-    """Remove the chosen images, of which no version holds one; all or none."""
-
-    def remove(fields: Fields) -> str:
-        chosen = _chosen(fields)
-        remove_images(services.platform, dataset, chosen)
-        return _listing(fields).url(dataset, removed=len(chosen))
-
-    return await _edit(request, services, dataset, remove)
-
-
-@images_router.post("/renames", openapi_extra=needs(Role.CONTRIBUTOR))
-async def rename(dataset: str, request: Request, services: WiredServices) -> Response:
-    """Rename a class, or join it to another one."""
-
-    def change(fields: Fields) -> str:
-        name = fields.get("to", "")
-        images = edit_classes.rename_class(
-            services.platform,
-            dataset,
-            fields.get("class", ""),
-            to=name,
-            merge="merge" in fields,
-        )
-        return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
-
-    return await _edit(request, services, dataset, change)
-
-
-async def _edit(
-    request: Request, services: Services, dataset: str, edit: Callable[[Fields], str]
-) -> Response:
-    """Do what a form asks for and show its page again; if it is refused, with the reason."""
-    fields = await read_form(request)
-
-    def show_refused(refusal: PerennialError) -> Response:
-        chosen = [name for name in fields if _DIGEST.fullmatch(name)]
-        return show_listing(
-            request,
-            services,
-            dataset,
-            _listing(fields),
-            chosen=chosen,
-            to=fields.get("to", ""),
-            refusal=refusal,
-        )
-
-    try:
-        where = await run_in_threadpool(edit, fields)
-    except PerennialError as refusal:
-        return await run_in_threadpool(show_refused, refusal)
-    return RedirectResponse(where, 303)
-
-
-def _listing(fields: Fields) -> Listing:
-    return Listing(
-        alike=fields.get("list") == "alike",
-        of_class=fields.get("class", ""),
-        after=fields.get("after", ""),
-    )
-
-
-def _chosen(fields: Fields) -> list[Digest]:
-    found = [Digest(name) for name in fields if _DIGEST.fullmatch(name)]
-    if not found:
-        raise FieldInvalid("Choose at least one image.", pointer="/images")
-    return found
-
-
-def _done(**counts: int) -> tuple[str, int] | None:
-    return next(((name, count) for name, count in counts.items() if count), None)
+    """Return a small WebP of an image."""
+    artifact = await run_in_threadpool(stored_form_anywhere, services.platform, Digest(pixels))
+    return await thumbnail_answer(services, artifact, if_none_match)

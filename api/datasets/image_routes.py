@@ -3,19 +3,15 @@
 from functools import partial
 from itertools import groupby
 
-from fastapi import APIRouter, Request
-from fastapi import Response as fastapi_Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
 
 from api.datasets.schemas import (
     ImageView,
-    NewSuite,
     OfClass,
     Pixels,
     ReceiptView,
-    SuiteView,
     UploadView,
 )
 from api.dependencies import Services, WiredServices
@@ -36,10 +32,7 @@ from core.datasets.edit import Receipt, Upload, remove_image, stored_form
 from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
-from core.datasets.suites import create_suite
-from core.datasets.version_rows import Suites
 from core.principal import Role
-from core.recipes.fields import PromptTemplate
 from core.values import Digest
 
 router = APIRouter(
@@ -69,6 +62,13 @@ async def upload_images(dataset: str, request: Request, services: WiredServices)
         )
         receipts = await run_in_threadpool(_record, services, images, found, form.files)
     return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
+
+
+def _record(
+    services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
+) -> list[Receipt]:
+    store_uploads(services, images, uploads)
+    return record_uploads(services.platform, services.decoder, dataset, uploads)
 
 
 @router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))
@@ -120,60 +120,3 @@ async def get_thumbnail(
     """Return a small WebP of an image, at most 256 pixels wide and high."""
     artifact = await run_in_threadpool(stored_form, services.platform, dataset, Digest(pixels))
     return await thumbnail_answer(services, artifact, if_none_match)
-
-
-def _record(
-    services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
-) -> list[Receipt]:
-    store_uploads(services, images, uploads)
-    return record_uploads(services.platform, services.decoder, dataset, uploads)
-
-
-# Routes of suites.
-
-
-suites_router = APIRouter(prefix="/v1/suites", tags=["suites"], route_class=ThreadRoute)
-
-
-@suites_router.post(
-    "",
-    status_code=201,
-    responses=raises(
-        errors.NameInvalid,
-        errors.PromptInvalid,
-        errors.NameTaken,
-        errors.DatasetNotFound,
-        errors.DatasetVersionNotFound,
-        errors.ImageInTraining,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
-)
-def make_suite(body: NewSuite, services: WiredServices, response: fastapi_Response) -> SuiteView:
-    """Create a suite from all images of a dataset version; they can no longer be trained on."""
-    suite = create_suite(
-        services.platform,
-        name=body.name,
-        kind=body.kind,
-        dataset=body.dataset,
-        dataset_version=body.dataset_version,
-        prompt=PromptTemplate(body.prompt),
-    )
-    response.headers["Location"] = f"/v1/suites/{suite.name}"
-    return SuiteView.of(suite)
-
-
-@suites_router.get("", openapi_extra=needs(Role.VIEWER))
-def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
-    """List suites, oldest first."""
-    with services.platform.transactions(read_only=True) as work:
-        rows = work[Suites].page(limit + 1, after)
-    return page_of(rows, limit, SuiteView.of, lambda row: row.id)
-
-
-@suites_router.get(
-    "/{suite}", responses=raises(errors.SuiteNotFound), openapi_extra=needs(Role.VIEWER)
-)
-def get_suite(suite: str, services: WiredServices) -> SuiteView:
-    """Return a suite."""
-    with services.platform.transactions(read_only=True) as work:
-        return SuiteView.of(work[Suites].get(suite))

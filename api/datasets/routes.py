@@ -1,4 +1,4 @@
-"""Routes of datasets and their versions."""
+"""Routes of datasets, of their versions and classes, and of what they hold."""
 
 from typing import Annotated
 
@@ -47,24 +47,90 @@ from core.principal import Role
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
 
-# Routes of what a dataset and its versions hold: counts, near-duplicates, images, differences.
-
-
-router = APIRouter(prefix="/v1/datasets/{dataset}", tags=["datasets"], route_class=ThreadRoute)
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 
 Against = Annotated[
     int,
     Query(ge=1, le=2**31 - 1, description="The version to compare with.", examples=[1]),
     BeforeValidator(whole_number),
 ]
+ClassName = Annotated[str, Path(max_length=500, examples=["boot"])]
 
 _OF_A_VERSION = raises(
     errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.ArtifactCorrupt
 )
 
 
+@router.post(
+    "",
+    status_code=201,
+    responses=raises(errors.NameInvalid, errors.NameTaken),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
+    """Create an empty dataset."""
+    dataset = create_dataset(
+        services.platform,
+        body.name,
+        body.kind,
+        description=body.description,
+        metadata=body.metadata,
+    )
+    response.headers["Location"] = f"/v1/datasets/{dataset.name}"
+    return DatasetView.of(dataset)
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def list_datasets(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[DatasetView]:
+    """List datasets, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work[Datasets].page(limit + 1, after)
+    return page_of(rows, limit, DatasetView.of, lambda row: row.id)
+
+
 @router.get(
-    "/statistics", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
+    """Return a dataset with its image counts."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        counts = work[Datasets].count(found.id)
+    return DatasetDetail(
+        **DatasetView.of(found).model_dump(),
+        images=sum(counts.values()),
+        counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
+    )
+
+
+@router.patch(
+    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.CONTRIBUTOR)
+)
+def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
+    """Set the description or the metadata of a dataset."""
+    changed = describe_dataset(
+        services.platform, dataset, description=body.description, metadata=body.metadata
+    )
+    return DatasetView.of(changed)
+
+
+@router.delete(
+    "/{dataset}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_dataset(dataset: str, services: WiredServices) -> None:
+    """Delete a dataset with its images and versions; its name is free afterwards."""
+    deletion.delete_dataset(services.platform, dataset=dataset)
+
+
+@router.get(
+    "/{dataset}/statistics",
+    responses=raises(errors.DatasetNotFound),
+    openapi_extra=needs(Role.VIEWER),
 )
 def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     """Count the present images of a dataset by class, side and near-duplicates."""
@@ -76,7 +142,9 @@ def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
 
 
 @router.get(
-    "/near-duplicates", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
+    "/{dataset}/near-duplicates",
+    responses=raises(errors.DatasetNotFound),
+    openapi_extra=needs(Role.VIEWER),
 )
 def list_near_duplicates(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
@@ -89,7 +157,108 @@ def list_near_duplicates(
     return page_of(groups, limit, NearDuplicatesView.of, lambda found: found.group)
 
 
-@router.get("/versions/{version}/images", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
+@router.patch(
+    "/{dataset}/classes/{name:path}",
+    responses=raises(
+        errors.DatasetNotFound,
+        errors.ClassNotFound,
+        errors.ClassInvalid,
+        errors.ClassTaken,
+        errors.NotLabelled,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def rename_dataset_class(
+    dataset: str, name: ClassName, body: ClassChange, services: WiredServices
+) -> ClassView:
+    """Rename a class of a dataset, or join it to another class; frozen versions do not change."""
+    images = edit_classes.rename_class(
+        services.platform, dataset, name, to=body.name, merge=body.merge
+    )
+    return ClassView(name=clean_class(body.name), images=images)
+
+
+@router.post(
+    "/{dataset}/moves",
+    responses=raises(
+        errors.DatasetNotFound, errors.ImageNotFound, errors.ClassInvalid, errors.NotLabelled
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
+    """Move images of a dataset to a class, new or not; all or none."""
+    images = [Digest(pixels) for pixels in body.images]
+    moved = edit_classes.move_images(services.platform, dataset, images, to=body.name)
+    return MovedView(name=clean_class(body.name), moved=moved)
+
+
+# Versions.
+
+
+@router.post(
+    "/{dataset}/versions",
+    status_code=201,
+    responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def freeze_dataset(
+    dataset: str,
+    services: WiredServices,
+    response: Response,
+    _body: NewDatasetVersion | None = Body(None),
+) -> DatasetVersionView:
+    """Freeze the dataset's present images into a version that never changes."""
+    version = freeze_version(services.platform, dataset)
+    response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
+    return DatasetVersionView.of(version)
+
+
+@router.get(
+    "/{dataset}/versions",
+    responses=raises(errors.DatasetNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def list_dataset_versions(
+    dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
+) -> Page[DatasetVersionView]:
+    """List the versions of a dataset, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work[Datasets].versions(work[Datasets].get(dataset).id)
+    start = number_after(after)
+    later = [row for row in rows if row.number > start]
+    return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
+
+
+@router.get(
+    "/{dataset}/versions/{version}",
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_dataset_version(
+    dataset: str, version: VersionNumber, services: WiredServices
+) -> DatasetVersionView:
+    """Return a version of a dataset."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        return DatasetVersionView.of(work[Datasets].version(found.id, version))
+
+
+@router.delete(
+    "/{dataset}/versions/{version}",
+    status_code=204,
+    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_dataset_version(dataset: str, version: VersionNumber, services: WiredServices) -> None:
+    """Delete a version of a dataset; its number is not given again."""
+    deletion.delete_dataset_version(services.platform, dataset=dataset, version=version)
+
+
+@router.get(
+    "/{dataset}/versions/{version}/images",
+    responses=_OF_A_VERSION,
+    openapi_extra=needs(Role.VIEWER),
+)
 def list_frozen_images(
     dataset: str,
     version: VersionNumber,
@@ -108,7 +277,9 @@ def list_frozen_images(
     return page_of(later, limit, FrozenImageView.of, lambda entry: entry.pixels)
 
 
-@router.get("/versions/{version}/diff", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER))
+@router.get(
+    "/{dataset}/versions/{version}/diff", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER)
+)
 def diff_dataset_versions(
     dataset: str,
     version: VersionNumber,
@@ -130,176 +301,3 @@ def _manifests(services: Services, dataset: str, *numbers: int) -> list[Manifest
         found = work[Datasets].get(dataset)
         versions = [work[Datasets].version(found.id, number) for number in numbers]
     return [read_manifest(services.platform.artifacts, one.manifest) for one in versions]
-
-
-datasets_router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
-
-
-@datasets_router.post(
-    "",
-    status_code=201,
-    responses=raises(errors.NameInvalid, errors.NameTaken),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
-def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
-    """Create an empty dataset."""
-    dataset = create_dataset(
-        services.platform,
-        body.name,
-        body.kind,
-        description=body.description,
-        metadata=body.metadata,
-    )
-    response.headers["Location"] = f"/v1/datasets/{dataset.name}"
-    return DatasetView.of(dataset)
-
-
-@datasets_router.get("", openapi_extra=needs(Role.VIEWER))
-def list_datasets(
-    services: WiredServices, limit: Limit = 50, after: After = None
-) -> Page[DatasetView]:
-    """List datasets, oldest first."""
-    with services.platform.transactions(read_only=True) as work:
-        rows = work[Datasets].page(limit + 1, after)
-    return page_of(rows, limit, DatasetView.of, lambda row: row.id)
-
-
-@datasets_router.get(
-    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
-)
-def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
-    """Return a dataset with its image counts."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Datasets].get(dataset)
-        counts = work[Datasets].count(found.id)
-    return DatasetDetail(
-        **DatasetView.of(found).model_dump(),
-        images=sum(counts.values()),
-        counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
-    )
-
-
-@datasets_router.patch(
-    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.CONTRIBUTOR)
-)
-def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
-    """Set the description or the metadata of a dataset."""
-    changed = describe_dataset(
-        services.platform, dataset, description=body.description, metadata=body.metadata
-    )
-    return DatasetView.of(changed)
-
-
-@datasets_router.delete(
-    "/{dataset}",
-    status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
-)
-def delete_dataset(dataset: str, services: WiredServices) -> None:
-    """Delete a dataset with its images and versions; its name is free afterwards."""
-    deletion.delete_dataset(services.platform, dataset=dataset)
-
-
-@datasets_router.post(
-    "/{dataset}/versions",
-    status_code=201,
-    responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
-def freeze_dataset(
-    dataset: str,
-    services: WiredServices,
-    response: Response,
-    _body: NewDatasetVersion | None = Body(None),
-) -> DatasetVersionView:
-    """Freeze the dataset's present images into a version that never changes."""
-    version = freeze_version(services.platform, dataset)
-    response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
-    return DatasetVersionView.of(version)
-
-
-@datasets_router.get(
-    "/{dataset}/versions",
-    responses=raises(errors.DatasetNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
-def list_dataset_versions(
-    dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
-) -> Page[DatasetVersionView]:
-    """List the versions of a dataset, oldest first."""
-    with services.platform.transactions(read_only=True) as work:
-        rows = work[Datasets].versions(work[Datasets].get(dataset).id)
-    start = number_after(after)
-    later = [row for row in rows if row.number > start]
-    return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
-
-
-@datasets_router.get(
-    "/{dataset}/versions/{version}",
-    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
-def get_dataset_version(
-    dataset: str, version: VersionNumber, services: WiredServices
-) -> DatasetVersionView:
-    """Return a version of a dataset."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Datasets].get(dataset)
-        return DatasetVersionView.of(work[Datasets].version(found.id, version))
-
-
-@datasets_router.delete(
-    "/{dataset}/versions/{version}",
-    status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
-)
-def delete_dataset_version(dataset: str, version: VersionNumber, services: WiredServices) -> None:
-    """Delete a version of a dataset; its number is not given again."""
-    deletion.delete_dataset_version(services.platform, dataset=dataset, version=version)
-
-
-# Routes that edit the classes of a dataset.
-
-
-edits_router = APIRouter(
-    prefix="/v1/datasets/{dataset}", tags=["datasets"], route_class=ThreadRoute
-)
-
-ClassName = Annotated[str, Path(max_length=500, examples=["boot"])]
-
-
-@edits_router.patch(
-    "/classes/{name:path}",
-    responses=raises(
-        errors.DatasetNotFound,
-        errors.ClassNotFound,
-        errors.ClassInvalid,
-        errors.ClassTaken,
-        errors.NotLabelled,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
-def rename_dataset_class(
-    dataset: str, name: ClassName, body: ClassChange, services: WiredServices
-) -> ClassView:
-    """Rename a class of a dataset, or join it to another class; frozen versions do not change."""
-    images = edit_classes.rename_class(
-        services.platform, dataset, name, to=body.name, merge=body.merge
-    )
-    return ClassView(name=clean_class(body.name), images=images)
-
-
-@edits_router.post(
-    "/moves",
-    responses=raises(
-        errors.DatasetNotFound, errors.ImageNotFound, errors.ClassInvalid, errors.NotLabelled
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
-def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
-    """Move images of a dataset to a class, new or not; all or none."""
-    images = [Digest(pixels) for pixels in body.images]
-    moved = edit_classes.move_images(services.platform, dataset, images, to=body.name)
-    return MovedView(name=clean_class(body.name), moved=moved)

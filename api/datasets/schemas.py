@@ -1,7 +1,6 @@
-"""Schemas of datasets, their versions and uploads."""
+"""Schemas of datasets, their versions, their images and what they are edited by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Self
@@ -9,18 +8,66 @@ from typing import Annotated, Self
 from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
-from api.http.schemas import BY_TEXT, ClassName, Name, Number, Page, RequestModel, ResponseModel
+from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
 from core.datasets import manifests as diff
 from core.datasets.edit import Receipt, UploadOutcome
 from core.datasets.image_lists import NearDuplicates
 from core.datasets.manifests import DatasetStatistics, ManifestEntry, Side, side_of
-from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Suite, SuiteKind
-from core.gate.rules import GatePolicy
-from core.recipes.fields import DEFAULT_PROMPT
-from core.values import PolicyId
+from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion
 
-# Schemas of a dataset's counts, and of the differences between its versions.
+Description = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=2000), Field(examples=["Autumn shoes"])
+]
+
+
+class NewDataset(RequestModel):
+    """A dataset to create."""
+
+    name: Name = Field(examples=["products"])
+    kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
+    description: Description = ""
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class DatasetChange(RequestModel):
+    """A new description or metadata; absent fields do not change."""
+
+    description: Description | None = None
+    metadata: Metadata | None = None
+
+
+class DatasetView(ResponseModel):
+    """A dataset."""
+
+    id: str = Field(examples=["ds_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
+    name: str = Field(examples=["products"])
+    kind: DatasetKind
+    description: str = Field(examples=["Autumn shoes"])
+    metadata: dict[str, str] = Field(examples=[{"ticket": "SHOP-17"}])
+    created_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """Return the view of a dataset."""
+        return cls(
+            id=dataset.id,
+            name=dataset.name,
+            kind=dataset.kind,
+            description=dataset.description,
+            metadata=dict(dataset.metadata),
+            created_at=dataset.created_at,
+        )
+
+
+class DatasetDetail(DatasetView):
+    """A dataset with its image counts."""
+
+    images: int = Field(examples=[2500])
+    counts: dict[str, int] = Field(
+        examples=[{"ankle boot": 250, "sandal": 250}],
+        description="Images per class; empty for a captioned dataset.",
+    )
 
 
 class SideCounts(ResponseModel):
@@ -60,6 +107,203 @@ class StatisticsView(ResponseModel):
             near_duplicates=counted.near_duplicates,
             near_duplicate_groups=counted.groups,
             duplicates=duplicates,
+        )
+
+
+# Uploads.
+
+
+class ReceiptError(ResponseModel):
+    """The reason why a file was not accepted."""
+
+    code: str = Field(examples=["image_corrupt"])
+    detail: str = Field(examples=["The image is damaged or truncated."])
+
+
+class ReceiptView(ResponseModel):
+    """The outcome of one uploaded file."""
+
+    file: str = Field(examples=["boot-1.jpg"], description="The file name, without its path.")
+    text: str = Field(examples=["ankle boot"], description="The image's class or caption.")
+    outcome: UploadOutcome
+    pixels: str | None = Field(description="SHA-256 of the decoded pixels.")
+    side: str | None = Field(examples=["train"])
+    near_duplicate_of: str | None = Field(
+        description="`pixels` of the older image that it looks like; both are on the same side."
+    )
+    error: ReceiptError | None
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        """Return the view of a receipt."""
+        return cls.model_validate(receipt.to_json())
+
+
+class UploadView(ResponseModel):
+    """One receipt per file, in the order the files were sent."""
+
+    data: list[ReceiptView]
+
+
+# Images.
+
+DIGEST = "^[0-9a-f]{64}$"
+Pixels = Annotated[str, Path(pattern=DIGEST, description="SHA-256 of the image's decoded pixels.")]
+OfClass = Annotated[
+    str | None,
+    Query(alias="class", max_length=500, description="Only images of this class or caption."),
+]
+
+
+class ImageView(ResponseModel):
+    """An image of a dataset."""
+
+    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+    texts: list[str] = Field(
+        examples=[["ankle boot"]], description="The image's class or captions."
+    )
+    file: str = Field(examples=["boot-1.jpg"])
+    side: str = Field(examples=["train"])
+    near_duplicate_of: str | None = Field(
+        description="`pixels` of the older image that it looks like; both are on the same side."
+    )
+    width: int
+    height: int
+    size: int = Field(description="Size of the stored form in bytes.")
+    added_at: datetime
+
+    @classmethod
+    def of(cls, rows: Sequence[DatasetImage]) -> Self:
+        """Return the view of an image, given one row for each of its texts."""
+        row = rows[0]
+        return cls(
+            pixels=row.image.pixels,
+            texts=[row.text for row in rows],
+            file=row.file_label,
+            side=side_of(row.image.group).value,
+            near_duplicate_of=row.image.near_duplicate_of,
+            width=row.image.width,
+            height=row.image.height,
+            size=row.image.size,
+            added_at=row.added_at,
+        )
+
+
+class NearDuplicatesView(ResponseModel):
+    """Images of a dataset that look alike; they are on the same side of every split."""
+
+    group: str = Field(description="`pixels` of the oldest of them, maybe in another dataset.")
+    count: int = Field(examples=[2], description="How many of them the dataset holds.")
+    images: list[ImageView] = Field(description="The first 100 of those, by `pixels`.")
+
+    @classmethod
+    def of(cls, found: NearDuplicates) -> Self:
+        """Return the view of a group."""
+        images = groupby(found.rows, key=lambda row: row.image.pixels)
+        return cls(
+            group=found.group,
+            count=found.count,
+            images=[ImageView.of(list(same)) for _, same in images],
+        )
+
+
+# Classes.
+
+
+class ClassChange(RequestModel):
+    """A new name of a class."""
+
+    name: ClassName = Field(examples=["ankle boot"])
+    merge: bool = Field(
+        False, description="Whether its images may join those of a class that has the name."
+    )
+
+
+class ClassView(ResponseModel):
+    """A class of a dataset."""
+
+    name: str = Field(alias="class", examples=["ankle boot"])
+    images: int = Field(examples=[250])
+
+
+_SHOWN = "1bd6b4e4b2d3a5c7f90812a4c6e8d0b2f4a6c8e0d2b4f6a8c0e2d4b6f8a0c2e4"
+
+
+class Moves(RequestModel):
+    """Images to move to a class."""
+
+    name: ClassName = Field(alias="class", examples=["ankle boot"])
+    images: list[Annotated[str, Field(pattern=DIGEST)]] = Field(
+        min_length=1, max_length=1000, examples=[[_SHOWN]], description="`pixels` of the images."
+    )
+
+
+class MovedView(ResponseModel):
+    """The outcome of moving images."""
+
+    name: str = Field(alias="class", examples=["ankle boot"])
+    moved: int = Field(examples=[3], description="Images that were in another class before.")
+
+
+# Versions.
+
+
+class NewDatasetVersion(RequestModel):
+    """An empty object: a version always holds all present images of the dataset."""
+
+
+class DatasetVersionView(ResponseModel):
+    """A version of a dataset, which never changes."""
+
+    dataset: str
+    number: int = Field(examples=[1])
+    digest: str = Field(description="SHA-256 of the manifest, which lists the images and texts.")
+    classes: list[str]
+    counts: dict[str, dict[str, int]] = Field(
+        examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
+    )
+    images: int
+    near_duplicates: int = Field(
+        description="Images that look like an older one; each is on the same side as that image."
+    )
+    replaced_by: int | None = Field(
+        description="If images of it were erased: the version with the others, which updates use "
+        "instead; 0: none is left. Null otherwise."
+    )
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: DatasetVersion) -> Self:
+        """Return the view of a dataset version."""
+        return cls(
+            dataset=version.dataset,
+            number=version.number,
+            digest=version.manifest,
+            classes=list(version.classes),
+            counts={name: dict(sides) for name, sides in version.counts.items()},
+            images=version.images,
+            near_duplicates=version.near_duplicates,
+            replaced_by=version.replaced_by,
+            created_at=version.created_at,
+        )
+
+
+class FrozenImageView(ResponseModel):
+    """An image of a dataset version."""
+
+    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+    texts: list[str] = Field(examples=[["ankle boot"]])
+    side: str = Field(examples=["train"])
+    near_duplicate_of: str | None
+
+    @classmethod
+    def of(cls, entry: ManifestEntry) -> Self:
+        """Return the view of a line of a manifest."""
+        return cls(
+            pixels=entry.pixels,
+            texts=list(entry.texts),
+            side=entry.side.value,
+            near_duplicate_of=entry.near_duplicate_of,
         )
 
 
@@ -119,341 +363,3 @@ class DiffView(Page[ImageChangeView]):
             moved=found.counts[diff.ChangeKind.MOVED],
             classes={name: ClassDiffView(**vars(one)) for name, one in found.classes.items()},
         )
-
-
-Description = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=2000), Field(examples=["Autumn shoes"])
-]
-
-
-class NewDataset(RequestModel):
-    """A dataset to create."""
-
-    name: Name = Field(examples=["products"])
-    kind: Annotated[DatasetKind, BY_TEXT] = DatasetKind.LABELLED
-    description: Description = ""
-    metadata: Metadata = Field(default_factory=dict)
-
-
-class DatasetChange(RequestModel):
-    """A new description or metadata; absent fields do not change."""
-
-    description: Description | None = None
-    metadata: Metadata | None = None
-
-
-class NewDatasetVersion(RequestModel):
-    """An empty object: a version always holds all present images of the dataset."""
-
-
-class DatasetView(ResponseModel):
-    """A dataset."""
-
-    id: str = Field(examples=["ds_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
-    name: str = Field(examples=["products"])
-    kind: DatasetKind
-    description: str = Field(examples=["Autumn shoes"])
-    metadata: dict[str, str] = Field(examples=[{"ticket": "SHOP-17"}])
-    created_at: datetime
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Self:
-        """Return the view of a dataset."""
-        return cls(
-            id=dataset.id,
-            name=dataset.name,
-            kind=dataset.kind,
-            description=dataset.description,
-            metadata=dict(dataset.metadata),
-            created_at=dataset.created_at,
-        )
-
-
-class DatasetDetail(DatasetView):
-    """A dataset with its image counts."""
-
-    images: int = Field(examples=[2500])
-    counts: dict[str, int] = Field(
-        examples=[{"ankle boot": 250, "sandal": 250}],
-        description="Images per class; empty for a captioned dataset.",
-    )
-
-
-class ReceiptError(ResponseModel):
-    """The reason why a file was not accepted."""
-
-    code: str = Field(examples=["image_corrupt"])
-    detail: str = Field(examples=["The image is damaged or truncated."])
-
-
-class ReceiptView(ResponseModel):
-    """The outcome of one uploaded file."""
-
-    file: str = Field(examples=["boot-1.jpg"], description="The file name, without its path.")
-    text: str = Field(examples=["ankle boot"], description="The image's class or caption.")
-    outcome: UploadOutcome
-    pixels: str | None = Field(description="SHA-256 of the decoded pixels.")
-    side: str | None = Field(examples=["train"])
-    near_duplicate_of: str | None = Field(
-        description="`pixels` of the older image that it looks like; both are on the same side."
-    )
-    error: ReceiptError | None
-
-    @classmethod
-    def of(cls, receipt: Receipt) -> Self:
-        """Return the view of a receipt."""
-        return cls.model_validate(receipt.to_json())
-
-
-class UploadView(ResponseModel):
-    """One receipt per file, in the order the files were sent."""
-
-    data: list[ReceiptView]
-
-
-class DatasetVersionView(ResponseModel):
-    """A version of a dataset, which never changes."""
-
-    dataset: str
-    number: int = Field(examples=[1])
-    digest: str = Field(description="SHA-256 of the manifest, which lists the images and texts.")
-    classes: list[str]
-    counts: dict[str, dict[str, int]] = Field(
-        examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
-    )
-    images: int
-    near_duplicates: int = Field(
-        description="Images that look like an older one; each is on the same side as that image."
-    )
-    replaced_by: int | None = Field(
-        description="If images of it were erased: the version with the others, which updates use "
-        "instead; 0: none is left. Null otherwise."
-    )
-    created_at: datetime
-
-    @classmethod
-    def of(cls, version: DatasetVersion) -> Self:
-        """Return the view of a dataset version."""
-        return cls(
-            dataset=version.dataset,
-            number=version.number,
-            digest=version.manifest,
-            classes=list(version.classes),
-            counts={name: dict(sides) for name, sides in version.counts.items()},
-            images=version.images,
-            near_duplicates=version.near_duplicates,
-            replaced_by=version.replaced_by,
-            created_at=version.created_at,
-        )
-
-
-# Schemas of the images that datasets and their versions hold.
-
-
-DIGEST = "^[0-9a-f]{64}$"
-
-Pixels = Annotated[str, Path(pattern=DIGEST, description="SHA-256 of the image's decoded pixels.")]
-
-OfClass = Annotated[
-    str | None,
-    Query(alias="class", max_length=500, description="Only images of this class or caption."),
-]
-
-
-class ImageView(ResponseModel):
-    """An image of a dataset."""
-
-    pixels: str = Field(description="SHA-256 of the decoded pixels.")
-    texts: list[str] = Field(
-        examples=[["ankle boot"]], description="The image's class or captions."
-    )
-    file: str = Field(examples=["boot-1.jpg"])
-    side: str = Field(examples=["train"])
-    near_duplicate_of: str | None = Field(
-        description="`pixels` of the older image that it looks like; both are on the same side."
-    )
-    width: int
-    height: int
-    size: int = Field(description="Size of the stored form in bytes.")
-    added_at: datetime
-
-    @classmethod
-    def of(cls, rows: Sequence[DatasetImage]) -> Self:
-        """Return the view of an image, given one row for each of its texts."""
-        row = rows[0]
-        return cls(
-            pixels=row.image.pixels,
-            texts=[row.text for row in rows],
-            file=row.file_label,
-            side=side_of(row.image.group).value,
-            near_duplicate_of=row.image.near_duplicate_of,
-            width=row.image.width,
-            height=row.image.height,
-            size=row.image.size,
-            added_at=row.added_at,
-        )
-
-
-class FrozenImageView(ResponseModel):
-    """An image of a dataset version."""
-
-    pixels: str = Field(description="SHA-256 of the decoded pixels.")
-    texts: list[str] = Field(examples=[["ankle boot"]])
-    side: str = Field(examples=["train"])
-    near_duplicate_of: str | None
-
-    @classmethod
-    def of(cls, entry: ManifestEntry) -> Self:
-        """Return the view of a line of a manifest."""
-        return cls(
-            pixels=entry.pixels,
-            texts=list(entry.texts),
-            side=entry.side.value,
-            near_duplicate_of=entry.near_duplicate_of,
-        )
-
-
-class NearDuplicatesView(ResponseModel):
-    """Images of a dataset that look alike; they are on the same side of every split."""
-
-    group: str = Field(description="`pixels` of the oldest of them, maybe in another dataset.")
-    count: int = Field(examples=[2], description="How many of them the dataset holds.")
-    images: list[ImageView] = Field(description="The first 100 of those, by `pixels`.")
-
-    @classmethod
-    def of(cls, found: NearDuplicates) -> Self:
-        """Return the view of a group."""
-        images = groupby(found.rows, key=lambda row: row.image.pixels)
-        return cls(
-            group=found.group,
-            count=found.count,
-            images=[ImageView.of(list(same)) for _, same in images],
-        )
-
-
-# Schemas of edits of a dataset's classes.
-
-
-_SHOWN = "1bd6b4e4b2d3a5c7f90812a4c6e8d0b2f4a6c8e0d2b4f6a8c0e2d4b6f8a0c2e4"
-
-
-class ClassChange(RequestModel):
-    """A new name of a class."""
-
-    name: ClassName = Field(examples=["ankle boot"])
-    merge: bool = Field(
-        False, description="Whether its images may join those of a class that has the name."
-    )
-
-
-class ClassView(ResponseModel):
-    """A class of a dataset."""
-
-    name: str = Field(alias="class", examples=["ankle boot"])
-    images: int = Field(examples=[250])
-
-
-class Moves(RequestModel):
-    """Images to move to a class."""
-
-    name: ClassName = Field(alias="class", examples=["ankle boot"])
-    images: list[Annotated[str, Field(pattern=DIGEST)]] = Field(
-        min_length=1, max_length=1000, examples=[[_SHOWN]], description="`pixels` of the images."
-    )
-
-
-class MovedView(ResponseModel):
-    """The outcome of moving images."""
-
-    name: str = Field(alias="class", examples=["ankle boot"])
-    moved: int = Field(examples=[3], description="Images that were in another class before.")
-
-
-# Schemas of suites and gate policies.
-
-
-class NewSuite(RequestModel):
-    """A suite to create from all images of a dataset version."""
-
-    name: Name = Field(examples=["unseen-emoji"])
-    kind: Annotated[SuiteKind, BY_TEXT]
-    dataset: str = Field(examples=["unseen-emoji"])
-    dataset_version: Number = Field(examples=[1])
-    prompt: str = Field(DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval.")
-
-
-class SuiteView(ResponseModel):
-    """A suite, which never changes."""
-
-    id: str
-    name: str = Field(examples=["unseen-emoji"])
-    kind: SuiteKind
-    digest: str = Field(description="SHA-256 of the manifest.")
-    classes: list[str]
-    images: int
-    prompt: str
-    created_at: datetime
-
-    @classmethod
-    def of(cls, suite: Suite) -> Self:
-        """Return the view of a suite."""
-        return cls(
-            id=suite.id,
-            name=suite.name,
-            kind=suite.kind,
-            digest=suite.manifest,
-            classes=list(suite.classes),
-            images=suite.images,
-            prompt=suite.prompt.text,
-            created_at=suite.created_at,
-        )
-
-
-class NewPolicy(RequestModel):
-    """A policy to create: how much a version may forget. Fractions of 1, so 0.03 is 3 points."""
-
-    name: Name = Field(examples=["small-model"])
-    parent_tolerance: float = Field(0.03, ge=0, le=1)
-    root_tolerance: float = Field(0.05, ge=0, le=1)
-    holdout_tolerance: float = Field(0.05, ge=0, le=1)
-    wanted_gain: float = Field(0.0, ge=0, le=1)
-    minimum_count: int = Field(500, ge=1, le=1_000_000)
-    alpha: float = Field(0.005, gt=0, le=0.2)
-    line_error: float | None = Field(
-        None,
-        ge=0.001,
-        le=0.5,
-        description="Bound on the chance that any version of a line passes although it is beyond "
-        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
-        "is judged as if it were the only one.",
-    )
-    line_updates: int = Field(
-        100,
-        ge=1,
-        le=100_000,
-        description="Number of verdicts after which half of `line_error` is spent.",
-    )
-    negative_flips: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Limit for the share of a suite's formerly right predictions that are wrong "
-        "now, compared with the parent and the live version. Null: not judged.",
-    )
-    reason: str = Field("", max_length=500)
-
-    def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
-        """Return the policy as a domain object."""
-        return GatePolicy(id=policy_id, created_at=now, **self.model_dump())
-
-
-class PolicyView(NewPolicy):
-    """A gate policy, which never changes."""
-
-    id: str
-    created_at: datetime
-
-    @classmethod
-    def of(cls, policy: GatePolicy) -> Self:
-        """Return the view of a policy."""
-        return cls(**asdict(policy))

@@ -1,25 +1,21 @@
-"""Schemas of embeddings."""
+"""Route that embeds images or texts with a version."""
 
-import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import unpack
 from typing import Annotated, Literal, cast, get_args
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from api.datasets.schemas import ReceiptError
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.bodies import image_of, is_data_url, media_type_of, read_json
-from api.http.forms import IN_FLIGHT, text_field
-from api.http.problems import PATH
+from api.http.bodies import media_type_of, read_json
+from api.http.forms import text_field
 from api.http.routing import FORM, JSON, ThreadRoute, needs, written
 from api.http.schemas import RequestModel, ResponseModel
 from api.inference.images import (
-    ERRORS,
     EXPECT_DIGEST,
     FIELDS,
     FORM_ERRORS,
@@ -27,21 +23,22 @@ from api.inference.images import (
     readable_pixels,
     received_images,
 )
+from api.inference_client import questions
 from api.inference_client.questions import EmbedImages
-from api.inference_client.questions import EmbedTexts as questions_EmbedTexts
 from api.openapi_document import multipart, raises
 from core import errors
-from core.errors import FieldInvalid
 from core.inference.classify import Resolved
 from core.inference.wire import Embedded
 from core.principal import Role
 
-MAX_INPUTS = 2048  # as many as OpenAI's API takes
+router = APIRouter(
+    prefix="/v1/models/{reference}/embed", tags=["inference"], route_class=ThreadRoute
+)
 
+MAX_INPUTS = 2048  # as many as OpenAI's API takes
 MAX_TEXT = 2000  # characters; a tower reads the first 77 tokens or so
 
 EncodingFormat = Literal["float", "base64"]
-
 Vector = list[float] | str
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
@@ -50,13 +47,6 @@ Format = Annotated[
     EncodingFormat,
     Field(description="`base64` is that of the vector's little-endian float32 values."),
 ]
-
-
-def vector_of(row: bytes, encoding_format: EncodingFormat) -> Vector:
-    """Return a vector of little-endian float32 values in the asked form."""
-    if encoding_format == "base64":
-        return b64encode(row).decode()
-    return list(unpack(f"<{len(row) // 4}f", row))
 
 
 class EmbedTexts(RequestModel):
@@ -89,82 +79,6 @@ class EmbedView(ResponseModel):
     width: int = Field(examples=[2], description="The number of values of each vector.")
     data: list[InputVector]
 
-
-class NewEmbeddings(RequestModel):
-    """Texts and images to embed, as OpenAI's API takes texts."""
-
-    model: str = Field(
-        max_length=200,
-        examples=["demo@production"],
-        description="`name`, `name@alias`, `name:7`, `name@sha256:...`, or the `model` of a reply.",
-    )
-    input: str | list[str] = Field(
-        examples=[["a photo of a boot"]],
-        description=f"A text or image, or 1 to {MAX_INPUTS:,} of them. An image is a URL as in "
-        "`data:image/png;base64,...`; a text has up to "
-        f"{MAX_TEXT:,} characters, of which the version reads as many as fit into its context.",
-    )
-    encoding_format: Format = "float"
-    dimensions: int | None = Field(
-        None, ge=1, description="Refused unless it is the width of the version's vectors."
-    )
-    user: str | None = Field(None, max_length=500, description="Ignored.")
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _no_tokens(cls, value: object) -> object:
-        found = value if isinstance(value, list) else [value]
-        if not found or len(found) > MAX_INPUTS:
-            raise FieldInvalid(f"Send 1 to {MAX_INPUTS:,} texts or images.", pointer="/input")
-        if any(isinstance(one, int | list) for one in found):
-            raise FieldInvalid(
-                "Arrays of tokens are not accepted: send texts, which the version's own tokenizer "
-                "reads, or images as data URLs.",
-                pointer="/input",
-            )
-        return value
-
-    @property
-    def inputs(self) -> list[tuple[str, str]]:
-        """The inputs, each with the JSON pointer to it."""
-        if isinstance(self.input, str):
-            return [("/input", self.input)]
-        return [(f"/input/{place}", one) for place, one in enumerate(self.input)]
-
-
-class Embedding(ResponseModel):
-    """The L2-normalised vector of an input."""
-
-    object: Literal["embedding"] = "embedding"
-    index: int = Field(examples=[0])
-    embedding: Vector = Field(examples=[[0.6, -0.8]])
-
-
-class Usage(ResponseModel):
-    """The tokens that the version read of the texts, start and end included; images have none."""
-
-    prompt_tokens: int = Field(examples=[8])
-    total_tokens: int = Field(examples=[8], description="The same.")
-
-
-class EmbeddingList(ResponseModel):
-    """The vectors in the order of the inputs, and the version that computed them."""
-
-    object: Literal["list"] = "list"
-    data: list[Embedding]
-    model: str = Field(
-        examples=["demo:7@sha256:9f86d081884c7d65..."],
-        description="Name, version and digest: a reference to this version for later requests.",
-    )
-    usage: Usage
-
-
-# Route that embeds images or texts with a version.
-
-
-router = APIRouter(
-    prefix="/v1/models/{reference}/embed", tags=["inference"], route_class=ThreadRoute
-)
 
 _BODY = multipart(
     {
@@ -219,7 +133,7 @@ async def embed_inputs(
 async def _embed_texts(request: Request, services: Services, resolved: Resolved) -> _Asked:
     asked = await read_json(request, EmbedTexts)
     resolved.require_digest(asked.expect_digest)
-    question = questions_EmbedTexts(digest=resolved.version.digest)
+    question = questions.EmbedTexts(digest=resolved.version.digest)
     texts = [text.encode() for text in asked.texts]
     vectors = await services.inference.embed(question, texts)
     return _Asked(
@@ -264,110 +178,8 @@ def _rows(asked: _Asked) -> Iterator[InputVector]:
         yield InputVector(file=image and image.file, embedding=vector, error=error)
 
 
-# Route that embeds texts and images in the shape of OpenAI's API.
-
-
-embeddings_router = APIRouter(tags=["inference"], route_class=ThreadRoute)
-
-_Placed = Sequence[tuple[str, str]]  # inputs, each with the JSON pointer to it
-
-
-@embeddings_router.post(
-    PATH,
-    response_model=EmbeddingList,
-    responses=raises(*ERRORS),
-    openapi_extra=needs(Role.VIEWER),
-)
-async def create_embeddings(
-    asked: NewEmbeddings, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
-    """Embed texts and images as OpenAI's clients ask for it: all of them, or none.
-
-    Vectors are L2-normalised. Errors also have an `error`, as these clients read it.
-    """
-    resolved = await services.find_version(asked.model, principal)
-    images = [one for one in asked.inputs if is_data_url(one[1])]
-    texts = [one for one in asked.inputs if not is_data_url(one[1])]
-    _require_texts(texts)
-    _require_few(images, services.platform.settings.max_parts)
-    of_images = await _embeddings_embed_images(services, resolved, images)
-    of_texts = await services.inference.embed(
-        questions_EmbedTexts(digest=resolved.version.digest), [text.encode() for _, text in texts]
-    )
-    pointers = [pointer for pointer, _ in [*images, *texts]]
-    vectors = dict(zip(pointers, [*of_images, *of_texts], strict=True))
-    found = [vectors[pointer] for pointer, _ in asked.inputs]
-    width = len(found[0].vector) // 4
-    _require_width(asked, width)
-    return await written(width * len(found), _embeddings_show, resolved, asked, found)
-
-
-def _require_texts(texts: _Placed) -> None:
-    for pointer, text in texts:
-        if not 1 <= len(text) <= MAX_TEXT:
-            raise errors.FieldInvalid(
-                f"A text must have 1 to {MAX_TEXT:,} characters.", pointer=pointer
-            )
-
-
-def _require_few(images: _Placed, most: int) -> None:
-    if len(images) > most:
-        raise errors.FieldInvalid(f"Send at most {most:,} images.", pointer="/input")
-
-
-def _require_width(asked: NewEmbeddings, width: int) -> None:
-    if asked.dimensions not in {None, width}:
-        raise errors.FieldInvalid(
-            f"The vectors of this version have {width} dimensions: send {width}, or leave "
-            "`dimensions` out.",
-            pointer="/dimensions",
-        )
-
-
-async def _embeddings_embed_images(
-    services: Services, resolved: Resolved, images: _Placed
-) -> Sequence[Embedded]:
-    question = EmbedImages(digest=resolved.version.digest, image_bytes=resolved.input.size)
-    with services.pixels.request() as take:
-        pixels = await _decode(services, resolved, images, take)
-        return await services.inference.embed(question, pixels)
-
-
-async def _decode(
-    services: Services, resolved: Resolved, images: _Placed, take: Callable[[int], None]
-) -> list[bytes]:
-    """Return the pixels of images in data URLs. Raises the refusal of one."""
-    max_bytes = services.platform.settings.max_file_bytes
-
-    def decode(pointer: str, url: str) -> bytes:
-        try:
-            data = image_of(url, max_bytes=max_bytes)
-            take(resolved.input.size)
-            return services.decoder.pixels(data, resolved.input)
-        except errors.Invalid as refusal:
-            raise type(refusal)(refusal.message, pointer=pointer, **refusal.facts) from refusal
-
-    pixels: list[bytes] = []
-    for first in range(0, len(images), IN_FLIGHT):  # so that other requests get a thread
-        part = (
-            run_sync(decode, *one, limiter=services.decoding)
-            for one in images[first : first + IN_FLIGHT]
-        )
-        pixels += await asyncio.gather(*part)
-    return pixels
-
-
-def _embeddings_show(
-    resolved: Resolved, asked: NewEmbeddings, found: Sequence[Embedded]
-) -> Response:
-    version = resolved.version
-    read = sum(one.tokens for one in found)
-    view = EmbeddingList(
-        model=f"{resolved.model.name}:{version.number}@sha256:{version.digest}",
-        data=[
-            Embedding(index=index, embedding=vector_of(one.vector, asked.encoding_format))
-            for index, one in enumerate(found)
-        ],
-        usage=Usage(prompt_tokens=read, total_tokens=read),
-    )
-    return Response(view.model_dump_json(), media_type=JSON)
+def vector_of(row: bytes, encoding_format: EncodingFormat) -> Vector:
+    """Return a vector of little-endian float32 values in the asked form."""
+    if encoding_format == "base64":
+        return b64encode(row).decode()
+    return list(unpack(f"<{len(row) // 4}f", row))

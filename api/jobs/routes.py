@@ -1,4 +1,4 @@
-"""Routes of jobs."""
+"""Routes of jobs: orders, their progress, their events, and advice before an order."""
 
 import asyncio
 import json
@@ -9,7 +9,6 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response as responses_Response
 from starlette.responses import StreamingResponse
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
@@ -41,68 +40,17 @@ from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import JobId
 
-# Answers to orders that were accepted: a job, and where to poll it.
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
+POLL_AFTER_S = 1  # told to who has ordered a job
 
-POLL_AFTER_S = 1
-
-
-def accepted(services: Services, response: Response, job: Job) -> JobView:
-    """Return the job as it is now, and set the headers of a 202 response."""
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = str(POLL_AFTER_S)
-    with services.platform.transactions(read_only=True) as work:
-        return JobView.of(work[Jobs].named(job.id))
-
-
-# The events of a job: read once, or streamed until it ends.
-
-
+JSON = "application/json"
 STREAM = "text/event-stream"
 
 POLL_EVERY_S = 0.5
-
 KEEP_ALIVE_EVERY = 30  # polls without an event
-
-BATCH = 200
-
+BATCH = 200  # events of a read
 LAST = "done"  # the kind of the last event that a worker adds to a job
-
-
-def read_events(
-    services: Services, job: JobId, limit: int, after: int
-) -> tuple[Sequence[EventView], bool]:
-    """Return the events after a sequence number, and whether the job had ended before that read.
-
-    Raises JobNotFound.
-    """
-    with services.platform.transactions(read_only=True) as work:
-        done = work[Jobs].get(job).status.done
-        return [EventView.of(event) for event in work[Jobs].events(job, limit, after)], done
-
-
-async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
-    """Yield the events after a sequence number as server-sent events, until the job ends."""
-    quiet, last = 0, ""
-    while True:
-        found, done = await run_in_threadpool(read_events, services, job, BATCH, after)
-        for event in found:
-            after, last = event.id, event.kind
-            yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
-        if done and not found:
-            if last != LAST:
-                yield f"event: {LAST}\ndata: {json.dumps({'job': job})}\n\n"
-            return
-        if found:
-            quiet = 0
-            continue
-        quiet += 1
-        if quiet % KEEP_ALIVE_EVERY == 0:
-            yield ": beat\n\n"
-        await asyncio.sleep(POLL_EVERY_S)
-
-
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 REFUSALS = (  # of jobs that could not start
     errors.ImportFailed,
@@ -128,6 +76,13 @@ REFUSALS = (  # of jobs that could not start
     errors.SuitesTooSmall,
     errors.DatasetEmpty,
 )
+
+_SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browsers may send
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {STREAM: {"schema": {"type": "string"}}}},
+    **raises(errors.JobNotFound, errors.NotAcceptable),
+}
 
 
 @router.post(
@@ -184,6 +139,14 @@ def order_job(
             priority=body.priority,
         )
     return accepted(services, response, job)
+
+
+def accepted(services: Services, response: Response, job: Job) -> JobView:
+    """Return the job as it is now, and set the headers of a 202 response."""
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_AFTER_S)
+    with services.platform.transactions(read_only=True) as work:
+        return JobView.of(work[Jobs].named(job.id))
 
 
 @router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
@@ -259,14 +222,10 @@ def order_job_again(
     return accepted(services, response, again)
 
 
-# Route of advice on an update.
-
-
-advice_router = APIRouter(prefix="/v1/jobs/advice", tags=["jobs"], route_class=ThreadRoute)
-
-
-@advice_router.post(
-    "", responses=raises(errors.ModelNotFound, *REFUSALS), openapi_extra=needs(Role.CONTRIBUTOR)
+@router.post(
+    "/advice",
+    responses=raises(errors.ModelNotFound, *REFUSALS),
+    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
@@ -289,23 +248,11 @@ def _advise(services: Services, body: NewUpdate) -> AdviceView:
     return AdviceView.of(advice)
 
 
-# Route of a job's events, as a page or as a stream.
-
-
-events_router = APIRouter(prefix="/v1/jobs/{job}/events", tags=["jobs"], route_class=ThreadRoute)
-
-JSON = "application/json"
-
-_SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browsers may send
-
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {STREAM: {"schema": {"type": "string"}}}},
-    **raises(errors.JobNotFound, errors.NotAcceptable),
-}
-
-
-@events_router.get(
-    "", responses=_ANSWERS, response_model=Page[EventView], openapi_extra=needs(Role.VIEWER)
+@router.get(
+    "/{job}/events",
+    responses=_ANSWERS,
+    response_model=Page[EventView],
+    openapi_extra=needs(Role.VIEWER),
 )
 async def list_job_events(
     job: str,
@@ -314,7 +261,7 @@ async def list_job_events(
     after: AfterNumber = None,
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str, Header(alias="Last-Event-ID", json_schema_extra=_SEEN)] = "",
-) -> Page[EventView] | responses_Response:
+) -> Page[EventView] | Response:
     """List a job's events, oldest first: a JSON page, or server-sent events until the job ends."""
     asked = number_after(after)
     start = number_after(last_event_id) if last_event_id else asked
@@ -323,3 +270,36 @@ async def list_job_events(
     if wanted == STREAM:
         return StreamingResponse(stream_events(services, JobId(job), start), media_type=STREAM)
     return page_of(found, limit, lambda event: event, lambda event: event.id)
+
+
+def read_events(
+    services: Services, job: JobId, limit: int, after: int
+) -> tuple[Sequence[EventView], bool]:
+    """Return the events after a sequence number, and whether the job had ended before that read.
+
+    Raises JobNotFound.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        done = work[Jobs].get(job).status.done
+        return [EventView.of(event) for event in work[Jobs].events(job, limit, after)], done
+
+
+async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
+    """Yield the events after a sequence number as server-sent events, until the job ends."""
+    quiet, last = 0, ""
+    while True:
+        found, done = await run_in_threadpool(read_events, services, job, BATCH, after)
+        for event in found:
+            after, last = event.id, event.kind
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
+        if done and not found:
+            if last != LAST:
+                yield f"event: {LAST}\ndata: {json.dumps({'job': job})}\n\n"
+            return
+        if found:
+            quiet = 0
+            continue
+        quiet += 1
+        if quiet % KEEP_ALIVE_EVERY == 0:
+            yield ": beat\n\n"
+        await asyncio.sleep(POLL_EVERY_S)

@@ -1,27 +1,30 @@
-"""Routes of liveness and readiness, the only ones that need no key."""
+"""Routes of workers, metrics and garbage collection."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.routing import ThreadRoute, needs
-from api.http.schemas import Page, ResponseModel
+from api.http.schemas import Page
 from api.openapi_document import raises
 from api.operations.schemas import CollectionView, NewCollection, WorkerView
 from core import errors
-from core.errors import NotReady
 from core.fleet.workers import list_workers
-from core.operations.maintenance import check_readiness
 from core.principal import Role
 from core.upkeep.gc import collect_garbage
 
-# Route of garbage collection.
+router = APIRouter(tags=["operations"], route_class=ThreadRoute)
 
 
-router = APIRouter(prefix="/v1/gc", tags=["operations"], route_class=ThreadRoute)
+@router.get("/v1/workers", openapi_extra=needs(Role.VIEWER))
+def show_workers(services: WiredServices) -> Page[WorkerView]:
+    """List the workers with a heartbeat in the last day, except those that have shut down."""
+    return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])
 
 
-@router.post("", responses=raises(errors.ArtifactsUnavailable), openapi_extra=needs(Role.ADMIN))
+@router.post(
+    "/v1/gc", responses=raises(errors.ArtifactsUnavailable), openapi_extra=needs(Role.ADMIN)
+)
 def collect(
     body: NewCollection, services: WiredServices, principal: CurrentPrincipal
 ) -> CollectionView:
@@ -37,40 +40,7 @@ def collect(
     return CollectionView.of(tidied)
 
 
-health_router = APIRouter(tags=["health"], route_class=ThreadRoute)
-
-
-class Health(ResponseModel):
-    """The state of the process."""
-
-    status: str = "ok"
-
-
-class Readiness(Health):
-    """The state of the service, with the result of each check."""
-
-    checks: dict[str, bool]
-
-
-@health_router.get("/healthz")
-async def get_health() -> Health:
-    """Report that the process runs; nothing else is checked."""
-    return Health()
-
-
-@health_router.get("/readyz", responses=raises(NotReady))
-def get_readiness(services: WiredServices) -> Readiness:
-    """Check that the database answers, the disk has room and a worker is alive."""
-    return Readiness(checks=check_readiness(services.platform))
-
-
-# Route of the Prometheus metrics.
-
-
-metrics_router = APIRouter(tags=["operations"], route_class=ThreadRoute)
-
-
-@metrics_router.get(
+@router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
@@ -84,15 +54,3 @@ def get_metrics(services: WiredServices, principal: CurrentPrincipal) -> Respons
     """
     principal.require_every_model()
     return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
-
-
-# Route of workers.
-
-
-workers_router = APIRouter(prefix="/v1/workers", tags=["operations"], route_class=ThreadRoute)
-
-
-@workers_router.get("", openapi_extra=needs(Role.VIEWER))
-def show_workers(services: WiredServices) -> Page[WorkerView]:
-    """List the workers with a heartbeat in the last day, except those that have shut down."""
-    return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])

@@ -11,7 +11,6 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.responses import Response as responses_Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Services
@@ -209,22 +208,20 @@ class ProblemPages:
             raise  # the log has it from the server
 
 
-async def _shown(request: Request, start: Message, found: Any) -> responses_Response:
+async def _shown(request: Request, start: Message, found: Any) -> Response:
     status, partial = start["status"], "hx-request" in request.headers
     if found is not None and takes_json(request):
-        response: responses_Response = JSONResponse(
-            found, status, headers=HEADERS, media_type=MEDIA_TYPE
-        )
+        response: Response = JSONResponse(found, status, headers=HEADERS, media_type=MEDIA_TYPE)
         return _with_headers(response, start)
     if status == 401:
         return await _to_sign_in(request, partial=partial)
     if found is None:  # of a HEAD
-        return responses_Response(status_code=status, headers=HEADERS)
+        return Response(status_code=status, headers=HEADERS)
     template = "problem_part.html" if partial else "problem.html"
     return _with_headers(page(request, template, status=status, problem=found), start)
 
 
-def _with_headers(response: responses_Response, start: Message) -> responses_Response:
+def _with_headers(response: Response, start: Message) -> Response:
     kept = MutableHeaders(raw=start["headers"])
     for name in ("allow", "retry-after", "connection"):
         if name in kept:
@@ -232,7 +229,7 @@ def _with_headers(response: responses_Response, start: Message) -> responses_Res
     return response
 
 
-async def _to_sign_in(request: Request, *, partial: bool) -> responses_Response:
+async def _to_sign_in(request: Request, *, partial: bool) -> Response:
     """Lead to the form to sign in and from there back, with what was typed into a form."""
     came_from = str(request.url)
     if partial or request.method not in SAFE:
@@ -243,8 +240,8 @@ async def _to_sign_in(request: Request, *, partial: bool) -> responses_Response:
         return page(request, "sign_in.html", status=401, back=back, unsent=unsent, lost=not unsent)
     where = f"{SIGN_IN}?next={quote(back)}" if is_page(back) else SIGN_IN
     if partial:  # htmx follows this, and would put what a redirect leads to into the page
-        return responses_Response(status_code=401, headers={"HX-Redirect": where})
-    return responses_Response(status_code=303, headers={"Location": where})
+        return Response(status_code=401, headers={"HX-Redirect": where})
+    return Response(status_code=303, headers={"Location": where})
 
 
 def path_of(url: str) -> str:
@@ -253,7 +250,7 @@ def path_of(url: str) -> str:
     return "/" + rest.partition("/")[2].partition("#")[0]
 
 
-def _unexpected(request: Request) -> responses_Response:
+def _unexpected(request: Request) -> Response:
     return problem(
         request,
         status=500,

@@ -1,4 +1,4 @@
-"""Pages that promote a version and roll an alias back, each behind a reason and a confirmation."""
+"""Pages of models: the overview, a model, a version, and forms that promote and roll back."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,20 +33,193 @@ from core.registry.read import read_report, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 
-router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/aliases/{{alias}}",
-    route_class=PageRoute,
-    include_in_schema=False,
-)
+router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
+
+MODELS = 25  # of a page
+VERSIONS = 30  # of a page
+MOVES = 20  # newest moves, of which the form tells those since it was shown
+HISTORY = 12  # newest moves of an alias
+JOBS = 5  # newest
+CLASSES = 40  # of a version
 
 PROMOTION, ROLLBACK = "promotion", "rollback"
 
-MOVES = 20  # newest, of which those since the form was shown are told
+Before = Annotated[Number | None, Query()]
 
 Fields = Mapping[str, str]
 
 
-@router.get("/promotion", openapi_extra=needs(Role.OPERATOR))
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """A model with its live version and its newest one."""
+
+    model: Model
+    live: AliasMove | None  # the last move of `production`
+    live_version: Version | None
+    others: tuple[AliasMove, ...]  # the last moves of other aliases
+    newest: Version | None
+
+    @property
+    def is_root_alone(self) -> bool:
+        """True if the model has learned nothing yet."""
+        return self.newest is None or self.newest.is_root
+
+    @property
+    def waits(self) -> bool:
+        """True if the newest version is neither live nor rejected: somebody may promote it."""
+        live = self.live.to_version if self.live else None
+        return self.newest is not None and self.newest.number != live
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
+    """Show the models, and the jobs that run now."""
+    with services.platform.transactions(read_only=True) as work:
+        models = work[Models].page(MODELS + 1, after)
+        rows = _rows(work, models[:MODELS])
+        running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
+        queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
+    more = len(models) > MODELS
+    return page(
+        request,
+        "overview.html",
+        rows=rows,
+        fresh=after is None and not more and all(row.is_root_alone for row in rows),
+        first=after is None,
+        next=rows[-1].model.id if more else None,
+        jobs=[*running, *queued][:JOBS],
+        now=services.platform.clock(),
+    )
+
+
+def _rows(work: Work, models: Sequence[Model]) -> list[ModelRow]:
+    moves = work[Aliases].last_moves(*(model.id for model in models))
+    return [
+        _row(work, model, [move for move in moves if move.model == model.id]) for model in models
+    ]
+
+
+def _row(work: Work, model: Model, moves: list[AliasMove]) -> ModelRow:
+    live = next((move for move in moves if move.alias == PRODUCTION), None)
+    number = live.to_version if live else None
+    return ModelRow(
+        model=model,
+        live=live,
+        live_version=work[Versions].get(model.id, number) if number else None,
+        others=tuple(move for move in moves if move.alias != PRODUCTION),
+        newest=work[Versions].newest(model.id),
+    )
+
+
+@router.get("/models/{model}", openapi_extra=needs(Role.VIEWER))
+def show_model(
+    model: str,
+    request: Request,
+    services: WiredServices,
+    before: Before = None,
+    moved: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        versions = _versions(work, found, before)
+        moves = work[Aliases].last_moves(found.id)
+        history = work[Aliases].newest_moves(found.id, PRODUCTION, HISTORY)
+        back = can_go_back(work, found.id, history)
+        suites = work[Suites].names(set(found.suites))
+        policy = work[Policies].get(found.policy)
+        jobs = work[Jobs].named_page(JOBS, None, model=found.id)
+    rows = [
+        LinedVersion(
+            version=version,
+            summary=summary_of(platform.artifacts, version),
+            aliases=[move.alias for move in moves if move.to_version == version.number],
+        )
+        for version in versions
+    ]
+    return page(
+        request,
+        "model.html",
+        model=found,
+        rows=rows[::-1],
+        line=line_plot(rows, f"{PAGES}/models/{found.name}/versions/") if rows else None,
+        older=versions[0].number if versions and versions[0].number > 1 else None,
+        newest=before is None,
+        moves=moves,
+        moved=moved,
+        back=back,
+        history=history[::-1],
+        stairs=alias_plot(history) if len(history) > 1 else None,
+        suites=[suites[suite] for suite in found.suites],
+        policy=policy,
+        jobs=jobs,
+        now=platform.clock(),
+    )
+
+
+def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
+    """Return the newest versions, or the newest of those before one, oldest first."""
+    newest = work[Versions].newest(model.id)
+    end = before or (newest.number + 1 if newest else 1)
+    found = work[Versions].page(model.id, VERSIONS, max(0, end - 1 - VERSIONS))
+    return [version for version in found if version.number < end]
+
+
+@router.get("/models/{model}/versions/{version}", openapi_extra=needs(Role.VIEWER))
+def show_version(
+    model: str, version: VersionNumber, request: Request, services: WiredServices
+) -> Response:
+    """Show a version."""
+    platform = services.platform
+    with platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        aliases = [one for one in work[Aliases].all(found.id) if one.version == version]
+        job = work[Jobs].get(wanted.job)
+        dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
+    report, missing = _report(platform, wanted)
+    return page(
+        request,
+        "version.html",
+        model=found,
+        version=wanted,
+        aliases=aliases,
+        job=job,
+        dataset=dataset,
+        report=report,
+        missing=missing,
+        headline=headline(report) if report else (),
+        guarded=guarded(report) if report else (),
+        gains=gains(report) if report else (),
+        interval_plot=plots.interval_plot,
+        shown=CLASSES,
+        now=platform.clock(),
+    )
+
+
+@router.get("/models/{model}/versions/{version}/report", openapi_extra=needs(Role.VIEWER))
+def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
+    """Show the whole report, as one page that can be saved and sent."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Versions].get(work[Models].get(model).id, version)
+    report = read_report(services.platform.artifacts, found)
+    headers = {"Content-Security-Policy": style_policy()}
+    return HTMLResponse(render_report(report), headers=headers)
+
+
+def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
+    """Return a version's report, or why there is none."""
+    try:
+        return Report.from_json(read_report(platform.artifacts, version)), ""
+    except PerennialError as error:
+        return None, error.message
+
+
+# Moves of an alias, each behind a reason and a confirmation.
+
+
+@router.get("/models/{model}/aliases/{alias}/promotion", openapi_extra=needs(Role.OPERATOR))
 def confirm_promotion(
     model: str,
     alias: str,
@@ -58,7 +231,7 @@ def confirm_promotion(
     return _ask(request, services, PROMOTION, model, alias, version)
 
 
-@router.post("/promotion", openapi_extra=needs(Role.OPERATOR))
+@router.post("/models/{model}/aliases/{alias}/promotion", openapi_extra=needs(Role.OPERATOR))
 async def promote_version(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -79,13 +252,13 @@ async def promote_version(
     return await _move(request, services, PROMOTION, model, alias, move)
 
 
-@router.get("/rollback", openapi_extra=needs(Role.OPERATOR))
+@router.get("/models/{model}/aliases/{alias}/rollback", openapi_extra=needs(Role.OPERATOR))
 def confirm_rollback(model: str, alias: str, request: Request, services: WiredServices) -> Response:
     """Ask for the reason of a rollback to the version that was live before."""
     return _ask(request, services, ROLLBACK, model, alias, None)
 
 
-@router.post("/rollback", openapi_extra=needs(Role.OPERATOR))
+@router.post("/models/{model}/aliases/{alias}/rollback", openapi_extra=needs(Role.OPERATOR))
 async def roll_alias_back(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -173,204 +346,3 @@ def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
 
 def _may_override(principal: Principal, version: Version, kind: str) -> bool:
     return kind == PROMOTION and principal.may(role_to_override(version))
-
-
-# The page of a model: its line of versions, what is live, and by whose decision.
-
-
-model_router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-VERSIONS = 30  # of a page
-
-MOVES_OF_MODEL = 12  # of an alias, newest
-
-JOBS = 5
-
-Before = Annotated[Number | None, Query()]
-
-
-@model_router.get(f"{PAGES}/models/{{model}}", openapi_extra=needs(Role.VIEWER))
-def show_model(
-    model: str,
-    request: Request,
-    services: WiredServices,
-    before: Before = None,
-    moved: Annotated[str, Query(max_length=64)] = "",
-) -> Response:
-    """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
-    platform = services.platform
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        versions = _versions(work, found, before)
-        moves = work[Aliases].last_moves(found.id)
-        history = work[Aliases].newest_moves(found.id, PRODUCTION, MOVES_OF_MODEL)
-        back = can_go_back(work, found.id, history)
-        suites = work[Suites].names(set(found.suites))
-        policy = work[Policies].get(found.policy)
-        jobs = work[Jobs].named_page(JOBS, None, model=found.id)
-    rows = [
-        LinedVersion(
-            version=version,
-            summary=summary_of(platform.artifacts, version),
-            aliases=[move.alias for move in moves if move.to_version == version.number],
-        )
-        for version in versions
-    ]
-    return page(
-        request,
-        "model.html",
-        model=found,
-        rows=rows[::-1],
-        line=line_plot(rows, f"{PAGES}/models/{found.name}/versions/") if rows else None,
-        older=versions[0].number if versions and versions[0].number > 1 else None,
-        newest=before is None,
-        moves=moves,
-        moved=moved,
-        back=back,
-        history=history[::-1],
-        stairs=alias_plot(history) if len(history) > 1 else None,
-        suites=[suites[suite] for suite in found.suites],
-        policy=policy,
-        jobs=jobs,
-        now=platform.clock(),
-    )
-
-
-def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
-    """Return the newest versions, or the newest of those before one, oldest first."""
-    newest = work[Versions].newest(model.id)
-    end = before or (newest.number + 1 if newest else 1)
-    found = work[Versions].page(model.id, VERSIONS, max(0, end - 1 - VERSIONS))
-    return [version for version in found if version.number < end]
-
-
-# The first page: the models, and which version of each is live since when.
-
-
-overview_router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-MODELS = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelRow:
-    """A model with its live version and its newest one."""
-
-    model: Model
-    live: AliasMove | None  # the last move of `production`
-    live_version: Version | None
-    others: tuple[AliasMove, ...]  # the last moves of other aliases
-    newest: Version | None
-
-    @property
-    def is_root_alone(self) -> bool:
-        """True if the model has learned nothing yet."""
-        return self.newest is None or self.newest.is_root
-
-    @property
-    def waits(self) -> bool:
-        """True if the newest version is neither live nor rejected: somebody may promote it."""
-        live = self.live.to_version if self.live else None
-        return self.newest is not None and self.newest.number != live
-
-
-@overview_router.get(PAGES, openapi_extra=needs(Role.VIEWER))
-def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
-    """Show the models, and the jobs that run now."""
-    with services.platform.transactions(read_only=True) as work:
-        models = work[Models].page(MODELS + 1, after)
-        rows = _rows(work, models[:MODELS])
-        running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
-        queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
-    more = len(models) > MODELS
-    return page(
-        request,
-        "overview.html",
-        rows=rows,
-        fresh=after is None and not more and all(row.is_root_alone for row in rows),
-        first=after is None,
-        next=rows[-1].model.id if more else None,
-        jobs=[*running, *queued][:JOBS],
-        now=services.platform.clock(),
-    )
-
-
-def _rows(work: Work, models: Sequence[Model]) -> list[ModelRow]:
-    moves = work[Aliases].last_moves(*(model.id for model in models))
-    return [
-        _row(work, model, [move for move in moves if move.model == model.id]) for model in models
-    ]
-
-
-def _row(work: Work, model: Model, moves: list[AliasMove]) -> ModelRow:
-    live = next((move for move in moves if move.alias == PRODUCTION), None)
-    number = live.to_version if live else None
-    return ModelRow(
-        model=model,
-        live=live,
-        live_version=work[Versions].get(model.id, number) if number else None,
-        others=tuple(move for move in moves if move.alias != PRODUCTION),
-        newest=work[Versions].newest(model.id),
-    )
-
-
-# The page of a version: the verdict on it, its report, and what made it.
-
-
-version_router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/versions/{{version}}",
-    route_class=PageRoute,
-    include_in_schema=False,
-)
-
-CLASSES = 40  # names of a list
-
-
-@version_router.get("", openapi_extra=needs(Role.VIEWER))
-def show_version(
-    model: str, version: VersionNumber, request: Request, services: WiredServices
-) -> Response:
-    """Show a version."""
-    platform = services.platform
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        wanted = work[Versions].get(found.id, version)
-        aliases = [one for one in work[Aliases].all(found.id) if one.version == version]
-        job = work[Jobs].get(wanted.job)
-        dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
-    report, missing = _report(platform, wanted)
-    return page(
-        request,
-        "version.html",
-        model=found,
-        version=wanted,
-        aliases=aliases,
-        job=job,
-        dataset=dataset,
-        report=report,
-        missing=missing,
-        headline=headline(report) if report else (),
-        guarded=guarded(report) if report else (),
-        gains=gains(report) if report else (),
-        interval_plot=plots.interval_plot,
-        shown=CLASSES,
-        now=platform.clock(),
-    )
-
-
-@version_router.get("/report", openapi_extra=needs(Role.VIEWER))
-def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
-    """Show the whole report, as one page that can be saved and sent."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Versions].get(work[Models].get(model).id, version)
-    report = read_report(services.platform.artifacts, found)
-    headers = {"Content-Security-Policy": style_policy()}
-    return HTMLResponse(render_report(report), headers=headers)
-
-
-def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
-    """Return a version's report, or why there is none."""
-    try:
-        return Report.from_json(read_report(platform.artifacts, version)), ""
-    except PerennialError as error:
-        return None, error.message

@@ -47,77 +47,19 @@ from core.trials.rules import (
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, ModelId
 
-# The course of a trial by its labels, as inline SVG: the difference within its interval.
-
-
-WIDTH, HEIGHT = 760, 220
-
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 30
-
-RECENT = 8  # the axis suits the points from an eighth of the labels on; earlier ones are cut
-
-
-def course_plot(course: Sequence[CoursePoint]) -> Drawing:
-    """Draw at least two points; labels grow by factors from left to right."""
-    first, last = course[0].labels, course[-1].labels
-    recent = [point for point in course if RECENT * point.labels >= last]
-    low = min(0.0, *(point.lower for point in recent)) - 0.01
-    high = max(0.0, *(point.upper for point in recent)) + 0.01
-
-    def across(labels: int) -> float:
-        share = log(labels / first) / log(last / first)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def down(value: float) -> float:
-        share = (high - min(max(value, low), high)) / (high - low)
-        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
-
-    marks = []
-    for value in ticks(low, high, 5):
-        kind = "zero" if abs(value) < 1e-9 else "grid"
-        marks.append(line(LEFT, down(value), WIDTH - RIGHT, down(value), kind))
-        name = points(value).replace(".0", "")
-        marks.append(text(LEFT - 8, down(value) + 4, "tick end", name))
-    upper = [f"{across(one.labels)} {down(one.upper)}" for one in course]
-    lower = [f"{across(one.labels)} {down(one.lower)}" for one in course]
-    middle = [f"{across(one.labels)} {down(one.estimate)}" for one in course]
-    marks.append(Markup('<path d="M{}Z" class="band"/>').format("L".join(upper + lower[::-1])))
-    marks.append(Markup('<path d="M{}" class="curve"/>').format("L".join(middle)))
-    for one in course:
-        marks.append(
-            Markup('<circle cx="{}" cy="{}" r="3"><title>{}</title></circle>').format(
-                across(one.labels), down(one.estimate), _told(one)
-            )
-        )
-    for one, place in ((course[0], "tick"), (course[-1], "tick end")):
-        marks.append(text(across(one.labels), HEIGHT - 8, place, _labels(one)))
-    label = f"Difference in accuracy from {_told(course[0])} to {_told(course[-1])}"
-    return Drawing(width=WIDTH, height=HEIGHT, label=label, marks=marks)
-
-
-def _told(point: CoursePoint) -> str:
-    return (
-        f"{points(point.estimate)} points ({points(point.lower)} to {points(point.upper)}) "
-        f"by {_labels(point)}"
-    )
-
-
-def _labels(point: CoursePoint) -> str:
-    return f"{whole(point.labels)} label{'s' if point.labels > 1 else ''}"
-
-
 router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/trial", route_class=PageRoute, include_in_schema=False
+    prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False
 )
 
 CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
-
 SAMPLES = 60  # that are shown
+
+SAMPLES_PATH = "/aliases/{alias}/trials/{trial}/samples"
 
 Fields = Mapping[str, str]
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("/trial", openapi_extra=needs(Role.VIEWER))
 def show_trial(
     model: str, request: Request, services: WiredServices, alias: Text = PRODUCTION
 ) -> Response:
@@ -125,7 +67,7 @@ def show_trial(
     return _show(request, services, model, alias)
 
 
-@router.post("/start", openapi_extra=needs(Role.OPERATOR))
+@router.post("/trial/start", openapi_extra=needs(Role.OPERATOR))
 async def start(model: str, request: Request, services: WiredServices) -> Response:
     """Start a trial, if the alias is still where the form has shown it."""
     fields = await read_form(request)
@@ -146,7 +88,7 @@ async def start(model: str, request: Request, services: WiredServices) -> Respon
     return await run_in_threadpool(_try, request, services, model, fields, begin)
 
 
-@router.post("/stop", openapi_extra=needs(Role.OPERATOR))
+@router.post("/trial/stop", openapi_extra=needs(Role.OPERATOR))
 async def stop(model: str, request: Request, services: WiredServices) -> Response:
     """Stop a trial; the alias stays where it is."""
     fields = await read_form(request)
@@ -252,17 +194,10 @@ def _mode(fields: Fields) -> TrialMode:
         raise FieldInvalid("Choose shadow or canary.", pointer="/mode") from error
 
 
-# The samples of a trial as images for its page, and the form that deletes them.
+# Samples of a trial: the images that its page shows, and the form that deletes them.
 
 
-HERE = "/models/{model}/aliases/{alias}/trials/{trial}/samples"
-
-trial_samples_router = APIRouter(
-    prefix=PAGES + HERE, route_class=PageRoute, include_in_schema=False
-)
-
-
-@trial_samples_router.get("/{pixels}", openapi_extra=needs(Role.VIEWER))
+@router.get(SAMPLES_PATH + "/{pixels}", openapi_extra=needs(Role.VIEWER))
 def get_sample(
     model: str,
     alias: str,
@@ -272,10 +207,12 @@ def get_sample(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return a sample as it is stored."""
-    return image_answer(services, _form(services, model, alias, trial, pixels), if_none_match)
+    return image_answer(
+        services, _stored_form(services, model, alias, trial, pixels), if_none_match
+    )
 
 
-@trial_samples_router.get("/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
+@router.get(SAMPLES_PATH + "/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
 async def get_thumbnail(
     model: str,
     alias: str,
@@ -285,11 +222,11 @@ async def get_thumbnail(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return a small WebP of a sample."""
-    artifact = await run_in_threadpool(_form, services, model, alias, trial, pixels)
+    artifact = await run_in_threadpool(_stored_form, services, model, alias, trial, pixels)
     return await thumbnail_answer(services, artifact, if_none_match)
 
 
-@trial_samples_router.post("/delete", openapi_extra=needs(Role.OPERATOR))
+@router.post(SAMPLES_PATH + "/delete", openapi_extra=needs(Role.OPERATOR))
 async def delete(
     model: str, alias: str, trial: str, request: Request, services: WiredServices
 ) -> Response:
@@ -303,7 +240,64 @@ async def delete(
     return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
 
 
-def _form(services: Services, model: str, alias: str, trial: str, pixels: str) -> Digest:
+def _stored_form(services: Services, model: str, alias: str, trial: str, pixels: str) -> Digest:
     return sample_form(
         services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
     )
+
+
+# The course of a trial by its labels, as inline SVG: the difference within its interval.
+
+WIDTH, HEIGHT = 760, 220
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 30
+
+RECENT = 8  # the axis suits the points from an eighth of the labels on; earlier ones are cut
+
+
+def course_plot(course: Sequence[CoursePoint]) -> Drawing:
+    """Draw at least two points; labels grow by factors from left to right."""
+    first, last = course[0].labels, course[-1].labels
+    recent = [point for point in course if RECENT * point.labels >= last]
+    low = min(0.0, *(point.lower for point in recent)) - 0.01
+    high = max(0.0, *(point.upper for point in recent)) + 0.01
+
+    def across(labels: int) -> float:
+        share = log(labels / first) / log(last / first)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def down(value: float) -> float:
+        share = (high - min(max(value, low), high)) / (high - low)
+        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
+
+    marks = []
+    for value in ticks(low, high, 5):
+        kind = "zero" if abs(value) < 1e-9 else "grid"
+        marks.append(line(LEFT, down(value), WIDTH - RIGHT, down(value), kind))
+        name = points(value).replace(".0", "")
+        marks.append(text(LEFT - 8, down(value) + 4, "tick end", name))
+    upper = [f"{across(one.labels)} {down(one.upper)}" for one in course]
+    lower = [f"{across(one.labels)} {down(one.lower)}" for one in course]
+    middle = [f"{across(one.labels)} {down(one.estimate)}" for one in course]
+    marks.append(Markup('<path d="M{}Z" class="band"/>').format("L".join(upper + lower[::-1])))
+    marks.append(Markup('<path d="M{}" class="curve"/>').format("L".join(middle)))
+    for one in course:
+        marks.append(
+            Markup('<circle cx="{}" cy="{}" r="3"><title>{}</title></circle>').format(
+                across(one.labels), down(one.estimate), _told(one)
+            )
+        )
+    for one, place in ((course[0], "tick"), (course[-1], "tick end")):
+        marks.append(text(across(one.labels), HEIGHT - 8, place, _labels(one)))
+    label = f"Difference in accuracy from {_told(course[0])} to {_told(course[-1])}"
+    return Drawing(width=WIDTH, height=HEIGHT, label=label, marks=marks)
+
+
+def _told(point: CoursePoint) -> str:
+    return (
+        f"{points(point.estimate)} points ({points(point.lower)} to {points(point.upper)}) "
+        f"by {_labels(point)}"
+    )
+
+
+def _labels(point: CoursePoint) -> str:
+    return f"{whole(point.labels)} label{'s' if point.labels > 1 else ''}"

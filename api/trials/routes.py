@@ -1,4 +1,4 @@
-"""Routes of trials: start, list, show, stop; and of the labels that are sent back."""
+"""Routes of trials, of labels that are sent back, and of samples of what the versions answered."""
 
 from functools import partial
 from typing import Annotated
@@ -31,81 +31,23 @@ from core.trials.rows import Trials, TrialSamples
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, PredictionId
 
-# Routes of the samples of a trial: images about which its two versions disagree.
-
-
-router = APIRouter(
-    prefix="/v1/models/{model}/aliases/{alias}/trials/{trial}/samples",
-    tags=["trials"],
-    route_class=ThreadRoute,
-)
-
-_UNKNOWN = (errors.ModelNotFound, errors.TrialNotFound)
-
-
-@router.get("", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
-def list_samples(
-    model: str,
-    alias: str,
-    trial: str,
-    services: WiredServices,
-    limit: Limit = 50,
-    after: After = None,
-) -> Page[SampleView]:
-    """List the samples of a trial, ordered by the digest of their pixels.
-
-    They are images about which the two versions of a shadow disagree; by default none are kept.
-    """
-    last = Digest(after) if after else None
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Trials].find(work[Models].get(model).id, alias, trial)
-        rows = work[TrialSamples].page(found.id, limit + 1, last)
-    return page_of(rows, limit, SampleView.of, lambda row: row.pixels)
-
-
-@router.get(
-    "/{pixels}",
-    responses=stored_images(*_UNKNOWN),
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
-def get_sample(
-    model: str,
-    alias: str,
-    trial: str,
-    pixels: Pixels,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """Return a sample as it is stored: decoded, without metadata, as a lossless WebP."""
-    artifact = sample_form(
-        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
-    )
-    return image_answer(services, artifact, if_none_match)
-
-
-@router.delete("", status_code=204, responses=raises(*_UNKNOWN), openapi_extra=needs(Role.OPERATOR))
-def remove_samples(model: str, alias: str, trial: str, services: WiredServices) -> None:
-    """Delete the samples of a trial, which makes no room for others; its counts stay."""
-    delete_samples(services.platform, model=model, alias=alias, trial=trial)
-
-
-trials_router = APIRouter(tags=["trials"], route_class=ThreadRoute)
+router = APIRouter(tags=["trials"], route_class=ThreadRoute)
 
 TRIALS = "/v1/models/{model}/aliases/{alias}/trials"
 
+SAMPLES = f"{TRIALS}/{{trial}}/samples"
+
 IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
 
-_TRIALS_UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
-
+_UNKNOWN_ALIAS = (errors.ModelNotFound, errors.AliasNotFound)
 _UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)
 
 
-@trials_router.post(
+@router.post(
     TRIALS,
     status_code=201,
     responses=raises(
-        *_TRIALS_UNKNOWN,
+        *_UNKNOWN_ALIAS,
         errors.VersionNotFound,
         errors.TrialRunning,
         errors.GateFailed,
@@ -147,7 +89,7 @@ def begin_trial(
     return TrialView.of(trial, model=_name(services.platform, model))
 
 
-@trials_router.get(TRIALS, responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get(TRIALS, responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
 def list_trials(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[TrialView]:
@@ -159,7 +101,7 @@ def list_trials(
     return page_of(rows, limit, show, lambda row: row.id)
 
 
-@trials_router.get(
+@router.get(
     f"{TRIALS}/{{trial}}", responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.VIEWER)
 )
 def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> TrialReport:
@@ -172,7 +114,7 @@ def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> Tr
     return TrialReport.with_counts(wanted, counts, course, model=found.name)
 
 
-@trials_router.post(
+@router.post(
     f"{TRIALS}/{{trial}}/stop",
     responses=raises(*_UNKNOWN_TRIAL, errors.TrialEnded),
     openapi_extra=needs(Role.OPERATOR),
@@ -185,7 +127,7 @@ def end_trial(
     return TrialView.of(ended, model=_name(services.platform, model))
 
 
-@trials_router.post(
+@router.post(
     "/v1/feedback",
     responses=raises(
         errors.PredictionNotFound,
@@ -225,3 +167,52 @@ def _present_revision(platform: Platform, model: str, alias: str) -> int:
 def _name(platform: Platform, reference: str) -> str:
     with platform.transactions(read_only=True) as work:
         return work[Models].get(reference).name
+
+
+@router.get(SAMPLES, responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.VIEWER))
+def list_samples(
+    model: str,
+    alias: str,
+    trial: str,
+    services: WiredServices,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[SampleView]:
+    """List the samples of a trial, ordered by the digest of their pixels.
+
+    They are images about which the two versions of a shadow disagree; by default none are kept.
+    """
+    last = Digest(after) if after else None
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Trials].find(work[Models].get(model).id, alias, trial)
+        rows = work[TrialSamples].page(found.id, limit + 1, last)
+    return page_of(rows, limit, SampleView.of, lambda row: row.pixels)
+
+
+@router.get(
+    SAMPLES + "/{pixels}",
+    responses=stored_images(*_UNKNOWN_TRIAL),
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_sample(
+    model: str,
+    alias: str,
+    trial: str,
+    pixels: Pixels,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return a sample as it is stored: decoded, without metadata, as a lossless WebP."""
+    artifact = sample_form(
+        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
+    )
+    return image_answer(services, artifact, if_none_match)
+
+
+@router.delete(
+    SAMPLES, status_code=204, responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.OPERATOR)
+)
+def remove_samples(model: str, alias: str, trial: str, services: WiredServices) -> None:
+    """Delete the samples of a trial, which makes no room for others; its counts stay."""
+    delete_samples(services.platform, model=model, alias=alias, trial=trial)

@@ -1,4 +1,4 @@
-"""A map of embeddings as inline SVG: the old version beside the new one, on the same axes."""
+"""The page of a map of embeddings: where two versions put the test images of a suite."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,95 @@ from core.registry.rows import Models, Versions
 from core.vectors.compare_index import embedding_maps, order_comparison
 from core.vectors.rules import EmbeddingMap, Point
 
-SIDE, GAP, TOP = 430, 20, 26  # of a panel
+router = APIRouter(
+    prefix=f"{PAGES}/models/{{model}}/map", route_class=PageRoute, include_in_schema=False
+)
 
+VERSIONS = 200  # to choose from
+
+
+@router.get("", openapi_extra=needs(Role.VIEWER))
+def show_map(
+    model: str,
+    request: Request,
+    services: WiredServices,
+    now: Annotated[Number, Query()],
+    before: Chosen[Number] = None,
+    suite: Text = "",
+) -> Response:
+    """Show a map of two versions' embeddings, by default with the version's parent."""
+    return _show(request, services, model, before, now, suite)
+
+
+@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+async def order_map(
+    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """Order the job that embeds the images by both versions, and follow it."""
+    fields = await read_form(request)
+    before, now = (whole_field(fields, name) for name in ("before", "now"))
+
+    def order() -> Response:
+        try:
+            job = order_comparison(
+                services.platform,
+                services.notifier,
+                job_request(request, principal, None, None),
+                model=model,
+                version=now,
+                baseline=before,
+            )
+        except PerennialError as refusal:
+            return _show(request, services, model, before, now, "", refusal)
+        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+    return await run_in_threadpool(order)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    model: str,
+    before: int | None,
+    now: int,
+    suite: str,
+    refusal: PerennialError | None = None,
+) -> Response:
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        newer = work[Versions].get(found.id, now)
+        start = max(0, now - VERSIONS)
+        numbers = work[Versions].numbers(found.id, VERSIONS * 2, start)
+    before = before or newer.parent or now
+    context: dict[str, Any] = {"report": None, "maps": ()}
+    try:
+        _, report, maps = embedding_maps(services.platform, model, now, before)
+        context = {"report": report, "maps": maps}
+    except IndexReportNotFound:
+        pass
+    chosen = next((one for one in context["maps"] if suite in {"", one.suite}), None)
+    return page(
+        request,
+        "embedding_map.html",
+        model=found,
+        before=before,
+        now=now,
+        numbers=numbers,
+        chosen=chosen,
+        plot=map_plot(chosen, before, now) if chosen else None,
+        refusal=refusal,
+        clock_now=services.platform.clock(),
+        **context,
+    )
+
+
+# The map as inline SVG: the old version beside the new one, on the same axes.
+
+SIDE, GAP, TOP = 430, 20, 26  # of a panel
 COLUMNS, ROW = 4, 20  # of the legend
 
 CLASSES = 12  # with a colour, a shape and a name; the images of others are small dots
-
 COLOURS = 6
-
 LONGEST = 18  # characters of a name
 
 _SHAPES = (
@@ -122,88 +203,3 @@ def _name(name: str, points: Sequence[Point], left: float) -> Markup:
     y = sum(y for _, y in points) / len(points)
     side = "end" if x > left + SIDE * 0.75 else "start" if x < left + SIDE * 0.25 else "middle"
     return text(round(x, 1), round(y, 1), f"over {side}", isolate(_cut(name)))
-
-
-# The page of a map of embeddings: where two versions put the test images of a suite.
-
-
-router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/map", route_class=PageRoute, include_in_schema=False
-)
-
-VERSIONS = 200  # to choose from
-
-
-@router.get("", openapi_extra=needs(Role.VIEWER))
-def show_map(
-    model: str,
-    request: Request,
-    services: WiredServices,
-    now: Annotated[Number, Query()],
-    before: Chosen[Number] = None,
-    suite: Text = "",
-) -> Response:
-    """Show a map of two versions' embeddings, by default with the version's parent."""
-    return _show(request, services, model, before, now, suite)
-
-
-@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
-async def order_map(
-    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
-    """Order the job that embeds the images by both versions, and follow it."""
-    fields = await read_form(request)
-    before, now = (whole_field(fields, name) for name in ("before", "now"))
-
-    def order() -> Response:
-        try:
-            job = order_comparison(
-                services.platform,
-                services.notifier,
-                job_request(request, principal, None, None),
-                model=model,
-                version=now,
-                baseline=before,
-            )
-        except PerennialError as refusal:
-            return _show(request, services, model, before, now, "", refusal)
-        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
-
-    return await run_in_threadpool(order)
-
-
-def _show(
-    request: Request,
-    services: Services,
-    model: str,
-    before: int | None,
-    now: int,
-    suite: str,
-    refusal: PerennialError | None = None,
-) -> Response:
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        newer = work[Versions].get(found.id, now)
-        start = max(0, now - VERSIONS)
-        numbers = work[Versions].numbers(found.id, VERSIONS * 2, start)
-    before = before or newer.parent or now
-    context: dict[str, Any] = {"report": None, "maps": ()}
-    try:
-        _, report, maps = embedding_maps(services.platform, model, now, before)
-        context = {"report": report, "maps": maps}
-    except IndexReportNotFound:
-        pass
-    chosen = next((one for one in context["maps"] if suite in {"", one.suite}), None)
-    return page(
-        request,
-        "embedding_map.html",
-        model=found,
-        before=before,
-        now=now,
-        numbers=numbers,
-        chosen=chosen,
-        plot=map_plot(chosen, before, now) if chosen else None,
-        refusal=refusal,
-        clock_now=services.platform.clock(),
-        **context,
-    )

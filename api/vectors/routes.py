@@ -1,4 +1,4 @@
-"""Routes of stored vectors: those of a dataset version's images by a version of a model."""
+"""Routes of stored vectors, and of whether those of an old version still serve a new one."""
 
 from typing import Any
 
@@ -33,20 +33,18 @@ from core.vectors.reembed import find_vectors, order_reembedding
 from core.vectors.rows import IndexReports, Vectors
 from core.vectors.rules import IndexReport, StoredVectors
 
-# Routes of reports on old indexes: whether vectors of an old version still serve a new one.
-
-
 router = APIRouter(
-    prefix="/v1/models/{model}/versions/{version}/compatibility",
-    tags=["vectors"],
-    route_class=ThreadRoute,
+    prefix="/v1/models/{model}/versions/{version}", tags=["vectors"], route_class=ThreadRoute
 )
 
+NPY, LINES = "application/octet-stream", "application/jsonl"
 SAFETENSORS = "application/octet-stream"
 
 NO_VERSION = (errors.ModelNotFound, errors.VersionNotFound)
-
 UNREADABLE = (errors.ArtifactMissing, errors.ArtifactCorrupt)
+NOT_THERE = (*NO_VERSION, errors.DatasetNotFound, errors.VectorsNotFound)
+
+_FAILURES = (*NOT_THERE, errors.ArtifactMissing, errors.ArtifactCorrupt, errors.StorageFull)
 
 _BRIDGES: dict[int | str, dict[str, Any]] = {
     200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
@@ -56,138 +54,7 @@ _BRIDGES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "",
-    status_code=202,
-    responses=raises(
-        *NO_VERSION,
-        errors.FieldInvalid,
-        errors.SuitesTooSmall,
-        errors.ArtifactGone,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
-def order_index_comparison(
-    model: str,
-    version: VersionNumber,
-    body: NewComparison,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> JobView:
-    """Order a report on whether an index of an older version's vectors still holds.
-
-    The version searches the test images of the model's suites in an index of the old vectors: as it
-    is, mapped by a bridge that is fitted on the validation images, and embedded again.
-    """
-    job = order_comparison(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump(mode="json")),
-        model=model,
-        version=version,
-        baseline=body.baseline,
-    )
-    return accepted(services, response, job)
-
-
-@router.get("", responses=raises(*NO_VERSION, *UNREADABLE), openapi_extra=needs(Role.VIEWER))
-def list_compatibility(
-    model: str, version: VersionNumber, services: WiredServices
-) -> CompatibilityList:
-    """List the reports of a version, by the version that each compares it with."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        rows = work[IndexReports].all(found.id, work[Versions].get(found.id, version).number)
-    return CompatibilityList(data=[_view(services, found, row) for row in rows])
-
-
-@router.get(
-    "/{baseline}",
-    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
-    openapi_extra=needs(Role.VIEWER),
-)
-def get_compatibility(
-    model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
-) -> CompatibilityView:
-    """Return whether an index of the baseline's vectors still serves searches by the version."""
-    return _view(services, *_find(services, model, version, baseline))
-
-
-@router.get(
-    "/{baseline}/map",
-    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
-    openapi_extra=needs(Role.VIEWER),
-)
-def get_embedding_map(
-    model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
-) -> EmbeddingMaps:
-    """Return where both versions put test images, on two axes that are the same for both.
-
-    The axes of a suite are the principal components of both versions' embeddings together.
-    """
-    found, row, maps = embedding_maps(services.platform, model, version, baseline)
-    return EmbeddingMaps.of(found.name, row, maps)
-
-
-@router.get(
-    "/{baseline}/bridge",
-    responses=_BRIDGES,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
-def download_bridge(
-    model: str,
-    version: VersionNumber,
-    baseline: VersionNumber,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """Download the bridge as safetensors: `weight` and `bias`, and how to apply them."""
-    found, row = _find(services, model, version, baseline)
-    tag = {"ETag": f'"{row.bridge}"'}
-    if matches_etag(if_none_match, tag["ETag"]):
-        return Response(status_code=304, headers=tag)
-    name = f"{found.name}-{baseline}-to-{version}.safetensors"
-    return Response(
-        services.platform.artifacts.get(row.bridge),
-        media_type=SAFETENSORS,
-        headers={**tag, "Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-def _find(services: Services, model: str, version: int, baseline: int) -> tuple[Model, IndexReport]:
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        number = work[Versions].get(found.id, version).number
-        return found, work[IndexReports].get(found.id, number, baseline)
-
-
-def _view(services: Services, model: Model, row: IndexReport) -> CompatibilityView:
-    report = {**read_index_report(services.platform, row), "model": model.name}
-    return CompatibilityView.of(row, report)
-
-
-vectors_router = APIRouter(
-    prefix="/v1/models/{model}/versions/{version}/vectors",
-    tags=["vectors"],
-    route_class=ThreadRoute,
-)
-
-NPY, LINES = "application/octet-stream", "application/jsonl"
-
-NOT_THERE = (*NO_VERSION, errors.DatasetNotFound, errors.VectorsNotFound)
-
-_FAILURES = (*NOT_THERE, errors.ArtifactMissing, errors.ArtifactCorrupt, errors.StorageFull)
-
-
-@vectors_router.post(
-    "",
+    "/vectors",
     status_code=202,
     responses=raises(
         *NO_VERSION,
@@ -228,7 +95,7 @@ def order_vectors(
     return accepted(services, response, job)
 
 
-@vectors_router.get("", responses=raises(*NO_VERSION), openapi_extra=needs(Role.VIEWER))
+@router.get("/vectors", responses=raises(*NO_VERSION), openapi_extra=needs(Role.VIEWER))
 def list_vectors(model: str, version: VersionNumber, services: WiredServices) -> VectorsList:
     """List the vectors by a version that are stored, by dataset and dataset version."""
     with services.platform.transactions(read_only=True) as work:
@@ -243,8 +110,8 @@ def list_vectors(model: str, version: VersionNumber, services: WiredServices) ->
     )
 
 
-@vectors_router.get(
-    "/{dataset}/{dataset_version}",
+@router.get(
+    "/vectors/{dataset}/{dataset_version}",
     responses=raises(*NOT_THERE),
     openapi_extra=needs(Role.VIEWER),
 )
@@ -256,12 +123,12 @@ def get_vectors(
     services: WiredServices,
 ) -> VectorsView:
     """Return what is stored of a dataset version's vectors."""
-    found, stored, name = _vectors_find(services, model, version, dataset, dataset_version)
+    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
     return VectorsView.of(stored, model=found.name, dataset=name)
 
 
-@vectors_router.get(
-    "/{dataset}/{dataset_version}/download",
+@router.get(
+    "/vectors/{dataset}/{dataset_version}/download",
     responses=downloads(NPY, *_FAILURES),
     response_class=Response,
     openapi_extra=needs(Role.VIEWER),
@@ -275,13 +142,13 @@ def download_vectors(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download the vectors as a .npy file of float32, one row for each image; ranges resume it."""
-    found, stored, name = _vectors_find(services, model, version, dataset, dataset_version)
+    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
     file = f"{found.name}-{version}-{name}-{dataset_version}.npy"
     return _sent(services, stored, stored.artifact, NPY, file, if_none_match)
 
 
-@vectors_router.get(
-    "/{dataset}/{dataset_version}/images",
+@router.get(
+    "/vectors/{dataset}/{dataset_version}/images",
     responses=downloads(LINES, *_FAILURES),
     response_class=Response,
     openapi_extra=needs(Role.VIEWER),
@@ -295,13 +162,30 @@ def download_vector_images(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download what each row is the vector of: a line of JSON, with `pixels` and `texts`."""
-    found, stored, name = _vectors_find(services, model, version, dataset, dataset_version)
+    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
     file = f"{found.name}-{version}-{name}-{dataset_version}.jsonl"
     return _sent(services, stored, stored.images, LINES, file, if_none_match)
 
 
-@vectors_router.delete(
-    "/{dataset}/{dataset_version}",
+def _sent(
+    services: Services,
+    stored: StoredVectors,
+    artifact: Digest,
+    media_type: str,
+    file_name: str,
+    held: str | None,
+) -> Response:
+    return answer_download(
+        artifact,
+        held,
+        lambda: stored_file(services.platform, stored.model, stored.version, artifact),
+        media_type=media_type,
+        filename=file_name,
+    )
+
+
+@router.delete(
+    "/vectors/{dataset}/{dataset_version}",
     status_code=204,
     responses=raises(*NOT_THERE),
     openapi_extra=needs(Role.CONTRIBUTOR),
@@ -323,7 +207,7 @@ def delete_vectors(
     )
 
 
-def _vectors_find(
+def _find_vectors(
     services: Services, model: str, version: int, dataset: str, dataset_version: int
 ) -> tuple[Model, StoredVectors, str]:
     with services.platform.transactions(read_only=True) as work:
@@ -331,18 +215,126 @@ def _vectors_find(
         return found, stored, work[Datasets].get(stored.dataset).name
 
 
-def _sent(
-    services: Services,
-    stored: StoredVectors,
-    artifact: Digest,
-    media_type: str,
-    file_name: str,
-    held: str | None,
-) -> Response:
-    return answer_download(
-        artifact,
-        held,
-        lambda: stored_file(services.platform, stored.model, stored.version, artifact),
-        media_type=media_type,
-        filename=file_name,
+# Compatibility.
+
+
+@router.post(
+    "/compatibility",
+    status_code=202,
+    responses=raises(
+        *NO_VERSION,
+        errors.FieldInvalid,
+        errors.SuitesTooSmall,
+        errors.ArtifactGone,
+        errors.InProgress,
+        errors.IdempotencyMismatch,
+        errors.JobDeleted,
+        errors.TooManyJobs,
+    ),
+    openapi_extra=needs(Role.CONTRIBUTOR),
+)
+def order_index_comparison(
+    model: str,
+    version: VersionNumber,
+    body: NewComparison,
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> JobView:
+    """Order a report on whether an index of an older version's vectors still holds.
+
+    The version searches the test images of the model's suites in an index of the old vectors: as it
+    is, mapped by a bridge that is fitted on the validation images, and embedded again.
+    """
+    job = order_comparison(
+        services.platform,
+        services.notifier,
+        job_request(request, principal, key, body.model_dump(mode="json")),
+        model=model,
+        version=version,
+        baseline=body.baseline,
     )
+    return accepted(services, response, job)
+
+
+@router.get(
+    "/compatibility", responses=raises(*NO_VERSION, *UNREADABLE), openapi_extra=needs(Role.VIEWER)
+)
+def list_compatibility(
+    model: str, version: VersionNumber, services: WiredServices
+) -> CompatibilityList:
+    """List the reports of a version, by the version that each compares it with."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        rows = work[IndexReports].all(found.id, work[Versions].get(found.id, version).number)
+    return CompatibilityList(data=[_view(services, found, row) for row in rows])
+
+
+@router.get(
+    "/compatibility/{baseline}",
+    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_compatibility(
+    model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
+) -> CompatibilityView:
+    """Return whether an index of the baseline's vectors still serves searches by the version."""
+    return _view(services, *_find_report(services, model, version, baseline))
+
+
+@router.get(
+    "/compatibility/{baseline}/map",
+    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_embedding_map(
+    model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
+) -> EmbeddingMaps:
+    """Return where both versions put test images, on two axes that are the same for both.
+
+    The axes of a suite are the principal components of both versions' embeddings together.
+    """
+    found, row, maps = embedding_maps(services.platform, model, version, baseline)
+    return EmbeddingMaps.of(found.name, row, maps)
+
+
+@router.get(
+    "/compatibility/{baseline}/bridge",
+    responses=_BRIDGES,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def download_bridge(
+    model: str,
+    version: VersionNumber,
+    baseline: VersionNumber,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Download the bridge as safetensors: `weight` and `bias`, and how to apply them."""
+    found, row = _find_report(services, model, version, baseline)
+    tag = {"ETag": f'"{row.bridge}"'}
+    if matches_etag(if_none_match, tag["ETag"]):
+        return Response(status_code=304, headers=tag)
+    name = f"{found.name}-{baseline}-to-{version}.safetensors"
+    return Response(
+        services.platform.artifacts.get(row.bridge),
+        media_type=SAFETENSORS,
+        headers={**tag, "Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _find_report(
+    services: Services, model: str, version: int, baseline: int
+) -> tuple[Model, IndexReport]:
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        number = work[Versions].get(found.id, version).number
+        return found, work[IndexReports].get(found.id, number, baseline)
+
+
+def _view(services: Services, model: Model, row: IndexReport) -> CompatibilityView:
+    report = {**read_index_report(services.platform, row), "model": model.name}
+    return CompatibilityView.of(row, report)

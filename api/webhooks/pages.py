@@ -1,4 +1,4 @@
-"""The page of a webhook: its deliveries, and what may be done with it."""
+"""Pages of webhooks: the list with a form that makes one, and each with its deliveries."""
 
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -21,128 +21,21 @@ from core.values import DeliveryId, WebhookId
 from core.webhooks import change as by_hand
 from core.webhooks.change import create_webhook
 
-router = APIRouter(
-    prefix=f"{PAGES}/webhooks/{{webhook}}", route_class=PageRoute, include_in_schema=False
-)
+router = APIRouter(prefix=f"{PAGES}/webhooks", route_class=PageRoute, include_in_schema=False)
 
-DELIVERIES = 40
-
-
-@router.get("", openapi_extra=needs(Role.ADMIN))
-def show_webhook(
-    webhook: str, request: Request, services: WiredServices, after: After = None
-) -> Response:
-    """Show a webhook and its deliveries, newest first."""
-    return show_one(request, services, WebhookId(webhook), after)
-
-
-@router.post("/test", openapi_extra=needs(Role.ADMIN))
-async def send_test(webhook: str, request: Request, services: WiredServices) -> Response:
-    """Order the delivery of a test event."""
-    return await _change(
-        request, webhook, lambda: by_hand.order_test(services.platform, WebhookId(webhook))
-    )
-
-
-@router.post("/pause", openapi_extra=needs(Role.ADMIN))
-async def pause(webhook: str, request: Request, services: WiredServices) -> Response:
-    """Let deliveries wait."""
-    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=True))
-
-
-@router.post("/resume", openapi_extra=needs(Role.ADMIN))
-async def resume(webhook: str, request: Request, services: WiredServices) -> Response:
-    """Send what waits, and go on."""
-    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=False))
-
-
-@router.post("/rotate", openapi_extra=needs(Role.ADMIN))
-async def give_new_secret(webhook: str, request: Request, services: WiredServices) -> Response:
-    """Make a new secret, and show it."""
-    await read_form(request)
-    rotated = await run_in_threadpool(by_hand.rotate_secret, services.platform, WebhookId(webhook))
-    return await run_in_threadpool(show_one, request, services, rotated.id, secret=rotated.secret)
-
-
-@router.post("/delete", openapi_extra=needs(Role.ADMIN))
-async def delete(webhook: str, request: Request, services: WiredServices) -> Response:
-    """Delete a webhook with its deliveries."""
-    await read_form(request)
-    await run_in_threadpool(by_hand.delete_webhook, services.platform, WebhookId(webhook))
-    return RedirectResponse(f"{PAGES}/webhooks", 303)
-
-
-@router.post("/deliveries/{delivery}/redeliver", openapi_extra=needs(Role.ADMIN))
-async def redeliver(
-    webhook: str, delivery: str, request: Request, services: WiredServices
-) -> Response:
-    """Order a delivery once more."""
-    return await _change(
-        request,
-        webhook,
-        lambda: by_hand.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery)),
-    )
-
-
-def show_one(
-    request: Request,
-    services: Services,
-    webhook: WebhookId,
-    after: str | None = None,
-    *,
-    secret: str | None = None,
-) -> Response:
-    """Return the page of a webhook; with its secret when it is new."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Webhooks].get(webhook)
-        rows = work[Outbox].page(found.id, DELIVERIES + 1, after)
-        models = None if found.models is None else [model_name(work, m) for m in found.models]
-    return page(
-        request,
-        "administration/webhook.html",
-        webhook=found,
-        host=urlsplit(found.url).netloc,
-        models=models,
-        secret=secret,
-        rows=rows[:DELIVERIES],
-        first=after is None,
-        next=rows[DELIVERIES - 1].id if len(rows) > DELIVERIES else None,
-        kept_days=KEPT_DAYS,
-        now=services.platform.clock(),
-    )
-
-
-async def _change(request: Request, webhook: str, change: Callable[[], object]) -> Response:
-    """Do what a form asks for, and lead back to the webhook."""
-    await read_form(request)
-    await run_in_threadpool(change)
-    return RedirectResponse(f"{PAGES}/webhooks/{webhook}", 303)
-
-
-def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
-    change = by_hand.WebhookChange(paused=paused)
-    by_hand.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
-
-
-# The page of webhooks, and the form that makes one.
-
-
-webhooks_router = APIRouter(
-    prefix=f"{PAGES}/webhooks", route_class=PageRoute, include_in_schema=False
-)
-
+DELIVERIES = 40  # of a page
 LONGEST_DESCRIPTION = 500  # characters
 
 Fields = Mapping[str, str]
 
 
-@webhooks_router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("", openapi_extra=needs(Role.ADMIN))
 def show_webhooks(request: Request, services: WiredServices) -> Response:
     """Show all webhooks."""
     return _list(request, services)
 
 
-@webhooks_router.post("", openapi_extra=needs(Role.ADMIN))
+@router.post("", openapi_extra=needs(Role.ADMIN))
 async def make_webhook(request: Request, services: WiredServices) -> Response:
     """Make a webhook, and show the secret that signs its messages."""
     fields = await read_form(request)
@@ -159,7 +52,7 @@ async def make_webhook(request: Request, services: WiredServices) -> Response:
             )
         except PerennialError as refusal:
             return _list(request, services, fields, refusal)
-        return show_one(request, services, made.id, secret=made.secret)
+        return _one(request, services, made.id, secret=made.secret)
 
     return await run_in_threadpool(make)
 
@@ -189,3 +82,99 @@ def _events(fields: Fields) -> list[EventType]:
     if not chosen:
         raise FieldInvalid("Choose at least one event.", pointer="/events")
     return chosen
+
+
+@router.get("/{webhook}", openapi_extra=needs(Role.ADMIN))
+def show_webhook(
+    webhook: str, request: Request, services: WiredServices, after: After = None
+) -> Response:
+    """Show a webhook and its deliveries, newest first."""
+    return _one(request, services, WebhookId(webhook), after)
+
+
+def _one(
+    request: Request,
+    services: Services,
+    webhook: WebhookId,
+    after: str | None = None,
+    *,
+    secret: str | None = None,
+) -> Response:
+    """Return the page of a webhook; with its secret when it is new."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Webhooks].get(webhook)
+        rows = work[Outbox].page(found.id, DELIVERIES + 1, after)
+        models = None if found.models is None else [model_name(work, m) for m in found.models]
+    return page(
+        request,
+        "administration/webhook.html",
+        webhook=found,
+        host=urlsplit(found.url).netloc,
+        models=models,
+        secret=secret,
+        rows=rows[:DELIVERIES],
+        first=after is None,
+        next=rows[DELIVERIES - 1].id if len(rows) > DELIVERIES else None,
+        kept_days=KEPT_DAYS,
+        now=services.platform.clock(),
+    )
+
+
+@router.post("/{webhook}/test", openapi_extra=needs(Role.ADMIN))
+async def send_test(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Order the delivery of a test event."""
+    return await _change(
+        request, webhook, lambda: by_hand.order_test(services.platform, WebhookId(webhook))
+    )
+
+
+@router.post("/{webhook}/pause", openapi_extra=needs(Role.ADMIN))
+async def pause(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Let deliveries wait."""
+    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=True))
+
+
+@router.post("/{webhook}/resume", openapi_extra=needs(Role.ADMIN))
+async def resume(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Send what waits, and go on."""
+    return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=False))
+
+
+def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
+    change = by_hand.WebhookChange(paused=paused)
+    by_hand.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
+
+
+@router.post("/{webhook}/rotate", openapi_extra=needs(Role.ADMIN))
+async def give_new_secret(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Make a new secret, and show it."""
+    await read_form(request)
+    rotated = await run_in_threadpool(by_hand.rotate_secret, services.platform, WebhookId(webhook))
+    return await run_in_threadpool(_one, request, services, rotated.id, secret=rotated.secret)
+
+
+@router.post("/{webhook}/delete", openapi_extra=needs(Role.ADMIN))
+async def delete(webhook: str, request: Request, services: WiredServices) -> Response:
+    """Delete a webhook with its deliveries."""
+    await read_form(request)
+    await run_in_threadpool(by_hand.delete_webhook, services.platform, WebhookId(webhook))
+    return RedirectResponse(f"{PAGES}/webhooks", 303)
+
+
+@router.post("/{webhook}/deliveries/{delivery}/redeliver", openapi_extra=needs(Role.ADMIN))
+async def redeliver(
+    webhook: str, delivery: str, request: Request, services: WiredServices
+) -> Response:
+    """Order a delivery once more."""
+    return await _change(
+        request,
+        webhook,
+        lambda: by_hand.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery)),
+    )
+
+
+async def _change(request: Request, webhook: str, change: Callable[[], object]) -> Response:
+    """Do what a form asks for, and lead back to the webhook."""
+    await read_form(request)
+    await run_in_threadpool(change)
+    return RedirectResponse(f"{PAGES}/webhooks/{webhook}", 303)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.datasets import image_pages as suites
+from api.gate import pages as suites
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.principal import Role

@@ -71,7 +71,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
 @pytest.mark.parametrize(
     ("path", "function", "media_type"),
     [
-        ("/ui/sign-in", "api.access.pages.page", "text/html; charset=utf-8"),
+        ("/ui/sign-in", "api.access.sign_in_pages.page", "text/html; charset=utf-8"),
         (
             "/v1/workers",
             "api.operations.routes.list_workers",

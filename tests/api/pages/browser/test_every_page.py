@@ -13,7 +13,7 @@ from starlette.routing import Match
 
 from api.every_page import PAGES
 from api.guide import pages as guide
-from api.guide.pages import render_reference
+from api.guide.reference import render_reference
 from api.http.routing import STATIC
 from api.pages import rendering
 from perennial.requests import ImageFile

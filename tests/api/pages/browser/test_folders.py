@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
-from api.datasets import pages as uploads
+from api.datasets import upload_pages as uploads
 from core.datasets.manifests import Side
 from core.datasets.receive import record_batch
 from core.datasets.rows import Datasets

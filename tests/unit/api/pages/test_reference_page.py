@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.guide.pages import kind, notes, reference_policy, render_reference
+from api.guide.reference import kind, notes, reference_policy, render_reference
 from tests.support.places import ROOT
 
 

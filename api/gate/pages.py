@@ -1,29 +1,26 @@
-"""The form of a policy, in percent and counts, and what it asks for."""
+"""Pages of what judges models: suites and policies, and the form that changes those of a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.datasets.schemas import NewPolicy
 from api.dependencies import Services, WiredServices
+from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
 from api.pages.rendering import (
     LONGEST_REASON,
-    names_field,
+    Text,
     page,
     percent,
-    percent_field,
     read_form,
     reason_field,
     small_percent,
     whole,
-    whole_field,
 )
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
@@ -37,16 +34,40 @@ from core.registry.configure import configure_model
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
-from core.values import PolicyId, new_id
 
-# The page of what judges a model: its policy, its suites, and its line's error budget.
+router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
-
-router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/policy", route_class=PageRoute, include_in_schema=False
-)
-
+ROWS = 25  # of the list of suites, and of that of policies
 LATEST = 30  # versions, of which the newest with a report is shown
+KNOWN = 100  # suites whose names the page lists
+
+
+@router.get("/suites", openapi_extra=needs(Role.VIEWER))
+def show_suites(
+    request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
+) -> Response:
+    """Show suites and policies, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        suites = work[Suites].page(ROWS + 1, suites_after or None)
+        policies = work[Policies].page(ROWS + 1, policies_after or None)
+        shown, rules = suites[:ROWS], policies[:ROWS]
+        judged = work[Models].judged([*(one.id for one in shown), *(one.id for one in rules)])
+    return page(
+        request,
+        "administration/suites.html",
+        suites=shown,
+        policies=rules,
+        judged=judged,
+        first=not suites_after,
+        next_suite=shown[-1].id if len(suites) > ROWS else None,
+        next_policy=rules[-1].id if len(policies) > ROWS else None,
+        suites_after=suites_after,
+        policies_after=policies_after,
+        now=services.platform.clock(),
+    )
+
+
+# What judges a model: its policy, its suites, and its line's error budget.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +79,7 @@ class Rule:
     meaning: str
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("/models/{model}/policy", openapi_extra=needs(Role.VIEWER))
 def show_policy(model: str, request: Request, services: WiredServices) -> Response:
     """Show the policy and the suites of a model, and the error budget of its line."""
     platform = services.platform
@@ -133,150 +154,23 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
     )
 
 
-Fields = Mapping[str, str]
+# Change what judges a model: first show what would change, then change it.
 
 
-@dataclass(frozen=True, kw_only=True)
-class PolicyField:
-    """A field of the form; its bounds are those of the API."""
-
-    name: str
-    label: str
-    unit: str = "points"
-    low: str = "0"
-    high: str = "100"
-    optional: str = ""  # what an empty field means
-
-    @property
-    def counts(self) -> bool:
-        """True for a whole number, False for percent."""
-        return self.unit in {"images", "verdicts"}
-
-
-FIELDS = (
-    PolicyField(name="parent_tolerance", label="Suites may lose, against the parent"),
-    PolicyField(name="root_tolerance", label="Suites may lose, against the root"),
-    PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose"),
-    PolicyField(name="wanted_gain", label="Wanted gain on the update's own holdout"),
-    PolicyField(
-        name="negative_flips",
-        label="Right answers of a suite that may be wrong now",
-        unit="%",
-        optional="not judged",
-    ),
-    PolicyField(name="minimum_count", label="Guards from", unit="images", low="1", high="1000000"),
-    PolicyField(name="alpha", label="Error of each bound", unit="%", low="0.001", high="20"),
-    PolicyField(
-        name="line_error",
-        label="Error of the whole line",
-        unit="%",
-        low="0.1",
-        high="50",
-        optional="no budget",
-    ),
-    PolicyField(
-        name="line_updates",
-        label="Half of it is spent in",
-        unit="verdicts",
-        low="1",
-        high="100000",
-    ),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The suites and the policy that a form asks for; None where nothing would change."""
-
-    suites: Sequence[str] | None  # names
-    policy: GatePolicy | None
-
-
-def form_of(policy: GatePolicy, suites: Sequence[str], name: str) -> dict[str, str]:
-    """Return the fields as they are shown at first; `name` is that of a new policy."""
-    shown = {one.name: _shown(getattr(policy, one.name), one) for one in FIELDS}
-    return shown | {"suites": "\n".join(suites), "name": name}
-
-
-def wanted_of(
-    fields: Fields, policy: GatePolicy, suites: Sequence[str], now: datetime, reason: str = ""
-) -> Wanted:
-    """Return what a form asks for, beside the present policy and suites. Raises FieldInvalid."""
-    values = {one.name: _value(fields, one) for one in FIELDS}
-    named = {"name": fields.get("name", ""), "reason": reason}
-    new = NewPolicy.model_validate({**named, **values}).policy(PolicyId(new_id("gate", now)), now)
-    same = all(getattr(new, one.name) == getattr(policy, one.name) for one in FIELDS)
-    names = names_field(fields, "suites")
-    wanted = Wanted(suites=None if names == list(suites) else names, policy=None if same else new)
-    if wanted.suites is None and wanted.policy is None:
-        raise FieldInvalid("Nothing would change: the model is already judged by this.")
-    return wanted
-
-
-def changes_of(
-    wanted: Wanted, policy: GatePolicy, suites: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield what would change: what, from and to."""
-    if wanted.policy is not None:
-        yield "Policy", policy.name, wanted.policy.name
-        for one in FIELDS:
-            before, now = (getattr(each, one.name) for each in (policy, wanted.policy))
-            if before != now:
-                yield one.label, _told(before, one), _told(now, one)
-    if wanted.suites is not None:
-        yield "Suites", ", ".join(suites) or "none", ", ".join(wanted.suites) or "none"
-
-
-def _shown(value: float | None, field: PolicyField) -> str:
-    if value is None:
-        return ""
-    return str(value) if field.counts else f"{100 * value:.10g}"
-
-
-def _told(value: float | None, field: PolicyField) -> str:
-    return field.optional if value is None else f"{_shown(value, field)} {field.unit}"
-
-
-def _value(fields: Fields, field: PolicyField) -> float | None:
-    text = fields.get(field.name, "")
-    if not text and field.optional:
-        return None
-    found = whole_field(fields, field.name) if field.counts else percent_field(fields, field.name)
-    low, high = (float(bound) / (1 if field.counts else 100) for bound in (field.low, field.high))
-    if not low <= found <= high:
-        raise FieldInvalid(
-            f"{field.label}: from {field.low} to {field.high} {field.unit}.",
-            pointer=f"/{field.name}",
-        )
-    return found
-
-
-# The page that changes what judges a model: first it shows what would change, then changes it.
-
-
-policy_change_router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}/policy/change",
-    route_class=PageRoute,
-    include_in_schema=False,
-)
-
-KNOWN = 100  # suites whose names the page lists
-
-
-@policy_change_router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("/models/{model}/policy/change", openapi_extra=needs(Role.ADMIN))
 def show_form(model: str, request: Request, services: WiredServices) -> Response:
     """Show the form with what judges the model now."""
     return _ask(request, services, model)
 
 
-@policy_change_router.post("/preview", openapi_extra=needs(Role.ADMIN))
+@router.post("/models/{model}/policy/change/preview", openapi_extra=needs(Role.ADMIN))
 async def show_preview(model: str, request: Request, services: WiredServices) -> Response:
     """Show what would change, and change nothing."""
     fields = await read_form(request)
     return await run_in_threadpool(_ask, request, services, model, fields)
 
 
-@policy_change_router.post("", openapi_extra=needs(Role.ADMIN))
+@router.post("/models/{model}/policy/change", openapi_extra=needs(Role.ADMIN))
 async def change(model: str, request: Request, services: WiredServices) -> Response:
     """Change what judges the model's next versions."""
     fields = await read_form(request)
@@ -303,7 +197,7 @@ def _ask(
     request: Request,
     services: Services,
     model: str,
-    fields: Fields | None = None,
+    fields: Mapping[str, str] | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the form; with fields, also what they would change."""

@@ -1,0 +1,101 @@
+"""Pages to sign in with an API key or the printed link, and out again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from api.dependencies import CurrentPrincipal, WiredServices
+from api.http.authentication import SESSION_COOKIE
+from api.http.problems import request_id
+from api.http.routing import PAGES, SIGN_IN, needs, page_path
+from api.pages.browsing import PageRoute, UnsentForm, unsent_in
+from api.pages.rendering import page, read_form, read_open_form
+from core.access import authenticate as sessions
+from core.errors import Unauthorised
+from core.principal import Role
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+USED = "This link has been used or has expired: sign in with a key."
+
+Next = Annotated[str, Query(max_length=2000)]
+Link = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/")
+async def lead_to_pages() -> Response:
+    """Lead a browser to the pages."""
+    return RedirectResponse(PAGES, 303)
+
+
+@router.get(SIGN_IN)
+async def show_sign_in(
+    request: Request,
+    services: WiredServices,
+    next: Next = PAGES,  # noqa: A002
+    link: Link = "",
+) -> Response:
+    """Show the form to sign in with a key or, with a good link, by one button.
+
+    The link is used up by the button: whatever looks at the page before the person cannot use it.
+    """
+    issued = services.sign_in_link
+    good = issued is not None and issued.is_good(link)
+    why = USED if link and not good else None
+    kept = link if good else ""
+    return page(request, "sign_in.html", back=page_path(next), link=kept, why=why)
+
+
+@router.post(SIGN_IN)
+async def sign_in(request: Request, services: WiredServices) -> Response:
+    """Open a session, and go on to where the browser was led to sign in."""
+    fields = await read_open_form(request)
+    back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
+    unsent = unsent_in(fields)
+    if link := fields.get("link", ""):
+        issued = services.sign_in_link
+        taken = issued.take(link) if issued else None
+        if taken is None:
+            return page(request, "sign_in.html", status=401, back=back, why=USED)
+        secret = taken
+    try:
+        session, expires_at = await run_in_threadpool(
+            sessions.sign_in, services.platform, secret, request_id=request_id(request)
+        )
+    except Unauthorised as refusal:
+        why = refusal.message
+        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, why=why)
+    response = _go_on(request, back, unsent, session)
+    response.set_cookie(
+        SESSION_COOKIE,
+        session,
+        expires=expires_at,
+        path=PAGES,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str) -> Response:
+    """Return the page that the browser came from, or one with what was typed there."""
+    if unsent is None:
+        return RedirectResponse(back, 303)
+    request.scope["state"]["session"] = session  # of which the form gets its token
+    return page(request, "unsent_form.html", unsent=unsent, back=back)
+
+
+@router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
+async def sign_out(
+    request: Request, services: WiredServices, principal: CurrentPrincipal
+) -> Response:
+    """End the session."""
+    await read_form(request)
+    session = request.scope["state"]["session"]
+    await run_in_threadpool(sessions.sign_out, services.platform, principal, session)
+    response = RedirectResponse(SIGN_IN, 303)
+    response.delete_cookie(SESSION_COOKIE, path=PAGES)
+    return response

@@ -1,0 +1,132 @@
+"""The form of a policy, in percent and counts, and what it asks for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.gate.schemas import NewPolicy
+from api.pages.rendering import (
+    names_field,
+    percent_field,
+    whole_field,
+)
+from core.errors import FieldInvalid
+from core.gate.rules import GatePolicy
+from core.values import PolicyId, new_id
+
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyField:
+    """A field of the form; its bounds are those of the API."""
+
+    name: str
+    label: str
+    unit: str = "points"
+    low: str = "0"
+    high: str = "100"
+    optional: str = ""  # what an empty field means
+
+    @property
+    def counts(self) -> bool:
+        """True for a whole number, False for percent."""
+        return self.unit in {"images", "verdicts"}
+
+
+FIELDS = (
+    PolicyField(name="parent_tolerance", label="Suites may lose, against the parent"),
+    PolicyField(name="root_tolerance", label="Suites may lose, against the root"),
+    PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose"),
+    PolicyField(name="wanted_gain", label="Wanted gain on the update's own holdout"),
+    PolicyField(
+        name="negative_flips",
+        label="Right answers of a suite that may be wrong now",
+        unit="%",
+        optional="not judged",
+    ),
+    PolicyField(name="minimum_count", label="Guards from", unit="images", low="1", high="1000000"),
+    PolicyField(name="alpha", label="Error of each bound", unit="%", low="0.001", high="20"),
+    PolicyField(
+        name="line_error",
+        label="Error of the whole line",
+        unit="%",
+        low="0.1",
+        high="50",
+        optional="no budget",
+    ),
+    PolicyField(
+        name="line_updates",
+        label="Half of it is spent in",
+        unit="verdicts",
+        low="1",
+        high="100000",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The suites and the policy that a form asks for; None where nothing would change."""
+
+    suites: Sequence[str] | None  # names
+    policy: GatePolicy | None
+
+
+def form_of(policy: GatePolicy, suites: Sequence[str], name: str) -> dict[str, str]:
+    """Return the fields as they are shown at first; `name` is that of a new policy."""
+    shown = {one.name: _shown(getattr(policy, one.name), one) for one in FIELDS}
+    return shown | {"suites": "\n".join(suites), "name": name}
+
+
+def wanted_of(
+    fields: Fields, policy: GatePolicy, suites: Sequence[str], now: datetime, reason: str = ""
+) -> Wanted:
+    """Return what a form asks for, beside the present policy and suites. Raises FieldInvalid."""
+    values = {one.name: _value(fields, one) for one in FIELDS}
+    named = {"name": fields.get("name", ""), "reason": reason}
+    new = NewPolicy.model_validate({**named, **values}).policy(PolicyId(new_id("gate", now)), now)
+    same = all(getattr(new, one.name) == getattr(policy, one.name) for one in FIELDS)
+    names = names_field(fields, "suites")
+    wanted = Wanted(suites=None if names == list(suites) else names, policy=None if same else new)
+    if wanted.suites is None and wanted.policy is None:
+        raise FieldInvalid("Nothing would change: the model is already judged by this.")
+    return wanted
+
+
+def changes_of(
+    wanted: Wanted, policy: GatePolicy, suites: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what would change: what, from and to."""
+    if wanted.policy is not None:
+        yield "Policy", policy.name, wanted.policy.name
+        for one in FIELDS:
+            before, now = (getattr(each, one.name) for each in (policy, wanted.policy))
+            if before != now:
+                yield one.label, _told(before, one), _told(now, one)
+    if wanted.suites is not None:
+        yield "Suites", ", ".join(suites) or "none", ", ".join(wanted.suites) or "none"
+
+
+def _shown(value: float | None, field: PolicyField) -> str:
+    if value is None:
+        return ""
+    return str(value) if field.counts else f"{100 * value:.10g}"
+
+
+def _told(value: float | None, field: PolicyField) -> str:
+    return field.optional if value is None else f"{_shown(value, field)} {field.unit}"
+
+
+def _value(fields: Fields, field: PolicyField) -> float | None:
+    text = fields.get(field.name, "")
+    if not text and field.optional:
+        return None
+    found = whole_field(fields, field.name) if field.counts else percent_field(fields, field.name)
+    low, high = (float(bound) / (1 if field.counts else 100) for bound in (field.low, field.high))
+    if not low <= found <= high:
+        raise FieldInvalid(
+            f"{field.label}: from {field.low} to {field.high} {field.unit}.",
+            pointer=f"/{field.name}",
+        )
+    return found

@@ -1,0 +1,98 @@
+"""Routes of suites and gate policies, by which the gate judges versions."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import WiredServices
+from api.gate.schemas import NewPolicy, NewSuite, PolicyView, SuiteView
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import After, Limit, Page, page_of
+from api.openapi_document import raises
+from core import errors
+from core.datasets.suites import create_suite
+from core.datasets.version_rows import Suites
+from core.gate.policies import create_policy
+from core.gate.rows import Policies
+from core.principal import Role
+from core.recipes.fields import PromptTemplate
+from core.values import PolicyId, new_id
+
+router = APIRouter(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
+
+
+@router.post(
+    "/suites",
+    status_code=201,
+    responses=raises(
+        errors.NameInvalid,
+        errors.PromptInvalid,
+        errors.NameTaken,
+        errors.DatasetNotFound,
+        errors.DatasetVersionNotFound,
+        errors.ImageInTraining,
+    ),
+    openapi_extra=needs(Role.OPERATOR),
+)
+def make_suite(body: NewSuite, services: WiredServices, response: Response) -> SuiteView:
+    """Create a suite from all images of a dataset version; they can no longer be trained on."""
+    suite = create_suite(
+        services.platform,
+        name=body.name,
+        kind=body.kind,
+        dataset=body.dataset,
+        dataset_version=body.dataset_version,
+        prompt=PromptTemplate(body.prompt),
+    )
+    response.headers["Location"] = f"/v1/suites/{suite.name}"
+    return SuiteView.of(suite)
+
+
+@router.get("/suites", openapi_extra=needs(Role.VIEWER))
+def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
+    """List suites, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work[Suites].page(limit + 1, after)
+    return page_of(rows, limit, SuiteView.of, lambda row: row.id)
+
+
+@router.get(
+    "/suites/{suite}", responses=raises(errors.SuiteNotFound), openapi_extra=needs(Role.VIEWER)
+)
+def get_suite(suite: str, services: WiredServices) -> SuiteView:
+    """Return a suite."""
+    with services.platform.transactions(read_only=True) as work:
+        return SuiteView.of(work[Suites].get(suite))
+
+
+@router.post(
+    "/gate-policies",
+    status_code=201,
+    responses=raises(errors.NameInvalid, errors.NameTaken),
+    openapi_extra=needs(Role.ADMIN),
+)
+def make_policy(body: NewPolicy, services: WiredServices, response: Response) -> PolicyView:
+    """Create a gate policy, which sets how much a version may forget before the gate fails it."""
+    now = services.platform.clock()
+    policy = create_policy(services.platform, body.policy(PolicyId(new_id("gate", now)), now))
+    response.headers["Location"] = f"/v1/gate-policies/{policy.name}"
+    return PolicyView.of(policy)
+
+
+@router.get("/gate-policies", openapi_extra=needs(Role.VIEWER))
+def list_policies(
+    services: WiredServices, limit: Limit = 50, after: After = None
+) -> Page[PolicyView]:
+    """List gate policies, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        rows = work[Policies].page(limit + 1, after)
+    return page_of(rows, limit, PolicyView.of, lambda row: row.id)
+
+
+@router.get(
+    "/gate-policies/{policy}",
+    responses=raises(errors.PolicyNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_policy(policy: str, services: WiredServices) -> PolicyView:
+    """Return a gate policy."""
+    with services.platform.transactions(read_only=True) as work:
+        return PolicyView.of(work[Policies].get(policy))

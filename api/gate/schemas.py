@@ -1,0 +1,100 @@
+"""Schemas of suites and gate policies."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from api.http.schemas import BY_TEXT, Name, Number, RequestModel, ResponseModel
+from core.datasets.rules import Suite, SuiteKind
+from core.gate.rules import GatePolicy
+from core.recipes.fields import DEFAULT_PROMPT
+from core.values import PolicyId
+
+
+class NewSuite(RequestModel):
+    """A suite to create from all images of a dataset version."""
+
+    name: Name = Field(examples=["unseen-emoji"])
+    kind: Annotated[SuiteKind, BY_TEXT]
+    dataset: str = Field(examples=["unseen-emoji"])
+    dataset_version: Number = Field(examples=[1])
+    prompt: str = Field(DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval.")
+
+
+class SuiteView(ResponseModel):
+    """A suite, which never changes."""
+
+    id: str
+    name: str = Field(examples=["unseen-emoji"])
+    kind: SuiteKind
+    digest: str = Field(description="SHA-256 of the manifest.")
+    classes: list[str]
+    images: int
+    prompt: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, suite: Suite) -> Self:
+        """Return the view of a suite."""
+        return cls(
+            id=suite.id,
+            name=suite.name,
+            kind=suite.kind,
+            digest=suite.manifest,
+            classes=list(suite.classes),
+            images=suite.images,
+            prompt=suite.prompt.text,
+            created_at=suite.created_at,
+        )
+
+
+class NewPolicy(RequestModel):
+    """A policy to create: how much a version may forget. Fractions of 1, so 0.03 is 3 points."""
+
+    name: Name = Field(examples=["small-model"])
+    parent_tolerance: float = Field(0.03, ge=0, le=1)
+    root_tolerance: float = Field(0.05, ge=0, le=1)
+    holdout_tolerance: float = Field(0.05, ge=0, le=1)
+    wanted_gain: float = Field(0.0, ge=0, le=1)
+    minimum_count: int = Field(500, ge=1, le=1_000_000)
+    alpha: float = Field(0.005, gt=0, le=0.2)
+    line_error: float | None = Field(
+        None,
+        ge=0.001,
+        le=0.5,
+        description="Bound on the chance that any version of a line passes although it is beyond "
+        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
+        "is judged as if it were the only one.",
+    )
+    line_updates: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Number of verdicts after which half of `line_error` is spent.",
+    )
+    negative_flips: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Limit for the share of a suite's formerly right predictions that are wrong "
+        "now, compared with the parent and the live version. Null: not judged.",
+    )
+    reason: str = Field("", max_length=500)
+
+    def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
+        """Return the policy as a domain object."""
+        return GatePolicy(id=policy_id, created_at=now, **self.model_dump())
+
+
+class PolicyView(NewPolicy):
+    """A gate policy, which never changes."""
+
+    id: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, policy: GatePolicy) -> Self:
+        """Return the view of a policy."""
+        return cls(**asdict(policy))

@@ -1,0 +1,211 @@
+"""What has come of a job, in words: a page, a verdict, a sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from api.http.routing import PAGES
+from core.database.work import Work
+from core.datasets.edit import UploadOutcome
+from core.datasets.rows import Datasets
+from core.errors import DatasetNotFound, EvaluationStale, LearnedErasedImages, StaleBase
+from core.gate.rules import Verdict
+from core.jobs.orders import (
+    BlameOrder,
+    CompareIndexOrder,
+    EraseOrder,
+    ExportOrder,
+    ImportImagesOrder,
+    ReembedOrder,
+)
+from core.jobs.rules import NamedJob
+from core.values import DatasetId, JobId, Json
+from core.vectors.rules import IndexVerdict
+
+BLAMED = 3  # classes of a sentence
+
+_NOT_ADDED = {
+    UploadOutcome.DUPLICATE: "here already",
+    UploadOutcome.LABEL_CONFLICT: "of another class",
+    UploadOutcome.REJECTED: "refused",
+}
+
+_NOT_PROMOTED = {
+    StaleBase().code: "{alias} had moved",
+    EvaluationStale().code: "what judges it had changed",
+    LearnedErasedImages().code: "images that it learned from had been erased",
+}
+
+_TAGS = {
+    **{verdict.value: verdict.value for verdict in Verdict},
+    IndexVerdict.INDEX_HOLDS.value: "holds",
+    IndexVerdict.BRIDGE.value: "open",
+    IndexVerdict.REEMBED.value: "fails",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What has come of a job: a page, a verdict, a sentence, and what no page shows."""
+
+    link: tuple[str, str] | None = None  # the address of the page, and its name
+    tag: tuple[str, str] | None = None  # the look of the verdict, and its words
+    text: str = ""
+    more: tuple[str, str] | None = None  # its name, and the command or request that returns it
+    code: str = ""  # of the error that the text tells of
+
+    @property
+    def said(self) -> bool:
+        """True if there is something to show."""
+        return bool(self.link or self.tag or self.text)
+
+
+def outcomes_of(work: Work, rows: Sequence[NamedJob]) -> list[Outcome]:
+    """Return what has come of each of some jobs."""
+    orders = [row.job.order for row in rows if row.job.result is not None]
+    wanted = {one.dataset for one in orders if isinstance(one, ImportImagesOrder | ReembedOrder)}
+    names = {dataset: name for dataset in wanted if (name := _name(work, dataset))}
+    return [outcome_of(row, names) for row in rows]
+
+
+def _name(work: Work, dataset: DatasetId) -> str | None:
+    try:
+        return work[Datasets].get(dataset).name
+    except DatasetNotFound:
+        return None
+
+
+def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
+    """Return what has come of a job, given the names of the datasets that are still there.
+
+    Results of earlier releases may have less in them than those of today.
+    """
+    job, result = named.job, named.job.result
+    if job.error is not None:
+        code = str(job.error.get("code") or "failed")
+        text = str(job.error.get("message") or code)
+        return Outcome(link=_version(named, job.version), text=text, code=code)
+    if result is None:
+        return Outcome()
+    match job.order:
+        case ImportImagesOrder() as order:
+            found = _of_images(job.id, order, result, datasets.get(order.dataset))
+        case EraseOrder() as order:
+            found = _of_erasure(order, result)
+        case BlameOrder() as order:
+            found = _of_blame(named, order, result)
+        case ExportOrder() as order:
+            found = _of_export(named, order, result)
+        case CompareIndexOrder() as order:
+            found = _of_comparison(named, order, result)
+        case ReembedOrder() as order:
+            found = _of_vectors(named, order, result, datasets.get(order.dataset))
+        case _:
+            found = _of_version(named, result)
+    return found
+
+
+def _of_version(named: NamedJob, result: Json) -> Outcome:
+    """Tell of a version that was made, scored or imported, and whether an alias moved to it."""
+    promotion = result.get("promotion") or {}
+    text = ""
+    if promotion.get("moved"):
+        text = f"made live as {promotion['alias']}"
+    elif why := _NOT_PROMOTED.get(promotion.get("reason", "")):
+        text = "not made live: " + why.format(alias=promotion["alias"])
+    elif result.get("created") is False:
+        text = "here already"
+    return Outcome(link=_version(named, result.get("version")), tag=_tag(result), text=text)
+
+
+def _of_images(job: JobId, order: ImportImagesOrder, result: Json, name: str | None) -> Outcome:
+    added = _count(result.get(UploadOutcome.CREATED.value, 0), "image")
+    told = [f"only checked: {added} to add" if order.validate_only else f"{added} added"]
+    counts = {words: result.get(outcome.value, 0) for outcome, words in _NOT_ADDED.items()}
+    told += [f"{count:,} {words}" for words, count in counts.items() if count]
+    return Outcome(
+        link=(f"{PAGES}/datasets/{name}", name) if name else None,
+        text=", ".join(told),
+        more=("What became of each file, with an API key", f"GET /v1/jobs/{job}/report"),
+    )
+
+
+def _of_erasure(order: EraseOrder, result: Json) -> Outcome:
+    text = f"{_count(result.get('images', 0), 'image')} erased"
+    if versions := result.get("versions", 0):
+        text += f"; versions that had learned from them: {versions:,}"
+        text += f", trained again: {result.get('retrained', 0):,}"
+    return Outcome(text=text, more=("Its certificate", f"perennial certificate {order.erasure}"))
+
+
+def _of_blame(named: NamedJob, order: BlameOrder, result: Json) -> Outcome:
+    groups, blamed = result.get("groups", 0), result.get("blamed", ())
+    told = [
+        f"group {one['group']} of {groups} cost {one['class']} its accuracy"
+        for one in blamed[:BLAMED]
+    ]
+    if len(blamed) > BLAMED:
+        told.append(f"{len(blamed) - BLAMED:,} more")
+    text = ", ".join(told) or f"none of {_count(groups, 'group')} of images is clearly to blame"
+    return Outcome(
+        link=_version(named, order.version),
+        text=text,
+        more=("What each group changed", f"perennial watch {named.job.id}"),
+    )
+
+
+def _of_export(named: NamedJob, order: ExportOrder, result: Json) -> Outcome:
+    place = f"/v1/models/{named.model}/versions/{order.version}/exports/{order.format.value}"
+    return Outcome(
+        link=_version(named, order.version),
+        text=", ".join(filter(None, (order.format.value, _size(result)))),
+        more=("Its files, with an API key", f"GET {place}/download"),
+    )
+
+
+def _of_comparison(named: NamedJob, order: CompareIndexOrder, result: Json) -> Outcome:
+    before, now = order.baseline, order.version
+    where = f"{PAGES}/models/{named.model}/map?before={before}&now={now}"
+    place = f"/v1/models/{named.model}/versions/{now}/compatibility/{before}"
+    return Outcome(
+        link=(where, f"map of versions {before} and {now}"),
+        tag=_tag(result),
+        text=result.get("reason", ""),
+        more=("The whole report, with an API key", f"GET {place}"),
+    )
+
+
+def _of_vectors(named: NamedJob, order: ReembedOrder, result: Json, name: str | None) -> Outcome:
+    number = order.dataset_version
+    place = f"/v1/models/{named.model}/versions/{order.version}/vectors"
+    rows = _count(result.get("rows", 0), "vector")
+    return Outcome(
+        link=(f"{PAGES}/datasets/{name}/versions/{number}", f"{name} version {number}")
+        if name
+        else None,
+        text=", ".join(filter(None, (f"{rows} by version {order.version}", _size(result)))),
+        more=("Its file, with an API key", f"GET {place}/{name}/{number}/download")
+        if name
+        else None,
+    )
+
+
+def _version(named: NamedJob, number: int | None) -> tuple[str, str] | None:
+    if named.model is None or number is None:
+        return None
+    return f"{PAGES}/models/{named.model}/versions/{number}", f"version {number}"
+
+
+def _tag(result: Json) -> tuple[str, str] | None:
+    verdict = result.get("verdict")
+    return (_TAGS.get(verdict, ""), verdict.replace("_", " ")) if verdict else None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _size(result: Json) -> str:
+    size = result.get("size")
+    if size is None:
+        return ""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

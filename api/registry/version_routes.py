@@ -1,0 +1,158 @@
+"""Routes of a model's versions, their weights and their forgetting reports."""
+
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from starlette.responses import HTMLResponse, JSONResponse
+
+from api.dependencies import WiredServices
+from api.exports.routes import delete_exports, export_path
+from api.http.answers import IfNoneMatch, answer_download, preferred
+from api.http.routing import ThreadRoute, needs
+from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
+from api.openapi_document import downloads, raises
+from api.pages.rendering import CSV, CSV_CONTENT
+from api.registry.report_pages import (
+    render_report,
+    report_csv,
+    report_svg,
+    style_policy,
+    svg_policy,
+)
+from api.registry.schemas import ReportView, VersionView
+from core import errors
+from core.principal import Role
+from core.registry.alias_rows import Aliases
+from core.registry.read import read_report
+from core.registry.rows import Models, Versions
+from core.registry.versions import Model, Version
+from core.upkeep import delete as deletion
+
+router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
+
+TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
+SVG = "image/svg+xml"
+
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+
+_DOWNLOADS = downloads(
+    TAR,
+    errors.ModelNotFound,
+    errors.VersionNotFound,
+    errors.ArtifactGone,
+    errors.ArtifactCorrupt,
+    errors.StorageFull,
+)
+
+_REPORTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": ReportView,
+        "content": {HTML: _TEXT, SVG: _TEXT, **CSV_CONTENT},
+    },
+    **raises(
+        errors.ModelNotFound,
+        errors.VersionNotFound,
+        errors.ReportNotFound,
+        errors.EvaluationPending,
+        errors.ReportUnreadable,
+        errors.NotAcceptable,
+    ),
+}
+
+
+@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+def list_versions(
+    model: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
+) -> Page[VersionView]:
+    """List the versions of a model, oldest first."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        rows = work[Versions].page(found.id, limit + 1, number_after(after))
+        overridden = work[Aliases].overridden(found.id)
+    return page_of(rows, limit, lambda row: _view(row, found, overridden), lambda row: row.number)
+
+
+@router.get(
+    "/{version}",
+    responses=raises(errors.ModelNotFound, errors.VersionNotFound),
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_version(model: str, version: VersionNumber, services: WiredServices) -> VersionView:
+    """Return a version."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        return _view(wanted, found, work[Aliases].overridden(found.id))
+
+
+def _view(version: Version, model: Model, overridden: Collection[int]) -> VersionView:
+    return VersionView.of(version, model=model.name, overridden=version.number in overridden)
+
+
+@router.delete(
+    "/{version}",
+    status_code=204,
+    responses=raises(errors.ModelNotFound, errors.VersionNotFound, errors.InUse),
+    openapi_extra=needs(Role.ADMIN),
+)
+def delete_version(model: str, version: VersionNumber, services: WiredServices) -> None:
+    """Delete a version; its number is not given again, and its weights are collected."""
+    deleted = deletion.delete_version(services.platform, model=model, version=version)
+    delete_exports(services.platform, deleted.model, deleted.number)
+
+
+@router.get(
+    "/{version}/download",
+    responses=_DOWNLOADS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def download_version(
+    model: str,
+    version: VersionNumber,
+    services: WiredServices,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Download a version as a tar of the folder that `open_clip` loads; ranges can resume it."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+    wanted.require_weights()
+    return answer_download(
+        wanted.digest,
+        if_none_match,
+        lambda: export_path(services.platform, found, wanted),
+        media_type=TAR,
+        filename=f"{found.name}-{wanted.number}.tar",
+    )
+
+
+@router.get(
+    "/{version}/forgetting",
+    responses=_REPORTS,
+    response_class=Response,
+    openapi_extra=needs(Role.VIEWER),
+)
+def get_forgetting(
+    model: str,
+    version: VersionNumber,
+    services: WiredServices,
+    accept: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Return the forgetting report by `Accept`: JSON, a page, its plots as SVG, or a CSV table."""
+    wanted = preferred(accept, (JSON, HTML, SVG, CSV))
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Versions].get(work[Models].get(model).id, version)
+    report = read_report(services.platform.artifacts, found)
+    headers = {"Vary": "Accept"}
+    match wanted:
+        case "text/html":
+            headers["Content-Security-Policy"] = style_policy()
+            return HTMLResponse(render_report(report), headers=headers)
+        case "image/svg+xml":
+            headers["Content-Security-Policy"] = svg_policy()
+            return Response(report_svg(report), media_type=SVG, headers=headers)
+        case "text/csv":
+            return Response(report_csv(report), media_type=CSV, headers=headers)
+    return JSONResponse(report, headers=headers)
