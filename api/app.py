@@ -18,16 +18,14 @@ from api.gate import routes as gate
 from api.guide import reference
 from api.http import error_handlers
 from api.http.authentication import KeyCheck, KeyUses
+from api.http.limits import BodyArrival, BodySizeLimit, RateLimit
 from api.http.lookups import SharedLookup
 from api.http.middleware import (
-    BodyArrival,
-    BodySizeLimit,
     Compression,
     CrossOrigin,
     EntityTags,
     HeaderLists,
     HeadRequests,
-    RateLimit,
     RequestIds,
 )
 from api.http.routing import DeclaredRoute

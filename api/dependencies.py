@@ -72,7 +72,6 @@ async def principal(request: Request) -> Principal:
 
 
 WiredServices = Annotated[Services, Depends(services)]
-
 CurrentPrincipal = Annotated[Principal, Depends(principal)]
 
 IdempotencyKey = Annotated[

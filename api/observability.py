@@ -1,4 +1,4 @@
-"""Middleware that logs and measures every request."""
+"""Metrics, logs and traces of requests."""
 
 import logging
 import time
@@ -20,10 +20,14 @@ from api.state_metrics import StateCollector
 from core.platform import Platform
 from core.tracing import SpanKind, Tracer
 
-# Prometheus metrics: HTTP requests of this process, and the service's state in the database.
-
-
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "OTHER"  # any other method
+UNROUTED = "(none)"  # refused before routing, or an unknown path
+ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})  # logged at debug level
+STATUS = "http.response.status_code"
+
+log = logging.getLogger(__name__)
 
 
 class Metrics:
@@ -56,17 +60,6 @@ class Metrics:
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format 0.0.4; reads the database."""
         return generate_latest(self._registry)
-
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-OTHER = "OTHER"  # any other method
-
-UNROUTED = "(none)"  # refused before routing, or an unknown path
-
-ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})  # logged at debug level
-
-log = logging.getLogger(__name__)
 
 
 class Meter(Protocol):
@@ -114,12 +107,6 @@ class Telemetry:
         self.meter.count(method=method, route=route, status=status, seconds=seconds)
         facts = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
         log.log(logging.DEBUG if route in ROUTINE else logging.INFO, "request", extra=facts)
-
-
-# Middleware that begins a trace with every request.
-
-
-STATUS = "http.response.status_code"
 
 
 class Tracing:

@@ -7,77 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.http.middleware import TAGGED, UNLIMITED
+from api.http.limits import UNLIMITED
+from api.http.middleware import TAGGED
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
 from api.http.routing import OPEN_PATHS, needs
 from api.http.schemas import Problem, ProblemLine
 from core import errors
 from core.principal import Role
-
-# Examples of JSON replies, put together from the examples of the fields of their schemas.
-
-
-Schema = Mapping[str, Any]
-
-_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-
-_TIME = "2026-01-31T12:00:00Z"
-
-# Values of texts whose field has no example of its own, by the last word of its name.
-_TEXTS = {
-    "archive": _DIGEST,
-    "as": _DIGEST,
-    "by": "admin",
-    "class": "boot",
-    "classes": "boot",
-    "dataset": "products",
-    "drafts": "products",
-    "digest": _DIGEST,
-    "duplicates": _DIGEST,
-    "group": _DIGEST,
-    "hash": _DIGEST,
-    "images": _DIGEST,
-    "job": "job_0199c2a4e1b7d3f4a5b6c7d8e9f0",
-    "model": "demo",
-    "pixels": _DIGEST,
-    "prompt": "a photo of a {name}.",
-    "reason": "better on products",
-    "role": "candidate",
-    "suite": "photographs",
-    "suites": "photographs",
-}
-
-
-def example_of(schema: Schema, schemas: Mapping[str, Schema], name: str = "") -> Any:
-    """Return a value of a schema, the field `name` of its object; `schemas` are those by name.
-
-    A field that may be null and has no example is null.
-    """
-    if "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
-    fixed = [schema[key] for key in ("const", "default") if key in schema]
-    if given := schema.get("examples") or schema.get("enum") or fixed:
-        return given[0]
-    choices = schema.get("anyOf", schema.get("oneOf", ()))
-    if any(choice.get("type") == "null" for choice in choices):
-        return None
-    if choices:
-        return example_of(choices[0], schemas, name)
-    return _of_type(schema, schemas, name)
-
-
-def _of_type(schema: Schema, schemas: Mapping[str, Schema], name: str) -> Any:
-    match schema.get("type"):
-        case "object":
-            fields = schema.get("properties", {}).items()
-            return {field: example_of(value, schemas, field) for field, value in fields}
-        case "array":
-            return [example_of(schema["items"], schemas, name)]
-        case "string" if schema.get("format") != "date-time":
-            return _TEXTS.get(name.rpartition("_")[2], name.replace("_", " "))
-    others = {"string": _TIME, "integer": schema.get("minimum", 1), "number": 0.5, "boolean": False}
-    return others.get(schema.get("type", ""))
-
 
 DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
@@ -85,7 +21,6 @@ DESCRIPTION = (
 )
 
 JSON = "application/json"
-
 _EXAMPLES = "#/components/examples/"
 
 _ErrorTypes = Sequence[type[errors.PerennialError]]
@@ -101,7 +36,6 @@ _WITH_KEY: _ErrorTypes = (
 )
 
 _WITH_RATE: _ErrorTypes = (errors.RateExceeded,)
-
 _WITH_BODY: _ErrorTypes = (errors.RequestTimeout, errors.BodyTooLarge, errors.UnsupportedMediaType)
 
 _RATE_HEADERS = {
@@ -212,6 +146,20 @@ def _examples(paths: str) -> dict[str, Any]:
     return {code: {"value": _example(by_code[code])} for code in used}
 
 
+def _example(error_type: type[errors.PerennialError]) -> dict[str, Any]:
+    error = error_type()
+    return {
+        "type": type_of(error.code),
+        "code": error.code,
+        "title": title_of(error_type),
+        "status": status_of(error_type),
+        "detail": error.message,
+        "errors": [],
+        "request_id": "req_5f0c8a1d2b3e4f5061728394",
+        "retryable": error.retryable,
+    }
+
+
 def _with_subclasses(
     error_type: type[errors.PerennialError],
 ) -> Iterator[type[errors.PerennialError]]:
@@ -243,14 +191,6 @@ def _add_errors_and_key(operation: dict[str, Any], path: str) -> None:
         responses["429"]["headers"] = refs
 
 
-def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Give each JSON reply of a success an example, unless it has one."""
-    for status, response in operation["responses"].items():
-        reply = response.get("content", {}).get(JSON)
-        if status.startswith("2") and reply is not None:
-            reply.setdefault("example", example_of(reply["schema"], schemas))
-
-
 def _add_entity_tag(operation: dict[str, Any]) -> None:
     """Declare If-None-Match and 304 of a document (`http.middleware.entity_tags`)."""
     if not set(TAGGED) & operation["responses"]["200"].get("content", {}).keys():
@@ -267,15 +207,72 @@ def _add_entity_tag(operation: dict[str, Any]) -> None:
     )
 
 
-def _example(error_type: type[errors.PerennialError]) -> dict[str, Any]:
-    error = error_type()
-    return {
-        "type": type_of(error.code),
-        "code": error.code,
-        "title": title_of(error_type),
-        "status": status_of(error_type),
-        "detail": error.message,
-        "errors": [],
-        "request_id": "req_5f0c8a1d2b3e4f5061728394",
-        "retryable": error.retryable,
-    }
+# Examples of JSON replies, put together from the examples of the fields of their schemas.
+
+Schema = Mapping[str, Any]
+
+_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_TIME = "2026-01-31T12:00:00Z"
+
+# Values of texts whose field has no example of its own, by the last word of its name.
+_TEXTS = {
+    "archive": _DIGEST,
+    "as": _DIGEST,
+    "by": "admin",
+    "class": "boot",
+    "classes": "boot",
+    "dataset": "products",
+    "drafts": "products",
+    "digest": _DIGEST,
+    "duplicates": _DIGEST,
+    "group": _DIGEST,
+    "hash": _DIGEST,
+    "images": _DIGEST,
+    "job": "job_0199c2a4e1b7d3f4a5b6c7d8e9f0",
+    "model": "demo",
+    "pixels": _DIGEST,
+    "prompt": "a photo of a {name}.",
+    "reason": "better on products",
+    "role": "candidate",
+    "suite": "photographs",
+    "suites": "photographs",
+}
+
+
+def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Give each JSON reply of a success an example, unless it has one."""
+    for status, response in operation["responses"].items():
+        reply = response.get("content", {}).get(JSON)
+        if status.startswith("2") and reply is not None:
+            reply.setdefault("example", example_of(reply["schema"], schemas))
+
+
+def example_of(schema: Schema, schemas: Mapping[str, Schema], name: str = "") -> Any:
+    """Return a value of a schema, the field `name` of its object; `schemas` are those by name.
+
+    A field that may be null and has no example is null.
+    """
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    fixed = [schema[key] for key in ("const", "default") if key in schema]
+    if given := schema.get("examples") or schema.get("enum") or fixed:
+        return given[0]
+    choices = schema.get("anyOf", schema.get("oneOf", ()))
+    if any(choice.get("type") == "null" for choice in choices):
+        return None
+    if choices:
+        return example_of(choices[0], schemas, name)
+    return _of_type(schema, schemas, name)
+
+
+def _of_type(schema: Schema, schemas: Mapping[str, Schema], name: str) -> Any:
+    match schema.get("type"):
+        case "object":
+            fields = schema.get("properties", {}).items()
+            return {field: example_of(value, schemas, field) for field, value in fields}
+        case "array":
+            return [example_of(schema["items"], schemas, name)]
+        case "string" if schema.get("format") != "date-time":
+            return _TEXTS.get(name.rpartition("_")[2], name.replace("_", " "))
+    others = {"string": _TIME, "integer": schema.get("minimum", 1), "number": 0.5, "boolean": False}
+    return others.get(schema.get("type", ""))

@@ -1,4 +1,4 @@
-"""The share of traffic that a trial has."""
+"""Traffic of trials: which version answers a request, and what is recorded and asked beside."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -18,12 +18,42 @@ from core.trials.record import Batch, ShadowAnswer, keep_sample, record_predicti
 from core.trials.rules import Arm, Prediction, Shadowed, Trial, TrialMode, Tried, same_class
 from core.values import Digest, PredictionId, TrialId, new_id, sha256
 
-# Records predictions of trials.
-
-
 EVERY_S = 0.2
+MAX_PREDICTIONS = 20_000  # entries, while the database does not respond
+MOST_TRIED = 20_000  # files that are remembered
+MAX_IMAGES = 128  # images, those in a call included
+MAX_BYTES = 64 * 1024 * 1024  # of their pixels, and of those that may become samples
+THREADS = 8  # questions that may share a call
 
-MAX_WAITING = 20_000  # entries, while the database does not respond
+log = logging.getLogger(__name__)
+
+RequestOf = Callable[[Resolved], ClassificationRequest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The part that a request has in a trial: who answers it, and the candidate."""
+
+    trial: Trial
+    arm: Arm
+    caller: Digest | None
+    answering: Resolved
+    candidate: Resolved
+
+
+def part_of(resolved: Resolved, tried: Tried, routing_key: str) -> Part:
+    """Return the part of a request with this routing key in the trial of its alias."""
+    candidate = replace(resolved, version=tried.candidate)
+    arm = tried.trial.arm_of(routing_key)
+    return Part(
+        trial=tried.trial,
+        arm=arm,
+        caller=(
+            tried.trial.caller_of(routing_key) if tried.trial.mode is TrialMode.CANARY else None
+        ),
+        answering=candidate if arm is Arm.CANDIDATE else resolved,
+        candidate=candidate,
+    )
 
 
 class TrialRecorder(BackgroundWriter[Batch]):
@@ -31,7 +61,7 @@ class TrialRecorder(BackgroundWriter[Batch]):
 
     def __init__(self, platform: Platform) -> None:
         write = partial(record_predictions, platform)
-        super().__init__("predictions of trials", write, every_s=EVERY_S, most=MAX_WAITING)
+        super().__init__("predictions of trials", write, every_s=EVERY_S, most=MAX_PREDICTIONS)
 
     def answered(self, predictions: Sequence[Prediction]) -> None:
         """Record predictions that went out."""
@@ -40,14 +70,6 @@ class TrialRecorder(BackgroundWriter[Batch]):
     def shadowed(self, predictions: Collection[PredictionId], answer: ShadowAnswer) -> None:
         """Record what became of the question to a shadow about some images."""
         self.add(Batch(shadows=dict.fromkeys(predictions, answer)))
-
-
-# Keep images that the versions of a shadow disagree about, if the settings allow it.
-
-
-log = logging.getLogger(__name__)
-
-MOST_TRIED = 20_000  # files that are remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +147,6 @@ class SampleKeeper:
         self._tried.clear()
 
 
-# Asks the candidate of a shadow, after the answer of the current version has gone out.
-
-
-MAX_WAITING_OF_SHADOW = 128  # images, those in a call included
-
-MAX_WAITING_BYTES = 64 * 1024 * 1024  # of their pixels, and of those that may become samples
-
-THREADS = 8  # questions that may share a call
-
-
 @dataclass(frozen=True, kw_only=True)
 class ShadowQuestion:
     """The images of a request, by their predictions, and what the candidate is asked of them."""
@@ -185,9 +197,7 @@ class Shadow:
         with self._lock:
             images = self._images + len(question.pixels)
             size = self._bytes + question.bytes
-            fits = not self._images or (
-                images <= MAX_WAITING_OF_SHADOW and size <= MAX_WAITING_BYTES
-            )
+            fits = not self._images or (images <= MAX_IMAGES and size <= MAX_BYTES)
             if fits:
                 self._images, self._bytes = images, size
             return fits
@@ -219,38 +229,6 @@ class Shadow:
 
     def _settle(self, question: ShadowQuestion, outcome: Shadowed) -> None:
         self._recorder.shadowed(question.predictions, ShadowAnswer(outcome=outcome))
-
-
-# Traffic of trials: which version answers a request, and what is recorded of the answer.
-
-
-RequestOf = Callable[[Resolved], ClassificationRequest]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """The part that a request has in a trial: who answers it, and the candidate."""
-
-    trial: Trial
-    arm: Arm
-    caller: Digest | None
-    answering: Resolved
-    candidate: Resolved
-
-
-def part_of(resolved: Resolved, tried: Tried, routing_key: str) -> Part:
-    """Return the part of a request with this routing key in the trial of its alias."""
-    candidate = replace(resolved, version=tried.candidate)
-    arm = tried.trial.arm_of(routing_key)
-    return Part(
-        trial=tried.trial,
-        arm=arm,
-        caller=(
-            tried.trial.caller_of(routing_key) if tried.trial.mode is TrialMode.CANARY else None
-        ),
-        answering=candidate if arm is Arm.CANDIDATE else resolved,
-        candidate=candidate,
-    )
 
 
 class TrialTraffic:

@@ -15,9 +15,7 @@ from devtools.servers import free_port
 from perennial.client import Client
 
 START_SECONDS = 120
-
 STOP_SECONDS = 20
-
 LOG_LINES = 40
 
 

@@ -28,7 +28,6 @@ from perennial.types.models import Job, Move
 
 # Reading the demo's image pack.
 
-
 PACK = Path(__file__).parent / "pack"
 
 
@@ -82,11 +81,8 @@ def _rows(name: str, field: str) -> list[PackImage]:
 
 # The classes that the demo teaches: Fashion-MNIST's ten products, five for each update.
 
-
 CLASSES = 5  # of an update
-
 UPLOADED_PER_CLASS = 200  # a fifth of them falls on the holdout side
-
 UNSEEN_PER_CLASS = 20
 
 
@@ -125,7 +121,6 @@ def read_products() -> tuple[Products, Products]:
 Json = dict[str, Any]
 
 PLAIN_WIDTH = 120  # columns, where the output is no terminal
-
 TERMS = ("loss", "ce", "vr", "lwf")
 
 

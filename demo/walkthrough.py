@@ -13,7 +13,6 @@ from perennial.types.evaluation import Measure, Report
 
 # The cells of the demo's tables, read from an update's forgetting report.
 
-
 NEW, EARLIER = "new classes", "earlier classes"
 
 SUITES = {
@@ -75,9 +74,7 @@ def _parent(report: Report) -> str:
 # An update by the service's default recipe overrides nothing but the seed. Fine-tuning has the
 # learning rate that is best on the new classes, as it is usually tuned (docs/studies/demo.md).
 
-
 PROMPT = "this is a photo of {name} ."  # the template the bundled model was trained with
-
 FINE_TUNING: dict[str, Any] = {"method": "ft", "learning_rate": 1e-3}
 
 # The rate that is best on new classes and suite together; `make bench-demo-seeds` runs it as well.
@@ -100,9 +97,7 @@ POLICY: dict[str, Any] = {
 
 # The preparation for the first update: the suites, the policy and the model.
 
-
 MODEL = "demo"
-
 POLL_S = 0.3
 
 

@@ -12,17 +12,8 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.http.schemas import After, AfterNumber, number_after
 from api.pages.browsing import PageRoute
-from api.pages.rendering import (
-    Chosen,
-    Day,
-    Text,
-    end_of,
-    names_field,
-    page,
-    read_form,
-    start_of,
-    whole_field,
-)
+from api.pages.forms import Chosen, Day, Text, end_of, names_field, read_form, start_of, whole_field
+from api.pages.rendering import page
 from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
 from core.access.rows import Keys
 from core.access.rules import ApiKey

@@ -11,7 +11,8 @@ from api.http.authentication import SESSION_COOKIE
 from api.http.problems import request_id
 from api.http.routing import PAGES, SIGN_IN, needs, page_path
 from api.pages.browsing import PageRoute, UnsentForm, unsent_in
-from api.pages.rendering import page, read_form, read_open_form
+from api.pages.forms import read_form, read_open_form
+from api.pages.rendering import page
 from core.access import authenticate as sessions
 from core.errors import Unauthorised
 from core.principal import Role

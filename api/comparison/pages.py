@@ -9,15 +9,15 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from api.comparison.plots import confusion_plot
 from api.dependencies import Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.http.schemas import Number
 from api.pages import plots
 from api.pages.browsing import PageRoute
-from api.pages.plots import confusion_plot
+from api.pages.forms import Text
 from api.pages.rendering import page
-from api.registry.plots import change_title
-from api.registry.report_pages import changes_shown
+from api.registry.report_pages import change_title, changes_shown
 from core.comparison.answers import Confusion, Flip, FlipKind
 from core.comparison.compare import (
     VersionComparison,
@@ -38,17 +38,11 @@ router = APIRouter(
 )
 
 FIRST, IMAGES = 7, 48  # of each kind on the first page; of a page of images
-
 VERSIONS = 200  # to choose from
-
 DRAWN = 6  # suites and holdouts whose classes and confusions are shown
 
 One = Annotated[Number, Query()]
-
 Chosen = Annotated[Number | None, Query()]
-
-Text = Annotated[str, Query(max_length=200)]
-
 Skip = Annotated[int, Query(ge=0, le=10_000_000)]
 
 

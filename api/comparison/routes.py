@@ -22,11 +22,10 @@ from api.comparison.schemas import (
     flip_after,
 )
 from api.dependencies import WiredServices
-from api.http.answers import preferred
+from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import Limit, VersionNumber, page_of
 from api.openapi_document import raises
-from api.pages.rendering import CSV, CSV_CONTENT, csv_text
 from api.registry.report_pages import comparison_csv
 from core import errors
 from core.blame.blame_images import flat_rows, read_blame

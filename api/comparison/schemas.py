@@ -1,4 +1,4 @@
-"""Schemas of the comparison of two versions."""
+"""Schemas of flips and differences between two versions, and of blame."""
 
 from dataclasses import asdict
 from typing import Annotated, Self
@@ -15,93 +15,6 @@ from core.errors import FieldInvalid
 from core.evaluation.report import ChangeTable, Recall, Scores
 from core.gate.measures import Measure, MeasureKind
 from core.registry.versions import Model, Version
-
-# Schemas of blame: a class's accuracy along a line of versions.
-
-
-VersionQuery = Annotated[
-    int | None,
-    Query(ge=1, le=2**31 - 1, description="The last version of the line."),
-    BeforeValidator(whole_number),
-]
-
-ClassName = Annotated[str, Query(alias="class", max_length=100)]
-
-
-class StepView(ResponseModel):
-    """The change of a class from a version's parent to the version. Fractions of 1."""
-
-    parent: int
-    version: int
-    images: int
-    gained: int
-    lost: int
-    difference: float
-    lower: float
-    upper: float
-    clear: bool = Field(description="Whether the whole interval is below zero.")
-
-    @classmethod
-    def of(cls, step: ClassStep) -> Self:
-        """Return the view of a step."""
-        return cls(**asdict(step), clear=step.clear)
-
-
-class ScoreView(ResponseModel):
-    """A version's accuracy on the images of one class."""
-
-    version: int
-    images: int
-    right: int
-    accuracy: float
-    lower: float
-    upper: float
-
-
-class CurveView(ResponseModel):
-    """The accuracy of a class in one suite or holdout, root first."""
-
-    kind: MeasureKind
-    name: str
-    scores: list[ScoreView] = Field(
-        description="Without the versions that have not answered this suite or holdout."
-    )
-
-
-class BlameView(ResponseModel):
-    """The accuracy of a class along the line of a version."""
-
-    model: str
-    version: int
-    digest: str
-    class_name: str = Field(alias="class", examples=["okapi"])
-    alpha: float = Field(description="One-sided error of each bound: the policy's.")
-    curves: list[CurveView]
-    steps: list[StepView] = Field(
-        description="Each version against its parent, image by image, over all curves; an image in "
-        "several of them counts once."
-    )
-    fell: StepView | None = Field(
-        description="The step with the largest loss; null if the class never lost."
-    )
-
-    @classmethod
-    def of(cls, model: Model, version: Version, found: Blame) -> Self:
-        """Return the view of a class's blame."""
-        return cls(
-            model=model.name,
-            version=version.number,
-            digest=version.digest,
-            class_name=found.class_name,
-            alpha=found.alpha,
-            curves=[CurveView(**asdict(curve)) for curve in found.curves],
-            steps=[StepView.of(step) for step in found.steps],
-            fell=StepView.of(found.fell) if found.fell else None,
-        )
-
-
-# Schemas of flips: images that one of two versions answered right and the other wrong.
-
 
 Against = Annotated[
     str,
@@ -319,7 +232,87 @@ class ComparisonView(ResponseModel):
         )
 
 
-# Schemas of the report of a blame: which images of an update cost a class its accuracy.
+# Blame: a class's accuracy along a line of versions, and without groups of an update's images.
+
+VersionQuery = Annotated[
+    int | None,
+    Query(ge=1, le=2**31 - 1, description="The last version of the line."),
+    BeforeValidator(whole_number),
+]
+
+ClassName = Annotated[str, Query(alias="class", max_length=100)]
+
+
+class StepView(ResponseModel):
+    """The change of a class from a version's parent to the version. Fractions of 1."""
+
+    parent: int
+    version: int
+    images: int
+    gained: int
+    lost: int
+    difference: float
+    lower: float
+    upper: float
+    clear: bool = Field(description="Whether the whole interval is below zero.")
+
+    @classmethod
+    def of(cls, step: ClassStep) -> Self:
+        """Return the view of a step."""
+        return cls(**asdict(step), clear=step.clear)
+
+
+class ScoreView(ResponseModel):
+    """A version's accuracy on the images of one class."""
+
+    version: int
+    images: int
+    right: int
+    accuracy: float
+    lower: float
+    upper: float
+
+
+class CurveView(ResponseModel):
+    """The accuracy of a class in one suite or holdout, root first."""
+
+    kind: MeasureKind
+    name: str
+    scores: list[ScoreView] = Field(
+        description="Without the versions that have not answered this suite or holdout."
+    )
+
+
+class BlameView(ResponseModel):
+    """The accuracy of a class along the line of a version."""
+
+    model: str
+    version: int
+    digest: str
+    class_name: str = Field(alias="class", examples=["okapi"])
+    alpha: float = Field(description="One-sided error of each bound: the policy's.")
+    curves: list[CurveView]
+    steps: list[StepView] = Field(
+        description="Each version against its parent, image by image, over all curves; an image in "
+        "several of them counts once."
+    )
+    fell: StepView | None = Field(
+        description="The step with the largest loss; null if the class never lost."
+    )
+
+    @classmethod
+    def of(cls, model: Model, version: Version, found: Blame) -> Self:
+        """Return the view of a class's blame."""
+        return cls(
+            model=model.name,
+            version=version.number,
+            digest=version.digest,
+            class_name=found.class_name,
+            alpha=found.alpha,
+            curves=[CurveView(**asdict(curve)) for curve in found.curves],
+            steps=[StepView.of(step) for step in found.steps],
+            fell=StepView.of(found.fell) if found.fell else None,
+        )
 
 
 class ImageGroupView(ResponseModel):

@@ -16,7 +16,8 @@ from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
-from api.pages.rendering import page, read_form
+from api.pages.forms import read_form
+from api.pages.rendering import page
 from core.database.work import Work
 from core.datasets import edit as edit_classes
 from core.datasets.edit import remove_images, stored_form_anywhere
@@ -31,13 +32,11 @@ router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 # A form has few fields: the images of a page must fit, each a field.
 IMAGES, GROUPS, OF_GROUP = 40, 5, 8
-
 CLASSES = 500  # to choose from
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Fields = Mapping[str, str]
-
 OfClass = Annotated[str, Query(alias="class", max_length=500)]
 AfterPixels = Annotated[str, Query(max_length=100)]
 Count = Annotated[int, Query(ge=0, le=1000)]

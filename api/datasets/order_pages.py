@@ -14,7 +14,8 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices, job_requ
 from api.http.routing import PAGES, needs
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.rendering import TOKEN, page, read_form
+from api.pages.forms import TOKEN, read_form
+from api.pages.rendering import page
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.rows import Datasets

@@ -14,7 +14,8 @@ from api.dependencies import Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.rendering import page, read_form, short_field
+from api.pages.forms import read_form, short_field
+from api.pages.rendering import page
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest

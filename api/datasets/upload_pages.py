@@ -14,13 +14,8 @@ from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredSe
 from api.http.forms import Form, dataset_to_fill, decode_upload, receive_form, store_uploads
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
-from api.pages.rendering import (
-    HEADERS,
-    TOKEN,
-    page,
-    require_token,
-    takes_json,
-)
+from api.pages.forms import TOKEN, require_token
+from api.pages.rendering import HEADERS, page, takes_json
 from core.artifacts.store import ArtifactBatch
 from core.datasets.edit import (
     Receipt,

@@ -10,8 +10,10 @@ from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.routing import FIRST_STEPS, needs
-from api.pages.browsing import PageRoute, VersionAnswer, ask, versions_to_ask
-from api.pages.rendering import page, read_form, whole_field
+from api.inference.pages import VersionAnswer, ask, versions_to_ask
+from api.pages.browsing import PageRoute
+from api.pages.forms import read_form, whole_field
+from api.pages.rendering import page
 from core.errors import ImageNotFound, PerennialError
 from core.first_steps import first_steps as pack
 from core.first_steps.first_steps import Step, read_progress

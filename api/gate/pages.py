@@ -12,16 +12,8 @@ from api.dependencies import Services, WiredServices
 from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
-from api.pages.rendering import (
-    LONGEST_REASON,
-    Text,
-    page,
-    percent,
-    read_form,
-    reason_field,
-    small_percent,
-    whole,
-)
+from api.pages.forms import LONGEST_REASON, Text, read_form, reason_field
+from api.pages.rendering import page, percent, small_percent, whole
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again

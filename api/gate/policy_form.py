@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from api.gate.schemas import NewPolicy
-from api.pages.rendering import (
-    names_field,
-    percent_field,
-    whole_field,
-)
+from api.pages.forms import names_field, percent_field, whole_field
 from core.errors import FieldInvalid
 from core.gate.rules import GatePolicy
 from core.values import PolicyId, new_id

@@ -1,4 +1,4 @@
-"""The guide, from docs/."""
+"""The guide from docs/: its files, what they hold as HTML, its contents and its search."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,6 @@ from pygments.util import ClassNotFound
 from api.http.routing import GUIDE
 
 # The files of the documentation, and their addresses below /guide.
-
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,7 +105,6 @@ def _names(*endings: str) -> Iterator[str]:
 
 
 # Markdown as HTML: links that lead within the guide, headings with ids, coloured code.
-
 
 _OF_NO_ID = re.compile(r"[^\w\- ]")
 
@@ -232,7 +230,6 @@ def _text(inline: Token) -> str:
 
 
 # The guide's table of contents, which is its first page, and its search.
-
 
 FOUND, AROUND = 30, 90  # sections of an answer; characters of their text beside the first word
 

@@ -1,14 +1,15 @@
-"""Answers: their kinds, downloads and preconditions."""
+"""Answers: their media types, preconditions, downloads, images and tables."""
 
+import csv
+import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import Header
+from fastapi import Header, Request
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -59,13 +60,10 @@ def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
 
 # Preconditions by If-Match and If-None-Match (RFC 9110, 13.1).
 
-
 ANY = "*"
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
-
 _LIST = re.compile(rf"[ \t,]*(?:{_TAG.pattern}(?:[ \t,]+|$))*")
-
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")  # revisions count from 1
 
 
@@ -117,8 +115,25 @@ def _tags(header: str) -> list[tuple[str, str]]:
 
 # File downloads, whole or by range.
 
-
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+
+
+def answer_download(
+    digest: Digest,
+    if_none_match: str | None,
+    find: Callable[[], Path],
+    *,
+    media_type: str,
+    filename: str,
+) -> Response:
+    """Return a file as a download whose ETag is a digest, or 304 if the client has it.
+
+    `find` returns the file's path; it is called only when the file is sent.
+    """
+    tag = {"ETag": f'"{digest}"'}
+    if matches_etag(if_none_match, tag["ETag"]):
+        return Response(status_code=304, headers=tag)
+    return Download(find(), media_type=media_type, filename=filename, headers=tag)
 
 
 class Download(FileResponse):
@@ -148,26 +163,7 @@ class Download(FileResponse):
         await response(scope, receive, send)
 
 
-def answer_download(
-    digest: Digest,
-    if_none_match: str | None,
-    find: Callable[[], Path],
-    *,
-    media_type: str,
-    filename: str,
-) -> Response:
-    """Return a file as a download whose ETag is a digest, or 304 if the client has it.
-
-    `find` returns the file's path; it is called only when the file is sent.
-    """
-    tag = {"ETag": f'"{digest}"'}
-    if matches_etag(if_none_match, tag["ETag"]):
-        return Response(status_code=304, headers=tag)
-    return Download(find(), media_type=media_type, filename=filename, headers=tag)
-
-
-# Answers with stored images, whole or as thumbnails, which never change.
-
+# Stored images, whole or as thumbnails, which never change.
 
 WEBP = "image/webp"
 
@@ -199,3 +195,32 @@ async def thumbnail_answer(
 def _immutable(tag: str) -> dict[str, str]:
     """Return the headers of bytes that never change: their path names the image's pixels."""
     return {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
+
+
+# Tables as CSV (RFC 4180) that no spreadsheet runs as formulas.
+
+CSV = "text/csv"
+CSV_CONTENT: Mapping[str, Any] = {CSV: {"schema": {"type": "string"}}}
+
+# What begins a formula, also in its full-width form, and what spreadsheets drop before one.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a table as CSV, with a header line; columns that a row lacks are empty.
+
+    A text that a spreadsheet could run as a formula gets an apostrophe in front.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return f"'{value}"
+    return value

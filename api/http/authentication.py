@@ -1,4 +1,4 @@
-"""Whose key a request bears, and what it may do."""
+"""Authentication of requests by API keys, tokens and sessions, and notes of when keys are used."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -20,42 +20,7 @@ from core.platform import Platform
 from core.principal import Principal
 from core.values import Digest, KeyId, sha256
 
-# Keys that may read metrics while the database, which holds them, does not respond.
-
-
-PATH = "/metrics"
-
-KNOWN_S = 300.0  # a key that was revoked since may read this process's metrics for so long
-
-MOST = 16
-
-
-class KnownScrapers:
-    """Keys that have read metrics lately: that the database is down is itself a metric."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._known: dict[Digest, tuple[Principal, float]] = {}  # the one seen last at the end
-
-    def remember(self, secret: str, holder: Principal) -> None:
-        """Remember who has just read metrics, in the place of the one not seen for longest."""
-        digest = sha256(secret.encode())
-        self._known.pop(digest, None)
-        self._known[digest] = (holder, self._clock())
-        while len(self._known) > MOST:
-            del self._known[next(iter(self._known))]
-
-    def find(self, secret: str) -> Principal | None:
-        """Return who holds a key, if they have read metrics lately."""
-        holder, at = self._known.get(sha256(secret.encode()), (None, 0.0))
-        return holder if self._clock() - at < KNOWN_S else None
-
-
-# Middleware that authenticates each request by its API key, token or session.
-
-
 SESSION_COOKIE = "perennial_session"
-
 TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 
 
@@ -139,11 +104,37 @@ class KeyCheck:
         return await to_thread.run_sync(self.authenticate_token, secret, limiter=self.checking)
 
 
-# Notes when keys are used.
+# Keys that may read metrics while the database, which holds them, does not respond.
 
+PATH = "/metrics"
+KNOWN_S = 300.0  # a key that was revoked since may read this process's metrics for so long
+MOST = 16
+
+
+class KnownScrapers:
+    """Keys that have read metrics lately: that the database is down is itself a metric."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[Digest, tuple[Principal, float]] = {}  # the one seen last at the end
+
+    def remember(self, secret: str, holder: Principal) -> None:
+        """Remember who has just read metrics, in the place of the one not seen for longest."""
+        digest = sha256(secret.encode())
+        self._known.pop(digest, None)
+        self._known[digest] = (holder, self._clock())
+        while len(self._known) > MOST:
+            del self._known[next(iter(self._known))]
+
+    def find(self, secret: str) -> Principal | None:
+        """Return who holds a key, if they have read metrics lately."""
+        holder, at = self._known.get(sha256(secret.encode()), (None, 0.0))
+        return holder if self._clock() - at < KNOWN_S else None
+
+
+# Notes of when keys are used.
 
 EVERY_S = 60.0
-
 MAX_WAITING = 100_000  # keys
 
 Authenticate = Callable[[Collection[str]], Mapping[str, Principal]]

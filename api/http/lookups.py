@@ -1,4 +1,4 @@
-"""Look-ups of versions that requests share."""
+"""Look-ups that requests share: of keys and sessions, and of what references to versions mean."""
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Mapping
@@ -18,12 +18,13 @@ from core.trials.rules import Tried
 from core.trials.run import resolve_tried
 from core.values import Digest, ImageInput
 
-# Look-ups that requests share.
-
+READING = 4  # threads that read weights, of which the store may be slow
 
 Key = TypeVar("Key", bound=Hashable)
-
 Value = TypeVar("Value")
+
+_Wanted = tuple[str, Principal]  # a reference, and who asks what it means
+_Found = tuple[Model, Version, Tried | None] | PerennialError
 
 
 class SharedLookup(Generic[Key, Value]):
@@ -58,13 +59,6 @@ class SharedLookup(Generic[Key, Value]):
             self._keys = None  # later calls wait for the next one
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._look_up, keys)
-
-
-READING = 4  # threads that read weights, of which the store may be slow
-
-_Wanted = tuple[str, Principal]  # a reference, and who asks what it means
-
-_Found = tuple[Model, Version, Tried | None] | PerennialError
 
 
 class VersionLookup:

@@ -1,9 +1,7 @@
-"""Middleware: limits, compression, entity tags, request ids."""
+"""Middleware of every answer: ids, security headers, HEAD, CORS, compression and entity tags."""
 
-import asyncio
 import random
 import re
-import time
 from collections.abc import Collection
 
 import anyio
@@ -16,135 +14,114 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.answers import matches_etag
-from api.http.bodies import ARCHIVE_TYPES, PART_TYPE, media_type_of
 from api.http.problems import problem_of
-from api.http.routing import OPEN_PATHS, is_open
-from api.rates import Rates
 from core import logs
-from core.errors import BodyTooLarge, Forbidden, Malformed, RateExceeded, RequestTimeout
+from core.errors import Forbidden
 from core.values import sha256
 
-# Middleware that refuses ambiguous and slow request bodies.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+_SECURITY_LINES = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class BodyArrival:
-    """Refuses a body with two lengths, and one that stalls or arrives too slowly.
+class RequestIds:
+    """Gives each request an id (the client's, if it is well formed) and security headers."""
 
-    A request with both Content-Length and Transfer-Encoding is refused: if one server trusts the
-    length and another the chunks, the rest of the body is taken for a second request (request
-    smuggling; RFC 9112, 6.3). Reading a body raises RequestTimeout when its next piece takes
-    longer than `seconds`, or when all waits together exceed the time that the received bytes take
-    at `bytes_per_second` by more than `seconds`.
-    """
-
-    def __init__(self, app: ASGIApp, *, seconds: float, bytes_per_second: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.seconds = seconds
-        self.bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if "content-length" in headers and "transfer-encoding" in headers:
-            error = Malformed("Send Content-Length or Transfer-Encoding, not both.")
-            response = problem_of(HTTPConnection(scope), error)
-            response.headers["Connection"] = "close"
-            await response(scope, receive, send)
-            return
-        whole, received, waited = False, 0, 0.0
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        logs.bind(request_id=request_id)
 
-        async def timed_receive() -> Message:
-            nonlocal whole, received, waited
-            if whole:  # only a disconnect can follow
-                return await receive()
-            began = time.monotonic()
-            behind = waited - received / self.bytes_per_second
-            try:
-                async with asyncio.timeout(self.seconds - max(0.0, behind)):
-                    message = await receive()
-            except TimeoutError as error:
-                raise RequestTimeout(
-                    f"The body arrived too slowly: pause for at most {self.seconds:g} s and send "
-                    f"at least {self.bytes_per_second} bytes a second."
-                ) from error
-            waited += time.monotonic() - began
-            received += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            return message
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                lines = list(message["headers"])
+                there = {name for name, _ in lines}
+                lines += [line for line in _SECURITY_LINES if line[0] not in there]
+                message["headers"] = [*lines, (b"x-request-id", request_id.encode())]
+            await send(message)
 
-        await self.app(scope, timed_receive, send)
+        await self.app(scope, receive, with_headers)
 
 
-# Middleware that limits the size of request bodies.
+def fresh_request_id() -> str:
+    """Return a new id for a request that was sent without one."""
+    return f"req_{random.getrandbits(96):024x}"
 
 
-_FILES = frozenset({*ARCHIVE_TYPES, PART_TYPE})  # types of bodies that may be large, as forms may
+# Headers that hold a list.
+
+LISTS = (b"accept", b"if-match", b"if-none-match")
 
 
-class BodySizeLimit:
-    """Counts the bytes of a body as they arrive; reading past the cap raises BodyTooLarge."""
+class HeaderLists:
+    """Joins repeated lines of a header that holds a list into one list (RFC 9110, 5.3)."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_json_bytes: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
-        self.max_json_bytes = max_json_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        media_type = media_type_of(headers)
-        has_files = media_type.startswith("multipart/") or media_type in _FILES
-        cap = self.max_body_bytes if has_files else min(self.max_body_bytes, self.max_json_bytes)
-        declared = headers.get("content-length", "")
-        received = int(declared) if declared.isdigit() and int(declared) > cap else 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = {"type": "http.request"} if received > cap else await receive()
-            received += len(message.get("body", b""))
-            if received > cap:
-                raise BodyTooLarge(f"The body is larger than {cap:,} bytes.", cap=cap)
-            return message
-
-        await self.app(scope, counted, send)
+        if scope["type"] == "http":
+            for wanted in LISTS:
+                lines = [value for name, value in scope["headers"] if name == wanted]
+                if len(lines) > 1:
+                    others = [line for line in scope["headers"] if line[0] != wanted]
+                    scope["headers"] = [*others, (wanted, b", ".join(lines))]
+        await self.app(scope, receive, send)
 
 
-# Middleware that compresses answers.
+# HEAD wherever GET is answered.
 
 
-LEAST_BYTES = 1024
+class HeadRequests:
+    """Runs a HEAD request as the GET of its path, and sends its status and headers alone.
 
-LEVEL = 1  # of 9, as in nginx: higher ones take much longer and save little
-
-# Of this service's answers alone: the base class prepares the list anew for each request.
-EXCLUDED = (
-    "application/octet-stream",
-    "application/x-tar",
-    "image/png",
-    "image/webp",
-    "text/event-stream",
-)
-
-
-class Compression(GZipMiddleware):
-    """Compresses documents of 1 KiB or more with gzip, if the client accepts it.
-
-    Downloads are left as they are, so that ranges of them can be requested; so are event streams,
-    whose events must not wait for each other, and images, which are compressed already.
+    The GET ends as soon as its headers are known, so that no file is read and no stream is waited
+    for. A path with a HEAD operation of its own keeps it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            app, minimum_size=LEAST_BYTES, compresslevel=LEVEL, exclude_content_types=EXCLUDED
-        )
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _has_own(scope):
+            await self.app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}
+        with anyio.CancelScope() as rest:
+
+            async def send_head(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    await send(message)
+                    await send({"type": "http.response.body"})
+                    rest.cancel()
+
+            await self.app(as_get, receive, send_head)
+        if "route" in as_get:
+            scope["route"] = as_get["route"]  # for the log
 
 
-# Middleware for requests from pages of other origins (CORS).
+def _has_own(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].router.routes)
 
+
+# Requests from pages of other origins (CORS).
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
@@ -222,8 +199,35 @@ def _text(response: Response) -> str:
     return f"The service refuses this request from another origin because of its {refused}."
 
 
-# Middleware that gives documents an entity tag, and answers 304 to clients that have them.
+# Compression.
 
+LEAST_BYTES = 1024
+LEVEL = 1  # of 9, as in nginx: higher ones take much longer and save little
+
+# Of this service's answers alone: the base class prepares the list anew for each request.
+EXCLUDED = (
+    "application/octet-stream",
+    "application/x-tar",
+    "image/png",
+    "image/webp",
+    "text/event-stream",
+)
+
+
+class Compression(GZipMiddleware):
+    """Compresses documents of 1 KiB or more with gzip, if the client accepts it.
+
+    Downloads are left as they are, so that ranges of them can be requested; so are event streams,
+    whose events must not wait for each other, and images, which are compressed already.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            app, minimum_size=LEAST_BYTES, compresslevel=LEVEL, exclude_content_types=EXCLUDED
+        )
+
+
+# Entity tags of documents, and 304 for clients that have them.
 
 TAGGED = ("application/json", "text/html", "text/csv", "image/svg+xml")
 
@@ -275,151 +279,3 @@ def _tag(scope: Scope, start: Message, body: Message) -> Message:
     del headers["content-length"]
     del headers["content-type"]
     return {**body, "body": b""}
-
-
-# Middleware that answers HEAD wherever GET is answered.
-
-
-class HeadRequests:
-    """Runs a HEAD request as the GET of its path, and sends its status and headers alone.
-
-    The GET ends as soon as its headers are known, so that no file is read and no stream is waited
-    for. A path with a HEAD operation of its own keeps it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD" or _has_own(scope):
-            await self.app(scope, receive, send)
-            return
-        as_get = {**scope, "method": "GET"}
-        with anyio.CancelScope() as rest:
-
-            async def send_head(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    await send(message)
-                    await send({"type": "http.response.body"})
-                    rest.cancel()
-
-            await self.app(as_get, receive, send_head)
-        if "route" in as_get:
-            scope["route"] = as_get["route"]  # for the log
-
-
-def _has_own(scope: Scope) -> bool:
-    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].router.routes)
-
-
-# Middleware for headers that hold a list.
-
-
-LISTS = (b"accept", b"if-match", b"if-none-match")
-
-
-class HeaderLists:
-    """Joins repeated lines of a header that holds a list into one list (RFC 9110, 5.3)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for wanted in LISTS:
-                lines = [value for name, value in scope["headers"] if name == wanted]
-                if len(lines) > 1:
-                    others = [line for line in scope["headers"] if line[0] != wanted]
-                    scope["headers"] = [*others, (wanted, b", ".join(lines))]
-        await self.app(scope, receive, send)
-
-
-# Middleware that holds each principal to a rate of requests.
-
-
-UNLIMITED = OPEN_PATHS | {"/metrics"}  # what watches the service must not be refused
-
-
-class RateLimit:
-    """Refuses requests beyond the rate of their principal, before their bodies are read.
-
-    Every reply to a request that counts says in its headers what is left.
-    """
-
-    def __init__(self, app: ASGIApp, *, rates: Rates) -> None:
-        self.app = app
-        self.rates = rates
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_unlimited(scope["path"]):
-            await self.app(scope, receive, send)
-            return
-        left = await self.rates.take(scope["state"]["principal"].id)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(left.headers)
-            await send(message)
-
-        if left.allowed:
-            await self.app(scope, receive, with_headers)
-            return
-        refusal = RateExceeded(
-            f"You may make {left.requests:,} requests in {left.window_s} s: "
-            f"try again in {left.reset_s} s.",
-            retry_after_s=left.reset_s,
-        )
-        await problem_of(HTTPConnection(scope), refusal)(scope, receive, with_headers)
-
-
-def _is_unlimited(path: str) -> bool:
-    return path in UNLIMITED or is_open(path)
-
-
-# Middleware that gives each request an id and each response the security headers.
-
-
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
-
-_SECURITY_LINES = [
-    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
-]
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def fresh_request_id() -> str:
-    """Return a new id for a request that was sent without one."""
-    return f"req_{random.getrandbits(96):024x}"
-
-
-class RequestIds:
-    """Gives each request an id (the client's, if it is well formed) and security headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
-        scope.setdefault("state", {})["request_id"] = request_id
-        logs.bind(request_id=request_id)
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                lines = list(message["headers"])
-                there = {name for name, _ in lines}
-                lines += [line for line in _SECURITY_LINES if line[0] not in there]
-                message["headers"] = [*lines, (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        await self.app(scope, receive, with_headers)

@@ -13,7 +13,6 @@ from core import errors
 #
 # They show `error.message` and nothing else of a body.
 
-
 PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
 
 
@@ -23,15 +22,10 @@ def openai_error(*, code: str, detail: str, pointer: str | None) -> dict[str, An
 
 
 MEDIA_TYPE = "application/problem+json"
-
 RETRY_AFTER_S = 2
-
 WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
-
 MOST_ERRORS = 20  # of one request that are listed; the others are counted
-
 OMITTED = "errors_omitted"  # the fact that counts them
-
 LONGEST = 1000  # characters of a text that may quote what was sent
 
 # The most specific class decides.

@@ -1,4 +1,4 @@
-"""Routes: how each is declared, and where it runs."""
+"""Paths, the role that each operation takes, and routes that check what they declare."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
@@ -16,24 +16,24 @@ from starlette.datastructures import QueryParams
 from starlette.routing import Match
 from starlette.types import Scope
 
-from api.http.bodies import AT_ONCE, parse_body
+from api.http.json_bodies import AT_ONCE, parse_body
 from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
 from core.principal import Role
 
-# Paths that anyone may ask for, and those of pages, which take a session and not a key.
-
-
 PAGES = "/ui"
-
 SIGN_IN = f"{PAGES}/sign-in"
-
 STATIC = f"{PAGES}/static/"
-
 GUIDE = "/guide"
-
 FIRST_STEPS = f"{PAGES}/first-steps"
-
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
+ROLE = "x-required-role"
+JSON, FORM = "application/json", "multipart/form-data"
+VALUES_AT_ONCE = 5000  # numbers, which take a millisecond
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Validate = Callable[..., tuple[Any, Sequence[Any]]]  # returns a value, and what is wrong with it
 
 
 def is_open(path: str) -> bool:
@@ -57,12 +57,6 @@ def page_path(path: str) -> str:
     return path if inside and path.isprintable() and not path.startswith(SIGN_IN) else PAGES
 
 
-# The role that an operation takes: declared by its route, checked here and documented.
-
-
-ROLE = "x-required-role"
-
-
 def needs(role: Role) -> dict[str, Any]:
     """Return the `openapi_extra` of a route that takes this role or a higher one."""
     return {ROLE: role.value}
@@ -71,14 +65,6 @@ def needs(role: Role) -> dict[str, Any]:
 def role_of(route: APIRoute) -> Role | None:
     """Return the role that a route takes, None if anyone may ask for its path."""
     return None if is_open(route.path) else Role((route.openapi_extra or {})[ROLE])
-
-
-# Refuse requests by the role, the query parameters and the type of body that a route declares.
-
-
-JSON, FORM = "application/json", "multipart/form-data"
-
-_Validate = Callable[..., tuple[Any, Sequence[Any]]]  # returns a value, and what is wrong with it
 
 
 class DeclaredRoute(APIRoute):
@@ -130,7 +116,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 class _JsonRequest(Request):
-    """Request whose body was parsed by `api.http.bodies`."""
+    """Request whose body was parsed by `api.http.json_bodies`."""
 
     _value: Any = None
 
@@ -188,14 +174,6 @@ def _is_json(request: Request) -> bool:
     return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-# Routes that use one thread per request.
-
-
-P = ParamSpec("P")
-
-T = TypeVar("T")
-
-
 class ThreadRoute(DeclaredRoute):
     """Route that runs a plain function in a thread and everything else on the event loop.
 
@@ -214,12 +192,6 @@ def _run_in_thread(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         return await run_in_threadpool(endpoint, *args, **kwargs)
 
     return run
-
-
-# Write answers where nobody waits for it: small ones on the event loop, large ones in a thread.
-
-
-VALUES_AT_ONCE = 5000  # numbers, which take a millisecond
 
 
 async def written(

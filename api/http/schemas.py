@@ -12,7 +12,6 @@ from pydantic.config import JsonDict
 from core.errors import FieldInvalid
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
-
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -41,7 +40,6 @@ def _in_utc(value: datetime) -> datetime:
 
 # No version number exceeds this bound, and SQLite and PostgreSQL can store it.
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1), BeforeValidator(whole_number)]
 
 Limit = Annotated[
@@ -58,11 +56,9 @@ After = Annotated[str | None, Query(max_length=100, description=_NEXT)]
 
 # Rules that the service checks in words of its own; the document tells clients of them.
 NAME_RULE: JsonDict = {"pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
-
 NUMBER_RULE: JsonDict = {"pattern": "^[0-9]{1,9}$"}
 
 AfterNumber = Annotated[str | None, Query(description=_NEXT, json_schema_extra=NUMBER_RULE)]
-
 Name = Annotated[str, Field(json_schema_extra=NAME_RULE)]
 
 ClassName = Annotated[
@@ -89,7 +85,6 @@ class ResponseModel(BaseModel):
 
 
 View = TypeVar("View")
-
 Row = TypeVar("Row")
 
 

@@ -12,8 +12,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.http.bodies import AT_ONCE_OF_ARCHIVE_BODY as AT_ONCE
-from api.http.bodies import PART_TYPE, media_type_of
+from api.http.bodies import AT_ONCE, PART_TYPE, media_type_of
 from core.artifacts.store import Artifacts
 from core.errors import (
     ChecksumMismatch,
@@ -26,9 +25,7 @@ from core.imports.rules import ResumableUpload
 from core.values import Digest
 
 VERSION = "1.0.0"
-
 EXTENSIONS = "creation,expiration,checksum,termination"
-
 ALGORITHMS = ("sha1", "sha256")
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.http.answers import preferred
+from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
 from api.http.bodies import (
     ARCHIVE_TYPES,
     UploadQuery,
@@ -19,7 +19,6 @@ from api.http.routing import ThreadRoute, needs
 from api.jobs.routes import accepted
 from api.jobs.schemas import JobView
 from api.openapi_document import binary, raises
-from api.pages.rendering import CSV, CSV_CONTENT, csv_text
 from core import errors
 from core.archives.rules import BucketFolder
 from core.datasets.edit import require_room
@@ -33,7 +32,6 @@ from core.values import DatasetId, JobId
 router = APIRouter(tags=["imports"], route_class=ThreadRoute)
 
 JSON_LINES = "application/x-ndjson"
-
 _COLUMNS = ("file", "text", "outcome", "pixels", "side", "near_duplicate_of", "code", "detail")
 
 _REPORTS: dict[int | str, dict[str, Any]] = {

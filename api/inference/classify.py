@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.datasets.schemas import ReceiptError
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.bodies import parse, read_aside
 from api.http.forms import text_field
+from api.http.json_bodies import parse, read_aside
 from api.http.routing import JSON, ThreadRoute, needs, written
 from api.http.schemas import ResponseModel
 from api.inference.images import (
@@ -139,9 +139,7 @@ RoutingKey = Annotated[
 ]
 
 DEFAULT_TOP_K = 5
-
 NUMBERS = 10  # that take as long to write as a prediction
-
 OFF = "off"
 
 _FORM = multipart(

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from api.datasets.schemas import ReceiptError
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.bodies import media_type_of, read_json
+from api.http.bodies import media_type_of
 from api.http.forms import text_field
+from api.http.json_bodies import read_json
 from api.http.routing import FORM, JSON, ThreadRoute, needs, written
 from api.http.schemas import RequestModel, ResponseModel
 from api.inference.images import (
@@ -40,7 +41,6 @@ MAX_TEXT = 2000  # characters; a tower reads the first 77 tokens or so
 
 EncodingFormat = Literal["float", "base64"]
 Vector = list[float] | str
-
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 Format = Annotated[

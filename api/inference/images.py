@@ -1,4 +1,4 @@
-"""Schemas of embeddings."""
+"""Images to classify or embed: the pixels that a version takes of each, or why it was refused."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,6 @@ EXPECT_DIGEST = "Refuse if the reference resolves to another digest."
 
 
 # Images to classify or embed: the pixels that a version takes of each, or why it was refused.
-
 
 ERRORS = (  # of every question about images
     errors.ModelNotFound,

@@ -1,22 +1,39 @@
 """The page that asks the live version, the newest one and the root about an image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.inference.images import readable_pixels, received_images
-from api.pages.browsing import PageRoute, VersionAnswer, ask, versions_to_ask
-from api.pages.rendering import TOKEN, page, require_token
+from api.pages.browsing import PageRoute
+from api.pages.forms import TOKEN, require_token
+from api.pages.rendering import page
 from core.errors import PerennialError, VersionNotFound
+from core.inference.classify import Resolved, classification_of, known_classes
 from core.principal import Role
+from core.registry.alias_rows import Aliases
+from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models, Versions
+from core.registry.versions import Model
 
 router = APIRouter(
     prefix=f"{PAGES}/models/{{model}}/try", route_class=PageRoute, include_in_schema=False
 )
+
+SHOWN = 5  # classes of an answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionAnswer:
+    """The most probable classes that a version sees in an image, and their probabilities."""
+
+    role: str
+    version: int
+    classes: Sequence[tuple[str, float]]
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
@@ -62,3 +79,40 @@ async def ask_versions(
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def versions_to_ask(services: Services, model: str) -> tuple[Model, list[tuple[str, int]]]:
+    """Return the model, and the roles and numbers of the versions to ask, each once."""
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        live = work[Aliases].find(found.id, PRODUCTION)
+        newest = work[Versions].newest(found.id)
+    named = [("live", live and live.version), ("newest", newest and newest.number), ("root", 1)]
+    wanted: dict[int, str] = {}
+    for role, number in named:
+        if number and newest:
+            wanted[number] = f"{wanted[number]}, {role}" if number in wanted else role
+    return found, [(role, number) for number, role in wanted.items()]
+
+
+async def ask(
+    services: Services,
+    wanted: Sequence[tuple[str, int]],
+    resolved: Sequence[Resolved],
+    pixels: Sequence[bytes],
+    classes: Sequence[str] = (),
+) -> list[VersionAnswer]:
+    """Return what each version says about an image, given the pixels that all of them take.
+
+    Without classes they choose from those of the version that has learned most.
+    """
+    if not classes:
+        most = max(resolved, key=lambda one: len(one.version.classes))
+        classes = await run_in_threadpool(known_classes, services.platform, most)
+    top_k, answers = min(SHOWN, len(classes)), []
+    for (role, number), one in zip(wanted, resolved, strict=True):
+        asked = classification_of(one, classes)
+        (answer,) = await services.inference.answer(asked, pixels, top_k=top_k)
+        shown = [(str(row["class"]), float(row["probability"])) for row in answer.predictions]
+        answers.append(VersionAnswer(role=role, version=number, classes=shown))
+    return answers

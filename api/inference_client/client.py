@@ -1,4 +1,4 @@
-"""Client of the inference process."""
+"""Client of the inference process, which may have several replicas."""
 
 import asyncio
 import logging
@@ -34,15 +34,10 @@ from core.settings import Settings
 
 # The replicas of the inference process: each call goes to one that has few.
 
-
 TIMEOUT_S = 60.0
-
 CONNECT_S = 2.0
-
 KEEP_ALIVE_S = 5.0  # less than inference keeps an idle connection open
-
 AVOIDED_S = 2.0  # after a broken connection, as long as there are other replicas
-
 _TIMEOUTS = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
 
 FAULTS = (  # that keep a call from being answered

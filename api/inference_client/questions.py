@@ -1,4 +1,4 @@
-"""Calls about images or texts that concurrent callers share."""
+"""Questions to the inference process about images or texts, in calls that callers share."""
 
 import json
 from collections import Counter, deque
@@ -26,7 +26,6 @@ from core.inference.wire import (
 from core.values import Digest
 
 # A bound on the pixels that requests hold until they are answered.
-
 
 MAX_BYTES = 512 * 1024 * 1024
 
@@ -228,13 +227,10 @@ def _error_from(response: Reply) -> PerennialError:
 
 
 MAX_WAITING = 4096  # inputs, each an image or a text, that wait or are in a call
-
 MAX_WAITING_BYTES = 512 * 1024 * 1024  # of their pixels and texts
-
 MAX_CALLS = 8  # of all keys, each with a thread
 
 K = TypeVar("K")
-
 R = TypeVar("R")
 
 

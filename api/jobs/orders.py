@@ -1,4 +1,4 @@
-"""The recipe's schema for the OpenAPI document; `Recipe` itself checks recipes."""
+"""Schemas of the orders of jobs, and that of recipes, which `Recipe` itself checks."""
 
 from typing import Annotated, Any, Literal
 
@@ -163,7 +163,6 @@ RecipeFields = Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA), Field()]
 
 
 # Schemas of the orders of jobs.
-
 
 Metadata = Annotated[
     dict[

@@ -16,8 +16,9 @@ from api.http.schemas import After, AfterNumber, number_after
 from api.jobs.outcomes import outcomes_of
 from api.jobs.routes import STREAM, read_events, stream_events
 from api.pages.browsing import PageRoute
+from api.pages.forms import Chosen, Text, read_form
 from api.pages.plots import Drawing, line, text
-from api.pages.rendering import Chosen, Text, page, read_form
+from api.pages.rendering import page
 from core.job_types.retry import retry_job
 from core.jobs.orders import (
     JobType,
@@ -34,7 +35,6 @@ router = APIRouter(prefix=f"{PAGES}/jobs", route_class=PageRoute, include_in_sch
 JOBS = 40  # of a page
 EVENTS = 60  # of the list, newest
 POINTS = 300  # of a curve
-
 _PLACE = ("phase", "step", "total")
 
 LastEventId = Annotated[str, Header(alias="Last-Event-ID", pattern="^[0-9]{0,9}$")]
@@ -160,9 +160,7 @@ def _value(value: object) -> str:
 # The terms of a training loss over its steps, each as a small plot of inline SVG.
 
 WIDTH, HEIGHT = 250, 92
-
 TRAINING = "training"
-
 FIRST = ("loss", "accuracy")  # in this order, then the other terms
 _FACTS = frozenset({"phase", "step", "total", "group", "groups"})
 

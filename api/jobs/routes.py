@@ -43,10 +43,8 @@ from core.values import JobId
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 POLL_AFTER_S = 1  # told to who has ordered a job
-
 JSON = "application/json"
 STREAM = "text/event-stream"
-
 POLL_EVERY_S = 0.5
 KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200  # events of a read

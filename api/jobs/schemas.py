@@ -1,4 +1,4 @@
-"""Schemas of jobs and their events."""
+"""Schemas of jobs, their events and advice."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -366,7 +366,6 @@ class AdviceView(ResponseModel):
 
 
 # Query parameters that choose jobs.
-
 
 CreatedSince = Annotated[
     Time | None,

@@ -1,4 +1,4 @@
-"""Schemas of garbage collection."""
+"""Schemas of garbage collection and of workers."""
 
 from datetime import datetime, timedelta
 from typing import Self

@@ -1,83 +1,22 @@
-"""What a browser sends and is answered."""
+"""What a browser sends and is answered: forms of this origin, unsent forms, problems as pages."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from anyio import fail_after
 from fastapi import Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.dependencies import Services
 from api.http.problems import MEDIA_TYPE, problem
 from api.http.routing import PAGES, SIGN_IN, ThreadRoute, is_guide, is_page, page_path
-from api.pages.rendering import HEADERS, TOKEN, page, read_open_form, takes_json
+from api.pages.forms import TOKEN, read_open_form
+from api.pages.rendering import HEADERS, page, takes_json
 from core.errors import Forbidden, PerennialError
-from core.inference.classify import Resolved, classification_of, known_classes
-from core.registry.alias_rows import Aliases
-from core.registry.aliases import PRODUCTION
-from core.registry.rows import Models, Versions
-from core.registry.versions import Model
-
-# Asking the live version, the newest one and the root of a model about one image.
-
-
-SHOWN = 5  # classes of an answer
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionAnswer:
-    """The most probable classes that a version sees in an image, and their probabilities."""
-
-    role: str
-    version: int
-    classes: Sequence[tuple[str, float]]
-
-
-def versions_to_ask(services: Services, model: str) -> tuple[Model, list[tuple[str, int]]]:
-    """Return the model, and the roles and numbers of the versions to ask, each once."""
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        live = work[Aliases].find(found.id, PRODUCTION)
-        newest = work[Versions].newest(found.id)
-    named = [("live", live and live.version), ("newest", newest and newest.number), ("root", 1)]
-    wanted: dict[int, str] = {}
-    for role, number in named:
-        if number and newest:
-            wanted[number] = f"{wanted[number]}, {role}" if number in wanted else role
-    return found, [(role, number) for number, role in wanted.items()]
-
-
-async def ask(
-    services: Services,
-    wanted: Sequence[tuple[str, int]],
-    resolved: Sequence[Resolved],
-    pixels: Sequence[bytes],
-    classes: Sequence[str] = (),
-) -> list[VersionAnswer]:
-    """Return what each version says about an image, given the pixels that all of them take.
-
-    Without classes they choose from those of the version that has learned most.
-    """
-    if not classes:
-        most = max(resolved, key=lambda one: len(one.version.classes))
-        classes = await run_in_threadpool(known_classes, services.platform, most)
-    top_k, answers = min(SHOWN, len(classes)), []
-    for (role, number), one in zip(wanted, resolved, strict=True):
-        asked = classification_of(one, classes)
-        (answer,) = await services.inference.answer(asked, pixels, top_k=top_k)
-        shown = [(str(row["class"]), float(row["probability"])) for row in answer.predictions]
-        answers.append(VersionAnswer(role=role, version=number, classes=shown))
-    return answers
-
-
-# Routes of pages.
-
 
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -115,17 +54,11 @@ def require_same_origin(request: Request) -> None:
 
 # Forms that came after their session had ended: kept on the page to sign in, sent after that.
 
-
 PREFIX = "unsent-"  # of the fields, in the form to sign in
-
 TO = "unsent_to"
-
 SIGN_OUT = f"{PAGES}/sign-out"
-
 MAX_FIELDS = 40  # which leaves room for the fields of the form to sign in
-
 MAX_CHARACTERS = 16_000
-
 ARRIVES_S = 10
 
 
@@ -165,7 +98,7 @@ def _kept(to: str, fields: Mapping[str, str]) -> UnsentForm | None:
     return UnsentForm(to=to, fields=typed)
 
 
-# Middleware that shows browsers their problems as pages.
+# Problems as pages.
 
 
 class ProblemPages:

@@ -1,19 +1,13 @@
-"""Plots as SVG."""
+"""Drawings as inline SVG, coloured by the page's style sheet: their marks, plots of measures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from api.pages.rendering import isolate, points, ticks, whole
-from core.comparison.answers import Confusion, ConfusionTable
 from core.evaluation.report import Change
 from core.gate.measures import MeasureKind, Ruling
-from core.trials.rules import Evidence, TrialVerdict
-
-# Marks of inline SVG, coloured by the page's style sheet; all text is escaped.
-#
-# They are formatted by `%`, which takes a quarter of the time of `Markup.format`.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +35,9 @@ class Drawing:
         return start + Markup().join(self.marks) + Markup("</svg>")
 
 
+# Marks, which escape all text. `%` takes a quarter of the time of `Markup.format`.
+
+
 def text(x: float, y: float, kind: str, content: str) -> Markup:
     """Return a text; `kind` is its class in the style sheet."""
     return Markup('<text x="%s" y="%s" class="%s">%s</text>') % (x, y, kind, content)
@@ -58,190 +55,13 @@ def box(x: float, y: float, width: float, height: float, kind: str, radius: floa
     return mark % (x, y, round(width, 2), height, radius, kind)
 
 
-# A signed confusion matrix as inline SVG, whose cells lead to their images.
-
-
-CLASSES = 12  # rows, and columns
-
-LEFT, TOP, WIDE, HIGH = 170, 104, 52, 30
-
-LONGEST = 22  # characters of a name
-
-
-def confusion_plot(table: ConfusionTable, href: Callable[[Confusion], str]) -> Drawing | None:
-    """Draw the cells that changed most: rows are true classes, columns what they were taken for.
-
-    None if no confusion has changed. A cell has its sign in writing, for readers without colours.
-    """
-    cells = [cell for cell in table.cells if cell.predicted is not None]
-    rows, columns = _most_changed(cells)
-    shown = [cell for cell in cells if cell.class_name in rows and cell.predicted in columns]
-    if not shown:
-        return None
-    most = max(abs(cell.change) for cell in shown)
-    marks = [
-        text(LEFT - 10, TOP + HIGH * (i + 0.5) + 4, "name end", isolate(_cut(name)))
-        for i, name in enumerate(rows)
-    ]
-    for i, name in enumerate(columns):
-        x = LEFT + WIDE * (i + 0.5)
-        marks.append(
-            Markup('<text transform="translate({} {}) rotate(-40)" class="name">{}</text>').format(
-                x, TOP - 8, isolate(_cut(name))
-            )
-        )
-    marks += [_cell(cell, rows, columns, most, href(cell)) for cell in shown]
-    return Drawing(
-        width=LEFT + WIDE * len(columns) + 90,
-        height=TOP + HIGH * len(rows) + 6,
-        role="group",
-        label=f"Confusions of {table.name} that changed: rows are classes, columns what images "
-        "were taken for",
-        marks=marks,
-    )
-
-
-def _most_changed(cells: Sequence[Confusion]) -> tuple[list[str], list[str]]:
-    """Return the rows and the columns of the cells that changed most, which come first."""
-    rows: dict[str, None] = {}
-    columns: dict[str, None] = {}
-    for cell in cells:
-        row, column = cell.class_name, cell.predicted or ""
-        fits = len(rows | {row: None}) <= CLASSES and len(columns | {column: None}) <= CLASSES
-        if fits:
-            rows[row] = columns[column] = None
-    return list(rows), list(columns)
-
-
-def _cell(
-    cell: Confusion, rows: Sequence[str], columns: Sequence[str], most: int, href: str
-) -> Markup:
-    x = LEFT + WIDE * columns.index(cell.predicted or "")
-    y = TOP + HIGH * rows.index(cell.class_name)
-    shade = round(0.1 + 0.9 * abs(cell.change) / most, 2)
-    signed = f"{cell.change:+,}".replace("-", "−")
-    words = (
-        f"{isolate(cell.class_name)} taken for {isolate(cell.predicted or '')}: "
-        f"{cell.before} before, {cell.now} now"
-    )
-    return Markup(
-        '<a href="%s" aria-label="%s"><g class="confusion %s"><title>%s</title>'
-        '<rect x="%s" y="%s" width="%s" height="%s" rx="3" fill-opacity="%s"/>'
-        '<text x="%s" y="%s" class="number middle%s">%s</text></g></a>'
-    ) % (
-        href,
-        words,
-        "more" if cell.change > 0 else "fewer",
-        words,
-        x + 1,
-        y + 1,
-        WIDE - 2,
-        HIGH - 2,
-        shade,
-        x + WIDE / 2,
-        y + HIGH / 2 + 4.5,
-        " strong" if shade > 0.6 else "",
-        signed,
-    )
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-
-
-# The difference between two versions' accuracies with its interval, as inline SVG.
-
-
-WIDTH_OF_DIFFERENCE_PLOT, HEIGHT, MARGIN, MIDDLE = 760, 96, 24, 42
-
-_KINDS = {
-    TrialVerdict.BETTER: "holds",
-    TrialVerdict.WORSE: "fails",
-    TrialVerdict.UNDECIDED: "open",
-}
-
-
-def difference_plot(evidence: Evidence) -> Drawing:
-    """Draw the candidate's accuracy less that of the current version, in percentage points."""
-    lower, upper = evidence.interval.lower, evidence.interval.upper
-    pad = max(0.01, 0.06 * (upper - lower))
-    low, high = max(-1.0, min(0.0, lower) - pad), min(1.0, max(0.0, upper) + pad)
-
-    def at(value: float) -> float:
-        return round(
-            MARGIN + (value - low) / (high - low) * (WIDTH_OF_DIFFERENCE_PLOT - 2 * MARGIN), 1
-        )
-
-    marks = [
-        text(MARGIN, 12, "note", "◀ the current version is better"),
-        text(WIDTH_OF_DIFFERENCE_PLOT - MARGIN, 12, "note end", "the candidate is better ▶"),
-    ]
-    for value in ticks(low, high):
-        zero = abs(value) < 1e-9
-        marks.append(line(at(value), 20, at(value), HEIGHT - 24, "zero" if zero else "grid"))
-        marks.append(text(at(value), HEIGHT - 8, "tick middle", points(value).replace(".0", "")))
-    tooltip = f"{points(lower)} to {points(upper)} points"
-    marks += [
-        Markup('<g class="{}"><title>{}</title>').format(_KINDS[evidence.verdict], tooltip),
-        line(at(lower), MIDDLE, at(upper), MIDDLE, "whisker"),
-        line(at(lower), MIDDLE - 7, at(lower), MIDDLE + 7, "whisker"),
-        line(at(upper), MIDDLE - 7, at(upper), MIDDLE + 7, "whisker"),
-    ]
-    if evidence.estimate is not None:
-        x = at(min(max(evidence.estimate, low), high))
-        marks.append(Markup('<circle cx="{}" cy="{}" r="6"/>').format(x, MIDDLE))
-    marks.append(Markup("</g>"))
-    label = f"Difference in accuracy, candidate less current version: {tooltip}"
-    return Drawing(width=WIDTH_OF_DIFFERENCE_PLOT, height=HEIGHT, label=label, marks=marks)
-
-
-# The plots of a report, as inline SVG.
-
+# Plots of measures and of changes by class.
 
 WIDTH = 880
-
 _LABEL = 300  # room for names on the left
-
 _NOTE = 130  # room for a number and a word on the right
-
 _COUNTS = 190  # room for a number and counts on the right
-
 _LONGEST = 40  # characters of a name
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Axis:
-    """Maps fractions to horizontal positions between the names and the notes."""
-
-    low: float
-    high: float
-    right: float
-    left: float = _LABEL
-
-    def at(self, value: float) -> float:
-        inside = min(max(value, self.low), self.high)
-        share = (inside - self.low) / (self.high - self.low)
-        return round(self.left + share * (self.right - self.left), 2)
-
-
-def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
-    found = [0.0, *values]
-    low, high = min(found), max(found)
-    pad = max(least, (high - low) * 0.06)
-    return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
-
-
-def _truncate(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
-
-
-def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
-    for value in ticks(axis.low, axis.high):
-        x = axis.at(value)
-        zero = abs(value) < 1e-9
-        yield line(x, 4, x, height - 22, "zero" if zero else "grid")
-        label = points(value).replace(".0", "")
-        yield text(x, height - 6, "tick middle", label)
 
 
 def measure_title(ruling: Ruling) -> str:
@@ -327,3 +147,38 @@ def change_plot(changes: Sequence[Change]) -> Drawing:
         ]
     label = "Change of each class, worst first"
     return Drawing(width=WIDTH, height=height, label=label, marks=marks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Axis:
+    """Maps fractions to horizontal positions between the names and the notes."""
+
+    low: float
+    high: float
+    right: float
+    left: float = _LABEL
+
+    def at(self, value: float) -> float:
+        inside = min(max(value, self.low), self.high)
+        share = (inside - self.low) / (self.high - self.low)
+        return round(self.left + share * (self.right - self.left), 2)
+
+
+def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
+    found = [0.0, *values]
+    low, high = min(found), max(found)
+    pad = max(least, (high - low) * 0.06)
+    return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
+
+
+def _truncate(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
+    for value in ticks(axis.low, axis.high):
+        x = axis.at(value)
+        zero = abs(value) < 1e-9
+        yield line(x, 4, x, height - 22, "zero" if zero else "grid")
+        label = points(value).replace(".0", "")
+        yield text(x, height - 6, "tick middle", label)

@@ -13,9 +13,10 @@ from api.http.routing import PAGES, needs
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
-from api.pages.rendering import LONGEST_REASON, page, read_form, reason_field, whole_field
-from api.registry.plots import LinedVersion, alias_plot, gains, guarded, line_plot, summary_of
-from api.registry.report_pages import headline, render_report, style_policy
+from api.pages.forms import LONGEST_REASON, read_form, reason_field, whole_field
+from api.pages.rendering import page
+from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
+from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.version_rows import Suites
@@ -41,11 +42,9 @@ MOVES = 20  # newest moves, of which the form tells those since it was shown
 HISTORY = 12  # newest moves of an alias
 JOBS = 5  # newest
 CLASSES = 40  # of a version
-
 PROMOTION, ROLLBACK = "promotion", "rollback"
 
 Before = Annotated[Number | None, Query()]
-
 Fields = Mapping[str, str]
 
 

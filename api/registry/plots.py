@@ -1,4 +1,4 @@
-"""A model's line of versions as a plot."""
+"""A model's line of versions and the moves of an alias as inline SVG."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,52 +7,24 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from api.pages.plots import Drawing, line, text
-from api.pages.rendering import clock, points, ticks
+from api.pages.rendering import (
+    clock,
+    points,
+    ticks,
+)
+from api.registry.report_pages import gains, guarded
 from core.artifacts.store import Artifacts
 from core.errors import PerennialError
-from core.evaluation.report import Change, ChangeTable, Report
-from core.gate.measures import Measure, MeasureKind, Ruling
+from core.evaluation.report import Report
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version
 from core.values import Digest
 
-# The parts of a report that its page and its SVG document show.
-
-
-SHOWN_WHOLE = 24  # classes: a longer list is truncated
-
-SHOWN_WORST = 16  # classes of a truncated list
-
-
-def guarded(report: Report) -> list[Ruling]:
-    """Return the rulings on what may have been forgotten."""
-    return [r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN]
-
-
-def gains(report: Report) -> list[Ruling]:
-    """Return the rulings on what was to be learned."""
-    return [r for r in report.rulings if r.measure.kind is MeasureKind.GAIN]
-
-
-def change_title(table: ChangeTable) -> str:
-    """Return the title of a change table."""
-    if table.kind is MeasureKind.GAIN:
-        return "Own holdout"
-    if table.kind is MeasureKind.HOLDOUT:
-        return f"Holdout of {table.name}"
-    return f"Suite {table.name}"
-
-
-def shown_classes(table: ChangeTable) -> Sequence[Change]:
-    """Return all classes of a change table, or the worst of a long one."""
-    classes = table.classes
-    return classes if len(classes) <= SHOWN_WHOLE else classes[:SHOWN_WORST]
-
-
-# The gain of each version of a line, and the most that it forgot.
-
-
+LEFT, RIGHT, WIDTH = 96, 24, 1080
+LANE, PANEL = 30, 150  # heights: of a branch, of the plot of gain and loss
+WIDEST, NARROWEST = 120, 26  # columns
 KEPT = 5000  # summaries, of a few hundred bytes
 
 
@@ -62,44 +34,6 @@ class VersionSummary:
 
     gain: Measure | None = None
     loss: Measure | None = None
-
-
-_known: dict[Digest, VersionSummary] = {}  # by the digest of the report, whose bytes never change
-
-
-def summary_of(artifacts: Artifacts, version: Version) -> VersionSummary:
-    """Return the summary of a version's newest report; an empty one if it cannot be read."""
-    if version.report is None:
-        return VersionSummary()
-    found = _known.get(version.report)
-    if found is None:
-        found = _read(artifacts, version.report)
-        if len(_known) >= KEPT:
-            _known.clear()
-        _known[version.report] = found
-    return found
-
-
-def _read(artifacts: Artifacts, digest: Digest) -> VersionSummary:
-    try:
-        report = Report.from_json(json.loads(artifacts.get(digest)))
-    except PerennialError:
-        return VersionSummary()
-    losses = [r.measure for r in guarded(report) if not r.measure.formerly_right]
-    return VersionSummary(
-        gain=next((ruling.measure for ruling in gains(report)), None),
-        loss=min(losses, key=lambda measure: measure.difference, default=None),
-    )
-
-
-# A line of versions as inline SVG: lineage and verdicts, gain against forgetting, aliases.
-
-
-LEFT, RIGHT, WIDTH = 96, 24, 1080
-
-LANE, PANEL = 30, 150  # heights: of a branch, of the plot of gain and loss
-
-WIDEST, NARROWEST = 120, 26  # columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,3 +231,33 @@ def alias_plot(history: Sequence[AliasMove]) -> Drawing:
 def _moved(move: AliasMove) -> str:
     kind = move.kind.value.replace("_", " ")
     return f"{kind} to version {move.to_version} at {clock(move.at)} UTC"
+
+
+# The gain of each version of a line, and the most that it forgot.
+
+_known: dict[Digest, VersionSummary] = {}  # by the digest of the report, whose bytes never change
+
+
+def summary_of(artifacts: Artifacts, version: Version) -> VersionSummary:
+    """Return the summary of a version's newest report; an empty one if it cannot be read."""
+    if version.report is None:
+        return VersionSummary()
+    found = _known.get(version.report)
+    if found is None:
+        found = _read(artifacts, version.report)
+        if len(_known) >= KEPT:
+            _known.clear()
+        _known[version.report] = found
+    return found
+
+
+def _read(artifacts: Artifacts, digest: Digest) -> VersionSummary:
+    try:
+        report = Report.from_json(json.loads(artifacts.get(digest)))
+    except PerennialError:
+        return VersionSummary()
+    losses = [r.measure for r in guarded(report) if not r.measure.formerly_right]
+    return VersionSummary(
+        gain=next((ruling.measure for ruling in gains(report)), None),
+        loss=min(losses, key=lambda measure: measure.difference, default=None),
+    )

@@ -1,4 +1,4 @@
-"""The forgetting report as a page and as a picture."""
+"""The forgetting report as a page, as a picture and as a table."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,18 +8,281 @@ from typing import TypeVar
 from jinja2 import Environment
 from markupsafe import Markup
 
-from api.pages import plots
-from api.pages import rendering as numbers
-from api.pages.plots import WIDTH, Drawing, change_plot, interval_plot, text
-from api.pages.rendering import csv_text, environment, isolate, percent, policy_of
-from api.registry.plots import change_title, gains, guarded, shown_classes
+from api.http.answers import csv_text
+from api.pages.plots import WIDTH, Drawing, change_plot, interval_plot, measure_title, text
+from api.pages.rendering import (
+    environment,
+    isolate,
+    percent,
+    points,
+    policy_of,
+    short,
+    small_percent,
+    whole,
+)
 from core.comparison.answers import Comparison
-from core.evaluation.report import ChangeTable, MatrixRow, Recall, Report, Scores, Task
-from core.gate.measures import Measure
+from core.evaluation.report import Change, ChangeTable, MatrixRow, Recall, Report, Scores, Task
+from core.gate.measures import Measure, MeasureKind, Ruling
 from core.values import Json
 
-# Reports and comparisons as one table of measures and classes.
+SHOWN_NAMES = 60  # names of classes with a single image
+TABLES = {"tried", "layers"}  # the notes that have their own tables
 
+_Row = TypeVar("_Row", Scores, Recall)
+
+
+def render_report(report_json: Json) -> str:
+    """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
+
+    The page has no scripts and makes no requests. Its content security policy allows only its own
+    style sheet; `style_policy` returns the same policy for the HTTP header.
+    """
+    report = Report.from_json(report_json)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            policy=style_policy(),
+            guarded=guarded(report),
+            gains=gains(report),
+            headline=headline(report),
+            scores=_without_duplicate_root(report, report.scores),
+            recalls=_without_duplicate_root(report, report.recalls),
+            interval_plot=interval_plot,
+            matrix=matrix_plot(report.tasks, report.matrix, report.root),
+            changes=[changes_shown(table) for table in report.changes],
+            measure_title=measure_title,
+            change_title=change_title,
+            names=SHOWN_NAMES,
+            chosen={name: note for name, note in report.notes.items() if name not in TABLES},
+            layers=report.notes.get("layers", ()),
+            tried=_tried(report.notes),
+        )
+    )
+
+
+def _tried(notes: Json) -> list[Json]:
+    """Return the mixing weights tried: of the model or of a layer, and whether each was chosen."""
+    layers = {row["layer"]: row["mixing"] for row in notes.get("layers", ())}
+    chosen = {None: notes.get("mixing"), **layers}
+    return [
+        {"layer": None, **row, "chosen": row["mixing"] == chosen.get(row.get("layer"))}
+        for row in notes.get("tried", ())
+    ]
+
+
+def style_policy() -> str:
+    """Return the content security policy of the page, which allows only its own style sheet."""
+    return policy_of(_style())
+
+
+@cache
+def _environment() -> Environment:
+    return environment(
+        percent=percent,
+        small_percent=small_percent,
+        points=points,
+        whole=whole,
+        short=short,
+        isolate=isolate,
+    )
+
+
+@cache
+def _style() -> str:
+    return _environment().get_template("report.css").render()
+
+
+def headline(report: Report) -> list[dict[str, object]]:
+    """Return the cards at the top: name, note, value and change since the parent."""
+    now, before, *_ = report.scores
+    return [
+        _card("UT-Acc", "classes taught", now.ut_micro, before.ut_micro),
+        _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),
+        _card("A-Acc", "mean of both", now.average, before.average),
+        _card("Retention", "against the root", report.retention, None),
+    ]
+
+
+def _card(name: str, note: str, value: float | None, before: float | None) -> dict[str, object]:
+    change = None if value is None or before is None else value - before
+    return {"name": name, "note": note, "value": value, "change": change}
+
+
+def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row]:
+    """Return the rows without those of the root if the root is also the parent."""
+    return [row for row in rows if row.role != "root" or report.root != report.parent]
+
+
+def changes_shown(table: ChangeTable) -> dict[str, object]:
+    """Return what the page shows of a change table: all classes, or the worst of a long list.
+
+    If every class has a single image there is no plot: the page lists the names instead.
+    """
+    classes = table.classes
+    worse = [change.class_name for change in classes if change.difference < 0]
+    better = [change.class_name for change in classes if change.difference > 0]
+    shown = shown_classes(table)
+    singles = all(change.images == 1 for change in classes)
+    return {
+        "table": table,
+        "worse": worse,
+        "better": better,
+        "plot": None if singles else change_plot(shown),
+        "shown": len(shown),
+    }
+
+
+# The parts of a report that its page and its SVG document show.
+
+SHOWN_WHOLE = 24  # classes: a longer list is truncated
+SHOWN_WORST = 16  # classes of a truncated list
+
+
+def guarded(report: Report) -> list[Ruling]:
+    """Return the rulings on what may have been forgotten."""
+    return [r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN]
+
+
+def gains(report: Report) -> list[Ruling]:
+    """Return the rulings on what was to be learned."""
+    return [r for r in report.rulings if r.measure.kind is MeasureKind.GAIN]
+
+
+def change_title(table: ChangeTable) -> str:
+    """Return the title of a change table."""
+    if table.kind is MeasureKind.GAIN:
+        return "Own holdout"
+    if table.kind is MeasureKind.HOLDOUT:
+        return f"Holdout of {table.name}"
+    return f"Suite {table.name}"
+
+
+def shown_classes(table: ChangeTable) -> Sequence[Change]:
+    """Return all classes of a change table, or the worst of a long one."""
+    classes = table.classes
+    return classes if len(classes) <= SHOWN_WHOLE else classes[:SHOWN_WORST]
+
+
+# The accuracy matrix as a heat map of inline SVG.
+
+
+def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Drawing:
+    """Draw the accuracy matrix, in percent, as a heat map: rows are versions, columns updates."""
+    wide, high, left, top = 92, 40, 150, 30
+    marks = [
+        text(left + column * wide + wide / 2, 18, "tick middle", f"update {task.version}")
+        for column, task in enumerate(tasks)
+    ]
+    for index, row in enumerate(rows):
+        y = top + index * high
+        name = f"version {row.version}" + (" (root)" if row.version == root else "")
+        marks.append(text(left - 14, y + high / 2 + 5, "name end", name))
+        for column, task in enumerate(tasks):
+            cell = row.macro[column]
+            x = left + column * wide
+            tooltip = f"version {row.version} on the holdout of update {task.version}"
+            kind = "cell own" if task.version == row.version else "cell"
+            marks.append(_cell(x, y, (wide, high), cell, kind, tooltip))
+    return Drawing(
+        width=left + wide * len(tasks) + 10,
+        height=top + high * len(rows) + 6,
+        label="Accuracy of each version on the holdout of each update",
+        marks=marks,
+    )
+
+
+def _cell(
+    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, tooltip: str
+) -> Markup:
+    shade = 0 if value is None else round(0.08 + 0.92 * value, 3)
+    ink = "on-dark" if shade > 0.55 else "on-light"
+    return Markup(
+        '<g><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4" class="{}" '
+        'fill-opacity="{}"/><text x="{}" y="{}" class="number middle {}">{}</text></g>'
+    ).format(
+        tooltip,
+        x + 2,
+        y + 2,
+        size[0] - 4,
+        size[1] - 4,
+        kind,
+        shade,
+        x + size[0] / 2,
+        y + size[1] / 2 + 5,
+        ink,
+        percent(value),
+    )
+
+
+# The plots of a report as one SVG document.
+
+MARGIN, TITLE, GAP = 24, 30, 20  # pixels
+
+_DOCUMENT = Markup(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+    'height="{height}" role="img" aria-label="{label}" font-family="system-ui, sans-serif">'
+    '<style>{style}</style><rect width="100%" height="100%" class="page"/>{marks}</svg>'
+)
+
+
+def report_svg(report_json: Json) -> str:
+    """Return the plots of a stored report, one below the other. Raises ReportUnreadable.
+
+    The document has no scripts and makes no requests; its style sheet is its own.
+    """
+    report = Report.from_json(report_json)
+    label = f"{report.model}, version {report.version}: {report.verdict.value}"
+    marks = [text(MARGIN, MARGIN + 14, "title", label)]
+    top, right = float(MARGIN + TITLE), float(WIDTH)
+    for title, plot in _plots(report):
+        marks += [text(MARGIN, top + 16, "title", title), plot.at(MARGIN, top + TITLE)]
+        top, right = top + TITLE + plot.height + GAP, max(right, plot.width)
+    width = right + 2 * MARGIN
+    return _DOCUMENT.format(
+        width=width,
+        height=top,
+        label=label,
+        style=Markup(_svg_style()),  # noqa: S704 - a file of this package
+        marks=Markup().join(marks),
+    )
+
+
+def svg_policy() -> str:
+    """Return the content security policy of the document."""
+    return policy_of(_svg_style())
+
+
+@cache
+def _svg_style() -> str:
+    """Return the style sheet of the plots, in light colours.
+
+    It has no variables, because many programs that show SVG know none.
+    """
+    templates = environment()
+    light, _, _ = templates.get_template("colours.css").render().partition("@media")
+    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
+    marks = templates.get_template("marks.css").render()
+    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
+
+
+def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:
+    if found := guarded(report):
+        yield "Intervals against tolerance", interval_plot(found)
+    if gained := gains(report):
+        yield "What was gained", interval_plot(gained)
+    for table in report.changes:
+        shown, count = shown_classes(table), len(table.classes)
+        part = "" if len(shown) == count else f", the worst {len(shown)} of {count} classes"
+        title = f"{change_title(table)}, against {table.baseline}{part}"
+        yield title, change_plot(shown)
+    if report.tasks:
+        matrix = matrix_plot(report.tasks, report.matrix, report.root)
+        yield "Accuracy of each version on each update's holdout, in percent", matrix
+
+
+# Reports and comparisons as one table of measures and classes.
 
 Row = Mapping[str, object]
 
@@ -79,234 +342,3 @@ def _classes(tables: Iterable[ChangeTable]) -> Iterator[Row]:
                 "class": change.class_name,
                 "count": change.images,
             }
-
-
-# The accuracy matrix as a heat map of inline SVG.
-
-
-def matrix_plot(tasks: Sequence[Task], rows: Sequence[MatrixRow], root: int) -> Drawing:
-    """Draw the accuracy matrix, in percent, as a heat map: rows are versions, columns updates."""
-    wide, high, left, top = 92, 40, 150, 30
-    marks = [
-        text(left + column * wide + wide / 2, 18, "tick middle", f"update {task.version}")
-        for column, task in enumerate(tasks)
-    ]
-    for index, row in enumerate(rows):
-        y = top + index * high
-        name = f"version {row.version}" + (" (root)" if row.version == root else "")
-        marks.append(text(left - 14, y + high / 2 + 5, "name end", name))
-        for column, task in enumerate(tasks):
-            cell = row.macro[column]
-            x = left + column * wide
-            tooltip = f"version {row.version} on the holdout of update {task.version}"
-            kind = "cell own" if task.version == row.version else "cell"
-            marks.append(_cell(x, y, (wide, high), cell, kind, tooltip))
-    return Drawing(
-        width=left + wide * len(tasks) + 10,
-        height=top + high * len(rows) + 6,
-        label="Accuracy of each version on the holdout of each update",
-        marks=marks,
-    )
-
-
-def _cell(
-    x: float, y: float, size: tuple[int, int], value: float | None, kind: str, tooltip: str
-) -> Markup:
-    shade = 0 if value is None else round(0.08 + 0.92 * value, 3)
-    ink = "on-dark" if shade > 0.55 else "on-light"
-    return Markup(
-        '<g><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="4" class="{}" '
-        'fill-opacity="{}"/><text x="{}" y="{}" class="number middle {}">{}</text></g>'
-    ).format(
-        tooltip,
-        x + 2,
-        y + 2,
-        size[0] - 4,
-        size[1] - 4,
-        kind,
-        shade,
-        x + size[0] / 2,
-        y + size[1] / 2 + 5,
-        ink,
-        percent(value),
-    )
-
-
-# The forgetting report as one self-contained HTML page.
-
-
-_Row = TypeVar("_Row", Scores, Recall)
-
-SHOWN_NAMES = 60  # names of classes with a single image
-
-TABLES = {"tried", "layers"}  # the notes that have their own tables
-
-
-def render_report(report_json: Json) -> str:
-    """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
-
-    The page has no scripts and makes no requests. Its content security policy allows only its own
-    style sheet; `style_policy` returns the same policy for the HTTP header.
-    """
-    report = Report.from_json(report_json)
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            policy=style_policy(),
-            guarded=guarded(report),
-            gains=gains(report),
-            headline=headline(report),
-            scores=_without_duplicate_root(report, report.scores),
-            recalls=_without_duplicate_root(report, report.recalls),
-            interval_plot=plots.interval_plot,
-            matrix=matrix_plot(report.tasks, report.matrix, report.root),
-            changes=[changes_shown(table) for table in report.changes],
-            measure_title=plots.measure_title,
-            change_title=change_title,
-            names=SHOWN_NAMES,
-            chosen={name: note for name, note in report.notes.items() if name not in TABLES},
-            layers=report.notes.get("layers", ()),
-            tried=_tried(report.notes),
-        )
-    )
-
-
-def _tried(notes: Json) -> list[Json]:
-    """Return the mixing weights tried: of the model or of a layer, and whether each was chosen."""
-    layers = {row["layer"]: row["mixing"] for row in notes.get("layers", ())}
-    chosen = {None: notes.get("mixing"), **layers}
-    return [
-        {"layer": None, **row, "chosen": row["mixing"] == chosen.get(row.get("layer"))}
-        for row in notes.get("tried", ())
-    ]
-
-
-def style_policy() -> str:
-    """Return the content security policy of the page, which allows only its own style sheet."""
-    return policy_of(_style())
-
-
-@cache
-def _environment() -> Environment:
-    return environment(
-        percent=numbers.percent,
-        small_percent=numbers.small_percent,
-        points=numbers.points,
-        whole=numbers.whole,
-        short=numbers.short,
-        isolate=isolate,
-    )
-
-
-@cache
-def _style() -> str:
-    return _environment().get_template("report.css").render()
-
-
-def headline(report: Report) -> list[dict[str, object]]:
-    """Return the cards at the top: name, note, value and change since the parent."""
-    now, before, *_ = report.scores
-    return [
-        _card("UT-Acc", "classes taught", now.ut_micro, before.ut_micro),
-        _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),
-        _card("A-Acc", "mean of both", now.average, before.average),
-        _card("Retention", "against the root", report.retention, None),
-    ]
-
-
-def _card(name: str, note: str, value: float | None, before: float | None) -> dict[str, object]:
-    change = None if value is None or before is None else value - before
-    return {"name": name, "note": note, "value": value, "change": change}
-
-
-def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row]:
-    """Return the rows without those of the root if the root is also the parent."""
-    return [row for row in rows if row.role != "root" or report.root != report.parent]
-
-
-def changes_shown(table: ChangeTable) -> dict[str, object]:
-    """Return what the page shows of a change table: all classes, or the worst of a long list.
-
-    If every class has a single image there is no plot: the page lists the names instead.
-    """
-    classes = table.classes
-    worse = [change.class_name for change in classes if change.difference < 0]
-    better = [change.class_name for change in classes if change.difference > 0]
-    shown = shown_classes(table)
-    singles = all(change.images == 1 for change in classes)
-    return {
-        "table": table,
-        "worse": worse,
-        "better": better,
-        "plot": None if singles else plots.change_plot(shown),
-        "shown": len(shown),
-    }
-
-
-# The plots of a forgetting report as one SVG document.
-
-
-MARGIN, TITLE, GAP = 24, 30, 20  # pixels
-
-_DOCUMENT = Markup(
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-    'height="{height}" role="img" aria-label="{label}" font-family="system-ui, sans-serif">'
-    '<style>{style}</style><rect width="100%" height="100%" class="page"/>{marks}</svg>'
-)
-
-
-def report_svg(report_json: Json) -> str:
-    """Return the plots of a stored report, one below the other. Raises ReportUnreadable.
-
-    The document has no scripts and makes no requests; its style sheet is its own.
-    """
-    report = Report.from_json(report_json)
-    label = f"{report.model}, version {report.version}: {report.verdict.value}"
-    marks = [text(MARGIN, MARGIN + 14, "title", label)]
-    top, right = float(MARGIN + TITLE), float(WIDTH)
-    for title, plot in _plots(report):
-        marks += [text(MARGIN, top + 16, "title", title), plot.at(MARGIN, top + TITLE)]
-        top, right = top + TITLE + plot.height + GAP, max(right, plot.width)
-    width = right + 2 * MARGIN
-    return _DOCUMENT.format(
-        width=width,
-        height=top,
-        label=label,
-        style=Markup(_report_svg_style()),  # noqa: S704 - a file of this package
-        marks=Markup().join(marks),
-    )
-
-
-def svg_policy() -> str:
-    """Return the content security policy of the document."""
-    return policy_of(_report_svg_style())
-
-
-@cache
-def _report_svg_style() -> str:
-    """Return the style sheet of the plots, in light colours.
-
-    It has no variables, because many programs that show SVG know none.
-    """
-    templates = environment()
-    light, _, _ = templates.get_template("colours.css").render().partition("@media")
-    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
-    marks = templates.get_template("marks.css").render()
-    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
-
-
-def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:
-    if found := guarded(report):
-        yield "Intervals against tolerance", interval_plot(found)
-    if gained := gains(report):
-        yield "What was gained", interval_plot(gained)
-    for table in report.changes:
-        shown, count = shown_classes(table), len(table.classes)
-        part = "" if len(shown) == count else f", the worst {len(shown)} of {count} classes"
-        title = f"{change_title(table)}, against {table.baseline}{part}"
-        yield title, change_plot(shown)
-    if report.tasks:
-        matrix = matrix_plot(report.tasks, report.matrix, report.root)
-        yield "Accuracy of each version on each update's holdout, in percent", matrix

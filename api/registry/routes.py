@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.exports.routes import delete_exports
-from api.http.bodies import parse
+from api.exports.tars import delete_exports
 from api.http.forms import UPLOAD_ERRORS, Form, decode_upload, receive_form, text_field
+from api.http.json_bodies import parse
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.orders import ReferenceSet

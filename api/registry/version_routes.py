@@ -7,12 +7,11 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api.dependencies import WiredServices
-from api.exports.routes import delete_exports, export_path
-from api.http.answers import IfNoneMatch, answer_download, preferred
+from api.exports.tars import delete_exports, export_path
+from api.http.answers import CSV, CSV_CONTENT, IfNoneMatch, answer_download, preferred
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
 from api.openapi_document import downloads, raises
-from api.pages.rendering import CSV, CSV_CONTENT
 from api.registry.report_pages import (
     render_report,
     report_csv,
@@ -33,7 +32,6 @@ router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], rout
 
 TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
 SVG = "image/svg+xml"
-
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
 _DOWNLOADS = downloads(

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from math import log
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -14,19 +12,16 @@ from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, needs
 from api.pages.browsing import PageRoute
-from api.pages.plots import Drawing, difference_plot, line, text
-from api.pages.rendering import (
+from api.pages.forms import (
     LONGEST_REASON,
     Text,
     optional_reason_field,
-    page,
     percent_field,
-    points,
     read_form,
-    ticks,
-    whole,
     whole_field,
 )
+from api.pages.rendering import page
+from api.trials.plots import course_plot, difference_plot
 from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
 from core.principal import Role
@@ -53,7 +48,6 @@ router = APIRouter(
 
 CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
 SAMPLES = 60  # that are shown
-
 SAMPLES_PATH = "/aliases/{alias}/trials/{trial}/samples"
 
 Fields = Mapping[str, str]
@@ -194,9 +188,6 @@ def _mode(fields: Fields) -> TrialMode:
         raise FieldInvalid("Choose shadow or canary.", pointer="/mode") from error
 
 
-# Samples of a trial: the images that its page shows, and the form that deletes them.
-
-
 @router.get(SAMPLES_PATH + "/{pixels}", openapi_extra=needs(Role.VIEWER))
 def get_sample(
     model: str,
@@ -244,60 +235,3 @@ def _stored_form(services: Services, model: str, alias: str, trial: str, pixels:
     return sample_form(
         services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
     )
-
-
-# The course of a trial by its labels, as inline SVG: the difference within its interval.
-
-WIDTH, HEIGHT = 760, 220
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 30
-
-RECENT = 8  # the axis suits the points from an eighth of the labels on; earlier ones are cut
-
-
-def course_plot(course: Sequence[CoursePoint]) -> Drawing:
-    """Draw at least two points; labels grow by factors from left to right."""
-    first, last = course[0].labels, course[-1].labels
-    recent = [point for point in course if RECENT * point.labels >= last]
-    low = min(0.0, *(point.lower for point in recent)) - 0.01
-    high = max(0.0, *(point.upper for point in recent)) + 0.01
-
-    def across(labels: int) -> float:
-        share = log(labels / first) / log(last / first)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def down(value: float) -> float:
-        share = (high - min(max(value, low), high)) / (high - low)
-        return round(TOP + share * (HEIGHT - TOP - BOTTOM), 1)
-
-    marks = []
-    for value in ticks(low, high, 5):
-        kind = "zero" if abs(value) < 1e-9 else "grid"
-        marks.append(line(LEFT, down(value), WIDTH - RIGHT, down(value), kind))
-        name = points(value).replace(".0", "")
-        marks.append(text(LEFT - 8, down(value) + 4, "tick end", name))
-    upper = [f"{across(one.labels)} {down(one.upper)}" for one in course]
-    lower = [f"{across(one.labels)} {down(one.lower)}" for one in course]
-    middle = [f"{across(one.labels)} {down(one.estimate)}" for one in course]
-    marks.append(Markup('<path d="M{}Z" class="band"/>').format("L".join(upper + lower[::-1])))
-    marks.append(Markup('<path d="M{}" class="curve"/>').format("L".join(middle)))
-    for one in course:
-        marks.append(
-            Markup('<circle cx="{}" cy="{}" r="3"><title>{}</title></circle>').format(
-                across(one.labels), down(one.estimate), _told(one)
-            )
-        )
-    for one, place in ((course[0], "tick"), (course[-1], "tick end")):
-        marks.append(text(across(one.labels), HEIGHT - 8, place, _labels(one)))
-    label = f"Difference in accuracy from {_told(course[0])} to {_told(course[-1])}"
-    return Drawing(width=WIDTH, height=HEIGHT, label=label, marks=marks)
-
-
-def _told(point: CoursePoint) -> str:
-    return (
-        f"{points(point.estimate)} points ({points(point.lower)} to {points(point.upper)}) "
-        f"by {_labels(point)}"
-    )
-
-
-def _labels(point: CoursePoint) -> str:
-    return f"{whole(point.labels)} label{'s' if point.labels > 1 else ''}"

@@ -34,7 +34,6 @@ from core.values import Digest, PredictionId
 router = APIRouter(tags=["trials"], route_class=ThreadRoute)
 
 TRIALS = "/v1/models/{model}/aliases/{alias}/trials"
-
 SAMPLES = f"{TRIALS}/{{trial}}/samples"
 
 IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]

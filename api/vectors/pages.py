@@ -15,8 +15,9 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices, job_requ
 from api.http.routing import PAGES, needs
 from api.http.schemas import Number
 from api.pages.browsing import PageRoute
+from api.pages.forms import Chosen, Text, read_form, whole_field
 from api.pages.plots import Drawing, box, text
-from api.pages.rendering import Chosen, Text, isolate, page, read_form, whole_field
+from api.pages.rendering import isolate, page
 from core.errors import IndexReportNotFound, PerennialError
 from core.principal import Role
 from core.registry.rows import Models, Versions
@@ -109,7 +110,6 @@ def _show(
 
 SIDE, GAP, TOP = 430, 20, 26  # of a panel
 COLUMNS, ROW = 4, 20  # of the legend
-
 CLASSES = 12  # with a colour, a shape and a name; the images of others are small dots
 COLOURS = 6
 LONGEST = 18  # characters of a name

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.exports.routes import stored_file
+from api.exports.tars import stored_file
 from api.http.answers import IfNoneMatch, answer_download, matches_etag
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import VersionNumber
@@ -39,11 +39,9 @@ router = APIRouter(
 
 NPY, LINES = "application/octet-stream", "application/jsonl"
 SAFETENSORS = "application/octet-stream"
-
 NO_VERSION = (errors.ModelNotFound, errors.VersionNotFound)
 UNREADABLE = (errors.ArtifactMissing, errors.ArtifactCorrupt)
 NOT_THERE = (*NO_VERSION, errors.DatasetNotFound, errors.VectorsNotFound)
-
 _FAILURES = (*NOT_THERE, errors.ArtifactMissing, errors.ArtifactCorrupt, errors.StorageFull)
 
 _BRIDGES: dict[int | str, dict[str, Any]] = {

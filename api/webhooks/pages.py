@@ -11,7 +11,8 @@ from api.dependencies import Services, WiredServices
 from api.http.routing import PAGES, needs
 from api.http.schemas import After
 from api.pages.browsing import PageRoute
-from api.pages.rendering import names_field, page, read_form, short_field
+from api.pages.forms import names_field, read_form, short_field
+from api.pages.rendering import page
 from core.access.keys import model_name
 from core.errors import FieldInvalid, PerennialError
 from core.outbox.rows import Outbox, Webhooks

@@ -104,7 +104,7 @@ def in_process() -> Iterator[None]:
 def unchecked() -> Iterator[None]:
     """Let everybody in as an admin, without limits on rates and bodies."""
     from api.http.authentication import KeyCheck
-    from api.http.middleware import BodyArrival, BodySizeLimit, RateLimit
+    from api.http.limits import BodyArrival, BodySizeLimit, RateLimit
     from core.principal import SERVICE
 
     async def let_in(self: Any, scope: Any, receive: Any, send: Any) -> None:

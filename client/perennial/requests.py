@@ -62,7 +62,6 @@ def form_file(name: str, image: ImageFile) -> tuple[str, tuple[str, bytes]]:
 
 # Reading replies: their JSON, or the error that they report.
 
-
 _SHOWN = 200  # characters of a reply that is not the service's own
 
 # By RFC 9110; Python has these names since 3.13, and others before.
@@ -127,13 +126,9 @@ def _described(response: httpx.Response) -> str:
 
 # The parts of requests, and whether and when one is sent again.
 
-
 RETRIES = 2
-
 RETRIED = {429, 503}
-
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-
 KEY = "Idempotency-Key"
 
 
@@ -173,9 +168,7 @@ def pause_before_repeating(response: httpx.Response) -> float | None:
 
 # Images in batches, each small enough for one request.
 
-
 BATCH_IMAGES = 200
-
 BATCH_BYTES = 128 * 1024**2
 
 Batch = list[tuple[str, ImageFile]]

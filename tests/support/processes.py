@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from api.lifespan import to_environment
+from api.embedded import to_environment
 from core.bootstrap import build, close, migrate
 from core.settings import Settings
 

@@ -142,11 +142,8 @@ async def download(
 
 # The server-sent events of a job, which go on where their connection broke.
 
-
 TRIES = 6  # without an event
-
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-
 LAST = "done"
 
 

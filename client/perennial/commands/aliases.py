@@ -29,7 +29,6 @@ from perennial.types.serving import ArmCounts, Sample, Trial, TrialReport
 
 # `perennial promote`, `rollback`, `aliases` and `history`.
 
-
 override_option = click.option(
     "--override", is_flag=True, help="Move it even if the gate refuses; needs a reason."
 )

@@ -27,7 +27,6 @@ from perennial.types.models import Job
 
 # Sending images: in forms, or as an archive whose upload can go on after an interruption.
 
-
 OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
 
 
@@ -298,7 +297,6 @@ def delete(name: str) -> None:
 
 # `perennial erase` and `perennial certificate`: take images back.
 
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -365,7 +363,6 @@ def certificate(erasure: str, as_json: bool) -> None:
 
 
 # Reading of folders of images with classes or captions.
-
 
 CAPTIONS = "captions.jsonl"
 

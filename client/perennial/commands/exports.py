@@ -22,7 +22,6 @@ from perennial.types.models import Export, ExportFormat
 
 # `perennial import-version` and `perennial signing-key`.
 
-
 LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
 
 
@@ -79,7 +78,6 @@ def signing_key(as_json: bool) -> None:
 
 
 NEW_PLACE = click.Path(path_type=Path)
-
 PIECE = 1 << 20  # bytes
 
 

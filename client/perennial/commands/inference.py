@@ -197,13 +197,9 @@ def _print(found: Compatibility) -> None:
 
 # `perennial embed`: vectors of images or texts, as JSON lines or as a file for NumPy.
 
-
 AT_ONCE = 256  # images or texts of a request
-
 SHOWN = 4  # values of a vector in the table
-
 MAGIC = b"\x93NUMPY\x01\x00"
-
 ALIGNED = 64  # bytes, to a multiple of which the header is filled up
 
 

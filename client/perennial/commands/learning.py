@@ -86,7 +86,6 @@ def _print(advice: Advice) -> None:
 
 # `perennial jobs`: list, show, cancel and retry jobs.
 
-
 COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
 
 

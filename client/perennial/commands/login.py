@@ -21,7 +21,6 @@ from perennial.terminal.session import (
 
 # `perennial completion`: a script that completes commands in a shell.
 
-
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 

@@ -81,7 +81,6 @@ def blame(
 
 # `perennial compare`: two versions by their answers to the same images.
 
-
 SHOWN = 10  # confusions
 
 

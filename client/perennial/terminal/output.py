@@ -25,7 +25,6 @@ from perennial.types.models import Event
 
 # The output of commands: JSON for programs, tables for people.
 
-
 WIDE = 200  # columns where no terminal sets a width
 
 Cell = str | int | None

@@ -19,15 +19,10 @@ from perennial.types.models import Job
 
 # Types of arguments that several commands take.
 
-
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 BUCKET = "s3://"
-
 NEW_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
-
 NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -74,22 +69,15 @@ def example(*lines: str) -> str:
 
 # Exit codes of the command; docs/commands.md lists them.
 
-
 ERROR = 1
-
 USAGE = 2
-
 GATE = 3  # the gate failed a version, was inconclusive or refused it
-
 JOB = 4  # a job failed or was cancelled
-
 UNREACHABLE = 5  # no service answers, or it cannot answer now
-
 INTERRUPTED = 130
 
 
 # Failures of commands: messages that say what to do, and exit codes.
-
 
 _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
@@ -142,7 +130,6 @@ def _refusal(error: ServiceError) -> Failure:
 
 
 # Following a job to its end, and telling how it ended.
-
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 
@@ -211,9 +198,7 @@ def require_passed(job: Job) -> None:
 
 # The address and the key that commands use: of the environment, or stored by `login`.
 
-
 URL, KEY = "PERENNIAL_URL", "PERENNIAL_KEY"
-
 DEFAULT_URL = "http://127.0.0.1:8750"
 
 
@@ -284,7 +269,6 @@ def newest_version(client: Client, dataset: str) -> int:
 
 
 # A client for the time of a command.
-
 
 # Advice and answers may wait until a version has been loaded.
 TIMEOUT = httpx.Timeout(600.0, connect=10.0)

@@ -3,7 +3,6 @@
 from typing import Literal, NotRequired, TypedDict
 
 DatasetKind = Literal["labelled", "captioned"]
-
 UploadOutcome = Literal["created", "duplicate", "label_conflict", "rejected"]
 
 
@@ -60,11 +59,8 @@ class DatasetVersion(TypedDict):
 
 # Erasures of images and their certificates.
 
-
 ErasureStatus = Literal["erasing", "failed", "retraining", "incomplete", "done"]
-
 Retraining = Literal["all", "aliased", "none"]
-
 Exposure = Literal["taught", "distilled", "chosen", "inherited"]
 
 
@@ -167,7 +163,6 @@ class Certificate(TypedDict):
 
 # Suites and gate policies, by which versions are judged.
 
-
 SuiteKind = Literal["zero_shot", "retrieval"]
 
 
@@ -203,7 +198,6 @@ class Policy(TypedDict):
 
 
 # The images of datasets: lists, classes, counts, differences and uploads of archives.
-
 
 ChangeKind = Literal["added", "removed", "moved"]
 

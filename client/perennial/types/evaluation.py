@@ -4,7 +4,6 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 # Reports of blames: which images of an update cost a class its accuracy. Fractions of 1.
 
-
 Grouping = Literal["upload", "class", "random"]
 
 # What a blame asks. Without a class: each that has fallen since the version's parent.
@@ -76,7 +75,6 @@ class BlameReport(TypedDict):
 
 # Thresholds for "none of these", and how often they err. Rates are fractions of 1.
 
-
 Statistic = Literal["max_cosine", "max_softmax", "margin"]
 
 
@@ -124,15 +122,12 @@ class Calibration(TypedDict):
 
 # Versions of a model.
 
-
 Verdict = Literal["passed", "failed", "inconclusive"]
 
 
 # The forgetting report: what was measured, judged and found. Accuracies are fractions of 1.
 
-
 MeasureKind = Literal["zero_shot", "image_to_text", "text_to_image", "holdout", "holdouts", "gain"]
-
 Outcome = Literal["holds", "fails", "open", "advisory"]
 
 
@@ -308,7 +303,6 @@ class Report(TypedDict):
 
 
 # Comparisons of versions: flips, differences and blame. Accuracies are fractions of 1.
-
 
 FlipKind = Literal["lost", "gained"]
 

@@ -8,7 +8,6 @@ from perennial.types.serving import JobComparison, JobVectors
 
 # Jobs, their progress and their events.
 
-
 JobType = Literal[
     "import",
     "update",
@@ -23,9 +22,7 @@ JobType = Literal[
 ]
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
-
 ExportFormat = Literal["open_clip", "huggingface", "onnx", "onnx_int8", "bundle"]
-
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -123,7 +120,6 @@ class Event(TypedDict):
 
 # Advice on an update before it is ordered.
 
-
 Severity = Literal["info", "warning"]
 
 
@@ -161,7 +157,6 @@ class Advice(TypedDict):
 
 
 # Aliases and their moves.
-
 
 MoveKind = Literal["created", "promoted", "rolled_back", "deleted"]
 
@@ -267,7 +262,6 @@ class Start(TypedDict):
 
 
 # Versions of a model.
-
 
 VersionStatus = Literal["candidate", "rejected", "promoted"]
 

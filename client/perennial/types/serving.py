@@ -7,13 +7,9 @@ from perennial.types.evaluation import ErrorRate, Statistic
 
 # Trials of aliases, and receipts of labels.
 
-
 TrialMode = Literal["canary", "shadow"]
-
 TrialEnd = Literal["promoted", "stopped", "alias_moved", "alias_deleted", "erased"]
-
 TrialVerdict = Literal["better", "worse", "undecided"]
-
 Arm = Literal["current", "candidate"]
 
 
@@ -128,7 +124,6 @@ class LabelReceipt(TypedDict):
 
 # Classification.
 
-
 # A class and its probability among the given classes.
 Prediction = TypedDict("Prediction", {"class": str, "probability": float})
 
@@ -191,7 +186,6 @@ class Embed(TypedDict):
 
 
 # Stored vectors, and reports on old indexes. Recalls and losses are fractions of 1.
-
 
 IndexVerdict = Literal["index_holds", "bridge", "reembed"]
 

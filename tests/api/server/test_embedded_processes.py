@@ -12,7 +12,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from api.lifespan import EmbeddedProcesses, to_environment
+from api.embedded import EmbeddedProcesses, to_environment
 from core.settings import ImportBucket, Settings
 from tests.support.places import ROOT
 
@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / f"{GENTLE}.py").write_text(_GENTLE)
     (tmp_path / f"{STUBBORN}.py").write_text(_STUBBORN)
     (tmp_path / f"{BUSY}.py").write_text(_BUSY)
-    monkeypatch.setattr("api.lifespan.MARGIN_S", 0.1)
+    monkeypatch.setattr("api.embedded.MARGIN_S", 0.1)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     return tmp_path
 
@@ -94,7 +94,7 @@ def test_each_runs_in_a_process_group_of_its_own(
 def test_one_that_dies_is_started_again(
     home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.lifespan.RESTART_AFTER_S", 0.05)
+    monkeypatch.setattr("api.embedded.RESTART_AFTER_S", 0.05)
     started(GENTLE)
     (first,) = pids(home, 1)
     os.kill(first, signal.SIGKILL)
@@ -113,7 +113,7 @@ def test_stopping_ends_them_all_the_stubborn_by_force(
 def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_order(
     home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.lifespan.MARGIN_S", 20)
+    monkeypatch.setattr("api.embedded.MARGIN_S", 20)
     companions = started(BUSY, grace_s=0.1)
     pids(home, 1)
     companions.stop()
@@ -123,7 +123,7 @@ def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_or
 def test_one_that_cannot_be_started_is_tried_again(
     home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.lifespan.RESTART_AFTER_S", 0.05)
+    monkeypatch.setattr("api.embedded.RESTART_AFTER_S", 0.05)
     launch = EmbeddedProcesses._launch
     refused: list[str] = []
 
@@ -148,7 +148,7 @@ def test_companions_that_never_started_can_be_stopped(home: Path) -> None:
 def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path;"
-        "from api.lifespan import EmbeddedProcesses; from core.settings import Settings;"
+        "from api.embedded import EmbeddedProcesses; from core.settings import Settings;"
         f"EmbeddedProcesses(Settings(home=Path(sys.argv[1])), ['{GENTLE}', '{STUBBORN}']).start();"
         "time.sleep(60)"
     )

@@ -1,6 +1,6 @@
 """JSON that would take far more memory than its text, and what it may take."""
 
-from api.http.bodies import MAX_PARTS, MAX_VALUES
+from api.http.json_bodies import MAX_PARTS, MAX_VALUES
 
 MIB = 2**20
 

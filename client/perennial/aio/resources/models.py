@@ -37,7 +37,6 @@ from perennial.types.models import (
 
 # Aliases: names of versions, such as `production`, that promotions and rollbacks move.
 
-
 PRODUCTION = "production"
 
 

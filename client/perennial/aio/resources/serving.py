@@ -23,11 +23,8 @@ from perennial.types.serving import Vectors as StoredVectors
 
 # Trials: a second version behind an alias, and the labels that judge it.
 
-
 PRODUCTION = "production"
-
 LATEST = "latest"
-
 LABELS_AT_ONCE = 1000
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api.http.bodies import AT_ONCE_OF_ARCHIVE_BODY as AT_ONCE
+from api.http.bodies import AT_ONCE
 from core.imports import uploads
 from core.operations.maintenance import forget_old_traces
 from core.principal import Role

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from api.http.bodies import AT_ONCE, parse
+from api.http.json_bodies import AT_ONCE, parse
 from api.inference import classify
 from core.registry.versions import Model
 from tests.support.api import image_files as pictures

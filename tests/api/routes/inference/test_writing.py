@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api.http import routing as writing
-from api.inference import classify, embed
+from api.inference import classify, embed, embeddings
 from core.registry.versions import Model
 from tests.support.api.image_files import image_part
 from tests.support.api.service import Service
@@ -37,7 +37,7 @@ def _embeddings(service: Service) -> httpx.Response:
     [
         (classify, "_show", _classify),
         (embed, "_show", _embed),
-        (embed, "_embeddings_show", _embeddings),
+        (embeddings, "_show", _embeddings),
     ],
 )
 def test_a_large_answer_alone_is_written_in_a_thread(

@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_no_half_of_a_download(
         given[-1].write(b"half")
         raise OSError(errno.ENOSPC, "no room")
 
-    monkeypatch.setattr("api.exports.routes.write_tar", half)
+    monkeypatch.setattr("api.exports.tars.write_tar", half)
     with service.untouched():
         answer = service.client.get(VERSIONS + "/1/download")
     assert code_of(answer) == (507, "storage_full")

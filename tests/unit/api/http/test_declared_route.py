@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.http import routing as declared_route
-from api.http.bodies import AT_ONCE, parse_body
+from api.http.json_bodies import AT_ONCE, parse_body
 from tests.support.api.greedy_json import GREEDY, most_bytes
 from tests.support.api.small_app import post, posted, small_app
 from tests.support.threads import Gate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.http.bodies import MAX_PARTS
+from api.http.json_bodies import MAX_PARTS
 from api.http.problems import LONGEST, MOST_ERRORS
 from core.errors import FieldInvalid
 from tests.support.api.small_app import posted, small_app

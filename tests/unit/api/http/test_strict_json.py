@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from api.http.bodies import MAX_DEPTH, MAX_DIGITS, MAX_PARTS, MAX_VALUES, parse, require_storable
+from api.http.json_bodies import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_PARTS,
+    MAX_VALUES,
+    parse,
+    require_storable,
+)
 from core.errors import FieldInvalid
 from tests.support.api.greedy_json import GREEDY, most_bytes
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.pages.rendering import csv_text
+from api.http.answers import csv_text
 from api.registry.report_pages import report_csv
 from tests.support.evaluation.evaluations import report_of, second_update
 

@@ -94,8 +94,8 @@ def question(images: int) -> ShadowQuestion:
 def test_images_for_which_there_is_no_room_are_dropped_and_counted(
     writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "MAX_WAITING", 5)
-    monkeypatch.setattr(recording, "MAX_WAITING_BYTES", 12)
+    monkeypatch.setattr(recording, "MAX_IMAGES", 5)
+    monkeypatch.setattr(recording, "MAX_BYTES", 12)
     slow = Slow()
     shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
     for images in (3, 1, 2):  # 3 and 1 fit: 12 bytes
@@ -142,7 +142,7 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
 def test_originals_for_which_there_is_no_room_are_left_out_and_the_candidate_is_asked(
     writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "MAX_WAITING_BYTES", 20)
+    monkeypatch.setattr(recording, "MAX_BYTES", 20)
     slow, album = Slow(), Album()
     shadow = Shadow(slow, recorder, album)  # type: ignore[arg-type]
     sent = [

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import field_validator
 from starlette.requests import Request
 
-from api.http.bodies import AT_ONCE, read_json
+from api.http.json_bodies import AT_ONCE, read_json
 from api.http.schemas import RequestModel
 from core.errors import FieldInvalid, Malformed
 from tests.support.threads import Gate

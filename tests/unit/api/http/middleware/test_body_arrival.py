@@ -5,7 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from api.http.middleware import BodyArrival
+from api.http.limits import BodyArrival
 from core.errors import RequestTimeout
 
 PACE = 10**9  # bytes per second: whatever is sent is too slow
