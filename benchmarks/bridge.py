@@ -41,7 +41,7 @@ from core.values import Digest
 from core.vectors.embedder import IndexComparison
 from core.vectors.rules import SearchedSuite, SearchMeasure, judge_index, measure_search
 from demo import walkthrough as recipes
-from demo.show import PACK
+from demo.images import PACK
 
 # The data of the bridge's benchmark: suites of several kinds, and updates by several recipes.
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from benchmarks.output import publish
 from demo import walkthrough as recipes
+from demo.images import Products, read_products
 from demo.service import running_service
-from demo.show import Products, Show, read_products
+from demo.show import Show
 from demo.walkthrough import (
     CHANGES,
     MODEL,

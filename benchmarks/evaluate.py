@@ -34,7 +34,7 @@ from core.evaluation.queries import ClassAnswers, ClassQuery
 from core.recipes.fields import DEFAULT_PROMPT
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings
-from demo.show import PackImage, named
+from demo.images import PackImage, named
 
 CPU = torch.device("cpu")
 

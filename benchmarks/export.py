@@ -32,7 +32,7 @@ from core.exports.exporter import Samples
 from core.registry.architecture import huggingface_obstacle
 from core.registry.exports_rules import ExportFormat
 from core.values import ignore_progress
-from demo.show import named
+from demo.images import named
 
 CPU = torch.device("cpu")
 

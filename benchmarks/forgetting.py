@@ -17,7 +17,7 @@ from benchmarks.study.plan import Plan, parse
 from benchmarks.study.results import Comparison, Results, Spread, comparisons
 from benchmarks.study.runner import Places, Screen, Study, open_study, run_all
 from demo import walkthrough as recipes
-from demo.show import PACK
+from demo.images import PACK
 
 SHOWN = ("ut_acc", "gain", "retained/emoji", "retained/emoji/change", "a_acc", "training_s")
 

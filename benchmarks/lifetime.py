@@ -35,7 +35,7 @@ from core.clip.bases import read_folder
 from core.clip.inputs import read_image
 from core.clip.model import ClipModel
 from core.scoring.search import neighbours_kept
-from demo import show as pack_reader
+from demo import images as pack_reader
 from demo.service import running_service
 from demo.show import Show
 from demo.walkthrough import MODEL, create_model

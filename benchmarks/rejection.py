@@ -52,7 +52,7 @@ from core.scoring.rejection import observe
 from core.settings import Settings
 from core.training.trainer import TrainingSpec
 from core.values import Digest
-from demo.show import captioned, named
+from demo.images import captioned, named
 
 CPU = torch.device("cpu")
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from demo import show as pack_reader
+from demo import images as pack_reader
+from demo.images import PackImage, Products, read_products
 from demo.service import Service
-from demo.show import Json, PackImage, Products, Show, read_products
+from demo.show import Json, Show
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types.datasets import DatasetKind, DatasetVersion, SuiteKind

@@ -24,7 +24,7 @@ from benchmarks.api.scene import (
     load,
     load_pool,
 )
-from demo import show as pack_reader
+from demo import images as pack_reader
 
 # The latency of single requests with few and many clients.
 

@@ -50,7 +50,7 @@ from core.recipes.rules import Recipe
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId, Digest, JobId, new_id, sha256
-from demo import show as pack_reader
+from demo import images as pack_reader
 from demo.service import Service, running_service
 from devtools.servers import DURABLE, free_port, postgres_server
 from perennial.client import Client

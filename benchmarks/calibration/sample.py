@@ -35,9 +35,9 @@ from core.scoring.evaluator import caption_ranks, image_ranks, predict
 from core.settings import Settings
 from core.training.trainer import TrainingSpec
 from core.values import Json
-from demo import show as pack_reader
+from demo import images as pack_reader
 from demo import walkthrough as recipes
-from demo.show import PACK
+from demo.images import PACK
 
 # The pools of images that suites are drawn from, as pixels in memory.
 #

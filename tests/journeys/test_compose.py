@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from demo.show import by_class
+from demo.images import by_class
 from devtools.programs import REDIS, find
 from devtools.servers import FAST, free_port, postgres_server, run_sql, s3_server
 from perennial.client import Client

@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from pydantic import SecretStr
 
-from demo.show import Products, Show, by_class, read_products
+from demo.images import Products, by_class, read_products
+from demo.show import Show
 from demo.walkthrough import EARLIER, MODEL, NEW, accuracies, changes, update, upload_products
 from devtools.programs import OPTIONS, find_chromium
 from devtools.servers import free_port

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from core.clip.machine import native_precisions
 from core.recipes.fields import Precision
-from demo.show import PackImage, by_class, captioned, named
+from demo.images import PackImage, by_class, captioned, named
 from devtools.servers import free_port
 from perennial.client import Client
 from perennial.errors import ServiceError

@@ -10,10 +10,12 @@ import httpx
 from perennial.aio.blocking import in_thread
 from perennial.aio.connection import Connection
 from perennial.aio.resources.access import Audit, Keys
-from perennial.aio.resources.datasets import Datasets, Erasures, Suites, Uploads
+from perennial.aio.resources.datasets import Datasets, Erasures, Suites
+from perennial.aio.resources.exports import Bundles, Exports
 from perennial.aio.resources.jobs import Jobs
-from perennial.aio.resources.models import Aliases, Bundles, Exports, Models, Policies, Versions
+from perennial.aio.resources.models import Aliases, Models, Policies, Versions
 from perennial.aio.resources.serving import Trials, Vectors
+from perennial.aio.resources.uploads import Uploads
 from perennial.requests import Image, form_file, given, in_memory, json_of, path_of
 from perennial.types.access import Principal, Worker
 from perennial.types.serving import Classify, Embed

@@ -1,19 +1,23 @@
-"""`perennial dataset`: create, fill, freeze, compare and delete datasets."""
+"""`perennial dataset`, `suite`, `erase` and `certificate`."""
 
-import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
 from perennial.client import Client
+from perennial.commands.images import (
+    OUTCOMES,
+    ensure_dataset,
+    import_bucket,
+    labelled_images,
+    read_folder,
+    send_archive,
+    send_images,
+)
 from perennial.errors import ServiceError
 from perennial.terminal.output import (
-    bytes_bar,
-    count_bar,
     json_option,
     note,
     print_fields,
@@ -21,150 +25,15 @@ from perennial.terminal.output import (
     print_list,
     print_table,
 )
-from perennial.terminal.session import FOLDER, NEW_FILE, Failure, connected, example, follow, source
-from perennial.types.datasets import DatasetKind, Receipt, Retraining, SuiteKind
-from perennial.types.models import Job
+from perennial.terminal.session import FOLDER, NEW_FILE, Failure, connected, example, source
+from perennial.types.datasets import DatasetKind, Retraining, SuiteKind
 
-# Sending images: in forms, or as an archive whose upload can go on after an interruption.
-
-OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
-
-
-def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> None:
-    """Create a dataset unless it exists. Raises Failure if it is of another kind."""
-    try:
-        client.datasets.create(name, kind=kind)
-    except ServiceError as error:
-        if error.code != "name_taken":
-            raise
-        found = client.datasets.get(name)["kind"]
-        if found != kind:
-            raise Failure(f"There is already a dataset {name}, which is {found}.") from error
-
-
-def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -> Counter[str]:
-    """Send images with their classes or captions, name the refused ones and count the outcomes."""
-    with count_bar("sending", len(images)) as advance:
-        receipts = client.datasets.upload(name, images, on_batch=advance)
-    _name_refused((str(path), one) for (_, path), one in zip(images, receipts, strict=True))
-    return Counter(receipt["outcome"] for receipt in receipts)
-
-
-def send_archive(
-    client: Client,
-    name: str,
-    source: Path,
-    *,
-    upload: str | None = None,
-    validate_only: bool = False,
-) -> Job:
-    """Send an archive, or a folder as one, import it, and name the refused files.
-
-    Raises JobFailed, and Failure if `upload` is of another file. If it is interrupted, the id of
-    the upload is printed, with which it can go on.
-    """
-    started: list[str] = []
-    try:
-        with bytes_bar("sending") as on_bytes:
-            sent = client.uploads.send(
-                source, upload=upload, on_start=started.append, on_bytes=on_bytes
-            )
-    except ValueError as error:
-        raise Failure(f"{source} is not what was sent first: {error}") from error
-    except BaseException:
-        if started:
-            note(f"Go on with the same command and --upload {started[0]}.")
-        raise
-    return _finish(client, client.datasets.import_upload(name, sent, validate_only=validate_only))
-
-
-def import_bucket(client: Client, name: str, address: str, *, validate_only: bool = False) -> Job:
-    """Have the service import a part of a bucket, and name the refused files. Raises JobFailed."""
-    return _finish(
-        client, client.datasets.import_bucket(name, address, validate_only=validate_only)
-    )
-
-
-def _finish(client: Client, job: Job) -> Job:
-    job = follow(client, job["id"])
-    _name_refused((row["file"], row) for row in client.datasets.import_report(job["id"]))
-    return job
-
-
-def _name_refused(receipts: Iterable[tuple[str, Receipt]]) -> None:
-    for file, receipt in receipts:
-        if receipt["error"] is not None:
-            note(f"{file}: {receipt['error']['detail']}")
-
-
-# `perennial import`: an archive, a folder or a bucket of images into a dataset.
-
-
-@click.command(
-    "import",
-    epilog=example(
-        "perennial import products shoes.zip --report shoes.csv",
-        "perennial import products s3://photos/shoes",
-    ),
-)
-@click.argument("dataset")
-@click.argument("images", metavar="SOURCE", type=source)
-@click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
-@click.option("--report", type=NEW_FILE, metavar="FILE", help="Write the report as CSV.")
-@click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
-@json_option
-def import_images(
-    dataset: str,
-    images: Path | str,
-    validate_only: bool,
-    report: Path | None,
-    upload: str | None,
-    as_json: bool,
-) -> None:
-    """Import a folder, an archive or a bucket into a dataset.
-
-    SOURCE is a folder, a zip, tar or tar.gz file, or s3://BUCKET/PREFIX, which the service itself
-    reads if its operator allows it. All of its images are added, or none. Folders of images become
-    classes, unless CSV or JSON Lines files beside the images list them.
-    """
-    with connected() as client:
-        job = (
-            import_bucket(client, dataset, images, validate_only=validate_only)
-            if isinstance(images, str)
-            else send_archive(client, dataset, images, upload=upload, validate_only=validate_only)
-        )
-        if report is not None:
-            headers = {"Accept": "text/csv"}
-            table = client.request("GET", job["links"]["report"], headers=headers)
-            report.write_bytes(table.content)
-    if as_json:
-        print_json(job)
-        return
-    result = job["result"] or {}
-    click.echo(", ".join(f"{result.get(outcome, 0)} {outcome}" for outcome in OUTCOMES))
-
-
-# Folders of images to send: a folder for each class.
-
-
-def labelled_images(folder: Path) -> list[tuple[str, Path]]:
-    """Return the files <class>/<image> below a folder, each with its class. Raises Failure."""
-    found = [
-        (path.parent.name, path)
-        for path in sorted(folder.glob("*/*"))
-        if path.is_file() and not path.name.startswith(".")
-    ]
-    if not found:
-        raise Failure(f"{folder} holds no <class>/<image> files.")
-    return found
+# `perennial dataset`: create, fill, freeze, compare and delete datasets.
 
 
 @click.group()
 def dataset() -> None:
     """Create, fill, freeze, compare and delete datasets."""
-
-
-dataset.add_command(import_images)
 
 
 @dataset.command(epilog=example("perennial dataset create products"))
@@ -295,6 +164,140 @@ def delete(name: str) -> None:
     click.echo(f"Deleted: {name}.")
 
 
+# `perennial dataset import`: an archive, a folder or a bucket of images into a dataset.
+
+
+@click.command(
+    "import",
+    epilog=example(
+        "perennial import products shoes.zip --report shoes.csv",
+        "perennial import products s3://photos/shoes",
+    ),
+)
+@click.argument("dataset")
+@click.argument("images", metavar="SOURCE", type=source)
+@click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
+@click.option("--report", type=NEW_FILE, metavar="FILE", help="Write the report as CSV.")
+@click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
+@json_option
+def import_images(
+    dataset: str,
+    images: Path | str,
+    validate_only: bool,
+    report: Path | None,
+    upload: str | None,
+    as_json: bool,
+) -> None:
+    """Import a folder, an archive or a bucket into a dataset.
+
+    SOURCE is a folder, a zip, tar or tar.gz file, or s3://BUCKET/PREFIX, which the service itself
+    reads if its operator allows it. All of its images are added, or none. Folders of images become
+    classes, unless CSV or JSON Lines files beside the images list them.
+    """
+    with connected() as client:
+        job = (
+            import_bucket(client, dataset, images, validate_only=validate_only)
+            if isinstance(images, str)
+            else send_archive(client, dataset, images, upload=upload, validate_only=validate_only)
+        )
+        if report is not None:
+            headers = {"Accept": "text/csv"}
+            table = client.request("GET", job["links"]["report"], headers=headers)
+            report.write_bytes(table.content)
+    if as_json:
+        print_json(job)
+        return
+    result = job["result"] or {}
+    click.echo(", ".join(f"{result.get(outcome, 0)} {outcome}" for outcome in OUTCOMES))
+
+
+dataset.add_command(import_images)
+
+# `perennial suite`: create suites from folders of images, and list them.
+
+
+@click.group()
+def suite() -> None:
+    """Create suites from folders of images, and list them."""
+
+
+@suite.command(
+    "create",
+    epilog=example(
+        "perennial suite create emoji ./emoji --prompt 'a photo of {name} .' --model demo"
+    ),
+)
+@click.argument("name")
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--kind",
+    type=click.Choice(get_args(SuiteKind)),
+    default="zero_shot",
+    show_default=True,
+    help="What the suite measures.",
+)
+@click.option("--prompt", help="Prompt template with one {name} (default: the service's).")
+@click.option("--model", "-m", help="Add it to this model, for all later evaluations.")
+@json_option
+def create_suite(
+    name: str, folder: Path, kind: SuiteKind, prompt: str | None, model: str | None, as_json: bool
+) -> None:
+    """Create a suite, which a model must not forget, from FOLDER.
+
+    FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
+    of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
+    interrupted, the same command goes on.
+    """
+    images = read_folder(folder, kind)
+    with connected() as client:
+        _require_free(client, name)
+        ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
+        counts = send_images(client, name, images)
+        note(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
+        frozen = client.datasets.freeze(name)
+        made = client.suites.create(
+            name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
+        )
+        if model is not None:
+            known = client.models.get(model)["suites"]
+            client.models.change(model, suites=[*known, name])
+    if as_json:
+        print_json(made)
+        return
+    added = f"; added to the model {model}" if model else ""
+    click.echo(f"Suite {name}: {made['images']} images, {len(made['classes'])} classes{added}.")
+
+
+@suite.command("list", epilog=example("perennial suite list"))
+@json_option
+def list_suites(as_json: bool) -> None:
+    """List all suites."""
+    with connected() as client:
+        print_list(
+            client.suites.list(),
+            as_json,
+            ("suite", "kind", "images", "classes", "prompt"),
+            lambda one: (
+                one["name"],
+                one["kind"],
+                one["images"],
+                len(one["classes"]),
+                one["prompt"],
+            ),
+        )
+
+
+def _require_free(client: Client, name: str) -> None:
+    """Raise Failure if the suite exists, before any image is sent."""
+    try:
+        client.suites.get(name)
+    except ServiceError as error:
+        if error.code != "suite_not_found":
+            raise
+        return
+    raise Failure(f"There is already a suite {name}, and suites cannot be changed.")
+
+
 # `perennial erase` and `perennial certificate`: take images back.
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -360,134 +363,3 @@ def certificate(erasure: str, as_json: bool) -> None:
     print_table(("model", "version", "learned", "replaced by", "obstacle"), rows)
     remains = [(one["where"], one["what"]) for one in found["remains"]]
     print_table(("where copies may remain", "what"), remains)
-
-
-# Reading of folders of images with classes or captions.
-
-CAPTIONS = "captions.jsonl"
-
-
-def read_folder(folder: Path, kind: SuiteKind) -> list[tuple[str, Path]]:
-    """Return the images of a folder: by its captions.jsonl if it has one, else <class>/<image>.
-
-    Each comes with its class or one of its captions. If a line of the list holds both, the kind
-    of suite decides. Raises Failure when there is neither, or for a line that cannot be read.
-    """
-    listed = folder / CAPTIONS
-    found = list(_by_lines(folder, listed, kind)) if listed.is_file() else labelled_images(folder)
-    if not found:
-        raise Failure(f"{listed} lists no image.")
-    return found
-
-
-def _by_lines(folder: Path, listed: Path, kind: SuiteKind) -> Iterator[tuple[str, Path]]:
-    for number, line in enumerate(listed.read_text("utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            path = folder / row["path"]
-            texts = _texts(row, kind)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Failure(
-                f"{listed} line {number}: wanted 'path' and 'class', 'caption' or 'captions'."
-            ) from error
-        if not path.is_file():
-            raise Failure(f"{listed} line {number}: there is no file {path}.")
-        for text in texts:
-            yield str(text), path
-
-
-def _texts(row: dict[str, Any], kind: SuiteKind) -> list[str]:
-    """Return a line's class or its captions, as the kind asks if the line has both.
-
-    Raises KeyError if `caption` is missing.
-    """
-    name = row.get("class") or row.get("cls")
-    captions = row.get("captions") or ([row["caption"]] if "caption" in row or not name else [])
-    return [name] if name and (kind == "zero_shot" or not captions) else captions
-
-
-# `perennial suite`: create suites from folders of images, and list them.
-
-
-@click.group()
-def suite() -> None:
-    """Create suites from folders of images, and list them."""
-
-
-@suite.command(
-    "create",
-    epilog=example(
-        "perennial suite create emoji ./emoji --prompt 'a photo of {name} .' --model demo"
-    ),
-)
-@click.argument("name")
-@click.argument("folder", type=FOLDER)
-@click.option(
-    "--kind",
-    type=click.Choice(get_args(SuiteKind)),
-    default="zero_shot",
-    show_default=True,
-    help="What the suite measures.",
-)
-@click.option("--prompt", help="Prompt template with one {name} (default: the service's).")
-@click.option("--model", "-m", help="Add it to this model, for all later evaluations.")
-@json_option
-def suite_create(
-    name: str, folder: Path, kind: SuiteKind, prompt: str | None, model: str | None, as_json: bool
-) -> None:
-    """Create a suite, which a model must not forget, from FOLDER.
-
-    FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
-    of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
-    interrupted, the same command goes on.
-    """
-    images = read_folder(folder, kind)
-    with connected() as client:
-        _require_free(client, name)
-        ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
-        counts = send_images(client, name, images)
-        note(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
-        frozen = client.datasets.freeze(name)
-        made = client.suites.create(
-            name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
-        )
-        if model is not None:
-            known = client.models.get(model)["suites"]
-            client.models.change(model, suites=[*known, name])
-    if as_json:
-        print_json(made)
-        return
-    added = f"; added to the model {model}" if model else ""
-    click.echo(f"Suite {name}: {made['images']} images, {len(made['classes'])} classes{added}.")
-
-
-@suite.command("list", epilog=example("perennial suite list"))
-@json_option
-def list_suites(as_json: bool) -> None:
-    """List all suites."""
-    with connected() as client:
-        print_list(
-            client.suites.list(),
-            as_json,
-            ("suite", "kind", "images", "classes", "prompt"),
-            lambda one: (
-                one["name"],
-                one["kind"],
-                one["images"],
-                len(one["classes"]),
-                one["prompt"],
-            ),
-        )
-
-
-def _require_free(client: Client, name: str) -> None:
-    """Raise Failure if the suite exists, before any image is sent."""
-    try:
-        client.suites.get(name)
-    except ServiceError as error:
-        if error.code != "suite_not_found":
-            raise
-        return
-    raise Failure(f"There is already a suite {name}, and suites cannot be changed.")

@@ -1,4 +1,4 @@
-"""`perennial export`: a version as files that other software loads."""
+"""`perennial export`, `import-version` and `signing-key`: versions as files."""
 
 import tarfile
 import tempfile
@@ -20,62 +20,7 @@ from perennial.terminal.session import (
 )
 from perennial.types.models import Export, ExportFormat
 
-# `perennial import-version` and `perennial signing-key`.
-
-LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
-
-
-@click.command(epilog=example("perennial import-version demo demo-3.tar --wait"))
-@click.argument("model")
-@click.argument("bundle", type=FILE)
-@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
-@wait_option
-@json_option
-def import_version(
-    model: str, bundle: Path, expect_digest: str | None, wait: bool, as_json: bool
-) -> None:
-    """Import a version from a bundle that another service has signed.
-
-    MODEL must have a version that it was trained from, such as the same root. The version has no
-    verdict here: score it before you promote it.
-    """
-    with connected() as client:
-        if bundle.stat().st_size > LONGEST_BODY:
-            with bytes_bar("sending") as on_bytes:
-                upload = client.uploads.send(bundle, on_bytes=on_bytes)
-            job = client.bundles.import_upload(model, upload, expect_digest=expect_digest)
-        else:
-            job = client.bundles.send(model, bundle, expect_digest=expect_digest)
-        if wait:
-            job = follow(client, job["id"])
-    if as_json:
-        print_json(job)
-    elif not wait:
-        tell_ordered(job)
-    else:
-        _tell(model, job["result"] or {})
-
-
-def _tell(model: str, result: dict[str, object]) -> None:
-    version = result["version"]
-    if not result["created"]:
-        click.echo(f"{model}: version {version} is the same; nothing was imported.")
-        return
-    click.echo(f"{model}: version {version}, digest {result['digest']}")
-    click.echo(f"It has no verdict here yet: perennial evaluate {model} {version}")
-
-
-@click.command(epilog=example("perennial signing-key"))
-@json_option
-def signing_key(as_json: bool) -> None:
-    """Print the public key of the service's bundles, as another service trusts it."""
-    with connected() as client:
-        found = client.bundles.signing_key()
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(found["public_key"])
-
+# `perennial export`: a version as files that other software loads.
 
 NEW_PLACE = click.Path(path_type=Path)
 PIECE = 1 << 20  # bytes
@@ -196,3 +141,60 @@ def _unpack(packed: Path, output: Path) -> None:
             with (output / PurePosixPath(entry.name).name).open("wb") as out:
                 while piece := file.read(PIECE):
                     out.write(piece)
+
+
+# `perennial import-version` and `perennial signing-key`.
+
+LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
+
+
+@click.command(epilog=example("perennial import-version demo demo-3.tar --wait"))
+@click.argument("model")
+@click.argument("bundle", type=FILE)
+@click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
+@wait_option
+@json_option
+def import_version(
+    model: str, bundle: Path, expect_digest: str | None, wait: bool, as_json: bool
+) -> None:
+    """Import a version from a bundle that another service has signed.
+
+    MODEL must have a version that it was trained from, such as the same root. The version has no
+    verdict here: score it before you promote it.
+    """
+    with connected() as client:
+        if bundle.stat().st_size > LONGEST_BODY:
+            with bytes_bar("sending") as on_bytes:
+                upload = client.uploads.send(bundle, on_bytes=on_bytes)
+            job = client.bundles.import_upload(model, upload, expect_digest=expect_digest)
+        else:
+            job = client.bundles.send(model, bundle, expect_digest=expect_digest)
+        if wait:
+            job = follow(client, job["id"])
+    if as_json:
+        print_json(job)
+    elif not wait:
+        tell_ordered(job)
+    else:
+        _tell(model, job["result"] or {})
+
+
+def _tell(model: str, result: dict[str, object]) -> None:
+    version = result["version"]
+    if not result["created"]:
+        click.echo(f"{model}: version {version} is the same; nothing was imported.")
+        return
+    click.echo(f"{model}: version {version}, digest {result['digest']}")
+    click.echo(f"It has no verdict here yet: perennial evaluate {model} {version}")
+
+
+@click.command(epilog=example("perennial signing-key"))
+@json_option
+def signing_key(as_json: bool) -> None:
+    """Print the public key of the service's bundles, as another service trusts it."""
+    with connected() as client:
+        found = client.bundles.signing_key()
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(found["public_key"])

@@ -1,4 +1,4 @@
-"""`perennial classify`: images, by a version or by what an alias points at."""
+"""`perennial classify`, `embed`, `reembed` and `compatibility`."""
 
 import base64
 import struct
@@ -32,6 +32,8 @@ from perennial.terminal.session import (
     wait_option,
 )
 from perennial.types.serving import Compatibility, Embed, ImageAnswer, InputVector, NoneOfThese
+
+# `perennial classify`: images, by a version or by what an alias points at.
 
 
 @click.command(
@@ -124,75 +126,6 @@ def _told(found: NoneOfThese) -> str:
         f"accepts {percent(accepted['rate'])} % of the others."
     )
     return told if found["covered"] else f"{told} Measured with other classes or another prompt."
-
-
-# `perennial compatibility`: whether an index of old vectors still holds.
-
-
-@click.command(epilog=example("perennial compatibility demo:3 --from 1 --wait"))
-@click.argument("reference")
-@click.option(
-    "--from",
-    "baseline",
-    type=int,
-    metavar="N",
-    help="Version whose vectors are in the index (default: the parent).",
-)
-@click.option(
-    "--bridge",
-    type=NEW_PLACE,
-    metavar="FILE",
-    help="Wait, then write the bridge to this file (safetensors).",
-)
-@wait_option
-@json_option
-def compatibility(
-    reference: str, baseline: int | None, bridge: Path | None, wait: bool, as_json: bool
-) -> None:
-    """Report whether an index of an older version's vectors still serves a version.
-
-    REFERENCE is a model, or name@alias, name:7 or name@sha256:...
-    """
-    if bridge is not None:
-        require_absent(bridge)
-    with connected() as client:
-        model, version = find_version(client, reference)
-        job = client.vectors.compare(model, version, baseline=baseline)
-        if not (wait or bridge):
-            if as_json:
-                print_json(job)
-            else:
-                tell_ordered(job)
-            return
-        ended = follow(client, job["id"])
-        found = client.vectors.report(model, version, (ended["result"] or {})["from"])
-        if bridge is not None:
-            client.vectors.download_bridge(model, version, found["from"], to=bridge)
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
-
-
-def _print(found: Compatibility) -> None:
-    click.echo(found["reason"])
-    print_table(
-        ("suite", "search", "queries", "old index, %", "by bridge, %", "re-embedded, %", "bridge"),
-        [
-            (
-                one["suite"],
-                one["search"].replace("_", " "),
-                one["queries"] if one["judged"] else f"{one['queries']} (not judged)",
-                percent(one["raw"]),
-                percent(one["bridged"]),
-                percent(one["reembedded"]),
-                points(0.0 - one["bridged_loss"]["value"]),
-            )
-            for one in found["searches"]
-        ],
-        title=f"Recall@{found['depth']} of {found['model']} version {found['version']} in an index "
-        f"of version {found['from']}'s vectors",
-    )
 
 
 # `perennial embed`: vectors of images or texts, as JSON lines or as a file for NumPy.
@@ -360,3 +293,72 @@ def _place_of_lines(output: Path) -> Path:
     for file in (output, lines):
         require_absent(file)
     return lines
+
+
+# `perennial compatibility`: whether an index of old vectors still holds.
+
+
+@click.command(epilog=example("perennial compatibility demo:3 --from 1 --wait"))
+@click.argument("reference")
+@click.option(
+    "--from",
+    "baseline",
+    type=int,
+    metavar="N",
+    help="Version whose vectors are in the index (default: the parent).",
+)
+@click.option(
+    "--bridge",
+    type=NEW_PLACE,
+    metavar="FILE",
+    help="Wait, then write the bridge to this file (safetensors).",
+)
+@wait_option
+@json_option
+def compatibility(
+    reference: str, baseline: int | None, bridge: Path | None, wait: bool, as_json: bool
+) -> None:
+    """Report whether an index of an older version's vectors still serves a version.
+
+    REFERENCE is a model, or name@alias, name:7 or name@sha256:...
+    """
+    if bridge is not None:
+        require_absent(bridge)
+    with connected() as client:
+        model, version = find_version(client, reference)
+        job = client.vectors.compare(model, version, baseline=baseline)
+        if not (wait or bridge):
+            if as_json:
+                print_json(job)
+            else:
+                tell_ordered(job)
+            return
+        ended = follow(client, job["id"])
+        found = client.vectors.report(model, version, (ended["result"] or {})["from"])
+        if bridge is not None:
+            client.vectors.download_bridge(model, version, found["from"], to=bridge)
+    if as_json:
+        print_json(found)
+    else:
+        _print_compatibility(found)
+
+
+def _print_compatibility(found: Compatibility) -> None:
+    click.echo(found["reason"])
+    print_table(
+        ("suite", "search", "queries", "old index, %", "by bridge, %", "re-embedded, %", "bridge"),
+        [
+            (
+                one["suite"],
+                one["search"].replace("_", " "),
+                one["queries"] if one["judged"] else f"{one['queries']} (not judged)",
+                percent(one["raw"]),
+                percent(one["bridged"]),
+                percent(one["reembedded"]),
+                points(0.0 - one["bridged_loss"]["value"]),
+            )
+            for one in found["searches"]
+        ],
+        title=f"Recall@{found['depth']} of {found['model']} version {found['version']} in an index "
+        f"of version {found['from']}'s vectors",
+    )

@@ -1,4 +1,4 @@
-"""`perennial teach`: folders of images in, a new version out."""
+"""`perennial model`, `teach`, `advise`, `jobs` and `watch`."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from perennial.commands.datasets import ensure_dataset, labelled_images, send_archive, send_images
+from perennial.commands.images import ensure_dataset, labelled_images, send_archive, send_images
 from perennial.terminal.output import (
     json_option,
     note,
@@ -33,135 +33,6 @@ from perennial.terminal.session import (
     wait_option,
 )
 from perennial.types.models import Advice, Job, JobStatus, JobType, Model
-
-# `perennial advise`: advice on an update before it is ordered.
-
-
-@click.command(epilog=example("perennial advise demo products --recipe '{\"epochs\": 3}'"))
-@click.argument("model")
-@click.argument("dataset")
-@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
-@recipe_option
-@json_option
-def advise(
-    model: str,
-    dataset: str,
-    dataset_version: int | None,
-    recipe: dict[str, Any] | None,
-    as_json: bool,
-) -> None:
-    """Advise on teaching a dataset; nothing is ordered."""
-    with connected() as client:
-        if dataset_version is None:
-            dataset_version = newest_version(client, dataset)
-        found = client.jobs.advise_update(
-            model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
-        )
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
-
-
-def _print(advice: Advice) -> None:
-    print_table(
-        ("class", "training images", "holdout", "test images", "recognised"),
-        [
-            (
-                row["name"],
-                row["train"],
-                row["holdout"],
-                row["test"],
-                "" if row["asked"] is None else f"{row['recognised']} of {row['asked']}",
-            )
-            for row in advice["classes"]
-        ],
-        title=f"Update of {advice['model']}",
-    )
-    print_table(
-        ("severity", "finding", "message"),
-        [(one["severity"], one["code"], one["message"]) for one in advice["findings"]],
-    )
-
-
-# `perennial jobs`: list, show, cancel and retry jobs.
-
-COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
-
-
-@click.group()
-def jobs() -> None:
-    """List, show, cancel and retry jobs."""
-
-
-@jobs.command("list", epilog=example("perennial jobs list --model demo --status running"))
-@click.option("--model", "-m", help="Only jobs of this model.")
-@click.option("--type", "job_type", type=click.Choice(get_args(JobType)), help="Only this type.")
-@click.option("--status", type=click.Choice(get_args(JobStatus)), help="Only this status.")
-@click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
-@json_option
-def list_jobs(
-    model: str | None,
-    job_type: JobType | None,
-    status: JobStatus | None,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """List the newest jobs."""
-    with connected() as client:
-        found = client.jobs.list(model=model, job_type=job_type, status=status)
-        print_list(islice(found, limit), as_json, ("job", *COLUMNS), _row)
-
-
-@jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def show(job: str, as_json: bool) -> None:
-    """Show a job."""
-    with connected() as client:
-        _tell(client.jobs.get(job), as_json)
-
-
-@jobs.command(epilog=example("perennial jobs cancel job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def cancel(job: str, as_json: bool) -> None:
-    """Cancel a job: at once if it is queued, at its next step if it is running."""
-    with connected() as client:
-        _tell(client.jobs.cancel(job), as_json)
-
-
-@jobs.command(epilog=example("perennial jobs retry job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def retry(job: str, as_json: bool) -> None:
-    """Order a job that failed or was cancelled again, as a new job."""
-    with connected() as client:
-        _tell(client.jobs.retry(job), as_json)
-
-
-def _row(job: Job) -> tuple[str | None, ...]:
-    done = job["progress"]
-    step = f"{done['step']}/{done['total']}" if done["total"] else ""
-    verdict = (job["result"] or {}).get("verdict")
-    at = job["created_at"][:19]
-    return job["id"], job["type"], job["model"], job["status"], job["phase"], step, verdict, at
-
-
-def _tell(job: Job, as_json: bool) -> None:
-    if as_json:
-        print_json(job)
-        return
-    error, result = job["error"] or {}, job["result"] or {}
-    print_fields(
-        [
-            *zip(("id", *COLUMNS), _row(job), strict=True),
-            ("version", result.get("version")),
-            ("error", error.get("message")),
-            ("retry of", job["retry_of"]),
-        ]
-    )
-
 
 # `perennial model`: create, list, show and delete models.
 
@@ -210,7 +81,7 @@ def list_models(as_json: bool) -> None:
 @model.command("show", epilog=example("perennial model show demo"))
 @click.argument("name")
 @json_option
-def model_show(name: str, as_json: bool) -> None:
+def show_model(name: str, as_json: bool) -> None:
     """Show a model and the classes that its live version has learned."""
     with connected() as client:
         found, learned = client.models.get(name), client.models.classes(name)
@@ -242,6 +113,8 @@ def delete(name: str) -> None:
 def _aliases(model: Model) -> str:
     return ", ".join(f"{alias}: {number}" for alias, number in model["aliases"].items())
 
+
+# `perennial teach`: folders of images in, a new version out.
 
 # More than this is sent as one archive, whose upload goes on where it was interrupted.
 FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
@@ -313,6 +186,135 @@ def teach(
 
 def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
     return len(images) > FORM_IMAGES or sum(path.stat().st_size for _, path in images) > FORM_BYTES
+
+
+# `perennial advise`: advice on an update before it is ordered.
+
+
+@click.command(epilog=example("perennial advise demo products --recipe '{\"epochs\": 3}'"))
+@click.argument("model")
+@click.argument("dataset")
+@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
+@recipe_option
+@json_option
+def advise(
+    model: str,
+    dataset: str,
+    dataset_version: int | None,
+    recipe: dict[str, Any] | None,
+    as_json: bool,
+) -> None:
+    """Advise on teaching a dataset; nothing is ordered."""
+    with connected() as client:
+        if dataset_version is None:
+            dataset_version = newest_version(client, dataset)
+        found = client.jobs.advise_update(
+            model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print_advice(found)
+
+
+def _print_advice(advice: Advice) -> None:
+    print_table(
+        ("class", "training images", "holdout", "test images", "recognised"),
+        [
+            (
+                row["name"],
+                row["train"],
+                row["holdout"],
+                row["test"],
+                "" if row["asked"] is None else f"{row['recognised']} of {row['asked']}",
+            )
+            for row in advice["classes"]
+        ],
+        title=f"Update of {advice['model']}",
+    )
+    print_table(
+        ("severity", "finding", "message"),
+        [(one["severity"], one["code"], one["message"]) for one in advice["findings"]],
+    )
+
+
+# `perennial jobs`: list, show, cancel and retry jobs.
+
+COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
+
+
+@click.group()
+def jobs() -> None:
+    """List, show, cancel and retry jobs."""
+
+
+@jobs.command("list", epilog=example("perennial jobs list --model demo --status running"))
+@click.option("--model", "-m", help="Only jobs of this model.")
+@click.option("--type", "job_type", type=click.Choice(get_args(JobType)), help="Only this type.")
+@click.option("--status", type=click.Choice(get_args(JobStatus)), help="Only this status.")
+@click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
+@json_option
+def list_jobs(
+    model: str | None,
+    job_type: JobType | None,
+    status: JobStatus | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the newest jobs."""
+    with connected() as client:
+        found = client.jobs.list(model=model, job_type=job_type, status=status)
+        print_list(islice(found, limit), as_json, ("job", *COLUMNS), _row)
+
+
+@jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def show(job: str, as_json: bool) -> None:
+    """Show a job."""
+    with connected() as client:
+        _tell_job(client.jobs.get(job), as_json)
+
+
+@jobs.command(epilog=example("perennial jobs cancel job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def cancel(job: str, as_json: bool) -> None:
+    """Cancel a job: at once if it is queued, at its next step if it is running."""
+    with connected() as client:
+        _tell_job(client.jobs.cancel(job), as_json)
+
+
+@jobs.command(epilog=example("perennial jobs retry job_01a218fa32962d6d06d5fb2d0534"))
+@click.argument("job")
+@json_option
+def retry(job: str, as_json: bool) -> None:
+    """Order a job that failed or was cancelled again, as a new job."""
+    with connected() as client:
+        _tell_job(client.jobs.retry(job), as_json)
+
+
+def _row(job: Job) -> tuple[str | None, ...]:
+    done = job["progress"]
+    step = f"{done['step']}/{done['total']}" if done["total"] else ""
+    verdict = (job["result"] or {}).get("verdict")
+    at = job["created_at"][:19]
+    return job["id"], job["type"], job["model"], job["status"], job["phase"], step, verdict, at
+
+
+def _tell_job(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+        return
+    error, result = job["error"] or {}, job["result"] or {}
+    print_fields(
+        [
+            *zip(("id", *COLUMNS), _row(job), strict=True),
+            ("version", result.get("version")),
+            ("error", error.get("message")),
+            ("retry of", job["retry_of"]),
+        ]
+    )
 
 
 # `perennial watch`: a job's events as they happen.

@@ -1,4 +1,4 @@
-"""`perennial login`, `logout` and `whoami`."""
+"""`perennial login`, `logout`, `whoami` and `completion`."""
 
 import sys
 from urllib.parse import urlsplit
@@ -18,26 +18,6 @@ from perennial.terminal.session import (
     forget,
     store,
 )
-
-# `perennial completion`: a script that completes commands in a shell.
-
-SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
-
-
-@click.command(
-    epilog=example(
-        "perennial completion bash > ~/.local/share/bash-completion/completions/perennial",
-        "perennial completion zsh > ~/.zfunc/_perennial",
-        "perennial completion fish > ~/.config/fish/completions/perennial.fish",
-    )
-)
-@click.argument("shell", type=click.Choice(list(SHELLS)))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print the script that completes `perennial` in a shell."""
-    command = context.find_root().command
-    click.echo(SHELLS[shell](command, {}, "perennial", "_PERENNIAL_COMPLETE").source())
-
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 
@@ -100,3 +80,23 @@ def whoami(as_json: bool) -> None:
             ("models", models),
         ]
     )
+
+
+# `perennial completion`: a script that completes commands in a shell.
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command(
+    epilog=example(
+        "perennial completion bash > ~/.local/share/bash-completion/completions/perennial",
+        "perennial completion zsh > ~/.zfunc/_perennial",
+        "perennial completion fish > ~/.config/fish/completions/perennial.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script that completes `perennial` in a shell."""
+    command = context.find_root().command
+    click.echo(SHELLS[shell](command, {}, "perennial", "_PERENNIAL_COMPLETE").source())

@@ -40,7 +40,7 @@ VERBS = {
     "rollback": "perennial.commands.aliases:rollback",
     "aliases": "perennial.commands.aliases:aliases",
     "history": "perennial.commands.aliases:history",
-    "trial": "perennial.commands.aliases:trial",
+    "trial": "perennial.commands.trials:trial",
     "classify": "perennial.commands.inference:classify",
     "embed": "perennial.commands.inference:embed",
     "download": "perennial.commands.aliases:download",

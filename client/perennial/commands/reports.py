@@ -1,4 +1,4 @@
-"""`perennial report`: what a version learned and forgot, and what the gate says of it."""
+"""`perennial report`, `evaluate`, `compare` and `blame`."""
 
 from pathlib import Path
 from typing import get_args
@@ -25,7 +25,176 @@ from perennial.terminal.session import (
     tell_ordered,
     wait_option,
 )
-from perennial.types.evaluation import Comparison, Grouping, Report
+from perennial.types.comparison import Comparison, Grouping
+from perennial.types.evaluation import Report
+
+# `perennial report`: what a version learned and forgot, and what the gate says of it.
+
+WORST = 10  # classes shown
+
+
+@click.command(epilog=example("perennial report demo 2", "perennial report demo 2 --html 2.html"))
+@click.argument("model")
+@click.argument("version", type=int)
+@click.option("--html", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
+@json_option
+def report(model: str, version: int, html: Path | None, as_json: bool) -> None:
+    """Show what a version learned and forgot, and the verdict."""
+    with connected() as client:
+        if html is not None:
+            html.write_text(client.versions.report_page(model, version), "utf-8")
+            if not as_json:
+                click.echo(f"{html}: the report as a page.")
+                return
+        found = client.versions.report(model, version)
+    if as_json:
+        print_json(found)
+    else:
+        _print_report(found)
+
+
+def _print_report(found: Report) -> None:
+    click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
+    for reason in found["reasons"]:
+        click.echo(f"- {reason}")
+    print_table(
+        ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
+        [
+            (
+                measure_name(one["kind"], one.get("formerly_right", False)),
+                one["name"],
+                one["baseline"],
+                percent(one["right_before"], one["count"]),
+                percent(one["right"], one["count"]),
+                points(one["difference"]),
+                f"{points(one['lower'])} to {points(one['upper'])}",
+                points(-one["tolerance"]),
+                one["outcome"],
+            )
+            for one in found["measures"]
+        ],
+    )
+    fallen = [
+        (table["name"], table["baseline"], change)
+        for table in found["changes"]
+        for change in table["classes"]
+        if change["difference"] < 0
+    ]
+    fallen.sort(key=lambda row: row[2]["difference"])
+    if fallen:
+        print_table(
+            ("class", "of", "against", "right before", "right now", "images", "change"),
+            [
+                (
+                    change["class_name"],
+                    name,
+                    baseline,
+                    change["right_before"],
+                    change["right"],
+                    change["images"],
+                    points(change["difference"]),
+                )
+                for name, baseline, change in fallen[:WORST]
+            ],
+            title=f"Classes that fell most, {min(WORST, len(fallen))} of {len(fallen)}",
+        )
+
+
+# `perennial evaluate`: score a version again, or an imported one for the first time.
+
+
+@click.command(epilog=example("perennial evaluate demo 3 --wait --fail-on-gate"))
+@click.argument("model")
+@click.argument("version", type=int)
+@alias_option
+@wait_option
+@gate_option
+@json_option
+def evaluate(
+    model: str, version: int, alias: str, wait: bool, fail_on_gate: bool, as_json: bool
+) -> None:
+    """Score a version on the model's suites, by the model's policy, as both are now.
+
+    It is also compared with what the alias points to.
+    """
+    if fail_on_gate and not wait:
+        raise click.UsageError("--fail-on-gate needs --wait.")
+    with connected() as client:
+        job = client.jobs.order_evaluation(model=model, version=version, alias=alias)
+        if wait:
+            job = follow(client, job["id"])
+        if as_json:
+            print_json(job)
+        elif wait:
+            tell_end(client, job)
+        else:
+            tell_ordered(job)
+    if fail_on_gate:
+        require_passed(job)
+
+
+# `perennial compare`: two versions by their answers to the same images.
+
+SHOWN = 10  # confusions
+
+
+@click.command(epilog=example("perennial compare demo 1 2"))
+@click.argument("model")
+@click.argument("before", type=int)
+@click.argument("now", type=int)
+@json_option
+def compare(model: str, before: int, now: int, as_json: bool) -> None:
+    """Compare version NOW with BEFORE, image by image."""
+    with connected() as client:
+        found = client.versions.compare(model, before, now)
+    if as_json:
+        print_json(found)
+    else:
+        _print_comparison(found)
+
+
+def _print_comparison(found: Comparison) -> None:
+    click.echo(
+        f"{found['model']}: version {found['now']['version']} against "
+        f"{found['before']['version']}: {found['lost']} images lost, {found['gained']} gained"
+    )
+    print_table(
+        ("measure", "of", "before, %", "now, %", "lost", "gained", "change", "interval"),
+        [
+            (
+                measure_name(one["kind"], one["formerly_right"]),
+                one["name"],
+                percent(one["right_before"], one["count"]),
+                percent(one["right"], one["count"]),
+                one["lost"],
+                one["gained"],
+                points(one["difference"]),
+                f"{points(one['lower'])} to {points(one['upper'])}",
+            )
+            for one in found["measures"]
+        ],
+    )
+    cells = [(table["name"], cell) for table in found["confusions"] for cell in table["cells"]]
+    cells.sort(key=lambda row: -abs(row[1]["change"]))
+    if cells:
+        print_table(
+            ("of", "class", "answered", "before", "now", "change"),
+            [
+                (
+                    name,
+                    cell["class"],
+                    cell["predicted"],
+                    cell["before"],
+                    cell["now"],
+                    f"{cell['change']:+}",
+                )
+                for name, cell in cells[:SHOWN]
+            ],
+            title=f"Answers that changed most, {min(SHOWN, len(cells))} of {len(cells)}",
+        )
+    for left in found["left_out"]:
+        click.echo(f"Left out: version {left['version']} has not been scored on {left['name']}.")
+
 
 # `perennial blame`: which images of an update cost a class its accuracy.
 
@@ -77,169 +246,3 @@ def blame(
             tell_end(client, job)
         else:
             tell_ordered(job)
-
-
-# `perennial compare`: two versions by their answers to the same images.
-
-SHOWN = 10  # confusions
-
-
-@click.command(epilog=example("perennial compare demo 1 2"))
-@click.argument("model")
-@click.argument("before", type=int)
-@click.argument("now", type=int)
-@json_option
-def compare(model: str, before: int, now: int, as_json: bool) -> None:
-    """Compare version NOW with BEFORE, image by image."""
-    with connected() as client:
-        found = client.versions.compare(model, before, now)
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
-
-
-def _print(found: Comparison) -> None:
-    click.echo(
-        f"{found['model']}: version {found['now']['version']} against "
-        f"{found['before']['version']}: {found['lost']} images lost, {found['gained']} gained"
-    )
-    print_table(
-        ("measure", "of", "before, %", "now, %", "lost", "gained", "change", "interval"),
-        [
-            (
-                measure_name(one["kind"], one["formerly_right"]),
-                one["name"],
-                percent(one["right_before"], one["count"]),
-                percent(one["right"], one["count"]),
-                one["lost"],
-                one["gained"],
-                points(one["difference"]),
-                f"{points(one['lower'])} to {points(one['upper'])}",
-            )
-            for one in found["measures"]
-        ],
-    )
-    cells = [(table["name"], cell) for table in found["confusions"] for cell in table["cells"]]
-    cells.sort(key=lambda row: -abs(row[1]["change"]))
-    if cells:
-        print_table(
-            ("of", "class", "answered", "before", "now", "change"),
-            [
-                (
-                    name,
-                    cell["class"],
-                    cell["predicted"],
-                    cell["before"],
-                    cell["now"],
-                    f"{cell['change']:+}",
-                )
-                for name, cell in cells[:SHOWN]
-            ],
-            title=f"Answers that changed most, {min(SHOWN, len(cells))} of {len(cells)}",
-        )
-    for left in found["left_out"]:
-        click.echo(f"Left out: version {left['version']} has not been scored on {left['name']}.")
-
-
-# `perennial evaluate`: score a version again, or an imported one for the first time.
-
-
-@click.command(epilog=example("perennial evaluate demo 3 --wait --fail-on-gate"))
-@click.argument("model")
-@click.argument("version", type=int)
-@alias_option
-@wait_option
-@gate_option
-@json_option
-def evaluate(
-    model: str, version: int, alias: str, wait: bool, fail_on_gate: bool, as_json: bool
-) -> None:
-    """Score a version on the model's suites, by the model's policy, as both are now.
-
-    It is also compared with what the alias points to.
-    """
-    if fail_on_gate and not wait:
-        raise click.UsageError("--fail-on-gate needs --wait.")
-    with connected() as client:
-        job = client.jobs.order_evaluation(model=model, version=version, alias=alias)
-        if wait:
-            job = follow(client, job["id"])
-        if as_json:
-            print_json(job)
-        elif wait:
-            tell_end(client, job)
-        else:
-            tell_ordered(job)
-    if fail_on_gate:
-        require_passed(job)
-
-
-WORST = 10  # classes shown
-
-
-@click.command(epilog=example("perennial report demo 2", "perennial report demo 2 --html 2.html"))
-@click.argument("model")
-@click.argument("version", type=int)
-@click.option("--html", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
-@json_option
-def report(model: str, version: int, html: Path | None, as_json: bool) -> None:
-    """Show what a version learned and forgot, and the verdict."""
-    with connected() as client:
-        if html is not None:
-            html.write_text(client.versions.report_page(model, version), "utf-8")
-            if not as_json:
-                click.echo(f"{html}: the report as a page.")
-                return
-        found = client.versions.report(model, version)
-    if as_json:
-        print_json(found)
-    else:
-        _report_print(found)
-
-
-def _report_print(found: Report) -> None:
-    click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
-    for reason in found["reasons"]:
-        click.echo(f"- {reason}")
-    print_table(
-        ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
-        [
-            (
-                measure_name(one["kind"], one.get("formerly_right", False)),
-                one["name"],
-                one["baseline"],
-                percent(one["right_before"], one["count"]),
-                percent(one["right"], one["count"]),
-                points(one["difference"]),
-                f"{points(one['lower'])} to {points(one['upper'])}",
-                points(-one["tolerance"]),
-                one["outcome"],
-            )
-            for one in found["measures"]
-        ],
-    )
-    fallen = [
-        (table["name"], table["baseline"], change)
-        for table in found["changes"]
-        for change in table["classes"]
-        if change["difference"] < 0
-    ]
-    fallen.sort(key=lambda row: row[2]["difference"])
-    if fallen:
-        print_table(
-            ("class", "of", "against", "right before", "right now", "images", "change"),
-            [
-                (
-                    change["class_name"],
-                    name,
-                    baseline,
-                    change["right_before"],
-                    change["right"],
-                    change["images"],
-                    points(change["difference"]),
-                )
-                for name, baseline, change in fallen[:WORST]
-            ],
-            title=f"Classes that fell most, {min(WORST, len(fallen))} of {len(fallen)}",
-        )

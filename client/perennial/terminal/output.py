@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from perennial.types.evaluation import BlameReport
+from perennial.types.comparison import BlameReport
 from perennial.types.models import Event
 
 # The output of commands: JSON for programs, tables for people.

@@ -2,8 +2,9 @@
 
 from typing import Any, Literal, TypedDict
 
+from perennial.types.comparison import BlameOrder
 from perennial.types.datasets import Dataset, DatasetVersion, Receipt
-from perennial.types.evaluation import BlameOrder, Verdict
+from perennial.types.evaluation import Verdict
 from perennial.types.serving import JobComparison, JobVectors
 
 # Jobs, their progress and their events.

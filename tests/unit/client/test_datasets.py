@@ -186,8 +186,8 @@ def test_a_file_is_sent_in_parts_over_a_connection_that_breaks(
 ) -> None:
     archive, breaks = tmp_path / "a.zip", {2: True, 3: False}  # whether it arrived nevertheless
     archive.write_bytes(zipped({f"boot/{n}.png": picture(n, side=60) for n in range(50, 53)}))
-    monkeypatch.setattr("perennial.resources.datasets.PART_BYTES", 9_000)
-    monkeypatch.setattr("perennial.resources.datasets.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("perennial.resources.uploads.PART_BYTES", 9_000)
+    monkeypatch.setattr("perennial.resources.uploads.FIRST_PAUSE_S", 0.0)
     uploads, sent, seen = served.client.uploads, list[str](), list[int]()
     real = uploads._connection.send
 

@@ -1,20 +1,13 @@
-"""Datasets, suites, uploads and erasures."""
+"""Datasets, suites and erasures."""
 
-import asyncio
-import hashlib
 import json
 import os
-from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
-import httpx
-
-from perennial.aio.blocking import content_of, drawn, entered, in_thread
+from perennial.aio.blocking import content_of, drawn, entered
 from perennial.aio.connection import Connection
-from perennial.errors import ServiceError
 from perennial.requests import (
     Image,
     batches,
@@ -42,7 +35,6 @@ from perennial.types.datasets import (
     Statistics,
     Suite,
     SuiteKind,
-    UploadProgress,
 )
 from perennial.types.datasets import Image as ImageFacts
 from perennial.types.models import Job
@@ -246,48 +238,6 @@ def _mode(validate_only: bool) -> dict[str, str]:
     return {"validate_only": "true"} if validate_only else {}
 
 
-# Erasures: images taken back from all that holds them or has learned from them.
-
-
-class Erasures:
-    """The verbs of erasures."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def order(
-        self,
-        images: Sequence[str],
-        *,
-        reason: str,
-        retrain: Retraining | None = None,
-        idempotency_key: str | None = None,
-    ) -> Erasure:
-        """Order that images be erased, named by the digests of their pixels.
-
-        `retrain` says which of the versions that learned from them are trained again.
-        """
-        body = given(images=list(images), reason=reason, retrain=retrain)
-        headers = idempotency(idempotency_key)
-        return cast(
-            Erasure, await self._connection.post(path_of("erasures"), body, headers=headers)
-        )
-
-    async def get(self, erasure: str) -> Erasure:
-        """Return an erasure, and how far it has come."""
-        return cast(Erasure, await self._connection.get(path_of("erasures", erasure)))
-
-    def list(self) -> AsyncIterator[Erasure]:
-        """Yield all erasures, oldest first."""
-        return self._connection.pages(path_of("erasures"))
-
-    async def certificate(self, erasure: str) -> Certificate:
-        """Return the certificate of an erasure that has ended."""
-        return cast(
-            Certificate, await self._connection.get(path_of("erasures", erasure, "certificate"))
-        )
-
-
 # Suites: images that a model must not forget.
 
 
@@ -328,84 +278,43 @@ class Suites:
         return self._connection.pages(path_of("suites"))
 
 
-# Uploads that go on where they were interrupted.
-
-PART_BYTES = 8 * 1024**2
-TRIES = 6  # of one part
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-_TUS = {"Tus-Resumable": "1.0.0"}
-_PART = _TUS | {"Content-Type": "application/offset+octet-stream"}
+# Erasures: images taken back from all that holds them or has learned from them.
 
 
-class Uploads:
-    """The verbs of resumable uploads."""
+class Erasures:
+    """The verbs of erasures."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def create(self, length: int) -> UploadProgress:
-        """Announce a file of `length` bytes."""
-        headers = _TUS | {"Upload-Length": str(length)}
-        made = await self._connection.post(path_of("uploads"), headers=headers)
-        return cast(UploadProgress, made)
-
-    async def get(self, upload: str) -> UploadProgress:
-        """Return how much of an upload has arrived."""
-        return cast(UploadProgress, await self._connection.get(path_of("uploads", upload)))
-
-    async def delete(self, upload: str) -> None:
-        """Delete an upload."""
-        await self._connection.delete(path_of("uploads", upload), headers=_TUS)
-
-    async def send(
+    async def order(
         self,
-        source: Path,
+        images: Sequence[str],
         *,
-        upload: str | None = None,
-        on_start: Callable[[str], object] | None = None,
-        on_bytes: Callable[[int, int], object] | None = None,
-    ) -> str:
-        """Send an archive, or a folder as one, in parts, and return the id of its upload.
+        reason: str,
+        retrain: Retraining | None = None,
+        idempotency_key: str | None = None,
+    ) -> Erasure:
+        """Order that images be erased, named by the digests of their pixels.
 
-        A part is tried again when its connection breaks. With `upload`, an upload of the same
-        file goes on. `on_start` is called with the id, `on_bytes` with the bytes that have arrived
-        and with all. Raises OSError, ValueError if the upload is of a file of another length,
-        ServiceError, or httpx.TransportError when a part cannot be sent in six tries.
+        `retrain` says which of the versions that learned from them are trained again.
         """
-        async with entered(opened(source)) as file:
-            length = file.seek(0, os.SEEK_END)
-            found = await self.create(length) if upload is None else await self.get(upload)
-            if found["length"] != length:
-                raise ValueError(f"{upload} has {found['length']} bytes and {source} {length}.")
-            if on_start is not None:
-                on_start(found["id"])
-            failed = 0
-            while found["offset"] < length:
-                file.seek(found["offset"])
-                part = await in_thread(partial(file.read, PART_BYTES))
-                try:
-                    await self._send_part(found, part)
-                    failed = 0
-                except (httpx.TransportError, ServiceError) as error:
-                    failed += 1
-                    if failed == TRIES or not _may_pass(error):
-                        raise
-                    await asyncio.sleep(min(FIRST_PAUSE_S * 2**failed, LONGEST_PAUSE_S))
-                found = await self.get(found["id"])
-                if on_bytes is not None:
-                    on_bytes(found["offset"], length)
-        return found["id"]
+        body = given(images=list(images), reason=reason, retrain=retrain)
+        headers = idempotency(idempotency_key)
+        return cast(
+            Erasure, await self._connection.post(path_of("erasures"), body, headers=headers)
+        )
 
-    async def _send_part(self, upload: UploadProgress, part: bytes) -> None:
-        digest = b64encode(hashlib.sha256(part).digest()).decode()
-        headers = _PART | {
-            "Upload-Offset": str(upload["offset"]),
-            "Upload-Checksum": f"sha256 {digest}",
-        }
-        path = path_of("uploads", upload["id"])
-        await self._connection.send("PATCH", path, content=part, headers=headers)
+    async def get(self, erasure: str) -> Erasure:
+        """Return an erasure, and how far it has come."""
+        return cast(Erasure, await self._connection.get(path_of("erasures", erasure)))
 
+    def list(self) -> AsyncIterator[Erasure]:
+        """Yield all erasures, oldest first."""
+        return self._connection.pages(path_of("erasures"))
 
-def _may_pass(error: Exception) -> bool:
-    """Return whether the part may be sent once more."""
-    return not isinstance(error, ServiceError) or error.retryable or error.status in {409, 460}
+    async def certificate(self, erasure: str) -> Certificate:
+        """Return the certificate of an erasure that has ended."""
+        return cast(
+            Certificate, await self._connection.get(path_of("erasures", erasure, "certificate"))
+        )

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from perennial.aio.connection import Connection, stream_events, wait_until_done
 from perennial.requests import given, idempotency, path_of
-from perennial.types.evaluation import BlameReport, Grouping
+from perennial.types.comparison import BlameReport, Grouping
 from perennial.types.models import Advice, Event, Job, JobStatus, JobType, ReferenceSet
 
 

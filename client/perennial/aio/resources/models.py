@@ -1,12 +1,11 @@
-"""Models, versions, aliases and policies."""
+"""Models, their versions, aliases, and gate policies."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from perennial.aio.blocking import content_of, entered, in_thread
+from perennial.aio.blocking import in_thread
 from perennial.aio.connection import Connection, download
 from perennial.requests import (
     Image,
@@ -15,239 +14,23 @@ from perennial.requests import (
     idempotency,
     in_memory,
     json_of,
-    opened,
     path_of,
 )
+from perennial.types.comparison import Blame, Comparison, Flip, FlipKind
 from perennial.types.datasets import Policy
-from perennial.types.evaluation import Blame, Comparison, Flip, FlipKind, Report
+from perennial.types.evaluation import Report
 from perennial.types.models import (
     Alias,
-    Export,
-    ExportFormat,
     Job,
     Learned,
     Model,
     Move,
-    OriginDocument,
     ReferenceSet,
-    SigningKey,
     Start,
     Version,
 )
 
-# Aliases: names of versions, such as `production`, that promotions and rollbacks move.
-
 PRODUCTION = "production"
-
-
-class Aliases:
-    """The verbs of aliases.
-
-    `expected_revision` is the revision of the alias that the decision to move it was based on:
-    if the alias has moved since, the move is refused with `412 stale_revision`. Without it, the
-    alias moves whatever its present revision is.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def get(self, model: str, alias: str = PRODUCTION) -> Alias:
-        """Return an alias."""
-        return cast(Alias, await self._connection.get(_path(model, alias)))
-
-    def list(self, model: str) -> AsyncIterator[Alias]:
-        """Yield the aliases of a model."""
-        return self._connection.pages(path_of("models", model, "aliases"))
-
-    async def promote(
-        self,
-        model: str,
-        version: int,
-        *,
-        alias: str = PRODUCTION,
-        reason: str | None = None,
-        override: bool | None = None,
-        expected_revision: int | None = None,
-    ) -> Alias:
-        """Point an alias at a version, if the gate lets it.
-
-        With `expected_revision=0` the alias is created, and must not exist. `override` promotes a
-        version that the gate refuses; it needs a reason.
-        """
-        body = given(version=version, reason=reason, override=override)
-        headers = {"If-None-Match": "*"} if expected_revision == 0 else _if_match(expected_revision)
-        answer = await self._connection.send("PUT", _path(model, alias), json=body, headers=headers)
-        return cast(Alias, json_of(answer))
-
-    async def roll_back(
-        self,
-        model: str,
-        *,
-        alias: str = PRODUCTION,
-        reason: str,
-        to: int | None = None,
-        override: bool | None = None,
-        expected_revision: int | None = None,
-    ) -> Alias:
-        """Point an alias at the version that was live before, or at the earlier one `to`."""
-        body = given(reason=reason, to=to, override=override)
-        headers = _if_match(expected_revision)
-        path = f"{_path(model, alias)}/rollback"
-        return cast(Alias, await self._connection.post(path, body, headers=headers))
-
-    async def delete(
-        self,
-        model: str,
-        alias: str,
-        *,
-        reason: str | None = None,
-        expected_revision: int | None = None,
-    ) -> None:
-        """Delete an alias; the history of its moves stays."""
-        headers = _if_match(expected_revision)
-        await self._connection.delete(_path(model, alias), headers=headers, reason=reason)
-
-    def history(self, model: str, alias: str = PRODUCTION) -> AsyncIterator[Move]:
-        """Yield the moves of an alias, oldest first."""
-        return self._connection.pages(f"{_path(model, alias)}/history")
-
-
-def _path(model: str, alias: str) -> str:
-    return path_of("models", model, "aliases", alias)
-
-
-def _if_match(revision: int | None) -> dict[str, str]:
-    return {"If-Match": "*" if revision is None else f'"{revision}"'}
-
-
-# Bundles: versions of another service, signed.
-
-
-class Bundles:
-    """The verbs of bundles; `exports.order(model, version, "bundle")` makes one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def send(
-        self,
-        model: str,
-        source: Path,
-        *,
-        expect_digest: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Send a bundle, and return the job that makes a version of it.
-
-        A service that trusts none of the keys that have signed it refuses it at once. With
-        `expect_digest`, so does one that finds another version in it. Raises OSError.
-        """
-        headers = {"Content-Type": "application/x-tar"} | idempotency(idempotency_key)
-        async with entered(opened(source)) as file:
-            headers["Content-Length"] = str(file.seek(0, os.SEEK_END))
-            file.seek(0)
-            reply = await self._connection.send(
-                "POST",
-                _bundles_path(model),
-                content=content_of(file),
-                headers=headers,
-                params=given(expect_digest=expect_digest),
-            )
-        return cast(Job, json_of(reply))
-
-    async def import_upload(
-        self,
-        model: str,
-        upload: str,
-        *,
-        expect_digest: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Import a bundle that `uploads.send` has sent; see `send`."""
-        reply = await self._connection.send(
-            "POST",
-            _bundles_path(model),
-            headers=idempotency(idempotency_key),
-            params=given(upload=upload, expect_digest=expect_digest),
-        )
-        return cast(Job, json_of(reply))
-
-    async def origin(self, model: str, version: int) -> OriginDocument:
-        """Return what the bundle of an imported version said of it, with its foreign reports."""
-        path = path_of("models", model, "versions", version, "origin")
-        return cast(OriginDocument, await self._connection.get(path))
-
-    async def signing_key(self) -> SigningKey:
-        """Return the public key of the service's bundles."""
-        return cast(SigningKey, await self._connection.get(path_of("signing-key")))
-
-
-def _bundles_path(model: str) -> str:
-    return path_of("models", model, "imports")
-
-
-# Exports: versions as files that other software loads.
-
-
-class Exports:
-    """The verbs of exports."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def order(
-        self,
-        model: str,
-        version: int,
-        export_format: ExportFormat,
-        *,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Order the export of a version, which takes the place of its export in that format."""
-        body = {"format": export_format}
-        headers = idempotency(idempotency_key)
-        return cast(
-            Job, await self._connection.post(_exports_path(model, version), body, headers=headers)
-        )
-
-    async def list(self, model: str, version: int) -> Sequence[Export]:
-        """Return the exports of a version, by format."""
-        found = await self._connection.get(_exports_path(model, version))
-        return cast(Sequence[Export], found["data"])
-
-    async def get(self, model: str, version: int, export_format: ExportFormat) -> Export:
-        """Return the export of a version in a format."""
-        return cast(
-            Export, await self._connection.get(_exports_path(model, version, export_format))
-        )
-
-    async def delete(self, model: str, version: int, export_format: ExportFormat) -> None:
-        """Delete an export."""
-        await self._connection.delete(_exports_path(model, version, export_format))
-
-    async def download(
-        self,
-        model: str,
-        version: int,
-        export_format: ExportFormat,
-        *,
-        to: Path,
-        on_bytes: Callable[[int, int], object] | None = None,
-    ) -> Path:
-        """Download an export as a tar file of one folder, and return `to`.
-
-        After an interruption, the next call goes on where this one stopped. `on_bytes` is called
-        with the number of bytes that are there and the number of all.
-        """
-        found = await self.get(model, version, export_format)
-        digest = found["artifact"]
-        path = _exports_path(model, version, export_format, "download")
-        return await download(self._connection, path, digest=digest, to=to, on_bytes=on_bytes)
-
-
-def _exports_path(model: str, version: int, *rest: str) -> str:
-    return path_of("models", model, "versions", version, "exports", *rest)
-
 
 # Models: named lines of versions.
 
@@ -326,56 +109,7 @@ class Models:
         )
 
 
-# Gate policies: how much a version may forget.
-
-
-class Policies:
-    """The verbs of gate policies."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def create(
-        self,
-        name: str,
-        *,
-        parent_tolerance: float | None = None,
-        root_tolerance: float | None = None,
-        holdout_tolerance: float | None = None,
-        wanted_gain: float | None = None,
-        minimum_count: int | None = None,
-        alpha: float | None = None,
-        line_error: float | None = None,
-        line_updates: int | None = None,
-        negative_flips: float | None = None,
-        reason: str | None = None,
-    ) -> Policy:
-        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
-        body = given(
-            name=name,
-            parent_tolerance=parent_tolerance,
-            root_tolerance=root_tolerance,
-            holdout_tolerance=holdout_tolerance,
-            wanted_gain=wanted_gain,
-            minimum_count=minimum_count,
-            alpha=alpha,
-            line_error=line_error,
-            line_updates=line_updates,
-            negative_flips=negative_flips,
-            reason=reason,
-        )
-        return cast(Policy, await self._connection.post(path_of("gate-policies"), body))
-
-    async def get(self, name: str) -> Policy:
-        """Return a policy."""
-        return cast(Policy, await self._connection.get(path_of("gate-policies", name)))
-
-    def list(self) -> AsyncIterator[Policy]:
-        """Yield all policies."""
-        return self._connection.pages(path_of("gate-policies"))
-
-
-# Versions of a model: their facts, reports and weights.
+# Versions: their facts, reports and weights.
 
 
 class Versions:
@@ -458,3 +192,137 @@ class Versions:
 
 def _report_path(model: str, version: int) -> str:
     return path_of("models", model, "versions", version, "forgetting")
+
+
+# Aliases: names of versions, such as `production`, that promotions and rollbacks move.
+
+
+class Aliases:
+    """The verbs of aliases.
+
+    `expected_revision` is the revision of the alias that the decision to move it was based on:
+    if the alias has moved since, the move is refused with `412 stale_revision`. Without it, the
+    alias moves whatever its present revision is.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, model: str, alias: str = PRODUCTION) -> Alias:
+        """Return an alias."""
+        return cast(Alias, await self._connection.get(_alias_path(model, alias)))
+
+    def list(self, model: str) -> AsyncIterator[Alias]:
+        """Yield the aliases of a model."""
+        return self._connection.pages(path_of("models", model, "aliases"))
+
+    async def promote(
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = PRODUCTION,
+        reason: str | None = None,
+        override: bool | None = None,
+        expected_revision: int | None = None,
+    ) -> Alias:
+        """Point an alias at a version, if the gate lets it.
+
+        With `expected_revision=0` the alias is created, and must not exist. `override` promotes a
+        version that the gate refuses; it needs a reason.
+        """
+        body = given(version=version, reason=reason, override=override)
+        headers = {"If-None-Match": "*"} if expected_revision == 0 else _if_match(expected_revision)
+        answer = await self._connection.send(
+            "PUT", _alias_path(model, alias), json=body, headers=headers
+        )
+        return cast(Alias, json_of(answer))
+
+    async def roll_back(
+        self,
+        model: str,
+        *,
+        alias: str = PRODUCTION,
+        reason: str,
+        to: int | None = None,
+        override: bool | None = None,
+        expected_revision: int | None = None,
+    ) -> Alias:
+        """Point an alias at the version that was live before, or at the earlier one `to`."""
+        body = given(reason=reason, to=to, override=override)
+        headers = _if_match(expected_revision)
+        path = f"{_alias_path(model, alias)}/rollback"
+        return cast(Alias, await self._connection.post(path, body, headers=headers))
+
+    async def delete(
+        self,
+        model: str,
+        alias: str,
+        *,
+        reason: str | None = None,
+        expected_revision: int | None = None,
+    ) -> None:
+        """Delete an alias; the history of its moves stays."""
+        headers = _if_match(expected_revision)
+        await self._connection.delete(_alias_path(model, alias), headers=headers, reason=reason)
+
+    def history(self, model: str, alias: str = PRODUCTION) -> AsyncIterator[Move]:
+        """Yield the moves of an alias, oldest first."""
+        return self._connection.pages(f"{_alias_path(model, alias)}/history")
+
+
+def _alias_path(model: str, alias: str) -> str:
+    return path_of("models", model, "aliases", alias)
+
+
+def _if_match(revision: int | None) -> dict[str, str]:
+    return {"If-Match": "*" if revision is None else f'"{revision}"'}
+
+
+# Gate policies: how much a version may forget.
+
+
+class Policies:
+    """The verbs of gate policies."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(
+        self,
+        name: str,
+        *,
+        parent_tolerance: float | None = None,
+        root_tolerance: float | None = None,
+        holdout_tolerance: float | None = None,
+        wanted_gain: float | None = None,
+        minimum_count: int | None = None,
+        alpha: float | None = None,
+        line_error: float | None = None,
+        line_updates: int | None = None,
+        negative_flips: float | None = None,
+        reason: str | None = None,
+    ) -> Policy:
+        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
+        body = given(
+            name=name,
+            parent_tolerance=parent_tolerance,
+            root_tolerance=root_tolerance,
+            holdout_tolerance=holdout_tolerance,
+            wanted_gain=wanted_gain,
+            minimum_count=minimum_count,
+            alpha=alpha,
+            line_error=line_error,
+            line_updates=line_updates,
+            negative_flips=negative_flips,
+            reason=reason,
+        )
+        return cast(Policy, await self._connection.post(path_of("gate-policies"), body))
+
+    async def get(self, name: str) -> Policy:
+        """Return a policy."""
+        return cast(Policy, await self._connection.get(path_of("gate-policies", name)))
+
+    def list(self) -> AsyncIterator[Policy]:
+        """Yield all policies."""
+        return self._connection.pages(path_of("gate-policies"))

@@ -53,16 +53,16 @@ class Trials:
         """
         body = given(version=version, mode=mode, share=share, reason=reason)
         match = "*" if expected_revision is None else f'"{expected_revision}"'
-        path = _path(model, alias)
+        path = _trial_path(model, alias)
         return cast(Trial, await self._connection.post(path, body, headers={"If-Match": match}))
 
     async def get(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> TrialReport:
         """Return what a trial's answers and labels say so far."""
-        return cast(TrialReport, await self._connection.get(_path(model, alias, trial)))
+        return cast(TrialReport, await self._connection.get(_trial_path(model, alias, trial)))
 
     def list(self, model: str, *, alias: str = PRODUCTION) -> AsyncIterator[Trial]:
         """Yield the trials of an alias, oldest first."""
-        return self._connection.pages(_path(model, alias))
+        return self._connection.pages(_trial_path(model, alias))
 
     async def stop(
         self,
@@ -73,27 +73,27 @@ class Trials:
         reason: str | None = None,
     ) -> Trial:
         """End a trial; the alias points where it did."""
-        path = f"{_path(model, alias, trial)}/stop"
+        path = f"{_trial_path(model, alias, trial)}/stop"
         return cast(Trial, await self._connection.post(path, given(reason=reason)))
 
     def samples(
         self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
     ) -> AsyncIterator[Sample]:
         """Yield the images about which the versions of a shadow disagree, if some are kept."""
-        return self._connection.pages(_path(model, alias, trial, "samples"))
+        return self._connection.pages(_trial_path(model, alias, trial, "samples"))
 
     async def read_sample(
         self, model: str, pixels: str, trial: str = LATEST, *, alias: str = PRODUCTION
     ) -> bytes:
         """Return a sample as it is stored: a WebP file."""
-        path = _path(model, alias, trial, "samples", pixels)
+        path = _trial_path(model, alias, trial, "samples", pixels)
         return (await self._connection.send("GET", path)).content
 
     async def delete_samples(
         self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
     ) -> None:
         """Delete the samples of a trial; its counts stay."""
-        await self._connection.delete(_path(model, alias, trial, "samples"))
+        await self._connection.delete(_trial_path(model, alias, trial, "samples"))
 
     async def label(self, labels: Iterable[tuple[str, str]]) -> Sequence[LabelReceipt]:
         """Send the classes that are right, each with the `prediction` of a classified image.
@@ -110,7 +110,7 @@ class Trials:
         return receipts
 
 
-def _path(model: str, alias: str, *trial: str) -> str:
+def _trial_path(model: str, alias: str, *trial: str) -> str:
     return path_of("models", model, "aliases", alias, "trials", *trial)
 
 

@@ -79,7 +79,7 @@ def test_an_interrupted_upload_can_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("perennial.resources.datasets.Uploads._send_part", break_off)
+        broken.setattr("perennial.resources.uploads.Uploads._send_part", break_off)
         ended = perennial("teach", folder, *TEACH, "--dataset", "later")
     assert ended.code == 130
     upload = ended.err.split("--upload ")[1].split(".")[0]

@@ -1,0 +1,145 @@
+"""Folders of images with classes or captions, and how commands send them."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from perennial.client import Client
+from perennial.errors import ServiceError
+from perennial.terminal.output import (
+    bytes_bar,
+    count_bar,
+    note,
+)
+from perennial.terminal.session import Failure, follow
+from perennial.types.datasets import DatasetKind, Receipt, SuiteKind
+from perennial.types.models import Job
+
+OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
+
+
+def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> None:
+    """Create a dataset unless it exists. Raises Failure if it is of another kind."""
+    try:
+        client.datasets.create(name, kind=kind)
+    except ServiceError as error:
+        if error.code != "name_taken":
+            raise
+        found = client.datasets.get(name)["kind"]
+        if found != kind:
+            raise Failure(f"There is already a dataset {name}, which is {found}.") from error
+
+
+def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -> Counter[str]:
+    """Send images with their classes or captions, name the refused ones and count the outcomes."""
+    with count_bar("sending", len(images)) as advance:
+        receipts = client.datasets.upload(name, images, on_batch=advance)
+    _name_refused((str(path), one) for (_, path), one in zip(images, receipts, strict=True))
+    return Counter(receipt["outcome"] for receipt in receipts)
+
+
+def send_archive(
+    client: Client,
+    name: str,
+    source: Path,
+    *,
+    upload: str | None = None,
+    validate_only: bool = False,
+) -> Job:
+    """Send an archive, or a folder as one, import it, and name the refused files.
+
+    Raises JobFailed, and Failure if `upload` is of another file. If it is interrupted, the id of
+    the upload is printed, with which it can go on.
+    """
+    started: list[str] = []
+    try:
+        with bytes_bar("sending") as on_bytes:
+            sent = client.uploads.send(
+                source, upload=upload, on_start=started.append, on_bytes=on_bytes
+            )
+    except ValueError as error:
+        raise Failure(f"{source} is not what was sent first: {error}") from error
+    except BaseException:
+        if started:
+            note(f"Go on with the same command and --upload {started[0]}.")
+        raise
+    return _finish(client, client.datasets.import_upload(name, sent, validate_only=validate_only))
+
+
+def import_bucket(client: Client, name: str, address: str, *, validate_only: bool = False) -> Job:
+    """Have the service import a part of a bucket, and name the refused files. Raises JobFailed."""
+    return _finish(
+        client, client.datasets.import_bucket(name, address, validate_only=validate_only)
+    )
+
+
+def _finish(client: Client, job: Job) -> Job:
+    job = follow(client, job["id"])
+    _name_refused((row["file"], row) for row in client.datasets.import_report(job["id"]))
+    return job
+
+
+def _name_refused(receipts: Iterable[tuple[str, Receipt]]) -> None:
+    for file, receipt in receipts:
+        if receipt["error"] is not None:
+            note(f"{file}: {receipt['error']['detail']}")
+
+
+# Folders: one for each class, or one with captions.
+
+CAPTIONS = "captions.jsonl"
+
+
+def labelled_images(folder: Path) -> list[tuple[str, Path]]:
+    """Return the files <class>/<image> below a folder, each with its class. Raises Failure."""
+    found = [
+        (path.parent.name, path)
+        for path in sorted(folder.glob("*/*"))
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    if not found:
+        raise Failure(f"{folder} holds no <class>/<image> files.")
+    return found
+
+
+def read_folder(folder: Path, kind: SuiteKind) -> list[tuple[str, Path]]:
+    """Return the images of a folder: by its captions.jsonl if it has one, else <class>/<image>.
+
+    Each comes with its class or one of its captions. If a line of the list holds both, the kind
+    of suite decides. Raises Failure when there is neither, or for a line that cannot be read.
+    """
+    listed = folder / CAPTIONS
+    found = list(_by_lines(folder, listed, kind)) if listed.is_file() else labelled_images(folder)
+    if not found:
+        raise Failure(f"{listed} lists no image.")
+    return found
+
+
+def _by_lines(folder: Path, listed: Path, kind: SuiteKind) -> Iterator[tuple[str, Path]]:
+    for number, line in enumerate(listed.read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            path = folder / row["path"]
+            texts = _texts(row, kind)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Failure(
+                f"{listed} line {number}: wanted 'path' and 'class', 'caption' or 'captions'."
+            ) from error
+        if not path.is_file():
+            raise Failure(f"{listed} line {number}: there is no file {path}.")
+        for text in texts:
+            yield str(text), path
+
+
+def _texts(row: dict[str, Any], kind: SuiteKind) -> list[str]:
+    """Return a line's class or its captions, as the kind asks if the line has both.
+
+    Raises KeyError if `caption` is missing.
+    """
+    name = row.get("class") or row.get("cls")
+    captions = row.get("captions") or ([row["caption"]] if "caption" in row or not name else [])
+    return [name] if name and (kind == "zero_shot" or not captions) else captions
