@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from api.http.limits import UNLIMITED
 from api.http.middleware import TAGGED
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
-from api.http.routing import OPEN_PATHS, needs
+from api.http.routing import JSON, OPEN_PATHS, needs
 from api.http.schemas import Problem, ProblemLine
 from core import errors
 from core.principal import Role
@@ -20,7 +20,6 @@ DESCRIPTION = (
     "problem document with a stable `code`. Every path that takes GET also takes HEAD."
 )
 
-JSON = "application/json"
 _EXAMPLES = "#/components/examples/"
 
 _ErrorTypes = Sequence[type[errors.PerennialError]]

@@ -60,9 +60,7 @@ def _rows(name: str, field: str) -> list[PackImage]:
 
 
 CLASSES = 5  # of an update
-
 UPLOADED_PER_CLASS = 200  # a fifth of them falls on the holdout side
-
 UNSEEN_PER_CLASS = 20
 
 

@@ -23,7 +23,6 @@ from perennial.types.models import Job, Move
 Json = dict[str, Any]
 
 PLAIN_WIDTH = 120  # columns, where the output is no terminal
-
 TERMS = ("loss", "ce", "vr", "lwf")
 
 

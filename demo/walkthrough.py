@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from demo import images as pack_reader
-from demo.images import PackImage, Products, read_products
+from demo.images import PackImage, Products, captioned, named, read_products
 from demo.service import Service
 from demo.show import Json, Show
 from perennial.client import Client
@@ -12,66 +11,10 @@ from perennial.errors import ServiceError
 from perennial.types.datasets import DatasetKind, DatasetVersion, SuiteKind
 from perennial.types.evaluation import Measure, Report
 
-# The cells of the demo's tables, read from an update's forgetting report.
+MODEL = "demo"
+ROOT = 1  # the bundled model's version
+POLL_S = 0.3
 
-NEW, EARLIER = "new classes", "earlier classes"
-
-SUITES = {
-    "zero_shot": "emoji top-1",
-    "image_to_text": "R@1 image>text",
-    "text_to_image": "R@1 text>image",
-}
-
-CHANGES = (NEW, EARLIER, *SUITES.values())
-
-
-def changes(report: Report) -> Mapping[str, Measure]:
-    """Return the measures of `CHANGES`; without an earlier update, there are no earlier classes.
-
-    Suites are compared with version 1, so the changes of successive updates add up.
-    """
-    found = {}
-    for measure in report["measures"]:
-        if measure["kind"] == "gain":
-            found[NEW] = measure
-        elif measure["name"] == _parent(report):
-            found[EARLIER] = measure
-        elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
-            found[SUITES[measure["kind"]]] = measure
-    return found
-
-
-def accuracies(report: Report) -> Iterator[tuple[str, float, float]]:
-    """Yield the parent's and the candidate's accuracies on the held-out images of two updates.
-
-    The earlier update made the parent. Its images are classified twice: among its own classes, by
-    which forgetting is judged, and among all that the candidate has learned.
-    """
-    earlier = {row["role"]: row for row in report["lists"] if row["name"] == _parent(report)}
-    before, after = earlier["parent"], earlier["candidate"]
-    own, union = after["own_classes"], after["union_classes"]
-    yield f"{EARLIER}, {own} to choose from", before["own"], after["own"]
-    yield f"{EARLIER}, {union} to choose from", before["union"], after["union"]
-    gain = changes(report)[NEW]
-    shares = gain["right_before"] / gain["count"], gain["right"] / gain["count"]
-    yield f"{NEW}, {union} to choose from", *shares
-    yield f"all {union} classes", all_learned(report, "parent"), all_learned(report, "candidate")
-
-
-def all_learned(report: Report, role: str) -> float:
-    """Return a version's accuracy on the held-out images of all updates of the line."""
-    (share,) = (scores["ut_micro"] for scores in report["scores"] if scores["role"] == role)
-    assert share is not None  # every update of the demo has a holdout
-    return share
-
-
-def _parent(report: Report) -> str:
-    """Return the name of the holdout of the update that made the parent."""
-    return f"version {report['parent']}"
-
-
-# The recipes of the demo's updates, and the gate policy that judges them.
-#
 # An update by the service's default recipe overrides nothing but the seed. Fine-tuning has the
 # learning rate that is best on the new classes, as it is usually tuned (docs/studies/demo.md).
 
@@ -94,79 +37,6 @@ POLICY: dict[str, Any] = {
         "10 points instead of 5, judged from 100 images on instead of 500."
     ),
 }
-
-
-# The preparation for the first update: the suites, the policy and the model.
-
-MODEL = "demo"
-POLL_S = 0.3
-
-
-def create_model(client: Client, show: Show) -> None:
-    """Create the suites from the pack, the small model's policy and the model."""
-    suites: tuple[tuple[str, SuiteKind, DatasetKind, list[PackImage]], ...] = (
-        ("emoji", "zero_shot", "labelled", pack_reader.named("twemoji")),
-        ("captions", "retrieval", "captioned", pack_reader.captioned("twemoji")),
-    )
-    for name, kind, dataset_kind, images in suites:
-        upload(client, show, name, dataset_kind, images)
-        client.suites.create(name, kind=kind, dataset=name, dataset_version=1, prompt=PROMPT)
-    policy = client.policies.create(**POLICY)
-    names = [name for name, *_ in suites]
-    job = client.models.create(MODEL, base="bundled", suites=names, policy=policy["name"])
-    with show.progress("Import the bundled model") as on_poll:
-        client.jobs.wait(job["id"], on_poll, every=POLL_S)
-    show.note(f"demo@production is version {client.aliases.get(MODEL)['version']}")
-
-
-def upload(
-    client: Client, show: Show, name: str, kind: DatasetKind, images: Sequence[PackImage]
-) -> DatasetVersion:
-    """Upload images to a new dataset and freeze it as version 1."""
-    client.datasets.create(name, kind=kind)
-    pairs = ((image.text, image.file) for image in images)
-    with show.counter(f"Upload {name}", len(images)) as on_batch:
-        client.datasets.upload(name, pairs, on_batch)
-    version = client.datasets.freeze(name)
-    show.note(f"{name}: {version['images']:,} images uploaded and frozen as version 1")
-    return version
-
-
-# Uploading the classes of an update, and ordering it.
-
-
-def upload_products(client: Client, show: Show, products: Products) -> None:
-    """Upload the images of one update's classes and freeze them."""
-    version = upload(client, show, products.dataset, "labelled", products.uploaded)
-    sides = version["counts"].values()
-    show.note(
-        f"{sum(side['train'] for side in sides):,} images to train on, "
-        f"{sum(side['holdout'] for side in sides):,} held out"
-    )
-
-
-def update(
-    client: Client,
-    show: Show,
-    title: str,
-    products: Products,
-    recipe: Mapping[str, Any],
-    *,
-    parent: int | None = None,
-) -> Report:
-    """Teach classes to the live version, or to `parent`; return the forgetting report."""
-    job = client.jobs.order_update(
-        model=MODEL, dataset=products.dataset, dataset_version=1, parent=parent, recipe=recipe
-    )
-    with show.progress(title) as on_poll:
-        result = client.jobs.wait(job["id"], on_poll, every=POLL_S)["result"]
-    assert result is not None  # the job has succeeded
-    report = client.versions.report(MODEL, result["version"])
-    show.report(title, report)
-    return report
-
-
-ROOT = 1  # the bundled model's version
 
 
 def walk(service: Service, *, seed: int) -> Json:
@@ -214,6 +84,67 @@ def walk(service: Service, *, seed: int) -> Json:
         ]
         show.summary(rows)
     return {"seed": seed, "rows": rows}
+
+
+def create_model(client: Client, show: Show) -> None:
+    """Create the suites from the pack, the small model's policy and the model."""
+    suites: tuple[tuple[str, SuiteKind, DatasetKind, list[PackImage]], ...] = (
+        ("emoji", "zero_shot", "labelled", named("twemoji")),
+        ("captions", "retrieval", "captioned", captioned("twemoji")),
+    )
+    for name, kind, dataset_kind, images in suites:
+        upload(client, show, name, dataset_kind, images)
+        client.suites.create(name, kind=kind, dataset=name, dataset_version=1, prompt=PROMPT)
+    policy = client.policies.create(**POLICY)
+    names = [name for name, *_ in suites]
+    job = client.models.create(MODEL, base="bundled", suites=names, policy=policy["name"])
+    with show.progress("Import the bundled model") as on_poll:
+        client.jobs.wait(job["id"], on_poll, every=POLL_S)
+    show.note(f"demo@production is version {client.aliases.get(MODEL)['version']}")
+
+
+def upload(
+    client: Client, show: Show, name: str, kind: DatasetKind, images: Sequence[PackImage]
+) -> DatasetVersion:
+    """Upload images to a new dataset and freeze it as version 1."""
+    client.datasets.create(name, kind=kind)
+    pairs = ((image.text, image.file) for image in images)
+    with show.counter(f"Upload {name}", len(images)) as on_batch:
+        client.datasets.upload(name, pairs, on_batch)
+    version = client.datasets.freeze(name)
+    show.note(f"{name}: {version['images']:,} images uploaded and frozen as version 1")
+    return version
+
+
+def upload_products(client: Client, show: Show, products: Products) -> None:
+    """Upload the images of one update's classes and freeze them."""
+    version = upload(client, show, products.dataset, "labelled", products.uploaded)
+    sides = version["counts"].values()
+    show.note(
+        f"{sum(side['train'] for side in sides):,} images to train on, "
+        f"{sum(side['holdout'] for side in sides):,} held out"
+    )
+
+
+def update(
+    client: Client,
+    show: Show,
+    title: str,
+    products: Products,
+    recipe: Mapping[str, Any],
+    *,
+    parent: int | None = None,
+) -> Report:
+    """Teach classes to the live version, or to `parent`; return the forgetting report."""
+    job = client.jobs.order_update(
+        model=MODEL, dataset=products.dataset, dataset_version=1, parent=parent, recipe=recipe
+    )
+    with show.progress(title) as on_poll:
+        result = client.jobs.wait(job["id"], on_poll, every=POLL_S)["result"]
+    assert result is not None  # the job has succeeded
+    report = client.versions.report(MODEL, result["version"])
+    show.report(title, report)
+    return report
 
 
 def _require_live(client: Client, show: Show, report: Report) -> None:
@@ -278,3 +209,61 @@ def _row(title: str, report: Report, hits: float, outcome: str) -> Json:
         "verdict": report["verdict"],
         "outcome": outcome,
     }
+
+
+# The cells of the demo's tables, read from an update's forgetting report.
+
+NEW, EARLIER = "new classes", "earlier classes"
+
+SUITES = {
+    "zero_shot": "emoji top-1",
+    "image_to_text": "R@1 image>text",
+    "text_to_image": "R@1 text>image",
+}
+
+CHANGES = (NEW, EARLIER, *SUITES.values())
+
+
+def changes(report: Report) -> Mapping[str, Measure]:
+    """Return the measures of `CHANGES`; without an earlier update, there are no earlier classes.
+
+    Suites are compared with version 1, so the changes of successive updates add up.
+    """
+    found = {}
+    for measure in report["measures"]:
+        if measure["kind"] == "gain":
+            found[NEW] = measure
+        elif measure["name"] == _parent(report):
+            found[EARLIER] = measure
+        elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
+            found[SUITES[measure["kind"]]] = measure
+    return found
+
+
+def accuracies(report: Report) -> Iterator[tuple[str, float, float]]:
+    """Yield the parent's and the candidate's accuracies on the held-out images of two updates.
+
+    The earlier update made the parent. Its images are classified twice: among its own classes, by
+    which forgetting is judged, and among all that the candidate has learned.
+    """
+    earlier = {row["role"]: row for row in report["lists"] if row["name"] == _parent(report)}
+    before, after = earlier["parent"], earlier["candidate"]
+    own, union = after["own_classes"], after["union_classes"]
+    yield f"{EARLIER}, {own} to choose from", before["own"], after["own"]
+    yield f"{EARLIER}, {union} to choose from", before["union"], after["union"]
+    gain = changes(report)[NEW]
+    shares = gain["right_before"] / gain["count"], gain["right"] / gain["count"]
+    yield f"{NEW}, {union} to choose from", *shares
+    yield f"all {union} classes", all_learned(report, "parent"), all_learned(report, "candidate")
+
+
+def all_learned(report: Report, role: str) -> float:
+    """Return a version's accuracy on the held-out images of all updates of the line."""
+    (share,) = (scores["ut_micro"] for scores in report["scores"] if scores["role"] == role)
+    assert share is not None  # every update of the demo has a holdout
+    return share
+
+
+def _parent(report: Report) -> str:
+    """Return the name of the holdout of the update that made the parent."""
+    return f"version {report['parent']}"

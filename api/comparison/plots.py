@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from api.pages.plots import Drawing, text
+from api.pages.plots import Drawing, cut, text
 from api.pages.rendering import isolate
 from core.comparison.answers import Confusion, ConfusionTable
 
@@ -25,14 +25,14 @@ def confusion_plot(table: ConfusionTable, href: Callable[[Confusion], str]) -> D
         return None
     most = max(abs(cell.change) for cell in shown)
     marks = [
-        text(LEFT - 10, TOP + HIGH * (i + 0.5) + 4, "name end", isolate(_cut(name)))
+        text(LEFT - 10, TOP + HIGH * (i + 0.5) + 4, "name end", isolate(cut(name, LONGEST)))
         for i, name in enumerate(rows)
     ]
     for i, name in enumerate(columns):
         x = LEFT + WIDE * (i + 0.5)
         marks.append(
             Markup('<text transform="translate({} {}) rotate(-40)" class="name">{}</text>').format(
-                x, TOP - 8, isolate(_cut(name))
+                x, TOP - 8, isolate(cut(name, LONGEST))
             )
         )
     marks += [_cell(cell, rows, columns, most, href(cell)) for cell in shown]
@@ -88,7 +88,3 @@ def _cell(
         " strong" if shade > 0.6 else "",
         signed,
     )
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"

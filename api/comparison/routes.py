@@ -23,7 +23,7 @@ from api.comparison.schemas import (
 )
 from api.dependencies import WiredServices
 from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import JSON, ThreadRoute, needs
 from api.http.schemas import Limit, VersionNumber, page_of
 from api.openapi_document import raises
 from api.registry.report_pages import comparison_csv
@@ -37,7 +37,6 @@ from core.values import JobId
 
 router = APIRouter(tags=["versions"], route_class=ThreadRoute)
 
-JSON = "application/json"
 
 _BLAME_COLUMNS = (
     "class",

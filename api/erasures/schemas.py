@@ -114,7 +114,7 @@ class ErasureView(ResponseModel):
         )
 
 
-# Schemas of the certificates of erasures.
+# Certificates.
 
 
 class ErasedImage(ResponseModel):

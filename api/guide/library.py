@@ -18,8 +18,6 @@ from pygments.util import ClassNotFound
 
 from api.http.routing import GUIDE
 
-# The files of the documentation, and their addresses below /guide.
-
 ROOT = Path(__file__).parents[2]
 
 FIRST = "docs/index.md"

@@ -60,6 +60,8 @@ def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
 
 # Preconditions by If-Match and If-None-Match (RFC 9110, 13.1).
 
+IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
+
 ANY = "*"
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')

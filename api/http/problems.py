@@ -9,18 +9,6 @@ from starlette.responses import Response
 
 from core import errors
 
-# The member of an error that OpenAI's clients read, beside the problem document.
-#
-# They show `error.message` and nothing else of a body.
-
-PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
-
-
-def openai_error(*, code: str, detail: str, pointer: str | None) -> dict[str, Any]:
-    """Return the `error` of a body in the shape of OpenAI's API."""
-    return {"message": detail, "type": "perennial_error", "param": pointer, "code": code}
-
-
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
@@ -145,3 +133,14 @@ def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
     if status == 401:
         found["WWW-Authenticate"] = "Bearer"
     return found
+
+
+# The member of an error that OpenAI's clients read, beside the problem document: they show
+# `error.message` and nothing else of a body.
+
+PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
+
+
+def openai_error(*, code: str, detail: str, pointer: str | None) -> dict[str, Any]:
+    """Return the `error` of a body in the shape of OpenAI's API."""
+    return {"message": detail, "type": "perennial_error", "param": pointer, "code": code}

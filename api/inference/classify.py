@@ -32,8 +32,6 @@ from core.principal import Role
 from core.rejection.rules import DEFAULT_RATE, Chosen, ErrorRate, Statistic, choose
 from core.trials.rules import Arm, TrialMode
 
-# Schemas of classification.
-
 
 class Prediction(ResponseModel):
     """A class and its probability among the given classes."""

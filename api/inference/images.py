@@ -16,8 +16,6 @@ from core.values import clean_file_label
 EXPECT_DIGEST = "Refuse if the reference resolves to another digest."
 
 
-# Images to classify or embed: the pixels that a version takes of each, or why it was refused.
-
 ERRORS = (  # of every question about images
     errors.ModelNotFound,
     errors.AliasNotFound,

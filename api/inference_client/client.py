@@ -32,8 +32,6 @@ from core.inference.classifier import ClassificationRequest
 from core.inference.wire import MEDIA_TYPE, Embedded, write_request
 from core.settings import Settings
 
-# The replicas of the inference process: each call goes to one that has few.
-
 TIMEOUT_S = 60.0
 CONNECT_S = 2.0
 KEEP_ALIVE_S = 5.0  # less than inference keeps an idle connection open

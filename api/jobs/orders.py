@@ -162,7 +162,7 @@ RECIPE_SCHEMA = _schema()
 RecipeFields = Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA), Field()]
 
 
-# Schemas of the orders of jobs.
+# Orders.
 
 Metadata = Annotated[
     dict[

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.answers import preferred
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import JSON, ThreadRoute, needs
 from api.http.schemas import After, AfterNumber, Limit, Page, number_after, page_of
 from api.jobs.orders import NewBlame, NewJob, NewUpdate
 from api.jobs.schemas import (
@@ -43,7 +43,6 @@ from core.values import JobId
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 POLL_AFTER_S = 1  # told to who has ordered a job
-JSON = "application/json"
 STREAM = "text/event-stream"
 POLL_EVERY_S = 0.5
 KEEP_ALIVE_EVERY = 30  # polls without an event

@@ -284,7 +284,7 @@ class EventView(ResponseModel):
         return cls(id=event.sequence, kind=event.kind, data=dict(event.data), at=event.at)
 
 
-# Schemas of advice.
+# Advice.
 
 
 class FindingView(ResponseModel):

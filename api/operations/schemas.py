@@ -97,7 +97,7 @@ class CollectionView(ResponseModel):
         )
 
 
-# Schema of workers.
+# Workers.
 
 
 class WorkerView(ResponseModel):

@@ -55,6 +55,11 @@ def box(x: float, y: float, width: float, height: float, kind: str, radius: floa
     return mark % (x, y, round(width, 2), height, radius, kind)
 
 
+def cut(name: str, longest: int) -> str:
+    """Return a name of at most so many characters, cut if it is longer."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
 # Plots of measures and of changes by class.
 
 WIDTH = 880
@@ -98,7 +103,7 @@ def interval_plot(rulings: Sequence[Ruling]) -> Drawing:
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
         tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            text(_LABEL - 16, middle - 3, "name end", _truncate(measure_title(ruling))),
+            text(_LABEL - 16, middle - 3, "name end", cut(measure_title(ruling), _LONGEST)),
             text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
             Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, tooltip),
             line(lower, middle, upper, middle, "whisker"),
@@ -130,7 +135,7 @@ def change_plot(changes: Sequence[Change]) -> Drawing:
         tooltip = f"{isolate(change.class_name)}: {interval}, {gained_lost}"
         counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
         marks += [
-            text(_LABEL - 16, middle + 4, "name end", isolate(_truncate(change.class_name))),
+            text(_LABEL - 16, middle + 4, "name end", isolate(cut(change.class_name, _LONGEST))),
             Markup("<g><title>%s</title>") % tooltip,
             box(
                 min(zero, end),
@@ -169,10 +174,6 @@ def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
     low, high = min(found), max(found)
     pad = max(least, (high - low) * 0.06)
     return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
-
-
-def _truncate(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _grid(axis: _Axis, height: float) -> Iterable[Markup]:

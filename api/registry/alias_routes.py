@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.answers import ANY, etag, expected_revision
+from api.http.answers import ANY, IfMatch, etag, expected_revision
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
 from api.openapi_document import raises
@@ -27,7 +27,6 @@ from core.upkeep import delete as deletion
 
 router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 
-IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", examples=["*"])]
 
 _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)

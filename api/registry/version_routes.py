@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from api.dependencies import WiredServices
 from api.exports.tars import delete_exports, export_path
 from api.http.answers import CSV, CSV_CONTENT, IfNoneMatch, answer_download, preferred
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import JSON, ThreadRoute, needs
 from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
 from api.openapi_document import downloads, raises
 from api.registry.report_pages import (
@@ -30,7 +30,7 @@ from core.upkeep import delete as deletion
 
 router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 
-TAR, JSON, HTML = "application/x-tar", "application/json", "text/html"
+TAR, HTML = "application/x-tar", "text/html"
 SVG = "image/svg+xml"
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 

@@ -1,13 +1,12 @@
 """Routes of trials, of labels that are sent back, and of samples of what the versions answered."""
 
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 
 from api.datasets.schemas import Pixels
 from api.dependencies import WiredServices
-from api.http.answers import IfNoneMatch, expected_revision, image_answer
+from api.http.answers import IfMatch, IfNoneMatch, expected_revision, image_answer
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import raises, stored_images
@@ -36,7 +35,6 @@ router = APIRouter(tags=["trials"], route_class=ThreadRoute)
 TRIALS = "/v1/models/{model}/aliases/{alias}/trials"
 SAMPLES = f"{TRIALS}/{{trial}}/samples"
 
-IfMatch = Annotated[str | None, Header(alias="If-Match", examples=['"2"'])]
 
 _UNKNOWN_ALIAS = (errors.ModelNotFound, errors.AliasNotFound)
 _UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)

@@ -16,7 +16,7 @@ from api.http.routing import PAGES, needs
 from api.http.schemas import Number
 from api.pages.browsing import PageRoute
 from api.pages.forms import Chosen, Text, read_form, whole_field
-from api.pages.plots import Drawing, box, text
+from api.pages.plots import Drawing, box, cut, text
 from api.pages.rendering import isolate, page
 from core.errors import IndexReportNotFound, PerennialError
 from core.principal import Role
@@ -190,11 +190,7 @@ def _legend(kinds: Mapping[str, int]) -> Iterator[Markup]:
         x = 8 + kind % COLUMNS * (2 * SIDE + GAP) / COLUMNS
         y = TOP + SIDE + 18 + ROW * (kind // COLUMNS)
         yield _group(name, [(x, y)], kind)
-        yield text(x + 12, y + 4, "note", isolate(_cut(name)))
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+        yield text(x + 12, y + 4, "note", isolate(cut(name, LONGEST)))
 
 
 def _name(name: str, points: Sequence[Point], left: float) -> Markup:
@@ -202,4 +198,4 @@ def _name(name: str, points: Sequence[Point], left: float) -> Markup:
     x = sum(x for x, _ in points) / len(points)
     y = sum(y for _, y in points) / len(points)
     side = "end" if x > left + SIDE * 0.75 else "start" if x < left + SIDE * 0.25 else "middle"
-    return text(round(x, 1), round(y, 1), f"over {side}", isolate(_cut(name)))
+    return text(round(x, 1), round(y, 1), f"over {side}", isolate(cut(name, LONGEST)))

@@ -1,4 +1,4 @@
-"""Parts of requests and of replies."""
+"""Parts of requests and of replies: paths, retries, errors, images and archives."""
 
 import secrets
 import tarfile
@@ -15,49 +15,44 @@ import httpx
 
 from perennial.errors import ServiceError
 
-# Archives to send: files as they are, and folders packed into a tar.
+RETRIES = 2
+RETRIED = {429, 503}
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+KEY = "Idempotency-Key"
 
 
-@contextmanager
-def opened(source: Path) -> Iterator[BinaryIO]:
-    """Open an archive, or pack a folder, with what its links lead to. Raises OSError."""
-    if not source.is_dir():
-        with source.open("rb") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as file:
-        with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
-            for path in sorted(source.rglob("*")):
-                if path.is_file():
-                    archive.add(path, arcname=str(path.relative_to(source)), recursive=False)
-        file.seek(0)
-        yield cast(BinaryIO, file)
+def path_of(*segments: str | int) -> str:
+    """Return a path below `/v1` with its segments escaped."""
+    return "/v1/" + "/".join(quote(str(segment), safe="@:") for segment in segments)
 
 
-# Images to send, on disk or in memory.
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None: the service has defaults for the others."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageFile:
-    """An image in memory, as the bytes of a file."""
+def idempotency(key: str | None) -> dict[str, str]:
+    """Return the headers of an order that is placed once, however often it is sent.
 
-    file_name: str
-    data: bytes
-
-
-Image = Path | ImageFile
+    Without a key, it gets a random one.
+    """
+    return {KEY: secrets.token_urlsafe(16) if key is None else key}
 
 
-def in_memory(image: Image) -> ImageFile:
-    """Return an image with its bytes, which are read now if it is on disk. Raises OSError."""
-    if isinstance(image, ImageFile):
-        return image
-    return ImageFile(file_name=image.name, data=image.read_bytes())
+def may_be_repeated(method: str, sent: Mapping[str, Any]) -> bool:
+    """Return whether a request may be sent again; a file that was read while sent may not."""
+    whole = isinstance(sent.get("content", b""), bytes)
+    return method.upper() == "GET" or (whole and KEY in (sent.get("headers") or {}))
 
 
-def form_file(name: str, image: ImageFile) -> tuple[str, tuple[str, bytes]]:
-    """Return an image as a file field of a form, in the shape that httpx takes."""
-    return name, (image.file_name, image.data)
+def pause_before_repeating(response: httpx.Response) -> float | None:
+    """Return how long to wait before a request is sent again, or None if it is not."""
+    if response.status_code == httpx.codes.CONFLICT and error_of(response).code == "in_progress":
+        return PAUSE_S  # the service still answers the request whose connection broke
+    if response.status_code not in RETRIED:
+        return None
+    asked = response.headers.get("Retry-After", "1")
+    return float(asked) if asked.isdecimal() and float(asked) <= LONGEST_PAUSE_S else None
 
 
 # Reading replies: their JSON, or the error that they report.
@@ -124,53 +119,21 @@ def _described(response: httpx.Response) -> str:
     return f"The reply to {response.request.url} is not from the service ({kind}): {text}"
 
 
-# The parts of requests, and whether and when one is sent again.
-
-RETRIES = 2
-RETRIED = {429, 503}
-PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-KEY = "Idempotency-Key"
-
-
-def path_of(*segments: str | int) -> str:
-    """Return a path below `/v1` with its segments escaped."""
-    return "/v1/" + "/".join(quote(str(segment), safe="@:") for segment in segments)
-
-
-def given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that are not None: the service has defaults for the others."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def idempotency(key: str | None) -> dict[str, str]:
-    """Return the headers of an order that is placed once, however often it is sent.
-
-    Without a key, it gets a random one.
-    """
-    return {KEY: secrets.token_urlsafe(16) if key is None else key}
-
-
-def may_be_repeated(method: str, sent: Mapping[str, Any]) -> bool:
-    """Return whether a request may be sent again; a file that was read while sent may not."""
-    whole = isinstance(sent.get("content", b""), bytes)
-    return method.upper() == "GET" or (whole and KEY in (sent.get("headers") or {}))
-
-
-def pause_before_repeating(response: httpx.Response) -> float | None:
-    """Return how long to wait before a request is sent again, or None if it is not."""
-    if response.status_code == httpx.codes.CONFLICT and error_of(response).code == "in_progress":
-        return PAUSE_S  # the service still answers the request whose connection broke
-    if response.status_code not in RETRIED:
-        return None
-    asked = response.headers.get("Retry-After", "1")
-    return float(asked) if asked.isdecimal() and float(asked) <= LONGEST_PAUSE_S else None
-
-
-# Images in batches, each small enough for one request.
+# Images to send, on disk or in memory, in batches that are small enough for one request.
 
 BATCH_IMAGES = 200
 BATCH_BYTES = 128 * 1024**2
 
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """An image in memory, as the bytes of a file."""
+
+    file_name: str
+    data: bytes
+
+
+Image = Path | ImageFile
 Batch = list[tuple[str, ImageFile]]
 
 
@@ -187,3 +150,34 @@ def batches(images: Iterable[tuple[str, Image]]) -> Iterator[Batch]:
         size += len(found.data)
     if batch:
         yield batch
+
+
+def in_memory(image: Image) -> ImageFile:
+    """Return an image with its bytes, which are read now if it is on disk. Raises OSError."""
+    if isinstance(image, ImageFile):
+        return image
+    return ImageFile(file_name=image.name, data=image.read_bytes())
+
+
+def form_file(name: str, image: ImageFile) -> tuple[str, tuple[str, bytes]]:
+    """Return an image as a file field of a form, in the shape that httpx takes."""
+    return name, (image.file_name, image.data)
+
+
+# Archives to send: files as they are, and folders packed into a tar.
+
+
+@contextmanager
+def opened(source: Path) -> Iterator[BinaryIO]:
+    """Open an archive, or pack a folder, with what its links lead to. Raises OSError."""
+    if not source.is_dir():
+        with source.open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
+            for path in sorted(source.rglob("*")):
+                if path.is_file():
+                    archive.add(path, arcname=str(path.relative_to(source)), recursive=False)
+        file.seek(0)
+        yield cast(BinaryIO, file)

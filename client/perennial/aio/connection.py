@@ -1,4 +1,4 @@
-"""The connection to a service: requests, retries and pages."""
+"""The connection to a service: requests, retries, pages, downloads and event streams."""
 
 import asyncio
 import json

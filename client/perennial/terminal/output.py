@@ -1,4 +1,4 @@
-"""What the terminal shows."""
+"""What the terminal shows: JSON, tables, reports and progress."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The terminal: arguments, output, progress and failures."""
+"""What commands share: arguments, exit codes and failures, the login, and following a job."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from perennial.errors import JobFailed, ServiceError
 from perennial.terminal.output import job_bar, note, print_blame
 from perennial.types.models import Job
 
-# Types of arguments that several commands take.
+# Arguments that several commands take.
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-BUCKET = "s3://"
 NEW_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+BUCKET = "s3://"
 
 
 def source(text: str) -> Path | str:
@@ -76,8 +76,7 @@ JOB = 4  # a job failed or was cancelled
 UNREACHABLE = 5  # no service answers, or it cannot answer now
 INTERRUPTED = 130
 
-
-# Failures of commands: messages that say what to do, and exit codes.
+# Failures: messages that say what to do, and exit codes.
 
 _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
@@ -127,6 +126,89 @@ def _refusal(error: ServiceError) -> Failure:
         lines.append(f"The service's log has more under {error.request_id}.")
     code = GATE if error.code == "gate_failed" else UNREACHABLE if error.status in _BUSY else ERROR
     return Failure("\n".join(dict.fromkeys(lines)), code)
+
+
+# The address and the key that commands use: of the environment, or stored by `login`.
+
+URL, KEY = "PERENNIAL_URL", "PERENNIAL_KEY"
+DEFAULT_URL = "http://127.0.0.1:8750"
+
+# Advice and answers may wait until a version has been loaded.
+TIMEOUT = httpx.Timeout(600.0, connect=10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A service and a key of it."""
+
+    url: str
+    key: str
+
+
+@contextmanager
+def connected(login: Login | None = None) -> Iterator[Client]:
+    """Yield a client of the service that is logged in to. Raises Failure."""
+    chosen = login or current()
+    try:
+        with Client(chosen.url, chosen.key, timeout=TIMEOUT) as client:
+            yield client
+    except (ServiceError, JobFailed, httpx.TransportError, httpx.InvalidURL) as error:
+        raise explained(error, chosen.url) from error
+
+
+def current() -> Login:
+    """Return the login that commands use. Raises Failure if there is none.
+
+    A stored key is sent to its own service only.
+    """
+    url, key, known = os.environ.get(URL), os.environ.get(KEY), stored()
+    if key:
+        return Login(url=url or (known.url if known else DEFAULT_URL), key=key)
+    if known and url in {None, "", known.url}:
+        return known
+    if known:
+        raise Failure(f"The stored key belongs to {known.url}. Set {KEY} for {url} as well.")
+    raise Failure(f"You are not logged in: run `perennial login`, or set {URL} and {KEY}.")
+
+
+def stored() -> Login | None:
+    """Return the stored login, if there is one. Raises Failure if its file is damaged."""
+    path = _path()
+    try:
+        return Login(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise Failure(f"{path} is damaged: run `perennial login` again.") from error
+
+
+def store(login: Login) -> Path:
+    """Store a login in a file that its owner alone may read, and return the path."""
+    path = _path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A temporary file has mode 0600 from its first byte on.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        json.dump(asdict(login), file)
+    return Path(file.name).replace(path)
+
+
+def forget() -> None:
+    """Delete the stored login, if there is one."""
+    _path().unlink(missing_ok=True)
+
+
+def _path() -> Path:
+    return Path(click.get_app_dir("perennial")) / "login.json"
+
+
+def newest_version(client: Client, dataset: str) -> int:
+    """Return the number of a dataset's newest version. Raises Failure if it has none."""
+    numbers = [version["number"] for version in client.datasets.versions(dataset)]
+    if not numbers:
+        raise Failure(
+            f"The dataset {dataset} has no version: run `perennial dataset freeze {dataset}`."
+        )
+    return numbers[-1]
 
 
 # Following a job to its end, and telling how it ended.
@@ -194,92 +276,3 @@ def require_passed(job: Job) -> None:
     if verdict not in {None, "passed"}:
         note(f"perennial: The gate's verdict is '{verdict}'.")
         raise click.exceptions.Exit(GATE)
-
-
-# The address and the key that commands use: of the environment, or stored by `login`.
-
-URL, KEY = "PERENNIAL_URL", "PERENNIAL_KEY"
-DEFAULT_URL = "http://127.0.0.1:8750"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """A service and a key of it."""
-
-    url: str
-    key: str
-
-
-def current() -> Login:
-    """Return the login that commands use. Raises Failure if there is none.
-
-    A stored key is sent to its own service only.
-    """
-    url, key, known = os.environ.get(URL), os.environ.get(KEY), stored()
-    if key:
-        return Login(url=url or (known.url if known else DEFAULT_URL), key=key)
-    if known and url in {None, "", known.url}:
-        return known
-    if known:
-        raise Failure(f"The stored key belongs to {known.url}. Set {KEY} for {url} as well.")
-    raise Failure(f"You are not logged in: run `perennial login`, or set {URL} and {KEY}.")
-
-
-def stored() -> Login | None:
-    """Return the stored login, if there is one. Raises Failure if its file is damaged."""
-    path = _path()
-    try:
-        return Login(**json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise Failure(f"{path} is damaged: run `perennial login` again.") from error
-
-
-def store(login: Login) -> Path:
-    """Store a login in a file that its owner alone may read, and return the path."""
-    path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A temporary file has mode 0600 from its first byte on.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(asdict(login), file)
-    return Path(file.name).replace(path)
-
-
-def forget() -> None:
-    """Delete the stored login, if there is one."""
-    _path().unlink(missing_ok=True)
-
-
-def _path() -> Path:
-    return Path(click.get_app_dir("perennial")) / "login.json"
-
-
-# The newest version of a dataset, which commands take by default.
-
-
-def newest_version(client: Client, dataset: str) -> int:
-    """Return the number of a dataset's newest version. Raises Failure if it has none."""
-    numbers = [version["number"] for version in client.datasets.versions(dataset)]
-    if not numbers:
-        raise Failure(
-            f"The dataset {dataset} has no version: run `perennial dataset freeze {dataset}`."
-        )
-    return numbers[-1]
-
-
-# A client for the time of a command.
-
-# Advice and answers may wait until a version has been loaded.
-TIMEOUT = httpx.Timeout(600.0, connect=10.0)
-
-
-@contextmanager
-def connected(login: Login | None = None) -> Iterator[Client]:
-    """Yield a client of the service that is logged in to. Raises Failure."""
-    chosen = login or current()
-    try:
-        with Client(chosen.url, chosen.key, timeout=TIMEOUT) as client:
-            yield client
-    except (ServiceError, JobFailed, httpx.TransportError, httpx.InvalidURL) as error:
-        raise explained(error, chosen.url) from error

@@ -1,4 +1,4 @@
-"""API keys and audit events."""
+"""API keys, audit events, problem documents and workers."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 

@@ -1,4 +1,4 @@
-"""Datasets, their versions and the receipts of uploads."""
+"""Datasets, their versions and images, suites, policies, uploads and erasures."""
 
 from typing import Literal, NotRequired, TypedDict
 

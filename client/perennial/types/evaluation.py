@@ -3,9 +3,7 @@
 from typing import Any, Literal, NotRequired, TypedDict
 
 Verdict = Literal["passed", "failed", "inconclusive"]
-
 MeasureKind = Literal["zero_shot", "image_to_text", "text_to_image", "holdout", "holdouts", "gain"]
-
 Outcome = Literal["holds", "fails", "open", "advisory"]
 
 

@@ -1,4 +1,4 @@
-"""Models, versions and jobs."""
+"""Models, versions, aliases, jobs, advice, exports and bundles."""
 
 from typing import Any, Literal, TypedDict
 

@@ -23,13 +23,9 @@ from perennial.types.datasets import (
 )
 
 PART_BYTES = 8 * 1024**2
-
 TRIES = 6  # of one part
-
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-
 _TUS = {"Tus-Resumable": "1.0.0"}
-
 _PART = _TUS | {"Content-Type": "application/offset+octet-stream"}
 
 
