@@ -15,7 +15,7 @@ from core.access.authenticate import SignInLink
 from core.archives.rules import ArchiveReader, Buckets
 from core.bundles.rules import Signatures
 from core.errors import FieldInvalid
-from core.evaluation.evaluate import Calibrations
+from core.evaluation.calibrations import Calibrations
 from core.images.decoder import Decoder
 from core.inference.classify import Resolved
 from core.jobs.queue import JobRequest

@@ -25,7 +25,7 @@ from core.access.rules import is_confidential
 from core.archives.reader import StreamingArchiveReader
 from core.bootstrap import signatures
 from core.errors import UnsafeConfiguration
-from core.evaluation.evaluate import Calibrations
+from core.evaluation.calibrations import Calibrations
 from core.gate.policies import ensure_default_policy
 from core.jobs.broker import BackgroundNotifier, CeleryNotifier
 from core.platform import Platform

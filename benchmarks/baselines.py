@@ -15,15 +15,8 @@ from core.errors import ModelNotTrainable, TrainingDiverged
 from core.learning import methods as terms
 from core.learning import student as losses
 from core.learning.data import TrainingImages, choose_exemplars
-from core.learning.methods import (
-    LearningMethod,
-    MakeMethod,
-    Term,
-    TrainingEnd,
-    TrainingStart,
-    mix,
-    snapshot,
-)
+from core.learning.methods import LearningMethod, MakeMethod, Term, TrainingStart
+from core.learning.mixing import TrainingEnd, mix, snapshot
 from core.learning.student import Batch, Features, logits
 from core.learning.vocabulary import Columns, RandomSentences, generator_of
 from core.recipes.fields import ExemplarChoice, Method

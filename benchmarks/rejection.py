@@ -35,17 +35,15 @@ from core.datasets.manifests import ManifestEntry, Side
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import Recipe
+from core.rejection.queries import MOST_IMAGES, CalibrationQuery, source_of
 from core.rejection.rules import (
     DEFAULT_RATE,
     LEARNED,
-    MOST_IMAGES,
     Calibration,
-    CalibrationQuery,
     Chosen,
     ErrorRate,
     Scores,
     choose,
-    source_of,
 )
 from core.scoring.evaluator import VersionEvaluator
 from core.scoring.rejection import observe

@@ -1,4 +1,4 @@
-"""Wiring of the adapters to the ports: database, artifacts and clock, but never torch."""
+"""Wire what the settings name: database, artifacts, clock and hooks, but never torch."""
 
 import os
 from collections.abc import Iterator
@@ -30,10 +30,12 @@ from core.webhooks.deliver import HttpWebhookClient
 # a lease.
 IMPORT_READ_S = 10.0
 
-
 ON_MOVE.fill(end_on_move)
+
 WILL_LEARN.fill(will_learn)
+
 WILL_READ.fill(will_embed)
+
 WILL_FILL.fill(will_import)
 
 

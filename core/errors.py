@@ -1,9 +1,7 @@
-"""Errors of requests that are valid but that the current state does not allow."""
+"""The errors that callers see, each with a stable code: its name, and a message: its docstring."""
 
 import errno
 import re
-
-# The root of all errors.
 
 
 class PerennialError(Exception):
@@ -23,6 +21,9 @@ class PerennialError(Exception):
     def code(self) -> str:
         """The stable code of this error: its class name in snake case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+# Requests that are valid but that the current state does not allow.
 
 
 class Conflict(PerennialError):
@@ -205,7 +206,7 @@ class JobDeleted(Gone):
     """The job that this Idempotency-Key made has been deleted with its model."""
 
 
-# Errors of requests that are not valid.
+# Requests that are not valid.
 
 
 class Invalid(PerennialError):
@@ -340,7 +341,7 @@ class UrlForbidden(Invalid):
     """Webhooks are sent to https URLs at public addresses only."""
 
 
-# Errors of content that cannot be parsed, is not supported or is too large.
+# Content that cannot be parsed, is not supported or is too large.
 
 
 class Malformed(Invalid):
@@ -395,22 +396,7 @@ class QuotaExceeded(TooLarge):
     """The images do not fit into the storage quota: delete images that are not needed any more."""
 
 
-# Recognition of the system's error for a full disk.
-
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def is_full_disk(error: BaseException | None) -> bool:
-    """Return whether this error, or any that it was raised from, is the system's 'disk full'."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-# Errors of requests for a resource that does not exist.
+# Requests for a resource that does not exist.
 
 
 class NotFound(PerennialError):
@@ -517,7 +503,7 @@ class ArtifactMissing(NotFound):
     """The artifact is not in the store."""
 
 
-# Errors of a request's timing, rate, key, preconditions, Accept or Range.
+# A request's timing, rate, key, preconditions, Accept or Range.
 
 
 class RequestTimeout(PerennialError):
@@ -576,7 +562,7 @@ class RangeNotSatisfiable(PerennialError):
     """The range lies beyond the end of the file."""
 
 
-# Errors of the service itself or of a system that it depends on.
+# Faults of the service itself or of a system that it depends on.
 
 
 class Unavailable(PerennialError):
@@ -633,7 +619,7 @@ class Internal(PerennialError):
     """An unexpected error occurred."""
 
 
-# Errors that end or interrupt a job.
+# What ends or interrupts a job.
 
 
 class Interruption(PerennialError):
@@ -674,3 +660,17 @@ class RankLost(PerennialError):
 
 class RanksDisagree(PerennialError):
     """The training processes ended up with different weights, so none of them can be used."""
+
+
+# The system's error for a full disk.
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Return whether this error, or any that it was raised from, is the system's 'disk full'."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

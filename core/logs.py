@@ -24,12 +24,10 @@ from core.settings import Settings
 Line = MutableMapping[str, Any]
 
 _FIRST = ("time", "level", "event", "process")
-
 _QUIET = (
     *("celery", "kombu", "amqp", "httpx", "httpcore", "uvicorn", "alembic", "PIL"),
     *("boto3", "botocore", "s3transfer", "urllib3"),
 )
-
 _SECRETS = {  # patterns, each by a text without which it matches nothing
     "pk_": r"pk_[A-Za-z0-9_-]{8,}",  # a key
     "eyJ": r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",  # a token of an issuer
@@ -37,7 +35,6 @@ _SECRETS = {  # patterns, each by a text without which it matches nothing
     "earer ": r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+",  # anything sent as a key
     "://": r"(?<=://)[^/\s@\"]*:[^/\s@\"]+(?=@)",  # user and password of a URL
 }
-
 _SHORTEST_SECRET = 8
 
 
@@ -186,9 +183,7 @@ def _in_order(_logger: object, _method: str, line: Line) -> Line:
 
 # Hiding of a process's initial environment from other processes.
 
-
 _SHOWN = b"PERENNIAL_HOME="  # distinguishes the processes of two services on one machine
-
 _BEGIN, _END = 47, 48  # env_start and env_end, counted behind the command's name in stat(5)
 
 

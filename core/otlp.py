@@ -24,22 +24,18 @@ from core.errors import Interruption, PerennialError
 from core.tracing import Span, SpanKind
 
 SEND_S = 2.0  # the longest attempt to reach the collector, and all attempts when the process ends
-
 ERROR = "error.type"
-
 _KINDS = {
     SpanKind.SERVER: trace.SpanKind.SERVER,
     SpanKind.CONSUMER: trace.SpanKind.CONSUMER,
     SpanKind.INTERNAL: trace.SpanKind.INTERNAL,
 }
-
 _W3C = TraceContextTextMapPropagator()
-
 _HEADER = "traceparent"
 
 
 class OtlpTracer:
-    """The `Tracer` port.
+    """A tracer that sends spans to a collector over OTLP.
 
     The SDK's own variables hold too, such as OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER.
     Its global provider is left alone, so that no library adds spans that say more than ours.
@@ -75,7 +71,7 @@ class OtlpTracer:
 
 
 class OtlpSpan:
-    """The `Span` port. Of an error it keeps the code alone: messages may hold names."""
+    """A span of OpenTelemetry. Of an error it keeps the code alone: messages may hold names."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span

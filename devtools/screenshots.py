@@ -21,9 +21,7 @@ from devtools.programs import OPTIONS, find_chromium
 from devtools.servers import free_port
 
 WIDE, NARROW = 1200, 390
-
 MOST_BYTES = 150_000  # of a picture
-
 LINE = "/ui/models/demo"
 
 
@@ -42,11 +40,8 @@ class Shot:
 
 
 CHANGES = f"{LINE}/changes?before=2&now=4"
-
 CHANGED = "What changed from version 2 to 4"
-
 INTERVALS = "section:has(#intervals) .wide svg"
-
 SHOTS = (
     Shot(file="images/overview.png", path="/ui", heading="Models", height=420),
     Shot(file="images/model.png", path=LINE, heading="demo", height=760),
@@ -120,9 +115,7 @@ SHOTS = (
 # The same data give the same pictures each time: ages of things are shown as "today", and the name
 # of the key that signs in as "admin".
 
-
 COLOURS = 128
-
 SAME = r"""
     document.querySelectorAll('time').forEach(e => { e.textContent = 'today'; });
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -177,11 +170,9 @@ def _smaller(data: bytes) -> bytes:
 #
 # A test takes them too, of a small model.
 
-
 ROOT = Path(__file__).parents[1]
 
 DOCS = ROOT / "docs"
-
 START_S = 120
 
 

@@ -33,11 +33,8 @@ def free_port() -> int:
 
 # A real PostgreSQL server in a folder of its own, on a Unix socket and without a port.
 
-
 USER = "postgres"  # the server's owner, if this process runs as root, which the server refuses
-
 FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"  # would not survive a crash
-
 DURABLE = "-c fsync=on -c synchronous_commit=on"
 
 
@@ -137,8 +134,7 @@ def run_sql(server: str, database: str, statement: str) -> None:
 
 # Debian's Prometheus with its tool.
 
-
-START_S = 60.0
+PROMETHEUS_START_S = 60.0
 
 
 def find_prometheus(program: str = "prometheus") -> str:
@@ -160,7 +156,7 @@ def prometheus_server(folder: Path, configuration: Mapping[str, Any]) -> Iterato
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([find_prometheus(), *flags], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PROMETHEUS_START_S
         while not _is_ready(url):
             if time.monotonic() > until or process.poll() is not None:
                 raise RuntimeError((folder / "log").read_text())
@@ -180,10 +176,9 @@ def _is_ready(url: str) -> bool:
 
 # A real Redis server in a folder and on a port of its own, with a password and durable writes.
 
-
 PASSWORD = "only-tests-know-it"
 
-START_S_OF_REDIS = 20
+REDIS_START_S = 20
 
 
 class RedisServer:
@@ -214,7 +209,7 @@ class RedisServer:
         flat = [part for name, value in options.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([str(self._program), *flat], stdout=log, stderr=log)
-        deadline = time.monotonic() + START_S_OF_REDIS
+        deadline = time.monotonic() + REDIS_START_S
         while True:
             with suppress(redis.RedisError), self.client() as client:
                 client.ping()
@@ -250,7 +245,6 @@ def redis_server() -> Iterator[RedisServer]:
 
 # A real S3 server in a process and on a port of its own: moto's, with all data in its memory.
 
-
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "open-sesame-0123"}
 
 
@@ -278,7 +272,7 @@ def s3_server(
 
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + START_S
+    until = time.monotonic() + PROMETHEUS_START_S
     with httpx.Client(timeout=2.0) as client:
         while time.monotonic() < until and process.poll() is None:
             try:

@@ -81,7 +81,17 @@ def _queue(name: str) -> BrokerQueue:
     return BrokerQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
-# Wiring of the torch implementations to core's ports.
+def add_tasks(app: Celery, run_next_job: Callable[[], Job | None], stopping: Stopping) -> None:
+    """Register the task that runs jobs until none is left or the process must stop."""
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def perform(job_id: str) -> None:  # noqa: ARG001  (the database decides which job is next)
+        with stopping.busy():
+            while not stopping() and run_next_job() is not None:
+                pass
+
+
+# What jobs are done with: torch, for the settings' device and threads.
 
 
 def build_tools(platform: Platform) -> Tools:
@@ -134,16 +144,3 @@ def prepare_torch(settings: Settings) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
     torch.set_deterministic_debug_mode(DETERMINISTIC)
     torch.set_num_threads(thread_count(settings.threads))
-
-
-# The Celery task that runs jobs when notified.
-
-
-def add_tasks(app: Celery, run_next_job: Callable[[], Job | None], stopping: Stopping) -> None:
-    """Register the task that runs jobs until none is left or the process must stop."""
-
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def perform(job_id: str) -> None:  # noqa: ARG001  (the database decides which job is next)
-        with stopping.busy():
-            while not stopping() and run_next_job() is not None:
-                pass

@@ -122,7 +122,7 @@ def _show(
         has_pack=has_pack,
         classes=pack.product_classes() if has_pack else (),
         model=pack.MODEL,
-        datasets=(pack.PRODUCTS_OF_ORDERS, pack.EMOJI_OF_ORDERS),
+        datasets=(pack.PRODUCTS, pack.EMOJI),
         answers=answers,
         refusal=refusal,
         sample=sample,

@@ -10,7 +10,8 @@ from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
 from core.datasets.rules import DatasetRef
 from core.jobs.orders import BlameOrder, UpdateOrder
 from core.recipes.fields import BOUNDS, CHOICES, MOST_EXEMPLARS, LossTerm
-from core.recipes.rules import PRESETS, Recipe
+from core.recipes.presets import PRESETS
+from core.recipes.rules import Recipe
 from core.values import DatasetId
 
 Schema = dict[str, Any]

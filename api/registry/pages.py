@@ -28,7 +28,8 @@ from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import PRODUCTION, Alias, AliasMove, role_to_override
+from core.registry.aliases import PRODUCTION, Alias, AliasMove
+from core.registry.promotable import role_to_override
 from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back
 from core.registry.read import read_report, scores_of
 from core.registry.rows import Models, Versions

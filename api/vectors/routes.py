@@ -31,7 +31,8 @@ from core.vectors import reembed as deletion
 from core.vectors.compare_index import embedding_maps, order_comparison, read_index_report
 from core.vectors.reembed import find_vectors, order_reembedding
 from core.vectors.rows import IndexReports, Vectors
-from core.vectors.rules import IndexReport, StoredVectors
+from core.vectors.rules import IndexReport
+from core.vectors.stored import StoredVectors
 
 router = APIRouter(
     prefix="/v1/models/{model}/versions/{version}", tags=["vectors"], route_class=ThreadRoute

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from api.http.schemas import Number, RequestModel, ResponseModel
 from core.values import Json
-from core.vectors.rules import EmbeddingMap, IndexReport, IndexVerdict, Search, StoredVectors
+from core.vectors.rules import EmbeddingMap, IndexReport, IndexVerdict, Search
+from core.vectors.stored import StoredVectors
 
 
 class NewVectors(RequestModel):

@@ -38,7 +38,8 @@ from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
-from core.jobs.claim_rows import claimable_heads, to_row
+from core.jobs.claim_rows import to_row
+from core.jobs.claims import claimable_heads
 from core.jobs.orders import ImportOrder, JobType, Queue, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue
 from core.jobs.rows import Jobs

@@ -18,11 +18,9 @@ from core.registry.rows import Models
 from core.settings import Settings
 from core.values import sha256
 
-# Secrets of API keys: 256 random bits, shown once, stored as a SHA-256.
-
+# API keys: a secret is 256 random bits, shown once, stored as its SHA-256.
 
 PREFIX = "pk_"
-
 SHOWN = len(PREFIX) + 6  # characters of a secret that tell it from others
 
 
@@ -59,8 +57,7 @@ def holder_of(key: ApiKey) -> Principal:
     return Principal(name=key.name, role=key.role, models=models, key=key.id)
 
 
-# Bearer tokens of an OpenID Connect issuer: who brings one, and what it allows.
-
+# Bearer tokens of an OpenID Connect issuer.
 
 ACTOR = "oidc:"  # no key's name has a colon
 
@@ -143,8 +140,7 @@ def sign_out(platform: Platform, principal: Principal, session: str) -> None:
             work.commit()
 
 
-# A link that signs a browser in once.
-
+# Links that sign a browser in.
 
 LASTS = timedelta(hours=1)
 

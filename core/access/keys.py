@@ -1,4 +1,4 @@
-"""Create, rotate and revoke API keys."""
+"""Create, rotate and revoke API keys, and make sure that an administrator has one."""
 
 import logging
 from collections.abc import Sequence
@@ -23,6 +23,8 @@ from core.platform import Platform
 from core.principal import SERVICE, Principal, Role
 from core.registry.rows import Models
 from core.values import Digest, KeyId, clean_name, new_id, sha256
+
+log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(hours=4)
 
@@ -138,11 +140,7 @@ def _is_admin(key: ApiKey, now: datetime) -> bool:
 
 # The admin key that the settings give, or that the first start makes.
 
-
-log = logging.getLogger(__name__)
-
 ADMIN = "admin"
-
 SHORTEST_KEY = 20
 
 

@@ -1,4 +1,4 @@
-"""The keys of an OpenID Connect issuer, kept for a while and read again when they change."""
+"""The keys of an OpenID Connect issuer, and the bearer tokens that they sign."""
 
 import logging
 import ssl
@@ -17,11 +17,8 @@ from core.values import Json
 log = logging.getLogger(__name__)
 
 KEEP_S = 600.0  # the keys are read again after this
-
 REFRESH_S = 30.0  # a token with an unknown key has them read again, but not sooner than this
-
 PAUSE_S = 5.0  # after a failure
-
 READ_S = 5.0  # the longest wait for the issuer
 
 
@@ -109,8 +106,7 @@ class IssuerKeys(PyJWKClient):
         return dict(answer.raise_for_status().json())
 
 
-# Bearer tokens of an OpenID Connect issuer: JWTs (RFC 7519), checked as RFC 8725 advises.
-
+# Bearer tokens: JWTs (RFC 7519), checked as RFC 8725 advises.
 
 # Asymmetric ones only: with HS256, whoever knows a public key could sign with it as the secret.
 ALGORITHMS = (
@@ -120,7 +116,7 @@ ALGORITHMS = (
 
 
 class OidcTokens:
-    """The `TokenVerifier` port for the tokens that one issuer gives for one audience."""
+    """Checks the tokens that one issuer gives for one audience."""
 
     def __init__(self, keys: IssuerKeys, *, issuer: str, audience: str, leeway_s: float) -> None:
         """Set what tokens must say; `leeway_s` is how far the two clocks may differ."""

@@ -1,4 +1,4 @@
-"""API keys, and their secrets by their SHA-256."""
+"""Rows of API keys and of the sessions of browsers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from core.errors import KeyNotFound, NameTaken
 from core.principal import Role
 from core.values import Digest, KeyId
 
-_FIND = (
+_FIND_KEYS = (
     select(api_keys, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
     .join_from(api_key_secrets, api_keys)
     .where(api_key_secrets.c.digest.in_(bindparam("digests", expanding=True)))
@@ -22,7 +22,7 @@ _FIND = (
 
 
 class Keys(Rows):
-    """The `Keys` port over SQL."""
+    """Rows of API keys, and of their secrets by their SHA-256."""
 
     def add(self, key: ApiKey, secret: Digest) -> None:
         """Store a key with its first secret. Raises NameTaken."""
@@ -45,7 +45,7 @@ class Keys(Rows):
         """Return those of these secrets that are stored, with their keys, by their SHA-256."""
         found: dict[Digest, Secret] = {}
         for chunk in chunks(digests):
-            for row in self._connection.execute(_FIND, {"digests": chunk}):
+            for row in self._connection.execute(_FIND_KEYS, {"digests": chunk}):
                 found[row.digest] = Secret(
                     key=to_key(row), digest=row.digest, valid_until=row.valid_until
                 )
@@ -111,25 +111,7 @@ class Keys(Rows):
         self._connection.execute(delete(previous_keys).where(previous_keys.c.digest.in_(digests)))
 
 
-def to_key(row: Row[Any]) -> ApiKey:
-    models = None if row.models is None else tuple(row.models)
-    return ApiKey(
-        id=row.id,
-        name=row.name,
-        role=Role.known(row.role),
-        models=models,
-        prefix=row.prefix,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        rotated_at=row.rotated_at,
-        revoked_at=row.revoked_at,
-    )
-
-
-# Sessions of browsers.
-
-
-_SESSIONS_FIND = (
+_FIND_SESSIONS = (
     select(
         api_keys,
         sessions.c.digest.label("session"),
@@ -144,7 +126,7 @@ _SESSIONS_FIND = (
 
 
 class Sessions(Rows):
-    """The `Sessions` port over SQL."""
+    """Rows of browsers' sessions, by the SHA-256 of their ids."""
 
     def add(self, session: Session) -> None:
         """Store a session."""
@@ -160,7 +142,7 @@ class Sessions(Rows):
         """Return those of these sessions that are stored, with the secrets that opened them."""
         found: dict[Digest, Session] = {}
         for chunk in chunks(digests):
-            for row in self._connection.execute(_SESSIONS_FIND, {"digests": chunk}):
+            for row in self._connection.execute(_FIND_SESSIONS, {"digests": chunk}):
                 secret = Secret(key=to_key(row), digest=row.digest, valid_until=row.valid_until)
                 found[row.session] = Session(
                     digest=row.session, secret=secret, expires_at=row.session_expires_at
@@ -176,3 +158,18 @@ class Sessions(Rows):
         """Remove the sessions that expired before a time; return how many."""
         old = delete(sessions).where(sessions.c.expires_at < before)
         return self._connection.execute(old).rowcount
+
+
+def to_key(row: Row[Any]) -> ApiKey:
+    models = None if row.models is None else tuple(row.models)
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        role=Role.known(row.role),
+        models=models,
+        prefix=row.prefix,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        rotated_at=row.rotated_at,
+        revoked_at=row.revoked_at,
+    )

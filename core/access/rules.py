@@ -1,4 +1,4 @@
-"""API keys, sessions and tokens."""
+"""API keys, sessions and tokens: who may enter, as what, and until when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,11 +75,8 @@ class Session:
 
 # Tokens of an OpenID Connect issuer: whom their claims name, and what they allow.
 
-
 EVERY_MODEL = "*"
-
 _LONGEST_SUBJECT = 255  # characters, as OpenID Connect has it
-
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -142,9 +139,6 @@ def is_confidential(url: str) -> bool:
         return False
     on_loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
     return bool(parts.hostname) and (parts.scheme == "https" or on_loopback)
-
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
 
 
 class TokenVerifier(Protocol):

@@ -51,98 +51,6 @@ from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
 from core.training.update_model import exemplars_of, replayed_versions
 
-# Ask the parent of an update about a sample of its images.
-
-
-def ask_parent(
-    artifacts: Artifacts,
-    classifier: Classifier,
-    decoder: Decoder,
-    parent: Version | None,
-    *,
-    manifest: Manifest,
-    prompt: str | None,
-) -> tuple[Mapping[str, Recognition], Sequence[Finding]]:
-    """Return what the parent recognises by class, and what follows from that.
-
-    As for the verdict, all classes compete that the line will have learned. If the parent cannot
-    be asked, the only finding is the reason.
-    """
-    if parent is None:
-        return {}, [zero_shot_unknown("The model's root is still being imported.")]
-    classes = distinct((*parent.classes, *manifest.classes))
-    template = PromptTemplate(prompt) if prompt else parent.prompt
-    entries = sample(manifest)
-    try:
-        request = ClassificationRequest(
-            version=parent,
-            input=ImageInputs(artifacts).of(parent.digest),
-            texts=class_texts(classes, template),
-        )
-
-        def pixels(entry: ManifestEntry) -> bytes:
-            return decoder.pixels(artifacts.get(entry.artifact), request.input)
-
-        answers = list(_answers(classifier, request, pixels, entries))
-    except PerennialError as refusal:  # the rest of the advice does not depend on it
-        return {}, [zero_shot_unknown(refusal.message)]
-    recognised = recognitions(entries, answers)
-    return recognised, list(zero_shot_findings(recognised, competing=len(classes)))
-
-
-def _answers(
-    classifier: Classifier,
-    request: ClassificationRequest,
-    pixels: Callable[[ManifestEntry], bytes],
-    entries: Sequence[ManifestEntry],
-) -> Iterator[str]:
-    """Yield the most probable class of each image; a few images at a time are in memory."""
-    for start in range(0, len(entries), MAX_IMAGES):
-        part = entries[start : start + MAX_IMAGES]
-        for [best] in classifier.classify(request, list(map(pixels, part)), top_k=1):
-            yield best["class"]
-
-
-# The durations of a model's earlier updates.
-
-
-_MOST = 10
-
-
-def past_updates(work: Work, model: Model) -> Iterator[PastUpdate]:
-    """Yield the newest updates of a model that ended without being interrupted, newest first."""
-    ended = work[Jobs].page(
-        _MOST, None, model=model.id, job_type=JobType.UPDATE, status=JobStatus.SUCCEEDED
-    )
-    for job in ended:
-        with suppress(VersionNotFound, DatasetVersionNotFound):  # deleted since
-            if past := _past_update(work, model, job):
-                yield past
-
-
-def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
-    if not isinstance(job.order, UpdateOrder) or job.version is None or job.attempt != 1:
-        return None
-    if job.started_at is None or job.finished_at is None:
-        return None
-    made = work[Versions].get(model.id, job.version)
-    training_s = (made.created_at - job.started_at).total_seconds()
-    if training_s <= 0:
-        return None
-    data = work[Datasets].version(job.order.dataset, job.order.dataset_version)
-    return PastUpdate(
-        part=job.order.recipe.part,
-        mixing_choice=job.order.recipe.mixing_choice,
-        device=made.environment.get("device", "an unknown device"),
-        images=workload(
-            job.order.recipe,
-            data.training_images,
-            exemplars=made.notes.get("exemplars", 0) + made.notes.get("features", 0),
-        ).images,
-        training_s=training_s,
-        scoring_s=(job.finished_at - made.created_at).total_seconds(),
-    )
-
 
 def advise(
     platform: Platform,
@@ -226,3 +134,95 @@ def _guarding_sets(
     if len(holdouts) > 1:
         together = set().union(*holdouts.values())
         yield GuardingSet(name=f"holdouts of {len(holdouts)} updates", test=len(together))
+
+
+# What the parent of an update says about a sample of its images.
+
+
+def ask_parent(
+    artifacts: Artifacts,
+    classifier: Classifier,
+    decoder: Decoder,
+    parent: Version | None,
+    *,
+    manifest: Manifest,
+    prompt: str | None,
+) -> tuple[Mapping[str, Recognition], Sequence[Finding]]:
+    """Return what the parent recognises by class, and what follows from that.
+
+    As for the verdict, all classes compete that the line will have learned. If the parent cannot
+    be asked, the only finding is the reason.
+    """
+    if parent is None:
+        return {}, [zero_shot_unknown("The model's root is still being imported.")]
+    classes = distinct((*parent.classes, *manifest.classes))
+    template = PromptTemplate(prompt) if prompt else parent.prompt
+    entries = sample(manifest)
+    try:
+        request = ClassificationRequest(
+            version=parent,
+            input=ImageInputs(artifacts).of(parent.digest),
+            texts=class_texts(classes, template),
+        )
+
+        def pixels(entry: ManifestEntry) -> bytes:
+            return decoder.pixels(artifacts.get(entry.artifact), request.input)
+
+        answers = list(_answers(classifier, request, pixels, entries))
+    except PerennialError as refusal:  # the rest of the advice does not depend on it
+        return {}, [zero_shot_unknown(refusal.message)]
+    recognised = recognitions(entries, answers)
+    return recognised, list(zero_shot_findings(recognised, competing=len(classes)))
+
+
+def _answers(
+    classifier: Classifier,
+    request: ClassificationRequest,
+    pixels: Callable[[ManifestEntry], bytes],
+    entries: Sequence[ManifestEntry],
+) -> Iterator[str]:
+    """Yield the most probable class of each image; a few images at a time are in memory."""
+    for start in range(0, len(entries), MAX_IMAGES):
+        part = entries[start : start + MAX_IMAGES]
+        for [best] in classifier.classify(request, list(map(pixels, part)), top_k=1):
+            yield best["class"]
+
+
+# How long earlier updates of the model took.
+
+_MOST = 10
+
+
+def past_updates(work: Work, model: Model) -> Iterator[PastUpdate]:
+    """Yield the newest updates of a model that ended without being interrupted, newest first."""
+    ended = work[Jobs].page(
+        _MOST, None, model=model.id, job_type=JobType.UPDATE, status=JobStatus.SUCCEEDED
+    )
+    for job in ended:
+        with suppress(VersionNotFound, DatasetVersionNotFound):  # deleted since
+            if past := _past_update(work, model, job):
+                yield past
+
+
+def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
+    if not isinstance(job.order, UpdateOrder) or job.version is None or job.attempt != 1:
+        return None
+    if job.started_at is None or job.finished_at is None:
+        return None
+    made = work[Versions].get(model.id, job.version)
+    training_s = (made.created_at - job.started_at).total_seconds()
+    if training_s <= 0:
+        return None
+    data = work[Datasets].version(job.order.dataset, job.order.dataset_version)
+    return PastUpdate(
+        part=job.order.recipe.part,
+        mixing_choice=job.order.recipe.mixing_choice,
+        device=made.environment.get("device", "an unknown device"),
+        images=workload(
+            job.order.recipe,
+            data.training_images,
+            exemplars=made.notes.get("exemplars", 0) + made.notes.get("features", 0),
+        ).images,
+        training_s=training_s,
+        scoring_s=(job.finished_at - made.created_at).total_seconds(),
+    )

@@ -1,4 +1,4 @@
-"""What images, class names and the parent say."""
+"""Findings of an advice: what images, class names and the parent say about an order."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,6 @@ from enum import StrEnum
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.values import Json, counted
-
-# Findings: what an advice says about an order, one sentence or two each.
-
 
 _SHOWN = 8  # names in a message; the facts list all of them
 
@@ -31,20 +28,7 @@ class Finding:
     facts: Json = field(default_factory=dict)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence, such as "a, b and 3 more"."""
-    rest = len(names) - _SHOWN
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {rest:,} more" if rest > 0 else shown
-
-
-def percent(share: float) -> str:
-    """Format a share: 0.2 is "20 %"."""
-    return f"{100 * share:.0f} %"
-
-
-# Advice on the images of a dataset version.
-
+# The images of a dataset version.
 
 FEW = 16  # training images of a class: the most that few-shot studies of CLIP use
 
@@ -120,7 +104,7 @@ def _near_duplicates(manifest: Manifest) -> Iterator[Finding]:
         )
 
 
-# Advice on class names that are in use already.
+# Class names that are in use already.
 
 
 def name_findings(
@@ -179,13 +163,10 @@ def _respelt(pairs: Sequence[tuple[str, str]], others: str, facts: Mapping[str, 
     )
 
 
-# Advice on what the parent recognises already, from a sample of the images.
-
+# What the parent recognises already, from a sample of the images.
 
 PER_CLASS = 20  # sampled images
-
 MOST = 400  # of all classes together
-
 KNOWN = 0.9  # share of its sampled images from which on a class counts as known
 
 
@@ -268,3 +249,18 @@ def zero_shot_unknown(reason: str) -> Finding:
         message=f"What the parent already recognises is unknown. {reason}",
         facts={"reason": reason},
     )
+
+
+# Words.
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence, such as "a, b and 3 more"."""
+    rest = len(names) - _SHOWN
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def percent(share: float) -> str:
+    """Format a share: 0.2 is "20 %"."""
+    return f"{100 * share:.0f} %"

@@ -37,7 +37,7 @@ class Advice:
     findings: tuple[Finding, ...]
 
 
-# Advice on how long an update takes, from earlier updates of the same model.
+# How long an update takes, from earlier updates of the same model.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +132,7 @@ def _spoken(seconds: float) -> str:
     return counted(max(1, round(seconds)), "second")
 
 
-# Advice on the evidence for a verdict: enough test images for the gain, and for what guards.
-
+# The evidence for a verdict: enough test images for the gain, and for what guards.
 
 _TEST_SHARE = 1 - VALIDATION_SHARE  # of a suite or holdout
 

@@ -1,4 +1,4 @@
-"""Reads archives, and the objects of buckets, file by file."""
+"""Read archives, and the objects of buckets, file by file."""
 
 import threading
 from collections import deque
@@ -21,8 +21,39 @@ from core.archives.streams import gunzip, tar_files, zip_files
 from core.artifacts.s3_requests import S3Access, error_code
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
 
-# The files below a prefix of a bucket, as they were when they were listed.
 
+class StreamingArchiveReader:
+    """Reads archives from beginning to end, without a place to unpack them to."""
+
+    def __init__(self, buckets: Buckets) -> None:
+        """Prepare to read archives, and the objects of these buckets."""
+        self._buckets = buckets
+
+    def files(
+        self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
+    ) -> Iterator[ArchivedFile]:
+        """Yield the files of an archive, each to be read before the next.
+
+        Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig.
+        """
+        match archive_format:
+            case ArchiveFormat.ZIP:
+                yield from zip_files(pieces, count)
+            case ArchiveFormat.TAR:
+                yield from tar_files(pieces, count)
+            case ArchiveFormat.TAR_GZ:
+                unpacked = gunzip(pieces)
+                yield from tar_files(unpacked, count)
+                for rest in unpacked:  # whose end tells that nothing is missing
+                    count.add_bytes(len(rest))
+            case ArchiveFormat.S3:
+                listing = BucketListing.from_bytes(b"".join(pieces))
+                yield from bucket_files(self._buckets, listing, count)
+        for _ in pieces:  # the store verifies what was read to its end
+            pass
+
+
+# The files of a listing of a bucket.
 
 AT_ONCE = 4  # objects whose first piece is fetched while files are read; a store answers slowly
 
@@ -61,49 +92,11 @@ def _counted(
         yield piece
 
 
-# The `ArchiveReader` port over zip, tar, tar.gz and listings of buckets.
-
-
-class StreamingArchiveReader:
-    """Reads archives from beginning to end, without a place to unpack them to."""
-
-    def __init__(self, buckets: Buckets) -> None:
-        """Prepare to read archives, and the objects of these buckets."""
-        self._buckets = buckets
-
-    def files(
-        self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
-    ) -> Iterator[ArchivedFile]:
-        """Yield the files of an archive, each to be read before the next.
-
-        Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig.
-        """
-        match archive_format:
-            case ArchiveFormat.ZIP:
-                yield from zip_files(pieces, count)
-            case ArchiveFormat.TAR:
-                yield from tar_files(pieces, count)
-            case ArchiveFormat.TAR_GZ:
-                unpacked = gunzip(pieces)
-                yield from tar_files(unpacked, count)
-                for rest in unpacked:  # whose end tells that nothing is missing
-                    count.add_bytes(len(rest))
-            case ArchiveFormat.S3:
-                listing = BucketListing.from_bytes(b"".join(pieces))
-                yield from bucket_files(self._buckets, listing, count)
-        for _ in pieces:  # the store verifies what was read to its end
-            pass
-
-
-# The `Buckets` port over S3: lists and reads objects, and never writes.
-
+# Buckets on S3.
 
 PIECE = 256 * 1024  # bytes
-
 _TRIES = 2  # of a request
-
 _BREAKS = 3  # of the connection, without a byte in between
-
 _CHANGED = {"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"}
 
 

@@ -1,4 +1,4 @@
-"""Which files of an archive or a bucket are images, and of which class."""
+"""Archives and buckets of images: formats, limits, and what the path of a file says."""
 
 import json
 import re
@@ -11,17 +11,13 @@ from typing import Any, Protocol, Self
 from core.errors import ArchiveTooBig, ArchiveUnsafe, FieldInvalid, UnsupportedArchive
 from core.values import canonical_json, counted
 
-# Archives of images: their formats, and how much may be unpacked from one.
-
+# Formats of archives, and how much may be unpacked from one.
 
 HEAD_BYTES = 512  # enough to tell the format
-
 MOST_RATIO = 100  # bytes unpacked for each byte of the archive
 
 _GZIP, _TAR, _TAR_AT = b"\x1f\x8b", b"ustar", 257
-
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-
 # zip, gzip, bzip2, xz, 7z, rar, zstd: what is inside an archive is not unpacked.
 _ARCHIVES = (
     *_ZIP,
@@ -98,17 +94,12 @@ class UnpackedCount:
 
 # Paths of files in archives: they name files and classes, and never a place on a disk.
 
-
 Path = tuple[str, ...]  # the folders and, last, the file
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-
 _SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-
 _SHOWN = 300  # characters
-
 MOST_CHARACTERS = 1_000  # of a path; all paths of an archive are kept until its files are named
-
 _LISTS = (".csv", ".jsonl")
 
 
@@ -150,13 +141,10 @@ def folder_of(path: Path) -> str | None:
     return path[-2] if len(path) > 1 else None
 
 
-# Objects of an S3 bucket, named by key and ETag, which are imported like files of an archive.
-
+# Buckets: objects, named by key and ETag, are imported like files of an archive.
 
 SCHEME = "s3://"
-
 MOST_KEY_BYTES = 1024  # of a key, and so of a prefix
-
 _ODD = {"Cc", "Cs"}  # Unicode categories: control characters and halves of characters
 
 
@@ -235,10 +223,7 @@ class BucketListing:
         return cls(folder=BucketFolder(**first), objects=[BucketObject(**row) for row in rows])
 
 
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# Ports for imports: resumable uploads, archives that are read as they come, and buckets.
+# What reads archives and buckets.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,8 @@ from core.errors import ArchiveCorrupt, ArchiveUnsafe
 
 # Decompression of gzip, a piece at a time.
 
-
 PIECE = 64 * 1024  # bytes, of what is decompressed at once
-
 _STEP = 16 * 1024  # bytes in; of them, each end of a joined file copies the rest
-
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -57,32 +54,20 @@ def gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
 # Tar Format" in its manual). A tar ends at a block of zeros and nowhere else: what is damaged or
 # missing in front of it must not look like the end, or an archive would be imported in part.
 
-
 MOST_HEADER_BYTES = 64 * 1024  # of a long name or of attributes, which are read whole
-
 MOST_EXTENDED = 100  # headers in front of a file's own
 
 _BLOCK = 512  # bytes
-
 _REGULAR, _DIRECTORY = (b"0", b"\0", b"7"), b"5"
-
 _LONG_NAME, _LONG_LINK, _ATTRIBUTES, _SHARED = b"L", b"K", (b"x", b"X"), b"g"
-
 _EXTENDED = (_LONG_NAME, _LONG_LINK, *_ATTRIBUTES, _SHARED)
-
 _NAME, _SIZE, _CHECKSUM, _KIND = slice(0, 100), slice(124, 136), slice(148, 156), slice(156, 157)
-
 _PREFIX = slice(345, 500)
-
 # Mode, owner, group, time and device, which are of no use here but tell of damage.
 _OTHERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
-
 _OCTAL = re.compile(rb"\s*([0-7]*)\s*")
-
 _POSITIVE, _NEGATIVE = 0o200, 0o377  # first bytes of numbers with base 256
-
 _RECORD = re.compile(rb"(\d{1,9}) ([^=]+)=")
-
 _LENGTH = re.compile(rb"\d{1,20}")
 
 
@@ -273,12 +258,9 @@ class _Stream:
 
 # The files of a zip, read as a stream.
 
-
 # The directory of a zip is at its end; 10,000 entries with names of 200 characters take 3 MB.
 MOST_DIRECTORY_BYTES = 16 * 1024 * 1024
-
 _UNIX_MODE = 16  # bits to the left in an entry's attributes
-
 _UTF_8 = 0x800  # flag of an entry whose name is not in the older encoding
 
 
@@ -292,7 +274,7 @@ def zip_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
         for name, _, unzipped in stream_unzip(end):
             count.add_file()
             counted = _counted(unzipped, count)
-            written = _zip_stream_text(name)
+            written = _decoded_name(name)
             path = path_of(written)
             names.append(name)
             if not written.endswith(("/", "\\")):
@@ -324,7 +306,7 @@ def _counted(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[bytes]:
             yield piece
 
 
-def _zip_stream_text(name: bytes) -> str:
+def _decoded_name(name: bytes) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError:

@@ -13,8 +13,7 @@ from core.artifacts.store import BytesCallback, ignore_bytes
 from core.errors import ArtifactCorrupt
 from core.values import Digest
 
-# Artifacts in pieces, so that progress on a large one can be reported.
-
+# Pieces, so that progress on a large artifact can be reported.
 
 PIECE = 256 * 1024  # bytes; the kernel spends twice as long on much larger writes
 
@@ -59,8 +58,7 @@ class ReportingBody(io.BytesIO):
         return piece
 
 
-# Writing, comparing and reading a file in pieces.
-
+# Files in pieces: written, compared and read.
 
 SYNC_EVERY = 16 << 20  # bytes; keeps each sync of a slow disk shorter than a lease
 
@@ -138,7 +136,7 @@ def read_verified(path: Path, digest: Digest, moved: BytesCallback) -> Iterator[
 
 
 class FileWriter:
-    """The `ArtifactWriter` port over an open temporary file."""
+    """Writes an artifact to an open temporary file."""
 
     def __init__(self, descriptor: int, name: Callable[[Digest, BytesCallback], None]) -> None:
         """Write to `descriptor`; `name` gives the file its name once it is whole."""
@@ -170,13 +168,10 @@ class FileWriter:
         return digest
 
 
-# Files that were read and verified a short while ago, which are not read again until written.
-
+# Files that were verified a short while ago, which are not read again until written.
 
 VERIFIED_FOR_S = 3600.0  # then a file is read again: disks lose bytes without a write
-
 SETTLED_S = 2.0  # a file written later may be written again within one tick of its file system
-
 MOST = 50_000  # files to remember
 
 

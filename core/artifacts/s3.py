@@ -5,22 +5,14 @@ carries the SHA-256 of its bytes, and the store refuses bytes that do not match;
 here.
 """
 
-import base64
-import hashlib
-import mmap
 import re
 import shutil
-import tempfile
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
-from core.artifacts.checks import PIECE, ReportingBody, hash_pieces, pieces, read_pieces
+from core.artifacts.checks import hash_pieces, pieces, read_pieces
 from core.artifacts.s3_requests import (
     FIRST_REGION,
     MISSING,
@@ -30,230 +22,22 @@ from core.artifacts.s3_requests import (
     error_code,
     translate_errors,
 )
+from core.artifacts.s3_transfers import SpoolBatch, SpoolWriter, read_verified, send
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     ArtifactsUnavailable,
-    StorageFull,
-    Unavailable,
-    is_full_disk,
 )
-from core.values import Digest, sha256
-
-# Small artifacts that are sent to S3 together.
-
-
-IN_MEMORY_BYTES = 16 * 1024 * 1024
-
-AT_ONCE = 4  # artifacts that are sent at once; each waits for the network most of the time
-
-
-class SpoolBatch:
-    """The `ArtifactBatch` port over an unnamed file, which no crash leaves behind."""
-
-    def __init__(self, scratch: Path, put: Callable[[bytes], Digest]) -> None:
-        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
-            max_size=IN_MEMORY_BYTES, dir=str(scratch)
-        )
-        self._put = put
-        self._sizes: dict[Digest, int] = {}  # in file order
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def add(self, data: bytes) -> Digest:
-        """Add bytes to the file and return their digest. Raises StorageFull."""
-        digest = sha256(data)
-        with self._lock:
-            if digest not in self._sizes:
-                try:
-                    self._file.write(data)
-                except OSError as error:
-                    if is_full_disk(error):
-                        raise StorageFull from error
-                    raise
-                self._sizes[digest] = len(data)
-        return digest
-
-    def commit(self) -> None:
-        """Send all artifacts. Raises StorageFull or ArtifactsUnavailable."""
-        self._file.seek(0)
-        sending = deque[Future[Digest]]()
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="s3-batch") as pool:
-            for size in self._sizes.values():
-                while len(sending) >= AT_ONCE:
-                    sending.popleft().result()
-                sending.append(pool.submit(self._put, self._file.read(size)))
-            for future in sending:
-                future.result()
-
-
-# Objects on S3 that are too large for memory: written through a file, read in pieces.
-
-
-_BREAKS = 3  # of the connection, without a byte in between
-
-
-class SpoolWriter:
-    """The `ArtifactWriter` port over an unnamed file, which no crash leaves behind."""
-
-    def __init__(
-        self, scratch: Path, put: Callable[[bytes | memoryview, BytesCallback], Digest]
-    ) -> None:
-        self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by __exit__
-            dir=scratch, buffering=0
-        )
-        self._put = put
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def write(self, piece: bytes) -> None:
-        """Add a piece. Raises StorageFull."""
-        rest = memoryview(piece)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            if is_full_disk(error):
-                raise StorageFull from error
-            raise
-
-    def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
-        """Send the file and return its digest. Raises StorageFull or ArtifactsUnavailable."""
-        if not self._file.tell():
-            return self._put(b"", moved)
-        with mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                return self._put(view, moved)
-            finally:
-                view.release()
-
-
-def read_verified(
-    client: Any, place: S3Location, key: str, digest: Digest, moved: BytesCallback
-) -> Iterator[bytes]:
-    """Yield an object's bytes in pieces, asking for the rest when the connection breaks.
-
-    Raises ArtifactMissing, ArtifactsUnavailable or, after the last piece, ArtifactCorrupt.
-    """
-    total, done, breaks = hashlib.sha256(), 0, 0
-    while True:
-        rest = {"Range": f"bytes={done}-"} if done else {}
-        with translate_errors(digest):
-            answer = client.get_object(Bucket=place.bucket, Key=key, **rest)
-        try:
-            with translate_errors(), closing(answer["Body"]) as body:
-                while piece := body.read(PIECE):
-                    total.update(piece)
-                    done, breaks = done + len(piece), 0
-                    moved(len(piece))
-                    yield piece
-            break
-        except ArtifactsUnavailable:
-            breaks += 1
-            if breaks == _BREAKS:
-                raise
-    if total.hexdigest() != digest:
-        raise ArtifactCorrupt(digest=digest)
-
-
-# Upload of an object to S3, in one request or in parts that become visible together.
-
-
-AT_ONCE_OF_S3_UPLOAD = 4  # parts
-
-MOST_PARTS = 10_000  # S3's limit
-
-
-def send(
-    client: Any,
-    place: S3Location,
-    key: str,
-    data: bytes | memoryview,
-    digest: Digest,
-    moved: BytesCallback,
-) -> None:
-    """Store bytes under a key.
-
-    Raises the client's errors; nothing is visible then.
-    """
-    if len(data) <= place.large_bytes:
-        total = base64.b64encode(bytes.fromhex(digest)).decode()
-        body = _body(data, moved)
-        client.put_object(Bucket=place.bucket, Key=key, Body=body, ChecksumSHA256=total)
-    else:
-        _send_in_parts(client, place, key, memoryview(data), moved)
-
-
-def _body(data: bytes | memoryview, moved: BytesCallback) -> bytes | ReportingBody:
-    """Return the body to send: bytes if small, since file-like bodies cost a round trip first."""
-    return bytes(data) if len(data) <= PIECE else ReportingBody(data, moved)
-
-
-def _send_in_parts(
-    client: Any, place: S3Location, key: str, data: memoryview, moved: BytesCallback
-) -> None:
-    where = {"Bucket": place.bucket, "Key": key}
-    begun = client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")
-    upload = where | {"UploadId": begun["UploadId"]}
-
-    def send_part(part: tuple[int, memoryview]) -> dict[str, Any]:
-        number, piece = part
-        total = _checksum(piece)
-        sent = client.upload_part(
-            **upload, PartNumber=number, Body=_body(piece, moved), ChecksumSHA256=total
-        )
-        return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": total}
-
-    try:
-        with ThreadPoolExecutor(AT_ONCE_OF_S3_UPLOAD, thread_name_prefix="s3-part") as pool:
-            parts = list(pool.map(send_part, _parts(data, place.part_bytes)))
-        client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-    except BaseException:
-        with suppress(Unavailable), translate_errors():  # the sweeper aborts what is left
-            client.abort_multipart_upload(**upload)
-        raise
-
-
-def _parts(data: memoryview, part_bytes: int) -> Iterator[tuple[int, memoryview]]:
-    size = max(part_bytes, -(-len(data) // MOST_PARTS))
-    for number, begin in enumerate(range(0, len(data), size), start=1):
-        yield number, data[begin : begin + size]
-
-
-def _checksum(data: bytes | memoryview) -> str:
-    return base64.b64encode(hashlib.sha256(data).digest()).decode()
-
+from core.values import Digest
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
 _READS = 3  # attempts to read an object when the connection breaks midway
-
 _MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 
 
 class S3Artifacts:
-    """The `Artifacts` port over a bucket; connects at first use. Pickles as its place."""
+    """The artifacts in a bucket; connects at first use. Pickles as its place."""
 
     def __init__(self, place: S3Location) -> None:
         self._place = place

@@ -21,11 +21,9 @@ from core.errors import (
 )
 from core.values import Digest
 
-# Clients for S3, with timeouts, and the codes of their errors.
-
+# Clients with timeouts, and the codes of their errors.
 
 CONNECTIONS = 16
-
 FIRST_REGION = "us-east-1"
 
 
@@ -84,8 +82,7 @@ def error_code(error: Exception) -> str:
     return str(details.get("Code", "unknown"))
 
 
-# The location of the artifacts on S3, and clients with timeouts for it.
-
+# The location of the artifacts.
 
 SCHEME = "s3://"
 
@@ -141,11 +138,9 @@ class S3Location:
         return Clients(usual=access.client(self.tries), asks_once=access.client(1))
 
 
-# Translation of S3 errors to the service's own, without object keys or headers.
-
+# Errors, translated to the service's own, without object keys or headers.
 
 MISSING = {"404", "NoSuchKey", "NotFound"}
-
 NO_ROOM = {
     "507",
     "InsufficientStorage",
@@ -155,7 +150,6 @@ NO_ROOM = {
     "XMinioStorageFull",
     "XMinioAdminBucketQuotaExceeded",
 }
-
 TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
@@ -205,11 +199,8 @@ def translate_errors(
 # that is requested once and never retried. If the deletion's answer is lost, the mark stays until
 # the request can no longer take effect.
 
-
 MARKS = "collecting/"
-
 DEAD_AFTER_S = 300.0  # age of an abandoned mark; well above the longest time a deletion takes
-
 LOOK_EVERY_S = 0.2
 
 

@@ -1,4 +1,4 @@
-"""The artifact store, as all its implementations are used."""
+"""The artifact store, as all its users see it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.values import Digest
-
-# The artifact store, and the artifacts that database rows refer to.
 
 
 @dataclass(frozen=True, kw_only=True)

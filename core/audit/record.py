@@ -9,8 +9,6 @@ from core.database.work import Work
 from core.platform import Platform
 from core.values import Json
 
-# Record audit events.
-
 
 def record(
     work: Work,
@@ -43,9 +41,6 @@ def record(
             at=now,
         )
     )
-
-
-# Verify the chain of audit events.
 
 
 BATCH = 1000

@@ -1,4 +1,4 @@
-"""Audit events, appended to one chain."""
+"""Rows of audit events."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -24,14 +24,12 @@ from core.database.work import Rows, Work
 from core.values import Digest
 
 _HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
-
 _AFTER_SLASH = chr(ord("/") + 1)
-
 _LAST = select(func.max(audit_events.c.sequence))
 
 
 class AuditTrail(Rows):
-    """The `AuditTrail` port over SQL."""
+    """Rows of audit events, appended to one chain."""
 
     @classmethod
     def open(cls, work: Work) -> Self:

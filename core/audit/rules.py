@@ -1,4 +1,4 @@
-"""Who acts, with which role, and the record of what changed."""
+"""Audit events: who changed what, each chained to the one before by its hash."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from core.values import Digest, Json, KeyId, canonical_json, sha256
-
-# Audit events: who changed what, each chained to the one before by its hash.
 
 
 class Action(StrEnum):
@@ -124,9 +122,6 @@ def first_break(events: Iterable[AuditEvent], start: AuditHead) -> int | None:
 def _chained(sequence: int, change: Change, before: Digest) -> Digest:
     fields = asdict(change) | {"at": change.at.astimezone(UTC).isoformat()}
     return sha256(canonical_json({"sequence": sequence, "previous": before, **fields}))
-
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,20 +31,16 @@ from core.errors import Conflict, Corrupt, NotFound
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, Json
 
-# Dump of all rows of either kind of database.
+# The dump of all rows of either kind of database.
 #
 # A table's rows are JSON, one per line, in gzipped parts that a store keeps by their SHA-256. All
 # rows are read in one transaction, so that the dump is consistent.
 
-
 PART_ROWS = 20_000
-
 CHUNK = 500
-
 # Heartbeats, as workers send new ones; the rows that the database adds for each job; sessions of
 # browsers, which sign in again.
 LEFT_OUT = frozenset({"beats", "job_metadata", "sessions"})
-
 COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OUT]
 
 
@@ -120,8 +116,7 @@ def _to_json_value(value: Any) -> Any:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
-# Dumped rows, put into an empty database of either kind.
-
+# The load of a dump into an empty database of either kind.
 
 POSITION = "position"  # a row's number, which the database gives out in order of arrival
 

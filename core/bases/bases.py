@@ -14,13 +14,9 @@ from core.settings import Settings
 from core.values import Digest, Json
 
 BUNDLED = "bundled"
-
 FOLDER_PREFIX = "local-dir:"
-
 POINTER = "/base"
-
 CATALOGUE = Path(__file__).with_name("open_clip.json")
-
 _PRETRAINED = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 
 

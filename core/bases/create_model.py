@@ -1,4 +1,4 @@
-"""Register a model and order the import of its root."""
+"""Register a model, order the import of its root, and make the root."""
 
 from typing import Protocol
 
@@ -21,8 +21,6 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, VersionStatus, Weights
 from core.values import ModelId, PolicyId, clean_name, new_id
 
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
 
 class Importer(Protocol):
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
@@ -30,46 +28,6 @@ class Importer(Protocol):
 
         Raises BaseUnknown.
         """
-
-
-# The state of the import of a model's root.
-
-
-UNFINISHED = tuple(status for status in JobStatus if not status.done)
-
-
-def failed_import(work: Work, model: Model) -> Job | None:
-    """Return the last import of a model that has no root and none on its way, else None.
-
-    Such a model can be created again, or its import can be retried.
-    """
-    if work[Versions].page(model.id, 1, None):
-        return None
-    if any(_newest(work, model, status) for status in UNFINISHED):
-        return None
-    return _newest(work, model, None)
-
-
-def require_import(work: Work, model: Model) -> None:
-    """Raise ImportFailed for a model that has no root and will have none."""
-    if job := failed_import(work, model):
-        raise ImportFailed(
-            f"The model {model.name} has no version because its import did not succeed: retry "
-            f"job {job.id}, or create the model again.",
-            model=model.name,
-            job=job.id,
-        )
-
-
-def require_no_root(work: Work, model: ModelId) -> None:
-    """Raise Conflict for a model that needs no import any more."""
-    if work[Versions].page(model, 1, None):
-        raise Conflict("The model already has its root version.")
-
-
-def _newest(work: Work, model: Model, status: JobStatus | None) -> Job | None:
-    found = work[Jobs].page(1, None, model=model.id, job_type=JobType.IMPORT, status=status)
-    return found[0] if found else None
 
 
 def create_model(
@@ -130,9 +88,6 @@ def _register(work: Work, model: Model) -> Model:
     return model
 
 
-# Make a model's root from a base.
-
-
 def import_model(
     platform: Platform, importer: Importer, job: Job, order: ImportOrder, monitor: Monitor
 ) -> None:
@@ -170,3 +125,42 @@ def import_model(
         result = {"version": root.number, "report": None, "verdict": None}
         work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
+
+
+# The state of the import of a model's root.
+
+UNFINISHED = tuple(status for status in JobStatus if not status.done)
+
+
+def failed_import(work: Work, model: Model) -> Job | None:
+    """Return the last import of a model that has no root and none on its way, else None.
+
+    Such a model can be created again, or its import can be retried.
+    """
+    if work[Versions].page(model.id, 1, None):
+        return None
+    if any(_newest(work, model, status) for status in UNFINISHED):
+        return None
+    return _newest(work, model, None)
+
+
+def require_import(work: Work, model: Model) -> None:
+    """Raise ImportFailed for a model that has no root and will have none."""
+    if job := failed_import(work, model):
+        raise ImportFailed(
+            f"The model {model.name} has no version because its import did not succeed: retry "
+            f"job {job.id}, or create the model again.",
+            model=model.name,
+            job=job.id,
+        )
+
+
+def require_no_root(work: Work, model: ModelId) -> None:
+    """Raise Conflict for a model that needs no import any more."""
+    if work[Versions].page(model, 1, None):
+        raise Conflict("The model already has its root version.")
+
+
+def _newest(work: Work, model: Model, status: JobStatus | None) -> Job | None:
+    found = work[Jobs].page(1, None, model=model.id, job_type=JobType.IMPORT, status=status)
+    return found[0] if found else None

@@ -1,4 +1,4 @@
-"""The monitor of a blame's trainings, which stores the state that the job resumes from."""
+"""Train an update again without each group of its images, and report what that changes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,87 @@ from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
 from core.values import Digest, JobId, Json, canonical_json
 
-# The groups that a blame has finished, as an artifact: what it resumes from.
+
+def blame_images(
+    platform: Platform,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    job: Job,
+    order: BlameOrder,
+    monitor: Monitor,
+) -> None:
+    """Find the images that cost a class its accuracy; a resumed job trains no group again.
+
+    Nothing is promoted, and what is trained becomes no version: no row names its weights, so that
+    garbage collection deletes them. Raises what `plan_blame`, `spec_of` and the trainer raise,
+    and ImageErased or LearnedErasedImages when something that it needs was erased meanwhile.
+    """
+    plan = _pin(platform, trainer, job, order, monitor)
+    finished = read_finished(platform.artifacts, job.checkpoint, plan.digest)
+    by_group = GroupMonitor(platform, job, monitor, finished, len(plan.groups))
+    try:
+        for group in plan.groups[len(finished.groups) :]:
+            spec = spec_of(platform, plan.inputs, without=group.pixels)
+            resume = by_group.finished.training
+            trained = trainer.train(spec, resume=resume, monitor=by_group)
+            answers = evaluator.answer(trained.weights.digest, plan.queries, by_group)
+            found = FinishedGroup(
+                digest=trained.weights.digest,
+                environments=trained.environments,
+                answers=tuple(one for one in answers if isinstance(one, ClassAnswers)),
+            )
+            by_group.finish(found, len(group.entries))
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, plan)
+        raise
+    report = blame_report(plan, order, by_group.finished.groups)
+    stored = platform.artifacts.put(canonical_json(report))
+    result = {
+        "version": order.version,
+        "report": stored,
+        "groups": len(plan.groups),
+        "blamed": [
+            {"class": one["class"], "group": one["groups"][0]["group"]}
+            for one in report["classes"]
+            if one["groups"][0]["clear"]
+        ],
+    }
+    with platform.transactions() as work:
+        _require_unerased(work, plan)
+        work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
+        work.commit()
+    by_group.clear()
+
+
+def _pin(
+    platform: Platform, trainer: Trainer, job: Job, order: BlameOrder, monitor: Monitor
+) -> BlamePlan:
+    native = trainer.native_precisions()
+    precision = job.precision or Precision.AUTO.on(native)
+    with platform.transactions() as work:
+        model = pinned_model(work, job.id)
+        parent = keep_versions(work, model, order)
+        work[Jobs].set_parent(job.id, job.fence, parent.number)
+        work[Jobs].pin_precision(job.id, job.fence, precision)
+        work.commit()
+    plan = plan_blame(platform, model, order, precision)
+    warn_if_slow(plan.inputs.order.recipe.precision, native, monitor)
+    return plan
+
+
+def _require_unerased(work: Work, plan: BlamePlan) -> None:
+    """Raise unless all images are still there that the report depends on."""
+    work[Versions].get(plan.model.id, plan.version.number).require_clean()
+    tested = {entry.pixels for query in plan.queries for entry in query.entries}
+    if erased := work[ErasedImages].erased(tested):
+        raise ImageErased(
+            "A test image was erased while versions were asked about it: order the blame again.",
+            pixels=sorted(erased)[:20],
+        )
+
+
+# The state that a job resumes from: the finished groups, as an artifact.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,96 +169,6 @@ def read_finished(artifacts: Artifacts, digest: Digest | None, plan: Digest) -> 
             if found.plan == plan:
                 return found
     return FinishedGroups(plan=plan)
-
-
-# The report of a blame: each group, and what each class gains or loses without it.
-
-
-def blame_report(
-    plan: BlamePlan, order: BlameOrder, finished: Sequence[FinishedGroup]
-) -> dict[str, Any]:
-    """Return the report as JSON: a function of the plan and the groups' answers."""
-    without = [[*zip(plan.queries, one.answers, strict=True)] for one in finished]
-    blames = [
-        blame_groups(name, plan.groups, own=plan.own, without=without, alpha=plan.alpha)
-        for name in plan.classes
-    ]
-    return {
-        "model": plan.model.name,
-        "version": plan.version.number,
-        "digest": plan.version.digest,
-        "parent": plan.parent.number,
-        "by": order.by.value,
-        "asked": list(plan.asked),
-        "alpha": plan.alpha,
-        "exact": is_exact(plan, finished),
-        "groups": [
-            {
-                "group": number,
-                "name": group.name,
-                "images": len(group.entries),
-                "classes": dict(group.counts),
-                "pixels": list(group.pixels),
-                "digest": one.digest,
-            }
-            for number, (group, one) in enumerate(zip(plan.groups, finished, strict=True), start=1)
-        ],
-        "classes": [_class(blame) for blame in blames],
-    }
-
-
-def is_exact(plan: BlamePlan, finished: Sequence[FinishedGroup]) -> bool:
-    """Return whether all was trained in one environment, the version's own.
-
-    Elsewhere, rounding alone makes a difference.
-    """
-    own = plan.version.environment
-    return bool(plan.version.exact) and all(group.environments == (own,) for group in finished)
-
-
-def read_blame(platform: Platform, job: JobId) -> Json:
-    """Return the report of a job. Raises JobNotFound, BlameNotFound or ArtifactMissing."""
-    with platform.transactions(read_only=True) as work:
-        found = work[Jobs].get(job)
-    if found.type is not JobType.BLAME or found.result is None:
-        raise BlameNotFound
-    report: Json = json.loads(platform.artifacts.get(found.result["report"]))
-    return report
-
-
-def flat_rows(report: Json) -> Iterator[dict[str, Any]]:
-    """Yield a row for each class and group, for a table."""
-    groups = {group["group"]: group for group in report["groups"]}
-    for one in report["classes"]:
-        for row in one["groups"]:
-            group = groups[row["group"]]
-            yield {"class": one["class"], **row, "images": group["images"], "tested": one["images"]}
-
-
-def _class(blame: ClassBlame) -> dict[str, Any]:
-    return {
-        "class": blame.class_name,
-        "images": blame.images,
-        "right": blame.right,
-        "summary": blame.summary,
-        "groups": [_group(one) for one in blame.groups],
-    }
-
-
-def _group(one: GroupChange) -> dict[str, Any]:
-    change = one.change
-    return {
-        "group": one.group,
-        "name": one.name,
-        "right_before": change.right_before,
-        "right": change.right,
-        "gained": change.gained,
-        "lost": change.lost,
-        "difference": change.difference,
-        "lower": change.lower,
-        "upper": change.upper,
-        "clear": one.clear,
-    }
 
 
 class GroupMonitor:
@@ -267,83 +257,91 @@ class GroupMonitor:
         self._kept, self.finished = stored, finished
 
 
-# Train an update again without each group of its images, and ask what that changes.
+# The report: each group, and what each class gains or loses without it.
 
 
-def blame_images(
-    platform: Platform,
-    trainer: Trainer,
-    evaluator: Evaluator,
-    job: Job,
-    order: BlameOrder,
-    monitor: Monitor,
-) -> None:
-    """Find the images that cost a class its accuracy; a resumed job trains no group again.
-
-    Nothing is promoted, and what is trained becomes no version: no row names its weights, so that
-    garbage collection deletes them. Raises what `plan_blame`, `spec_of` and the trainer raise,
-    and ImageErased or LearnedErasedImages when something that it needs was erased meanwhile.
-    """
-    plan = _pin(platform, trainer, job, order, monitor)
-    finished = read_finished(platform.artifacts, job.checkpoint, plan.digest)
-    by_group = GroupMonitor(platform, job, monitor, finished, len(plan.groups))
-    try:
-        for group in plan.groups[len(finished.groups) :]:
-            spec = spec_of(platform, plan.inputs, without=group.pixels)
-            resume = by_group.finished.training
-            trained = trainer.train(spec, resume=resume, monitor=by_group)
-            answers = evaluator.answer(trained.weights.digest, plan.queries, by_group)
-            found = FinishedGroup(
-                digest=trained.weights.digest,
-                environments=trained.environments,
-                answers=tuple(one for one in answers if isinstance(one, ClassAnswers)),
-            )
-            by_group.finish(found, len(group.entries))
-    except ArtifactMissing:
-        with platform.transactions(read_only=True) as work:
-            _require_unerased(work, plan)
-        raise
-    report = blame_report(plan, order, by_group.finished.groups)
-    stored = platform.artifacts.put(canonical_json(report))
-    result = {
-        "version": order.version,
-        "report": stored,
-        "groups": len(plan.groups),
-        "blamed": [
-            {"class": one["class"], "group": one["groups"][0]["group"]}
-            for one in report["classes"]
-            if one["groups"][0]["clear"]
+def blame_report(
+    plan: BlamePlan, order: BlameOrder, finished: Sequence[FinishedGroup]
+) -> dict[str, Any]:
+    """Return the report as JSON: a function of the plan and the groups' answers."""
+    without = [[*zip(plan.queries, one.answers, strict=True)] for one in finished]
+    blames = [
+        blame_groups(name, plan.groups, own=plan.own, without=without, alpha=plan.alpha)
+        for name in plan.classes
+    ]
+    return {
+        "model": plan.model.name,
+        "version": plan.version.number,
+        "digest": plan.version.digest,
+        "parent": plan.parent.number,
+        "by": order.by.value,
+        "asked": list(plan.asked),
+        "alpha": plan.alpha,
+        "exact": is_exact(plan, finished),
+        "groups": [
+            {
+                "group": number,
+                "name": group.name,
+                "images": len(group.entries),
+                "classes": dict(group.counts),
+                "pixels": list(group.pixels),
+                "digest": one.digest,
+            }
+            for number, (group, one) in enumerate(zip(plan.groups, finished, strict=True), start=1)
         ],
+        "classes": [_class(blame) for blame in blames],
     }
-    with platform.transactions() as work:
-        _require_unerased(work, plan)
-        work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
-        work.commit()
-    by_group.clear()
 
 
-def _pin(
-    platform: Platform, trainer: Trainer, job: Job, order: BlameOrder, monitor: Monitor
-) -> BlamePlan:
-    native = trainer.native_precisions()
-    precision = job.precision or Precision.AUTO.on(native)
-    with platform.transactions() as work:
-        model = pinned_model(work, job.id)
-        parent = keep_versions(work, model, order)
-        work[Jobs].set_parent(job.id, job.fence, parent.number)
-        work[Jobs].pin_precision(job.id, job.fence, precision)
-        work.commit()
-    plan = plan_blame(platform, model, order, precision)
-    warn_if_slow(plan.inputs.order.recipe.precision, native, monitor)
-    return plan
+def is_exact(plan: BlamePlan, finished: Sequence[FinishedGroup]) -> bool:
+    """Return whether all was trained in one environment, the version's own.
+
+    Elsewhere, rounding alone makes a difference.
+    """
+    own = plan.version.environment
+    return bool(plan.version.exact) and all(group.environments == (own,) for group in finished)
 
 
-def _require_unerased(work: Work, plan: BlamePlan) -> None:
-    """Raise unless all images are still there that the report depends on."""
-    work[Versions].get(plan.model.id, plan.version.number).require_clean()
-    tested = {entry.pixels for query in plan.queries for entry in query.entries}
-    if erased := work[ErasedImages].erased(tested):
-        raise ImageErased(
-            "A test image was erased while versions were asked about it: order the blame again.",
-            pixels=sorted(erased)[:20],
-        )
+def read_blame(platform: Platform, job: JobId) -> Json:
+    """Return the report of a job. Raises JobNotFound, BlameNotFound or ArtifactMissing."""
+    with platform.transactions(read_only=True) as work:
+        found = work[Jobs].get(job)
+    if found.type is not JobType.BLAME or found.result is None:
+        raise BlameNotFound
+    report: Json = json.loads(platform.artifacts.get(found.result["report"]))
+    return report
+
+
+def flat_rows(report: Json) -> Iterator[dict[str, Any]]:
+    """Yield a row for each class and group, for a table."""
+    groups = {group["group"]: group for group in report["groups"]}
+    for one in report["classes"]:
+        for row in one["groups"]:
+            group = groups[row["group"]]
+            yield {"class": one["class"], **row, "images": group["images"], "tested": one["images"]}
+
+
+def _class(blame: ClassBlame) -> dict[str, Any]:
+    return {
+        "class": blame.class_name,
+        "images": blame.images,
+        "right": blame.right,
+        "summary": blame.summary,
+        "groups": [_group(one) for one in blame.groups],
+    }
+
+
+def _group(one: GroupChange) -> dict[str, Any]:
+    change = one.change
+    return {
+        "group": one.group,
+        "name": one.name,
+        "right_before": change.right_before,
+        "right": change.right,
+        "gained": change.gained,
+        "lost": change.lost,
+        "difference": change.difference,
+        "lower": change.lower,
+        "upper": change.upper,
+        "clear": one.clear,
+    }

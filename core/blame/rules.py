@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from core.datasets.image_lists import ImageGroup
-from core.evaluation.judge import class_change
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
 from core.evaluation.report import Change
+from core.evaluation.report_tables import class_change
 from core.evaluation.results import AnswersByQuery
 from core.gate.measures import MeasureKind, proportion_interval
 from core.registry.versions import Version
 from core.values import Digest, counted
 
 # The accuracy of a class along a line of versions, and the update after which it fell most.
-
 
 Hits = Mapping[Digest, bool]  # whether each image of the class was right
 
@@ -88,7 +87,7 @@ def blame(
         (version.number, query.name): found
         for query in queries
         for version in line
-        if (found := _hits(query, answers, version, class_name))
+        if (found := _hits_of_version(query, answers, version, class_name))
     }
     curves = [
         ClassCurve(
@@ -113,7 +112,7 @@ def blame(
     )
 
 
-def _hits(
+def _hits_of_version(
     named: NamedQuery, answers: AnswersByQuery, version: Version, class_name: str
 ) -> Hits | None:
     query = named.query
@@ -171,7 +170,6 @@ def _steps(
 
 
 # Gains and losses of a class if an update is trained without a group of its images.
-
 
 Answered = Sequence[tuple[ClassQuery, ClassAnswers]]  # by one version
 
@@ -259,11 +257,11 @@ def blame_groups(
     the same queries. `alpha` is the error of all lower bounds together, so that one of many groups
     is not blamed by chance.
     """
-    before = _group_blame_hits(own, class_name)
+    before = _hits_on_class(own, class_name)
     level = alpha / len(groups)
     changes = []
     for number, (group, answered) in enumerate(zip(groups, without, strict=True), start=1):
-        now = _group_blame_hits(answered, class_name)
+        now = _hits_on_class(answered, class_name)
         pairs = [(now[pixels], hit) for pixels, hit in before.items()]
         change = class_change(class_name, pairs, level)
         changes.append(GroupChange(group=number, name=group.name, change=change))
@@ -278,7 +276,7 @@ def blame_groups(
     )
 
 
-def _group_blame_hits(answered: Answered, class_name: str) -> Mapping[Digest, bool]:
+def _hits_on_class(answered: Answered, class_name: str) -> Mapping[Digest, bool]:
     """Return whether each image of a class was right; an image of several queries counts once."""
     found: dict[Digest, bool] = {}
     for query, answers in answered:

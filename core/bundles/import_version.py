@@ -1,4 +1,4 @@
-"""Make a version of a signed bundle.
+"""Order the import of a version from a signed bundle, and make the version.
 
 The bundle is read twice: first every byte is checked against what was signed, and nothing is kept;
 then its tensors are stored. Rows come last, in one transaction with the end of the job, so that an
@@ -23,8 +23,6 @@ from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
 from core.values import Digest, canonical_json, sha256
-
-# Order the import of a version from a bundle.
 
 
 def order_version_import(

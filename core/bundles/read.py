@@ -31,8 +31,6 @@ from core.registry.versions import TensorEntry, Version, Weights
 from core.settings import Settings
 from core.values import Digest, Json
 
-# Read what a bundle said of an imported version.
-
 
 def read_origin(artifacts: Artifacts, version: Version) -> Json:
     """Return the line, suites, policy and reports of a version where it was trained.
@@ -46,11 +44,8 @@ def read_origin(artifacts: Artifacts, version: Version) -> Json:
 
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
-
 MOST_ENVELOPE_BYTES = 16 * 1024**2
-
 MOST_DOCUMENT_BYTES = 64 * 1024**2  # of all documents together
-
 MOST_STATISTICS_BYTES = 256 * 1024**2  # of one class
 
 Keep = Callable[[bytes], Digest]

@@ -1,4 +1,4 @@
-"""Bundles: signed statements of a version."""
+"""What a bundle holds: a signed statement of a version, and the header of its weights."""
 
 import json
 from base64 import b64decode, b64encode
@@ -15,8 +15,7 @@ from core.recipes.rules import Recipe
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json, clean_class
 
-# A bundle's statement of its version: the line of versions, the suites and the policy.
-
+# What a bundle says of its version: the line of versions, the suites and the policy.
 
 # Before `check.json` and all others in the order of names: the signature is checked first.
 ENVELOPE_FILE = "attestation.intoto.json"
@@ -157,7 +156,6 @@ def _classes(names: Sequence[str]) -> tuple[str, ...]:
 
 # Signed bytes in an envelope: DSSE 1.0 (github.com/secure-systems-lab/dsse, envelope and PAE).
 
-
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -225,11 +223,8 @@ def _decoded(text: str) -> bytes:
 
 # The header of a safetensors file (huggingface.co/docs/safetensors, "Format").
 
-
 LENGTH_BYTES = 8  # of the header's length, little-endian
-
 MOST_HEADER_BYTES = 16 * 1024**2
-
 _WIDTHS = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}  # bytes of an element
 
 
@@ -281,9 +276,7 @@ def _slot(name: str, row: Json) -> TensorSlot:
 
 # The statement of a bundle: the digests of its files and what they are (in-toto Statement v1).
 
-
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-
 PREDICATE_TYPE = "urn:perennial:predicate:version:v1"
 
 
@@ -328,10 +321,7 @@ class Statement:
             raise BundleInvalid("The signed statement cannot be read.") from error
 
 
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# The port for signatures: this service's key, and the keys that it trusts.
+# What signs and checks.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The port `Signatures` over Ed25519 (RFC 8032), whose signatures are deterministic."""
+"""Signatures by Ed25519 (RFC 8032), which are deterministic."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping

@@ -24,63 +24,6 @@ from core.registry.read import ancestors, suites_of
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
 
-# Folders as tar files that are the same whenever the files are.
-
-
-PIECE = 1 << 20  # bytes
-
-
-class Readable(Protocol):
-    """A file that is read from its beginning."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-def store_tar(
-    artifacts: Artifacts, folder: Path, name: str, moved: BytesCallback
-) -> tuple[Digest, int]:
-    """Store a tar of the folder's files below `name`; return its digest and size in bytes.
-
-    Files come in the order of their names, without times and owners. Raises StorageFull, or
-    ArtifactsUnavailable.
-    """
-    with artifacts.writer() as writer:
-        out = _Pieces(writer, moved)
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE) as tar:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                inside = path.relative_to(folder).as_posix()
-                with path.open("rb") as file:
-                    add_file(tar, f"{name}/{inside}", file, path.stat().st_size)
-        return writer.commit(moved), out.size
-
-
-def add_file(tar: tarfile.TarFile, name: str, source: Readable, size: int) -> None:
-    """Add a file of so many bytes to a tar, without times and owners."""
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    entry.mode = 0o644
-    tar.addfile(entry, source)
-
-
-class _Pieces(io.RawIOBase):
-    """A file whose bytes go to an artifact's writer."""
-
-    def __init__(self, writer: ArtifactWriter, moved: BytesCallback) -> None:
-        super().__init__()
-        self.size = 0
-        self._writer = writer
-        self._moved = moved
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        piece = bytes(data)
-        self._writer.write(piece)
-        self.size += len(piece)
-        self._moved(len(piece))
-        return len(piece)
-
 
 def describe_line(work: Work, model: Model, version: Version) -> dict[str, Any]:
     """Return the predicate of a version's bundle: its line, the suites and the policy of today."""
@@ -138,3 +81,60 @@ def _digest(path: Path, monitor: Monitor) -> Digest:
             found.update(piece)
             monitor.moved(len(piece))
     return Digest(found.hexdigest())
+
+
+# Folders as tar files that are the same whenever the files are.
+
+PIECE = 1 << 20  # bytes
+
+
+class Readable(Protocol):
+    """A file that is read from its beginning."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def store_tar(
+    artifacts: Artifacts, folder: Path, name: str, moved: BytesCallback
+) -> tuple[Digest, int]:
+    """Store a tar of the folder's files below `name`; return its digest and size in bytes.
+
+    Files come in the order of their names, without times and owners. Raises StorageFull, or
+    ArtifactsUnavailable.
+    """
+    with artifacts.writer() as writer:
+        out = _Pieces(writer, moved)
+        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE) as tar:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                inside = path.relative_to(folder).as_posix()
+                with path.open("rb") as file:
+                    add_file(tar, f"{name}/{inside}", file, path.stat().st_size)
+        return writer.commit(moved), out.size
+
+
+def add_file(tar: tarfile.TarFile, name: str, source: Readable, size: int) -> None:
+    """Add a file of so many bytes to a tar, without times and owners."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o644
+    tar.addfile(entry, source)
+
+
+class _Pieces(io.RawIOBase):
+    """A file whose bytes go to an artifact's writer."""
+
+    def __init__(self, writer: ArtifactWriter, moved: BytesCallback) -> None:
+        super().__init__()
+        self.size = 0
+        self._writer = writer
+        self._moved = moved
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        piece = bytes(data)
+        self._writer.write(piece)
+        self.size += len(piece)
+        self._moved(len(piece))
+        return len(piece)

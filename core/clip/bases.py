@@ -1,4 +1,4 @@
-"""Base weights."""
+"""Import base weights: the pre-trained models that the roots of models are made from."""
 
 import json
 from collections.abc import Callable
@@ -22,158 +22,9 @@ from core.registry.architecture import VOCABULARY, require_trainable
 from core.registry.versions import Weights, weights_file
 from core.values import Json
 
-# Progress reports while the files of a base are downloaded and read.
-
-
-LOOK_EVERY_S = 1.0
-
-READ_BYTES = 1 << 20
-
-CACHES = (Path(HF_HUB_CACHE), Path("~/.cache/clip").expanduser())  # where open_clip keeps weights
-
-_T = TypeVar("_T")
-
-
-def read_while_growing(
-    read: Callable[[], _T],
-    monitor: Monitor,
-    *,
-    caches: tuple[Path, ...] = CACHES,
-    look_every_s: float = LOOK_EVERY_S,
-) -> _T:
-    """Return what `read` returns; meanwhile, report the bytes that arrive to the monitor.
-
-    Raises what `read` raises. A stalled download reports nothing, so the job's lease expires as
-    for any hung worker.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        result: Future[_T] = pool.submit(read)
-        before = size_of(caches)
-        seen = before
-        while not wait([result], timeout=look_every_s).done:
-            size = size_of(caches)
-            if size > seen:
-                seen = size
-                monitor.advance("loading", size - before, 0)
-        return result.result()
-
-
-def size_of(folders: tuple[Path, ...]) -> int:
-    """Return the size in bytes of all files below the folders; files that vanish count 0."""
-    total = 0
-    for folder in folders:
-        for path in folder.rglob("*"):
-            try:
-                total += 0 if path.is_symlink() else path.stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
-def read_through(path: Path, moved: BytesCallback) -> None:
-    """Read a file into the page cache, reporting progress, because loading it reports none."""
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(READ_BYTES):
-            moved(len(piece))
-
-
-# The check that a model's towers work at all.
-
-
-@torch.no_grad()
-def require_features(config: Json, network: nn.Module) -> None:
-    """Raise ModelNotTrainable unless both towers return one finite vector per input, equally wide.
-
-    The rules on configs cover open_clip's own towers only; this check runs any tower.
-    """
-    model = ClipModel(network=network.eval(), config=config)
-    try:
-        height, width = model.preprocess.size
-        image = model.encode_images(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-        text = model.encode_texts(["a photo"])
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ModelNotTrainable(f"The towers cannot encode an image and a text: {error}") from error
-    if image.ndim != 2 or image.shape != text.shape:
-        shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
-        raise ModelNotTrainable(f"The towers' features have different shapes: {shapes}.")
-    if not torch.stack([image, text]).isfinite().all():
-        raise ModelNotTrainable("The towers' features contain NaN or infinity.")
-
-
-# Bases in folders: a config and safetensors, as open_clip saves them.
-
+FOLDER_PREFIX = "local-dir:"
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
-
-
-def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
-    """Return the config and network of an open_clip folder.
-
-    Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
-    """
-    config = {**_read_config(folder), **_read_extras(folder)}
-    _require_sound_extras(config.get("perennial", {}))
-    require_trainable(config["model_cfg"])
-    path = folder / weights_file([path.name for path in folder.iterdir()])
-    try:
-        read_through(path, moved)
-        network = empty_network(config)
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise BaseUnknown(
-            f"The weights in {folder.name!r} do not match its config: {error}"
-        ) from error
-    require_features(config, network)
-    return config, network
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "open_clip_config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
-        raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
-    return config
-
-
-def _read_extras(folder: Path) -> dict[str, Any]:
-    """Return the trained tokens and the prompt that this project stores beside a model, if any.
-
-    `trained_tokens.json` is a list of token ids; `perennial.json` may hold `prompt`.
-    """
-    found: dict[str, Any] = {}
-    settings, tokens = folder / "perennial.json", folder / "trained_tokens.json"
-    try:
-        if settings.is_file():
-            found |= dict(json.loads(settings.read_bytes()))
-        if tokens.is_file():
-            found["trained_tokens"] = json.loads(tokens.read_bytes())
-    except (OSError, ValueError, TypeError) as error:
-        raise BaseUnknown(
-            f"{settings.name} or {tokens.name} in {folder.name!r} is not valid JSON."
-        ) from error
-    return {"perennial": found} if found else {}
-
-
-def _require_sound_extras(extras: Any) -> None:
-    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
-    if not isinstance(extras, dict):
-        raise BaseUnknown("The config's 'perennial' must be an object.")
-    prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
-    if not isinstance(prompt, str):
-        raise BaseUnknown("The model's own prompt must be a string.")
-    PromptTemplate(prompt)
-    if not isinstance(tokens, list) or not all(
-        type(token) is int and 0 <= token < VOCABULARY for token in tokens
-    ):
-        raise BaseUnknown(f"trained_tokens must be a list of token ids below {VOCABULARY}.")
-
-
-# Import of bases, the pre-trained models that roots are made from.
-
-
-FOLDER_PREFIX = "local-dir:"
 
 
 class BaseImporter:
@@ -256,3 +107,142 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
 def plain(value: Any) -> Any:
     """Return a JSON value as it would be read back from text: tuples become lists."""
     return json.loads(json.dumps(value))
+
+
+# Bases in folders: a config and safetensors, as open_clip saves them.
+
+
+def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
+    """Return the config and network of an open_clip folder.
+
+    Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
+    """
+    config = {**_read_config(folder), **_read_extras(folder)}
+    _require_sound_extras(config.get("perennial", {}))
+    require_trainable(config["model_cfg"])
+    path = folder / weights_file([path.name for path in folder.iterdir()])
+    try:
+        read_through(path, moved)
+        network = empty_network(config)
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise BaseUnknown(
+            f"The weights in {folder.name!r} do not match its config: {error}"
+        ) from error
+    require_features(config, network)
+    return config, network
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "open_clip_config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
+        raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
+    return config
+
+
+def _read_extras(folder: Path) -> dict[str, Any]:
+    """Return the trained tokens and the prompt that this project stores beside a model, if any.
+
+    `trained_tokens.json` is a list of token ids; `perennial.json` may hold `prompt`.
+    """
+    found: dict[str, Any] = {}
+    settings, tokens = folder / "perennial.json", folder / "trained_tokens.json"
+    try:
+        if settings.is_file():
+            found |= dict(json.loads(settings.read_bytes()))
+        if tokens.is_file():
+            found["trained_tokens"] = json.loads(tokens.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise BaseUnknown(
+            f"{settings.name} or {tokens.name} in {folder.name!r} is not valid JSON."
+        ) from error
+    return {"perennial": found} if found else {}
+
+
+def _require_sound_extras(extras: Any) -> None:
+    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
+    if not isinstance(extras, dict):
+        raise BaseUnknown("The config's 'perennial' must be an object.")
+    prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
+    if not isinstance(prompt, str):
+        raise BaseUnknown("The model's own prompt must be a string.")
+    PromptTemplate(prompt)
+    if not isinstance(tokens, list) or not all(
+        type(token) is int and 0 <= token < VOCABULARY for token in tokens
+    ):
+        raise BaseUnknown(f"trained_tokens must be a list of token ids below {VOCABULARY}.")
+
+
+@torch.no_grad()
+def require_features(config: Json, network: nn.Module) -> None:
+    """Raise ModelNotTrainable unless both towers return one finite vector per input, equally wide.
+
+    The rules on configs cover open_clip's own towers only; this check runs any tower.
+    """
+    model = ClipModel(network=network.eval(), config=config)
+    try:
+        height, width = model.preprocess.size
+        image = model.encode_images(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+        text = model.encode_texts(["a photo"])
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ModelNotTrainable(f"The towers cannot encode an image and a text: {error}") from error
+    if image.ndim != 2 or image.shape != text.shape:
+        shapes = f"{tuple(image.shape)} for an image and {tuple(text.shape)} for a text"
+        raise ModelNotTrainable(f"The towers' features have different shapes: {shapes}.")
+    if not torch.stack([image, text]).isfinite().all():
+        raise ModelNotTrainable("The towers' features contain NaN or infinity.")
+
+
+# Progress while the files of a base are downloaded and read.
+
+LOOK_EVERY_S = 1.0
+READ_BYTES = 1 << 20
+CACHES = (Path(HF_HUB_CACHE), Path("~/.cache/clip").expanduser())  # where open_clip keeps weights
+
+_T = TypeVar("_T")
+
+
+def read_while_growing(
+    read: Callable[[], _T],
+    monitor: Monitor,
+    *,
+    caches: tuple[Path, ...] = CACHES,
+    look_every_s: float = LOOK_EVERY_S,
+) -> _T:
+    """Return what `read` returns; meanwhile, report the bytes that arrive to the monitor.
+
+    Raises what `read` raises. A stalled download reports nothing, so the job's lease expires as
+    for any hung worker.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        result: Future[_T] = pool.submit(read)
+        before = size_of(caches)
+        seen = before
+        while not wait([result], timeout=look_every_s).done:
+            size = size_of(caches)
+            if size > seen:
+                seen = size
+                monitor.advance("loading", size - before, 0)
+        return result.result()
+
+
+def size_of(folders: tuple[Path, ...]) -> int:
+    """Return the size in bytes of all files below the folders; files that vanish count 0."""
+    total = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            try:
+                total += 0 if path.is_symlink() else path.stat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def read_through(path: Path, moved: BytesCallback) -> None:
+    """Read a file into the page cache, reporting progress, because loading it reports none."""
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(READ_BYTES):
+            moved(len(piece))

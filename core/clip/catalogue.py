@@ -1,8 +1,8 @@
 """The catalogue of open_clip's architectures and pre-trained weights.
 
-`python -m core.clip.catalogue` prints core/use_cases/registry/open_clip.json. The API, which
-has neither torch nor open_clip, reads there which architectures open_clip has, the weights that it
-lists for each, and why some cannot be trained.
+`python -m core.clip.catalogue` prints core/bases/open_clip.json. The API, which has neither torch
+nor open_clip, reads there which architectures open_clip has, the weights that it lists for each,
+and why some cannot be trained.
 """
 
 import json

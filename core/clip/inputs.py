@@ -1,4 +1,4 @@
-"""What a model is given: images and texts."""
+"""What a model is given: images as pixels, and texts as tokens."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -23,11 +23,9 @@ from core.datasets.manifests import ManifestEntry
 from core.images.child import tower_pixels
 from core.values import Digest, ImageInput
 
-# Image preprocessing, from stored bytes to the input of an image tower.
-
+# Preprocessing of images, from stored bytes to the input of an image tower.
 
 TRAINING_MARGIN = 8 / 7  # the paper's 256 pixels around crops of 224
-
 MAX_ASPECT_RATIO = 2.0  # long side over short side of the pixels that random crops are cut from
 
 
@@ -102,7 +100,6 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 # A cache of decoded images.
-
 
 CACHE_BYTES = 2 * 1024**3
 
@@ -216,9 +213,7 @@ def _tower(network: nn.Module) -> Any:
 
 # CLIP's tokenizer in bounded time and memory, whatever texts it is given.
 
-
 KEPT = 50_000  # words; about 10 MB
-
 KEPT_LENGTH = 64  # bytes of a word
 
 

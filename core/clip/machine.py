@@ -1,4 +1,4 @@
-"""The device: precisions, memory, environment."""
+"""The device of a worker: its batches, its precisions, its memory and its environment."""
 
 import gc
 import os
@@ -21,7 +21,6 @@ from core.errors import OutOfMemory
 from core.recipes.fields import Precision
 
 # Prefetching of batches: the next ones are decoded while the current one is computed on.
-
 
 CPU = torch.device("cpu")
 
@@ -104,7 +103,6 @@ class Prefetcher(Generic[_D]):
 
 # The precisions that a device has instructions for and torch may use.
 
-
 # ISA limits under which oneDNN accepts bf16 but computes it with fp32 instructions.
 _WITHOUT_BF16 = frozenset({"AVX512_CORE", "AVX512_CORE_VNNI"})
 
@@ -148,9 +146,7 @@ def _one_dnn(check: str) -> bool:
 
 # Detection of out-of-memory errors of GPU and CPU, raised as OutOfMemory.
 
-
 FAILURES = (MemoryError, RuntimeError)  # the classes that `ran_out` may return True for
-
 # In messages of plain RuntimeErrors: from torch's CPU allocator and from CUDA's libraries.
 _MESSAGES = (
     "DefaultCPUAllocator",
@@ -158,7 +154,6 @@ _MESSAGES = (
     "CUDA error: out of memory",
     "ALLOC_FAILED",
 )
-
 _LONGEST = 300  # characters of an error that are kept
 
 
@@ -200,7 +195,6 @@ def raising_out_of_memory() -> Iterator[None]:
 
 
 # The environment that a bit-exact repeat of a training run depends on.
-
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch", "torchvision")
 

@@ -136,7 +136,6 @@ def _normalised(features: Tensor) -> Tensor:
 
 # Checks before training that a model can read class names and prompts.
 
-
 SHOWN = 20  # names that an error lists
 
 
@@ -183,7 +182,6 @@ def _listed(names: Sequence[str]) -> str:
 
 # Weights in the artifact store, one artifact per tensor.
 
-
 _NAMES = {
     torch.float32: "F32",
     torch.float64: "F64",
@@ -192,9 +190,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-
 AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.evaluation.judge import class_changes, recalls_by_direction
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -19,10 +18,9 @@ from core.evaluation.queries import (
     top_1,
 )
 from core.evaluation.report import ChangeTable, Recall
+from core.evaluation.report_tables import class_changes, recalls_by_direction
 from core.gate.measures import Measure, MeasureKind
 from core.values import Digest
-
-# The answers of two versions to the same query.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +284,7 @@ def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
         yield from recall_at_1(captioned, now=new, before=old)
 
 
-# The comparison of two versions of a model by what both have answered.
-
+# The comparison of two versions by what both have answered.
 
 BEFORE, NOW = "before", "now"
 

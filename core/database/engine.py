@@ -24,71 +24,6 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from core.errors import DatabaseUnavailable, PerennialError, StorageFull
 
-# The database's clock, which times leases and heartbeats.
-
-
-class epoch_now(GenericFunction[float]):  # noqa: N801 - named as SQLAlchemy names functions
-    """Seconds since 1970 by the database's clock, with a fraction."""
-
-    type = Float(53)
-    inherit_cache = True
-
-
-@compiles(epoch_now, "sqlite")
-def _sqlite(_function: epoch_now, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(epoch_now, "postgresql")
-def _postgresql(_function: epoch_now, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-
-
-def read_clock(connection: Connection) -> datetime:
-    """Return the time by the database's clock."""
-    return datetime.fromtimestamp(connection.execute(select(epoch_now())).scalar_one(), UTC)
-
-
-# Translation of driver errors to the service's own.
-
-
-_PRIMARY = 0xFF  # SQLite's extended codes hold the primary one in their low byte
-
-_SQLITE_LATER = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_INTERRUPT,  # a statement that exceeded its time limit
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-}
-
-
-def translate_failures(engine: Engine) -> None:
-    """Make the engine raise DatabaseUnavailable or StorageFull for matching driver errors."""
-
-    @event.listens_for(engine, "handle_error")
-    def translate(context: ExceptionContext) -> PerennialError | None:
-        if context.is_pre_ping:  # the pool needs the driver's own error to reconnect
-            return None
-        return _translated(context.original_exception)
-
-
-def _translated(error: BaseException) -> PerennialError | None:
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-        if code == sqlite3.SQLITE_FULL:
-            return StorageFull()
-        return DatabaseUnavailable() if code in _SQLITE_LATER else None
-    if isinstance(error, postgres.DiskFull):
-        return StorageFull()
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return DatabaseUnavailable()
-    if isinstance(error, postgres.IdleInTransactionSessionTimeout):
-        return DatabaseUnavailable()
-    return None
-
-
 READ_ONLY = "read_only"  # execution option of a connection whose transactions only read
 
 
@@ -105,7 +40,6 @@ class Limits:
 
 
 LIMITS = Limits()
-
 UNUSED_S = 60.0  # then PostgreSQL closes a connection of a pool, or later if `idle_s` is greater
 
 
@@ -258,3 +192,66 @@ def _plain(value: Any) -> Any:
             return sorted(_plain(item) for item in value)
         case _:
             return str(value)
+
+
+# The database's clock, which times leases and heartbeats.
+
+
+class epoch_now(GenericFunction[float]):  # noqa: N801 - named as SQLAlchemy names functions
+    """Seconds since 1970 by the database's clock, with a fraction."""
+
+    type = Float(53)
+    inherit_cache = True
+
+
+@compiles(epoch_now, "sqlite")
+def _sqlite(_function: epoch_now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(epoch_now, "postgresql")
+def _postgresql(_function: epoch_now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+def read_clock(connection: Connection) -> datetime:
+    """Return the time by the database's clock."""
+    return datetime.fromtimestamp(connection.execute(select(epoch_now())).scalar_one(), UTC)
+
+
+# Errors of drivers, translated to the service's own.
+
+_PRIMARY = 0xFF  # SQLite's extended codes hold the primary one in their low byte
+_SQLITE_LATER = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_INTERRUPT,  # a statement that exceeded its time limit
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+def translate_failures(engine: Engine) -> None:
+    """Make the engine raise DatabaseUnavailable or StorageFull for matching driver errors."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> PerennialError | None:
+        if context.is_pre_ping:  # the pool needs the driver's own error to reconnect
+            return None
+        return _translated(context.original_exception)
+
+
+def _translated(error: BaseException) -> PerennialError | None:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if code == sqlite3.SQLITE_FULL:
+            return StorageFull()
+        return DatabaseUnavailable() if code in _SQLITE_LATER else None
+    if isinstance(error, postgres.DiskFull):
+        return StorageFull()
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return DatabaseUnavailable()
+    if isinstance(error, postgres.IdleInTransactionSessionTimeout):
+        return DatabaseUnavailable()
+    return None

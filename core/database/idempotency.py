@@ -1,4 +1,4 @@
-"""The jobs that Idempotency-Keys were used for."""
+"""Rows of the jobs that Idempotency-Keys were used for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,11 +10,6 @@ from core.database.tables import idempotency
 from core.database.work import Rows
 from core.errors import InProgress
 from core.values import Digest, JobId
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# Ports for API keys, audit events and idempotent requests.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +24,7 @@ class IdempotentReply:
 
 
 class Idempotency(Rows):
-    """The `Idempotency` port over SQL."""
+    """Rows of the jobs that Idempotency-Keys were used for."""
 
     def find(self, actor: str, key: str) -> IdempotentReply | None:
         """Return what the actor used the key for, or None."""

@@ -40,9 +40,7 @@ _ADVISORY_LOCK = 0x5065_7265_6E6E_6961
 # and tries again. LOCK_S is shorter than PostgreSQL's deadlock check (1 s), so that in a deadlock
 # the migration gives up, not the other transaction.
 LOCK_S = 0.5
-
 TRY_AGAIN_AFTER_S = 1.0
-
 PATIENCE_S = 300.0
 
 

@@ -1,4 +1,4 @@
-"""Statements that the repositories share."""
+"""Statements that the rows of several rooms share."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, case, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-# Cached parsing of stored recipes and orders, whose text never changes.
+# Caches of parsed recipes and orders, whose stored text never changes.
 #
-# Without the cache, parsing takes half of the time of reading a page of jobs or versions. The
-# values are frozen and can be shared. Long texts (a recipe may list 100,000 sentences) are parsed
-# each time.
-
+# Without them, parsing takes half of the time of reading a page of jobs or versions. The values are
+# frozen and can be shared. Long texts (a recipe may list 100,000 sentences) are parsed each time.
 
 KEPT, LONGEST = 1024, 8192  # texts of each kind, and characters of one: about 20 MB in all
 
@@ -22,7 +20,6 @@ KEPT, LONGEST = 1024, 8192  # texts of each kind, and characters of one: about 2
 CHUNK = 1000
 
 Values = Mapping[str, Any]
-
 _Value = TypeVar("_Value")
 
 

@@ -1,4 +1,4 @@
-"""The tables."""
+"""The tables of all rooms, on one page."""
 
 import warnings
 from datetime import UTC, datetime
@@ -30,8 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-# The metadata and column types that the tables share.
-
+# The metadata, and column types.
 
 metadata = MetaData(
     naming_convention={
@@ -79,7 +78,6 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 # Tables of API keys, sessions, Idempotency-Keys, cached evaluation results and heartbeats.
-
 
 api_keys = Table(
     "api_keys",
@@ -156,14 +154,11 @@ heartbeats = Table(
 )
 
 Index(None, api_key_secrets.c.key)
-
 Index(None, sessions.c.expires_at)
-
 Index(None, idempotency.c.created_at)
 
 
 # Tables of audit events and of the last one's hash.
-
 
 audit_events = Table(
     "audit_events",
@@ -191,21 +186,17 @@ audit_head = Table(
 )
 
 Index(None, audit_events.c.actor, audit_events.c.sequence)
-
 Index(None, audit_events.c.action, audit_events.c.sequence)
-
 Index(
     "ix_audit_events_subject_prefix",
     audit_events.c.subject,
     audit_events.c.sequence,
     postgresql_ops={"subject": "text_pattern_ops"},  # byte by byte, as SQLite compares anyway
 )
-
 Index(None, audit_events.c.at, audit_events.c.sequence)
 
 
 # The table of counters, which a scrape reads instead of counting history.
-
 
 # `labels` is canonical JSON, so that equal labels are equal keys.
 counters = Table(
@@ -218,7 +209,6 @@ counters = Table(
 
 
 # Tables of datasets, images, thumbnails and dataset versions.
-
 
 datasets = Table(
     "datasets",
@@ -299,17 +289,13 @@ trained_images = Table(
 )
 
 Index(None, dataset_images.c.pixels)
-
 # Of the list of a class's images.
 Index(None, dataset_images.c.dataset, dataset_images.c.text, dataset_images.c.pixels)
-
 Index(None, thumbnails.c.near_duplicate_of)
-
 Index(None, trained_images.c.dataset, trained_images.c.number)
 
 
 # Tables of erasures and the images that they have erased.
-
 
 erasures = Table(
     "erasures",
@@ -340,7 +326,6 @@ Index(None, erased_images.c.artifact)
 
 # Table of exports.
 
-
 # Whoever writes a row has locked its version, and whoever deletes a version deletes its rows.
 exports = Table(
     "exports",
@@ -357,7 +342,6 @@ exports = Table(
 
 
 # Tables of jobs, their metadata and their events.
-
 
 # `position` is the order of arrival, independent of the senders' clocks. `owner` and `lease_until`
 # (epoch seconds by the database's clock) belong to a claimed job: a null lease was given back, an
@@ -421,28 +405,20 @@ job_events = Table(
 )
 
 Index(None, jobs.c.model, jobs.c.status, jobs.c.position)
-
 Index(None, jobs.c.status, jobs.c.position)
-
-# Of lists: a filter, then the order (`reads.py`).
+# Of lists: a filter, then the order (`core.jobs.rows`).
 Index(None, jobs.c.model, jobs.c.position)
-
 Index(None, jobs.c.type, jobs.c.position)
-
 Index(None, jobs.c.created_at, jobs.c.position)
-
 Index(None, job_metadata.c.key, job_metadata.c.value, job_metadata.c.job)
-
 Index(None, job_metadata.c.key, job_metadata.c.job)
 
 # The deletion of a job looks for its retries, which refer to it.
 RETRIES = text("retry_of IS NOT NULL")
-
 Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
 
 # Counted before each order (`Jobs.waiting`).
 WAITING = text("status = 'queued'")
-
 Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)
 
 
@@ -452,8 +428,7 @@ def lane_of(job: FromClause) -> ColumnElement[str]:
 
 
 UNFINISHED = text("status IN ('queued', 'running', 'cancelling')")
-
-# A lane's first entry is the job that may be claimed next (`claims.py`).
+# A lane's first entry is the job that may be claimed next (`core.jobs.claims`).
 Index(
     "ix_jobs_heads",
     lane_of(jobs),
@@ -463,14 +438,19 @@ Index(
     postgresql_where=UNFINISHED,
 )
 
-CLAIMED = text("status IN ('running', 'cancelling')")
+CLAIMED_JOB = text("status IN ('running', 'cancelling')")
 
 # At most one claimed job per lane, even if two claims run at once.
-Index("ux_jobs_claimed", lane_of(jobs), unique=True, sqlite_where=CLAIMED, postgresql_where=CLAIMED)
+Index(
+    "ux_jobs_claimed",
+    lane_of(jobs),
+    unique=True,
+    sqlite_where=CLAIMED_JOB,
+    postgresql_where=CLAIMED_JOB,
+)
 
 
 # Tables of models, their versions and their aliases.
-
 
 models = Table(
     "models",
@@ -555,15 +535,12 @@ alias_moves = Table(
 )
 
 Index(None, versions.c.model, versions.c.digest)
-
 Index(None, versions.c.job)
-
 # Of the models that learned from a dataset.
 Index(None, versions.c.dataset, versions.c.dataset_version)
 
 
 # Tables of suites and gate policies, by which versions are judged.
-
 
 suites = Table(
     "suites",
@@ -611,12 +588,10 @@ policies = Table(
 )
 
 Index(None, suite_images.c.suite)
-
 Index(None, suite_dhashes.c.suite)
 
 
 # Tables of trials, their counts, and the predictions made during them.
-
 
 # An alias names the trial that runs, if there is one: see `aliases`.
 trials = Table(
@@ -696,16 +671,12 @@ trial_course = Table(
 )
 
 Index(None, trials.c.model, trials.c.alias, trials.c.id)
-
 Index(None, trial_predictions.c.trial, trial_predictions.c.id)
-
 Index(None, trial_predictions.c.at)
-
 Index(None, trial_samples.c.pixels)
 
 
 # Table of resumable uploads.
-
 
 uploads = Table(
     "uploads",
@@ -718,12 +689,10 @@ uploads = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
 )
-
 Index(None, uploads.c.owner)
 
 
 # Tables of stored vectors and of reports on old indexes.
-
 
 # Whoever writes a row has locked its dataset and its version, and whoever deletes one of these, or
 # erases an image, deletes the rows.
@@ -760,7 +729,6 @@ index_reports = Table(
 
 
 # Tables of webhooks and of the outbox: their deliveries.
-
 
 webhooks = Table(
     "webhooks",
@@ -802,14 +770,12 @@ deliveries = Table(
 )
 
 PENDING = text("status = 'pending'")
-
 Index(
     "ix_webhook_deliveries_due",
     deliveries.c.next_attempt_at,
     sqlite_where=PENDING,
     postgresql_where=PENDING,
 )
-
 Index(
     "ix_webhook_deliveries_order",
     deliveries.c.webhook,
@@ -819,17 +785,15 @@ Index(
     postgresql_where=PENDING,
 )
 
-CLAIMED_OF_WEBHOOKS = text("lease_until IS NOT NULL")
+CLAIMED_DELIVERY = text("lease_until IS NOT NULL")
 
 # At most one claimed delivery per webhook, even if two claims run at once.
 Index(
     "ux_webhook_deliveries_claimed",
     deliveries.c.webhook,
     unique=True,
-    sqlite_where=CLAIMED_OF_WEBHOOKS,
-    postgresql_where=CLAIMED_OF_WEBHOOKS,
+    sqlite_where=CLAIMED_DELIVERY,
+    postgresql_where=CLAIMED_DELIVERY,
 )
-
 Index(None, deliveries.c.webhook, deliveries.c.position)
-
 Index(None, deliveries.c.created_at)

@@ -37,8 +37,6 @@ from core.values import (
     new_id,
 )
 
-# Create datasets and receive uploads.
-
 
 class UploadOutcome(StrEnum):
     """The outcome of an uploaded file."""

@@ -135,7 +135,7 @@ def without_suite_images(work: Work, entries: Sequence[ManifestEntry]) -> tuple[
     return tuple(entry for entry in entries if entry.group not in in_suites)
 
 
-# Read a manifest back from the store.
+# Manifests, read back from the store.
 
 
 def read_manifest(artifacts: Artifacts, digest: Digest) -> Manifest:

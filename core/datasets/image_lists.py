@@ -1,4 +1,4 @@
-"""Lists of images, groups of images by metadata, and near-duplicates."""
+"""Images in groups: by metadata, in lists, and as near-duplicates."""
 
 import csv
 import io
@@ -24,7 +24,6 @@ from core.errors import (
 from core.values import Digest, sha256
 
 # Groups of an update's training images, of which one at a time is left out.
-
 
 LEAST_GROUPS, MOST_GROUPS = 2, 20
 
@@ -156,9 +155,7 @@ def _random(entries: Iterable[ManifestEntry], most: int, seed: int) -> Iterator[
 
 # Image lists: CSV or JSON Lines files that give images their classes or captions.
 
-
 _FILE = ("file", "file_name", "path")
-
 _WANTED = {
     DatasetKind.LABELLED: "'file' and 'class'",
     DatasetKind.CAPTIONED: "'file' and 'caption' or, in JSON, 'captions'",
@@ -166,9 +163,7 @@ _WANTED = {
 
 # Lists come from clients, and what is read of them is kept until the images are named.
 MOST_COLUMNS = 1_000  # of a CSV file
-
 MOST_LINE = 1_000_000  # characters of a line of JSON
-
 MOST_TEXT = 2_000  # characters of a text; classes and captions are shorter, or are refused
 
 # What parsers and a wrong shape raise; a deep nesting ends in a RecursionError.
@@ -292,9 +287,7 @@ def _string(value: object) -> str:
 
 # Near-duplicates: images so similar that they are always on the same side and part.
 
-
 THUMBNAIL_SIDE = 8  # pixels; RGB, 8 bits a channel
-
 # The largest distance between the thumbnails of near-duplicates: the fourth root of the mean fourth
 # power of their differences, in levels of 0 to 255. JPEG at quality 75 stays below it for 99 of 100
 # pictures; different photographs and garments were further apart when it was measured (ADR 0015).
@@ -329,9 +322,6 @@ def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:
         raise SplitConflict(near=sorted(groups))
     nearest = min(similar_images, key=lambda image: (image.distance, image.group), default=None)
     return nearest.group if nearest else None
-
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
 
 
 class SimilarImages(Protocol):

@@ -1,4 +1,4 @@
-"""Lists of images, near-duplicates, and thumbnails."""
+"""Rows of the images in datasets, as they are read."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -6,10 +6,9 @@ from datetime import datetime
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Row,
@@ -18,25 +17,21 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
-    union,
 )
 
-from core.database.statements import chunks, insert_missing
+from core.database.statements import chunks
 from core.database.tables import (
     HAS_THUMBNAIL,
     dataset_images,
     datasets,
-    erased_images,
     images,
     thumbnails,
     trial_samples,
 )
-from core.database.work import Rows, Work
-from core.datasets.image_lists import ImageWithThumbnail, NearDuplicates
+from core.database.work import Rows
+from core.datasets.image_lists import NearDuplicates
 from core.datasets.manifests import Member
 from core.datasets.rules import DatasetImage, DatasetKind, Image
-from core.datasets.similarity import ThumbnailIndex, close_hashes
 from core.errors import DatasetNotFound
 from core.values import DatasetId, Digest
 
@@ -44,7 +39,6 @@ from core.values import DatasetId, Digest
 #
 # A count reads an entry of an index for each image. It is kept with the dataset's revision, which
 # grows in every transaction that changes its images: so it is made once after each change.
-
 
 DATASETS = 50  # that are kept, those asked for last
 
@@ -70,9 +64,6 @@ class CountCache:
             while len(self._kept) > DATASETS:
                 self._kept.popitem(last=False)
         return counts
-
-
-# Rows of images in datasets.
 
 
 def images_of(dataset: DatasetId) -> Select[Any]:
@@ -110,14 +101,11 @@ def to_image(row: Row[Any]) -> DatasetImage:
     )
 
 
-# Near-duplicates among the images of a dataset.
-
-
 SHOWN = 100  # images of one group
 
 
-class SqlNearDuplicates(Rows):
-    """The part of the `Datasets` port that reads near-duplicates."""
+class NearDuplicateRows(Rows):
+    """The part of `Datasets` that reads near-duplicates."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -191,11 +179,8 @@ def _holds(dataset: DatasetId) -> ColumnElement[bool]:
     return exists().where(rows.dataset == dataset, rows.pixels == thumbnails.c.pixels)
 
 
-# The images in datasets, as they are read.
-
-
-class SqlImageLists(SqlNearDuplicates):
-    """The part of the `Datasets` port that reads images."""
+class ImageListRows(NearDuplicateRows):
+    """The part of `Datasets` that reads images."""
 
     def __init__(self, connection: Connection, counts: CountCache) -> None:
         super().__init__(connection)
@@ -327,148 +312,3 @@ class SqlImageLists(SqlNearDuplicates):
             select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
         )
         return {row.text: row.images for row in self._connection.execute(counts)}
-
-
-# A process's cache of the images that uploads are compared with.
-#
-# A search reads only the images added since the last one. That is sound because thumbnails appear
-# in the order of their positions, as a writer holds `Thumbnails.lock` until it has committed, and
-# are removed by erasures alone, after which the cache starts again. Nor are images added without a
-# thumbnail any more.
-
-
-_NONE = ThumbnailIndex()
-
-
-class ThumbnailCache:
-    """The cache for one database; safe to share between threads. Read-only transactions fill it."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._index = _NONE
-        self._erased = 0  # images, when the index was read
-        self._without: Mapping[Digest, str] | None = None
-
-    def index(self, after: Callable[[int], ThumbnailIndex], *, erased: int) -> ThumbnailIndex:
-        """Return the index of all images; `after` reads those added after a position.
-
-        `erased` is how many images have been erased so far.
-        """
-        with self._lock:
-            if erased != self._erased:
-                self._index, self._erased = _NONE, erased
-            self._index = self._index.followed_by(after(self._index.position))
-            return self._index
-
-    def without(self, read: Callable[[], Mapping[Digest, str]]) -> Mapping[Digest, str]:
-        """Return the hashes of images without a thumbnail, calling `read` the first time only."""
-        with self._lock:
-            if self._without is None:
-                self._without = read()
-            return self._without
-
-
-# Thumbnails of images, and which images are near-duplicates.
-
-
-class Thumbnails(Rows):
-    """The `Thumbnails` port over SQL."""
-
-    @classmethod
-    def open(cls, work: Work) -> Self:
-        """Return the rows in a transaction."""
-        return cls(work.connection, work.cache(ThumbnailCache))
-
-    def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
-        self._connection = connection
-        self._cache = cache
-
-    def all(self) -> ThumbnailIndex:
-        """Return the index of all images; later calls read only images added since.
-
-        Once images were erased, all others are read again.
-        """
-        erased = self._connection.scalar(select(func.count()).select_from(erased_images)) or 0
-        return self._cache.index(self.after, erased=erased)
-
-    def after(self, position: int) -> ThumbnailIndex:
-        """Return the index of the images added after a position; 0 for all."""
-        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
-        query = (
-            select(thumbnails.c.position, group, thumbnails.c.thumbnail)
-            .where(thumbnails.c.position > position, HAS_THUMBNAIL)
-            .order_by(thumbnails.c.position)
-        )
-        rows = self._connection.execute(query).all()
-        last = rows[-1].position if rows else position
-        return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
-
-    def lock(self) -> None:
-        """Keep other transactions from adding thumbnails until this one ends."""
-        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-            self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
-
-    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
-        """Map each known image to the oldest image of its group, or to None if it is the oldest."""
-        found: dict[Digest, Digest | None] = {}
-        for chunk in chunks(pixels):
-            query = (
-                select(images.c.pixels, thumbnails.c.near_duplicate_of)
-                .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-                .where(images.c.pixels.in_(chunk))
-            )
-            found.update(
-                (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
-            )
-        return found
-
-    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
-        """Return images without a thumbnail whose difference hash is close to one of `dhashes`."""
-        without = self._cache.without(self._without)
-        close = close_hashes([*without.values()], dhashes)
-        pixels = [*without]
-        found: list[Image] = []
-        for chunk in chunks([pixels[index] for index in close]):
-            query = _without(images).where(images.c.pixels.in_(chunk))
-            found += (Image(**row) for row in self._connection.execute(query).mappings())
-        return found
-
-    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
-        """Store thumbnails; an image that has one keeps it."""
-        values = [
-            {
-                "pixels": image.pixels,
-                "thumbnail": thumbnail,
-                "near_duplicate_of": image.near_duplicate_of,
-            }
-            for image, thumbnail in seen
-        ]
-        insert_missing(self._connection, thumbnails, values)
-
-    def _without(self) -> dict[Digest, str]:
-        """Return the difference hashes of the images without a thumbnail."""
-        rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
-        return {row.pixels: row.dhash for row in rows}
-
-
-def _without(*columns: Any) -> Select[Any]:
-    return (
-        select(*columns)
-        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-        .where(thumbnails.c.pixels.is_(None))
-    )
-
-
-def groups_in(
-    connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
-) -> set[Digest]:
-    """Return the groups of which `column`, a column of pixel digests, holds an image."""
-    rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
-    group = thumbnails.c.near_duplicate_of
-    found: set[Digest] = set()
-    for chunk in chunks(groups):
-        # Two selects, each with its own index: with an OR, databases would scan the table.
-        oldest = select(column).where(column.in_(chunk), *conditions)
-        others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
-        found.update(connection.scalars(union(oldest, others)))
-    return found

@@ -1,4 +1,4 @@
-"""What a dataset version holds, and its training and holdout sides."""
+"""Manifests: what a dataset version holds, on which side and part, and how two differ."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -12,9 +12,7 @@ from core.values import Digest, Json, canonical_json, sha256
 
 # The split of images into sides and parts, the same in every dataset.
 
-
 HOLDOUT_SHARE = 0.2
-
 VALIDATION_SHARE = 0.2
 
 
@@ -52,7 +50,6 @@ def _share(pixels: Digest, purpose: str) -> float:
 
 
 # Manifests, the exact images of dataset versions and suites.
-
 
 MIN_TRAIN_PER_CLASS = 2
 

@@ -11,10 +11,10 @@ from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.datasets.edit import Receipt, Upload, UploadOutcome
 from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
-from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import side_of
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import (
     AllRejected,
@@ -35,7 +35,7 @@ from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest, JobId, ignore_progress
 
-# Search arriving images for near-duplicates among themselves and among known images.
+# Near-duplicates among arriving images, and among these and known ones.
 #
 # The search is done before the transaction that records the new ones; within it, only what has come
 # since is searched.
@@ -168,7 +168,7 @@ def require_quota(settings: Settings, work: Work, images: Iterable[Image | None]
         )
 
 
-# Put decoded uploads into a dataset.
+# Uploads that become images of a dataset.
 
 
 def record_uploads(
@@ -320,8 +320,7 @@ class _Receiving:
         return replace(receipt, outcome=UploadOutcome.CREATED)
 
 
-# Put batches of uploads into a dataset, each once, however often it is sent.
-
+# Batches of uploads, each received once, however often it is sent.
 
 NO_JOB = JobId("")  # of the key of a batch
 

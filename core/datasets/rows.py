@@ -1,4 +1,4 @@
-"""Datasets."""
+"""Rows of datasets, and of their images as they are written."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from core.database.statements import chunks, find_named, insert_missing, insert_new, page_by_id
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
 from core.database.work import Rows, Work
-from core.datasets.list_rows import CountCache, SqlImageLists
+from core.datasets.list_rows import CountCache, ImageListRows
 from core.datasets.manifests import Manifest
 from core.datasets.rules import (
     Dataset,
@@ -18,77 +18,13 @@ from core.datasets.rules import (
     DatasetVersion,
     Image,
 )
-from core.datasets.version_rows import SqlDatasetVersions, uses_of
+from core.datasets.version_rows import DatasetVersionRows, uses_of
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
 from core.values import DatasetId, Digest, ErasureId
 
-# The images that datasets share.
 
-_ANY_ERASED = select(erased_images.c.pixels).limit(1)
-
-
-class ErasedImages(Rows):
-    """Images that were erased, and stored forms."""
-
-    def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
-        """Return which of some images were erased, and by which erasure."""
-        found: dict[Digest, ErasureId] = {}
-        if self._connection.execute(_ANY_ERASED).first() is None:
-            return found  # as in most services, where thousands of images need not be asked for
-        for chunk in chunks(pixels):
-            query = select(erased_images.c.pixels, erased_images.c.erasure)
-            rows = self._connection.execute(query.where(erased_images.c.pixels.in_(chunk)))
-            found.update((row.pixels, row.erasure) for row in rows)
-        return found
-
-    def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
-        """Return the newest stored form of each of some images, also of erased ones."""
-        found: dict[Digest, Digest] = {}
-        for chunk in chunks(pixels):
-            query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
-            found.update((row.pixels, row.artifact) for row in self._connection.execute(query))
-        return found
-
-
-def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
-    """Store images, and update those that are known.
-
-    Their rows are locked, always in the same order: while a stored form is replaced, nobody can
-    add the image to a dataset, whose revision would then miss the change. Raises ImageErased.
-    """
-    kept = sorted(kept, key=lambda image: image.pixels)
-    insert_missing(connection, images, [_values(image) for image in kept])
-    stored: dict[Digest, Digest] = {}
-    for chunk in chunks(list(dict.fromkeys(image.pixels for image in kept))):
-        query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
-        query = query.order_by(images.c.pixels).with_for_update(key_share=True)
-        stored.update((row.pixels, row.artifact) for row in connection.execute(query))
-        erased = select(erased_images.c.pixels).where(erased_images.c.pixels.in_(chunk))
-        if found := sorted(set(connection.scalars(erased))):
-            raise ImageErased(pixels=found[:20])
-    for image in kept:
-        if stored[image.pixels] != image.artifact:
-            _replace(connection, image)
-
-
-def _replace(connection: Connection, image: Image) -> None:
-    """Replace an image's row and increment the revision of every dataset that holds it."""
-    holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
-    revision = datasets.c.revision + 1
-    connection.execute(update(datasets).where(datasets.c.id.in_(holders)).values(revision=revision))
-    replaced = update(images).where(images.c.pixels == image.pixels)
-    connection.execute(replaced.values(_values(image)))
-
-
-def _values(image: Image) -> dict[str, object]:
-    return {name: value for name, value in vars(image).items() if name in images.c}
-
-
-# The images in datasets, as they are written.
-
-
-class SqlDatasetImages(SqlImageLists):
-    """The part of the `Datasets` port that concerns images."""
+class DatasetImageRows(ImageListRows):
+    """The part of `Datasets` that writes images."""
 
     def add_image(self, row: DatasetImage) -> None:
         """Add one image; see `add_images`."""
@@ -198,8 +134,8 @@ class SqlDatasetImages(SqlImageLists):
         return DatasetKind(kind)
 
 
-class Datasets(SqlDatasetImages):
-    """The `Datasets` port over SQL."""
+class Datasets(DatasetImageRows):
+    """Rows of datasets."""
 
     @classmethod
     def open(cls, work: Work) -> Self:
@@ -208,7 +144,7 @@ class Datasets(SqlDatasetImages):
 
     def __init__(self, connection: Connection, counts: CountCache) -> None:
         super().__init__(connection, counts)
-        self._versions = SqlDatasetVersions(connection)
+        self._versions = DatasetVersionRows(connection)
 
     def add(self, dataset: Dataset) -> None:
         """Store a dataset. Raises NameTaken."""
@@ -332,3 +268,65 @@ def _to_dataset(row: Row[Any]) -> Dataset:
         metadata=row.metadata,
         duplicates=row.duplicates,
     )
+
+
+# The images that datasets share.
+
+_ANY_ERASED = select(erased_images.c.pixels).limit(1)
+
+
+class ErasedImages(Rows):
+    """Rows of images that were erased, and of their stored forms."""
+
+    def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
+        """Return which of some images were erased, and by which erasure."""
+        found: dict[Digest, ErasureId] = {}
+        if self._connection.execute(_ANY_ERASED).first() is None:
+            return found  # as in most services, where thousands of images need not be asked for
+        for chunk in chunks(pixels):
+            query = select(erased_images.c.pixels, erased_images.c.erasure)
+            rows = self._connection.execute(query.where(erased_images.c.pixels.in_(chunk)))
+            found.update((row.pixels, row.erasure) for row in rows)
+        return found
+
+    def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
+        """Return the newest stored form of each of some images, also of erased ones."""
+        found: dict[Digest, Digest] = {}
+        for chunk in chunks(pixels):
+            query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+            found.update((row.pixels, row.artifact) for row in self._connection.execute(query))
+        return found
+
+
+def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
+    """Store images, and update those that are known.
+
+    Their rows are locked, always in the same order: while a stored form is replaced, nobody can
+    add the image to a dataset, whose revision would then miss the change. Raises ImageErased.
+    """
+    kept = sorted(kept, key=lambda image: image.pixels)
+    insert_missing(connection, images, [_values(image) for image in kept])
+    stored: dict[Digest, Digest] = {}
+    for chunk in chunks(list(dict.fromkeys(image.pixels for image in kept))):
+        query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+        query = query.order_by(images.c.pixels).with_for_update(key_share=True)
+        stored.update((row.pixels, row.artifact) for row in connection.execute(query))
+        erased = select(erased_images.c.pixels).where(erased_images.c.pixels.in_(chunk))
+        if found := sorted(set(connection.scalars(erased))):
+            raise ImageErased(pixels=found[:20])
+    for image in kept:
+        if stored[image.pixels] != image.artifact:
+            _replace(connection, image)
+
+
+def _replace(connection: Connection, image: Image) -> None:
+    """Replace an image's row and increment the revision of every dataset that holds it."""
+    holders = select(dataset_images.c.dataset).where(dataset_images.c.pixels == image.pixels)
+    revision = datasets.c.revision + 1
+    connection.execute(update(datasets).where(datasets.c.id.in_(holders)).values(revision=revision))
+    replaced = update(images).where(images.c.pixels == image.pixels)
+    connection.execute(replaced.values(_values(image)))
+
+
+def _values(image: Image) -> dict[str, object]:
+    return {name: value for name, value in vars(image).items() if name in images.c}

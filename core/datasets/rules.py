@@ -10,9 +10,6 @@ from core.outbox.rules import EventType, OutboxEvent
 from core.recipes.fields import PromptTemplate
 from core.values import DatasetId, Digest, JobId, SuiteId, new_id
 
-# Datasets, their images and frozen versions.
-
-
 NOTHING_LEFT = 0  # in place of the number of the version that replaces another one
 
 
@@ -133,7 +130,7 @@ class Suite:
     created_at: datetime
 
 
-# Events that webhooks receive: each says by ids and links what happened.
+# The event that webhooks receive.
 
 
 def dataset_frozen(version: DatasetVersion) -> OutboxEvent:
@@ -151,12 +148,6 @@ def dataset_frozen(version: DatasetVersion) -> OutboxEvent:
         },
         at=version.created_at,
     )
-
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# Ports for datasets, suites, thumbnails and the decoding of uploads.
 
 
 @dataclass(frozen=True, kw_only=True)

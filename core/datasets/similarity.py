@@ -9,11 +9,8 @@ from core.datasets.image_lists import NEAR, THUMBNAIL_SIDE, SimilarImage
 from core.values import Digest
 
 _CLOSE_BITS = 8  # of 64; JPEG at quality 50 flips fewer in 99 of 100 photographs
-
 _CHANNELS = 3
-
 _VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * _CHANNELS
-
 # If two thumbnails are at most NEAR apart, their means of a channel differ by at most this. It
 # follows from the power mean inequality within a channel, which may hold all of the differences.
 # Comparing means is a cheap first filter.
@@ -21,7 +18,7 @@ _NEAR_MEANS = NEAR * _CHANNELS**0.25
 
 
 class ThumbnailIndex:
-    """The `SimilarImages` port in memory."""
+    """Similar images by their thumbnails, in memory."""
 
     def __init__(self, rows: Iterable[tuple[Digest, str]] = (), *, position: int = 0) -> None:
         rows = list(rows)

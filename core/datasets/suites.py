@@ -1,4 +1,4 @@
-"""Create suites and gate policies, and choose those of a model."""
+"""Create suites."""
 
 from core.audit import record as audit
 from core.audit.rules import Action

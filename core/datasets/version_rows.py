@@ -1,4 +1,4 @@
-"""Frozen versions of datasets, and the images that they train on."""
+"""Rows of frozen versions of datasets, of what needs these, and of suites."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,9 +28,9 @@ from core.database.tables import (
     versions,
 )
 from core.database.work import Rows
-from core.datasets.list_rows import groups_in
 from core.datasets.manifests import Manifest, Side
 from core.datasets.rules import DatasetUses, DatasetVersion, Suite, SuiteKind
+from core.datasets.thumbnail_rows import groups_in
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.hooks import Hook
 from core.recipes.fields import PromptTemplate
@@ -38,11 +38,12 @@ from core.values import DatasetId, Digest, SuiteId
 
 # Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
 
-
 # Conditions on rows of jobs: which of them will learn from a version of a dataset, or read it, or
 # fill the dataset. Without a number, any version is meant.
 WILL_LEARN = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that learn from a dataset")
+
 WILL_READ = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that read a dataset")
+
 WILL_FILL = Hook[[DatasetId], ColumnElement[bool]]("jobs that fill a dataset")
 
 
@@ -107,8 +108,8 @@ def either(
     )
 
 
-class SqlDatasetVersions(Rows):
-    """The part of the `Datasets` port that concerns versions."""
+class DatasetVersionRows(Rows):
+    """The part of `Datasets` that reads and writes versions."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -239,11 +240,8 @@ def _to_version(row: Row[Any]) -> DatasetVersion:
     )
 
 
-# Suites and the images that they hold.
-
-
 class Suites(Rows):
-    """The `Suites` port over SQL."""
+    """Rows of suites, and of the images that they hold."""
 
     def add(self, suite: Suite, manifest: Manifest) -> None:
         """Store a suite. Raises NameTaken."""

@@ -10,12 +10,12 @@ from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.freeze import read_manifest, without_erased, write_version
-from core.datasets.list_rows import Thumbnails
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.freeze import without_erased, write_version
+from core.datasets.manifests import Manifest, Part, Side
 from core.datasets.rows import Datasets, ErasedImages
-from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef, DatasetVersion, Suite
-from core.datasets.version_rows import Suites
+from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
+from core.datasets.thumbnail_rows import Thumbnails
+from core.erasure.holders import _MANY, NONE, Holders, HoldingVersion, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
@@ -39,254 +39,9 @@ from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd
 from core.trials.run import end_trial
 from core.upkeep.rows import ArtifactRoots
-from core.values import DatasetId, Digest, SuiteId, canonical_json
+from core.values import Digest, canonical_json
 from core.vectors.rows import IndexReports, Vectors
 from core.vectors.rules import source_of
-
-# Search every manifest for images that are to be erased.
-
-
-_MANY = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class HoldingVersion:
-    """A dataset version that holds some of the images."""
-
-    dataset: Dataset
-    version: DatasetVersion
-    manifest: Manifest
-    held: tuple[ManifestEntry, ...]
-
-    @property
-    def teaches(self) -> bool:
-        """True if one of the images is on the training side."""
-        return any(entry.side is Side.TRAIN for entry in self.held)
-
-    @property
-    def validates(self) -> bool:
-        """True if one of the images is in the validation part of the holdout."""
-        return any(
-            entry.side is Side.HOLDOUT and entry.part is Part.VALIDATION for entry in self.held
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holders:
-    """The dataset versions that hold some images, and all that were searched."""
-
-    versions: Mapping[DatasetRef, HoldingVersion]
-    suites: Mapping[SuiteId, tuple[Suite, tuple[ManifestEntry, ...]]]
-    searched: frozenset[DatasetRef | SuiteId]
-
-    @property
-    def forms(self) -> set[tuple[Digest, Digest]]:
-        """The pixels of the images with each stored form that a manifest names."""
-        held = [one.held for one in self.versions.values()]
-        held += [entries for _, entries in self.suites.values()]
-        return {(entry.pixels, entry.artifact) for entries in held for entry in entries}
-
-    @property
-    def validating(self) -> frozenset[SuiteId]:
-        """The suites that have one of the images in their validation part."""
-        return frozenset(
-            suite
-            for suite, (_, entries) in self.suites.items()
-            if any(entry.part is Part.VALIDATION for entry in entries)
-        )
-
-
-NONE = Holders(versions={}, suites={}, searched=frozenset())
-
-
-def search(
-    platform: Platform, pixels: Collection[Digest], before: Holders, monitor: Monitor
-) -> Holders:
-    """Return what holds images; only what has come since `before` is read."""
-    versions, suites = dict(before.versions), dict(before.suites)
-    with platform.transactions(read_only=True) as work:
-        datasets, found = _all(work)
-        new = [ref for ref in found if ref not in before.searched]
-        rows = {ref: found[ref] for ref in new}
-    for done, ref in enumerate(new):
-        monitor.advance("searching", done, len(new))
-        row = rows[ref]
-        manifest = read_manifest(platform.artifacts, row.manifest)
-        held = tuple(entry for entry in manifest.entries if entry.pixels in pixels)
-        if held and isinstance(row, Suite):
-            suites[row.id] = (row, held)
-        elif held and isinstance(row, DatasetVersion) and isinstance(ref, DatasetRef):
-            versions[ref] = HoldingVersion(
-                dataset=datasets[row.dataset], version=row, manifest=manifest, held=held
-            )
-    return Holders(
-        versions={ref: one for ref, one in versions.items() if ref in found},
-        suites=suites,
-        searched=frozenset(found),
-    )
-
-
-def is_current(work: Work, holders: Holders) -> bool:
-    """Return whether all dataset versions and suites were searched, and none is gone since."""
-    return _all(work)[1].keys() == holders.searched
-
-
-def _all(
-    work: Work,
-) -> tuple[dict[DatasetId, Dataset], dict[DatasetRef | SuiteId, DatasetVersion | Suite]]:
-    datasets = {dataset.id: dataset for dataset in work[Datasets].page(_MANY, None)}
-    found: dict[DatasetRef | SuiteId, DatasetVersion | Suite] = {
-        DatasetRef(dataset=dataset, version=version.number): version
-        for dataset in datasets
-        for version in work[Datasets].versions(dataset)
-    }
-    found |= {suite.id: suite for suite in work[Suites].page(_MANY, None)}
-    return datasets, found
-
-
-# Keep what versions answered about their own holdouts, when images of these are erased.
-#
-# A holdout without an image is another query. The version that learned it may have no weights any
-# more to answer that with, and every later update of its line has to be scored beside it.
-
-
-@dataclass(frozen=True, kw_only=True)
-class CarriedAnswers:
-    """A version's stored answers to what is left of its holdout."""
-
-    version: Digest
-    query: Digest
-    answers: Digest
-
-
-def carry_answers(
-    platform: Platform, holders: Holders, pixels: Collection[Digest]
-) -> list[CarriedAnswers]:
-    """Store what versions answered about the images that are left of their holdouts."""
-    with platform.transactions(read_only=True) as work:
-        found = [
-            (version, query, stored)
-            for version, query in _own_queries(work, holders)
-            if (stored := _stored(work, version, query)) is not None
-        ]
-    return [
-        carried
-        for version, query, stored in found
-        if (carried := _carry(platform.artifacts, version, query, stored, pixels)) is not None
-    ]
-
-
-def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
-    """Yield versions that were tested on one of the images, each with its own holdout's query."""
-    for model in work[Models].page(_MANY, None):
-        for version in work[Versions].all(model.id):
-            if version.dataset is None or version.dataset_version is None:
-                continue
-            own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
-            holder = holders.versions.get(own)
-            if holder is not None and _tests(holder):
-                holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
-                yield version, holdout_query(version, entries_in(Part.TEST, holdout))
-
-
-def _tests(holder: HoldingVersion) -> bool:
-    return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
-
-
-def _stored(work: Work, version: Version, query: ClassQuery) -> Digest | None:
-    return (
-        work[AnswerCache]
-        .stored([version.digest], [query.digest])
-        .get((version.digest, query.digest))
-    )
-
-
-def _carry(
-    artifacts: Artifacts,
-    version: Version,
-    query: ClassQuery,
-    stored: Digest,
-    pixels: Collection[Digest],
-) -> CarriedAnswers | None:
-    answers: Answers | None = None
-    with suppress(ArtifactMissing, ArtifactCorrupt):  # then they count for nothing as it is
-        answers = answers_from_json(json.loads(artifacts.get(stored)))
-    if not isinstance(answers, ClassAnswers):
-        return None
-    pairs = zip(query.entries, answers.predicted, strict=True)
-    left = [(entry, answer) for entry, answer in pairs if entry.pixels not in pixels]
-    if not left:
-        return None
-    rest = holdout_query(version, tuple(entry for entry, _ in left))
-    kept = ClassAnswers(predicted=tuple(answer for _, answer in left))
-    return CarriedAnswers(
-        version=version.digest,
-        query=rest.digest,
-        answers=artifacts.put(canonical_json(answers_to_json(kept))),
-    )
-
-
-# Freeze again the dataset versions that held erased images, without these.
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredManifest:
-    """The stored manifest of what is left of a dataset version; maybe without any image."""
-
-    digest: Digest
-    manifest: Manifest
-
-
-def store_remaining_manifests(
-    artifacts: Artifacts, holders: Holders, pixels: Collection[Digest]
-) -> Mapping[DatasetRef, StoredManifest]:
-    """Store the manifests of what is left of dataset versions, before the rows that name them.
-
-    Those of many images are long, so nothing is locked meanwhile.
-    """
-    left: dict[DatasetRef, StoredManifest] = {}
-    for ref, one in holders.versions.items():
-        if one.version.replaced_by is None:
-            manifest = one.manifest.without(pixels)
-            left[ref] = StoredManifest(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
-    return left
-
-
-def remake(
-    work: Work,
-    holders: Holders,
-    left: Mapping[DatasetRef, StoredManifest],
-    now: datetime,
-) -> list[RemadeVersion]:
-    """Write a version without the erased images for each locked one that holds some.
-
-    One that was replaced before stays so: what replaces it is replaced in turn.
-    """
-    made: list[RemadeVersion] = []
-    for ref in sorted(holders.versions, key=lambda ref: (ref.dataset, ref.version)):
-        holder = holders.versions[ref]
-        by = holder.version.replaced_by
-        if by is None:
-            by = _write(work, holder.dataset, left[ref], now)
-            work[Datasets].replace_version(ref.dataset, ref.version, by)
-        made.append(
-            RemadeVersion(
-                dataset=ref.dataset,
-                name=holder.dataset.name,
-                number=ref.version,
-                removed=len(holder.held),
-                replaced_by=by,
-            )
-        )
-    return made
-
-
-def _write(work: Work, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
-    if not left.manifest.entries:
-        return NOTHING_LEFT
-    number = work[Datasets].next_version(dataset.id)
-    write_version(work, dataset, left.manifest, left.digest, number, now)
-    return number
 
 
 def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monitor) -> None:
@@ -458,3 +213,148 @@ def _record(work: Work, erasure: Erasure, now: datetime) -> None:
         reason=erasure.reason,
         actor=erasure.actor,
     )
+
+
+# Keep what versions answered about their own holdouts, when images of these are erased.
+#
+# A holdout without an image is another query. The version that learned it may have no weights any
+# more to answer that with, and every later update of its line has to be scored beside it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedAnswers:
+    """A version's stored answers to what is left of its holdout."""
+
+    version: Digest
+    query: Digest
+    answers: Digest
+
+
+def carry_answers(
+    platform: Platform, holders: Holders, pixels: Collection[Digest]
+) -> list[CarriedAnswers]:
+    """Store what versions answered about the images that are left of their holdouts."""
+    with platform.transactions(read_only=True) as work:
+        found = [
+            (version, query, stored)
+            for version, query in _own_queries(work, holders)
+            if (stored := _stored(work, version, query)) is not None
+        ]
+    return [
+        carried
+        for version, query, stored in found
+        if (carried := _carry(platform.artifacts, version, query, stored, pixels)) is not None
+    ]
+
+
+def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
+    """Yield versions that were tested on one of the images, each with its own holdout's query."""
+    for model in work[Models].page(_MANY, None):
+        for version in work[Versions].all(model.id):
+            if version.dataset is None or version.dataset_version is None:
+                continue
+            own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
+            holder = holders.versions.get(own)
+            if holder is not None and _tests(holder):
+                holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
+                yield version, holdout_query(version, entries_in(Part.TEST, holdout))
+
+
+def _tests(holder: HoldingVersion) -> bool:
+    return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
+
+
+def _stored(work: Work, version: Version, query: ClassQuery) -> Digest | None:
+    return (
+        work[AnswerCache]
+        .stored([version.digest], [query.digest])
+        .get((version.digest, query.digest))
+    )
+
+
+def _carry(
+    artifacts: Artifacts,
+    version: Version,
+    query: ClassQuery,
+    stored: Digest,
+    pixels: Collection[Digest],
+) -> CarriedAnswers | None:
+    answers: Answers | None = None
+    with suppress(ArtifactMissing, ArtifactCorrupt):  # then they count for nothing as it is
+        answers = answers_from_json(json.loads(artifacts.get(stored)))
+    if not isinstance(answers, ClassAnswers):
+        return None
+    pairs = zip(query.entries, answers.predicted, strict=True)
+    left = [(entry, answer) for entry, answer in pairs if entry.pixels not in pixels]
+    if not left:
+        return None
+    rest = holdout_query(version, tuple(entry for entry, _ in left))
+    kept = ClassAnswers(predicted=tuple(answer for _, answer in left))
+    return CarriedAnswers(
+        version=version.digest,
+        query=rest.digest,
+        answers=artifacts.put(canonical_json(answers_to_json(kept))),
+    )
+
+
+# Freeze again the dataset versions that held erased images, without these.
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredManifest:
+    """The stored manifest of what is left of a dataset version; maybe without any image."""
+
+    digest: Digest
+    manifest: Manifest
+
+
+def store_remaining_manifests(
+    artifacts: Artifacts, holders: Holders, pixels: Collection[Digest]
+) -> Mapping[DatasetRef, StoredManifest]:
+    """Store the manifests of what is left of dataset versions, before the rows that name them.
+
+    Those of many images are long, so nothing is locked meanwhile.
+    """
+    left: dict[DatasetRef, StoredManifest] = {}
+    for ref, one in holders.versions.items():
+        if one.version.replaced_by is None:
+            manifest = one.manifest.without(pixels)
+            left[ref] = StoredManifest(digest=artifacts.put(manifest.to_bytes()), manifest=manifest)
+    return left
+
+
+def remake(
+    work: Work,
+    holders: Holders,
+    left: Mapping[DatasetRef, StoredManifest],
+    now: datetime,
+) -> list[RemadeVersion]:
+    """Write a version without the erased images for each locked one that holds some.
+
+    One that was replaced before stays so: what replaces it is replaced in turn.
+    """
+    made: list[RemadeVersion] = []
+    for ref in sorted(holders.versions, key=lambda ref: (ref.dataset, ref.version)):
+        holder = holders.versions[ref]
+        by = holder.version.replaced_by
+        if by is None:
+            by = _write(work, holder.dataset, left[ref], now)
+            work[Datasets].replace_version(ref.dataset, ref.version, by)
+        made.append(
+            RemadeVersion(
+                dataset=ref.dataset,
+                name=holder.dataset.name,
+                number=ref.version,
+                removed=len(holder.held),
+                replaced_by=by,
+            )
+        )
+    return made
+
+
+def _write(work: Work, dataset: Dataset, left: StoredManifest, now: datetime) -> int:
+    if not left.manifest.entries:
+        return NOTHING_LEFT
+    number = work[Datasets].next_version(dataset.id)
+    write_version(work, dataset, left.manifest, left.digest, number, now)
+    return number

@@ -26,7 +26,82 @@ from core.registry.versions import Version
 from core.trials.rows import TrialSamples
 from core.values import Digest, ErasureId, ModelId, new_id
 
-# Follow erasures: which versions they have marked, and what replaces these by now.
+LANE = "erasures"  # they run one after another
+PRIORITY = 9  # before all that waits
+
+
+def order_erasure(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    images: Collection[Digest],
+    reason: str,
+    retraining: Retraining,
+) -> Erasure:
+    """Order that images be erased, and what learned from them be trained again without them.
+
+    Raises ImageNotFound with those that are not stored or were erased before, or FieldInvalid
+    without a reason.
+    """
+    if not reason.strip():
+        raise FieldInvalid("An erasure requires a reason.", pointer="/reason")
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return work[Erasures].get(order_of(known, EraseOrder).erasure)
+        wanted = tuple(sorted(set(images)))
+        _require_stored(work, wanted)
+        erasure_id = ErasureId(new_id("era", now))
+        order = EraseOrder(erasure=erasure_id)
+        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, priority=PRIORITY)
+        erasure = Erasure(
+            id=erasure_id,
+            images=wanted,
+            reason=reason.strip(),
+            retraining=retraining,
+            actor=request.principal.name,
+            job=job.id,
+            created_at=now,
+        )
+        work[Erasures].add(erasure)
+        audit.record(
+            work,
+            Action.ERASURE_ORDERED,
+            f"erasures/{erasure.id}",
+            now=now,
+            after={"images": len(wanted), "retraining": retraining.value},
+            reason=erasure.reason,
+        )
+        work.commit()
+    notify_workers(notifier, job)
+    return erasure
+
+
+def repeat_erasure(
+    work: Work, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
+) -> Job:
+    """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
+    request.principal.require_admin()
+    job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, **again)
+    work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
+    return job
+
+
+def _require_stored(work: Work, images: Collection[Digest]) -> None:
+    erased = work[ErasedImages].erased(images)
+    sampled = {one.pixels for one in work[TrialSamples].holding(images)}
+    stored = work[ErasedImages].forms(images).keys() | sampled
+    missing = sorted(set(images) - stored | erased.keys())
+    if missing:
+        raise ImageNotFound(
+            f"Not stored, or erased before: {len(missing)} of the images. Nothing was erased.",
+            pixels=missing[:20],
+            erasures=sorted(set(erased.values()))[:20],
+        )
+
+
+# The progress of erasures: which versions they have marked, and what replaces these by now.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,82 +291,3 @@ def _is_exact(work: Work, version: Version) -> bool:
     line = [*ancestors(work, version), version]
     made = [one for one in line if not one.is_root]
     return all(one.exact and one.environment == version.environment for one in made)
-
-
-# Order an erasure.
-
-
-LANE = "erasures"  # they run one after another
-
-PRIORITY = 9  # before all that waits
-
-
-def order_erasure(
-    platform: Platform,
-    notifier: JobNotifier,
-    request: JobRequest,
-    *,
-    images: Collection[Digest],
-    reason: str,
-    retraining: Retraining,
-) -> Erasure:
-    """Order that images be erased, and what learned from them be trained again without them.
-
-    Raises ImageNotFound with those that are not stored or were erased before, or FieldInvalid
-    without a reason.
-    """
-    if not reason.strip():
-        raise FieldInvalid("An erasure requires a reason.", pointer="/reason")
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return work[Erasures].get(order_of(known, EraseOrder).erasure)
-        wanted = tuple(sorted(set(images)))
-        _require_stored(work, wanted)
-        erasure_id = ErasureId(new_id("era", now))
-        order = EraseOrder(erasure=erasure_id)
-        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, priority=PRIORITY)
-        erasure = Erasure(
-            id=erasure_id,
-            images=wanted,
-            reason=reason.strip(),
-            retraining=retraining,
-            actor=request.principal.name,
-            job=job.id,
-            created_at=now,
-        )
-        work[Erasures].add(erasure)
-        audit.record(
-            work,
-            Action.ERASURE_ORDERED,
-            f"erasures/{erasure.id}",
-            now=now,
-            after={"images": len(wanted), "retraining": retraining.value},
-            reason=erasure.reason,
-        )
-        work.commit()
-    notify_workers(notifier, job)
-    return erasure
-
-
-def repeat_erasure(
-    work: Work, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
-) -> Job:
-    """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
-    request.principal.require_admin()
-    job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, **again)
-    work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
-    return job
-
-
-def _require_stored(work: Work, images: Collection[Digest]) -> None:
-    erased = work[ErasedImages].erased(images)
-    sampled = {one.pixels for one in work[TrialSamples].holding(images)}
-    stored = work[ErasedImages].forms(images).keys() | sampled
-    missing = sorted(set(images) - stored | erased.keys())
-    if missing:
-        raise ImageNotFound(
-            f"Not stored, or erased before: {len(missing)} of the images. Nothing was erased.",
-            pixels=missing[:20],
-            erasures=sorted(set(erased.values()))[:20],
-        )

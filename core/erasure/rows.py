@@ -1,4 +1,4 @@
-"""Erasures and the images that they have erased."""
+"""Rows of erasures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from core.values import ErasureId
 
 
 class Erasures(Rows):
-    """The `Erasures` port over SQL."""
+    """Rows of erasures, and of the images that they have erased."""
 
     def add(self, erasure: Erasure) -> None:
         """Store an erasure that has found nothing yet."""

@@ -10,8 +10,6 @@ from core.jobs.rules import JobStatus
 from core.registry.versions import Version
 from core.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId, TrialId
 
-# Erasures: images that are taken back, and what held them or had learned from them.
-
 
 class Retraining(StrEnum):
     """The marked versions that an erasure trains again."""
@@ -107,7 +105,7 @@ class Erasure:
     findings: Findings = field(default_factory=lambda: Findings(artifacts={}))
 
 
-# Rules on which versions learned from erased images, and which of them are trained again.
+# Which versions learned from erased images, and which of them are trained again.
 
 
 def marked(
@@ -181,8 +179,7 @@ def _lines_of(numbers: Iterable[int], versions: Mapping[int, Version]) -> set[in
     return line
 
 
-# Places that an erasure cannot reach, as its certificate lists them.
-
+# What an erasure cannot reach, as its certificate lists it.
 
 REMAINS = {
     "weights": "A marked version keeps its weights until it is deleted. Weights that no version "
@@ -208,7 +205,6 @@ REMAINS = {
     "not written anew, which VACUUM FULL drops.",
     "store": "Former versions of objects, if the bucket of the artifact store keeps any.",
 }
-
 EXACTNESS = (
     "Where `exact` is true, a line that was taught without the images from the start has the same "
     "digest, if its orders were the same and it was trained in the environment after. On another "
@@ -216,9 +212,6 @@ EXACTNESS = (
     "by rounding. The split is the same function of what is left, with one exception: "
     "near-duplicates of an erased image stay on the side on which it was."
 )
-
-
-# The status of an erasure.
 
 
 class ErasureStatus(StrEnum):

@@ -15,7 +15,6 @@ from core.errors import (
     ArtifactMissing,
     EvaluationStale,
     LearnedErasedImages,
-    NotCalibrated,
     ReportUnreadable,
     StaleBase,
     StaleRevision,
@@ -48,15 +47,14 @@ from core.outbox.rows import Outbox
 from core.outbox.rules import EventType, OutboxEvent
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import MoveKind, ReportCoverage
+from core.registry.aliases import MoveKind
+from core.registry.promotable import ReportCoverage
 from core.registry.promote import descends_from, lost_line, move_alias, promotion_requirements
 from core.registry.read import ancestors, holdout_of, suites_of
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version, _path_of
-from core.rejection.rules import Calibration, newest_of_root
+from core.registry.versions import Model, Version, version_path
+from core.rejection.queries import newest_of_root
 from core.values import Digest, JobId, Json, canonical_json, new_id
-
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
 
 
 class Evaluator(Protocol):
@@ -64,217 +62,6 @@ class Evaluator(Protocol):
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Return a version's answers; images that several queries share are encoded once."""
-
-
-# Events that webhooks receive: each says by ids and links what happened.
-
-
-def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
-    """Return the event of a version that the gate has judged."""
-    path = _path_of(version.model, version.number)
-    return OutboxEvent(
-        id=new_id("evt", now),
-        type=EventType.VERSION_JUDGED,
-        object=f"{version.model}:{version.number}",
-        model=version.model,
-        data={
-            "model": version.model,
-            "version": version.number,
-            "verdict": version.verdict and version.verdict.value,
-            "job": job.id,
-            "links": {
-                "version": path,
-                "forgetting": f"{path}/forgetting",
-                "job": f"/v1/jobs/{job.id}",
-            },
-        },
-        at=now,
-    )
-
-
-# The thresholds for "none of these" of versions.
-
-
-KNOWN = 100  # artifacts
-
-
-class Calibrations:
-    """Thresholds by the artifact that holds them; safe to share between threads.
-
-    These are the report of a version that an update made, and the newest answer of a root. Those
-    read first are forgotten first.
-    """
-
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._known: dict[Digest, Calibration] = {}
-
-    def of(self, version: Version) -> Calibration:
-        """Return a version's thresholds. Raises NotCalibrated, ArtifactMissing, ArtifactCorrupt."""
-        artifact = self._of_root(version) if version.is_root else _report_of(version)
-        found = self._known.get(artifact)
-        if found is None:
-            found = self._read(artifact, version)
-            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
-                self._known.pop(oldest, None)
-            self._known[artifact] = found
-        return found
-
-    def _of_root(self, root: Version) -> Digest:
-        with self._platform.transactions(read_only=True) as work:
-            stored = work[AnswerCache].stored([root.digest], [newest_of_root(root.model)])
-        for artifact in stored.values():
-            return artifact
-        raise NotCalibrated(
-            f"Version {root.number} is a root. Its thresholds are measured on its model's "
-            "zero-shot suites when a version that an update made is evaluated: teach the model, "
-            'or order a job of type "evaluate" of such a version.',
-            version=root.number,
-        )
-
-    def _read(self, artifact: Digest, version: Version) -> Calibration:
-        value = json.loads(self._platform.artifacts.get(artifact))
-        if version.is_root:
-            return Calibration.from_json(value)
-        if (found := value.get("rejection")) is None:
-            raise NotCalibrated(
-                f"The report of version {version.number} is of an earlier release, without "
-                'thresholds: order a job of type "evaluate" of this version.',
-                version=version.number,
-            )
-        return Calibration.from_json(found)
-
-
-def _report_of(version: Version) -> Digest:
-    if version.report is None:
-        raise NotCalibrated(
-            f"Version {version.number} has not been evaluated: wait for its job to end, or order "
-            "an evaluation.",
-            version=version.number,
-        )
-    return version.report
-
-
-# The suites of a model, and the class names they bring.
-
-
-def pinned_model(work: Work, job: JobId) -> Model:
-    """Return the model of a job with the suites and the policy that are pinned with the job."""
-    pinned = work[Jobs].get(job)
-    model = work[Models].get(model_of(pinned))
-    suites = model.suites if pinned.suites is None else pinned.suites
-    return replace(model, suites=suites, policy=pinned.policy or model.policy)
-
-
-# Plan the queries that evaluate a candidate.
-
-
-def plan_evaluation(
-    platform: Platform, job: Job, number: int
-) -> tuple[EvaluationPlan, Report | None, int]:
-    """Return the queries, the parent's report for the older matrix rows, and near-duplicates."""
-    artifacts = platform.artifacts
-    with platform.transactions(read_only=True) as work:
-        model = pinned_model(work, job.id)
-        candidate = work[Versions].get(model.id, number)
-        line = ancestors(work, candidate)
-        own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
-        plan = plan_queries(
-            model=model,
-            policy=work[Policies].get(model.policy),
-            candidate=own,
-            parent=line[-1],
-            root=line[0],
-            earlier=earlier,
-            suites=[
-                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
-                for suite in suites_of(work, model)
-            ],
-            live=_live_line(work, artifacts, job, candidate),
-        )
-        near = 0
-        if candidate.dataset is not None and candidate.dataset_version is not None:
-            near = (
-                work[Datasets].version(candidate.dataset, candidate.dataset_version).near_duplicates
-            )
-    return plan, _previous(artifacts, line[-1]), near
-
-
-def _live_line(
-    work: Work, artifacts: Artifacts, job: Job, candidate: Version
-) -> LiveLineage | None:
-    """Return the live version's lineage if the candidate does not descend from it."""
-    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
-        return None
-    line = lost_line(work, candidate, job.order.alias)
-    if not line or descends_from(line, candidate):
-        return None
-    return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
-
-
-def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:
-    return [
-        HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
-        for version in versions
-    ]
-
-
-def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
-    """Return the parent's report, if it can be read: it only fills in older cells of a table."""
-    if parent.report is None:
-        return None
-    try:
-        return Report.from_json(json.loads(artifacts.get(parent.report)))
-    except (ArtifactMissing, ArtifactCorrupt, ReportUnreadable):
-        return None
-
-
-# Promote an update that passed the gate automatically.
-
-
-def promote_if_passed(
-    platform: Platform,
-    work: Work,
-    job: Job,
-    version: Version,
-    report: Report,
-    order: UpdateOrder,
-) -> Json:
-    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
-
-    The alias must still point at the parent, and the report must cover the current suites, policy
-    and live version.
-    """
-    outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
-    if version.verdict is not Verdict.PASSED:
-        return outcome
-    if not order.auto_promote or version.erasure is not None:
-        reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
-        return outcome | {"reason": reason}
-    alias = work[Aliases].find(version.model, order.alias)
-    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
-    if alias is None or alias.version != version.parent:
-        return stale
-    covered = ReportCoverage.of(report.to_json())
-    if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
-        return outcome | {"reason": EvaluationStale().code, **facts}
-    try:
-        moved = move_alias(
-            work,
-            alias,
-            name=order.alias,
-            to=version,
-            kind=MoveKind.PROMOTED,
-            reason="passed the gate",
-            actor=f"job {job.id}",
-            now=platform.clock(),
-        )
-    except StaleRevision:  # it moved just now
-        return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
-    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
-
-
-# Score a candidate for forgetting and let the gate judge it.
 
 
 def evaluate_version(
@@ -414,3 +201,145 @@ def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
         counts = [work[AnswerCache].judged(question) for question in asked]
     others = {plan.candidate.digest, plan.root.digest}
     return max(0, max(counts, default=0) - len(others))
+
+
+# The plan: which version must answer which query.
+
+
+def plan_evaluation(
+    platform: Platform, job: Job, number: int
+) -> tuple[EvaluationPlan, Report | None, int]:
+    """Return the queries, the parent's report for the older matrix rows, and near-duplicates."""
+    artifacts = platform.artifacts
+    with platform.transactions(read_only=True) as work:
+        model = pinned_model(work, job.id)
+        candidate = work[Versions].get(model.id, number)
+        line = ancestors(work, candidate)
+        own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
+        plan = plan_queries(
+            model=model,
+            policy=work[Policies].get(model.policy),
+            candidate=own,
+            parent=line[-1],
+            root=line[0],
+            earlier=earlier,
+            suites=[
+                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+                for suite in suites_of(work, model)
+            ],
+            live=_live_line(work, artifacts, job, candidate),
+        )
+        near = 0
+        if candidate.dataset is not None and candidate.dataset_version is not None:
+            near = (
+                work[Datasets].version(candidate.dataset, candidate.dataset_version).near_duplicates
+            )
+    return plan, _previous(artifacts, line[-1]), near
+
+
+def _live_line(
+    work: Work, artifacts: Artifacts, job: Job, candidate: Version
+) -> LiveLineage | None:
+    """Return the live version's lineage if the candidate does not descend from it."""
+    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
+        return None
+    line = lost_line(work, candidate, job.order.alias)
+    if not line or descends_from(line, candidate):
+        return None
+    return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
+
+
+def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:
+    return [
+        HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
+        for version in versions
+    ]
+
+
+def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
+    """Return the parent's report, if it can be read: it only fills in older cells of a table."""
+    if parent.report is None:
+        return None
+    try:
+        return Report.from_json(json.loads(artifacts.get(parent.report)))
+    except (ArtifactMissing, ArtifactCorrupt, ReportUnreadable):
+        return None
+
+
+def pinned_model(work: Work, job: JobId) -> Model:
+    """Return the model of a job with the suites and the policy that are pinned with the job."""
+    pinned = work[Jobs].get(job)
+    model = work[Models].get(model_of(pinned))
+    suites = model.suites if pinned.suites is None else pinned.suites
+    return replace(model, suites=suites, policy=pinned.policy or model.policy)
+
+
+# The promotion of an update that passed the gate.
+
+
+def promote_if_passed(
+    platform: Platform,
+    work: Work,
+    job: Job,
+    version: Version,
+    report: Report,
+    order: UpdateOrder,
+) -> Json:
+    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
+
+    The alias must still point at the parent, and the report must cover the current suites, policy
+    and live version.
+    """
+    outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
+    if version.verdict is not Verdict.PASSED:
+        return outcome
+    if not order.auto_promote or version.erasure is not None:
+        reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
+        return outcome | {"reason": reason}
+    alias = work[Aliases].find(version.model, order.alias)
+    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
+    if alias is None or alias.version != version.parent:
+        return stale
+    covered = ReportCoverage.of(report.to_json())
+    if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
+        return outcome | {"reason": EvaluationStale().code, **facts}
+    try:
+        moved = move_alias(
+            work,
+            alias,
+            name=order.alias,
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="passed the gate",
+            actor=f"job {job.id}",
+            now=platform.clock(),
+        )
+    except StaleRevision:  # it moved just now
+        return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
+    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
+
+
+# The event that webhooks receive.
+
+
+def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
+    """Return the event of a version that the gate has judged."""
+    path = version_path(version.model, version.number)
+    return OutboxEvent(
+        id=new_id("evt", now),
+        type=EventType.VERSION_JUDGED,
+        object=f"{version.model}:{version.number}",
+        model=version.model,
+        data={
+            "model": version.model,
+            "version": version.number,
+            "verdict": version.verdict and version.verdict.value,
+            "job": job.id,
+            "links": {
+                "version": path,
+                "forgetting": f"{path}/forgetting",
+                "job": f"/v1/jobs/{job.id}",
+            },
+        },
+        at=now,
+    )

@@ -1,8 +1,7 @@
-"""Compare answers, and judge a candidate."""
+"""Judge a candidate: compare its answers with those of other versions, and report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from statistics import fmean
 from typing import Any
 
 from core.errors import AnswersNotFinite
@@ -13,22 +12,16 @@ from core.evaluation.plan import (
     RetrievalEvaluation,
 )
 from core.evaluation.queries import (
-    ClassQuery,
     EvalQuery,
     PairedHits,
-    RetrievalAnswers,
     pooled,
     recall_at_1,
 )
 from core.evaluation.report import (
-    Change,
-    ChangeTable,
-    ListScore,
-    Recall,
     Report,
-    Scores,
     budget_use,
 )
+from core.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.evaluation.results import (
     LIVE,
     ROOT,
@@ -36,10 +29,6 @@ from core.evaluation.results import (
     Baseline,
     EvaluationResults,
     accuracy_matrix,
-    average_accuracy,
-    macro_accuracy,
-    micro_accuracy,
-    recalls,
     suite_tolerance,
     tasks,
     transfer,
@@ -50,13 +39,112 @@ from core.gate.measures import (
     MeasureKind,
     Outcome,
     paired_interval,
-    proportion_interval,
 )
 from core.gate.rules import GatePolicy, Judgement, Verdict, judge
-from core.registry.versions import Version
 from core.values import Digest
 
-# The measures of an evaluation: every paired comparison that the gate judges.
+
+def build_report(
+    plan: EvaluationPlan,
+    answers: AnswersByQuery,
+    *,
+    previous: Report | None,
+    verdicts: Mapping[Digest, int],
+    judged_before: int,
+    near_duplicates: int,
+) -> Report:
+    """Return the report of a candidate from the answers to its evaluation plan.
+
+    `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
+    it their cells stay empty. `verdicts` is the number of versions of the line that each query has
+    judged, this one included; a query that is missing judges its first. `judged_before` is the
+    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
+    number of the update's images with an older near-duplicate.
+    `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
+    when a version that the candidate is compared with has features that are not finite; a
+    candidate with such features fails.
+    """
+    results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
+    faults = tuple(_faults(results))
+    compared = measures(results)
+    judgement = judge(compared, plan.policy, faults)
+    headline = tuple(scores(results, role, version) for role, version in results.roles)
+    now, untouched = headline[0].zero_shot, headline[2].zero_shot
+    matrix = accuracy_matrix(results, previous)
+    candidate, parent, root = plan.candidate, plan.parent, plan.root
+    live = plan.live
+    return Report(
+        model=plan.model.name,
+        version=candidate.number,
+        digest=candidate.digest,
+        parent=parent.number,
+        parent_digest=parent.digest,
+        root=root.number,
+        root_digest=root.digest,
+        live=live.number if live else None,
+        live_digest=live.digest if live else None,
+        suites={suite.id: suite.name for suite in plan.suites},
+        recipe=candidate.recipe.to_json() if candidate.recipe else None,
+        dataset=candidate.dataset,
+        dataset_version=candidate.dataset_version,
+        update_classes=candidate.update_classes,
+        classes=candidate.classes,
+        prompt=candidate.prompt.text,
+        policy=_policy(plan),
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        rulings=judgement.rulings,
+        scores=headline,
+        retention=now / untouched if now is not None and untouched else None,
+        zero_shot_change=None if now is None or untouched is None else now - untouched,
+        transfer=transfer(results, matrix),
+        tasks=tasks(results),
+        matrix=matrix,
+        changes=tuple(changes(results)),
+        lists=tuple(list_scores(results)),
+        recalls=tuple(recall_rows(results)),
+        budgets=tuple(budget_use(compared, plan.policy)),
+        judged_before=judged_before,
+        near_duplicates=near_duplicates,
+        images=_images(plan),
+        reference=asdict(candidate.reference) if candidate.reference else None,
+        notes=dict(candidate.notes),
+        environments=candidate.environments,
+        exact=candidate.exact,
+        rejection=results.calibration,
+    )
+
+
+def _faults(results: EvaluationResults) -> Iterator[str]:
+    for version, queries in results.plan.questions:
+        broken = results.not_finite(version)
+        if not broken:
+            continue
+        if version.digest != results.plan.candidate.digest:
+            raise AnswersNotFinite(
+                f"The features of version {version.number}, which the candidate is compared with, "
+                "contain NaN or infinity, so the comparison is impossible.",
+                version=version.number,
+            )
+        yield (
+            f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
+            "evaluations, so it cannot be used. Images with such features count as wrong below."
+        )
+
+
+def _policy(plan: EvaluationPlan) -> dict[str, Any]:
+    policy = plan.policy
+    return asdict(policy) | {"created_at": policy.created_at.isoformat()}
+
+
+def _images(plan: EvaluationPlan) -> dict[str, int]:
+    evaluations: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    holdouts = (*plan.holdouts, *plan.live_holdouts)
+    evaluations += [holdout.exam for holdout in holdouts]
+    return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}
+
+
+# The measures: every paired comparison that the gate judges.
 
 
 def measures(results: EvaluationResults) -> list[Measure]:
@@ -199,258 +287,7 @@ def _spending(
     return verdict, policy.level(verdict)
 
 
-# The descriptive tables of a report, which the gate does not judge.
-
-
-def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
-    """Return the headline accuracies of a version."""
-    plan = results.plan
-    tasks = [results.counts(version, holdout.exam.union) for holdout in plan.holdouts]
-    suites = [results.counts(version, suite.own) for suite in plan.zero_shot]
-    micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
-    zero_shot = micro_accuracy(count for suite in suites for count in suite) if suites else None
-    return Scores(
-        role=role,
-        version=version.number,
-        ut_micro=micro,
-        ut_macro=fmean(map(macro_accuracy, tasks)) if tasks else None,
-        zero_shot=zero_shot,
-        average=None if micro is None or zero_shot is None else average_accuracy(micro, zero_shot),
-    )
-
-
-def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
-    """Yield the changes by class on the own holdout, each suite and each other holdout."""
-    plan = results.plan
-    compared = [
-        (MeasureKind.ZERO_SHOT, suite, baseline)
-        for baseline in results.suite_baselines
-        for suite in plan.zero_shot
-    ]
-    holdouts = results.kept + results.replaced
-    compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
-    if plan.own is not None:
-        compared.insert(0, (MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
-    for kind, asked, baseline in compared:
-        yield ChangeTable(
-            kind=kind,
-            name=asked.name,
-            baseline=baseline.name,
-            baseline_version=baseline.version.number,
-            classes=class_changes(
-                asked.own,
-                now=results.hits(plan.candidate, asked.own),
-                before=results.hits(baseline.version, asked.own),
-                alpha=plan.policy.alpha,
-            ),
-        )
-
-
-def class_changes(
-    query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
-) -> tuple[Change, ...]:
-    """Return the change of every class that has an image, worst first; ties by upper bound."""
-    pairs: dict[str, list[tuple[bool, bool]]] = {}
-    for entry, new, old in zip(query.entries, now, before, strict=True):
-        pairs.setdefault(entry.class_name, []).append((new, old))
-    rows = [class_change(name, found, alpha) for name, found in pairs.items()]
-    return tuple(sorted(rows, key=lambda row: (row.difference, row.upper, row.class_name)))
-
-
-def class_change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Change:
-    """Return the change of a class from the hits (now, before) on each of its images."""
-    gained = sum(new and not old for new, old in pairs)
-    lost = sum(old and not new for new, old in pairs)
-    right = sum(new for new, _ in pairs)
-    flips = Flips(count=len(pairs), gained=gained, lost=lost)
-    accuracy = proportion_interval(right, len(pairs), alpha)
-    difference = paired_interval(flips, alpha)
-    return Change(
-        class_name=name,
-        images=len(pairs),
-        right=right,
-        right_before=right - gained + lost,
-        gained=gained,
-        lost=lost,
-        accuracy_lower=accuracy.lower,
-        accuracy_upper=accuracy.upper,
-        difference=flips.difference,
-        lower=difference.lower,
-        upper=difference.upper,
-    )
-
-
-def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
-    """Yield accuracies over a query's own class list and over the union."""
-    plan = results.plan
-    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in plan.zero_shot]
-    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in plan.earlier]
-    for kind, evaluation in asked:
-        for role, version in results.roles:
-            yield _list_score(results, kind, evaluation, role, version)
-    for holdout, live in results.replaced:
-        for role, version in (("candidate", plan.candidate), ("live", live.version)):
-            yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
-
-
-def _list_score(
-    results: EvaluationResults,
-    kind: MeasureKind,
-    evaluation: ClassEvaluation,
-    role: str,
-    version: Version,
-) -> ListScore:
-    return ListScore(
-        kind=kind,
-        name=evaluation.name,
-        role=role,
-        version=version.number,
-        images=len(evaluation.own.entries),
-        own_classes=len(evaluation.own.classes),
-        union_classes=len(evaluation.union.classes),
-        own=results.accuracy(version, evaluation.own),
-        union=results.accuracy(version, evaluation.union),
-    )
-
-
-def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
-    """Yield the recalls of candidate, parent, root and live version."""
-    for evaluation in results.plan.retrieval:
-        for role, version in results.roles:
-            ranks = results.ranks(version, evaluation.own)
-            yield from recalls_by_direction(
-                ranks, suite=evaluation.name, role=role, version=version.number
-            )
-
-
-def recalls_by_direction(
-    ranks: RetrievalAnswers, *, suite: str, role: str, version: int
-) -> Iterator[Recall]:
-    """Yield a version's R@1, R@5 and R@10 from image to text, then from text to image."""
-    images, captions = len(ranks.image_ranks), len(ranks.caption_ranks)
-    for direction, found, gallery in (
-        (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
-        (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, images),
-    ):
-        at = recalls(found)
-        yield Recall(
-            suite=suite,
-            direction=direction,
-            role=role,
-            version=version,
-            queries=len(found),
-            gallery=gallery,
-            at_1=at[1],
-            at_5=at[5],
-            at_10=at[10],
-        )
-
-
-# Construction of the report of an evaluation.
-
-
-def build_report(
-    plan: EvaluationPlan,
-    answers: AnswersByQuery,
-    *,
-    previous: Report | None,
-    verdicts: Mapping[Digest, int],
-    judged_before: int,
-    near_duplicates: int,
-) -> Report:
-    """Return the report of a candidate from the answers to its evaluation plan.
-
-    `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
-    it their cells stay empty. `verdicts` is the number of versions of the line that each query has
-    judged, this one included; a query that is missing judges its first. `judged_before` is the
-    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
-    number of the update's images with an older near-duplicate.
-    `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
-    when a version that the candidate is compared with has features that are not finite; a
-    candidate with such features fails.
-    """
-    results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
-    faults = tuple(_faults(results))
-    compared = measures(results)
-    judgement = judge(compared, plan.policy, faults)
-    headline = tuple(scores(results, role, version) for role, version in results.roles)
-    now, untouched = headline[0].zero_shot, headline[2].zero_shot
-    matrix = accuracy_matrix(results, previous)
-    candidate, parent, root = plan.candidate, plan.parent, plan.root
-    live = plan.live
-    return Report(
-        model=plan.model.name,
-        version=candidate.number,
-        digest=candidate.digest,
-        parent=parent.number,
-        parent_digest=parent.digest,
-        root=root.number,
-        root_digest=root.digest,
-        live=live.number if live else None,
-        live_digest=live.digest if live else None,
-        suites={suite.id: suite.name for suite in plan.suites},
-        recipe=candidate.recipe.to_json() if candidate.recipe else None,
-        dataset=candidate.dataset,
-        dataset_version=candidate.dataset_version,
-        update_classes=candidate.update_classes,
-        classes=candidate.classes,
-        prompt=candidate.prompt.text,
-        policy=_policy(plan),
-        verdict=judgement.verdict,
-        reasons=judgement.reasons,
-        rulings=judgement.rulings,
-        scores=headline,
-        retention=now / untouched if now is not None and untouched else None,
-        zero_shot_change=None if now is None or untouched is None else now - untouched,
-        transfer=transfer(results, matrix),
-        tasks=tasks(results),
-        matrix=matrix,
-        changes=tuple(changes(results)),
-        lists=tuple(list_scores(results)),
-        recalls=tuple(recall_rows(results)),
-        budgets=tuple(budget_use(compared, plan.policy)),
-        judged_before=judged_before,
-        near_duplicates=near_duplicates,
-        images=_images(plan),
-        reference=asdict(candidate.reference) if candidate.reference else None,
-        notes=dict(candidate.notes),
-        environments=candidate.environments,
-        exact=candidate.exact,
-        rejection=results.calibration,
-    )
-
-
-def _faults(results: EvaluationResults) -> Iterator[str]:
-    for version, queries in results.plan.questions:
-        broken = results.not_finite(version)
-        if not broken:
-            continue
-        if version.digest != results.plan.candidate.digest:
-            raise AnswersNotFinite(
-                f"The features of version {version.number}, which the candidate is compared with, "
-                "contain NaN or infinity, so the comparison is impossible.",
-                version=version.number,
-            )
-        yield (
-            f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
-            "evaluations, so it cannot be used. Images with such features count as wrong below."
-        )
-
-
-def _policy(plan: EvaluationPlan) -> dict[str, Any]:
-    policy = plan.policy
-    return asdict(policy) | {"created_at": policy.created_at.isoformat()}
-
-
-def _images(plan: EvaluationPlan) -> dict[str, int]:
-    evaluations: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
-    holdouts = (*plan.holdouts, *plan.live_holdouts)
-    evaluations += [holdout.exam for holdout in holdouts]
-    return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}
-
-
-# Judge the measures of a report again under another policy.
-
+# The same measures under another policy.
 
 _SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
 

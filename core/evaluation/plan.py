@@ -11,9 +11,8 @@ from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.rules import GatePolicy
 from core.registry.versions import Model, Version
-from core.rejection.rules import LEARNED, CalibrationQuery, CalibrationSource, source_of
-
-# The evaluation plan of a candidate: which version must answer which query.
+from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
+from core.rejection.rules import LEARNED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Queries and their answers."""
+"""Queries to a version, and its answers, image by image."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,9 @@ from typing import Any
 from core.datasets.manifests import ManifestEntry
 from core.gate.measures import Flips, MeasureKind, design_effect
 from core.recipes.fields import PromptTemplate
-from core.rejection.rules import Calibration, CalibrationQuery
+from core.rejection.queries import CalibrationQuery
+from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json, sha256
-
-# Queries to a version and its answers, image by image.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,30 @@ def probabilities_of(query: Digest) -> Digest:
 
 
 EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedQuery:
+    """A query on the test images of a suite or of a holdout, with that one's own class list."""
+
+    name: str  # the suite, or "version 2": the holdout of its update
+    holdout: bool = False
+    query: EvalQuery
+
+    @property
+    def kind(self) -> MeasureKind:
+        """The kind of measure that counts its right answers; for captions, image to text."""
+        if isinstance(self.query, RetrievalQuery):
+            return MeasureKind.IMAGE_TO_TEXT
+        return MeasureKind.HOLDOUT if self.holdout else MeasureKind.ZERO_SHOT
+
+
+def asks_for(query: NamedQuery, class_name: str) -> bool:
+    """Return whether a query has an image of a class."""
+    wanted = class_name.lower()
+    return isinstance(query.query, ClassQuery) and any(
+        entry.class_name.lower() == wanted for entry in query.query.entries
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,36 +149,6 @@ def answers_from_json(value: Json) -> Answers:
         return Calibration.from_json(value)
     fields: dict[str, tuple[int, ...]] = {name: tuple(numbers) for name, numbers in value.items()}
     return ClassAnswers(**fields) if "predicted" in fields else RetrievalAnswers(**fields)
-
-
-# The answers of two versions to the same query.
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedQuery:
-    """A query on the test images of a suite or of a holdout, with that one's own class list."""
-
-    name: str  # the suite, or "version 2": the holdout of its update
-    holdout: bool = False
-    query: EvalQuery
-
-    @property
-    def kind(self) -> MeasureKind:
-        """The kind of measure that counts its right answers; for captions, image to text."""
-        if isinstance(self.query, RetrievalQuery):
-            return MeasureKind.IMAGE_TO_TEXT
-        return MeasureKind.HOLDOUT if self.holdout else MeasureKind.ZERO_SHOT
-
-
-# The accuracy of a class along a line of versions, and the update after which it fell most.
-
-
-def asks_for(query: NamedQuery, class_name: str) -> bool:
-    """Return whether a query has an image of a class."""
-    wanted = class_name.lower()
-    return isinstance(query.query, ClassQuery) and any(
-        entry.class_name.lower() == wanted for entry in query.query.entries
-    )
 
 
 # Two versions' hits on the same query, answer by answer.

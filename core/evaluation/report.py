@@ -10,8 +10,6 @@ from core.gate.rules import GatePolicy, Verdict
 from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json
 
-# The sections of a forgetting report.
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
@@ -133,9 +131,6 @@ class Transfer:
     learned: float | None = None
 
 
-# The use of a line's error budget, by suite and holdout.
-
-
 def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:
     """Yield a row for the test images of each guarding suite or holdout, in their order.
 
@@ -158,7 +153,6 @@ def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[Budg
 
 
 FORMAT = 2
-
 READABLE = (1, FORMAT)  # 1: without suites and live version, which did not exist then
 
 

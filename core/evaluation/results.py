@@ -1,4 +1,4 @@
-"""Results over answers: recalls and how they have changed."""
+"""Results of an evaluation: scores of continual learning, and accuracies over answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,11 @@ from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest
 
-# Continual-learning scores on plain lists.
+# Scores of continual learning on plain lists.
 #
 # `matrix[t][i]` is the accuracy on task i after update t, both counted from 0. The scores that
 # look back need only i <= t, so rows may be ragged; those that look ahead need full rows.
 # Where the literature uses one name for several formulas, each has its own name here.
-
 
 Matrix = Sequence[Sequence[float]]
 
@@ -124,11 +123,8 @@ def recalls(ranks: Sequence[int]) -> Mapping[int, float]:
 
 # The results of an evaluation: its plan with the answers to it.
 
-
 AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
-
 Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
-
 LIVE, PARENT, ROOT, BOTH = "live version", "parent", "root", "parent and root"
 
 
@@ -268,9 +264,7 @@ class EvaluationResults:
 # A task is an update's holdout. Each cell is a version's accuracy over the class list known
 # when the task was learned, so all cells of a column answer the same query.
 
-
 Cell = tuple[float, float]  # micro, macro
-
 Cells = dict[tuple[int, int], Cell]  # (version, task's version)
 
 

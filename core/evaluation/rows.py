@@ -1,4 +1,4 @@
-"""The artifacts that hold versions' evaluation results, by query."""
+"""Rows of evaluation results."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,7 +12,7 @@ from core.values import Digest, ModelId
 
 
 class AnswerCache(Rows):
-    """The `AnswerCache` port over SQL."""
+    """Rows of the artifacts that hold versions' answers, by query."""
 
     def stored(
         self, versions: Collection[Digest], queries: Collection[Digest]

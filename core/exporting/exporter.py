@@ -1,4 +1,4 @@
-"""Comparison of an export's features with those of its version."""
+"""Write a version in the formats of other software, and compare the features."""
 
 import importlib
 import importlib.util
@@ -28,7 +28,65 @@ from core.jobs.rules import Monitor
 from core.registry.exports_rules import ExportFormat
 from core.values import Digest, Json
 
-# The formats that the libraries of this machine suffice for; nothing is imported to find out.
+ALWAYS = ("torch", "open_clip_torch")
+
+
+class VersionExporter:
+    """The port `Exporter` on torch, on the CPU."""
+
+    def __init__(self, artifacts: Artifacts, *, threads: int = 0) -> None:
+        """Create an exporter; with 0 threads, the libraries decide how many to use."""
+        self._artifacts = artifacts
+        self._threads = threads
+
+    def formats(self) -> Collection[ExportFormat]:
+        """Return the formats whose libraries are installed here."""
+        return available_formats()
+
+    def write(
+        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
+    ) -> None:
+        """Write the files of a version. Raises ArtifactMissing or ArtifactCorrupt."""
+        model = self._load(version, monitor)
+        write = _WRITERS[export_format]
+        while_computing(lambda: write(model, folder), monitor)
+
+    def check(
+        self,
+        version: Digest,
+        export_format: ExportFormat,
+        folder: Path,
+        samples: Samples,
+        monitor: Monitor,
+    ) -> Json:
+        """Load the files as their users do, and compare their features with the version's."""
+        model = self._load(version, monitor)
+        towers = while_computing(lambda: self._open(export_format, folder, model), monitor)
+        found = compare(self._artifacts, model, towers, samples, monitor)
+        names = (*ALWAYS, *export_format.libraries)
+        return {**found, "libraries": {name: release_of(name) for name in names}}
+
+    def _load(self, version: Digest, monitor: Monitor) -> ClipModel:
+        return load(version, self._artifacts, moved=monitor.moved).freeze()
+
+    def _open(self, export_format: ExportFormat, folder: Path, model: ClipModel) -> Towers:
+        if export_format is ExportFormat.HUGGINGFACE:
+            return load_huggingface(folder)
+        if export_format.is_open_clip_folder:
+            return load_open_clip(folder)
+        return load_onnx(folder, model, self._threads)
+
+
+def _write_int8(model: ClipModel, folder: Path) -> None:
+    write_onnx(model, folder)
+    round_weights(folder)
+
+
+_WRITERS: dict[ExportFormat, Callable[[ClipModel, Path], None]] = {
+    ExportFormat.HUGGINGFACE: write_huggingface,
+    ExportFormat.ONNX: write_onnx,
+    ExportFormat.ONNX_INT8: _write_int8,
+}
 
 
 def available_formats() -> Collection[ExportFormat]:
@@ -36,41 +94,10 @@ def available_formats() -> Collection[ExportFormat]:
     return [each for each in ExportFormat if all(map(importlib.util.find_spec, each.libraries))]
 
 
-# Progress reports while a library computes for minutes without one.
-
-
-LOOK_EVERY_S = 1.0
-
-_T = TypeVar("_T")
-
-
-def while_computing(
-    compute: Callable[[], _T],
-    monitor: Monitor,
-    *,
-    look_every_s: float = LOOK_EVERY_S,
-    processor_s: Callable[[], float] = time.process_time,
-) -> _T:
-    """Return what `compute` returns; meanwhile, renew the job's lease as long as it computes.
-
-    That is, while this process takes processor time: if it hangs, the lease expires. Raises what
-    `compute` or the monitor raises, the latter once `compute` has ended.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export") as pool:
-        result: Future[_T] = pool.submit(compute)
-        seen = processor_s()
-        while not wait([result], timeout=look_every_s).done:
-            now = processor_s()
-            if now - seen > look_every_s / 10:
-                monitor.moved(0)
-            seen = now
-        return result.result()
-
+# The comparison of an export's features with those of its version.
 
 BATCH = 8
-
 GENERATED = 8
-
 DIGITS = 6  # of cosines, rounded down
 
 _Item = TypeVar("_Item")
@@ -164,65 +191,31 @@ def _batches(items: Sequence[_Item]) -> Iterator[list[_Item]]:
         yield list(items[start : start + BATCH])
 
 
-# Exports of versions in the formats of other software.
+# Progress while a library computes for minutes without reporting any.
+
+LOOK_EVERY_S = 1.0
+
+_T = TypeVar("_T")
 
 
-ALWAYS = ("torch", "open_clip_torch")
+def while_computing(
+    compute: Callable[[], _T],
+    monitor: Monitor,
+    *,
+    look_every_s: float = LOOK_EVERY_S,
+    processor_s: Callable[[], float] = time.process_time,
+) -> _T:
+    """Return what `compute` returns; meanwhile, renew the job's lease as long as it computes.
 
-
-class VersionExporter:
-    """The port `Exporter` on torch, on the CPU."""
-
-    def __init__(self, artifacts: Artifacts, *, threads: int = 0) -> None:
-        """Create an exporter; with 0 threads, the libraries decide how many to use."""
-        self._artifacts = artifacts
-        self._threads = threads
-
-    def formats(self) -> Collection[ExportFormat]:
-        """Return the formats whose libraries are installed here."""
-        return available_formats()
-
-    def write(
-        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
-    ) -> None:
-        """Write the files of a version. Raises ArtifactMissing or ArtifactCorrupt."""
-        model = self._load(version, monitor)
-        write = _WRITERS[export_format]
-        while_computing(lambda: write(model, folder), monitor)
-
-    def check(
-        self,
-        version: Digest,
-        export_format: ExportFormat,
-        folder: Path,
-        samples: Samples,
-        monitor: Monitor,
-    ) -> Json:
-        """Load the files as their users do, and compare their features with the version's."""
-        model = self._load(version, monitor)
-        towers = while_computing(lambda: self._open(export_format, folder, model), monitor)
-        found = compare(self._artifacts, model, towers, samples, monitor)
-        names = (*ALWAYS, *export_format.libraries)
-        return {**found, "libraries": {name: release_of(name) for name in names}}
-
-    def _load(self, version: Digest, monitor: Monitor) -> ClipModel:
-        return load(version, self._artifacts, moved=monitor.moved).freeze()
-
-    def _open(self, export_format: ExportFormat, folder: Path, model: ClipModel) -> Towers:
-        if export_format is ExportFormat.HUGGINGFACE:
-            return load_huggingface(folder)
-        if export_format.is_open_clip_folder:
-            return load_open_clip(folder)
-        return load_onnx(folder, model, self._threads)
-
-
-def _write_int8(model: ClipModel, folder: Path) -> None:
-    write_onnx(model, folder)
-    round_weights(folder)
-
-
-_WRITERS: dict[ExportFormat, Callable[[ClipModel, Path], None]] = {
-    ExportFormat.HUGGINGFACE: write_huggingface,
-    ExportFormat.ONNX: write_onnx,
-    ExportFormat.ONNX_INT8: _write_int8,
-}
+    That is, while this process takes processor time: if it hangs, the lease expires. Raises what
+    `compute` or the monitor raises, the latter once `compute` has ended.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export") as pool:
+        result: Future[_T] = pool.submit(compute)
+        seen = processor_s()
+        while not wait([result], timeout=look_every_s).done:
+            now = processor_s()
+            if now - seen > look_every_s / 10:
+                monitor.moved(0)
+            seen = now
+        return result.result()

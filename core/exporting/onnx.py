@@ -1,4 +1,4 @@
-"""Both towers as ONNX files, whose batches may have any size."""
+"""Both towers as ONNX files, whose batches may have any size, in fp32 or with 8-bit weights."""
 
 import json
 from collections.abc import Callable
@@ -14,57 +14,8 @@ from torch.nn.functional import normalize
 from core.clip.model import ClipModel
 from core.values import Json
 
-# CLIP's tokenizer as files that libraries other than open_clip read.
-
-
-START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; open_clip's differ
-
-
-def write_vocabulary(model: ClipModel, folder: Path) -> None:
-    """Write `vocab.json`, from tokens to ids, and `merges.txt`, in the order of their ranks."""
-    tokenizer = model.tokenizer
-    ids = dict(tokenizer.encoder)
-    for ours, theirs in ((tokenizer.sot_token_id, START), (tokenizer.eot_token_id, END)):
-        del ids[tokenizer.decoder[ours]]
-        ids[theirs] = ours
-    ranks = tokenizer.bpe_ranks
-    merges = [" ".join(pair) for pair in sorted(ranks, key=ranks.__getitem__)]
-    (folder / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
-    lines = "\n".join(["#version: 0.2", *merges])
-    (folder / "merges.txt").write_text(lines + "\n", encoding="utf-8")
-
-
-def write_tokenizer(model: ClipModel, folder: Path) -> None:
-    """Write the files of `CLIPTokenizer`, which cuts texts to the model's context length."""
-    write_vocabulary(model, folder)
-    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-    settings = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": model.context_length,
-        **special,
-    }
-    for name, content in (
-        ("tokenizer_config.json", settings),
-        ("special_tokens_map.json", special),
-    ):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
-
-
-# A model as what its users ask it: images and texts in, features out.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Towers:
-    """Both towers with their preprocessing; features are rows, normalised or not."""
-
-    images: Callable[[list[Image.Image]], Tensor]
-    texts: Callable[[list[str]], Tensor]
-
-
 OPSET = 18
-
 LARGEST_FILE = 1 << 30  # bytes; larger weights get a file of their own: protobuf ends at 2 GB
-
 IMAGE_FILE, TEXT_FILE, MODEL_FILE = "image.onnx", "text.onnx", "model.json"
 
 
@@ -105,6 +56,14 @@ def describe(model: ClipModel) -> Json:
         },
         "scale": round(float(model.scale.detach()), 6),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """Both towers with their preprocessing; features are rows, normalised or not."""
+
+    images: Callable[[list[Image.Image]], Tensor]
+    texts: Callable[[list[str]], Tensor]
 
 
 def load_onnx(folder: Path, model: ClipModel, threads: int) -> Towers:
@@ -171,8 +130,7 @@ def _forget_source(model: Any) -> None:
         node.doc_string = None
 
 
-# Weights of 8 bits in ONNX files, and activations that are rounded to 8 bits as they come.
-
+# Weights of 8 bits, and activations that are rounded to 8 bits as they come.
 
 # Convolutions stay: ONNX Runtime computes theirs of 8 bits more slowly than the others.
 ROUNDED = ["MatMul", "Gemm", "Gather"]
@@ -195,3 +153,38 @@ def round_weights(folder: Path) -> None:
         )
         outside.unlink(missing_ok=True)
         rounded.replace(path)
+
+
+# CLIP's tokenizer as files that libraries other than open_clip read.
+
+START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; open_clip's differ
+
+
+def write_vocabulary(model: ClipModel, folder: Path) -> None:
+    """Write `vocab.json`, from tokens to ids, and `merges.txt`, in the order of their ranks."""
+    tokenizer = model.tokenizer
+    ids = dict(tokenizer.encoder)
+    for ours, theirs in ((tokenizer.sot_token_id, START), (tokenizer.eot_token_id, END)):
+        del ids[tokenizer.decoder[ours]]
+        ids[theirs] = ours
+    ranks = tokenizer.bpe_ranks
+    merges = [" ".join(pair) for pair in sorted(ranks, key=ranks.__getitem__)]
+    (folder / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+    lines = "\n".join(["#version: 0.2", *merges])
+    (folder / "merges.txt").write_text(lines + "\n", encoding="utf-8")
+
+
+def write_tokenizer(model: ClipModel, folder: Path) -> None:
+    """Write the files of `CLIPTokenizer`, which cuts texts to the model's context length."""
+    write_vocabulary(model, folder)
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": model.context_length,
+        **special,
+    }
+    for name, content in (
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", special),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")

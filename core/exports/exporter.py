@@ -1,4 +1,4 @@
-"""What writes exports and checks them."""
+"""What writes exports and checks them: torch implements it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from typing import Protocol
 from core.jobs.rules import Monitor
 from core.registry.exports_rules import ExportFormat
 from core.values import Digest, Json
-
-# Ports for exports: their rows, and what writes and checks their files.
 
 
 @dataclass(frozen=True, kw_only=True)

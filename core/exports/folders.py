@@ -13,7 +13,6 @@ from core.bundles.write import PIECE, Readable, add_file
 from core.registry.versions import TensorEntry, Version, Weights
 
 CONFIG_FILE = "open_clip_config.json"
-
 WEIGHTS_FILE = "open_clip_model.safetensors"
 
 

@@ -43,83 +43,66 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import JobId, Json
 
-# The images and texts by which an export is compared with its version.
 
+def order_export(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    model: str,
+    order: ExportOrder,
+) -> Job:
+    """Order that a version be written in a format, in the place of its export in that format.
 
-MOST_IMAGES = MOST_TEXTS = 32
-
-SENTENCES = (  # beside those of the version and of the suites
-    "a photo of a cat.",
-    "Two children play football on a sunny beach, while a brown dog watches them.",
-    "12 red apples & 3 pears: £4.50!",
-)
-
-
-def choose_samples(platform: Platform, work: Work, model: Model, version: Version) -> Samples:
-    """Return images of the model's suites, and texts of the version and the suites.
-
-    The same suites always give the same samples: the images with the smallest digests. A model
-    without suites has no images here.
+    Raises what `preflight_export` raises, ModelNotFound or TooManyJobs.
     """
-    suites = suites_of(work, model)
-    entries = {
-        entry.pixels: entry
-        for suite in suites
-        for entry in read_remaining(work, platform.artifacts, suite.manifest).entries
-    }
-    chosen = [entries[pixels] for pixels in sorted(entries)[:MOST_IMAGES]]
-    texts = distinct(islice(_texts(version, suites, chosen), MOST_TEXTS - len(SENTENCES)))
-    return Samples(images=tuple(entry.artifact for entry in chosen), texts=(*texts, *SENTENCES))
+
+    def prepare(work: Work, found: Model) -> ExportOrder:
+        preflight_export(platform, work, found, order)
+        return order
+
+    return order_for_model(
+        platform, notifier, request, JobType.EXPORT, prepare, model=model, lane=lane_of
+    )
 
 
-def _texts(
-    version: Version, suites: tuple[Suite, ...], chosen: list[ManifestEntry]
-) -> Iterator[str]:
-    yield from version.prompt.fill_all(version.classes)
-    for suite in suites:
-        yield from suite.prompt.fill_all(suite.classes)
-    for entry in chosen:
-        yield from entry.texts
+def lane_of(model: Model) -> str:
+    """Return the lane of a model's exports, which do not wait for its updates."""
+    return f"{model.id}/exports"
 
 
-# Folders in which exports are written before they are stored.
+def preflight_export(platform: Platform, work: Work, model: Model, order: ExportOrder) -> None:
+    """Raise an error unless a version can be written in a format, and keep its weights.
 
-
-@contextmanager
-def scratch_folder(platform: Platform, job: Job) -> Iterator[Path]:
-    """Yield an empty folder of this claim of a job, which is deleted at the end.
-
-    What killed workers have left is deleted first: folders of earlier claims, and of jobs that have
-    ended. Raises StorageFull when the disk is full.
+    That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, SigningKeyMissing, or
+    ExporterMissing if workers are there and none has the libraries.
     """
-    root = platform.settings.home / "exporting"
-    _tidy(platform, root, job)
-    folder = root / f"{job.id}-{job.fence}"
+    if order.format is ExportFormat.BUNDLE and not platform.settings.signing_key:
+        raise SigningKeyMissing
+    version = work[Versions].get(model.id, order.version, lock=True)
+    version.require_weights()
+    version.require_clean()
     try:
-        folder.mkdir(parents=True)
-        yield folder
-    except OSError as error:
-        if is_full_disk(error):
-            raise StorageFull from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        weights = Weights.from_bytes(platform.artifacts.get(version.digest))
+    except ArtifactMissing as error:
+        raise ArtifactGone(version=version.number) from error
+    require_exportable(weights.config, order.format)
+    _require_exporter(work, silence_limit_s(platform.settings), order)
 
 
-def _tidy(platform: Platform, root: Path, job: Job) -> None:
-    left = {path: JobId(path.name.rpartition("-")[0]) for path in root.glob("*-*")}
-    with platform.transactions(read_only=True) as work:
-        for path, of in left.items():
-            try:
-                unused = of == job.id or work[Jobs].get(of).status.done
-            except JobNotFound:
-                unused = True
-            if unused:
-                shutil.rmtree(path, ignore_errors=True)
+def _require_exporter(work: Work, patience: float, order: ExportOrder) -> None:
+    """Raise ExporterMissing if workers say what they can write, and none can write this."""
+    wanted = JobType.EXPORT.queue
+    serving = [
+        facts["formats"]
+        for _, facts in work[Heartbeats].fresh(patience)
+        if "formats" in facts and wanted in map(Queue, facts["queues"])
+    ]
+    if serving and not any(order.format in formats for formats in serving):
+        raise ExporterMissing(format=order.format.value, libraries=order.format.libraries)
 
 
-# Write a version in a format, check what was written, and store it.
-
+# The export: written, checked and stored.
 
 CHECK_FILE = "check.json"
 
@@ -211,62 +194,74 @@ def _commit(platform: Platform, job: Job, model: Model, export: Export) -> None:
         work.commit()
 
 
-# Order the export of a version.
+# The images and texts by which an export is compared with its version.
+
+MOST_IMAGES = MOST_TEXTS = 32
+SENTENCES = (  # beside those of the version and of the suites
+    "a photo of a cat.",
+    "Two children play football on a sunny beach, while a brown dog watches them.",
+    "12 red apples & 3 pears: £4.50!",
+)
 
 
-def order_export(
-    platform: Platform,
-    notifier: JobNotifier,
-    request: JobRequest,
-    *,
-    model: str,
-    order: ExportOrder,
-) -> Job:
-    """Order that a version be written in a format, in the place of its export in that format.
+def choose_samples(platform: Platform, work: Work, model: Model, version: Version) -> Samples:
+    """Return images of the model's suites, and texts of the version and the suites.
 
-    Raises what `preflight_export` raises, ModelNotFound or TooManyJobs.
+    The same suites always give the same samples: the images with the smallest digests. A model
+    without suites has no images here.
     """
-
-    def prepare(work: Work, found: Model) -> ExportOrder:
-        preflight_export(platform, work, found, order)
-        return order
-
-    return order_for_model(
-        platform, notifier, request, JobType.EXPORT, prepare, model=model, lane=lane_of
-    )
-
-
-def lane_of(model: Model) -> str:
-    """Return the lane of a model's exports, which do not wait for its updates."""
-    return f"{model.id}/exports"
+    suites = suites_of(work, model)
+    entries = {
+        entry.pixels: entry
+        for suite in suites
+        for entry in read_remaining(work, platform.artifacts, suite.manifest).entries
+    }
+    chosen = [entries[pixels] for pixels in sorted(entries)[:MOST_IMAGES]]
+    texts = distinct(islice(_texts(version, suites, chosen), MOST_TEXTS - len(SENTENCES)))
+    return Samples(images=tuple(entry.artifact for entry in chosen), texts=(*texts, *SENTENCES))
 
 
-def preflight_export(platform: Platform, work: Work, model: Model, order: ExportOrder) -> None:
-    """Raise an error unless a version can be written in a format, and keep its weights.
+def _texts(
+    version: Version, suites: tuple[Suite, ...], chosen: list[ManifestEntry]
+) -> Iterator[str]:
+    yield from version.prompt.fill_all(version.classes)
+    for suite in suites:
+        yield from suite.prompt.fill_all(suite.classes)
+    for entry in chosen:
+        yield from entry.texts
 
-    That is VersionNotFound, ArtifactGone, LearnedErasedImages, NotExportable, SigningKeyMissing, or
-    ExporterMissing if workers are there and none has the libraries.
+
+# The folders in which exports are written before they are stored.
+
+
+@contextmanager
+def scratch_folder(platform: Platform, job: Job) -> Iterator[Path]:
+    """Yield an empty folder of this claim of a job, which is deleted at the end.
+
+    What killed workers have left is deleted first: folders of earlier claims, and of jobs that have
+    ended. Raises StorageFull when the disk is full.
     """
-    if order.format is ExportFormat.BUNDLE and not platform.settings.signing_key:
-        raise SigningKeyMissing
-    version = work[Versions].get(model.id, order.version, lock=True)
-    version.require_weights()
-    version.require_clean()
+    root = platform.settings.home / "exporting"
+    _tidy(platform, root, job)
+    folder = root / f"{job.id}-{job.fence}"
     try:
-        weights = Weights.from_bytes(platform.artifacts.get(version.digest))
-    except ArtifactMissing as error:
-        raise ArtifactGone(version=version.number) from error
-    require_exportable(weights.config, order.format)
-    _require_exporter(work, silence_limit_s(platform.settings), order)
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        if is_full_disk(error):
+            raise StorageFull from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _require_exporter(work: Work, patience: float, order: ExportOrder) -> None:
-    """Raise ExporterMissing if workers say what they can write, and none can write this."""
-    wanted = JobType.EXPORT.queue
-    serving = [
-        facts["formats"]
-        for _, facts in work[Heartbeats].fresh(patience)
-        if "formats" in facts and wanted in map(Queue, facts["queues"])
-    ]
-    if serving and not any(order.format in formats for formats in serving):
-        raise ExporterMissing(format=order.format.value, libraries=order.format.libraries)
+def _tidy(platform: Platform, root: Path, job: Job) -> None:
+    left = {path: JobId(path.name.rpartition("-")[0]) for path in root.glob("*-*")}
+    with platform.transactions(read_only=True) as work:
+        for path, of in left.items():
+            try:
+                unused = of == job.id or work[Jobs].get(of).status.done
+            except JobNotFound:
+                unused = True
+            if unused:
+                shutil.rmtree(path, ignore_errors=True)

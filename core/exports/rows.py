@@ -1,4 +1,4 @@
-"""Exports of versions."""
+"""Rows of exports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from core.values import ModelId
 
 
 class Exports(Rows):
-    """The `Exports` port over SQL."""
+    """Rows of exports of versions."""
 
     def put(self, export: Export) -> None:
         """Store an export in the place of the one in that format, if there is one."""

@@ -40,94 +40,9 @@ from core.registry.versions import Version
 from core.training.order import order_update
 from core.values import DatasetId, PolicyId, new_id
 
-# The image pack of the demo, which the repository and the images of containers hold.
-
-
-PACK = Path(__file__).parents[2] / "demo" / "pack"
-
-EMOJI, PRODUCTS = "twemoji", "fashion_mnist"
-
-CLASSES = 5  # of the ten products, in alphabetical order, as in the demo's first update
-
-PER_CLASS = 200  # a fifth of them falls on the holdout side
-
-
-def has_pack() -> bool:
-    """Return whether this installation holds the pack."""
-    return all((PACK / f"{name}.zip").is_file() for name in (EMOJI, PRODUCTS))
-
-
-def emoji_archive() -> bytes:
-    """Return all emoji as an archive with an image list. Raises NotFound."""
-    rows = _rows(PACK, EMOJI)
-    with _opened(PACK, EMOJI) as pack:
-        return _archive(pack, ((row["path"], row["cls"]) for row in rows))
-
-
-def products_archive() -> bytes:
-    """Return the images to teach as an archive with an image list. Raises NotFound."""
-    chosen = (
-        (row["path"], name)
-        for name in product_classes()
-        for row in islice(_products(name, "train"), PER_CLASS)
-    )
-    with _opened(PACK, PRODUCTS) as pack:
-        return _archive(pack, chosen)
-
-
-def product_classes() -> tuple[str, ...]:
-    """Return the names of the classes to teach. Raises NotFound."""
-    return tuple(sorted({row["cls"] for row in _rows(PACK, PRODUCTS)})[:CLASSES])
-
-
-def sample(index: int) -> bytes:
-    """Return an image of a class to teach that no archive holds.
-
-    Raises NotFound, and IndexError if there is no such class.
-    """
-    row = next(_products(product_classes()[index], "test"))
-    with _opened(PACK, PRODUCTS) as pack:
-        return pack.read(row["path"])
-
-
-def _products(name: str, split: str) -> Iterator[Mapping[str, str]]:
-    rows = _rows(PACK, PRODUCTS)
-    return (row for row in rows if row["cls"] == name and row["split"] == split)
-
-
-@cache
-def _rows(folder: Path, name: str) -> Sequence[Mapping[str, str]]:
-    with _opened(folder, name) as pack:
-        return [json.loads(line) for line in pack.read("captions.jsonl").splitlines() if line]
-
-
-def _opened(folder: Path, name: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(folder / f"{name}.zip")
-    except FileNotFoundError as error:
-        raise NotFound("This installation has no image pack.") from error
-
-
-def _archive(pack: zipfile.ZipFile, images: Iterator[tuple[str, str]]) -> bytes:
-    """Return a zip of some images of the pack, and of the list that gives them their classes."""
-    made, lines = io.BytesIO(), []
-    with zipfile.ZipFile(made, "w") as archive:
-        for path, name in images:
-            archive.writestr(zipfile.ZipInfo(path), pack.read(path))
-            lines.append(json.dumps({"file": path, "class": name}))
-        archive.writestr(zipfile.ZipInfo("images.jsonl"), "\n".join(lines))
-    return made.getvalue()
-
-
-# Order the first steps: the pack's images, a model that must keep its emoji, an update.
-
-
-MODEL, EMOJI_OF_ORDERS, PRODUCTS_OF_ORDERS, POLICY = "demo", "emoji", "products", "small-model"
-
+MODEL, EMOJI, PRODUCTS, POLICY = "demo", "emoji", "products", "small-model"
 IMPORTS = "first_steps"  # in the metadata of an import: the dataset
-
 PROMPT = PromptTemplate("this is a photo of {name} .")  # the bundled model was trained with it
-
 REASON = (
     "A 9-million-parameter model forgets more than a large one, and 1,500 test images leave an "
     "interval of about two points either way: 6 points instead of 3 and 5. The holdout of five "
@@ -142,7 +57,7 @@ def load_images(platform: Platform, notifier: JobNotifier, request: JobRequest) 
     Raises NotFound without a pack, StorageFull or TooManyJobs.
     """
     require_room(platform)
-    archives = {EMOJI_OF_ORDERS: emoji_archive(), PRODUCTS_OF_ORDERS: products_archive()}
+    archives = {EMOJI: emoji_archive(), PRODUCTS: products_archive()}
     stored = {name: platform.artifacts.put(archive) for name, archive in archives.items()}
     now, jobs = platform.clock(), []
     with platform.transactions() as work:
@@ -170,9 +85,9 @@ def make_model(platform: Platform, notifier: JobNotifier, request: JobRequest) -
     What is there already is kept. Raises what `create_suite` and `create_model` raise.
     """
     with platform.transactions(read_only=True) as work:
-        frozen = bool(work[Datasets].versions(work[Datasets].get(EMOJI_OF_ORDERS).id))
+        frozen = bool(work[Datasets].versions(work[Datasets].get(EMOJI).id))
     if not frozen:
-        freeze_version(platform, EMOJI_OF_ORDERS)
+        freeze_version(platform, EMOJI)
     _ensure_suite(platform)
     _ensure_policy(platform)
     return create_model(
@@ -181,7 +96,7 @@ def make_model(platform: Platform, notifier: JobNotifier, request: JobRequest) -
         request,
         name=MODEL,
         base=BUNDLED,
-        suites=(EMOJI_OF_ORDERS,),
+        suites=(EMOJI,),
         policy=POLICY,
     )
 
@@ -192,10 +107,10 @@ def teach(platform: Platform, notifier: JobNotifier, request: JobRequest) -> Job
     Raises what `order_update` raises.
     """
     with platform.transactions(read_only=True) as work:
-        versions = work[Datasets].versions(work[Datasets].get(PRODUCTS_OF_ORDERS).id)
-    number = (versions[-1] if versions else freeze_version(platform, PRODUCTS_OF_ORDERS)).number
+        versions = work[Datasets].versions(work[Datasets].get(PRODUCTS).id)
+    number = (versions[-1] if versions else freeze_version(platform, PRODUCTS)).number
     order = UpdateOrder(
-        dataset=DatasetId(PRODUCTS_OF_ORDERS),
+        dataset=DatasetId(PRODUCTS),
         dataset_version=number,
         recipe=Recipe(),
         auto_promote=False,
@@ -216,13 +131,13 @@ def _dataset(work: Work, name: str, now: datetime) -> Dataset:
 def _ensure_suite(platform: Platform) -> None:
     try:
         with platform.transactions(read_only=True) as work:
-            work[Suites].get(EMOJI_OF_ORDERS)
+            work[Suites].get(EMOJI)
     except SuiteNotFound:
         create_suite(
             platform,
-            name=EMOJI_OF_ORDERS,
+            name=EMOJI,
             kind=SuiteKind.ZERO_SHOT,
-            dataset=EMOJI_OF_ORDERS,
+            dataset=EMOJI,
             dataset_version=1,
             prompt=PROMPT,
         )
@@ -247,7 +162,7 @@ def _ensure_policy(platform: Platform) -> None:
         create_policy(platform, policy)
 
 
-# Read from the database which of the first steps are done.
+# The progress, as the database tells it.
 
 
 class Step(StrEnum):
@@ -264,7 +179,6 @@ class Step(StrEnum):
 
 
 ORDER = tuple(Step)
-
 UNRECORDED = {Step.READ, Step.CLASSIFY}  # no row tells of them: they are done with the next step
 
 
@@ -317,10 +231,8 @@ class Progress:
 def read_progress(platform: Platform) -> Progress:
     """Return how far the first steps have come."""
     with platform.transactions(read_only=True) as work:
-        imports = [
-            job for name in (EMOJI_OF_ORDERS, PRODUCTS_OF_ORDERS) for job in _imports(work, name)
-        ]
-        loaded = all(_has_images(work, name) for name in (EMOJI_OF_ORDERS, PRODUCTS_OF_ORDERS))
+        imports = [job for name in (EMOJI, PRODUCTS) for job in _imports(work, name)]
+        loaded = all(_has_images(work, name) for name in (EMOJI, PRODUCTS))
         try:
             model = work[Models].get(MODEL)
         except ModelNotFound:
@@ -353,3 +265,80 @@ def _has_images(work: Work, name: str) -> bool:
         return bool(work[Datasets].count(work[Datasets].get(name).id))
     except DatasetNotFound:
         return False
+
+
+# The image pack of the demo, which the repository and the images of containers hold.
+
+PACK = Path(__file__).parents[2] / "demo" / "pack"
+
+EMOJI_FOLDER, PRODUCTS_FOLDER = "twemoji", "fashion_mnist"
+
+CLASSES = 5  # of the ten products, in alphabetical order, as in the demo's first update
+PER_CLASS = 200  # a fifth of them falls on the holdout side
+
+
+def has_pack() -> bool:
+    """Return whether this installation holds the pack."""
+    return all((PACK / f"{name}.zip").is_file() for name in (EMOJI_FOLDER, PRODUCTS_FOLDER))
+
+
+def emoji_archive() -> bytes:
+    """Return all emoji as an archive with an image list. Raises NotFound."""
+    rows = _rows(PACK, EMOJI_FOLDER)
+    with _opened(PACK, EMOJI_FOLDER) as pack:
+        return _archive(pack, ((row["path"], row["cls"]) for row in rows))
+
+
+def products_archive() -> bytes:
+    """Return the images to teach as an archive with an image list. Raises NotFound."""
+    chosen = (
+        (row["path"], name)
+        for name in product_classes()
+        for row in islice(_products(name, "train"), PER_CLASS)
+    )
+    with _opened(PACK, PRODUCTS_FOLDER) as pack:
+        return _archive(pack, chosen)
+
+
+def product_classes() -> tuple[str, ...]:
+    """Return the names of the classes to teach. Raises NotFound."""
+    return tuple(sorted({row["cls"] for row in _rows(PACK, PRODUCTS_FOLDER)})[:CLASSES])
+
+
+def sample(index: int) -> bytes:
+    """Return an image of a class to teach that no archive holds.
+
+    Raises NotFound, and IndexError if there is no such class.
+    """
+    row = next(_products(product_classes()[index], "test"))
+    with _opened(PACK, PRODUCTS_FOLDER) as pack:
+        return pack.read(row["path"])
+
+
+def _products(name: str, split: str) -> Iterator[Mapping[str, str]]:
+    rows = _rows(PACK, PRODUCTS_FOLDER)
+    return (row for row in rows if row["cls"] == name and row["split"] == split)
+
+
+@cache
+def _rows(folder: Path, name: str) -> Sequence[Mapping[str, str]]:
+    with _opened(folder, name) as pack:
+        return [json.loads(line) for line in pack.read("captions.jsonl").splitlines() if line]
+
+
+def _opened(folder: Path, name: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(folder / f"{name}.zip")
+    except FileNotFoundError as error:
+        raise NotFound("This installation has no image pack.") from error
+
+
+def _archive(pack: zipfile.ZipFile, images: Iterator[tuple[str, str]]) -> bytes:
+    """Return a zip of some images of the pack, and of the list that gives them their classes."""
+    made, lines = io.BytesIO(), []
+    with zipfile.ZipFile(made, "w") as archive:
+        for path, name in images:
+            archive.writestr(zipfile.ZipInfo(path), pack.read(path))
+            lines.append(json.dumps({"file": path, "class": name}))
+        archive.writestr(zipfile.ZipInfo("images.jsonl"), "\n".join(lines))
+    return made.getvalue()

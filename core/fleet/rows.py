@@ -1,6 +1,7 @@
-"""Workers' heartbeats, timed by the database's clock."""
+"""Rows of workers' heartbeats."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
@@ -8,12 +9,20 @@ from core.database.engine import epoch_now
 from core.database.statements import upsert
 from core.database.tables import heartbeats
 from core.database.work import Rows
-from core.fleet.rules import Heartbeat
 from core.values import Json
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """The last heartbeat of a worker."""
+
+    worker: str
+    facts: Json
+    age_s: float  # by the database's clock
+
+
 class Heartbeats(Rows):
-    """The `Heartbeats` port over SQL."""
+    """Rows of heartbeats, timed by the database's clock."""
 
     def record(self, worker: str, facts: Json) -> None:
         """Record a worker's heartbeat at the database's present time."""

@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 
 from core.database.work import Work
 from core.errors import JobNotFound
-from core.fleet.rows import Heartbeats
-from core.fleet.rules import Heartbeat
+from core.fleet.rows import Heartbeat, Heartbeats
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.settings import Settings
 from core.values import JobId
 
 LEAST_SILENCE_LIMIT_S = 15.0
-
 FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed no more
 
 

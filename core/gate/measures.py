@@ -1,4 +1,4 @@
-"""Changes of recall, with their intervals."""
+"""Measures: paired comparisons of a candidate with a baseline, with their intervals."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,8 @@ from statistics import NormalDist
 # interval of level 1 - 2 alpha. Score intervals keep a positive width when nothing flips, so
 # that five unchanged images do not count as proof.
 
-
 ALPHA = 0.005
-
 _HALVINGS = 60  # of an interval at most 2 wide, to less than 1e-17
-
 _NORMAL = NormalDist()
 
 

@@ -1,4 +1,4 @@
-"""Create suites and gate policies, and choose those of a model."""
+"""Create gate policies."""
 
 from contextlib import suppress
 

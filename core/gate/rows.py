@@ -1,4 +1,4 @@
-"""Gate policies."""
+"""Rows of gate policies."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from core.values import PolicyId
 
 
 class Policies(Rows):
-    """The `Policies` port over SQL."""
+    """Rows of gate policies."""
 
     def add(self, policy: GatePolicy) -> None:
         """Store a policy. Raises NameTaken."""

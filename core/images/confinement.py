@@ -1,4 +1,8 @@
-"""A seccomp filter for Linux that leaves a process only the system calls it needs to decode."""
+"""What confines the decoding process before it reads its first untrusted byte.
+
+The layers are independent: a system that lacks one still applies the others. docs/operations.md
+lists what each layer removes.
+"""
 
 import ctypes
 import errno
@@ -8,27 +12,56 @@ import resource
 import sys
 from collections.abc import Iterable
 
-# The C library's allocator, told to keep the memory that an image took for the next one.
-#
-# Otherwise it returns most of that memory to the kernel after each image, and the kernel clears as
-# many pages again for the next: a tenth of the time that a small image takes.
+USER, LIMITS, CALLS = "user", "limits", "calls"
+_NOBODY = 65534
 
 
-KEPT_BYTES = 32 * 1024 * 1024  # at most so much free memory stays at the end of the heap
+def confine(memory: int) -> list[str]:
+    """Apply every layer that this system supports; return the layers in force from now on.
 
-LARGE_BYTES = 4 * 1024 * 1024  # a larger block is mapped alone, and returned when it is freed
+    `memory` bounds the address space, in bytes. Import everything first: afterwards no file can be
+    opened.
+    """
+    layers = {
+        USER: become_nobody,
+        LIMITS: lambda: set_limits(memory),
+        CALLS: install_filter,
+    }
+    return [name for name, apply in layers.items() if apply()]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
-
-def keep_freed_memory() -> bool:
-    """Keep freed memory for later blocks; return whether this C library can be told so."""
-    try:
-        tell = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # a C library other than glibc
+def become_nobody() -> bool:
+    """Switch from root to a user that owns nothing; return whether that was possible."""
+    if os.geteuid() != 0:
         return False
-    return bool(tell(_TRIM_THRESHOLD, KEPT_BYTES) and tell(_MMAP_THRESHOLD, LARGE_BYTES))
+    try:
+        found = pwd.getpwnam("nobody")
+        user, group = found.pw_uid, found.pw_gid
+    except KeyError:
+        user, group = _NOBODY, _NOBODY
+    try:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+    except OSError:  # a container whose root lacks these rights
+        return False
+    return True
 
+
+def set_limits(memory: int) -> bool:
+    """Limit the address space; forbid new files, sockets, processes, writes and core dumps."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for forbidden in (
+        resource.RLIMIT_NOFILE,  # open files stay open
+        resource.RLIMIT_NPROC,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_CORE,
+    ):
+        resource.setrlimit(forbidden, (0, 0))
+    return True
+
+
+# A seccomp filter for Linux that leaves a process only the system calls it needs to decode.
 
 # The system calls of decoding once everything is imported: for memory, time, its socket and exit.
 # Numbers on x86-64 and on AArch64, which lacks `alarm`: its C library sets a timer instead.
@@ -59,15 +92,11 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "exit_group": (231, 94),
     "getrandom": (318, 278),
 }
-
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER = 22, 38, 2
-
 _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF
-
 _CALL, _MACHINE = 0, 4  # offsets in struct seccomp_data
-
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 
@@ -131,57 +160,20 @@ def _steps(machine: int, allowed: Iterable[int]) -> list[_Step]:
     ]
 
 
-# The rights that the decoding process drops before it reads its first untrusted byte.
+# The C library's allocator, told to keep the memory that an image took for the next one.
 #
-# The layers are independent: a system that lacks one still applies the others. docs/operations.md
-# lists what each layer removes.
+# Otherwise it returns most of that memory to the kernel after each image, and the kernel clears as
+# many pages again for the next: a tenth of the time that a small image takes.
+
+KEPT_BYTES = 32 * 1024 * 1024  # at most so much free memory stays at the end of the heap
+LARGE_BYTES = 4 * 1024 * 1024  # a larger block is mapped alone, and returned when it is freed
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
-USER, LIMITS, CALLS = "user", "limits", "calls"
-
-_NOBODY = 65534
-
-
-def confine(memory: int) -> list[str]:
-    """Apply every layer that this system supports; return the layers in force from now on.
-
-    `memory` bounds the address space, in bytes. Import everything first: afterwards no file can be
-    opened.
-    """
-    layers = {
-        USER: become_nobody,
-        LIMITS: lambda: set_limits(memory),
-        CALLS: install_filter,
-    }
-    return [name for name, apply in layers.items() if apply()]
-
-
-def become_nobody() -> bool:
-    """Switch from root to a user that owns nothing; return whether that was possible."""
-    if os.geteuid() != 0:
-        return False
+def keep_freed_memory() -> bool:
+    """Keep freed memory for later blocks; return whether this C library can be told so."""
     try:
-        found = pwd.getpwnam("nobody")
-        user, group = found.pw_uid, found.pw_gid
-    except KeyError:
-        user, group = _NOBODY, _NOBODY
-    try:
-        os.setgroups([])
-        os.setgid(group)
-        os.setuid(user)
-    except OSError:  # a container whose root lacks these rights
+        tell = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # a C library other than glibc
         return False
-    return True
-
-
-def set_limits(memory: int) -> bool:
-    """Limit the address space; forbid new files, sockets, processes, writes and core dumps."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    for forbidden in (
-        resource.RLIMIT_NOFILE,  # open files stay open
-        resource.RLIMIT_NPROC,
-        resource.RLIMIT_FSIZE,
-        resource.RLIMIT_CORE,
-    ):
-        resource.setrlimit(forbidden, (0, 0))
-    return True
+    return bool(tell(_TRIM_THRESHOLD, KEPT_BYTES) and tell(_MMAP_THRESHOLD, LARGE_BYTES))

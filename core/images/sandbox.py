@@ -1,4 +1,4 @@
-"""The parent's side of one decoding process, which the parent does not trust."""
+"""Decode untrusted images in confined processes, which their parent does not trust."""
 
 import logging
 import math
@@ -30,12 +30,11 @@ from core.images.confinement import CALLS
 from core.images.decoder import DecodedImage
 from core.values import Digest, ImageInput
 
+log = logging.getLogger(__name__)
+
 START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
-
 _OUTCOME = 1  # byte
-
 _TRIES = 2
-
 # Isolated mode ignores environment variables and every folder that others could write to. Our own
 # folder is not on the path either, so the program adds it. What Pillow imports lazily, from Python
 # 3.15 on, is imported at once: later, no file can be opened.
@@ -168,10 +167,7 @@ def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
     return bytes(data)
 
 
-# The `Decoder` port over confined processes with limited memory and time.
-
-
-log = logging.getLogger(__name__)
+# The decoder: a few such processes, with limited memory and time.
 
 _REFUSALS: dict[bytes, type[Invalid]] = {
     UNSUPPORTED: UnsupportedImage,

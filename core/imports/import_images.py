@@ -1,6 +1,9 @@
-"""Unpack an archive: decode its images as they come, and read its image lists.
+"""Import the images of an archive into a dataset: all of them in one transaction, or none.
 
-Objects of a bucket are read in the same way; a listing of them stands for the archive.
+The archive is read to its end first. Nothing of it is in the dataset until the transaction that
+also ends the job, so that an import which fails, is cancelled or is killed has changed nothing. A
+killed one begins again: the same archive in the same order brings the same draft. Objects of a
+bucket are read in the same way; a listing of them stands for the archive.
 """
 
 import json
@@ -50,56 +53,6 @@ from core.jobs.rules import Job, Monitor
 from core.platform import Platform
 from core.values import Digest, JobId, Json, canonical_json, clean_file_label, sha256
 
-# The report of an import: what became of each file, in JSON Lines.
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileReport:
-    """One row for each file and each entry of an image list, in the order of the archive."""
-
-    rows: Sequence[Json]
-
-    @classmethod
-    def of(cls, paths: Sequence[Path], receipts: Sequence[Receipt]) -> Self:
-        """Return the report of files, each with its receipt."""
-        return cls(rows=[_row(path, one) for path, one in zip(paths, receipts, strict=True)])
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """The number of rows by outcome."""
-        counts = dict.fromkeys((outcome.value for outcome in UploadOutcome), 0)
-        for row in self.rows:
-            counts[row["outcome"]] += 1
-        return counts
-
-    def to_bytes(self) -> bytes:
-        """Return the report as JSON Lines."""
-        return b"".join(canonical_json(row) + b"\n" for row in self.rows)
-
-
-def file_report(platform: Platform, job: JobId) -> Digest:
-    """Return the artifact of an import's report. Raises JobNotFound or FileReportNotFound."""
-    with platform.transactions(read_only=True) as work:
-        found = work[Jobs].get(job)
-    if found.type is not JobType.IMPORT_IMAGES or found.result is None:
-        raise FileReportNotFound
-    return Digest(found.result["report"])
-
-
-def flat_rows(report: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a stored report for a table: the error's parts are columns."""
-    for line in report.splitlines():
-        row = json.loads(line)
-        error = row.pop("error") or {}
-        yield {**row, "code": error.get("code"), "detail": error.get("detail")}
-
-
-def _row(path: Path, receipt: Receipt) -> Json:
-    """Return a receipt as JSON; its file with the folders, a refused text without oddities."""
-    row = receipt.to_json() | {"file": shown(path)}
-    return row if receipt.accepted else row | {"text": shown([receipt.text])}
-
-
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
 Decoded = ImageWithThumbnail | Invalid  # a stored image, or the reason why not
@@ -112,6 +65,75 @@ class Unpacked:
     paths: list[Path] = field(default_factory=list)
     images: list[Decoded] = field(default_factory=list)  # one for each path
     listed: list[ListedImage] | None = None  # None: it has no image list
+
+
+def import_images(
+    platform: Platform,
+    archives: ArchiveReader,
+    decoder: Decoder,
+    job: Job,
+    order: ImportImagesOrder,
+    monitor: Monitor,
+) -> None:
+    """Put the images of an archive into its dataset, write the report of its files, end the job.
+
+    With `validate_only`, no image is stored or recorded, and the report says what would be. Raises
+    DatasetNotFound, QuotaExceeded, what `Unpacking.unpack` raises, and Interruption.
+    """
+    with platform.transactions(read_only=True) as work:
+        dataset = work[Datasets].get(order.dataset)
+    keep = sha256 if order.validate_only else platform.artifacts.put
+    unpacking = Unpacking(
+        platform, archives, decoder, kind=dataset.kind, keep=keep, monitor=monitor
+    )
+    unpacked = unpacking.unpack(order)
+    named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
+    uploads = list(_uploads(named, unpacked, dataset.kind))
+    delete_erased(platform, uploads)
+    searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
+    monitor.advance("recording", 0, len(uploads))
+    with platform.transactions() as work:
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
+        receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
+        if not order.validate_only:
+            _finish(platform, work, job, named, receipts)
+            return
+    with platform.transactions() as work:  # the other is rolled back
+        _finish(platform, work, job, named, receipts)
+
+
+def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) -> Iterator[Upload]:
+    for file in named:
+        upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
+        decoded = unpacked.images[file.index] if file.index is not None else None
+        refusal = file.refusal or (decoded if isinstance(decoded, Invalid) else None)
+        try:
+            text = clean_text(kind, file.text)
+        except Invalid as unusable:
+            refusal = refusal or unusable
+        if refusal is not None or decoded is None or isinstance(decoded, Invalid):
+            yield replace(upload, refusal=refusal)
+            continue
+        image, thumbnail = decoded
+        yield replace(upload, text=text, image=image, thumbnail=thumbnail)
+
+
+def _finish(
+    platform: Platform,
+    work: Work,
+    job: Job,
+    named: Sequence[NamedFile],
+    receipts: Sequence[Receipt],
+) -> None:
+    """End the job with its report, which is small enough to be stored within the transaction."""
+    report = FileReport.of([file.path for file in named], receipts)
+    stored = platform.artifacts.put(report.to_bytes())
+    result = {"report": stored, **report.counts}
+    work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
+    work.commit()
+
+
+# The archive: its images are decoded as they come, its image lists are read.
 
 
 class Unpacking:
@@ -214,74 +236,51 @@ class Unpacking:
             return refusal
 
 
-# Import the images of an archive into a dataset: all of them in one transaction, or none.
-#
-# The archive is read to its end first. Nothing of it is in the dataset until the transaction that
-# also ends the job, so that an import which fails, is cancelled or is killed has changed nothing. A
-# killed one begins again: the same archive in the same order brings the same draft.
+# The report: what became of each file, in JSON Lines.
 
 
-def import_images(
-    platform: Platform,
-    archives: ArchiveReader,
-    decoder: Decoder,
-    job: Job,
-    order: ImportImagesOrder,
-    monitor: Monitor,
-) -> None:
-    """Put the images of an archive into its dataset, write the report of its files, end the job.
+@dataclass(frozen=True, kw_only=True)
+class FileReport:
+    """One row for each file and each entry of an image list, in the order of the archive."""
 
-    With `validate_only`, no image is stored or recorded, and the report says what would be. Raises
-    DatasetNotFound, QuotaExceeded, what `Unpacking.unpack` raises, and Interruption.
-    """
+    rows: Sequence[Json]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], receipts: Sequence[Receipt]) -> Self:
+        """Return the report of files, each with its receipt."""
+        return cls(rows=[_row(path, one) for path, one in zip(paths, receipts, strict=True)])
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of rows by outcome."""
+        counts = dict.fromkeys((outcome.value for outcome in UploadOutcome), 0)
+        for row in self.rows:
+            counts[row["outcome"]] += 1
+        return counts
+
+    def to_bytes(self) -> bytes:
+        """Return the report as JSON Lines."""
+        return b"".join(canonical_json(row) + b"\n" for row in self.rows)
+
+
+def file_report(platform: Platform, job: JobId) -> Digest:
+    """Return the artifact of an import's report. Raises JobNotFound or FileReportNotFound."""
     with platform.transactions(read_only=True) as work:
-        dataset = work[Datasets].get(order.dataset)
-    keep = sha256 if order.validate_only else platform.artifacts.put
-    unpacking = Unpacking(
-        platform, archives, decoder, kind=dataset.kind, keep=keep, monitor=monitor
-    )
-    unpacked = unpacking.unpack(order)
-    named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
-    uploads = list(_uploads(named, unpacked, dataset.kind))
-    delete_erased(platform, uploads)
-    searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
-    monitor.advance("recording", 0, len(uploads))
-    with platform.transactions() as work:
-        require_quota(platform.settings, work, [upload.image for upload in uploads])
-        receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
-        if not order.validate_only:
-            _finish(platform, work, job, named, receipts)
-            return
-    with platform.transactions() as work:  # the other is rolled back
-        _finish(platform, work, job, named, receipts)
+        found = work[Jobs].get(job)
+    if found.type is not JobType.IMPORT_IMAGES or found.result is None:
+        raise FileReportNotFound
+    return Digest(found.result["report"])
 
 
-def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) -> Iterator[Upload]:
-    for file in named:
-        upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
-        decoded = unpacked.images[file.index] if file.index is not None else None
-        refusal = file.refusal or (decoded if isinstance(decoded, Invalid) else None)
-        try:
-            text = clean_text(kind, file.text)
-        except Invalid as unusable:
-            refusal = refusal or unusable
-        if refusal is not None or decoded is None or isinstance(decoded, Invalid):
-            yield replace(upload, refusal=refusal)
-            continue
-        image, thumbnail = decoded
-        yield replace(upload, text=text, image=image, thumbnail=thumbnail)
+def flat_rows(report: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a stored report for a table: the error's parts are columns."""
+    for line in report.splitlines():
+        row = json.loads(line)
+        error = row.pop("error") or {}
+        yield {**row, "code": error.get("code"), "detail": error.get("detail")}
 
 
-def _finish(
-    platform: Platform,
-    work: Work,
-    job: Job,
-    named: Sequence[NamedFile],
-    receipts: Sequence[Receipt],
-) -> None:
-    """End the job with its report, which is small enough to be stored within the transaction."""
-    report = FileReport.of([file.path for file in named], receipts)
-    stored = platform.artifacts.put(report.to_bytes())
-    result = {"report": stored, **report.counts}
-    work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
-    work.commit()
+def _row(path: Path, receipt: Receipt) -> Json:
+    """Return a receipt as JSON; its file with the folders, a refused text without oddities."""
+    row = receipt.to_json() | {"file": shown(path)}
+    return row if receipt.accepted else row | {"text": shown([receipt.text])}

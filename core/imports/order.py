@@ -76,9 +76,6 @@ def renew_archive(artifacts: Artifacts, order: ImportImagesOrder | ImportVersion
         raise ArchiveGone(gone if listed else None, archive=order.archive) from error
 
 
-# Order the import of what lies below a prefix of a bucket.
-
-
 def order_bucket_import(
     platform: Platform,
     notifier: JobNotifier,

@@ -1,4 +1,4 @@
-"""Resumable uploads."""
+"""Rows of resumable uploads."""
 
 from datetime import datetime
 from typing import Self
@@ -13,7 +13,7 @@ from core.values import UploadId
 
 
 class Uploads(Rows):
-    """The `Uploads` port over SQL, of one owner."""
+    """Rows of resumable uploads, of one owner."""
 
     @classmethod
     def open(cls, work: Work) -> Self:

@@ -8,9 +8,7 @@ from core.errors import BodyTooLarge, OffsetMismatch, TooManyParts, UploadExpire
 from core.values import Digest, UploadId
 
 KEPT = timedelta(hours=24)  # after the last part
-
 MOST_PARTS = 1_000
-
 MOST_UPLOADS = 100  # of one principal
 
 

@@ -1,4 +1,4 @@
-"""What classifies."""
+"""What classifies: the process with torch, for the API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,6 @@ from typing import Any, Protocol
 from core.recipes.rules import ClassTexts
 from core.registry.versions import Version
 from core.values import ImageInput
-
-# Port for the classification of images by a version.
 
 
 @dataclass(frozen=True, kw_only=True)

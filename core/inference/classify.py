@@ -14,7 +14,6 @@ from core.trials.rules import Tried
 from core.values import ImageInput
 
 MAX_CLASSES = 10_000
-
 MAX_PROMPTS = 10_000  # of all classes together
 
 

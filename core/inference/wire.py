@@ -16,19 +16,13 @@ from typing import Any, NamedTuple
 from core.errors import InferenceUnavailable, Malformed
 from core.values import Json
 
-# Limits of requests to the inference process, shared by the API, which sends them.
-
+# Limits of requests.
 
 MAX_IMAGES = 64  # per request: what the image tower encodes in one pass
-
 MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of the pixels of all images together
-
 MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand prompts of four-byte characters
-
 MAX_TEXTS = 10_000
-
 TEXTS_AT_ONCE = 256  # in one pass, which bounds the memory of the tower's activations
-
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + MAX_FIELD_BYTES + 64 * 1024
 
 
@@ -38,11 +32,8 @@ def images_per_request(image_bytes: int) -> int:
 
 
 MEDIA_TYPE = "application/octet-stream"
-
 TEXTS_UNKNOWN = "texts_unknown"  # the code of an answer that asks for the texts themselves
-
 _LENGTH = struct.Struct(">I")
-
 _TOKENS = struct.Struct("<I")
 
 

@@ -1,4 +1,4 @@
-"""Notifies workers of jobs that wait, through Celery."""
+"""Notify workers of jobs that wait, through Celery."""
 
 import logging
 import socket
@@ -21,15 +21,42 @@ from core.values import JobId
 
 # mypy: disallow-untyped-calls=false
 
+log = logging.getLogger(__name__)
+
+
+class CeleryNotifier:
+    """Sends a job's id; a worker that receives it looks into the database for work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = Celery("perennial", broker=settings.broker, set_as_current=False)
+        self._celery.conf.update(
+            broker_transport=transport(settings),
+            broker_transport_options=transport_options(settings),
+            broker_connection_timeout=2.0,
+            task_ignore_result=True,
+            task_serializer="json",
+        )
+
+    def notify(self, job: JobId, queue: Queue) -> None:
+        """Notify some worker of the queue. Never raises: the sweeper notifies again."""
+        try:
+            self._celery.send_task(
+                TASK, args=[job], queue=name_of(queue), retry=False, ignore_result=True
+            )
+        except (KombuError, RedisError, OSError) as error:
+            log.warning(
+                "the broker does not respond (%s); the sweeper will send the notification", error
+            )
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._celery.close()
+
 
 # A notifier that never waits for the broker.
 
-
 MOST_WAITING = 256
-
 CLOSE_WITHIN_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class BackgroundNotifier:
@@ -68,49 +95,7 @@ class BackgroundNotifier:
                 log.exception("cannot send a notification; the sweeper will send it again")
 
 
-# Kombu's filesystem transport, made to survive a full disk or a killed sender.
-
-
-class Channel(filesystem.Channel):
-    """Drops partially written messages, on which the base class would crash the worker.
-
-    No work is lost: the sweeper notifies again of the job.
-    """
-
-    def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002
-        while True:  # each attempt removes one message from the folder
-            try:
-                return super()._get(queue)
-            except ValueError:
-                log.warning("dropped a partially written message in %s", queue)
-
-    def get_table(self, exchange: str) -> Any:
-        """Return the queues of an exchange, none if the table was written only partially."""
-        try:
-            return super().get_table(exchange)
-        except ValueError:
-            return []
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        try:
-            super()._queue_bind(exchange, routing_key, pattern, queue)
-        except ValueError:
-            self._exchange_file(exchange).unlink(missing_ok=True)
-            super()._queue_bind(exchange, routing_key, pattern, queue)
-
-
-class Transport(filesystem.Transport):
-    """The transport that kombu loads; each connection declares missing exchanges again."""
-
-    Channel = Channel
-
-    def __init__(self, client: Any, **options: Any) -> None:
-        super().__init__(client, **options)
-        self.state = BrokerState()
-
-
 # Broker options shared by notifier and worker, as plain values without a broker client.
-
 
 TASK = "perennial.perform"
 
@@ -164,33 +149,42 @@ def _keepalive() -> dict[int, int]:
     return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
-# The `JobNotifier` port over a send-only Celery client.
+# Kombu's filesystem transport, made to survive a full disk or a killed sender.
 
 
-class CeleryNotifier:
-    """Sends a job's id; a worker that receives it looks into the database for work."""
+class Channel(filesystem.Channel):
+    """Drops partially written messages, on which the base class would crash the worker.
 
-    def __init__(self, settings: Settings) -> None:
-        self._celery = Celery("perennial", broker=settings.broker, set_as_current=False)
-        self._celery.conf.update(
-            broker_transport=transport(settings),
-            broker_transport_options=transport_options(settings),
-            broker_connection_timeout=2.0,
-            task_ignore_result=True,
-            task_serializer="json",
-        )
+    No work is lost: the sweeper notifies again of the job.
+    """
 
-    def notify(self, job: JobId, queue: Queue) -> None:
-        """Notify some worker of the queue. Never raises: the sweeper notifies again."""
+    def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002
+        while True:  # each attempt removes one message from the folder
+            try:
+                return super()._get(queue)
+            except ValueError:
+                log.warning("dropped a partially written message in %s", queue)
+
+    def get_table(self, exchange: str) -> Any:
+        """Return the queues of an exchange, none if the table was written only partially."""
         try:
-            self._celery.send_task(
-                TASK, args=[job], queue=name_of(queue), retry=False, ignore_result=True
-            )
-        except (KombuError, RedisError, OSError) as error:
-            log.warning(
-                "the broker does not respond (%s); the sweeper will send the notification", error
-            )
+            return super().get_table(exchange)
+        except ValueError:
+            return []
 
-    def close(self) -> None:
-        """Close the connections to the broker."""
-        self._celery.close()
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except ValueError:
+            self._exchange_file(exchange).unlink(missing_ok=True)
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+
+
+class Transport(filesystem.Transport):
+    """The transport that kombu loads; each connection declares missing exchanges again."""
+
+    Channel = Channel
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.state = BrokerState()

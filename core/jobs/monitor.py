@@ -17,9 +17,7 @@ from core.values import Digest, Json
 log = logging.getLogger(__name__)
 
 READ_EVERY_S = 0.1  # a step of an import may take a fraction of what reading the status takes
-
 WRITE_EVERY_S = 0.5
-
 EVENT_EVERY_S = 5.0
 
 
@@ -169,8 +167,7 @@ class JobMonitor:
         work[Jobs].add_event(self._job.id, kind, {**data, **progress.terms}, self._platform.clock())
 
 
-# Return a job that cannot continue to the queue.
-
+# Jobs that cannot continue, and return to the queue.
 
 RETRY_S = 1.0  # between attempts to record a pause in a database that is itself full
 

@@ -1,4 +1,4 @@
-"""What must be kept: what unfinished jobs need, and which weights."""
+"""What must be kept: versions and aliases that are in use, and weights that jobs need."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from core.registry.aliases import Alias, AliasMove, live_stack
 from core.registry.versions import Version
 from core.values import TrialId, require_unused
 
-# Rules on which versions' weights may be collected, and which updates can be scored without.
+# Which versions' weights may be collected, and which updates can be scored without.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Amount:
         return Amount(count=self.count + 1, size=self.size + size)
 
 
-# Rules on which versions and aliases may be deleted.
+# Which versions and aliases may be deleted.
 
 
 def require_version_unused(

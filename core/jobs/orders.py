@@ -167,7 +167,6 @@ Order = (
     | CompareIndexOrder
     | ReembedOrder
 )
-
 OrderT = TypeVar(
     "OrderT",
     ImportOrder,
@@ -205,7 +204,6 @@ _KINDS: Mapping[JobType, Callable[..., Order]] = {
     JobType.COMPARE_INDEX: CompareIndexOrder,
     JobType.REEMBED: ReembedOrder,
 }
-
 _ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
 
 

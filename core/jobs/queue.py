@@ -32,10 +32,44 @@ class JobRequest:
     body: Digest | None = None
 
 
-def notify_workers(notifier: JobNotifier, job: Job) -> None:
-    """Notify workers of a committed job."""
-    log.info("job queued", extra={"job": job.id, "type": job.type.value})
-    notifier.notify(job.id, job.type.queue)
+def order_for_model(
+    platform: Platform,
+    notifier: JobNotifier,
+    request: JobRequest,
+    job_type: JobType,
+    prepare: Callable[[Work, Model], Order],
+    *,
+    model: str,
+    lane: Callable[[Model], str] | None = None,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> Job:
+    """Queue a job of a model in one transaction, and tell workers; a repeated request adds none.
+
+    `prepare` returns the order, or raises what would keep the job from starting. Raises
+    ModelNotFound, TooManyJobs, and what `find_replayed` raises.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return known
+        found = work[Models].get(model)
+        order = prepare(work, found)
+        require_queue_room(platform.settings, work, request.principal, found)
+        job = enqueue(
+            work,
+            request,
+            found,
+            job_type,
+            order,
+            now,
+            lane=lane(found) if lane else None,
+            priority=priority,
+            metadata=metadata,
+        )
+        work.commit()
+    notify_workers(notifier, job)
+    return job
 
 
 def find_replayed(work: Work, request: JobRequest) -> Job | None:
@@ -120,6 +154,12 @@ def enqueue(
     return job
 
 
+def notify_workers(notifier: JobNotifier, job: Job) -> None:
+    """Notify workers of a committed job."""
+    log.info("job queued", extra={"job": job.id, "type": job.type.value})
+    notifier.notify(job.id, job.type.queue)
+
+
 def cancel_job(platform: Platform, job: JobId) -> Job:
     """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
     with platform.transactions() as work:
@@ -152,7 +192,6 @@ def cancel(
 
 # The limits on jobs that wait.
 
-
 RETRY_AFTER_S = 60  # a job takes minutes
 
 
@@ -184,51 +223,7 @@ def _counts(
         yield "You have", limit, work[Jobs].waiting(ordered_by=principal.id)
 
 
-# Order a job of a model.
-
-
-def order_for_model(
-    platform: Platform,
-    notifier: JobNotifier,
-    request: JobRequest,
-    job_type: JobType,
-    prepare: Callable[[Work, Model], Order],
-    *,
-    model: str,
-    lane: Callable[[Model], str] | None = None,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
-) -> Job:
-    """Queue a job of a model in one transaction, and tell workers; a repeated request adds none.
-
-    `prepare` returns the order, or raises what would keep the job from starting. Raises
-    ModelNotFound, TooManyJobs, and what `find_replayed` raises.
-    """
-    now = platform.clock()
-    with platform.transactions() as work:
-        if known := find_replayed(work, request):
-            return known
-        found = work[Models].get(model)
-        order = prepare(work, found)
-        require_queue_room(platform.settings, work, request.principal, found)
-        job = enqueue(
-            work,
-            request,
-            found,
-            job_type,
-            order,
-            now,
-            lane=lane(found) if lane else None,
-            priority=priority,
-            metadata=metadata,
-        )
-        work.commit()
-    notify_workers(notifier, job)
-    return job
-
-
 # The jobs of a model that have not ended.
-
 
 _MANY = 1_000_000
 

@@ -1,4 +1,4 @@
-"""Jobs: what one may become."""
+"""Jobs: their states and transitions, their events, and what is counted of them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,73 +12,6 @@ from core.jobs.orders import JobType, Order, OrderT, Queue
 from core.outbox.rules import EventType, OutboxEvent
 from core.recipes.fields import Precision
 from core.values import Digest, JobId, Json, ModelId, PolicyId, SuiteId, new_id
-
-# Counters, and the histogram buckets of durations.
-
-
-# Upper bounds in seconds: from an immediate claim to a night of training.
-BUCKETS = (0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, math.inf)
-
-JOBS_ENDED = "jobs_ended"  # by type, status and, if judged, verdict
-
-PHASE_SECONDS = "phase_seconds"  # by type and phase; "queued" is the wait for the first claim
-
-
-@dataclass(frozen=True, kw_only=True)
-class CounterValue:
-    """The value of the counter of a name and labels since the database was created."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-
-
-def duration(
-    labels: Mapping[str, str], seconds: float
-) -> Iterator[tuple[Mapping[str, str], float]]:
-    """Yield what a duration adds to its counters: 1 to its bucket, its seconds to the sum."""
-    bound = next(bound for bound in BUCKETS if seconds <= bound)
-    yield {**labels, "le": str(bound)}, 1.0
-    yield {**labels, "sum": ""}, seconds
-
-
-# Events: the history of a job.
-
-
-class EventKind(StrEnum):
-    """Kinds of events in a job's history."""
-
-    QUEUED = "queued"
-    CLAIMED = "claimed"
-    PHASE = "phase"
-    PROGRESS = "progress"
-    CHECKPOINT = "checkpoint"
-    CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
-    CANDIDATE = "candidate"  # an update has made its version
-    LEFT_OUT = "left_out"  # a blame has trained without a group and asked about the class
-    OUT_OF_MEMORY = "out_of_memory"  # the job goes on with smaller batches
-    SLOW_PRECISION = "slow_precision"
-    ENVIRONMENT_CHANGED = "environment_changed"
-    RELEASED = "released"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"  # before any worker claimed it
-    DONE = "done"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobEvent:
-    """An event in a job's history; `sequence` counts from 1 within the job."""
-
-    job: JobId
-    sequence: int
-    kind: str  # an EventKind, or one that a later release has written
-    data: Json
-    at: datetime
-
-
-# Jobs: their orders, progress, states and transitions.
-
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 4.0, 128.0
 
@@ -213,7 +146,87 @@ def model_of(job: Job) -> ModelId:
     return job.model
 
 
-# Events that webhooks receive: each says by ids and links what happened.
+@dataclass(frozen=True, kw_only=True)
+class HeldJob:
+    """A job that a process has claimed, as its supervisor sees it."""
+
+    id: JobId
+    status: JobStatus
+    lease_s: float  # seconds left, by the database's clock; negative once it has run out
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedJob:
+    """A job with values from the rows that it refers to."""
+
+    job: Job
+    model: str | None  # the model's name, if the job has one
+    parent_digest: Digest | None  # of the parent version, once that is fixed
+
+
+# Events: the history of a job.
+
+
+class EventKind(StrEnum):
+    """Kinds of events in a job's history."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    PHASE = "phase"
+    PROGRESS = "progress"
+    CHECKPOINT = "checkpoint"
+    CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
+    CANDIDATE = "candidate"  # an update has made its version
+    LEFT_OUT = "left_out"  # a blame has trained without a group and asked about the class
+    OUT_OF_MEMORY = "out_of_memory"  # the job goes on with smaller batches
+    SLOW_PRECISION = "slow_precision"
+    ENVIRONMENT_CHANGED = "environment_changed"
+    RELEASED = "released"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"  # before any worker claimed it
+    DONE = "done"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """An event in a job's history; `sequence` counts from 1 within the job."""
+
+    job: JobId
+    sequence: int
+    kind: str  # an EventKind, or one that a later release has written
+    data: Json
+    at: datetime
+
+
+# Counters, and the histogram buckets of durations.
+
+# Upper bounds in seconds: from an immediate claim to a night of training.
+BUCKETS = (0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, math.inf)
+
+JOBS_ENDED = "jobs_ended"  # by type, status and, if judged, verdict
+PHASE_SECONDS = "phase_seconds"  # by type and phase; "queued" is the wait for the first claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterValue:
+    """The value of the counter of a name and labels since the database was created."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def duration(
+    labels: Mapping[str, str], seconds: float
+) -> Iterator[tuple[Mapping[str, str], float]]:
+    """Yield what a duration adds to its counters: 1 to its bucket, its seconds to the sum."""
+    bound = next(bound for bound in BUCKETS if seconds <= bound)
+    yield {**labels, "le": str(bound)}, 1.0
+    yield {**labels, "sum": ""}, seconds
+
+
+# The event that webhooks receive.
 
 
 def job_ended(job: Job) -> OutboxEvent:
@@ -239,13 +252,7 @@ def job_ended(job: Job) -> OutboxEvent:
     )
 
 
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# Port for erasures and the images that they have erased.
-
-
-# Ports for what a worker does with a model: import, train, evaluate.
+# What a job reports to, and what tells workers of it.
 
 
 class Monitor(Protocol):
@@ -260,7 +267,7 @@ class Monitor(Protocol):
         """Return whether enough time has passed since the last, or the worker is about to stop."""
 
     def moved(self, count: int) -> None:
-        """Report bytes of an artifact in transfer (`ports.Moved`).
+        """Report bytes of an artifact in transfer (`BytesCallback`).
 
         Raises LeaseLost or CancelRequested.
         """
@@ -276,27 +283,6 @@ class Monitor(Protocol):
 
     def emit(self, kind: EventKind, data: Json) -> None:
         """Add an event to the job's history. Raises LeaseLost."""
-
-
-# Ports for jobs, their leases, and the notification of workers.
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldJob:
-    """A job that a process has claimed, as its supervisor sees it."""
-
-    id: JobId
-    status: JobStatus
-    lease_s: float  # seconds left, by the database's clock; negative once it has run out
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedJob:
-    """A job with values from the rows that it refers to."""
-
-    job: Job
-    model: str | None  # the model's name, if the job has one
-    parent_digest: Digest | None  # of the parent version, once that is fixed
 
 
 class JobNotifier(Protocol):

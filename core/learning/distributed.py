@@ -23,7 +23,6 @@ from core.values import Digest
 
 # The torch settings that make a run deterministic.
 
-
 # `torch.use_deterministic_algorithms(True)` does the same and imports torch's compiler: 2 seconds.
 DETERMINISTIC = "error"  # for `torch.set_deterministic_debug_mode`
 
@@ -206,9 +205,7 @@ def _raising_rank_lost() -> Iterator[None]:
 
 # The process group through which a process becomes one of an update's ranks.
 
-
 PATIENCE_S = 300.0  # timeout of collectives
-
 COMMAND_PATIENCE_S = 3600.0  # timeout of commands, for rank 0 may be writing a checkpoint
 
 

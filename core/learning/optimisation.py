@@ -14,9 +14,7 @@ from core.recipes.fields import ModelPart, Optimiser, Precision, Schedule
 from core.recipes.rules import Recipe
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
-
 WARM_UP = 0.05  # share of all steps
-
 TINY = 1e-30  # avoids a division by zero: a gradient of norm 0 stays 0
 
 

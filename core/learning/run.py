@@ -17,7 +17,8 @@ from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.results import recall_at
 from core.jobs.rules import Monitor
 from core.learning.distributed import Ranks, SingleRank
-from core.learning.methods import SpectralProjection, TrainingEnd
+from core.learning.methods import SpectralProjection
+from core.learning.mixing import TrainingEnd
 from core.learning.optimisation import (
     clamp_scale,
     make_optimiser,

@@ -11,15 +11,11 @@ from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, load, require_readable
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.learning.data import (
-    BatchLoader,
-    ImageEncoder,
-    choose_exemplars,
-    draw_features,
-    known_features,
-)
+from core.learning.data import BatchLoader, ImageEncoder, choose_exemplars
 from core.learning.distributed import Ranks, SingleRank
-from core.learning.methods import LearningMethod, MakeMethod, TrainingStart, mix
+from core.learning.features import draw_features, known_features
+from core.learning.methods import LearningMethod, MakeMethod, TrainingStart
+from core.learning.mixing import mix
 from core.learning.run import TrainingRun
 from core.learning.step import LossGradients
 from core.learning.student import CachedFeatures, Models

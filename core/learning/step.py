@@ -1,4 +1,4 @@
-"""One step: gradients, optimiser, averages, checkpoints."""
+"""One step: its loss and gradients, averages of the weights, and checkpoints."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -12,155 +12,12 @@ from torch import Tensor, nn
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, StorageFull
 from core.jobs.rules import Monitor
-from core.learning.methods import LearningMethod, Term, snapshot, total
+from core.learning.methods import LearningMethod, Term, total
+from core.learning.mixing import snapshot
 from core.learning.student import Batch, CachedFeatures, Features, Models, Texts
 from core.recipes.fields import Averaging
 from core.recipes.rules import Recipe
 from core.values import Digest
-
-# Averages of the weights over training, which are less noisy than the last step's weights.
-
-
-class AveragedWeights:
-    """The recipe's weight average, sampled every `averaging_every` steps.
-
-    The initial weights are the first sample.
-
-    `ema`: θ̄ ← m θ̄ + (1 − m) θ. `running`: the plain mean of all samples (ZSCL's ensemble).
-    """
-
-    def __init__(self, recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> None:
-        self._recipe = recipe
-        self._parameters = parameters
-        self._samples = 1
-        self._mean = snapshot(parameters) if recipe.averaging is not Averaging.NONE else {}
-
-    @torch.no_grad()
-    def sample(self, step: int) -> None:
-        """Add the weights after `step` steps to the average, if a sample is due."""
-        if not self._mean or step % self._recipe.averaging_every:
-            return
-        self._samples += 1
-        ema = self._recipe.averaging is Averaging.EMA
-        share = 1 - self._recipe.averaging_decay if ema else 1 / self._samples
-        for name, parameter in self._parameters.items():
-            self._mean[name].lerp_(parameter, share)
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Set the parameters to their average."""
-        for name, value in self._mean.items():
-            self._parameters[name].copy_(value)
-
-    def state(self) -> dict[str, Any]:
-        """Return the state that `restore` needs."""
-        return {"samples": self._samples, "mean": self._mean}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state that `state` returned."""
-        self._samples = state["samples"]
-        for name, value in state["mean"].items():
-            self._mean[name].copy_(value)
-
-
-# Checkpoints: the state of a training run as one artifact.
-
-
-Environments = tuple[Mapping[str, str], ...]  # in order, the current one last
-
-FORMAT = 2  # raised when a state's content or meaning changes: older states are then ignored
-
-
-def to_bytes(state: dict[str, Any]) -> bytes:
-    """Serialise a state of tensors, numbers and strings."""
-    out = io.BytesIO()
-    torch.save(state, out)
-    return out.getvalue()
-
-
-def from_bytes(data: bytes) -> dict[str, Any]:
-    """Return the state that `to_bytes` wrote, on the CPU; pickled code is rejected."""
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return state
-
-
-def read_checkpoint(
-    artifacts: Artifacts, digest: Digest | None, moved: BytesCallback = ignore_bytes
-) -> dict[str, Any] | None:
-    """Return a stored state, or None if there is no usable one.
-
-    A checkpoint is unusable if its bytes are missing or damaged, or its format is outdated.
-    """
-    if digest is None:
-        return None
-    try:
-        state = from_bytes(artifacts.get(digest, moved))
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
-    return state if state.get("format") == FORMAT else None
-
-
-def environments_of(state: dict[str, Any]) -> Environments:
-    """Return the environments in which a state's steps were taken; `({},)` if not recorded."""
-    return tuple(state.get("environments", ({},)))
-
-
-class Checkpoints:
-    """Keeps one job's newest checkpoint and deletes the previous one once the new one is recorded.
-
-    Two models with equal updates go through equal states. Each checkpoint contains an id of this
-    run, so that their digests differ and a job can delete its own.
-    """
-
-    def __init__(
-        self,
-        artifacts: Artifacts,
-        monitor: Monitor,
-        *,
-        newest: Digest | None,
-        environments: Environments,
-        weights_bytes: int = 0,
-    ) -> None:
-        """Continue after checkpoint `newest`, if there is one.
-
-        `weights_bytes` is the size of the weights that will be published at the end.
-        """
-        self._artifacts = artifacts
-        self._monitor = monitor
-        self._newest = newest
-        self._environments = environments
-        self._weights_bytes = weights_bytes
-        self._run = uuid4().hex
-
-    def keep(self, state: dict[str, Any], step: int) -> None:
-        """Store a checkpoint and record it as the job's newest.
-
-        If the store has no room for the checkpoint, but still has room for the final weights,
-        training continues without it. Raises StorageFull if there is room for neither, LeaseLost
-        and StopRequested.
-        """
-        state = {**state, "environments": list(self._environments), "run": self._run}
-        try:
-            digest = self._artifacts.put(to_bytes(state), self._monitor.moved)
-        except StorageFull as fault:
-            if self._artifacts.free_bytes() < self._weights_bytes:
-                raise
-            self._monitor.skip_checkpoint(step, fault.facts)
-            return
-        try:
-            self._monitor.save_checkpoint(digest, step)
-        except StopRequested:  # raised after the checkpoint was recorded
-            self._replace(digest)
-            raise
-        self._replace(digest)
-
-    def _replace(self, digest: Digest) -> None:
-        if self._newest not in {None, digest}:
-            self._artifacts.delete(self._newest)
-        self._newest = digest
-
-
-# One step's loss and gradients, computed in micro-batches.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,3 +124,144 @@ def _evaluate(terms: Sequence[Term], batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _reference_features(images: Tensor, texts: Tensor, scale: Tensor) -> Features:
     return Features(images=images, classes=texts, sentences=texts[:0], scale=scale)
+
+
+# Averages of the weights over training, which are less noisy than the last step's weights.
+
+
+class AveragedWeights:
+    """The recipe's weight average, sampled every `averaging_every` steps.
+
+    The initial weights are the first sample.
+
+    `ema`: θ̄ ← m θ̄ + (1 − m) θ. `running`: the plain mean of all samples (ZSCL's ensemble).
+    """
+
+    def __init__(self, recipe: Recipe, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._recipe = recipe
+        self._parameters = parameters
+        self._samples = 1
+        self._mean = snapshot(parameters) if recipe.averaging is not Averaging.NONE else {}
+
+    @torch.no_grad()
+    def sample(self, step: int) -> None:
+        """Add the weights after `step` steps to the average, if a sample is due."""
+        if not self._mean or step % self._recipe.averaging_every:
+            return
+        self._samples += 1
+        ema = self._recipe.averaging is Averaging.EMA
+        share = 1 - self._recipe.averaging_decay if ema else 1 / self._samples
+        for name, parameter in self._parameters.items():
+            self._mean[name].lerp_(parameter, share)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set the parameters to their average."""
+        for name, value in self._mean.items():
+            self._parameters[name].copy_(value)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state that `restore` needs."""
+        return {"samples": self._samples, "mean": self._mean}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state that `state` returned."""
+        self._samples = state["samples"]
+        for name, value in state["mean"].items():
+            self._mean[name].copy_(value)
+
+
+# Checkpoints: the state of a training run as one artifact.
+
+Environments = tuple[Mapping[str, str], ...]  # in order, the current one last
+
+FORMAT = 2  # raised when a state's content or meaning changes: older states are then ignored
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """Serialise a state of tensors, numbers and strings."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    return out.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """Return the state that `to_bytes` wrote, on the CPU; pickled code is rejected."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+def read_checkpoint(
+    artifacts: Artifacts, digest: Digest | None, moved: BytesCallback = ignore_bytes
+) -> dict[str, Any] | None:
+    """Return a stored state, or None if there is no usable one.
+
+    A checkpoint is unusable if its bytes are missing or damaged, or its format is outdated.
+    """
+    if digest is None:
+        return None
+    try:
+        state = from_bytes(artifacts.get(digest, moved))
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
+    return state if state.get("format") == FORMAT else None
+
+
+def environments_of(state: dict[str, Any]) -> Environments:
+    """Return the environments in which a state's steps were taken; `({},)` if not recorded."""
+    return tuple(state.get("environments", ({},)))
+
+
+class Checkpoints:
+    """Keeps one job's newest checkpoint and deletes the previous one once the new one is recorded.
+
+    Two models with equal updates go through equal states. Each checkpoint contains an id of this
+    run, so that their digests differ and a job can delete its own.
+    """
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        monitor: Monitor,
+        *,
+        newest: Digest | None,
+        environments: Environments,
+        weights_bytes: int = 0,
+    ) -> None:
+        """Continue after checkpoint `newest`, if there is one.
+
+        `weights_bytes` is the size of the weights that will be published at the end.
+        """
+        self._artifacts = artifacts
+        self._monitor = monitor
+        self._newest = newest
+        self._environments = environments
+        self._weights_bytes = weights_bytes
+        self._run = uuid4().hex
+
+    def keep(self, state: dict[str, Any], step: int) -> None:
+        """Store a checkpoint and record it as the job's newest.
+
+        If the store has no room for the checkpoint, but still has room for the final weights,
+        training continues without it. Raises StorageFull if there is room for neither, LeaseLost
+        and StopRequested.
+        """
+        state = {**state, "environments": list(self._environments), "run": self._run}
+        try:
+            digest = self._artifacts.put(to_bytes(state), self._monitor.moved)
+        except StorageFull as fault:
+            if self._artifacts.free_bytes() < self._weights_bytes:
+                raise
+            self._monitor.skip_checkpoint(step, fault.facts)
+            return
+        try:
+            self._monitor.save_checkpoint(digest, step)
+        except StopRequested:  # raised after the checkpoint was recorded
+            self._replace(digest)
+            raise
+        self._replace(digest)
+
+    def _replace(self, digest: Digest) -> None:
+        if self._newest not in {None, digest}:
+            self._artifacts.delete(self._newest)
+        self._newest = digest

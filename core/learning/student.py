@@ -1,4 +1,4 @@
-"""The models of an update, the student and its teachers, and the features that they compute."""
+"""The models of an update, the features that they compute, and the losses of these."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,10 @@ from core.values import Digest
 #     Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
 #     V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
 #
-#     VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') once classes were learned before
-# ]     crossed  L + β L_cross     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')     ZSCL     L =
-# L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
+#     VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') if classes were learned before ]
+#     crossed  L + β L_cross
+#     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
+#     ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
 #
 # All except the last are means over images, so a batch may be split into parts.
 

@@ -19,7 +19,6 @@ from core.clip.machine import (
 from core.clip.model import ClipModel, load, publish, published_bytes
 from core.errors import ModelNotTrainable
 from core.jobs.rules import EventKind, Monitor
-from core.learning.data import feature_statistics
 from core.learning.distributed import (
     Command,
     DistributedRanks,
@@ -28,6 +27,7 @@ from core.learning.distributed import (
     SingleRankProvider,
     repeatable,
 )
+from core.learning.features import feature_statistics
 from core.learning.methods import LearningMethod, MakeMethod
 from core.learning.run import AnswerQueries, TrainingRun, score
 from core.learning.setup import PreparedRun, prepare_run
@@ -38,44 +38,12 @@ from core.recipes.rules import require_learnable
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 
-# The training loop of every rank except rank 0.
-
-
-def run_follower(
-    spec: TrainingSpec,
-    artifacts: Artifacts,
-    ranks: DistributedRanks,
-    *,
-    resume: Digest | None,
-    device: torch.device,
-    threads: int,
-) -> None:
-    """Take every step that rank 0 takes, on this rank's share of each batch.
-
-    Returns when rank 0 sends `Command.END`. Raises RankLost, and the errors that rank 0 raises
-    too: RanksDisagree, TrainingDiverged, ModelNotTrainable.
-    """
-    with repeatable(spec.recipe.seed, device=device, threads=threads):
-        prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
-        run = prepared.update
-        state = read_checkpoint(artifacts, resume)
-        if state and run.is_of(state):
-            run.restore(state)
-        with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
-            while (command := ranks.receive_command()) is not Command.END:
-                if command is Command.STEP:
-                    run.advance(ahead.take())
-                else:
-                    ranks.compare(prepared.fingerprint)
-
-
 SELECTION_BYTES = 2**30  # cache of decoded validation images, shared by all mixing weights
 
 INEXACT = (
     "Training resumed on a different kind of machine than the one that wrote the checkpoint, so "
     "the weights will differ by rounding from those of an uninterrupted run."
 )
-
 UNRECORDED = (
     "Training resumed from a checkpoint of an earlier release, which did not record the kind of "
     "machine. If it was a different kind, the weights will differ by rounding from those of an "
@@ -84,7 +52,7 @@ UNRECORDED = (
 
 
 class UpdateTrainer:
-    """ports.Trainer on one device, or on several as rank 0 of the ranks of `rank_provider`."""
+    """Trains on one device, or on several as rank 0 of the ranks of `rank_provider`."""
 
     def __init__(
         self,
@@ -248,3 +216,34 @@ class UpdateTrainer:
         if run.micro_batch != spec.recipe.micro_batch:
             notes = {**notes, "micro_batch": run.micro_batch}
         return notes
+
+
+# The training loop of every rank except rank 0.
+
+
+def run_follower(
+    spec: TrainingSpec,
+    artifacts: Artifacts,
+    ranks: DistributedRanks,
+    *,
+    resume: Digest | None,
+    device: torch.device,
+    threads: int,
+) -> None:
+    """Take every step that rank 0 takes, on this rank's share of each batch.
+
+    Returns when rank 0 sends `Command.END`. Raises RankLost, and the errors that rank 0 raises
+    too: RanksDisagree, TrainingDiverged, ModelNotTrainable.
+    """
+    with repeatable(spec.recipe.seed, device=device, threads=threads):
+        prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
+        run = prepared.update
+        state = read_checkpoint(artifacts, resume)
+        if state and run.is_of(state):
+            run.restore(state)
+        with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
+            while (command := ranks.receive_command()) is not Command.END:
+                if command is Command.STEP:
+                    run.advance(ahead.take())
+                else:
+                    ranks.compare(prepared.fingerprint)

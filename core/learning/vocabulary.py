@@ -1,4 +1,4 @@
-"""The replayed vocabulary: random sentences, drawn anew at every step."""
+"""The texts of an update: its classes' prompts, and random sentences, drawn at every step."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -9,33 +9,25 @@ from datetime import datetime, timedelta
 from core.access.rows import Sessions
 from core.database.idempotency import Idempotency
 from core.errors import LeaseLost, NotReady, Unavailable
-from core.fleet.rows import Heartbeats
-from core.fleet.rules import Heartbeat
+from core.fleet.rows import Heartbeat, Heartbeats
 from core.fleet.workers import FORGOTTEN_AFTER_S, silence_limit_s
 from core.imports.rows import Uploads
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import Queue
 from core.jobs.rows import Jobs
 from core.jobs.rules import CounterValue, JobNotifier
-from core.operations.gauges import OutboxGauge, QueueGauge, RunningGauge
-from core.operations.rows import Gauges
+from core.operations.rows import Gauges, OutboxGauge, QueueGauge, RunningGauge
 from core.outbox.rows import Outbox
 from core.outbox.rules import KEPT_DAYS
 from core.platform import Platform
 from core.trials.rows import Predictions
 from core.values import JobId
 
-# Maintenance that a supervisor repeats: notify waiting jobs, end cancelled ones, clean up.
-
-
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_HOURS = 24
-
 EXPIRED_HOURS = 24  # for which an expired upload answers 410, and not 404
-
 TEMPORARY_AGE_S = 3600.0
-
 ANY_JOB = JobId("any")
 
 
@@ -87,9 +79,6 @@ def forget_old_traces(platform: Platform) -> None:
             platform.artifacts.delete(checkpoint)
         work.commit()
     platform.artifacts.sweep(TEMPORARY_AGE_S)
-
-
-# Check that the service can take work.
 
 
 def check_readiness(platform: Platform) -> dict[str, bool]:

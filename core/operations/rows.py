@@ -1,6 +1,8 @@
-"""Gauges of the present state, each read by an index: cheap enough for every scrape."""
+"""Gauges of queues, runs, versions and the outbox, as the database has them now."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import String, func, literal, select
 
@@ -9,13 +11,41 @@ from core.database.work import Rows
 from core.jobs.claim_rows import CLAIMED, UNFINISHED
 from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus, Progress
-from core.operations.gauges import OutboxGauge, QueueGauge, RunningGauge
 from core.outbox.rules import DeliveryStatus
 from core.values import JobId
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueueGauge:
+    """The number of unfinished jobs of one type and status."""
+
+    type: JobType
+    status: JobStatus
+    jobs: int
+    oldest: datetime  # when the oldest of them was ordered
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningGauge:
+    """The progress of a claimed job."""
+
+    job: JobId
+    type: JobType
+    owner: str  # `<host>:<supervisor>:<child>`; empty once the job was released
+    phase: str
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxGauge:
+    """The pending deliveries of webhooks."""
+
+    pending: int
+    oldest: datetime | None  # when the oldest of them was written
+
+
 class Gauges(Rows):
-    """The `Gauges` port over SQL."""
+    """Gauges of the present state, each read by an index: cheap enough for every scrape."""
 
     def queue(self) -> Sequence[QueueGauge]:
         """Return the number and the oldest time of unfinished jobs, by type and status."""

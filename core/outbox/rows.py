@@ -1,4 +1,4 @@
-"""The outbox: deliveries, written in the transaction of the change that they report."""
+"""Rows of webhooks and of the outbox: their deliveries."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,27 +31,146 @@ from core.errors import DeliveryNotFound, WebhookNotFound
 from core.outbox.rules import Delivery, DeliveryStatus, OutboxEvent, Webhook, delivery_of
 from core.values import DeliveryId, WebhookId
 
-# Conversion of deliveries to and from rows.
+
+class Webhooks(Rows):
+    """Rows of webhooks, with their secrets."""
+
+    def add(self, webhook: Webhook) -> None:
+        """Store a webhook."""
+        self._connection.execute(insert(webhooks).values(_to_row(webhook)))
+
+    def get(self, webhook: WebhookId, *, lock: bool = False) -> Webhook:
+        """Return a webhook; `lock` keeps others from changing it until commit.
+
+        Raises WebhookNotFound.
+        """
+        query = select(webhooks).where(webhooks.c.id == webhook)
+        if lock:  # SQLite's write transactions run one at a time anyway
+            query = query.with_for_update(key_share=True)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise WebhookNotFound(webhook=webhook)
+        return _to_webhook(row)
+
+    def page(self, limit: int, after: str | None) -> Sequence[Webhook]:
+        """Return a page of webhooks, oldest first; `after` is the last id of the previous page."""
+        return [_to_webhook(row) for row in page_by_id(self._connection, webhooks, limit, after)]
+
+    def save(self, webhook: Webhook) -> None:
+        """Write a webhook as it is now."""
+        written = update(webhooks).where(webhooks.c.id == webhook.id).values(_to_row(webhook))
+        self._connection.execute(written)
+
+    def delete(self, webhook: WebhookId) -> None:
+        """Delete a webhook and its deliveries. Raises WebhookNotFound."""
+        gone = self._connection.execute(delete(webhooks).where(webhooks.c.id == webhook))
+        if gone.rowcount == 0:
+            raise WebhookNotFound(webhook=webhook)
 
 
-DELIVERY_COLUMNS = tuple(deliveries.c[name] for name in Delivery.__dataclass_fields__)
+def subscribers(connection: Connection, event: OutboxEvent) -> Sequence[Webhook]:
+    """Return the webhooks that receive an event, and keep them from being deleted until commit."""
+    found = map(_to_webhook, connection.execute(_shared()))
+    return [webhook for webhook in found if webhook.subscribes(event)]
 
 
-def to_row(delivery: Delivery) -> dict[str, Any]:
-    """Return the column values of a delivery."""
-    return dict(vars(delivery))
+# Building a statement takes longer than running it.
+@cache
+def _shared() -> Select[Any]:
+    shared: Select[Any] = select(webhooks).order_by(webhooks.c.id)
+    return shared.with_for_update(read=True, key_share=True)
 
 
-def to_delivery(row: Row[Any]) -> Delivery:
-    """Return the delivery of a row of DELIVERY_COLUMNS."""
-    return Delivery(**{**row._mapping, "status": DeliveryStatus(row.status)})
+def _to_row(webhook: Webhook) -> dict[str, Any]:
+    models = None if webhook.models is None else list(webhook.models)
+    return {**vars(webhook), "events": list(webhook.events), "models": models}
+
+
+def _to_webhook(row: Row[Any]) -> Webhook:
+    models = None if row.models is None else tuple(row.models)
+    return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
+
+
+class Outbox(Rows):
+    """Rows of deliveries, written in the transaction of the change that they report."""
+
+    def add(self, event: OutboxEvent) -> None:
+        """Write a delivery of an event for each webhook that subscribes to it."""
+        found = subscribers(self._connection, event)
+        if found:
+            rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
+            self._connection.execute(insert(deliveries), rows)
+
+    def add_delivery(self, delivery: Delivery) -> None:
+        """Write a delivery."""
+        self._connection.execute(insert(deliveries).values(to_row(delivery)))
+
+    def get(self, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
+        """Return a delivery of a webhook. Raises DeliveryNotFound."""
+        query = select(*DELIVERY_COLUMNS).where(
+            deliveries.c.id == delivery, deliveries.c.webhook == webhook
+        )
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise DeliveryNotFound(delivery=delivery)
+        return to_delivery(row)
+
+    def page(self, webhook: WebhookId, limit: int, after: str | None) -> Sequence[Delivery]:
+        """Return a page of a webhook's deliveries, newest first; `after` is an id of it."""
+        query = (
+            select(*DELIVERY_COLUMNS)
+            .where(deliveries.c.webhook == webhook)
+            .order_by(deliveries.c.position.desc())
+            .limit(limit)
+        )
+        if after is not None:
+            earlier = deliveries.alias("earlier")
+            last = select(earlier.c.position).where(earlier.c.id == after)
+            query = query.where(deliveries.c.position < last.scalar_subquery())
+        return [to_delivery(row) for row in self._connection.execute(query)]
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether `claim` would find a delivery now."""
+        return self._connection.execute(due(now)).first() is not None
+
+    def claim(self, now: datetime, lease_s: float) -> Delivery | None:
+        """Claim a due delivery; return None if there is none, or if another claim was faster."""
+        position = lock_next(self._connection, now)
+        row: Row[Any] | None = None
+        if position is not None:
+            row = take(self._connection, position, now, lease_s)
+        return to_delivery(row) if row is not None else None
+
+    def settle(self, delivery: Delivery) -> bool:
+        """Write what came of an attempt if its fence still holds; return whether it does."""
+        written = self._connection.execute(
+            update(deliveries)
+            .where(
+                deliveries.c.id == delivery.id,
+                deliveries.c.fence == delivery.fence,
+                deliveries.c.lease_until.is_not(None),
+            )
+            .values(**to_row(delivery), lease_until=None)
+        )
+        return written.rowcount == 1
+
+    def redeliver(self, delivery: Delivery) -> None:
+        """Write a delivery that is due again; what comes of an attempt under way is not written."""
+        self._connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == delivery.id)
+            .values({**to_row(delivery), "fence": deliveries.c.fence + 1, "lease_until": None})
+        )
+
+    def forget(self, before: datetime) -> int:
+        """Delete deliveries created before a time; return how many."""
+        old = delete(deliveries).where(deliveries.c.created_at < before)
+        return self._connection.execute(old).rowcount
 
 
 # The choice of the next delivery, and the conditional update that claims it.
 
-
 _others = deliveries.alias("others")
-
 # Rendered into the SQL, since neither database would match a parameter to the partial index.
 _PENDING = literal(DeliveryStatus.PENDING.value, String, literal_execute=True)
 
@@ -133,140 +252,16 @@ def take(connection: Connection, position: int, now: datetime, lease_s: float) -
         return None
 
 
-# Webhooks, with their secrets.
+# Conversion of deliveries to and from rows.
+
+DELIVERY_COLUMNS = tuple(deliveries.c[name] for name in Delivery.__dataclass_fields__)
 
 
-class Webhooks(Rows):
-    """The `Webhooks` port over SQL."""
-
-    def add(self, webhook: Webhook) -> None:
-        """Store a webhook."""
-        self._connection.execute(insert(webhooks).values(_to_row(webhook)))
-
-    def get(self, webhook: WebhookId, *, lock: bool = False) -> Webhook:
-        """Return a webhook; `lock` keeps others from changing it until commit.
-
-        Raises WebhookNotFound.
-        """
-        query = select(webhooks).where(webhooks.c.id == webhook)
-        if lock:  # SQLite's write transactions run one at a time anyway
-            query = query.with_for_update(key_share=True)
-        row = self._connection.execute(query).first()
-        if row is None:
-            raise WebhookNotFound(webhook=webhook)
-        return _to_webhook(row)
-
-    def page(self, limit: int, after: str | None) -> Sequence[Webhook]:
-        """Return a page of webhooks, oldest first; `after` is the last id of the previous page."""
-        return [_to_webhook(row) for row in page_by_id(self._connection, webhooks, limit, after)]
-
-    def save(self, webhook: Webhook) -> None:
-        """Write a webhook as it is now."""
-        written = update(webhooks).where(webhooks.c.id == webhook.id).values(_to_row(webhook))
-        self._connection.execute(written)
-
-    def delete(self, webhook: WebhookId) -> None:
-        """Delete a webhook and its deliveries. Raises WebhookNotFound."""
-        gone = self._connection.execute(delete(webhooks).where(webhooks.c.id == webhook))
-        if gone.rowcount == 0:
-            raise WebhookNotFound(webhook=webhook)
+def to_row(delivery: Delivery) -> dict[str, Any]:
+    """Return the column values of a delivery."""
+    return dict(vars(delivery))
 
 
-def subscribers(connection: Connection, event: OutboxEvent) -> Sequence[Webhook]:
-    """Return the webhooks that receive an event, and keep them from being deleted until commit."""
-    found = map(_to_webhook, connection.execute(_shared()))
-    return [webhook for webhook in found if webhook.subscribes(event)]
-
-
-# Building a statement takes longer than running it.
-@cache
-def _shared() -> Select[Any]:
-    shared: Select[Any] = select(webhooks).order_by(webhooks.c.id)
-    return shared.with_for_update(read=True, key_share=True)
-
-
-def _to_row(webhook: Webhook) -> dict[str, Any]:
-    models = None if webhook.models is None else list(webhook.models)
-    return {**vars(webhook), "events": list(webhook.events), "models": models}
-
-
-def _to_webhook(row: Row[Any]) -> Webhook:
-    models = None if row.models is None else tuple(row.models)
-    return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
-
-
-class Outbox(Rows):
-    """The `Outbox` port over SQL."""
-
-    def add(self, event: OutboxEvent) -> None:
-        """Write a delivery of an event for each webhook that subscribes to it."""
-        found = subscribers(self._connection, event)
-        if found:
-            rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
-            self._connection.execute(insert(deliveries), rows)
-
-    def add_delivery(self, delivery: Delivery) -> None:
-        """Write a delivery."""
-        self._connection.execute(insert(deliveries).values(to_row(delivery)))
-
-    def get(self, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
-        """Return a delivery of a webhook. Raises DeliveryNotFound."""
-        query = select(*DELIVERY_COLUMNS).where(
-            deliveries.c.id == delivery, deliveries.c.webhook == webhook
-        )
-        row = self._connection.execute(query).first()
-        if row is None:
-            raise DeliveryNotFound(delivery=delivery)
-        return to_delivery(row)
-
-    def page(self, webhook: WebhookId, limit: int, after: str | None) -> Sequence[Delivery]:
-        """Return a page of a webhook's deliveries, newest first; `after` is an id of it."""
-        query = (
-            select(*DELIVERY_COLUMNS)
-            .where(deliveries.c.webhook == webhook)
-            .order_by(deliveries.c.position.desc())
-            .limit(limit)
-        )
-        if after is not None:
-            earlier = deliveries.alias("earlier")
-            last = select(earlier.c.position).where(earlier.c.id == after)
-            query = query.where(deliveries.c.position < last.scalar_subquery())
-        return [to_delivery(row) for row in self._connection.execute(query)]
-
-    def is_due(self, now: datetime) -> bool:
-        """Return whether `claim` would find a delivery now."""
-        return self._connection.execute(due(now)).first() is not None
-
-    def claim(self, now: datetime, lease_s: float) -> Delivery | None:
-        """Claim a due delivery; return None if there is none, or if another claim was faster."""
-        position = lock_next(self._connection, now)
-        row: Row[Any] | None = None
-        if position is not None:
-            row = take(self._connection, position, now, lease_s)
-        return to_delivery(row) if row is not None else None
-
-    def settle(self, delivery: Delivery) -> bool:
-        """Write what came of an attempt if its fence still holds; return whether it does."""
-        written = self._connection.execute(
-            update(deliveries)
-            .where(
-                deliveries.c.id == delivery.id,
-                deliveries.c.fence == delivery.fence,
-                deliveries.c.lease_until.is_not(None),
-            )
-            .values(**to_row(delivery), lease_until=None)
-        )
-        return written.rowcount == 1
-
-    def redeliver(self, delivery: Delivery) -> None:
-        """Write a delivery that is due again; what comes of an attempt under way is not written."""
-        self._connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id == delivery.id)
-            .values({**to_row(delivery), "fence": deliveries.c.fence + 1, "lease_until": None})
-        )
-
-    def forget(self, before: datetime) -> int:
-        """Delete deliveries created before a time; return how many."""
-        old = delete(deliveries).where(deliveries.c.created_at < before)
-        return self._connection.execute(old).rowcount
+def to_delivery(row: Row[Any]) -> Delivery:
+    """Return the delivery of a row of DELIVERY_COLUMNS."""
+    return Delivery(**{**row._mapping, "status": DeliveryStatus(row.status)})

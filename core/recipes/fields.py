@@ -42,7 +42,6 @@ def _real(low: float, high: float) -> Bounds:
 
 
 MOST_EXEMPLARS = 1_000_000
-
 BOUNDS: Mapping[str, Bounds] = MappingProxyType(
     {
         "epochs": _whole(1, 1000),
@@ -222,7 +221,6 @@ def drawn_features(count: int, replayed: int, *, images: int, classes: int) -> i
 
 # The JSON of a recipe's fields.
 
-
 CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
     name: {choice.value: choice for choice in choices}
     for name, choices in {
@@ -241,7 +239,6 @@ CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
 }
 
 SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
-
 PARSED = (*CHOICES, *SWITCHES, "terms", "exemplars", "vocabulary_texts")
 
 
@@ -278,7 +275,6 @@ def _terms(value: Collection[str]) -> tuple[LossTerm, ...]:
 
 
 # The prompt template: a sentence around a class name.
-
 
 SLOT = "{name}"
 

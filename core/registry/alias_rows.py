@@ -1,4 +1,4 @@
-"""Aliases and their history."""
+"""Rows of aliases and of their moves."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,7 +14,6 @@ from core.values import ModelId
 
 # Built once: building a statement takes longer than running it.
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
-
 _OF_MODELS = _ALL.where(aliases.c.model.in_(bindparam("models", expanding=True)))
 
 _ONE = select(aliases).where(
@@ -24,11 +23,9 @@ _ONE = select(aliases).where(
 _OF_ALIAS = select(alias_moves).where(
     alias_moves.c.model == bindparam("model"), alias_moves.c.alias == bindparam("alias")
 )
-
 _MOVES = _OF_ALIAS.where(alias_moves.c.revision > bindparam("after")).order_by(
     alias_moves.c.revision
 )
-
 _NEWEST_MOVES = _OF_ALIAS.order_by(alias_moves.c.revision.desc()).limit(bindparam("limit"))
 
 _LAST_MOVES = (
@@ -47,7 +44,7 @@ _LAST_MOVES = (
 
 
 class Aliases(Rows):
-    """The `Aliases` port over SQL."""
+    """Rows of aliases, and of the history of their moves."""
 
     def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
         """Return the alias; `keep` keeps others from deleting it. Raises AliasNotFound."""

@@ -1,7 +1,8 @@
-"""Rules on an open_clip config that decide, before weights are loaded, if it can be trained.
+"""Rules on an open_clip config that decide, before weights are loaded, what a model is fit for.
 
 A model that cannot be trained cannot be scored or served either: we lack its tokenizer, or its
-features are not one vector per input. Its import is therefore refused.
+features are not one vector per input. Its import is therefore refused. Some that can be trained do
+not fit into `CLIPModel` of transformers.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +15,7 @@ from core.registry.exports_rules import ExportFormat
 from core.values import Json
 
 VOCABULARY = 49_408  # CLIP's own tokenizer
-
 END = 49_407  # its end token, the largest id
-
 _KNOWN = {
     "embed_dim",
     "vision_cfg",
@@ -27,9 +26,7 @@ _KNOWN = {
     "init_logit_bias",
     "nonscalar_logit_scale",
 }
-
 _CLEANERS = ("lower", "whitespace", "canonicalize")
-
 _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
 
 
@@ -39,7 +36,7 @@ def untrainable_reason(model_cfg: Json) -> str | None:
         return "Models with a caption decoder (CoCa) are not supported."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
     custom = bool(model_cfg.get("custom_text"))
-    for rule in _RULES:
+    for rule in _TRAINING_RULES:
         if reason := rule(vision, text, custom):
             return reason
     if unknown := sorted(set(model_cfg) - _KNOWN):
@@ -136,7 +133,7 @@ def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None
     return None
 
 
-_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = (
+_TRAINING_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = (
     _tokenizer,
     _sentence_feature,
     _image_feature,
@@ -154,18 +151,11 @@ def _is_resnet(vision: _Section) -> bool:
 
 # Rules on an open_clip config that decide if `CLIPModel` of transformers can hold the model.
 
-
-_HuggingfaceFitSection = Mapping[str, Any]
-
 # What `CLIPModel` can be told; any other setting must be left at a value that changes nothing.
 _VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"}
-
 _VISION |= {"patch_dropout"}  # in training alone
-
 _TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
-
 _TEXT |= {"tokenizer_kwargs", "eos_id", "pad_id", "pool_type"}  # rules of their own, below
-
 _NEUTRAL: dict[str, object] = {
     "pool_type": "tok",
     "pos_embed_type": "learnable",
@@ -178,9 +168,9 @@ _NEUTRAL: dict[str, object] = {
 
 def huggingface_obstacle(config: Json) -> str | None:
     """Return why `CLIPModel` cannot hold the model of a config; None if it can."""
-    model_cfg: _HuggingfaceFitSection = config["model_cfg"]
+    model_cfg: _Section = config["model_cfg"]
     vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
-    for rule in _HUGGINGFACE_FIT_RULES:
+    for rule in _HUGGINGFACE_RULES:
         if reason := rule(model_cfg, vision, text):
             return reason
     return _preprocessing(config.get("preprocess_cfg", {}))
@@ -201,9 +191,7 @@ def require_exportable(config: Json, export_format: ExportFormat) -> None:
 # ---- The rules: (model_cfg, vision_cfg, text_cfg) -> the reason, or None ------------------------
 
 
-def _towers(
-    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
-) -> str | None:
+def _towers(model: _Section, vision: _Section, text: _Section) -> str | None:
     del text
     if name := vision.get("timm_model_name"):
         return f"its image tower, {name!r} of timm, is not CLIP's own vision transformer."
@@ -216,9 +204,7 @@ def _towers(
     return None
 
 
-def _settings(
-    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
-) -> str | None:
+def _settings(model: _Section, vision: _Section, text: _Section) -> str | None:
     del model
     for name, section, known in (("image", vision, _VISION), ("text", text, _TEXT)):
         for setting, value in section.items():
@@ -227,9 +213,7 @@ def _settings(
     return None
 
 
-def _shape(
-    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
-) -> str | None:
+def _shape(model: _Section, vision: _Section, text: _Section) -> str | None:
     del model, text
     size = vision.get("image_size", 224)
     if isinstance(size, (list, tuple)) and len(set(size)) > 1:
@@ -237,9 +221,7 @@ def _shape(
     return None
 
 
-def _sentences(
-    model: _HuggingfaceFitSection, vision: _HuggingfaceFitSection, text: _HuggingfaceFitSection
-) -> str | None:
+def _sentences(model: _Section, vision: _Section, text: _Section) -> str | None:
     del model, vision
     pooling = text.get("pool_type", "argmax")
     if pooling != "argmax" and not (pooling == "eos" and text.get("eos_id") == END):
@@ -251,7 +233,7 @@ def _sentences(
     return None
 
 
-def _preprocessing(settings: _HuggingfaceFitSection) -> str | None:
+def _preprocessing(settings: _Section) -> str | None:
     if (mode := settings.get("resize_mode", "shortest")) not in {"shortest", "squash"}:
         return f"its images are resized by {mode!r}."
     if (name := settings.get("interpolation", "bicubic")) not in {"bicubic", "bilinear"}:
@@ -259,8 +241,8 @@ def _preprocessing(settings: _HuggingfaceFitSection) -> str | None:
     return None
 
 
-_HUGGINGFACE_FIT_RULES: tuple[
-    Callable[[_HuggingfaceFitSection, _HuggingfaceFitSection, _HuggingfaceFitSection], str | None],
+_HUGGINGFACE_RULES: tuple[
+    Callable[[_Section, _Section, _Section], str | None],
     ...,
 ] = (
     _towers,

@@ -1,4 +1,4 @@
-"""Create suites and gate policies, and choose those of a model."""
+"""Choose the suites and the gate policy of a model."""
 
 from collections.abc import Sequence
 from datetime import datetime

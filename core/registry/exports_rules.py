@@ -1,4 +1,4 @@
-"""The formats that a version can be exported in."""
+"""Exports: files of a version that other software loads."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,6 @@ from core.errors import ExportDiffers
 from core.values import Digest, JobId, Json, ModelId
 
 LEAST_COSINE = 0.9999  # between a feature of the version and that of its export
-
 LEAST_COSINE_INT8 = 0.98
 
 
@@ -38,7 +37,6 @@ class ExportFormat(StrEnum):
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
-
 _LIBRARIES = {
     ExportFormat.OPEN_CLIP: (),
     ExportFormat.HUGGINGFACE: ("transformers",),
@@ -46,9 +44,6 @@ _LIBRARIES = {
     ExportFormat.ONNX_INT8: _ONNX,
     ExportFormat.BUNDLE: (),
 }
-
-
-# Exports: files of a version that other software loads.
 
 
 @dataclass(frozen=True, kw_only=True)

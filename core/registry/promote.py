@@ -20,30 +20,181 @@ from core.registry.aliases import (
     Alias,
     AliasMove,
     MoveKind,
-    PromotionRequirements,
-    ReportCoverage,
     alias_moved,
     live_stack,
     live_stack_end,
     move,
-    require_override,
-    require_promotable,
     require_revision,
-    role_to_override,
     rollback_target,
     rollback_target_from_newest,
     was_live,
+)
+from core.registry.promotable import (
+    PromotionRequirements,
+    ReportCoverage,
+    require_override,
+    require_promotable,
+    role_to_override,
 )
 from core.registry.read import ancestors, require_weights, scores_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.values import ModelId, clean_name
 
-# Point an alias at a version: the one way in which aliases move.
-
-
 # What takes part in the transaction of a move, after its rows are written.
 ON_MOVE = Hook[[Work, Version, AliasMove], None]("the move of an alias")
+
+
+def promote(
+    platform: Platform,
+    principal: Principal,
+    *,
+    model: str,
+    alias: str,
+    version: int,
+    expected_revision: int | None,
+    reason: str,
+    override: bool,
+) -> Alias:
+    """Point an alias at a version that the gate lets through.
+
+    `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
+    EvaluationStale, StaleRevision, Forbidden (an override of a failed version takes an
+    administrator), FieldInvalid (and a reason) or ArtifactGone.
+    """
+    if override and not reason:
+        raise FieldInvalid("An override requires a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        to = work[Versions].get(found.id, version)
+    require_weights(platform.artifacts, to)
+    now = platform.clock()
+    with platform.transactions() as work:
+        to = work[Versions].get(found.id, version, lock=True)
+        to.require_weights()
+        present = work[Aliases].find(found.id, alias)
+        require_revision(present, expected_revision)
+        overridden = require_promotable(
+            to,
+            promotion_requirements(work, to, alias),
+            report_coverage(platform.artifacts, to),
+            override=override,
+            reason=reason,
+            scores=scores_of(platform.artifacts, to),
+        )
+        if overridden:
+            principal.require(role_to_override(to))
+        moved = move_alias(
+            work,
+            present,
+            name=clean_name(alias),
+            to=to,
+            kind=MoveKind.PROMOTED,
+            reason=reason,
+            actor=principal.name,
+            override=overridden,
+            now=now,
+        )
+        work.commit()
+    return moved
+
+
+NEWEST = 20  # moves, which nearly always tell
+
+
+def roll_back(
+    platform: Platform,
+    principal: Principal,
+    *,
+    model: str,
+    alias: str,
+    to: int | None,
+    expected_revision: int | None,
+    reason: str,
+    override: bool = False,
+) -> Alias:
+    """Point an alias at the version that was live before, or at a named one that was.
+
+    Unless it is named, a version that failed the gate, learned from images that were erased since,
+    or went live by override alone, is passed over; to name one of the first two takes `override`.
+    Raises LearnedErasedImages, NoPrevious, VersionNotFound,
+    FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
+    GateFailed, StaleRevision or ArtifactGone.
+    """
+    if not reason:
+        raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
+    with platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        seen = work[Aliases].get(found.id, alias)
+        moves = () if to is None else work[Aliases].history(found.id, alias)
+        number = find_rollback_target(work, found.id, alias) if to is None else to
+        target = work[Versions].get(found.id, number)
+    if to is not None and not was_live(moves, to):
+        raise FieldInvalid(
+            f"Version {target.number} was never live as {alias!r}: promote it instead.",
+            pointer="/to",
+        )
+    require_weights(platform.artifacts, target)
+    now = platform.clock()
+    with platform.transactions() as work:
+        target = work[Versions].get(found.id, target.number, lock=True)
+        target.require_weights()
+        scores = scores_of(platform.artifacts, target)
+        overridden = require_override(target, override=override, scores=scores)
+        if overridden:
+            principal.require(role_to_override(target))
+        present = work[Aliases].get(found.id, alias)
+        expected = seen.revision if expected_revision is None else expected_revision
+        require_revision(present, expected)
+        moved = move_alias(
+            work,
+            present,
+            name=alias,
+            to=target,
+            kind=MoveKind.ROLLED_BACK,
+            reason=reason,
+            actor=principal.name,
+            override=overridden,
+            now=now,
+        )
+        work.commit()
+    return moved
+
+
+def find_rollback_target(work: Work, model: ModelId, alias: str) -> int:
+    """Return the version that an alias goes back to. Raises NoPrevious.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
+    newest = work[Aliases].newest_moves(model, alias, NEWEST)
+    failed, gone = _unfit(work, model, live_stack_end(newest))
+    found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
+    if found is not None:
+        return found
+    history = work[Aliases].history(model, alias)
+    failed, gone = _unfit(work, model, live_stack(history))
+    return rollback_target(history, failed=failed, deleted=gone)
+
+
+def _unfit(
+    work: Work, model: ModelId, numbers: Collection[int]
+) -> tuple[Collection[int], Collection[int]]:
+    """Return which of some versions take an override to be rolled back to, and which are gone."""
+    fit = work[Versions].fit(model, set(numbers))
+    return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
+
+
+def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:
+    """Return whether an alias with these newest moves has another version to go back to.
+
+    All its moves are read only where the newest do not tell, as after many rollbacks.
+    """
+    if not newest or len(live_stack_end(newest)) > 1:
+        return bool(newest)
+    return len(live_stack(work[Aliases].history(model, newest[0].alias))) > 1
+
+
+# Point an alias at a version: the one way in which aliases move.
 
 ACTIONS = {
     MoveKind.CREATED: Action.ALIAS_CREATED,
@@ -147,158 +298,3 @@ def report_coverage(artifacts: Artifacts, version: Version) -> ReportCoverage | 
         return ReportCoverage.of(json.loads(artifacts.get(version.report)))
     except (ArtifactMissing, ArtifactCorrupt):
         return None
-
-
-# Promote a version.
-
-
-def promote(
-    platform: Platform,
-    principal: Principal,
-    *,
-    model: str,
-    alias: str,
-    version: int,
-    expected_revision: int | None,
-    reason: str,
-    override: bool,
-) -> Alias:
-    """Point an alias at a version that the gate lets through.
-
-    `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
-    EvaluationStale, StaleRevision, Forbidden (an override of a failed version takes an
-    administrator), FieldInvalid (and a reason) or ArtifactGone.
-    """
-    if override and not reason:
-        raise FieldInvalid("An override requires a reason.", pointer="/reason")
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        to = work[Versions].get(found.id, version)
-    require_weights(platform.artifacts, to)
-    now = platform.clock()
-    with platform.transactions() as work:
-        to = work[Versions].get(found.id, version, lock=True)
-        to.require_weights()
-        present = work[Aliases].find(found.id, alias)
-        require_revision(present, expected_revision)
-        overridden = require_promotable(
-            to,
-            promotion_requirements(work, to, alias),
-            report_coverage(platform.artifacts, to),
-            override=override,
-            reason=reason,
-            scores=scores_of(platform.artifacts, to),
-        )
-        if overridden:
-            principal.require(role_to_override(to))
-        moved = move_alias(
-            work,
-            present,
-            name=clean_name(alias),
-            to=to,
-            kind=MoveKind.PROMOTED,
-            reason=reason,
-            actor=principal.name,
-            override=overridden,
-            now=now,
-        )
-        work.commit()
-    return moved
-
-
-# Roll an alias back.
-
-
-NEWEST = 20  # moves, which nearly always tell
-
-
-def roll_back(
-    platform: Platform,
-    principal: Principal,
-    *,
-    model: str,
-    alias: str,
-    to: int | None,
-    expected_revision: int | None,
-    reason: str,
-    override: bool = False,
-) -> Alias:
-    """Point an alias at the version that was live before, or at a named one that was.
-
-    Unless it is named, a version that failed the gate, learned from images that were erased since,
-    or went live by override alone, is passed over; to name one of the first two takes `override`.
-    Raises LearnedErasedImages, NoPrevious, VersionNotFound,
-    FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
-    GateFailed, StaleRevision or ArtifactGone.
-    """
-    if not reason:
-        raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        seen = work[Aliases].get(found.id, alias)
-        moves = () if to is None else work[Aliases].history(found.id, alias)
-        number = find_rollback_target(work, found.id, alias) if to is None else to
-        target = work[Versions].get(found.id, number)
-    if to is not None and not was_live(moves, to):
-        raise FieldInvalid(
-            f"Version {target.number} was never live as {alias!r}: promote it instead.",
-            pointer="/to",
-        )
-    require_weights(platform.artifacts, target)
-    now = platform.clock()
-    with platform.transactions() as work:
-        target = work[Versions].get(found.id, target.number, lock=True)
-        target.require_weights()
-        scores = scores_of(platform.artifacts, target)
-        overridden = require_override(target, override=override, scores=scores)
-        if overridden:
-            principal.require(role_to_override(target))
-        present = work[Aliases].get(found.id, alias)
-        expected = seen.revision if expected_revision is None else expected_revision
-        require_revision(present, expected)
-        moved = move_alias(
-            work,
-            present,
-            name=alias,
-            to=target,
-            kind=MoveKind.ROLLED_BACK,
-            reason=reason,
-            actor=principal.name,
-            override=overridden,
-            now=now,
-        )
-        work.commit()
-    return moved
-
-
-def find_rollback_target(work: Work, model: ModelId, alias: str) -> int:
-    """Return the version that an alias goes back to. Raises NoPrevious.
-
-    All its moves are read only where the newest do not tell, as after many rollbacks.
-    """
-    newest = work[Aliases].newest_moves(model, alias, NEWEST)
-    failed, gone = _unfit(work, model, live_stack_end(newest))
-    found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
-    if found is not None:
-        return found
-    history = work[Aliases].history(model, alias)
-    failed, gone = _unfit(work, model, live_stack(history))
-    return rollback_target(history, failed=failed, deleted=gone)
-
-
-def _unfit(
-    work: Work, model: ModelId, numbers: Collection[int]
-) -> tuple[Collection[int], Collection[int]]:
-    """Return which of some versions take an override to be rolled back to, and which are gone."""
-    fit = work[Versions].fit(model, set(numbers))
-    return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
-
-
-def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:
-    """Return whether an alias with these newest moves has another version to go back to.
-
-    All its moves are read only where the newest do not tell, as after many rollbacks.
-    """
-    if not newest or len(live_stack_end(newest)) > 1:
-        return bool(newest)
-    return len(live_stack(work[Aliases].history(model, newest[0].alias))) > 1

@@ -1,4 +1,4 @@
-"""Resolve references, and read what versions have stored."""
+"""Resolve references, and read what versions, their lines and their models have stored."""
 
 import json
 from collections.abc import Sequence
@@ -27,42 +27,66 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import Digest, ImageInput, Json, ModelId
 
-# The input of a version's image tower, without loading the version.
 
+def resolve(work: Work, reference: str) -> tuple[Model, Version]:
+    """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
 
-KNOWN = 1000  # versions
-
-
-class ImageInputs:
-    """Inputs by a version's digest, which they never change under; safe to share between threads.
-
-    Those read first are forgotten first.
+    A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
+    digest. Raises ModelNotFound, AliasNotFound or VersionNotFound.
     """
+    model, version, _ = locate(work, reference)
+    return model, version
 
-    def __init__(self, artifacts: Artifacts) -> None:
-        self._artifacts = artifacts
-        self._known: dict[Digest, ImageInput] = {}
 
-    def known(self, digest: Digest) -> ImageInput | None:
-        """Return a version's input if it has been read before, and is not forgotten."""
-        return self._known.get(digest)
+def locate(work: Work, reference: str) -> tuple[Model, Version, Alias | None]:
+    """Return what `resolve` does and, if the reference names an alias, that alias."""
+    if "@sha256:" in reference:
+        name, digest = reference.split("@sha256:", 1)
+        if ":" in name:
+            model, version = resolve(work, name)
+            if version.digest != digest:
+                raise VersionNotFound(reference=reference)
+            return model, version, None
+        model = work[Models].get(name)
+        return model, work[Versions].by_digest(model.id, Digest(digest)), None
+    if "@" in reference:
+        name, alias = reference.split("@", 1)
+        model = work[Models].get(name)
+        found = work[Aliases].get(model.id, alias)
+        return model, work[Versions].get(model.id, found.version), found
+    if ":" in reference:
+        name, number = reference.split(":", 1)
+        model = work[Models].get(name)
+        if not number.isascii() or not number.isdecimal() or len(number) > 9:
+            raise VersionNotFound(reference=reference)
+        return model, work[Versions].get(model.id, int(number)), None
+    return locate(work, f"{reference}@{PRODUCTION}")
 
-    def of(self, digest: Digest) -> ImageInput:
-        """Return a version's input. Raises NotServable without weights, or ArtifactCorrupt."""
-        found = self.known(digest)
-        if found is None:
-            found = self._read(digest)
-            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
-                self._known.pop(oldest, None)
-            self._known[digest] = found
-        return found
 
-    def _read(self, digest: Digest) -> ImageInput:
-        try:
-            data = self._artifacts.get(digest)
-        except ArtifactMissing as fault:
-            raise NotServable from fault
-        return ImageInput.of(Weights.from_bytes(data).config)
+def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version, dict[str, int]]:
+    """Return the version behind an alias, and what it has learned: the last teacher of each class.
+
+    Raises ModelNotFound or AliasNotFound.
+    """
+    found = work[Models].get(model)
+    live = work[Versions].get(found.id, work[Aliases].get(found.id, alias).version)
+    taught: dict[str, int] = {}
+    step: Version | None = live
+    while step is not None:
+        for name in step.update_classes:
+            taught.setdefault(name.lower(), step.number)
+        step = work[Versions].get(found.id, step.parent) if step.parent is not None else None
+    return found, live, {name: taught[name.lower()] for name in live.classes}
+
+
+def suites_of(work: Work, model: Model) -> tuple[Suite, ...]:
+    """Return the suites a model is scored by, in the order they were given."""
+    return tuple(work[Suites].get(suite) for suite in model.suites)
+
+
+def open_classes_of(work: Work, model: Model) -> tuple[str, ...]:
+    """All class names of a model's zero-shot suites, each once whatever its case, in order."""
+    return distinct(name for suite in suites_of(work, model) for name in suite.classes)
 
 
 # A version's line: its ancestors, its root, and what each update held out.
@@ -117,74 +141,7 @@ def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[Manif
     return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
 
 
-# Resolve model references such as `name@alias` and `name:7`.
-
-
-def resolve(work: Work, reference: str) -> tuple[Model, Version]:
-    """Return the version that `name`, `name@alias`, `name:7` or `name@sha256:...` means now.
-
-    A bare name means the alias `production`; `name:7@sha256:...` is version 7, if it has the
-    digest. Raises ModelNotFound, AliasNotFound or VersionNotFound.
-    """
-    model, version, _ = locate(work, reference)
-    return model, version
-
-
-def locate(work: Work, reference: str) -> tuple[Model, Version, Alias | None]:
-    """Return what `resolve` does and, if the reference names an alias, that alias."""
-    if "@sha256:" in reference:
-        name, digest = reference.split("@sha256:", 1)
-        if ":" in name:
-            model, version = resolve(work, name)
-            if version.digest != digest:
-                raise VersionNotFound(reference=reference)
-            return model, version, None
-        model = work[Models].get(name)
-        return model, work[Versions].by_digest(model.id, Digest(digest)), None
-    if "@" in reference:
-        name, alias = reference.split("@", 1)
-        model = work[Models].get(name)
-        found = work[Aliases].get(model.id, alias)
-        return model, work[Versions].get(model.id, found.version), found
-    if ":" in reference:
-        name, number = reference.split(":", 1)
-        model = work[Models].get(name)
-        if not number.isascii() or not number.isdecimal() or len(number) > 9:
-            raise VersionNotFound(reference=reference)
-        return model, work[Versions].get(model.id, int(number)), None
-    return locate(work, f"{reference}@{PRODUCTION}")
-
-
-def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version, dict[str, int]]:
-    """Return the version behind an alias, and what it has learned: the last teacher of each class.
-
-    Raises ModelNotFound or AliasNotFound.
-    """
-    found = work[Models].get(model)
-    live = work[Versions].get(found.id, work[Aliases].get(found.id, alias).version)
-    taught: dict[str, int] = {}
-    step: Version | None = live
-    while step is not None:
-        for name in step.update_classes:
-            taught.setdefault(name.lower(), step.number)
-        step = work[Versions].get(found.id, step.parent) if step.parent is not None else None
-    return found, live, {name: taught[name.lower()] for name in live.classes}
-
-
-# The suites of a model, and the class names they bring.
-
-
-def suites_of(work: Work, model: Model) -> tuple[Suite, ...]:
-    """Return the suites a model is scored by, in the order they were given."""
-    return tuple(work[Suites].get(suite) for suite in model.suites)
-
-
-def open_classes_of(work: Work, model: Model) -> tuple[str, ...]:
-    """All class names of a model's zero-shot suites, each once whatever its case, in order."""
-    return distinct(name for suite in suites_of(work, model) for name in suite.classes)
-
-
-# Read forgetting reports.
+# What a version has stored.
 
 
 def read_report(artifacts: Artifacts, version: Version) -> Json:
@@ -211,9 +168,6 @@ def scores_of(artifacts: Artifacts, version: Version) -> Json:
     return {"measures": report["measures"], "reasons": report["reasons"]}
 
 
-# Check that every byte of a version's weights is stored.
-
-
 def require_weights(artifacts: Artifacts, version: Version) -> None:
     """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
     version.require_weights()
@@ -224,3 +178,40 @@ def require_weights(artifacts: Artifacts, version: Version) -> None:
             artifacts.verify(tensor.digest)
         except ArtifactMissing as error:
             raise ArtifactGone(version=version.number, tensor=tensor.name) from error
+
+
+# The input of a version's image tower, without loading the version.
+
+KNOWN = 1000  # versions
+
+
+class ImageInputs:
+    """Inputs by a version's digest, which they never change under; safe to share between threads.
+
+    Those read first are forgotten first.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._known: dict[Digest, ImageInput] = {}
+
+    def known(self, digest: Digest) -> ImageInput | None:
+        """Return a version's input if it has been read before, and is not forgotten."""
+        return self._known.get(digest)
+
+    def of(self, digest: Digest) -> ImageInput:
+        """Return a version's input. Raises NotServable without weights, or ArtifactCorrupt."""
+        found = self.known(digest)
+        if found is None:
+            found = self._read(digest)
+            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
+                self._known.pop(oldest, None)
+            self._known[digest] = found
+        return found
+
+    def _read(self, digest: Digest) -> ImageInput:
+        try:
+            data = self._artifacts.get(digest)
+        except ArtifactMissing as fault:
+            raise NotServable from fault
+        return ImageInput.of(Weights.from_bytes(data).config)

@@ -1,4 +1,4 @@
-"""Versions of models."""
+"""Rows of models and of their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -36,29 +36,6 @@ from core.recipes.rules import Recipe
 from core.registry.versions import Model, Origin, Version, VersionStatus
 from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
-# Cached parsing of stored recipes and orders, whose text never changes.
-#
-# Without the cache, parsing takes half of the time of reading a page of jobs or versions. The
-# values are frozen and can be shared. Long texts (a recipe may list 100,000 sentences) are parsed
-# each time.
-
-
-def parse_recipe(text: str | None) -> Recipe | None:
-    """Return the recipe stored with a version, or None for a root."""
-    if text is None:
-        return None
-    return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)
-
-
-@lru_cache(KEPT)
-def _recipe(text: str) -> Recipe | None:
-    value = from_json(text)  # null in rows of an early release
-    return None if value is None else Recipe.from_stored(value)
-
-
-# Models, each a named line of versions.
-
-
 # Built once: building a statement takes longer than running it.
 _SUITES = (
     select(model_suites.c.model, model_suites.c.suite)
@@ -68,7 +45,7 @@ _SUITES = (
 
 
 class Models(Rows):
-    """The `Models` port over SQL; with `visible`, other models are not there."""
+    """Rows of models; with `visible`, other models are not there."""
 
     @classmethod
     def open(cls, work: Work) -> Self:
@@ -209,30 +186,23 @@ class Models(Rows):
 
 # Built once: building a statement takes longer than running it.
 _RECIPE = cast(versions.c.recipe, Text).label("recipe")
-
 _COLUMNS = [column for column in versions.c if column is not versions.c.deleted_at]
-
 _ALL = select(*(_RECIPE if column is versions.c.recipe else column for column in _COLUMNS)).where(
     versions.c.deleted_at.is_(None)
 )
-
 _OF_MODEL = _ALL.where(versions.c.model == bindparam("model_id"))
-
 _ONE = _OF_MODEL.where(versions.c.number == bindparam("number"))
-
 _PAGE = (
     _OF_MODEL.where(versions.c.number > bindparam("after"))
     .order_by(versions.c.number)
     .limit(bindparam("limit"))
 )
-
 _NUMBERS = _PAGE.with_only_columns(versions.c.number)
-
 _NEWEST = _OF_MODEL.order_by(versions.c.number.desc()).limit(1)
 
 
 class Versions(Rows):
-    """The `Versions` port over SQL."""
+    """Rows of versions."""
 
     def next_number(self, model: ModelId) -> int:
         """Return the next version number, from a counter row locked until commit."""
@@ -411,3 +381,16 @@ def _to_version(row: Row[Any]) -> Version:
             "feature_statistics": row.feature_statistics or {},
         }
     )
+
+
+def parse_recipe(text: str | None) -> Recipe | None:
+    """Return the recipe stored with a version, or None for a root."""
+    if text is None:
+        return None
+    return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)
+
+
+@lru_cache(KEPT)
+def _recipe(text: str) -> Recipe | None:
+    value = from_json(text)  # null in rows of an early release
+    return None if value is None else Recipe.from_stored(value)

@@ -1,4 +1,4 @@
-"""Models and versions."""
+"""Models, their versions, and the weights of these."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -31,23 +31,6 @@ from core.values import (
     canonical_json,
     sha256,
 )
-
-# The origin of a version that was imported from a bundle.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """The origin of an imported version, as its signed bundle states it."""
-
-    model: str  # its name there
-    version: int  # its number there
-    signed_by: str  # the name of the trusted key
-    key_id: str
-    bundle: Digest  # of the bundle's file
-    record: Digest  # artifact: its line, suites, policy and reports there
-
-
-# Models, their versions, and the weights that a version's digest covers.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +104,18 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The origin of an imported version, as its signed bundle states it."""
+
+    model: str  # its name there
+    version: int  # its number there
+    signed_by: str  # the name of the trusted key
+    key_id: str
+    bundle: Digest  # of the bundle's file
+    record: Digest  # artifact: its line, suites, policy and reports there
+
+
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """One version of a model. Number 1 is the root."""
 
@@ -191,8 +186,12 @@ class Version:
         return replace(self, status=VersionStatus.PROMOTED)
 
 
-# The image tower of a version.
+def version_path(model: ModelId, version: int) -> str:
+    """Return the path of a version in the API."""
+    return f"/v1/models/{model}/versions/{version}"
 
+
+# The image tower of a version.
 
 OTHER_IMAGE_TOWER = (
     "Features cannot be replayed: the teacher's image tower is not the parent's, because an "
@@ -212,9 +211,7 @@ def _tensors(weights: Weights) -> dict[str, Digest]:
 
 # The file that the weights of a folder are read from.
 
-
 _PREFERRED = ("open_clip_model.safetensors", "model.safetensors")
-
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})  # loading them could run code
 
 
@@ -230,10 +227,3 @@ def weights_file(names: Collection[str], *, pointer: str | None = None) -> str:
     if any(PurePath(name).suffix in _PICKLED for name in names):
         raise WeightsFormat(pointer=pointer)
     raise BaseUnknown("The base's folder contains no weights.", pointer=pointer)
-
-
-# Events that webhooks receive: each says by ids and links what happened.
-
-
-def _path_of(model: ModelId, version: int) -> str:
-    return f"/v1/models/{model}/versions/{version}"

@@ -41,7 +41,7 @@ APPLY = "v @ weight + bias, divided by its norm"
 
 
 class VersionEmbedder:
-    """The port `Embedder` on torch, in fp32."""
+    """Embeds with torch, in fp32."""
 
     def __init__(
         self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128

@@ -1,4 +1,4 @@
-"""Evaluation of a version: its answers to queries."""
+"""Evaluate a version: its answers to queries."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,55 +24,9 @@ from core.evaluation.queries import (
     RetrievalQuery,
 )
 from core.jobs.rules import EventKind, Monitor
-from core.rejection.rules import CalibrationQuery
+from core.rejection.queries import CalibrationQuery
 from core.scoring.rejection import calibration_of
 from core.values import Digest
-
-# Zero-shot predictions.
-
-
-BLOCK = 1024  # images scored at a time
-
-
-def predict(images: Tensor, classes: Tensor) -> tuple[int, ...]:
-    """Return the index of the most similar class for each image; ties go to the lower index.
-
-    If a similarity is NaN, no class is the most similar and the index is one past the last.
-    `images` is (images, width) and `classes` (classes, width), both L2-normalised.
-    """
-    columns = torch.arange(len(classes), device=classes.device)  # (classes,)
-    predicted: list[int] = []
-    for block in torch.split(images, BLOCK):
-        scores = block @ classes.T  # (block, classes)
-        best = scores == scores.amax(dim=1, keepdim=True)
-        predicted += torch.where(best, columns, len(classes)).amin(dim=1).tolist()
-    return tuple(predicted)
-
-
-def probabilities(
-    images: Tensor, classes: Tensor, predicted: tuple[int, ...], scale: float
-) -> tuple[float, ...]:
-    """Return the probability of the class predicted for each image, to four digits.
-
-    It is that of softmax over all classes, of scores times `scale`; 0 without a class. Shapes are
-    those of `predict`.
-    """
-    found: list[float] = []
-    blocks = zip(
-        torch.split(images, BLOCK), torch.split(torch.tensor(predicted), BLOCK), strict=True
-    )
-    for block, chosen in blocks:
-        shares = (scale * (block @ classes.T)).softmax(dim=1)  # (block, classes)
-        column = chosen.to(shares.device).clamp(max=len(classes) - 1)[:, None]
-        share = shares.gather(1, column)[:, 0].nan_to_num()
-        found += torch.where(chosen.to(shares.device) < len(classes), share, 0.0).tolist()
-    return tuple(round(share, 4) for share in found)
-
-
-# The features of all images and texts that queries ask about.
-
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,121 +49,8 @@ class Features:
         return self.texts[torch.tensor(rows, device=self.texts.device)]
 
 
-def encode(
-    model: ClipModel,
-    decoded: DecodedImages,
-    queries: Sequence[EvalQuery],
-    batch: int,
-    monitor: Monitor,
-) -> Features:
-    """Encode the images and texts of all queries, each once, and report the progress."""
-    entries = {entry.pixels: entry for query in queries for entry in query.entries}
-    texts = list(dict.fromkeys(text for query in queries for text in texts_of(query)))
-    total = len(entries) + len(texts)
-    monitor.advance("evaluating", 0, total)
-
-    text_blocks: list[Tensor] = []
-    done = 0
-    for names in _batches(texts, batch):
-        text_blocks.append(model.encode_texts(names))  # (batch, width)
-        done += len(names)
-        monitor.advance("evaluating", done, total)
-
-    image_blocks: list[Tensor] = []
-    groups = list(_batches(entries.values(), batch))
-
-    def decode(group: int) -> Tensor:
-        images = [decoded.of(entry) for entry in groups[group]]
-        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
-
-    with Prefetcher(decode, 0, len(groups), device=model.device) as ahead:
-        for group in groups:
-            image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
-            done += len(group)
-            monitor.advance("evaluating", done, total)
-
-    return Features(
-        images=torch.cat(image_blocks),
-        image_rows={pixels: row for row, pixels in enumerate(entries)},
-        texts=torch.cat(text_blocks),
-        text_rows={text: row for row, text in enumerate(texts)},
-    )
-
-
-def texts_of(query: EvalQuery) -> tuple[str, ...]:
-    """Return the texts that a query compares images with: class prompts or captions."""
-    if isinstance(query, CalibrationQuery):
-        sources = query.sources
-        return tuple(text for one in sources for text in one.prompt.fill_all(one.classes))
-    if isinstance(query, ClassQuery):
-        return query.prompt.fill_all(query.classes)
-    return tuple(text for entry in query.entries for text in entry.texts)
-
-
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-# Retrieval ranks: how many others score higher than the right one.
-#
-# Ties go to the lower index, so a rank depends on the scores alone. An image may have any number
-# of captions. Ranks count from 0. If the right one's score is NaN, its rank is one past the last.
-
-
-BLOCK_OF_RETRIEVAL = 512  # queries scored at a time
-
-
-def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """Return, for each image, the best rank of its own captions among all captions.
-
-    `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
-    (captions,) holds the index of each caption's image. Every image has a caption.
-    """
-    position = torch.arange(len(captions), device=captions.device)  # (captions,)
-    ranks: list[int] = []
-    for start in range(0, len(images), BLOCK_OF_RETRIEVAL):
-        scores = images[start : start + BLOCK_OF_RETRIEVAL] @ captions.T  # (block, captions)
-        query = torch.arange(start, start + len(scores), device=owner.device)
-        own = owner == query[:, None]  # (block, captions)
-        best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)  # (block, 1)
-        tied = scores == best
-        first = torch.where(own & tied, position, len(captions)).amin(dim=1, keepdim=True)
-        ranks += _count(_above(scores, best), tied & (position < first))
-    return tuple(ranks)
-
-
-def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """Return, for each caption, the rank of its image among all images.
-
-    Shapes are those of `image_ranks`.
-    """
-    position = torch.arange(len(images), device=images.device)  # (images,)
-    ranks: list[int] = []
-    for block, right in zip(
-        torch.split(captions, BLOCK_OF_RETRIEVAL),
-        torch.split(owner, BLOCK_OF_RETRIEVAL),
-        strict=True,
-    ):
-        scores = block @ images.T  # (block, images)
-        own = scores.gather(1, right[:, None])  # (block, 1)
-        tied = scores == own
-        ranks += _count(_above(scores, own), tied & (position < right[:, None]))
-    return tuple(ranks)
-
-
-def _above(scores: Tensor, right: Tensor) -> Tensor:
-    return (scores > right) | right.isnan()  # all if the right one's score is NaN
-
-
-def _count(higher: Tensor, tied_before: Tensor) -> list[int]:
-    counted: list[int] = (higher.sum(dim=1) + tied_before.sum(dim=1)).tolist()
-    return counted
-
-
 class VersionEvaluator:
-    """The port `Evaluator` on torch, in fp32; every image and every text is encoded once."""
+    """Evaluates with torch, in fp32; every image and every text is encoded once."""
 
     def __init__(
         self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
@@ -289,3 +130,162 @@ def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
     predicted = predict(images, texts)
     sure = probabilities(images, texts, predicted, scale)
     return ClassAnswers(predicted=predicted, probabilities=sure)
+
+
+# Zero-shot predictions.
+
+IMAGES_AT_ONCE = 1024  # images scored at a time
+
+
+def predict(images: Tensor, classes: Tensor) -> tuple[int, ...]:
+    """Return the index of the most similar class for each image; ties go to the lower index.
+
+    If a similarity is NaN, no class is the most similar and the index is one past the last.
+    `images` is (images, width) and `classes` (classes, width), both L2-normalised.
+    """
+    columns = torch.arange(len(classes), device=classes.device)  # (classes,)
+    predicted: list[int] = []
+    for block in torch.split(images, IMAGES_AT_ONCE):
+        scores = block @ classes.T  # (block, classes)
+        best = scores == scores.amax(dim=1, keepdim=True)
+        predicted += torch.where(best, columns, len(classes)).amin(dim=1).tolist()
+    return tuple(predicted)
+
+
+def probabilities(
+    images: Tensor, classes: Tensor, predicted: tuple[int, ...], scale: float
+) -> tuple[float, ...]:
+    """Return the probability of the class predicted for each image, to four digits.
+
+    It is that of softmax over all classes, of scores times `scale`; 0 without a class. Shapes are
+    those of `predict`.
+    """
+    found: list[float] = []
+    blocks = zip(
+        torch.split(images, IMAGES_AT_ONCE),
+        torch.split(torch.tensor(predicted), IMAGES_AT_ONCE),
+        strict=True,
+    )
+    for block, chosen in blocks:
+        shares = (scale * (block @ classes.T)).softmax(dim=1)  # (block, classes)
+        column = chosen.to(shares.device).clamp(max=len(classes) - 1)[:, None]
+        share = shares.gather(1, column)[:, 0].nan_to_num()
+        found += torch.where(chosen.to(shares.device) < len(classes), share, 0.0).tolist()
+    return tuple(round(share, 4) for share in found)
+
+
+# Retrieval ranks: how many others score higher than the right one.
+#
+# Ties go to the lower index, so a rank depends on the scores alone. An image may have any number
+# of captions. Ranks count from 0. If the right one's score is NaN, its rank is one past the last.
+
+QUERIES_AT_ONCE = 512  # queries scored at a time
+
+
+def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
+    """Return, for each image, the best rank of its own captions among all captions.
+
+    `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
+    (captions,) holds the index of each caption's image. Every image has a caption.
+    """
+    position = torch.arange(len(captions), device=captions.device)  # (captions,)
+    ranks: list[int] = []
+    for start in range(0, len(images), QUERIES_AT_ONCE):
+        scores = images[start : start + QUERIES_AT_ONCE] @ captions.T  # (block, captions)
+        query = torch.arange(start, start + len(scores), device=owner.device)
+        own = owner == query[:, None]  # (block, captions)
+        best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)  # (block, 1)
+        tied = scores == best
+        first = torch.where(own & tied, position, len(captions)).amin(dim=1, keepdim=True)
+        ranks += _count(_above(scores, best), tied & (position < first))
+    return tuple(ranks)
+
+
+def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
+    """Return, for each caption, the rank of its image among all images.
+
+    Shapes are those of `image_ranks`.
+    """
+    position = torch.arange(len(images), device=images.device)  # (images,)
+    ranks: list[int] = []
+    for block, right in zip(
+        torch.split(captions, QUERIES_AT_ONCE),
+        torch.split(owner, QUERIES_AT_ONCE),
+        strict=True,
+    ):
+        scores = block @ images.T  # (block, images)
+        own = scores.gather(1, right[:, None])  # (block, 1)
+        tied = scores == own
+        ranks += _count(_above(scores, own), tied & (position < right[:, None]))
+    return tuple(ranks)
+
+
+def _above(scores: Tensor, right: Tensor) -> Tensor:
+    return (scores > right) | right.isnan()  # all if the right one's score is NaN
+
+
+def _count(higher: Tensor, tied_before: Tensor) -> list[int]:
+    counted: list[int] = (higher.sum(dim=1) + tied_before.sum(dim=1)).tolist()
+    return counted
+
+
+# The features of all images and texts that queries ask about.
+
+_Item = TypeVar("_Item")
+
+
+def encode(
+    model: ClipModel,
+    decoded: DecodedImages,
+    queries: Sequence[EvalQuery],
+    batch: int,
+    monitor: Monitor,
+) -> Features:
+    """Encode the images and texts of all queries, each once, and report the progress."""
+    entries = {entry.pixels: entry for query in queries for entry in query.entries}
+    texts = list(dict.fromkeys(text for query in queries for text in texts_of(query)))
+    total = len(entries) + len(texts)
+    monitor.advance("evaluating", 0, total)
+
+    text_blocks: list[Tensor] = []
+    done = 0
+    for names in _batches(texts, batch):
+        text_blocks.append(model.encode_texts(names))  # (batch, width)
+        done += len(names)
+        monitor.advance("evaluating", done, total)
+
+    image_blocks: list[Tensor] = []
+    groups = list(_batches(entries.values(), batch))
+
+    def decode(group: int) -> Tensor:
+        images = [decoded.of(entry) for entry in groups[group]]
+        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
+
+    with Prefetcher(decode, 0, len(groups), device=model.device) as ahead:
+        for group in groups:
+            image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
+            done += len(group)
+            monitor.advance("evaluating", done, total)
+
+    return Features(
+        images=torch.cat(image_blocks),
+        image_rows={pixels: row for row, pixels in enumerate(entries)},
+        texts=torch.cat(text_blocks),
+        text_rows={text: row for row, text in enumerate(texts)},
+    )
+
+
+def texts_of(query: EvalQuery) -> tuple[str, ...]:
+    """Return the texts that a query compares images with: class prompts or captions."""
+    if isinstance(query, CalibrationQuery):
+        sources = query.sources
+        return tuple(text for one in sources for text in one.prompt.fill_all(one.classes))
+    if isinstance(query, ClassQuery):
+        return query.prompt.fill_all(query.classes)
+    return tuple(text for entry in query.entries for text in entry.texts)
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -8,24 +8,19 @@ import torch
 from torch import Tensor
 
 from core.datasets.manifests import ManifestEntry, Part
+from core.rejection.queries import LISTS, CalibrationSource, circle_of, list_sizes, list_starts
 from core.rejection.rules import (
-    LISTS,
     POOLED,
     Calibration,
-    CalibrationSource,
     ListCalibration,
     Observed,
     Scores,
     SourceCalibration,
     Statistic,
     calibrate,
-    circle_of,
-    list_sizes,
-    list_starts,
 )
 
 Encode = Callable[[Sequence[ManifestEntry]], Tensor]  # to L2-normalised features (images, width)
-
 _Parts = dict[Part, Observed]
 
 

@@ -1,4 +1,4 @@
-"""A version's searches in an index of another version's vectors: as it is, bridged, re-embedded."""
+"""A version's searches in an index of another's vectors: as it is, bridged, re-embedded."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,8 @@ from core.vectors.rules import DEPTH, Search, SearchRecalls, SuiteVectors
 
 # A map of one version's vectors to another's, for an index whose images are not embedded again.
 
-
 FOLDS = 4
-
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # shares of the vectors' mean variance in a direction
-
 ORTHOGONAL, AFFINE = "orthogonal", "affine"
 
 _Fit = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -112,9 +109,7 @@ def _mapped(vectors: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 # The nearest images of each image, by one version and across two.
 
-
 NEIGHBOURS = 10
-
 _BLOCK = 512  # queries scored at a time
 
 

@@ -32,54 +32,6 @@ from core.training.order import reference_entries, selection_of
 from core.training.trainer import Selection, Trainer, TrainingSpec
 from core.values import Digest
 
-# Images that an update may keep as exemplars: those that a line of versions was taught with.
-
-
-def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
-    """Return the dataset versions that a line was taught with, in its order; roots have none."""
-    return tuple(
-        work[Datasets].version(version.dataset, version.dataset_version)
-        for version in line
-        if version.dataset is not None and version.dataset_version is not None
-    )
-
-
-def exemplars_of(
-    lessons: Sequence[Manifest], own: Iterable[ManifestEntry]
-) -> tuple[ManifestEntry, ...]:
-    """Return the training sides of earlier updates, oldest first, without the `own` images.
-
-    An image that was taught several times comes once, as what it was last taught to be.
-    """
-    found: dict[Digest, ManifestEntry] = {}
-    for lesson in lessons:
-        found |= {entry.pixels: entry for entry in lesson.on(Side.TRAIN)}
-    for entry in own:
-        found.pop(entry.pixels, None)
-    return tuple(found.values())
-
-
-# Warn of a precision that the worker's device has no instructions for.
-
-
-def warn_if_slow(precision: Precision, native: Collection[Precision], monitor: Monitor) -> None:
-    """Add an event if a precision is not `native` to the device. Raises LeaseLost."""
-    if precision in native:
-        return
-    monitor.emit(
-        EventKind.SLOW_PRECISION,
-        {
-            "precision": precision,
-            "explanation": (
-                f"This worker's device has no {precision} instructions, so each step may take ten "
-                "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
-            ),
-        },
-    )
-
-
-# The training spec of an update: pinned at its first claim, then read from the store.
-
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateInputs:
@@ -109,6 +61,82 @@ class UpdateInputs:
     def classes(self) -> tuple[str, ...]:
         """The classes that the line has learned once this update is in."""
         return distinct(self.parent.classes + self.data.classes)
+
+
+def update_model(
+    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, monitor: Monitor
+) -> int:
+    """Train with no transaction open and commit the candidate; its version number.
+
+    A resumed job that has committed its candidate already goes on from there. Raises what
+    `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
+    something that it has learned from was erased meanwhile.
+    """
+    if job.version is not None:
+        return job.version
+    native = trainer.native_precisions()
+    with platform.transactions() as work:
+        inputs = pin_inputs(work, job, order, native=native)
+        work.commit()
+    recipe = inputs.order.recipe
+    warn_if_slow(recipe.precision, native, monitor)
+    spec = spec_of(platform, inputs)
+    try:
+        trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
+    except ArtifactMissing:
+        with platform.transactions(read_only=True) as work:
+            _require_unerased(work, inputs, spec)
+        raise
+    now = platform.clock()
+    with platform.transactions() as work:
+        work[Datasets].version(order.dataset, order.dataset_version, keep=True)
+        number = work[Versions].next_number(inputs.model.id)
+        _require_unerased(work, inputs, spec)
+        candidate = Version(
+            model=inputs.model.id,
+            number=number,
+            digest=trained.weights.digest,
+            size=trained.weights.size,
+            parent=inputs.parent.number,
+            job=job.id,
+            recipe=recipe,
+            dataset=order.dataset,
+            dataset_version=order.dataset_version,
+            update_classes=inputs.data.classes,
+            classes=inputs.classes,
+            prompt=inputs.prompt,
+            environment=trained.environments[-1],
+            environments=trained.environments,
+            reference=order.reference,
+            notes=dict(trained.notes),
+            feature_statistics=dict(trained.feature_statistics),
+            replaces=order.replaces,
+            created_at=now,
+        )
+        work[Versions].add(candidate)
+        checkpoint = work[Jobs].get(job.id).checkpoint
+        work[Jobs].set_version(job.id, job.fence, candidate.number)
+        work[Jobs].add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
+        work.commit()
+    if checkpoint is not None:
+        platform.artifacts.delete(checkpoint)
+    return candidate.number
+
+
+def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> None:
+    """Raise unless everything is still there that the weights depend on.
+
+    A transaction that makes a version has its number: an erasure locks the models before it marks
+    versions, so one of the two sees what the other has written.
+    """
+    work[Versions].get(inputs.model.id, inputs.parent.number).require_clean()
+    if erased := work[ErasedImages].erased(spec.pixels):
+        raise ImageErased(
+            "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
+        )
+
+
+# The training spec of an update: pinned at its first claim, then read from the store.
 
 
 def pin_inputs(
@@ -243,77 +271,47 @@ def _selection(
     )
 
 
-# Train a candidate version.
+# Images that an update may keep as exemplars: those that a line of versions was taught with.
 
 
-def update_model(
-    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, monitor: Monitor
-) -> int:
-    """Train with no transaction open and commit the candidate; its version number.
+def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
+    """Return the dataset versions that a line was taught with, in its order; roots have none."""
+    return tuple(
+        work[Datasets].version(version.dataset, version.dataset_version)
+        for version in line
+        if version.dataset is not None and version.dataset_version is not None
+    )
 
-    A resumed job that has committed its candidate already goes on from there. Raises what
-    `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
-    something that it has learned from was erased meanwhile.
+
+def exemplars_of(
+    lessons: Sequence[Manifest], own: Iterable[ManifestEntry]
+) -> tuple[ManifestEntry, ...]:
+    """Return the training sides of earlier updates, oldest first, without the `own` images.
+
+    An image that was taught several times comes once, as what it was last taught to be.
     """
-    if job.version is not None:
-        return job.version
-    native = trainer.native_precisions()
-    with platform.transactions() as work:
-        inputs = pin_inputs(work, job, order, native=native)
-        work.commit()
-    recipe = inputs.order.recipe
-    warn_if_slow(recipe.precision, native, monitor)
-    spec = spec_of(platform, inputs)
-    try:
-        trained = trainer.train(spec, resume=job.checkpoint, monitor=monitor)
-    except ArtifactMissing:
-        with platform.transactions(read_only=True) as work:
-            _require_unerased(work, inputs, spec)
-        raise
-    now = platform.clock()
-    with platform.transactions() as work:
-        work[Datasets].version(order.dataset, order.dataset_version, keep=True)
-        number = work[Versions].next_number(inputs.model.id)
-        _require_unerased(work, inputs, spec)
-        candidate = Version(
-            model=inputs.model.id,
-            number=number,
-            digest=trained.weights.digest,
-            size=trained.weights.size,
-            parent=inputs.parent.number,
-            job=job.id,
-            recipe=recipe,
-            dataset=order.dataset,
-            dataset_version=order.dataset_version,
-            update_classes=inputs.data.classes,
-            classes=inputs.classes,
-            prompt=inputs.prompt,
-            environment=trained.environments[-1],
-            environments=trained.environments,
-            reference=order.reference,
-            notes=dict(trained.notes),
-            feature_statistics=dict(trained.feature_statistics),
-            replaces=order.replaces,
-            created_at=now,
-        )
-        work[Versions].add(candidate)
-        checkpoint = work[Jobs].get(job.id).checkpoint
-        work[Jobs].set_version(job.id, job.fence, candidate.number)
-        work[Jobs].add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
-        work.commit()
-    if checkpoint is not None:
-        platform.artifacts.delete(checkpoint)
-    return candidate.number
+    found: dict[Digest, ManifestEntry] = {}
+    for lesson in lessons:
+        found |= {entry.pixels: entry for entry in lesson.on(Side.TRAIN)}
+    for entry in own:
+        found.pop(entry.pixels, None)
+    return tuple(found.values())
 
 
-def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> None:
-    """Raise unless everything is still there that the weights depend on.
+# Precisions that the device has no instructions for.
 
-    A transaction that makes a version has its number: an erasure locks the models before it marks
-    versions, so one of the two sees what the other has written.
-    """
-    work[Versions].get(inputs.model.id, inputs.parent.number).require_clean()
-    if erased := work[ErasedImages].erased(spec.pixels):
-        raise ImageErased(
-            "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
-        )
+
+def warn_if_slow(precision: Precision, native: Collection[Precision], monitor: Monitor) -> None:
+    """Add an event if a precision is not `native` to the device. Raises LeaseLost."""
+    if precision in native:
+        return
+    monitor.emit(
+        EventKind.SLOW_PRECISION,
+        {
+            "precision": precision,
+            "explanation": (
+                f"This worker's device has no {precision} instructions, so each step may take ten "
+                "times as long as in fp32. Use precision 'auto' or 'fp32' to avoid this."
+            ),
+        },
+    )

@@ -18,18 +18,12 @@ from core.gate.measures import Interval
 # The capital here is the mean over several players, each of whom always bets the same share. So it
 # depends on how often each value came, and not on the order: processes may count apart and add up.
 
-
 # Shares from 0.71 down to 2^-12, two to each halving: small ones find small differences.
 BETS = tuple(2 ** (-step / 2) for step in range(1, 25))
-
 _LOST = tuple(log(1 - bet) for bet in BETS)  # what a bet loses by the value 0
-
 _LEAST_MEAN = 1e-12
-
 _HALVINGS = 22
-
 _SECTIONS = 24
-
 _GOLDEN = 0.6180339887498949
 
 Values = Mapping[float, int]  # how often each value in [0, 1] came
@@ -96,9 +90,7 @@ def always_reaches(
 # and stop when one likes. Both bounds have half of the error. They follow from counts alone: see
 # `core.trials.bets`.
 
-
 CONFIDENCE = 0.95
-
 LIMIT = log(2 / (1 - CONFIDENCE))  # of the log of the capital: each bound has half of the error
 
 

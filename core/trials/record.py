@@ -1,4 +1,4 @@
-"""Record and label predictions, and keep samples."""
+"""Record predictions of trials, label them, and keep samples."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,9 +10,9 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.edit import receive_image, require_room
-from core.datasets.list_rows import Thumbnails
 from core.datasets.receive import require_quota
 from core.datasets.rows import ErasedImages
+from core.datasets.thumbnail_rows import Thumbnails
 from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
 from core.images.decoder import Decoder
 from core.platform import Platform
@@ -21,9 +21,6 @@ from core.trials.rows import Predictions, Trials, TrialSamples
 from core.trials.rules import Caller, Prediction, Sample, Shadowed, Trial, next_point, tally
 from core.trials.run import subject_of
 from core.values import Digest, PredictionId, TrialId, clean_class
-
-# Record predictions of trials, and what became of the questions to shadows.
-
 
 Changes = Iterable[tuple[Prediction | None, Prediction]]  # before and after
 
@@ -112,7 +109,7 @@ def _changed(changes: Collection[tuple[Prediction, Prediction]]) -> list[Predict
     return [after for before, after in changes if after != before]
 
 
-# Label predictions of trials with the classes that are right.
+# Labels: the classes that are right.
 
 
 class Labelled(StrEnum):
@@ -225,7 +222,7 @@ def _label(
     return Labelled.WAITING if labelled.waits else Labelled.COUNTED, labelled
 
 
-# Keep images about which the versions of a shadow disagree, find them, and delete them.
+# Samples: images about which the versions of a shadow disagree.
 
 
 def keep_sample(

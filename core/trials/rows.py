@@ -1,4 +1,4 @@
-"""Trials of aliases, and their counts."""
+"""Rows of trials, their predictions and their samples."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -29,143 +29,11 @@ from core.trials.rules import (
 )
 from core.values import Digest, ModelId, PredictionId, TrialId
 
-# Predictions made during trials.
-
-
-_SAVE = (
-    update(predictions)
-    .where(predictions.c.id == bindparam("of"))
-    .values(
-        label=bindparam("label_"),
-        same_caller=bindparam("same_caller_"),
-        shadowed=bindparam("shadowed_"),
-        shadow_answer=bindparam("shadow_answer_"),
-    )
-)
-
-
-class Predictions(Rows):
-    """The `Predictions` port over SQL."""
-
-    def add(self, found: Sequence[Prediction]) -> Collection[PredictionId]:
-        """Add predictions; return the ids of those that were not there yet."""
-        there = self.lock([one.id for one in found])
-        new = [one for one in found if one.id not in there]
-        insert_missing(self._connection, predictions, [vars(one) for one in new])
-        return {one.id for one in new}
-
-    def lock(self, ids: Collection[PredictionId]) -> Mapping[PredictionId, Prediction]:
-        """Return predictions, locked in the order of their ids, so that nobody deadlocks."""
-        found: dict[PredictionId, Prediction] = {}
-        for chunk in chunks(sorted(ids)):
-            query = select(predictions).where(predictions.c.id.in_(chunk))
-            rows = self._connection.execute(query.order_by(predictions.c.id).with_for_update())
-            found.update((row.id, _to_prediction(row)) for row in rows)
-        return found
-
-    def save(self, found: Sequence[Prediction]) -> None:
-        """Update labels and shadows' answers of locked predictions."""
-        rows = [
-            {
-                "of": one.id,
-                "label_": one.label,
-                "same_caller_": one.same_caller,
-                "shadowed_": one.shadowed,
-                "shadow_answer_": one.shadow_answer,
-            }
-            for one in found
-        ]
-        if rows:
-            self._connection.execute(_SAVE, rows)
-
-    def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
-        """Keep that a label of these callers counts; return those without one until now."""
-        rows = [{"trial": trial, "caller": caller} for trial, caller in sorted(callers)]
-        inserted = insert_absent(self._connection, trial_callers, rows)
-        return {(trial, caller) for trial, caller in inserted}
-
-    def keep_newest(self, trial: TrialId, count: int) -> None:
-        """Delete the predictions of a trial but for the newest ones."""
-        newest = (
-            select(predictions.c.id)
-            .where(predictions.c.trial == trial)
-            .order_by(predictions.c.id.desc())
-        )
-        oldest_kept = self._connection.scalar(newest.offset(count - 1).limit(1))
-        if oldest_kept is not None:
-            older = predictions.c.id < oldest_kept
-            self._connection.execute(delete(predictions).where(predictions.c.trial == trial, older))
-
-    def forget(self, before: datetime) -> None:
-        """Delete predictions made before a moment, and all that ended trials need no more."""
-        ended = select(trials.c.id).where(trials.c.end.is_not(None))
-        for gone in (predictions.c.at < before, predictions.c.trial.in_(ended)):  # an index each
-            self._connection.execute(delete(predictions).where(gone))
-        self._connection.execute(delete(trial_callers).where(trial_callers.c.trial.in_(ended)))
-
-
-def _to_prediction(row: Row[Any]) -> Prediction:
-    return Prediction(
-        **{
-            **row._mapping,
-            "mode": TrialMode(row.mode),
-            "arm": Arm(row.arm),
-            "shadowed": Shadowed(row.shadowed) if row.shadowed is not None else None,
-        }
-    )
-
-
-# Samples of trials.
-
-
-class TrialSamples(Rows):
-    """The `TrialSamples` port over SQL."""
-
-    def add(self, sample: Sample) -> bool:
-        """Add a sample; return whether the trial did not have the image yet."""
-        return insert_new(self._connection, samples, vars(sample))
-
-    def page(self, trial: TrialId, limit: int, after: Digest | None) -> Sequence[Sample]:
-        """Return a page of a trial's samples, ordered by the digest of their pixels."""
-        query = (
-            select(samples)
-            .where(samples.c.trial == trial, samples.c.pixels > (after or ""))
-            .order_by(samples.c.pixels)
-            .limit(limit)
-        )
-        return [Sample(**row._mapping) for row in self._connection.execute(query)]
-
-    def get(self, trial: TrialId, pixels: Digest) -> Sample:
-        """Return a sample. Raises ImageNotFound."""
-        query = select(samples).where(samples.c.trial == trial, samples.c.pixels == pixels)
-        row = self._connection.execute(query).first()
-        if row is None:
-            raise ImageNotFound(pixels=pixels)
-        return Sample(**row._mapping)
-
-    def holding(self, pixels: Collection[Digest]) -> Sequence[Sample]:
-        """Return the samples of some images, of whatever trials."""
-        found: list[Sample] = []
-        for chunk in chunks(pixels):
-            query = select(samples).where(samples.c.pixels.in_(chunk))
-            found += [Sample(**row._mapping) for row in self._connection.execute(query)]
-        return found
-
-    def remove(self, trial: TrialId) -> int:
-        """Delete the samples of a trial; return how many there were."""
-        return self._connection.execute(delete(samples).where(samples.c.trial == trial)).rowcount
-
-    def erase(self, pixels: Collection[Digest]) -> None:
-        """Delete the samples of some images, of whatever trials."""
-        for chunk in chunks(pixels):
-            self._connection.execute(delete(samples).where(samples.c.pixels.in_(chunk)))
-
-
 LATEST = "latest"
 
 
 class Trials(Rows):
-    """The `Trials` port over SQL."""
+    """Rows of trials, of their counts and of their course."""
 
     def start(self, trial: Trial, alias: Alias) -> None:
         """Add a trial of an alias that has not moved. Raises StaleRevision or TrialRunning."""
@@ -274,3 +142,129 @@ class Trials(Rows):
 def _to_trial(row: Row[Any]) -> Trial:
     end = TrialEnd(row.end) if row.end is not None else None
     return Trial(**{**row._mapping, "mode": TrialMode(row.mode), "end": end})
+
+
+_SAVE = (
+    update(predictions)
+    .where(predictions.c.id == bindparam("of"))
+    .values(
+        label=bindparam("label_"),
+        same_caller=bindparam("same_caller_"),
+        shadowed=bindparam("shadowed_"),
+        shadow_answer=bindparam("shadow_answer_"),
+    )
+)
+
+
+class Predictions(Rows):
+    """Rows of predictions that were made during trials."""
+
+    def add(self, found: Sequence[Prediction]) -> Collection[PredictionId]:
+        """Add predictions; return the ids of those that were not there yet."""
+        there = self.lock([one.id for one in found])
+        new = [one for one in found if one.id not in there]
+        insert_missing(self._connection, predictions, [vars(one) for one in new])
+        return {one.id for one in new}
+
+    def lock(self, ids: Collection[PredictionId]) -> Mapping[PredictionId, Prediction]:
+        """Return predictions, locked in the order of their ids, so that nobody deadlocks."""
+        found: dict[PredictionId, Prediction] = {}
+        for chunk in chunks(sorted(ids)):
+            query = select(predictions).where(predictions.c.id.in_(chunk))
+            rows = self._connection.execute(query.order_by(predictions.c.id).with_for_update())
+            found.update((row.id, _to_prediction(row)) for row in rows)
+        return found
+
+    def save(self, found: Sequence[Prediction]) -> None:
+        """Update labels and shadows' answers of locked predictions."""
+        rows = [
+            {
+                "of": one.id,
+                "label_": one.label,
+                "same_caller_": one.same_caller,
+                "shadowed_": one.shadowed,
+                "shadow_answer_": one.shadow_answer,
+            }
+            for one in found
+        ]
+        if rows:
+            self._connection.execute(_SAVE, rows)
+
+    def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
+        """Keep that a label of these callers counts; return those without one until now."""
+        rows = [{"trial": trial, "caller": caller} for trial, caller in sorted(callers)]
+        inserted = insert_absent(self._connection, trial_callers, rows)
+        return {(trial, caller) for trial, caller in inserted}
+
+    def keep_newest(self, trial: TrialId, count: int) -> None:
+        """Delete the predictions of a trial but for the newest ones."""
+        newest = (
+            select(predictions.c.id)
+            .where(predictions.c.trial == trial)
+            .order_by(predictions.c.id.desc())
+        )
+        oldest_kept = self._connection.scalar(newest.offset(count - 1).limit(1))
+        if oldest_kept is not None:
+            older = predictions.c.id < oldest_kept
+            self._connection.execute(delete(predictions).where(predictions.c.trial == trial, older))
+
+    def forget(self, before: datetime) -> None:
+        """Delete predictions made before a moment, and all that ended trials need no more."""
+        ended = select(trials.c.id).where(trials.c.end.is_not(None))
+        for gone in (predictions.c.at < before, predictions.c.trial.in_(ended)):  # an index each
+            self._connection.execute(delete(predictions).where(gone))
+        self._connection.execute(delete(trial_callers).where(trial_callers.c.trial.in_(ended)))
+
+
+def _to_prediction(row: Row[Any]) -> Prediction:
+    return Prediction(
+        **{
+            **row._mapping,
+            "mode": TrialMode(row.mode),
+            "arm": Arm(row.arm),
+            "shadowed": Shadowed(row.shadowed) if row.shadowed is not None else None,
+        }
+    )
+
+
+class TrialSamples(Rows):
+    """Rows of samples of trials."""
+
+    def add(self, sample: Sample) -> bool:
+        """Add a sample; return whether the trial did not have the image yet."""
+        return insert_new(self._connection, samples, vars(sample))
+
+    def page(self, trial: TrialId, limit: int, after: Digest | None) -> Sequence[Sample]:
+        """Return a page of a trial's samples, ordered by the digest of their pixels."""
+        query = (
+            select(samples)
+            .where(samples.c.trial == trial, samples.c.pixels > (after or ""))
+            .order_by(samples.c.pixels)
+            .limit(limit)
+        )
+        return [Sample(**row._mapping) for row in self._connection.execute(query)]
+
+    def get(self, trial: TrialId, pixels: Digest) -> Sample:
+        """Return a sample. Raises ImageNotFound."""
+        query = select(samples).where(samples.c.trial == trial, samples.c.pixels == pixels)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise ImageNotFound(pixels=pixels)
+        return Sample(**row._mapping)
+
+    def holding(self, pixels: Collection[Digest]) -> Sequence[Sample]:
+        """Return the samples of some images, of whatever trials."""
+        found: list[Sample] = []
+        for chunk in chunks(pixels):
+            query = select(samples).where(samples.c.pixels.in_(chunk))
+            found += [Sample(**row._mapping) for row in self._connection.execute(query)]
+        return found
+
+    def remove(self, trial: TrialId) -> int:
+        """Delete the samples of a trial; return how many there were."""
+        return self._connection.execute(delete(samples).where(samples.c.trial == trial)).rowcount
+
+    def erase(self, pixels: Collection[Digest]) -> None:
+        """Delete the samples of some images, of whatever trials."""
+        for chunk in chunks(pixels):
+            self._connection.execute(delete(samples).where(samples.c.pixels.in_(chunk)))

@@ -14,17 +14,6 @@ from core.registry.versions import Version
 from core.trials.bets import CONFIDENCE, Hits, Pairs, independent_difference, paired_difference
 from core.values import Digest, Json, ModelId, PredictionId, TrialId, sha256
 
-# What use cases need from outside; the SQL protocols in it are the next to go (step 5).
-
-
-# Ports for trials and for the predictions that are made during them.
-
-
-Caller = tuple[TrialId, Digest]  # see `Trial.caller_of`
-
-# Trials: a second version behind an alias, before it may take the first one's place.
-
-
 LARGEST_SHARE = 0.5
 
 
@@ -50,6 +39,9 @@ class Arm(StrEnum):
 
     CURRENT = "current"
     CANDIDATE = "candidate"
+
+
+Caller = tuple[TrialId, Digest]  # see `Trial.caller_of`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +265,7 @@ def _labelled(arm: Arm, *, right: bool) -> Counter[str]:
     return Counter({f"labelled_{arm}": 1, f"right_{arm}": int(right)})
 
 
-# A sequential test of a trial's candidate by labels, valid whenever one looks.
+# A sequential test of the candidate by labels, valid whenever one looks.
 
 
 class TrialVerdict(StrEnum):
@@ -316,7 +308,6 @@ def evidence_of(mode: TrialMode, counts: TrialCounts) -> Evidence:
 
 
 # The course of a trial: what its labels said, at growing numbers of labels.
-
 
 GROWTH = 1.25  # of the labels from point to point: 60 points for a million of them
 

@@ -17,66 +17,6 @@ from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode, Tried, require_share, require_trial
 from core.values import TrialId, new_id
 
-# End the trial of an alias.
-
-
-def end_trial(
-    work: Work,
-    model: Model,
-    alias: str,
-    end: TrialEnd,
-    *,
-    actor: str,
-    now: datetime,
-    reason: str = "",
-) -> Trial | None:
-    """End the trial that an alias has, if it has one, as part of what ends it; return it."""
-    ended = work[Trials].end(model.id, alias, end, by=actor, now=now)
-    if ended is not None:
-        audit.record(
-            work,
-            Action.TRIAL_ENDED,
-            subject_of(model, ended),
-            now=now,
-            after={"end": end.value},
-            reason=reason,
-            actor=actor,
-        )
-    return ended
-
-
-def stop_trial(
-    platform: Platform, *, model: str, alias: str, trial: str, reason: str = ""
-) -> Trial:
-    """End a trial without moving its alias. Raises TrialNotFound, or TrialEnded."""
-    now = platform.clock()
-    with platform.transactions() as work:
-        found = work[Models].get(model)
-        wanted = work[Trials].find(found.id, alias, trial)
-        wanted.require_running()
-        ended = end_trial(
-            work,
-            found,
-            alias,
-            TrialEnd.STOPPED,
-            actor=work.principal.name,
-            now=now,
-            reason=reason,
-        )
-        if ended is None or ended.id != wanted.id:  # it has ended since, and another may have begun
-            work[Trials].get(wanted.id).require_running()
-            raise TrialEnded(trial=wanted.id)
-        work.commit()
-    return ended
-
-
-def subject_of(model: Model, trial: Trial) -> str:
-    """Return the path of a trial, as audit events name it."""
-    return f"models/{model.name}/aliases/{trial.alias}/trials/{trial.id}"
-
-
-# Start a trial: a candidate beside the version that an alias points at.
-
 
 def start_trial(
     platform: Platform,
@@ -152,6 +92,56 @@ def _require_same_input(artifacts: Artifacts, current: Version, candidate: Versi
         )
 
 
+def stop_trial(
+    platform: Platform, *, model: str, alias: str, trial: str, reason: str = ""
+) -> Trial:
+    """End a trial without moving its alias. Raises TrialNotFound, or TrialEnded."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work[Models].get(model)
+        wanted = work[Trials].find(found.id, alias, trial)
+        wanted.require_running()
+        ended = end_trial(
+            work,
+            found,
+            alias,
+            TrialEnd.STOPPED,
+            actor=work.principal.name,
+            now=now,
+            reason=reason,
+        )
+        if ended is None or ended.id != wanted.id:  # it has ended since, and another may have begun
+            work[Trials].get(wanted.id).require_running()
+            raise TrialEnded(trial=wanted.id)
+        work.commit()
+    return ended
+
+
+def end_trial(
+    work: Work,
+    model: Model,
+    alias: str,
+    end: TrialEnd,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+) -> Trial | None:
+    """End the trial that an alias has, if it has one, as part of what ends it; return it."""
+    ended = work[Trials].end(model.id, alias, end, by=actor, now=now)
+    if ended is not None:
+        audit.record(
+            work,
+            Action.TRIAL_ENDED,
+            subject_of(model, ended),
+            now=now,
+            after={"end": end.value},
+            reason=reason,
+            actor=actor,
+        )
+    return ended
+
+
 def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
     """End the trial that the alias has: of this version, which takes over, or of another."""
     trial = next((one for one in work[Trials].running(to.model) if one.alias == row.alias), None)
@@ -159,6 +149,11 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
         end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
         model = work[Models].get(to.model)
         end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
+
+
+def subject_of(model: Model, trial: Trial) -> str:
+    """Return the path of a trial, as audit events name it."""
+    return f"models/{model.name}/aliases/{trial.alias}/trials/{trial.id}"
 
 
 def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | None]:

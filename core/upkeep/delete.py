@@ -20,8 +20,6 @@ from core.trials.rules import TrialEnd
 from core.trials.run import end_trial
 from core.values import require_unused
 
-# Delete an alias.
-
 
 def delete_alias(
     platform: Platform,
@@ -65,7 +63,83 @@ def delete_alias(
         work.commit()
 
 
-# Delete a dataset or one of its versions.
+def delete_version(platform: Platform, *, model: str, version: int) -> Version:
+    """Delete a version and return it as it was; garbage collection deletes its weights.
+
+    Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
+    version too, so the later of the two sees what the earlier has written. The jobs are read before
+    the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
+    VersionNotFound or InUse.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version, lock=True)
+        unfinished = list(unfinished_jobs(work, found.id))
+        running = work[Trials].running(found.id)
+        require_version_unused(
+            wanted,
+            versions=work[Versions].all(found.id),
+            aliases=work[Aliases].all(found.id),
+            unfinished=unfinished,
+            trials=[one.id for one in running if one.candidate == wanted.number],
+        )
+        work[Versions].remove(found.id, wanted.number, now)
+        audit.record(
+            work,
+            Action.VERSION_DELETED,
+            f"models/{found.name}/versions/{wanted.number}",
+            now=now,
+            before={"digest": wanted.digest, "verdict": wanted.verdict and wanted.verdict.value},
+        )
+        work.commit()
+    return wanted
+
+
+def delete_model(platform: Platform, *, model: str) -> Model:
+    """Delete a model with its versions, its aliases and their history, and its jobs; return it.
+
+    Its name is free afterwards: only audit events are left that name it. Raises ModelNotFound, or
+    InUse while it has an unfinished job.
+    """
+    with platform.transactions() as work:
+        found = work[Models].get(model)
+        work[Models].lock(found.id)
+        jobs = [job.id for job in unfinished_jobs(work, found.id)]
+        require_unused(f"The model {found.name!r}", jobs=jobs)
+        work[Models].remove(found.id)
+        audit.record(
+            work,
+            Action.MODEL_DELETED,
+            f"models/{found.name}",
+            now=platform.clock(),
+            before={"id": found.id},
+        )
+        work.commit()
+    return found
+
+
+def delete_export(
+    platform: Platform, *, model: str, version: int, export_format: ExportFormat
+) -> Export:
+    """Delete the export of a version in a format and return it as it was.
+
+    Garbage collection deletes its file. Raises ModelNotFound, VersionNotFound or ExportNotFound.
+    """
+    with platform.transactions() as work:
+        found = work[Models].get(model)
+        wanted = work[Versions].get(found.id, version)
+        export = work[Exports].get(found.id, wanted.number, export_format)
+        work[Exports].remove(found.id, wanted.number, export_format)
+        audit.record(
+            work,
+            Action.EXPORT_DELETED,
+            f"models/{found.name}/versions/{wanted.number}/exports/{export_format}",
+            now=platform.clock(),
+            before={"artifact": export.artifact},
+        )
+        work.commit()
+    return export
 
 
 def delete_dataset(platform: Platform, *, dataset: str) -> None:
@@ -117,91 +191,3 @@ def delete_dataset_version(platform: Platform, *, dataset: str, version: int) ->
             before={"manifest": versions[version].manifest},
         )
         work.commit()
-
-
-# Delete an export.
-
-
-def delete_export(
-    platform: Platform, *, model: str, version: int, export_format: ExportFormat
-) -> Export:
-    """Delete the export of a version in a format and return it as it was.
-
-    Garbage collection deletes its file. Raises ModelNotFound, VersionNotFound or ExportNotFound.
-    """
-    with platform.transactions() as work:
-        found = work[Models].get(model)
-        wanted = work[Versions].get(found.id, version)
-        export = work[Exports].get(found.id, wanted.number, export_format)
-        work[Exports].remove(found.id, wanted.number, export_format)
-        audit.record(
-            work,
-            Action.EXPORT_DELETED,
-            f"models/{found.name}/versions/{wanted.number}/exports/{export_format}",
-            now=platform.clock(),
-            before={"artifact": export.artifact},
-        )
-        work.commit()
-    return export
-
-
-# Delete a model.
-
-
-def delete_model(platform: Platform, *, model: str) -> Model:
-    """Delete a model with its versions, its aliases and their history, and its jobs; return it.
-
-    Its name is free afterwards: only audit events are left that name it. Raises ModelNotFound, or
-    InUse while it has an unfinished job.
-    """
-    with platform.transactions() as work:
-        found = work[Models].get(model)
-        work[Models].lock(found.id)
-        jobs = [job.id for job in unfinished_jobs(work, found.id)]
-        require_unused(f"The model {found.name!r}", jobs=jobs)
-        work[Models].remove(found.id)
-        audit.record(
-            work,
-            Action.MODEL_DELETED,
-            f"models/{found.name}",
-            now=platform.clock(),
-            before={"id": found.id},
-        )
-        work.commit()
-    return found
-
-
-# Delete a version of a model.
-
-
-def delete_version(platform: Platform, *, model: str, version: int) -> Version:
-    """Delete a version and return it as it was; garbage collection deletes its weights.
-
-    Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
-    version too, so the later of the two sees what the earlier has written. The jobs are read before
-    the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
-    VersionNotFound or InUse.
-    """
-    now = platform.clock()
-    with platform.transactions() as work:
-        found = work[Models].get(model)
-        wanted = work[Versions].get(found.id, version, lock=True)
-        unfinished = list(unfinished_jobs(work, found.id))
-        running = work[Trials].running(found.id)
-        require_version_unused(
-            wanted,
-            versions=work[Versions].all(found.id),
-            aliases=work[Aliases].all(found.id),
-            unfinished=unfinished,
-            trials=[one.id for one in running if one.candidate == wanted.number],
-        )
-        work[Versions].remove(found.id, wanted.number, now)
-        audit.record(
-            work,
-            Action.VERSION_DELETED,
-            f"models/{found.name}/versions/{wanted.number}",
-            now=now,
-            before={"digest": wanted.digest, "verdict": wanted.verdict and wanted.verdict.value},
-        )
-        work.commit()
-    return wanted

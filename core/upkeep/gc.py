@@ -59,7 +59,7 @@ from core.registry.versions import Model, Version, Weights
 from core.trials.rows import Trials
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
-from core.vectors.rules import VectorParts
+from core.vectors.stored import VectorParts
 
 # Artifacts that rows name, directly or through the lists that they name.
 
@@ -158,9 +158,7 @@ def tensors_of(artifacts: Artifacts, weights: Digest) -> dict[Digest, ArtifactKi
 
 
 GRACE = timedelta(hours=24)
-
 LEAST_GRACE = timedelta(hours=1)
-
 _MANY = 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""The artifacts that rows name: the roots from which all others are reached."""
+"""Rows that name artifacts."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -30,7 +30,7 @@ _READ_ARCHIVES = (JobType.IMPORT_IMAGES, JobType.IMPORT_VERSION)
 
 
 class ArtifactRoots(Rows):
-    """The `ArtifactRoots` port over SQL."""
+    """The artifacts that rows name: the roots from which all others are reached."""
 
     def images(self) -> set[Digest]:
         """Return the artifacts of the images in datasets, and of samples of trials."""

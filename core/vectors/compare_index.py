@@ -1,4 +1,4 @@
-"""Order a comparison: searches by a version in an index of another version's vectors."""
+"""Order a comparison with an index of another version's vectors, and make its report."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -40,77 +40,6 @@ from core.vectors.rules import (
     require_searchable,
     source_of,
 )
-
-# The report on an index of old vectors: searches in it, the bridge, and the verdict.
-
-
-def index_report(
-    model: Model, version: Version, baseline: Version, found: IndexComparison, bridge: Digest
-) -> dict[str, Any]:
-    """Return the report as JSON."""
-    measures = [measure_search(recalls) for recalls in found.searches]
-    verdict, reason = judge_index(measures)
-    return {
-        "model": model.name,
-        "version": version.number,
-        "digest": version.digest,
-        "from": baseline.number,
-        "from_digest": baseline.digest,
-        "verdict": verdict.value,
-        "reason": reason,
-        "depth": DEPTH,
-        "tolerance": TOLERANCE,
-        "least_queries": LEAST_QUERIES,
-        "bridge": {
-            "artifact": bridge,
-            "size": len(found.bridge.file),
-            "kind": found.bridge.kind,
-            "images": found.bridge.images,
-            "scores": dict(found.bridge.scores),
-        },
-        "searches": [_search(measure) for measure in measures],
-        "vectors": [dict(vars(vectors)) for vectors in found.vectors],
-        "maps": [one.to_json() for one in found.maps],
-    }
-
-
-def read_index_report(platform: Platform, report: IndexReport) -> Json:
-    """Return the JSON of a stored report. Raises ArtifactMissing or ArtifactCorrupt."""
-    found: Json = json.loads(platform.artifacts.get(report.report))
-    return found
-
-
-def embedding_maps(
-    platform: Platform, model: str, version: int, baseline: int
-) -> tuple[Model, IndexReport, Sequence[EmbeddingMap]]:
-    """Return the maps of a report, none for one that an earlier release made.
-
-    Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
-    """
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        number = work[Versions].get(found.id, version).number
-        report = work[IndexReports].get(found.id, number, baseline)
-    maps = read_index_report(platform, report).get("maps", ())
-    return found, report, [EmbeddingMap.from_json(one) for one in maps]
-
-
-def _search(measure: SearchMeasure) -> dict[str, Any]:
-    return {
-        "suite": measure.suite,
-        "search": measure.search.value,
-        "queries": measure.queries,
-        "judged": measure.judged,
-        "raw": measure.raw,
-        "bridged": measure.bridged,
-        "reembedded": measure.reembedded,
-        "raw_loss": _loss(measure.raw_loss),
-        "bridged_loss": _loss(measure.bridged_loss),
-    }
-
-
-def _loss(loss: Loss) -> dict[str, float]:
-    return {"value": loss.value, "lower": loss.interval.lower, "upper": loss.interval.upper}
 
 
 def order_comparison(
@@ -202,7 +131,7 @@ def searched_suites(
     return tuple(found)
 
 
-# Search by a version in an index of another version's vectors, and store the report.
+# The comparison: searches on suites and holdouts, and their report.
 
 
 def compare_index(
@@ -287,3 +216,75 @@ def _require_unerased(work: Work, suites: tuple[SearchedSuite, ...]) -> None:
             "An image was erased while versions were compared by it: order the report again.",
             pixels=sorted(erased)[:20],
         )
+
+
+# The report: searches in an index of old vectors, the bridge, and the verdict.
+
+
+def index_report(
+    model: Model, version: Version, baseline: Version, found: IndexComparison, bridge: Digest
+) -> dict[str, Any]:
+    """Return the report as JSON."""
+    measures = [measure_search(recalls) for recalls in found.searches]
+    verdict, reason = judge_index(measures)
+    return {
+        "model": model.name,
+        "version": version.number,
+        "digest": version.digest,
+        "from": baseline.number,
+        "from_digest": baseline.digest,
+        "verdict": verdict.value,
+        "reason": reason,
+        "depth": DEPTH,
+        "tolerance": TOLERANCE,
+        "least_queries": LEAST_QUERIES,
+        "bridge": {
+            "artifact": bridge,
+            "size": len(found.bridge.file),
+            "kind": found.bridge.kind,
+            "images": found.bridge.images,
+            "scores": dict(found.bridge.scores),
+        },
+        "searches": [_search(measure) for measure in measures],
+        "vectors": [dict(vars(vectors)) for vectors in found.vectors],
+        "maps": [one.to_json() for one in found.maps],
+    }
+
+
+def read_index_report(platform: Platform, report: IndexReport) -> Json:
+    """Return the JSON of a stored report. Raises ArtifactMissing or ArtifactCorrupt."""
+    found: Json = json.loads(platform.artifacts.get(report.report))
+    return found
+
+
+def embedding_maps(
+    platform: Platform, model: str, version: int, baseline: int
+) -> tuple[Model, IndexReport, Sequence[EmbeddingMap]]:
+    """Return the maps of a report, none for one that an earlier release made.
+
+    Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
+    """
+    with platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        number = work[Versions].get(found.id, version).number
+        report = work[IndexReports].get(found.id, number, baseline)
+    maps = read_index_report(platform, report).get("maps", ())
+    return found, report, [EmbeddingMap.from_json(one) for one in maps]
+
+
+def _search(measure: SearchMeasure) -> dict[str, Any]:
+    return {
+        "suite": measure.suite,
+        "search": measure.search.value,
+        "queries": measure.queries,
+        "judged": measure.judged,
+        "raw": measure.raw,
+        "bridged": measure.bridged,
+        "reembedded": measure.reembedded,
+        "raw_loss": _loss(measure.raw_loss),
+        "bridged_loss": _loss(measure.bridged_loss),
+    }
+
+
+def _loss(loss: Loss) -> dict[str, float]:
+    return {"value": loss.value, "lower": loss.interval.lower, "upper": loss.interval.upper}

@@ -1,4 +1,4 @@
-"""What computes and compares vectors."""
+"""What computes and compares vectors: torch implements it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from core.datasets.manifests import ManifestEntry
 from core.jobs.rules import Monitor
 from core.values import Digest
 from core.vectors.rules import EmbeddingMap, SearchedSuite, SearchRecalls, SuiteVectors
-
-# Ports for image vectors: what computes and compares them, and the rows of what is stored.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Embed the images of a dataset version, part by part, and store their vectors as one file."""
+"""Order vectors of a dataset version's images, compute and store them, and delete them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from core.registry.versions import Model, Version
 from core.values import DatasetId, Digest, canonical_json, sha256
 from core.vectors.embedder import Embedder
 from core.vectors.rows import Vectors
-from core.vectors.rules import (
+from core.vectors.stored import (
     PART,
     VALUE_BYTES,
     StoredVectors,
@@ -31,46 +31,6 @@ from core.vectors.rules import (
     part_of_job,
     vectors_of,
 )
-
-# Delete stored vectors.
-
-
-def find_vectors(
-    work: Work, model: str, version: int, dataset: str, dataset_version: int
-) -> tuple[Model, StoredVectors]:
-    """Return a model, and the vectors of a dataset version by one of its versions.
-
-    Raises ModelNotFound, VersionNotFound, DatasetNotFound or VectorsNotFound.
-    """
-    found = work[Models].get(model)
-    number = work[Versions].get(found.id, version).number
-    ref = DatasetRef(dataset=work[Datasets].get(dataset).id, version=dataset_version)
-    return found, work[Vectors].get(found.id, number, ref)
-
-
-def delete_vectors(
-    platform: Platform, *, model: str, version: int, dataset: str, dataset_version: int
-) -> None:
-    """Delete the vectors of a dataset version; garbage collection deletes their files.
-
-    Raises what `find_vectors` raises.
-    """
-    with platform.transactions() as work:
-        found, stored = find_vectors(work, model, version, dataset, dataset_version)
-        ref = DatasetRef(dataset=stored.dataset, version=stored.dataset_version)
-        work[Vectors].remove(found.id, stored.version, ref)
-        name = work[Datasets].get(stored.dataset).name
-        audit.record(
-            work,
-            Action.VECTORS_DELETED,
-            f"models/{found.name}/versions/{version}/vectors/{name}/{dataset_version}",
-            now=platform.clock(),
-            before={"artifact": stored.artifact},
-        )
-        work.commit()
-
-
-# Order a re-embedding: the vectors of a dataset version's images.
 
 
 def order_reembedding(
@@ -128,6 +88,9 @@ def images_to_embed(
     if not entries:
         raise DatasetEmpty("All images of the dataset version were erased.")
     return entries
+
+
+# The re-embedding: part by part, then joined to one file.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,3 +264,41 @@ def _require_unerased(work: Work, entries: Sequence[ManifestEntry]) -> None:
             "An image was erased while the dataset version was embedded: order it again.",
             pixels=sorted(erased)[:20],
         )
+
+
+# The deletion of stored vectors.
+
+
+def find_vectors(
+    work: Work, model: str, version: int, dataset: str, dataset_version: int
+) -> tuple[Model, StoredVectors]:
+    """Return a model, and the vectors of a dataset version by one of its versions.
+
+    Raises ModelNotFound, VersionNotFound, DatasetNotFound or VectorsNotFound.
+    """
+    found = work[Models].get(model)
+    number = work[Versions].get(found.id, version).number
+    ref = DatasetRef(dataset=work[Datasets].get(dataset).id, version=dataset_version)
+    return found, work[Vectors].get(found.id, number, ref)
+
+
+def delete_vectors(
+    platform: Platform, *, model: str, version: int, dataset: str, dataset_version: int
+) -> None:
+    """Delete the vectors of a dataset version; garbage collection deletes their files.
+
+    Raises what `find_vectors` raises.
+    """
+    with platform.transactions() as work:
+        found, stored = find_vectors(work, model, version, dataset, dataset_version)
+        ref = DatasetRef(dataset=stored.dataset, version=stored.dataset_version)
+        work[Vectors].remove(found.id, stored.version, ref)
+        name = work[Datasets].get(stored.dataset).name
+        audit.record(
+            work,
+            Action.VECTORS_DELETED,
+            f"models/{found.name}/versions/{version}/vectors/{name}/{dataset_version}",
+            now=platform.clock(),
+            before={"artifact": stored.artifact},
+        )
+        work.commit()

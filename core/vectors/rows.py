@@ -1,4 +1,4 @@
-"""Vectors of dataset versions, and reports on old indexes."""
+"""Rows of vectors, and of reports on old indexes."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,11 +11,12 @@ from core.database.work import Rows
 from core.datasets.rules import DatasetRef
 from core.errors import IndexReportNotFound, VectorsNotFound
 from core.values import Digest, ModelId
-from core.vectors.rules import IndexReport, StoredVectors
+from core.vectors.rules import IndexReport
+from core.vectors.stored import StoredVectors
 
 
 class Vectors(Rows):
-    """The `Vectors` port over SQL."""
+    """Rows of the vectors of dataset versions."""
 
     def put(self, stored: StoredVectors) -> None:
         """Store vectors in the place of those of the same images, if there are any."""
@@ -59,7 +60,7 @@ class Vectors(Rows):
 
 
 class IndexReports(Rows):
-    """The `IndexReports` port over SQL."""
+    """Rows of reports on old indexes."""
 
     def put(self, report: IndexReport) -> None:
         """Store a report in the place of the one about the same baseline, if there is one."""

@@ -1,8 +1,7 @@
-"""Stored vectors, and whether two versions can share an index."""
+"""Whether two versions can share an index: the verdict, its images and its report."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from statistics import fmean
@@ -13,17 +12,13 @@ from core.datasets.rules import DatasetRef
 from core.errors import SuitesTooSmall
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.gate.measures import Flips, Interval, paired_interval
-from core.values import DatasetId, Digest, JobId, Json, ModelId, canonical_json
+from core.values import Digest, JobId, Json, ModelId
 
 # The verdict on an index of one version's image vectors that another version searches.
 
-
 DEPTH = 10  # results of a search
-
 TOLERANCE = 0.02  # recall@10 that an index may lose against a re-embedded one
-
 LEAST_QUERIES = 100  # a search with fewer is shown, not judged
-
 ALPHA = 0.025  # each side: two-sided 95 %
 
 
@@ -194,9 +189,7 @@ def _signed(value: float) -> str:
 
 # Maps of embeddings: the images of a suite by two versions, on the same two axes.
 
-
 MOST_POINTS = 300  # of a suite: the page draws each twice
-
 DIGITS = 4
 
 Point = tuple[float, float]
@@ -284,9 +277,7 @@ def _rounded(values: Sequence[float]) -> Point:
 
 # The images of suites and holdouts that a bridge is fitted on, and those that are searched.
 
-
 LEAST_FITTED = 16  # images that a bridge is fitted on
-
 LEAST_SEARCHED = 2  # images of a suite's test part
 
 
@@ -328,30 +319,7 @@ def require_searchable(suites: Iterable[SearchedSuite]) -> None:
         )
 
 
-# Stored vectors of dataset versions, and reports on old indexes.
-
-
-PART = 1024  # images whose vectors are stored at a time
-
-VALUE_BYTES = 4  # of a float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredVectors:
-    """The vectors of a dataset version's images by a version of a model."""
-
-    model: ModelId
-    version: int
-    dataset: DatasetId
-    dataset_version: int
-    digest: Digest  # of the version
-    artifact: Digest  # of the .npy file
-    size: int  # bytes of the .npy file
-    images: Digest  # artifact: a line of JSON for each row
-    rows: int
-    width: int
-    job: JobId
-    created_at: datetime
+# The report.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,53 +339,3 @@ class IndexReport:
 def source_of(dataset: DatasetRef) -> str:
     """Return how a report names a dataset version that it is based on; a suite is its id."""
     return f"{dataset.dataset}:{dataset.version}"
-
-
-def npy_header(rows: int, width: int) -> bytes:
-    """Return what stands before the values of a float32 array in a .npy file.
-
-    Version 1.0 of numpy's format: the length is such that the values start at a multiple of 64.
-    """
-    shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
-    before = 10  # the magic string, the version, and the length of the header
-    padded = shape + " " * (-(before + len(shape) + 1) % 64) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("latin-1")
-
-
-# The parts that a re-embedding has stored, as an artifact: what it resumes from.
-
-
-_END = b"\n"  # of the job's id
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorParts:
-    """The parts that are stored of a plan's, from the first on."""
-
-    job: JobId
-    plan: Digest  # identifies the version, the images and their order
-    parts: tuple[Digest, ...] = ()
-
-    def plus(self, part: Digest) -> Self:
-        """Return them with one more part."""
-        return replace(self, parts=(*self.parts, part))
-
-    def to_bytes(self) -> bytes:
-        """Return them as canonical JSON."""
-        return canonical_json({"job": self.job, "plan": self.plan, "parts": list(self.parts)})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return what `to_bytes` wrote."""
-        value = json.loads(data)
-        return cls(job=value["job"], plan=value["plan"], parts=tuple(value["parts"]))
-
-
-def part_of_job(job: JobId, vectors: bytes) -> bytes:
-    """Return what is stored of a part: no two jobs have the same, so each may delete its own."""
-    return job.encode() + _END + vectors
-
-
-def vectors_of(part: bytes) -> bytes:
-    """Return the vectors of what `part_of_job` returned."""
-    return part[part.index(_END) + 1 :]

@@ -25,36 +25,6 @@ from core.platform import Platform
 from core.registry.rows import Models
 from core.values import DeliveryId, ModelId, WebhookId, new_id
 
-# Deliveries that are ordered by hand: a test, or a past one again.
-
-
-def order_test(platform: Platform, webhook: WebhookId) -> Delivery:
-    """Order the delivery of a test event. Raises WebhookNotFound."""
-    now = platform.clock()
-    with platform.transactions() as work:
-        found = work[Webhooks].get(webhook, lock=True)
-        delivery = delivery_of(webhook_test(found.id, now), found.id)
-        work[Outbox].add_delivery(delivery)
-        audit.record(work, Action.WEBHOOK_TESTED, f"webhooks/{found.id}", now=now)
-        work.commit()
-    return delivery
-
-
-def redeliver(platform: Platform, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
-    """Order a delivery once more, under the same event id.
-
-    Raises WebhookNotFound or DeliveryNotFound.
-    """
-    now = platform.clock()
-    with platform.transactions() as work:
-        found = work[Webhooks].get(webhook)
-        again = work[Outbox].get(found.id, delivery).redelivered(now)
-        work[Outbox].redeliver(again)
-        subject = f"webhooks/{found.id}/deliveries/{delivery}"
-        audit.record(work, Action.WEBHOOK_REDELIVERED, subject, now=now)
-        work.commit()
-    return again
-
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookChange:
@@ -189,3 +159,34 @@ def _summary_of(webhook: Webhook) -> dict[str, Any]:
         "models": None if webhook.models is None else list(webhook.models),
         "paused": webhook.paused,
     }
+
+
+# Deliveries that are ordered by hand: a test, or a past one again.
+
+
+def order_test(platform: Platform, webhook: WebhookId) -> Delivery:
+    """Order the delivery of a test event. Raises WebhookNotFound."""
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work[Webhooks].get(webhook, lock=True)
+        delivery = delivery_of(webhook_test(found.id, now), found.id)
+        work[Outbox].add_delivery(delivery)
+        audit.record(work, Action.WEBHOOK_TESTED, f"webhooks/{found.id}", now=now)
+        work.commit()
+    return delivery
+
+
+def redeliver(platform: Platform, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
+    """Order a delivery once more, under the same event id.
+
+    Raises WebhookNotFound or DeliveryNotFound.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work[Webhooks].get(webhook)
+        again = work[Outbox].get(found.id, delivery).redelivered(now)
+        work[Outbox].redeliver(again)
+        subject = f"webhooks/{found.id}/deliveries/{delivery}"
+        audit.record(work, Action.WEBHOOK_REDELIVERED, subject, now=now)
+        work.commit()
+    return again

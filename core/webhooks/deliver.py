@@ -1,4 +1,4 @@
-"""Deliver events to webhooks."""
+"""Deliver what the outbox holds: claim, send, record."""
 
 import logging
 import random
@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import httpcore
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook as StandardWebhook
 
 from core.errors import UrlForbidden
 from core.jobs.claim_rows import Counters
@@ -25,16 +25,84 @@ from core.outbox.rules import (
     Message,
     Outcome,
     Receiver,
+    Webhook,
     WebhookClient,
     is_public,
     receiver_of,
 )
-from core.outbox.rules import Webhook as rules_Webhook
 from core.platform import Platform
 from core.values import canonical_json
 
-# Connections to a receiver: its host is resolved once, and only checked addresses are reached.
+log = logging.getLogger(__name__)
 
+MARGIN_S = 5.0  # between the longest attempt and the end of its claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedDelivery:
+    """A delivery that this process has claimed, and its webhook as it was then."""
+
+    delivery: Delivery
+    webhook: Webhook
+
+
+def claim_delivery(platform: Platform) -> ClaimedDelivery | None:
+    """Claim a due delivery; return None if there is none. Raises Unavailable."""
+    now = platform.clock()
+    with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
+        if not work[Outbox].is_due(now):
+            return None
+    with platform.transactions() as work:
+        delivery = work[Outbox].claim(now, platform.settings.webhook_seconds + MARGIN_S)
+        if delivery is None:
+            return None
+        webhook = work[Webhooks].get(delivery.webhook)
+        work.commit()
+    return ClaimedDelivery(delivery=delivery, webhook=webhook)
+
+
+def send_claimed(
+    platform: Platform,
+    client: WebhookClient,
+    claimed: ClaimedDelivery,
+    *,
+    draw: Callable[[], float] = random.random,
+) -> None:
+    """Send a claimed delivery and record what came of it.
+
+    If this process ends in between, the claim expires and the delivery is sent again: a receiver
+    may get a message twice, but never none. Raises Unavailable.
+    """
+    delivery, webhook, now = claimed.delivery, claimed.webhook, platform.clock()
+    message = Message(
+        id=delivery.event,
+        at=now,
+        body=canonical_json(delivery.payload),
+        secrets=webhook.secrets_at(now),
+    )
+    outcome = client.send(webhook.url, message)
+    tried = delivery.after(outcome, platform.clock(), draw=draw())
+    with platform.transactions() as work:
+        if not work[Outbox].settle(tried):
+            log.warning("webhook attempt not recorded: the claim was lost", extra=_facts(tried))
+            return
+        if tried.status is not DeliveryStatus.PENDING:
+            work[Counters].add(DELIVERIES_ENDED, {"status": tried.status.value})
+        work.commit()
+    if outcome.error is not None:
+        log.warning("webhook attempt failed", extra=_facts(tried) | {"code": outcome.error["code"]})
+
+
+def _facts(delivery: Delivery) -> dict[str, object]:
+    return {
+        "webhook": delivery.webhook,
+        "delivery": delivery.id,
+        "attempt": delivery.attempts,
+        "status": delivery.status.value,
+    }
+
+
+# Connections: a host is resolved once, and only checked addresses are reached.
 
 Resolve = Callable[[str, int], Sequence[str]]  # host and port to IP addresses; raises OSError
 
@@ -94,34 +162,14 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         raise refused
 
 
-# The headers of a message, as Standard Webhooks (standardwebhooks.com) has them.
-
-
-def headers_of(message: Message) -> Mapping[str, str]:
-    """Return the headers of a message; each of its secrets gives one signature."""
-    body = message.body.decode()
-    signatures = [Webhook(secret).sign(message.id, message.at, body) for secret in message.secrets]
-    return {
-        "Content-Type": "application/json",
-        "User-Agent": f"perennial/{version('perennial')}",
-        "webhook-id": message.id,
-        "webhook-timestamp": str(int(message.at.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
-
-
-# Sending of webhooks over HTTP.
-
-
-log = logging.getLogger(__name__)
+# Sending over HTTP, with the headers of Standard Webhooks (standardwebhooks.com).
 
 MOST_BYTES = 64 * 1024  # of a response that are read; what it says is not used
-
 LONGEST_ERROR = 300
 
 
 class HttpWebhookClient:
-    """The `WebhookClient` port: one POST, no redirects, no proxies, a limit on all of its time."""
+    """Sends one POST: no redirects, no proxies, a limit on all of its time."""
 
     def __init__(
         self,
@@ -198,71 +246,16 @@ def _failure(code: str, message: str, status: int | None = None) -> Outcome:
     return Outcome(response_status=status, error=error)
 
 
-# Deliver what the outbox holds: claim, send, record.
-
-
-MARGIN_S = 5.0  # between the longest attempt and the end of its claim
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimedDelivery:
-    """A delivery that this process has claimed, and its webhook as it was then."""
-
-    delivery: Delivery
-    webhook: rules_Webhook
-
-
-def claim_delivery(platform: Platform) -> ClaimedDelivery | None:
-    """Claim a due delivery; return None if there is none. Raises Unavailable."""
-    now = platform.clock()
-    with platform.transactions(read_only=True) as work:  # as a rule there is none to write to
-        if not work[Outbox].is_due(now):
-            return None
-    with platform.transactions() as work:
-        delivery = work[Outbox].claim(now, platform.settings.webhook_seconds + MARGIN_S)
-        if delivery is None:
-            return None
-        webhook = work[Webhooks].get(delivery.webhook)
-        work.commit()
-    return ClaimedDelivery(delivery=delivery, webhook=webhook)
-
-
-def send_claimed(
-    platform: Platform,
-    client: WebhookClient,
-    claimed: ClaimedDelivery,
-    *,
-    draw: Callable[[], float] = random.random,
-) -> None:
-    """Send a claimed delivery and record what came of it.
-
-    If this process ends in between, the claim expires and the delivery is sent again: a receiver
-    may get a message twice, but never none. Raises Unavailable.
-    """
-    delivery, webhook, now = claimed.delivery, claimed.webhook, platform.clock()
-    message = Message(
-        id=delivery.event,
-        at=now,
-        body=canonical_json(delivery.payload),
-        secrets=webhook.secrets_at(now),
-    )
-    outcome = client.send(webhook.url, message)
-    tried = delivery.after(outcome, platform.clock(), draw=draw())
-    with platform.transactions() as work:
-        if not work[Outbox].settle(tried):
-            log.warning("webhook attempt not recorded: the claim was lost", extra=_facts(tried))
-            return
-        if tried.status is not DeliveryStatus.PENDING:
-            work[Counters].add(DELIVERIES_ENDED, {"status": tried.status.value})
-        work.commit()
-    if outcome.error is not None:
-        log.warning("webhook attempt failed", extra=_facts(tried) | {"code": outcome.error["code"]})
-
-
-def _facts(delivery: Delivery) -> dict[str, object]:
+def headers_of(message: Message) -> Mapping[str, str]:
+    """Return the headers of a message; each of its secrets gives one signature."""
+    body = message.body.decode()
+    signatures = [
+        StandardWebhook(secret).sign(message.id, message.at, body) for secret in message.secrets
+    ]
     return {
-        "webhook": delivery.webhook,
-        "delivery": delivery.id,
-        "attempt": delivery.attempts,
-        "status": delivery.status.value,
+        "Content-Type": "application/json",
+        "User-Agent": f"perennial/{version('perennial')}",
+        "webhook-id": message.id,
+        "webhook-timestamp": str(int(message.at.timestamp())),
+        "webhook-signature": " ".join(signatures),
     }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.errors import RecipeInvalid, StopRequested
-from core.learning.data import FeatureStatistics
+from core.learning.features import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe

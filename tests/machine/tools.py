@@ -15,7 +15,8 @@ from core.jobs.rules import Monitor
 from core.recipes.fields import Precision
 from core.registry.exports_rules import ExportFormat
 from core.registry.versions import TensorEntry, Weights
-from core.rejection.rules import Calibration, CalibrationQuery
+from core.rejection.queries import CalibrationQuery
+from core.rejection.rules import Calibration
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training

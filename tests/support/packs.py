@@ -4,7 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from core.first_steps.first_steps import EMOJI, PRODUCTS
+from core.first_steps.first_steps import EMOJI_FOLDER, PRODUCTS_FOLDER
 from tests.support.api.image_files import picture
 
 EACH = 6  # images of a class
@@ -18,7 +18,7 @@ def make_pack(folder: Path) -> None:
         for index in range(6)
         for number, split in enumerate(["train"] * EACH + ["test"])
     ]
-    for name, rows in ((EMOJI, emoji), (PRODUCTS, products)):
+    for name, rows in ((EMOJI_FOLDER, emoji), (PRODUCTS_FOLDER, products)):
         lines = []
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as pack:
             for cls, split, seed in rows:

@@ -30,7 +30,8 @@ from core.registry.configure import add_suite
 from core.registry.exports_rules import ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
-from core.rejection.rules import Calibration, CalibrationQuery
+from core.rejection.queries import CalibrationQuery
+from core.rejection.rules import Calibration
 from core.settings import Settings
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json

@@ -40,138 +40,7 @@ from core.values import Digest
 from worker.inference.classifier import Classifier, TextsUnknown
 from worker.inference.models import ModelCache, Traces
 
-# Error responses of the inference process.
-
-
-RETRY_AFTER_S = 1
-
-# The most specific class of an error decides; errors that the caller has not made are 503.
-_STATUS: Mapping[type[BaseException], int] = {
-    errors.Malformed: 400,
-    errors.Unauthorised: 401,
-    errors.NotFound: 404,
-    errors.TooLarge: 413,
-    errors.Unsupported: 415,
-    errors.Invalid: 422,
-    errors.PerennialError: 503,
-}
-
-
-def problem(fault: errors.PerennialError) -> JSONResponse:
-    """Return code and message as JSON, from which the API makes its own response."""
-    status = next(_STATUS[step] for step in type(fault).__mro__ if step in _STATUS)
-    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": "Bearer"}}
-    return JSONResponse(
-        {"code": fault.code, "message": fault.message}, status, headers=headers.get(status)
-    )
-
-
-# Admission control for the inference process: the key, body sizes and concurrency.
-
-
-OPEN_PATH = "/healthz"
-
-MAX_REQUESTS = 32  # in progress: being read, waiting or being answered
-
-MAX_BYTES = 512 * 1024 * 1024  # of the bodies of all requests in progress
-
-
-class AdmissionControl:
-    """Admits requests that carry the key, declare their length and fit within the limits.
-
-    It refuses a request without reading its body: if the key is missing (as in a web page's post),
-    if the body is too large or chunked, or if too many requests are in progress.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        key: str,
-        max_body_bytes: int,
-        max_requests: int = MAX_REQUESTS,
-        max_bytes: int = MAX_BYTES,
-    ) -> None:
-        self._app = app
-        self._key = key.encode()
-        self._max_body_bytes = max_body_bytes
-        self._max_requests = max_requests
-        self._max_bytes = max_bytes
-        self._requests = 0
-        self._bytes = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] != "http" or scope["path"] == OPEN_PATH:
-            await self._app(scope, receive, send)
-            return
-        try:
-            headers = Headers(scope=scope)
-            self._require_key(headers)
-            size = self._length(headers)
-            self._require_room(size)
-        except PerennialError as fault:
-            await problem(fault)(scope, receive, send)
-            return
-        self._requests += 1
-        self._bytes += size
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._requests -= 1
-            self._bytes -= size
-
-    def _require_key(self, headers: Headers) -> None:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key):
-            raise Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
-
-    def _length(self, headers: Headers) -> int:
-        if "transfer-encoding" in headers:
-            raise Malformed("Send Content-Length, not Transfer-Encoding.")
-        size = int(headers.get("content-length", "0"))
-        if size > self._max_body_bytes:
-            raise BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")
-        return size
-
-    def _require_room(self, size: int) -> None:
-        if self._requests >= self._max_requests or self._bytes + size > self._max_bytes:
-            raise InferenceBusy
-
-
-# One line of log for each request.
-
-
 log = logging.getLogger(__name__)
-
-
-class RequestLog:
-    """Logs requests with the ids that the API gave them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and log its status and how long it took."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        logs.bind(request_id=Headers(scope=scope).get("x-request-id", ""))
-        began, status = time.perf_counter(), 0
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        await self._app(scope, receive, noted)
-        level = logging.DEBUG if scope["path"] == OPEN_PATH else logging.INFO
-        seconds = round(time.perf_counter() - began, 4)
-        log.log(
-            level,
-            "request",
-            extra={"route": scope["path"], "status": status, "seconds": seconds},
-        )
 
 
 def make_inference_app(
@@ -268,6 +137,132 @@ def _texts(head: Mapping[str, Any], name: str) -> Sequence[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise FieldInvalid(f"{name} must be a list of texts.", pointer=f"/{name}")
     return value
+
+
+# Admission: the key, body sizes and concurrency.
+
+OPEN_PATH = "/healthz"
+MAX_REQUESTS = 32  # in progress: being read, waiting or being answered
+MAX_BYTES = 512 * 1024 * 1024  # of the bodies of all requests in progress
+
+
+class AdmissionControl:
+    """Admits requests that carry the key, declare their length and fit within the limits.
+
+    It refuses a request without reading its body: if the key is missing (as in a web page's post),
+    if the body is too large or chunked, or if too many requests are in progress.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key: str,
+        max_body_bytes: int,
+        max_requests: int = MAX_REQUESTS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._app = app
+        self._key = key.encode()
+        self._max_body_bytes = max_body_bytes
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._requests = 0
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] == OPEN_PATH:
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            self._require_key(headers)
+            size = self._length(headers)
+            self._require_room(size)
+        except PerennialError as fault:
+            await problem(fault)(scope, receive, send)
+            return
+        self._requests += 1
+        self._bytes += size
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests -= 1
+            self._bytes -= size
+
+    def _require_key(self, headers: Headers) -> None:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key):
+            raise Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
+
+    def _length(self, headers: Headers) -> int:
+        if "transfer-encoding" in headers:
+            raise Malformed("Send Content-Length, not Transfer-Encoding.")
+        size = int(headers.get("content-length", "0"))
+        if size > self._max_body_bytes:
+            raise BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")
+        return size
+
+    def _require_room(self, size: int) -> None:
+        if self._requests >= self._max_requests or self._bytes + size > self._max_bytes:
+            raise InferenceBusy
+
+
+# One line of log for each request.
+
+
+class RequestLog:
+    """Logs requests with the ids that the API gave them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and log its status and how long it took."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        logs.bind(request_id=Headers(scope=scope).get("x-request-id", ""))
+        began, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self._app(scope, receive, noted)
+        level = logging.DEBUG if scope["path"] == OPEN_PATH else logging.INFO
+        seconds = round(time.perf_counter() - began, 4)
+        log.log(
+            level,
+            "request",
+            extra={"route": scope["path"], "status": status, "seconds": seconds},
+        )
+
+
+# Error responses.
+
+RETRY_AFTER_S = 1
+# The most specific class of an error decides; errors that the caller has not made are 503.
+_STATUS: Mapping[type[BaseException], int] = {
+    errors.Malformed: 400,
+    errors.Unauthorised: 401,
+    errors.NotFound: 404,
+    errors.TooLarge: 413,
+    errors.Unsupported: 415,
+    errors.Invalid: 422,
+    errors.PerennialError: 503,
+}
+
+
+def problem(fault: errors.PerennialError) -> JSONResponse:
+    """Return code and message as JSON, from which the API makes its own response."""
+    status = next(_STATUS[step] for step in type(fault).__mro__ if step in _STATUS)
+    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": "Bearer"}}
+    return JSONResponse(
+        {"code": fault.code, "message": fault.message}, status, headers=headers.get(status)
+    )
 
 
 # The first passes of a version, before anybody waits for them.

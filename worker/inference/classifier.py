@@ -19,7 +19,6 @@ from worker.inference.models import ByteLimitedCache, ModelCache
 
 # Batching of images from many requests into one forward pass.
 
-
 MAX_IMAGES = 64
 
 _Result = TypeVar("_Result")
@@ -99,7 +98,7 @@ class MicroBatcher:
             request.features = features
 
 
-# Cached text features of class lists.
+# Cached features of texts.
 
 
 class TextFeatures:
@@ -162,6 +161,8 @@ def _encode(model: ClipModel, tokens: Tensor) -> Tensor:
     with torch.inference_mode():
         return model.encode_tokens(tokens)
 
+
+# The classifier.
 
 Row = tuple[list[tuple[int, float]], list[float]]
 

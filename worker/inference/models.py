@@ -1,4 +1,4 @@
-"""Versions that encode images in one call, without Python between the operations."""
+"""The versions that the inference process has loaded, and how they encode images quickly."""
 
 import copy
 import json
@@ -24,11 +24,12 @@ from core.registry.versions import Weights
 from core.trials.rows import Trials
 from core.values import Digest
 
+log = logging.getLogger(__name__)
+
+
 # A cache bounded by bytes.
 
-
 _Key = TypeVar("_Key")
-
 _Value = TypeVar("_Value")
 
 
@@ -132,13 +133,8 @@ class ModelCache:
 
 # Hot swap: a version that goes live is loaded before the first request for it.
 
-
-log = logging.getLogger(__name__)
-
 LOOK_EVERY_S = 0.5
-
 FOLLOWED = 4  # most recently moved aliases; other versions are loaded on request
-
 # Damage, an unavailable store, and what torch raises for lack of memory or tensors that do not fit.
 _CANNOT_LOAD = (Corrupt, ArtifactMissing, Unavailable, OSError, RuntimeError, MemoryError)
 
@@ -215,14 +211,13 @@ class AliasFollower:
             log.warning("cannot follow the aliases: %s (%s)", problem, about[:12])
 
 
+# Traces: versions that encode images in one call, without Python between the operations.
+
 MAX_WEIGHTS = 30_000_000  # of an image tower; a larger one computes far longer than Python takes
-
 EXAMPLES = 2  # images that a trace is made from
-
 # Weights times pixels of an image that is sooner encoded by one thread than by two, as those of
 # the bundled model are: two wait for each other too often.
 ONE_THREAD = 2**35
-
 COMPARED = (1, 3, 1, 4)  # images of calls that are compared; torch changes a trace until the third
 
 Encode = Callable[[Tensor, Sequence[Tensor]], Tensor]  # of pixels and the image tower's tensors

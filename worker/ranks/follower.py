@@ -21,7 +21,6 @@ from worker.stopping import exit_with_parent
 log = logging.getLogger(__name__)
 
 READY = b"ready\n"
-
 LOST_OTHERS = 75  # exit code of a rank that stopped because another was lost
 
 

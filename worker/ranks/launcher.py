@@ -23,8 +23,6 @@ from core.values import Digest
 from worker.ranks.follower import LOST_OTHERS, READY
 from worker.ranks.rank_task import RankTask
 
-# Rank 0's handle on one process of `worker.ranks.follower`.
-
 
 class RankProcess:
     """A rank started by this process, with which it ends."""
@@ -98,9 +96,7 @@ class RankProcess:
 
 
 HOST = "127.0.0.1"
-
 ENDING_S = 10.0  # for the other ranks to exit once rank 0 is done
-
 LOOKING_S = 2.0  # to find out how a rank that does not answer ended
 
 

@@ -24,7 +24,7 @@ from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, n
 from core.platform import Platform
 from worker.supervision.threads import Action, Watchdog, facts_of
 
-# Exponential back-off.
+log = logging.getLogger(__name__)
 
 
 class BackOff:
@@ -44,9 +44,6 @@ class BackOff:
     def reset(self) -> None:
         """Make the next wait the first one again."""
         self._wait_s = self._first_s
-
-
-# The supervisor's handle on one run of the worker child.
 
 
 class Child:
@@ -98,14 +95,9 @@ class Child:
         self.kill()
 
 
-log = logging.getLogger(__name__)
-
 TICK_S = 0.2
-
 ERROR_PAUSE_S = 1.0
-
 HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
-
 FORGET_EVERY_S = 600.0
 
 

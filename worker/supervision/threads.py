@@ -1,4 +1,4 @@
-"""What a supervisor does beside its children."""
+"""What a supervisor uses beside its children: facts, a watchdog, a sender of webhooks."""
 
 import logging
 import os
@@ -18,7 +18,10 @@ from core.platform import Platform
 from core.values import JobId, Json
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 
-# The facts that a worker reports with every heartbeat.
+log = logging.getLogger(__name__)
+
+
+# The facts of a heartbeat.
 
 
 def facts_of(
@@ -49,7 +52,7 @@ def resident_bytes(pid: int) -> int | None:
     return int(pages) * os.sysconf("SC_PAGESIZE")
 
 
-# The rule for when a child must be stopped.
+# When a child must be stopped.
 
 
 class Action(StrEnum):
@@ -89,13 +92,9 @@ class Watchdog:
         return Action.TERMINATE if waited >= self._grace_s else Action.LEAVE
 
 
-# The sender of webhooks: claims due deliveries and sends a bounded number of them at once.
-
-
-log = logging.getLogger(__name__)
+# The sender of webhooks: claims due deliveries, and sends a bounded number of them at once.
 
 AT_ONCE = 16  # each to another webhook, so that a slow receiver keeps one of them
-
 POLL_S = 1.0
 
 

@@ -4,10 +4,11 @@ from datetime import timedelta
 import pytest
 
 from core.database.work import Transactions, Work
-from core.datasets.list_rows import SHOWN, Thumbnails
+from core.datasets.list_rows import SHOWN
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
+from core.datasets.thumbnail_rows import Thumbnails
 from core.errors import (
     DatasetNotFound,
     DatasetVersionNotFound,

@@ -5,10 +5,10 @@ from typing import Any
 from sqlalchemy import event, text
 
 from core.database.engine import open_engine
-from core.datasets.list_rows import ThumbnailCache, Thumbnails
 from core.datasets.manifests import Manifest, ManifestEntry
 from core.datasets.rows import keep_images
 from core.datasets.rules import DatasetKind, Image
+from core.datasets.thumbnail_rows import ThumbnailCache, Thumbnails
 from core.datasets.version_rows import Suites
 from tests.support.factories import a_suite, an_image, digest
 

@@ -8,10 +8,10 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.datasets.edit import stored_form
 from core.datasets.freeze import read_manifest
-from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.erasure.rules import Exposure, Retraining
 from core.errors import (

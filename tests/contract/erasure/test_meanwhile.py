@@ -5,10 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from core.datasets.freeze import freeze, read_manifest
-from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
+from core.datasets.thumbnail_rows import Thumbnails
 from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
 from core.jobs.rows import Jobs

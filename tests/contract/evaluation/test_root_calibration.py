@@ -7,19 +7,14 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import NotCalibrated
-from core.evaluation.evaluate import Calibrations
+from core.evaluation.calibrations import Calibrations
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.configure import add_suite, configure_model
 from core.registry.versions import Model
-from core.rejection.rules import (
-    Calibration,
-    CalibrationQuery,
-    ListCalibration,
-    SourceCalibration,
-    Statistic,
-)
+from core.rejection.queries import CalibrationQuery
+from core.rejection.rules import Calibration, ListCalibration, SourceCalibration, Statistic
 from core.values import Digest
 from tests.support.scene import Scene
 

@@ -20,7 +20,7 @@ from core.upkeep.gc import ArtifactKind
 from core.values import Digest
 from core.vectors.reembed import order_reembedding
 from core.vectors.rows import Vectors
-from core.vectors.rules import StoredVectors
+from core.vectors.stored import StoredVectors
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER

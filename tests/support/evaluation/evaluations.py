@@ -25,7 +25,8 @@ from core.gate.rules import GatePolicy
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
 from core.registry.versions import Model, Version, VersionStatus
-from core.rejection.rules import Calibration, CalibrationQuery
+from core.rejection.queries import CalibrationQuery
+from core.rejection.rules import Calibration
 from core.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,7 +19,8 @@ from core.errors import StopRequested
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import DEFAULT_PROMPT, Method, Precision
-from core.recipes.rules import COMPOSED, Recipe
+from core.recipes.presets import COMPOSED
+from core.recipes.rules import Recipe
 from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import Selection, TrainingSpec

@@ -16,10 +16,10 @@ from core import bootstrap
 from core.backup.backup import back_up
 from core.clip.model import publish
 from core.datasets.freeze import freeze
-from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
+from core.datasets.thumbnail_rows import Thumbnails
 from core.gate.policies import ensure_default_policy
 from core.job_types.run import run_next_job
 from core.jobs.rules import Job, JobStatus

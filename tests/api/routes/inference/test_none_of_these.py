@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from core.evaluation.evaluate import Calibrations
+from core.evaluation.calibrations import Calibrations
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.registry.rows import Versions
 from core.registry.versions import Model
+from core.rejection.queries import newest_of_root
 from core.rejection.rules import (
     LEARNED,
     Calibration,
@@ -19,7 +20,6 @@ from core.rejection.rules import (
     SourceCalibration,
     Statistic,
     Threshold,
-    newest_of_root,
 )
 from core.values import canonical_json
 from tests.support.api import image_files as pictures

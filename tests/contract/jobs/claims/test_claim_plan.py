@@ -7,7 +7,8 @@ from sqlalchemy import insert, text
 
 from core.database.engine import open_engine
 from core.database.tables import jobs
-from core.jobs.claim_rows import claimable_heads, to_row
+from core.jobs.claim_rows import to_row
+from core.jobs.claims import claimable_heads
 from core.jobs.orders import Queue
 from core.jobs.rules import JobStatus
 from core.registry.versions import Model

@@ -20,7 +20,8 @@ from core.evaluation.queries import (
     are_finite,
 )
 from core.recipes.fields import DEFAULT_PROMPT
-from core.rejection.rules import Calibration, CalibrationQuery, source_of
+from core.rejection.queries import CalibrationQuery, source_of
+from core.rejection.rules import Calibration
 from core.scoring.evaluator import VersionEvaluator, predict
 from core.scoring.rejection import calibration_of
 from core.values import Digest, sha256

@@ -6,18 +6,8 @@ from torch import Tensor
 
 from core.datasets.manifests import ManifestEntry, Part
 from core.recipes.fields import PromptTemplate
-from core.rejection.rules import (
-    POOLED,
-    Calibration,
-    CalibrationSource,
-    Observed,
-    Scores,
-    Statistic,
-    calibrate,
-    circle_of,
-    list_sizes,
-    list_starts,
-)
+from core.rejection.queries import CalibrationSource, circle_of, list_sizes, list_starts
+from core.rejection.rules import POOLED, Calibration, Observed, Scores, Statistic, calibrate
 from core.scoring.rejection import calibration_of
 from tests.support.evaluation.evaluations import entries
 

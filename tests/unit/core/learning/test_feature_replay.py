@@ -10,7 +10,8 @@ from torch import Tensor
 
 from core.clip.model import load, publish
 from core.errors import ModelNotTrainable
-from core.learning.data import FeatureStatistics, ImageEncoder
+from core.learning.data import ImageEncoder
+from core.learning.features import FeatureStatistics
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, TeacherPolicy

@@ -5,10 +5,10 @@ from math import sqrt
 
 import pytest
 
-from core.evaluation.judge import class_changes
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Change, Scores, Transfer
+from core.evaluation.report_tables import class_changes
 from core.evaluation.results import EvaluationResults, accuracy_matrix, transfer
 from core.gate.measures import MeasureKind
 from core.recipes.fields import DEFAULT_PROMPT

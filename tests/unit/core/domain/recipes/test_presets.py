@@ -10,7 +10,8 @@ import torch
 
 from core.errors import RecipeInvalid
 from core.recipes.fields import Averaging, Method, Precision, Schedule, TeacherPolicy
-from core.recipes.rules import PRESETS, Recipe
+from core.recipes.presets import PRESETS
+from core.recipes.rules import Recipe
 
 
 @pytest.mark.parametrize("name", PRESETS)

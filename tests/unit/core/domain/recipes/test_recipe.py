@@ -7,7 +7,8 @@ import pytest
 
 from core.errors import RecipeInvalid
 from core.recipes.fields import BOUNDS, LabelSpace, LossTerm, Method, Precision, TeacherPolicy
-from core.recipes.rules import COMPOSED, METHODS, Recipe
+from core.recipes.presets import COMPOSED, METHODS
+from core.recipes.rules import Recipe
 
 FIELDS = (
     "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "

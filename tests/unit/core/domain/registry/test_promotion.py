@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
 from core.gate.rules import Verdict
-from core.registry.aliases import (
+from core.registry.promotable import (
     PromotionRequirements,
     ReportCoverage,
     require_override,

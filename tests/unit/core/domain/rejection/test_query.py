@@ -6,9 +6,8 @@ import pytest
 
 from core.datasets.manifests import Part
 from core.recipes.fields import DEFAULT_PROMPT
-from core.rejection.rules import (
+from core.rejection.queries import (
     LISTS,
-    MIN_IMAGES,
     MOST_IMAGES,
     CalibrationQuery,
     CalibrationSource,
@@ -17,6 +16,7 @@ from core.rejection.rules import (
     list_starts,
     source_of,
 )
+from core.rejection.rules import MIN_IMAGES
 from core.values import sha256
 from tests.support.evaluation.evaluations import entries
 

@@ -9,7 +9,7 @@ import torch
 
 from core.errors import StopRequested
 from core.learning import step as checkpoint
-from core.learning.data import FeatureStatistics
+from core.learning.features import FeatureStatistics
 from core.recipes.fields import (
     Averaging,
     Method,

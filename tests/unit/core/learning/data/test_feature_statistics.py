@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.learning.data import SHRINKAGE, DrawnFeatures, FeatureStatistics
+from core.learning.features import SHRINKAGE, DrawnFeatures, FeatureStatistics
 from core.learning.vocabulary import generator_of
 from core.recipes.fields import drawn_features
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -14,8 +14,8 @@ from torch import Tensor
 from core.artifacts.local import LocalArtifacts
 from core.clip.model import load, publish, read_state
 from core.errors import RanksDisagree, StopRequested, TrainingDiverged
-from core.learning.data import FeatureStatistics
 from core.learning.distributed import Command, SingleRankProvider, repeatable
+from core.learning.features import FeatureStatistics
 from core.learning.setup import prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Averaging, Method, ModelPart, Precision

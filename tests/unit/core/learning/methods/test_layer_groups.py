@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.clip.model import empty_network
-from core.learning.methods import layer_groups
+from core.learning.mixing import layer_groups
 from core.learning.optimisation import trained_parameters
 from core.recipes.fields import ModelPart
 from tests.support.learning.tiny_clip import tiny_clip

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from core.clip.inputs import DecodedImages
 from core.clip.model import load
 from core.errors import ModelNotTrainable
-from core.learning.methods import SHARES, LearningMethod, TrainingEnd, layer_groups
+from core.learning.methods import LearningMethod
+from core.learning.mixing import SHARES, TrainingEnd, layer_groups
 from core.learning.optimisation import trained_parameters
 from core.learning.run import score
 from core.learning.trainer import UpdateTrainer

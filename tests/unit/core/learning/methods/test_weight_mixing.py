@@ -18,7 +18,8 @@ from core.errors import ModelNotTrainable
 from core.evaluation.queries import ClassAnswers, RetrievalAnswers
 from core.evaluation.results import recall_at
 from core.learning import trainer as session
-from core.learning.methods import SHARES, LearningMethod, TrainingEnd, mix
+from core.learning.methods import LearningMethod
+from core.learning.mixing import SHARES, TrainingEnd, mix
 from core.learning.run import score
 from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns

@@ -1,0 +1,171 @@
+"""Rows of thumbnails, by which near-duplicates are found."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from threading import Lock
+from typing import Any, Self
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Select,
+    func,
+    select,
+    text,
+    union,
+)
+
+from core.database.statements import chunks, insert_missing
+from core.database.tables import (
+    HAS_THUMBNAIL,
+    erased_images,
+    images,
+    thumbnails,
+)
+from core.database.work import Rows, Work
+from core.datasets.image_lists import ImageWithThumbnail
+from core.datasets.rules import Image
+from core.datasets.similarity import ThumbnailIndex, close_hashes
+from core.values import Digest
+
+# A process's cache of the images that uploads are compared with.
+#
+# A search reads only the images added since the last one. That is sound because thumbnails appear
+# in the order of their positions, as a writer holds `Thumbnails.lock` until it has committed, and
+# are removed by erasures alone, after which the cache starts again. Nor are images added without a
+# thumbnail any more.
+
+_NONE = ThumbnailIndex()
+
+
+class ThumbnailCache:
+    """The cache for one database; safe to share between threads. Read-only transactions fill it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._index = _NONE
+        self._erased = 0  # images, when the index was read
+        self._without: Mapping[Digest, str] | None = None
+
+    def index(self, after: Callable[[int], ThumbnailIndex], *, erased: int) -> ThumbnailIndex:
+        """Return the index of all images; `after` reads those added after a position.
+
+        `erased` is how many images have been erased so far.
+        """
+        with self._lock:
+            if erased != self._erased:
+                self._index, self._erased = _NONE, erased
+            self._index = self._index.followed_by(after(self._index.position))
+            return self._index
+
+    def without(self, read: Callable[[], Mapping[Digest, str]]) -> Mapping[Digest, str]:
+        """Return the hashes of images without a thumbnail, calling `read` the first time only."""
+        with self._lock:
+            if self._without is None:
+                self._without = read()
+            return self._without
+
+
+def _without(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(thumbnails.c.pixels.is_(None))
+    )
+
+
+# The rows.
+
+
+class Thumbnails(Rows):
+    """Rows of thumbnails, by which near-duplicates are found."""
+
+    @classmethod
+    def open(cls, work: Work) -> Self:
+        """Return the rows in a transaction."""
+        return cls(work.connection, work.cache(ThumbnailCache))
+
+    def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
+        self._connection = connection
+        self._cache = cache
+
+    def all(self) -> ThumbnailIndex:
+        """Return the index of all images; later calls read only images added since.
+
+        Once images were erased, all others are read again.
+        """
+        erased = self._connection.scalar(select(func.count()).select_from(erased_images)) or 0
+        return self._cache.index(self.after, erased=erased)
+
+    def after(self, position: int) -> ThumbnailIndex:
+        """Return the index of the images added after a position; 0 for all."""
+        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        query = (
+            select(thumbnails.c.position, group, thumbnails.c.thumbnail)
+            .where(thumbnails.c.position > position, HAS_THUMBNAIL)
+            .order_by(thumbnails.c.position)
+        )
+        rows = self._connection.execute(query).all()
+        last = rows[-1].position if rows else position
+        return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
+
+    def lock(self) -> None:
+        """Keep other transactions from adding thumbnails until this one ends."""
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+            self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
+
+    def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
+        """Map each known image to the oldest image of its group, or to None if it is the oldest."""
+        found: dict[Digest, Digest | None] = {}
+        for chunk in chunks(pixels):
+            query = (
+                select(images.c.pixels, thumbnails.c.near_duplicate_of)
+                .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+                .where(images.c.pixels.in_(chunk))
+            )
+            found.update(
+                (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
+            )
+        return found
+
+    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
+        """Return images without a thumbnail whose difference hash is close to one of `dhashes`."""
+        without = self._cache.without(self._without)
+        close = close_hashes([*without.values()], dhashes)
+        pixels = [*without]
+        found: list[Image] = []
+        for chunk in chunks([pixels[index] for index in close]):
+            query = _without(images).where(images.c.pixels.in_(chunk))
+            found += (Image(**row) for row in self._connection.execute(query).mappings())
+        return found
+
+    def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
+        """Store thumbnails; an image that has one keeps it."""
+        values = [
+            {
+                "pixels": image.pixels,
+                "thumbnail": thumbnail,
+                "near_duplicate_of": image.near_duplicate_of,
+            }
+            for image, thumbnail in seen
+        ]
+        insert_missing(self._connection, thumbnails, values)
+
+    def _without(self) -> dict[Digest, str]:
+        """Return the difference hashes of the images without a thumbnail."""
+        rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
+        return {row.pixels: row.dhash for row in rows}
+
+
+def groups_in(
+    connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
+) -> set[Digest]:
+    """Return the groups of which `column`, a column of pixel digests, holds an image."""
+    rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
+    group = thumbnails.c.near_duplicate_of
+    found: set[Digest] = set()
+    for chunk in chunks(groups):
+        # Two selects, each with its own index: with an OR, databases would scan the table.
+        oldest = select(column).where(column.in_(chunk), *conditions)
+        others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
+        found.update(connection.scalars(union(oldest, others)))
+    return found

@@ -1,0 +1,72 @@
+"""The thresholds for "none of these" of versions."""
+
+import json
+
+from core.errors import (
+    NotCalibrated,
+)
+from core.evaluation.rows import AnswerCache
+from core.platform import Platform
+from core.registry.versions import Version
+from core.rejection.queries import newest_of_root
+from core.rejection.rules import Calibration
+from core.values import Digest
+
+KNOWN = 100  # artifacts
+
+
+class Calibrations:
+    """Thresholds by the artifact that holds them; safe to share between threads.
+
+    These are the report of a version that an update made, and the newest answer of a root. Those
+    read first are forgotten first.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._known: dict[Digest, Calibration] = {}
+
+    def of(self, version: Version) -> Calibration:
+        """Return a version's thresholds. Raises NotCalibrated, ArtifactMissing, ArtifactCorrupt."""
+        artifact = self._of_root(version) if version.is_root else _report_of(version)
+        found = self._known.get(artifact)
+        if found is None:
+            found = self._read(artifact, version)
+            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
+                self._known.pop(oldest, None)
+            self._known[artifact] = found
+        return found
+
+    def _of_root(self, root: Version) -> Digest:
+        with self._platform.transactions(read_only=True) as work:
+            stored = work[AnswerCache].stored([root.digest], [newest_of_root(root.model)])
+        for artifact in stored.values():
+            return artifact
+        raise NotCalibrated(
+            f"Version {root.number} is a root. Its thresholds are measured on its model's "
+            "zero-shot suites when a version that an update made is evaluated: teach the model, "
+            'or order a job of type "evaluate" of such a version.',
+            version=root.number,
+        )
+
+    def _read(self, artifact: Digest, version: Version) -> Calibration:
+        value = json.loads(self._platform.artifacts.get(artifact))
+        if version.is_root:
+            return Calibration.from_json(value)
+        if (found := value.get("rejection")) is None:
+            raise NotCalibrated(
+                f"The report of version {version.number} is of an earlier release, without "
+                'thresholds: order a job of type "evaluate" of this version.',
+                version=version.number,
+            )
+        return Calibration.from_json(found)
+
+
+def _report_of(version: Version) -> Digest:
+    if version.report is None:
+        raise NotCalibrated(
+            f"Version {version.number} has not been evaluated: wait for its job to end, or order "
+            "an evaluation.",
+            version=version.number,
+        )
+    return version.report

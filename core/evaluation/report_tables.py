@@ -1,0 +1,177 @@
+"""The descriptive tables of a report, which the gate does not judge."""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from core.evaluation.plan import (
+    ClassEvaluation,
+)
+from core.evaluation.queries import (
+    ClassQuery,
+    RetrievalAnswers,
+)
+from core.evaluation.report import (
+    Change,
+    ChangeTable,
+    ListScore,
+    Recall,
+    Scores,
+)
+from core.evaluation.results import (
+    EvaluationResults,
+    average_accuracy,
+    macro_accuracy,
+    micro_accuracy,
+    recalls,
+)
+from core.gate.measures import (
+    Flips,
+    MeasureKind,
+    paired_interval,
+    proportion_interval,
+)
+from core.registry.versions import Version
+
+
+def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
+    """Return the headline accuracies of a version."""
+    plan = results.plan
+    tasks = [results.counts(version, holdout.exam.union) for holdout in plan.holdouts]
+    suites = [results.counts(version, suite.own) for suite in plan.zero_shot]
+    micro = micro_accuracy(count for task in tasks for count in task) if tasks else None
+    zero_shot = micro_accuracy(count for suite in suites for count in suite) if suites else None
+    return Scores(
+        role=role,
+        version=version.number,
+        ut_micro=micro,
+        ut_macro=fmean(map(macro_accuracy, tasks)) if tasks else None,
+        zero_shot=zero_shot,
+        average=None if micro is None or zero_shot is None else average_accuracy(micro, zero_shot),
+    )
+
+
+def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
+    """Yield the changes by class on the own holdout, each suite and each other holdout."""
+    plan = results.plan
+    compared = [
+        (MeasureKind.ZERO_SHOT, suite, baseline)
+        for baseline in results.suite_baselines
+        for suite in plan.zero_shot
+    ]
+    holdouts = results.kept + results.replaced
+    compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
+    if plan.own is not None:
+        compared.insert(0, (MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
+    for kind, asked, baseline in compared:
+        yield ChangeTable(
+            kind=kind,
+            name=asked.name,
+            baseline=baseline.name,
+            baseline_version=baseline.version.number,
+            classes=class_changes(
+                asked.own,
+                now=results.hits(plan.candidate, asked.own),
+                before=results.hits(baseline.version, asked.own),
+                alpha=plan.policy.alpha,
+            ),
+        )
+
+
+def class_changes(
+    query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool], alpha: float
+) -> tuple[Change, ...]:
+    """Return the change of every class that has an image, worst first; ties by upper bound."""
+    pairs: dict[str, list[tuple[bool, bool]]] = {}
+    for entry, new, old in zip(query.entries, now, before, strict=True):
+        pairs.setdefault(entry.class_name, []).append((new, old))
+    rows = [class_change(name, found, alpha) for name, found in pairs.items()]
+    return tuple(sorted(rows, key=lambda row: (row.difference, row.upper, row.class_name)))
+
+
+def class_change(name: str, pairs: Sequence[tuple[bool, bool]], alpha: float) -> Change:
+    """Return the change of a class from the hits (now, before) on each of its images."""
+    gained = sum(new and not old for new, old in pairs)
+    lost = sum(old and not new for new, old in pairs)
+    right = sum(new for new, _ in pairs)
+    flips = Flips(count=len(pairs), gained=gained, lost=lost)
+    accuracy = proportion_interval(right, len(pairs), alpha)
+    difference = paired_interval(flips, alpha)
+    return Change(
+        class_name=name,
+        images=len(pairs),
+        right=right,
+        right_before=right - gained + lost,
+        gained=gained,
+        lost=lost,
+        accuracy_lower=accuracy.lower,
+        accuracy_upper=accuracy.upper,
+        difference=flips.difference,
+        lower=difference.lower,
+        upper=difference.upper,
+    )
+
+
+def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
+    """Yield accuracies over a query's own class list and over the union."""
+    plan = results.plan
+    asked = [(MeasureKind.ZERO_SHOT, suite) for suite in plan.zero_shot]
+    asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in plan.earlier]
+    for kind, evaluation in asked:
+        for role, version in results.roles:
+            yield _list_score(results, kind, evaluation, role, version)
+    for holdout, live in results.replaced:
+        for role, version in (("candidate", plan.candidate), ("live", live.version)):
+            yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
+
+
+def _list_score(
+    results: EvaluationResults,
+    kind: MeasureKind,
+    evaluation: ClassEvaluation,
+    role: str,
+    version: Version,
+) -> ListScore:
+    return ListScore(
+        kind=kind,
+        name=evaluation.name,
+        role=role,
+        version=version.number,
+        images=len(evaluation.own.entries),
+        own_classes=len(evaluation.own.classes),
+        union_classes=len(evaluation.union.classes),
+        own=results.accuracy(version, evaluation.own),
+        union=results.accuracy(version, evaluation.union),
+    )
+
+
+def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
+    """Yield the recalls of candidate, parent, root and live version."""
+    for evaluation in results.plan.retrieval:
+        for role, version in results.roles:
+            ranks = results.ranks(version, evaluation.own)
+            yield from recalls_by_direction(
+                ranks, suite=evaluation.name, role=role, version=version.number
+            )
+
+
+def recalls_by_direction(
+    ranks: RetrievalAnswers, *, suite: str, role: str, version: int
+) -> Iterator[Recall]:
+    """Yield a version's R@1, R@5 and R@10 from image to text, then from text to image."""
+    images, captions = len(ranks.image_ranks), len(ranks.caption_ranks)
+    for direction, found, gallery in (
+        (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
+        (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, images),
+    ):
+        at = recalls(found)
+        yield Recall(
+            suite=suite,
+            direction=direction,
+            role=role,
+            version=version,
+            queries=len(found),
+            gallery=gallery,
+            at_1=at[1],
+            at_5=at[5],
+            at_10=at[10],
+        )

@@ -1,0 +1,147 @@
+"""The one-call start: images of some classes become a dataset, its version and an update."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.database.work import Work
+from core.datasets.edit import Receipt, Upload, add_dataset
+from core.datasets.freeze import (
+    freeze,
+)
+from core.datasets.manifests import Manifest
+from core.datasets.receive import (
+    SimilaritySearch,
+    delete_erased,
+    record,
+    require_quota,
+    search_uploads,
+)
+from core.datasets.rows import Datasets
+from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
+from core.errors import IdempotencyMismatch, TooFewPerClass
+from core.images.decoder import Decoder
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.queue import (
+    JobRequest,
+    enqueue,
+    find_replayed,
+    notify_workers,
+    require_queue_room,
+)
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
+from core.principal import Role
+from core.recipes.rules import Recipe
+from core.registry.rows import Models
+from core.training.order import preflight_update
+from core.values import DatasetId, new_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The result of the one call."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    receipts: Sequence[Receipt]
+    job: Job
+
+
+def learn_classes(
+    platform: Platform,
+    decoder: Decoder,
+    notifier: JobNotifier,
+    request: JobRequest,
+    *,
+    model: str,
+    recipe: Recipe,
+    reference: DatasetRef | None = None,
+    uploads: Sequence[Upload],
+    keep_images: Callable[[], None],
+) -> Start:
+    """Teach a model the classes of some images, all or nothing.
+
+    Everything is first tried in a transaction that is rolled back before `keep_images` stores
+    the first byte, so a refusal leaves nothing behind. The update moves its alias when it passes if
+    an operator asks. Raises what `order_update` raises,
+    AllRejected, QuotaExceeded, and TooFewPerClass also when no image of a class was accepted.
+    """
+    now = platform.clock()
+    dataset_id = DatasetId(new_id("ds", now))
+    name = f"{model[:40]}-{dataset_id.removeprefix('ds_')[:16]}"
+    dataset = Dataset(id=dataset_id, name=name, kind=DatasetKind.LABELLED, created_at=now)
+    order = UpdateOrder(
+        dataset=dataset_id,
+        dataset_version=1,
+        recipe=recipe,
+        auto_promote=request.principal.may(Role.OPERATOR),
+        reference=reference,
+    )
+    searched = search_uploads(platform, decoder, uploads)
+    start = _Start(platform, request, model, order, dataset, uploads, searched, now)
+    with platform.transactions() as work:
+        if known := find_replayed(work, request):
+            return start.again(work, known)
+        require_quota(platform.settings, work, [upload.image for upload in uploads])
+        start.make(work)
+    keep_images()
+    delete_erased(platform, uploads)
+    with platform.transactions() as work:
+        made = start.make(work)
+        work.commit()
+    notify_workers(notifier, made.job)
+    return made
+
+
+@dataclass(frozen=True)
+class _Start:
+    platform: Platform
+    request: JobRequest
+    model: str
+    order: UpdateOrder
+    dataset: Dataset
+    uploads: Sequence[Upload]
+    searched: SimilaritySearch
+    now: datetime
+
+    def make(self, work: Work) -> Start:
+        """Fill the dataset, freeze it and queue the update."""
+        model = work[Models].get(self.model)
+        require_queue_room(self.platform.settings, work, self.request.principal, model)
+        receipts = self._record(work)
+        manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(self.dataset.id))
+        _require_every_class(self.uploads, manifest)
+        artifacts = self.platform.artifacts
+        order = preflight_update(work, artifacts, model, self.order, manifest)
+        version = freeze(work, artifacts, self.dataset, self.now)
+        order = replace(order, dataset_version=version.number)
+        job = enqueue(work, self.request, model, JobType.UPDATE, order, self.now)
+        return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
+
+    def again(self, work: Work, job: Job) -> Start:
+        """Return what the call that first used the Idempotency-Key returned."""
+        receipts = self._record(work)
+        order = job.order
+        if not isinstance(order, UpdateOrder):
+            raise IdempotencyMismatch
+        return Start(
+            dataset=work[Datasets].get(order.dataset),
+            version=work[Datasets].version(order.dataset, order.dataset_version),
+            receipts=receipts,
+            job=job,
+        )
+
+    def _record(self, work: Work) -> list[Receipt]:
+        add_dataset(work, self.dataset)
+        return record(work, self.dataset, self.uploads, self.searched, self.now)
+
+
+def _require_every_class(uploads: Sequence[Upload], manifest: Manifest) -> None:
+    """Raise TooFewPerClass for a class that was named and has no image."""
+    missing = sorted({upload.text for upload in uploads} - set(manifest.classes))
+    if missing:
+        raise TooFewPerClass(
+            f"No image of these classes was accepted: {', '.join(missing)}.",
+            classes=dict.fromkeys(missing, 0),
+        )
