@@ -31,11 +31,8 @@ from core.webhooks.deliver import HttpWebhookClient
 IMPORT_READ_S = 10.0
 
 ON_MOVE.fill(end_on_move)
-
 WILL_LEARN.fill(will_learn)
-
 WILL_READ.fill(will_embed)
-
 WILL_FILL.fill(will_import)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
-
 R = TypeVar("R")
 
 

@@ -41,9 +41,7 @@ from core.values import DatasetId, Digest, SuiteId
 # Conditions on rows of jobs: which of them will learn from a version of a dataset, or read it, or
 # fill the dataset. Without a number, any version is meant.
 WILL_LEARN = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that learn from a dataset")
-
 WILL_READ = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that read a dataset")
-
 WILL_FILL = Hook[[DatasetId], ColumnElement[bool]]("jobs that fill a dataset")
 
 
