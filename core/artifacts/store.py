@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from core.values import Digest
@@ -120,3 +121,21 @@ class Artifacts(Protocol):
 
     def free_bytes(self) -> int:
         """Return the free space in bytes."""
+
+
+class ArtifactKind(StrEnum):
+    """The kind of an artifact, by the rows that name it."""
+
+    WEIGHTS = "weights"  # the lists of tensors
+    TENSOR = "tensor"
+    STATISTICS = "statistics"  # of the image features of one class
+    IMAGE = "image"
+    MANIFEST = "manifest"
+    REPORT = "report"
+    ANSWERS = "answers"
+    CHECKPOINT = "checkpoint"
+    EXPORT = "export"  # the file of an export
+    VECTORS = "vectors"  # of images, also of a job that has not ended, and bridges
+    VECTOR_PARTS = "vector_parts"  # the list of what such a job has stored
+    ARCHIVE = "archive"  # that an import reads, or a part of an upload
+    UNKNOWN = "unknown"  # no row ever named it, or none does any more

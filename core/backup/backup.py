@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core import bootstrap
 from core.artifacts.local import LocalArtifacts
-from core.artifacts.store import Artifacts
+from core.artifacts.store import ArtifactKind, Artifacts
 from core.backup.dump import fill, require_fillable, snapshot
 from core.errors import (
     ArtifactCorrupt,
@@ -31,7 +31,7 @@ from core.errors import (
 )
 from core.platform import Platform
 from core.settings import Settings
-from core.upkeep.gc import ArtifactKind, expand, roots_of
+from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, Json, canonical_json
 

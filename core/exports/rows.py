@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, select
 
+from core.artifacts.store import ArtifactKind
 from core.database.statements import upsert
 from core.database.tables import exports
 from core.database.work import Rows
 from core.errors import ExportNotFound
 from core.registry.exports_rules import Export, ExportFormat
-from core.values import ModelId
+from core.values import Digest, ModelId
 
 
 class Exports(Rows):
@@ -40,6 +41,19 @@ class Exports(Rows):
         gone = delete(exports).where(_is(model, version, export_format))
         if self._connection.execute(gone).rowcount == 0:
             raise ExportNotFound(version=version, format=export_format.value)
+
+
+def artifacts_of_exports(connection: Connection, kind: ArtifactKind) -> set[Digest]:
+    """Return the artifacts of a kind that exports name."""
+    if kind is not ArtifactKind.EXPORT:
+        return set()
+    return set(connection.scalars(select(exports.c.artifact)))
+
+
+def delete_exports(connection: Connection, model: ModelId, version: int | None = None) -> None:
+    """Delete the exports of a locked version, or of all versions of a model."""
+    theirs = delete(exports).where(exports.c.model == model)
+    connection.execute(theirs if version is None else theirs.where(exports.c.version == version))
 
 
 def _is(model: ModelId, version: int, export_format: ExportFormat) -> ColumnElement[bool]:

@@ -5,11 +5,12 @@ from typing import Self
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
+from core.artifacts.store import ArtifactKind
 from core.database.tables import uploads
 from core.database.work import Rows, Work
 from core.errors import OffsetMismatch, UploadNotFound
 from core.imports.rules import ResumableUpload
-from core.values import UploadId
+from core.values import Digest, UploadId
 
 
 class Uploads(Rows):
@@ -66,3 +67,11 @@ class Uploads(Rows):
 
     def _is(self, upload: UploadId) -> ColumnElement[bool]:
         return (uploads.c.id == upload) & (uploads.c.owner == self._owner)
+
+
+def artifacts_of_uploads(connection: Connection, kind: ArtifactKind) -> set[Digest]:
+    """Return the artifacts of a kind that uploads name: their parts."""
+    if kind is not ArtifactKind.ARCHIVE:
+        return set()
+    sent = connection.scalars(select(uploads.c.parts))
+    return {Digest(part) for of_one in sent for part in of_one}

@@ -12,29 +12,26 @@ from core.database.statements import KEPT, LONGEST, chunks, find_named, insert_n
 from core.database.tables import (
     alias_moves,
     aliases,
-    exports,
-    index_reports,
     job_events,
     jobs,
     model_suites,
     models,
-    trial_callers,
-    trial_counts,
-    trial_course,
-    trial_predictions,
-    trial_samples,
-    trials,
-    vectors,
     versions,
 )
 from core.database.work import Rows, Work
 from core.datasets.rules import DatasetRef
 from core.errors import ModelNotFound, NameTaken, VersionNotFound
 from core.gate.rules import Verdict
+from core.hooks import Hook
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.versions import Model, Origin, Version, VersionStatus
 from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
+
+# What takes part in the deletion of a model, and of what a version has made beside its weights. The
+# rows of versions are locked by then, and are deleted afterwards.
+DELETE_WITH_MODEL = Hook[[Connection, ModelId], None]("the deletion of a model")
+DELETE_WITH_WEIGHTS = Hook[[Connection, ModelId, int], None]("the deletion of a version's weights")
 
 # Built once: building a statement takes longer than running it.
 _SUITES = (
@@ -136,14 +133,8 @@ class Models(Rows):
         self._connection.execute(rows.order_by(versions.c.number).with_for_update())
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
-        of_versions = (exports, vectors, index_reports, versions)
-        # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
-        held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)
-        tried = self._connection.scalars(held.with_for_update()).all()
-        of_trials = (trial_predictions, trial_callers, trial_counts, trial_course, trial_samples)
-        for table in of_trials:
-            self._connection.execute(delete(table).where(table.c.trial.in_(tried)))
-        for table in (trials, alias_moves, aliases, *of_versions, model_suites, jobs):
+        DELETE_WITH_MODEL(self._connection, model)
+        for table in (alias_moves, aliases, versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))
         self._connection.execute(delete(models).where(models.c.id == model))
 
@@ -246,10 +237,9 @@ class Versions(Rows):
     def remove(self, model: ModelId, number: int, at: datetime) -> None:
         """Delete a version, whose weights may be collected from now on.
 
-        Its row stays, without what it learned from. Its exports, vectors and reports
-        on indexes are deleted too.
+        Its row stays, without what it learned from. What it has made is deleted too.
         """
-        self._delete_made(model, number)
+        DELETE_WITH_WEIGHTS(self._connection, model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
@@ -264,17 +254,12 @@ class Versions(Rows):
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on; delete what it has made."""
-        self._delete_made(model, number)
+        DELETE_WITH_WEIGHTS(self._connection, model, number)
         self._connection.execute(
             update(versions)
             .where(versions.c.model == model, versions.c.number == number)
             .values(collected_at=at)
         )
-
-    def _delete_made(self, model: ModelId, number: int) -> None:
-        for table in (exports, vectors, index_reports):
-            theirs = (table.c.model == model) & (table.c.version == number)
-            self._connection.execute(delete(table).where(theirs))
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
         """Record that images that a version learned from were erased, unless it is marked."""

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from core.artifacts.store import ArtifactKind
 from core.database.statements import chunks, increase, insert_absent, insert_missing, insert_new
 from core.database.tables import aliases, trial_callers, trial_counts, trial_course, trials
 from core.database.tables import trial_predictions as predictions
@@ -268,3 +269,20 @@ class TrialSamples(Rows):
         """Delete the samples of some images, of whatever trials."""
         for chunk in chunks(pixels):
             self._connection.execute(delete(samples).where(samples.c.pixels.in_(chunk)))
+
+
+def artifacts_of_samples(connection: Connection, kind: ArtifactKind) -> set[Digest]:
+    """Return the artifacts of a kind that samples name."""
+    if kind is not ArtifactKind.IMAGE:
+        return set()
+    return set(connection.scalars(select(samples.c.artifact)))
+
+
+def delete_trials(connection: Connection, model: ModelId) -> None:
+    """Delete the trials of a model with their counts, predictions and samples."""
+    # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
+    held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)
+    tried = connection.scalars(held.with_for_update()).all()
+    for table in (predictions, trial_callers, trial_counts, trial_course, samples):
+        connection.execute(delete(table).where(table.c.trial.in_(tried)))
+    connection.execute(delete(trials).where(trials.c.model == model))

@@ -41,9 +41,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from core.artifacts.store import Artifacts
+from core.artifacts.store import ArtifactKind, Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -62,24 +61,6 @@ from core.values import Digest
 from core.vectors.stored import VectorParts
 
 # Artifacts that rows name, directly or through the lists that they name.
-
-
-class ArtifactKind(StrEnum):
-    """The kind of an artifact, by the rows that name it."""
-
-    WEIGHTS = "weights"  # the lists of tensors
-    TENSOR = "tensor"
-    STATISTICS = "statistics"  # of the image features of one class
-    IMAGE = "image"
-    MANIFEST = "manifest"
-    REPORT = "report"
-    ANSWERS = "answers"
-    CHECKPOINT = "checkpoint"
-    EXPORT = "export"  # the file of an export
-    VECTORS = "vectors"  # of images, also of a job that has not ended, and bridges
-    VECTOR_PARTS = "vector_parts"  # the list of what such a job has stored
-    ARCHIVE = "archive"  # that an import reads, or a part of an upload
-    UNKNOWN = "unknown"  # no row ever named it, or none does any more
 
 
 @dataclass(frozen=True, kw_only=True)

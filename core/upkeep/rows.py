@@ -3,28 +3,28 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, select
 
+from core.artifacts.store import ArtifactKind
 from core.database.tables import (
     answers,
     dataset_images,
     dataset_versions,
     erased_images,
-    exports,
     images,
-    index_reports,
     jobs,
     suites,
-    trial_samples,
-    uploads,
-    vectors,
     versions,
 )
 from core.database.work import Rows
+from core.hooks import Hook
 from core.jobs.claim_rows import UNFINISHED
 from core.jobs.orders import JobType
 from core.registry.versions import Version
 from core.values import Digest
+
+# What names artifacts beside datasets, models, evaluations and jobs: asked for one kind at a time.
+NAMED_ARTIFACTS = Hook[[Connection, ArtifactKind], set[Digest]]("what names artifacts")
 
 _READ_ARCHIVES = (JobType.IMPORT_IMAGES, JobType.IMPORT_VERSION)
 
@@ -36,7 +36,7 @@ class ArtifactRoots(Rows):
         """Return the artifacts of the images in datasets, and of samples of trials."""
         held = select(dataset_images.c.pixels)
         drafts = self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
-        return drafts | self._all(select(trial_samples.c.artifact))
+        return drafts | self._named(ArtifactKind.IMAGE)
 
     def erased(self) -> set[Digest]:
         """Return the stored forms of erased images, which manifests still name."""
@@ -60,14 +60,13 @@ class ArtifactRoots(Rows):
         """Return the reports of versions, those with which they came, and those of jobs."""
         scored = jobs.c.result["report"].as_string()
         record = versions.c.origin["record"].as_string()
-        columns = (scored, versions.c.report, record, index_reports.c.report)
+        columns = (scored, versions.c.report, record)
         named = (self._all(select(each).where(each.is_not(None))) for each in columns)
-        return set().union(*named)
+        return set().union(*named) | self._named(ArtifactKind.REPORT)
 
     def vectors(self) -> set[Digest]:
         """Return the files of vectors and of their images, and bridges."""
-        made = (vectors.c.artifact, vectors.c.images, index_reports.c.bridge)
-        return {digest for column in made for digest in self._all(select(column))}
+        return self._named(ArtifactKind.VECTORS)
 
     def vector_parts(self) -> set[Digest]:
         """Return the lists of the parts that unfinished re-embeddings have stored."""
@@ -79,13 +78,12 @@ class ArtifactRoots(Rows):
 
     def exports(self) -> set[Digest]:
         """Return the files of exports."""
-        return self._all(select(exports.c.artifact))
+        return self._named(ArtifactKind.EXPORT)
 
     def archives(self) -> set[Digest]:
         """Return the parts of uploads, and the archives of unfinished imports."""
         # First: an upload may be imported and deleted meanwhile, but not the reverse.
-        sent = self._connection.scalars(select(uploads.c.parts))
-        parts = {Digest(part) for of_one in sent for part in of_one}
+        parts = self._named(ArtifactKind.ARCHIVE)
         return parts | self._archives(jobs.c.status.in_(UNFINISHED))
 
     def spent_archives(self) -> set[Digest]:
@@ -95,6 +93,9 @@ class ArtifactRoots(Rows):
     def checkpoints(self) -> set[Digest]:
         """Return the checkpoints of unfinished jobs."""
         return self._checkpoints()
+
+    def _named(self, kind: ArtifactKind) -> set[Digest]:
+        return set().union(*NAMED_ARTIFACTS(self._connection, kind))
 
     def _checkpoints(self, *only: ColumnElement[bool]) -> set[Digest]:
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, select
 
+from core.artifacts.store import ArtifactKind
 from core.database.statements import upsert
 from core.database.tables import index_reports, vectors
 from core.database.work import Rows
@@ -100,6 +101,23 @@ class IndexReports(Rows):
                 )
             )
         return {file for report in found for file in (report.bridge, report.report)}
+
+
+def artifacts_of_vectors(connection: Connection, kind: ArtifactKind) -> set[Digest]:
+    """Return the artifacts of a kind that vectors and reports name."""
+    columns = {
+        ArtifactKind.REPORT: (index_reports.c.report,),
+        ArtifactKind.VECTORS: (vectors.c.artifact, vectors.c.images, index_reports.c.bridge),
+    }
+    named = (connection.scalars(select(column)) for column in columns.get(kind, ()))
+    return {digest for digests in named for digest in digests}
+
+
+def delete_vectors(connection: Connection, model: ModelId, version: int | None = None) -> None:
+    """Delete the vectors and reports of a locked version, or of all versions of a model."""
+    for table in (vectors, index_reports):
+        theirs = delete(table).where(table.c.model == model)
+        connection.execute(theirs if version is None else theirs.where(table.c.version == version))
 
 
 def _is(model: ModelId, version: int, dataset: DatasetRef) -> ColumnElement[bool]:

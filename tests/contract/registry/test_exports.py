@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from core.artifacts.store import ArtifactKind
 from core.errors import ExportNotFound
 from core.exports.rows import Exports
 from core.registry.exports_rules import Export, ExportFormat
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_model, delete_version
-from core.upkeep.gc import ArtifactKind
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts

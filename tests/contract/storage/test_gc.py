@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.artifacts.local import LocalArtifacts
-from core.artifacts.store import Artifacts
+from core.artifacts.store import ArtifactKind, Artifacts
 from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
@@ -18,7 +18,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.registry.versions import Model
-from core.upkeep.gc import ArtifactKind, collect_garbage
+from core.upkeep.gc import collect_garbage
 from core.values import Digest
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -6,6 +6,7 @@ from threading import Barrier
 
 import pytest
 
+from core.artifacts.store import ArtifactKind
 from core.datasets.rows import Datasets
 from core.erasure.order import certify
 from core.erasure.rules import Retraining
@@ -17,7 +18,6 @@ from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, Trial
 from core.trials.run import stop_trial
 from core.upkeep.delete import delete_model
-from core.upkeep.gc import ArtifactKind
 from core.values import Digest, PredictionId, TrialId, sha256
 from tests.contract.trials.conftest import Start
 from tests.support.erasures import erase, order

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from core.artifacts.store import ArtifactKind
 from core.datasets.manifests import Side
 from core.datasets.rules import DatasetVersion
 from core.errors import (
@@ -19,7 +20,6 @@ from core.jobs.rules import Job, JobStatus
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_version
-from core.upkeep.gc import ArtifactKind
 from core.values import Digest, Json
 from core.vectors.compare_index import order_comparison
 from core.vectors.rows import IndexReports

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from core.artifacts.store import ArtifactKind
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Side
 from core.datasets.rules import DatasetRef, DatasetVersion
@@ -16,7 +17,6 @@ from core.jobs.rules import Job, JobStatus
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_dataset_version, delete_model
-from core.upkeep.gc import ArtifactKind
 from core.values import Digest
 from core.vectors.reembed import order_reembedding
 from core.vectors.rows import Vectors

@@ -9,6 +9,7 @@ from random import Random
 import httpx
 import psutil
 
+from core.artifacts.store import ArtifactKind
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
@@ -17,7 +18,7 @@ from core.jobs.rules import JobStatus
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
-from core.upkeep.gc import ArtifactKind, roots_of, tensors_of
+from core.upkeep.gc import roots_of, tensors_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, JobId, sha256
 from tests.faults import line

@@ -18,7 +18,7 @@ ENTRY_POINTS = {
 }
 ALL_FILLED = """
 from core.hooks import Hook
-assert len(Hook.every) >= 4
+assert len(Hook.every) >= 7
 assert [hook.name for hook in Hook.every if not hook.filled] == []
 """
 

@@ -10,10 +10,11 @@ from random import Random
 
 import pytest
 
+from core.artifacts.store import ArtifactKind
 from core.errors import LeaseLost
 from core.jobs.rows import Jobs
 from core.principal import SERVICE
-from core.upkeep.gc import ArtifactKind, collect_garbage
+from core.upkeep.gc import collect_garbage
 from core.values import Digest
 from tests.support.api.archives import encrypted_zip, tar_with, tarred, zip_with_link, zipped
 from tests.support.api.image_files import picture
