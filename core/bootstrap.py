@@ -17,7 +17,7 @@ from core.database.engine import Limits
 from core.database.work import Transactions
 from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
 from core.errors import UnsafeConfiguration
-from core.exports.rows import artifacts_of_exports, delete_exports
+from core.exports.rows import artifacts_of_exports, delete_exports_of
 from core.images.sandbox import SandboxDecoder
 from core.imports.rows import artifacts_of_uploads
 from core.jobs.dataset_needs import will_embed, will_import, will_learn
@@ -26,10 +26,10 @@ from core.registry.promote import ON_MOVE
 from core.registry.rows import DELETE_WITH_MODEL, DELETE_WITH_WEIGHTS
 from core.settings import ImportBucket, Settings
 from core.tracing import Tracer, Untraced
-from core.trials.rows import artifacts_of_samples, delete_trials
+from core.trials.rows import artifacts_of_samples, delete_trials_of
 from core.trials.run import end_on_move
 from core.upkeep.rows import NAMED_ARTIFACTS
-from core.vectors.rows import artifacts_of_vectors, delete_vectors
+from core.vectors.rows import artifacts_of_vectors, delete_vectors_of
 from core.webhooks.deliver import HttpWebhookClient
 
 # Wait for the next bytes of a bucket that is listed or read; both tries of a request take less than
@@ -40,8 +40,8 @@ ON_MOVE.fill(end_on_move)
 WILL_LEARN.fill(will_learn)
 WILL_READ.fill(will_embed)
 WILL_FILL.fill(will_import)
-DELETE_WITH_MODEL.fill(delete_trials, delete_exports, delete_vectors)
-DELETE_WITH_WEIGHTS.fill(delete_exports, delete_vectors)
+DELETE_WITH_MODEL.fill(delete_trials_of, delete_exports_of, delete_vectors_of)
+DELETE_WITH_WEIGHTS.fill(delete_exports_of, delete_vectors_of)
 NAMED_ARTIFACTS.fill(
     artifacts_of_samples, artifacts_of_exports, artifacts_of_vectors, artifacts_of_uploads
 )

@@ -7,8 +7,6 @@ from typing import Self
 from core.errors import Forbidden
 from core.values import KeyId, ModelId
 
-# Roles, each of which may do what the one before it may, and more.
-
 
 class Role(StrEnum):
     """The role of a key, from the one that allows the least to the one that allows the most."""
@@ -27,9 +25,6 @@ class Role(StrEnum):
         """Return whether this role may do what the needed one may."""
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(needed)
-
-
-# Principals: who calls, and what they may do.
 
 
 @dataclass(frozen=True, kw_only=True)

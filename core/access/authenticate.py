@@ -35,7 +35,7 @@ def prefix_of(secret: str) -> str:
 
 
 def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, Principal]:
-    """Return who holds keys, by their secrets, without those that let nobody in.
+    """Return the holders of API keys, by their secrets; secrets that are not valid are left out.
 
     SHA-256 hashes are looked up and compared, so the time it takes reveals nothing about a key.
     Nothing is remembered: a rotation or a revocation holds from the next request on.
@@ -116,7 +116,7 @@ def sign_in(
 
 
 def authenticate_sessions(platform: Platform, ids: Collection[str]) -> Mapping[str, Principal]:
-    """Return who has opened sessions, by the ids of those that let their browser in.
+    """Return the principals who opened sessions, by the ids of sessions that are still valid.
 
     As with keys, nothing is remembered: a session ends with the secret that opened it.
     """

@@ -31,18 +31,6 @@ from core.registry.versions import TensorEntry, Version, Weights
 from core.settings import Settings
 from core.values import Digest, Json
 
-
-def read_origin(artifacts: Artifacts, version: Version) -> Json:
-    """Return the line, suites, policy and reports of a version where it was trained.
-
-    Raises OriginNotFound, ArtifactMissing or ArtifactCorrupt.
-    """
-    if version.origin is None:
-        raise OriginNotFound(version=version.number)
-    found: Json = json.loads(artifacts.get(version.origin.record))
-    return found
-
-
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 MOST_ENVELOPE_BYTES = 16 * 1024**2
 MOST_DOCUMENT_BYTES = 64 * 1024**2  # of all documents together
@@ -266,3 +254,14 @@ class _Source:
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
+
+
+def read_origin(artifacts: Artifacts, version: Version) -> Json:
+    """Return the line, suites, policy and reports of a version where it was trained.
+
+    Raises OriginNotFound, ArtifactMissing or ArtifactCorrupt.
+    """
+    if version.origin is None:
+        raise OriginNotFound(version=version.number)
+    found: Json = json.loads(artifacts.get(version.origin.record))
+    return found

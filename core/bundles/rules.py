@@ -15,6 +15,53 @@ from core.recipes.rules import Recipe
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json, clean_class
 
+# The statement: the digests of the files and what they are (in-toto Statement v1).
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:perennial:predicate:version:v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """The files of a bundle by name, and the predicate about them."""
+
+    files: Mapping[str, Digest]
+    predicate: Json
+
+    def to_bytes(self) -> bytes:
+        """Return the statement as canonical JSON."""
+        return canonical_json(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [
+                    {"name": name, "digest": {"sha256": digest}}
+                    for name, digest in sorted(self.files.items())
+                ],
+                "predicateType": PREDICATE_TYPE,
+                "predicate": self.predicate,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Statement":
+        """Return the statement that JSON holds. Raises BundleInvalid."""
+        try:
+            value = json.loads(data)
+            kind = (value["_type"], value["predicateType"])
+            if kind != (STATEMENT_TYPE, PREDICATE_TYPE):
+                raise BundleInvalid(
+                    "The signed statement is not about a version, or is of a later release.",
+                    predicate_type=str(kind[1])[:200],
+                )
+            subjects = value["subject"]
+            files = {str(one["name"]): Digest(one["digest"]["sha256"]) for one in subjects}
+            if len(files) < len(subjects) or not isinstance(value["predicate"], dict):
+                raise BundleInvalid("The signed statement names a file twice, or says nothing.")
+            return cls(files=files, predicate=value["predicate"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise BundleInvalid("The signed statement cannot be read.") from error
+
+
 # What a bundle says of its version: the line of versions, the suites and the policy.
 
 # Before `check.json` and all others in the order of names: the signature is checked first.
@@ -272,53 +319,6 @@ def _slot(name: str, row: Json) -> TensorSlot:
         raise ValueError("not a shape")
     dtype = str(row["dtype"])
     return TensorSlot(name=name, dtype=dtype, shape=shape, size=_WIDTHS[dtype] * prod(shape))
-
-
-# The statement of a bundle: the digests of its files and what they are (in-toto Statement v1).
-
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:perennial:predicate:version:v1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """The files of a bundle by name, and the predicate about them."""
-
-    files: Mapping[str, Digest]
-    predicate: Json
-
-    def to_bytes(self) -> bytes:
-        """Return the statement as canonical JSON."""
-        return canonical_json(
-            {
-                "_type": STATEMENT_TYPE,
-                "subject": [
-                    {"name": name, "digest": {"sha256": digest}}
-                    for name, digest in sorted(self.files.items())
-                ],
-                "predicateType": PREDICATE_TYPE,
-                "predicate": self.predicate,
-            }
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Statement":
-        """Return the statement that JSON holds. Raises BundleInvalid."""
-        try:
-            value = json.loads(data)
-            kind = (value["_type"], value["predicateType"])
-            if kind != (STATEMENT_TYPE, PREDICATE_TYPE):
-                raise BundleInvalid(
-                    "The signed statement is not about a version, or is of a later release.",
-                    predicate_type=str(kind[1])[:200],
-                )
-            subjects = value["subject"]
-            files = {str(one["name"]): Digest(one["digest"]["sha256"]) for one in subjects}
-            if len(files) < len(subjects) or not isinstance(value["predicate"], dict):
-                raise BundleInvalid("The signed statement names a file twice, or says nothing.")
-            return cls(files=files, predicate=value["predicate"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BundleInvalid("The signed statement cannot be read.") from error
 
 
 # What signs and checks.

@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, case, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-# Caches of parsed recipes and orders, whose stored text never changes.
-#
-# Without them, parsing takes half of the time of reading a page of jobs or versions. The values are
-# frozen and can be shared. Long texts (a recipe may list 100,000 sentences) are parsed each time.
-
+# Rooms cache what they parse from stored recipes and orders, whose text never changes: parsing is
+# half of the time of reading a page of jobs or versions. The values are frozen and can be shared.
+# Long texts (a recipe may list 100,000 sentences) are parsed each time.
 KEPT, LONGEST = 1024, 8192  # texts of each kind, and characters of one: about 20 MB in all
 
 # Both databases limit the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).

@@ -66,6 +66,9 @@ class CountCache:
         return counts
 
 
+# The images, and the near-duplicates among them.
+
+
 def images_of(dataset: DatasetId) -> Select[Any]:
     """Return the query of the images in a dataset, once for each text, by pixels and text."""
     rows = dataset_images

@@ -65,14 +65,6 @@ class ThumbnailCache:
             return self._without
 
 
-def _without(*columns: Any) -> Select[Any]:
-    return (
-        select(*columns)
-        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-        .where(thumbnails.c.pixels.is_(None))
-    )
-
-
 # The rows.
 
 
@@ -154,6 +146,14 @@ class Thumbnails(Rows):
         """Return the difference hashes of the images without a thumbnail."""
         rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
         return {row.pixels: row.dhash for row in rows}
+
+
+def _without(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
+        .where(thumbnails.c.pixels.is_(None))
+    )
 
 
 def groups_in(

@@ -10,6 +10,9 @@ from core.gate.rules import GatePolicy, Verdict
 from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json
 
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1: without suites and live version, which did not exist then
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
@@ -131,31 +134,6 @@ class Transfer:
     learned: float | None = None
 
 
-def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:
-    """Yield a row for the test images of each guarding suite or holdout, in their order.
-
-    Images below the policy's minimum are left out: a pass does not depend on them.
-    """
-    for name in dict.fromkeys(m.name for m in measures if m.images >= policy.minimum_count):
-        found = [m for m in measures if m.name == name]
-        verdicts, level = found[0].verdicts, found[0].level
-        if policy.budget is None or verdicts is None or level is None:
-            continue
-        spent = policy.budget.spent(verdicts)
-        yield BudgetUse(
-            name=name,
-            verdicts=verdicts,
-            level=level,
-            spent=spent,
-            left=policy.budget.total - spent,
-            worn_out=any(m.is_worn_out(policy.alpha) for m in found),
-        )
-
-
-FORMAT = 2
-READABLE = (1, FORMAT)  # 1: without suites and live version, which did not exist then
-
-
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a person needs to agree or disagree with the gate."""
@@ -275,3 +253,24 @@ def _calibration(value: Json | None) -> Calibration | None:
 def _changes(row: Json) -> ChangeTable:
     classes = tuple(Change(**change) for change in row["classes"])
     return ChangeTable(**{**row, "kind": MeasureKind(row["kind"]), "classes": classes})
+
+
+def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:
+    """Yield a row for the test images of each guarding suite or holdout, in their order.
+
+    Images below the policy's minimum are left out: a pass does not depend on them.
+    """
+    for name in dict.fromkeys(m.name for m in measures if m.images >= policy.minimum_count):
+        found = [m for m in measures if m.name == name]
+        verdicts, level = found[0].verdicts, found[0].level
+        if policy.budget is None or verdicts is None or level is None:
+            continue
+        spent = policy.budget.spent(verdicts)
+        yield BudgetUse(
+            name=name,
+            verdicts=verdicts,
+            level=level,
+            spent=spent,
+            left=policy.budget.total - spent,
+            worn_out=any(m.is_worn_out(policy.alpha) for m in found),
+        )

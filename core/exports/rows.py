@@ -50,7 +50,7 @@ def artifacts_of_exports(connection: Connection, kind: ArtifactKind) -> set[Dige
     return set(connection.scalars(select(exports.c.artifact)))
 
 
-def delete_exports(connection: Connection, model: ModelId, version: int | None = None) -> None:
+def delete_exports_of(connection: Connection, model: ModelId, version: int | None = None) -> None:
     """Delete the exports of a locked version, or of all versions of a model."""
     theirs = delete(exports).where(exports.c.model == model)
     connection.execute(theirs if version is None else theirs.where(exports.c.version == version))

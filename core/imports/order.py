@@ -1,4 +1,4 @@
-"""Order the import of an archive of images, and order an ended one again."""
+"""Order imports of images: from an archive, from a bucket, and an ended one again."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -16,21 +16,6 @@ from typing import Any, NamedTuple
 from core.errors import InferenceUnavailable, Malformed
 from core.values import Json
 
-# Limits of requests.
-
-MAX_IMAGES = 64  # per request: what the image tower encodes in one pass
-MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of the pixels of all images together
-MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand prompts of four-byte characters
-MAX_TEXTS = 10_000
-TEXTS_AT_ONCE = 256  # in one pass, which bounds the memory of the tower's activations
-MAX_BODY_BYTES = MAX_IMAGE_BYTES + MAX_FIELD_BYTES + 64 * 1024
-
-
-def images_per_request(image_bytes: int) -> int:
-    """Return how many images of a size one request may hold, at least one."""
-    return max(1, min(MAX_IMAGES, MAX_IMAGE_BYTES // image_bytes))
-
-
 MEDIA_TYPE = "application/octet-stream"
 TEXTS_UNKNOWN = "texts_unknown"  # the code of an answer that asks for the texts themselves
 _LENGTH = struct.Struct(">I")
@@ -78,3 +63,18 @@ def read_embedded(body: bytes, count: int) -> list[Embedded]:
         raise InferenceUnavailable("The inference process answered with another number of vectors.")
     rows = (body[first : first + size] for first in range(0, len(body), size))
     return [Embedded(row[_TOKENS.size :], *_TOKENS.unpack_from(row)) for row in rows]
+
+
+# Limits of requests.
+
+MAX_IMAGES = 64  # per request: what the image tower encodes in one pass
+MAX_IMAGE_BYTES = 16 * 1024 * 1024  # of the pixels of all images together
+MAX_FIELD_BYTES = 16 * 1024 * 1024  # ten thousand prompts of four-byte characters
+MAX_TEXTS = 10_000
+TEXTS_AT_ONCE = 256  # in one pass, which bounds the memory of the tower's activations
+MAX_BODY_BYTES = MAX_IMAGE_BYTES + MAX_FIELD_BYTES + 64 * 1024
+
+
+def images_per_request(image_bytes: int) -> int:
+    """Return how many images of a size one request may hold, at least one."""
+    return max(1, min(MAX_IMAGES, MAX_IMAGE_BYTES // image_bytes))

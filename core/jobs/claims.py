@@ -52,66 +52,6 @@ _UNFINISHED: BindParameter[list[str]] = bindparam(
 _IS_UNFINISHED = _others.c.status.in_(_UNFINISHED)
 
 
-def _lanes() -> CTE:
-    """Select the lanes that have unfinished jobs, each as the first after the one before.
-
-    The first row is empty and the last null: neither is a lane.
-    """
-    lanes = select(literal("", Text).label("lane")).cte("lanes", recursive=True)
-    following = select(func.min(lane_of(_others))).where(
-        lane_of(_others) > lanes.c.lane, _IS_UNFINISHED
-    )
-    return lanes.union_all(select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
-
-
-def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
-    """Return the position of a lane's head."""
-    return (
-        select(_others.c.position)
-        .where(lane_of(_others) == lane, _IS_UNFINISHED)
-        .order_by(_others.c.status == _QUEUED, _others.c.position)
-        .limit(1)
-        .scalar_subquery()
-    )
-
-
-def abandoned(job: FromClause) -> ColumnElement[bool]:
-    """Return the condition that a job was claimed and has been given back or lost since."""
-    expired = or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
-    return and_(job.c.status.in_(CLAIMED), expired)
-
-
-def _claimable(job: FromClause) -> ColumnElement[bool]:
-    paused = and_(job.c.paused_until.is_not(None), job.c.paused_until > epoch_now())
-    return or_(and_(job.c.status == JobStatus.QUEUED, not_(paused)), abandoned(job))
-
-
-def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
-    """Select positions of the jobs that may be claimed now, in the order to claim."""
-    return _claimable_heads(connection.dialect.name, frozenset(queues))
-
-
-# Building this statement takes several times as long as running it.
-@cache
-def _claimable_heads(dialect: str, queues: Collection[Queue]) -> Select[Any]:
-    """Select what `claimable_heads` does, for a kind of database.
-
-    PostgreSQL may plan a join with heads as a scan of all jobs, but looks up an array by index.
-    """
-    lanes = _lanes()
-    heads = select(_head(lanes.c.lane)).select_from(lanes)
-    if dialect == "postgresql":
-        is_head = jobs.c.position == any_(func.array(heads.scalar_subquery()))
-    else:
-        is_head = jobs.c.position.in_(heads)
-    types = [job_type for job_type in JobType if job_type.queue in queues]
-    return (
-        select(jobs.c.position)
-        .where(is_head, _claimable(jobs), jobs.c.type.in_(types))
-        .order_by(jobs.c.priority.desc(), jobs.c.position)
-    )
-
-
 def is_claimable(connection: Connection, queue: Queue) -> bool:
     """Return whether a job of the queue may be claimed now."""
     return connection.execute(claimable_heads(connection, [queue]).limit(1)).first() is not None
@@ -168,3 +108,63 @@ def _claim(connection: Connection, position: int, owner: str, lease_s: float) ->
         )
         .returning(*JOB_COLUMNS)
     )
+
+
+def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
+    """Select positions of the jobs that may be claimed now, in the order to claim."""
+    return _claimable_heads(connection.dialect.name, frozenset(queues))
+
+
+# Building this statement takes several times as long as running it.
+@cache
+def _claimable_heads(dialect: str, queues: Collection[Queue]) -> Select[Any]:
+    """Select what `claimable_heads` does, for a kind of database.
+
+    PostgreSQL may plan a join with heads as a scan of all jobs, but looks up an array by index.
+    """
+    lanes = _lanes()
+    heads = select(_head(lanes.c.lane)).select_from(lanes)
+    if dialect == "postgresql":
+        is_head = jobs.c.position == any_(func.array(heads.scalar_subquery()))
+    else:
+        is_head = jobs.c.position.in_(heads)
+    types = [job_type for job_type in JobType if job_type.queue in queues]
+    return (
+        select(jobs.c.position)
+        .where(is_head, _claimable(jobs), jobs.c.type.in_(types))
+        .order_by(jobs.c.priority.desc(), jobs.c.position)
+    )
+
+
+def _lanes() -> CTE:
+    """Select the lanes that have unfinished jobs, each as the first after the one before.
+
+    The first row is empty and the last null: neither is a lane.
+    """
+    lanes = select(literal("", Text).label("lane")).cte("lanes", recursive=True)
+    following = select(func.min(lane_of(_others))).where(
+        lane_of(_others) > lanes.c.lane, _IS_UNFINISHED
+    )
+    return lanes.union_all(select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
+
+
+def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
+    """Return the position of a lane's head."""
+    return (
+        select(_others.c.position)
+        .where(lane_of(_others) == lane, _IS_UNFINISHED)
+        .order_by(_others.c.status == _QUEUED, _others.c.position)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def abandoned(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a job was claimed and has been given back or lost since."""
+    expired = or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
+    return and_(job.c.status.in_(CLAIMED), expired)
+
+
+def _claimable(job: FromClause) -> ColumnElement[bool]:
+    paused = and_(job.c.paused_until.is_not(None), job.c.paused_until > epoch_now())
+    return or_(and_(job.c.status == JobStatus.QUEUED, not_(paused)), abandoned(job))

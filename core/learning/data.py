@@ -159,15 +159,6 @@ def batch_indices(
 # Training images, with their crops and a cache of decoded images.
 
 
-def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
-    """Return a view of a random window of `size` (height, width), flipped with probability 1/2."""
-    height, width = size
-    top = int(chance.random() * (pixels.shape[1] - height + 1))
-    left = int(chance.random() * (pixels.shape[2] - width + 1))
-    window = pixels[:, top : top + height, left : left + width]
-    return window[:, :, ::-1] if chance.random() < 0.5 else window
-
-
 class TrainingImages:
     """A dataset version's images in batches; each image is decoded once if the cache has room.
 
@@ -203,6 +194,15 @@ class TrainingImages:
         if not self._augment:
             return pixels
         return random_crop(pixels, self._size, Random(f"{self._seed}:{epoch}:{index}"))
+
+
+def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
+    """Return a view of a random window of `size` (height, width), flipped with probability 1/2."""
+    height, width = size
+    top = int(chance.random() * (pixels.shape[1] - height + 1))
+    left = int(chance.random() * (pixels.shape[2] - width + 1))
+    window = pixels[:, top : top + height, left : left + width]
+    return window[:, :, ::-1] if chance.random() < 0.5 else window
 
 
 # The choice of exemplars: a fixed number of images of earlier updates, kept for replay.

@@ -15,8 +15,6 @@ from core.errors import ModelNotTrainable
 from core.recipes.fields import LossTerm, Vocabulary
 from core.recipes.rules import Recipe, competing_classes, distinct
 
-# The columns of the class logits: which class prompts an update encodes, and for which loss.
-
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:

@@ -175,38 +175,6 @@ _others = deliveries.alias("others")
 _PENDING = literal(DeliveryStatus.PENDING.value, String, literal_execute=True)
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a delivery may be claimed.
-
-    Its time has come, no claim holds it, its webhook is not paused and has no other claimed
-    delivery, and no earlier one of the same webhook and object is pending. The first attempt is
-    due at once, whatever the clock of the machine where the event happened. A lost claim is due
-    before the webhook's other deliveries: these wait for it, even an earlier one that was
-    redelivered meanwhile.
-    """
-    theirs = _others.c.webhook == deliveries.c.webhook
-    earlier = exists().where(
-        theirs,
-        _others.c.object == deliveries.c.object,
-        _others.c.status == _PENDING,
-        _others.c.position < deliveries.c.position,
-    )
-    claimed = exists().where(
-        theirs,
-        _others.c.lease_until.is_not(None),
-        _others.c.position != deliveries.c.position,
-    )
-    lost = deliveries.c.lease_until < epoch_now()
-    its_time = or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now)
-    paused = exists().where(webhooks.c.id == deliveries.c.webhook, webhooks.c.paused)
-    return and_(
-        deliveries.c.status == _PENDING,
-        or_(lost, and_(deliveries.c.lease_until.is_(None), its_time, not_(earlier))),
-        not_(paused),
-        not_(claimed),
-    )
-
-
 def due(now: datetime) -> Select[Any]:
     """Select the position of the delivery that has been due for longest."""
     return (
@@ -250,6 +218,38 @@ def take(connection: Connection, position: int, now: datetime, lease_s: float) -
             return connection.execute(claim).first()
     except IntegrityError:
         return None
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a delivery may be claimed.
+
+    Its time has come, no claim holds it, its webhook is not paused and has no other claimed
+    delivery, and no earlier one of the same webhook and object is pending. The first attempt is
+    due at once, whatever the clock of the machine where the event happened. A lost claim is due
+    before the webhook's other deliveries: these wait for it, even an earlier one that was
+    redelivered meanwhile.
+    """
+    theirs = _others.c.webhook == deliveries.c.webhook
+    earlier = exists().where(
+        theirs,
+        _others.c.object == deliveries.c.object,
+        _others.c.status == _PENDING,
+        _others.c.position < deliveries.c.position,
+    )
+    claimed = exists().where(
+        theirs,
+        _others.c.lease_until.is_not(None),
+        _others.c.position != deliveries.c.position,
+    )
+    lost = deliveries.c.lease_until < epoch_now()
+    its_time = or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now)
+    paused = exists().where(webhooks.c.id == deliveries.c.webhook, webhooks.c.paused)
+    return and_(
+        deliveries.c.status == _PENDING,
+        or_(lost, and_(deliveries.c.lease_until.is_(None), its_time, not_(earlier))),
+        not_(paused),
+        not_(claimed),
+    )
 
 
 # Conversion of deliveries to and from rows.

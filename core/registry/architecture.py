@@ -29,6 +29,8 @@ _KNOWN = {
 _CLEANERS = ("lower", "whitespace", "canonicalize")
 _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
 
+_Section = Mapping[str, Any]
+
 
 def untrainable_reason(model_cfg: Json) -> str | None:
     """Return why a model with a `model_cfg` cannot be trained; None if it can."""
@@ -85,9 +87,16 @@ def _require_sentences(config: Json, recipe: Recipe) -> None:
         )
 
 
-# ---- The rules: (vision_cfg, text_cfg, custom_text) -> the reason, or None ------------------
+def _section(model_cfg: Json, name: str) -> _Section:
+    found = model_cfg.get(name)
+    return found if isinstance(found, Mapping) else {}
 
-_Section = Mapping[str, Any]
+
+def _is_resnet(vision: _Section) -> bool:
+    return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)
+
+
+# The rules of training: (vision_cfg, text_cfg, custom_text) -> the reason, or None.
 
 
 def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
@@ -140,16 +149,7 @@ _TRAINING_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = 
 )
 
 
-def _section(model_cfg: Json, name: str) -> _Section:
-    found = model_cfg.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _is_resnet(vision: _Section) -> bool:
-    return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)
-
-
-# Rules on an open_clip config that decide if `CLIPModel` of transformers can hold the model.
+# What `CLIPModel` of transformers can hold.
 
 # What `CLIPModel` can be told; any other setting must be left at a value that changes nothing.
 _VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"}
@@ -188,7 +188,15 @@ def require_exportable(config: Json, export_format: ExportFormat) -> None:
         )
 
 
-# ---- The rules: (model_cfg, vision_cfg, text_cfg) -> the reason, or None ------------------------
+def _preprocessing(settings: _Section) -> str | None:
+    if (mode := settings.get("resize_mode", "shortest")) not in {"shortest", "squash"}:
+        return f"its images are resized by {mode!r}."
+    if (name := settings.get("interpolation", "bicubic")) not in {"bicubic", "bilinear"}:
+        return f"its images are resized with {name!r} interpolation."
+    return None
+
+
+# The rules of `CLIPModel`: (model_cfg, vision_cfg, text_cfg) -> the reason, or None.
 
 
 def _towers(model: _Section, vision: _Section, text: _Section) -> str | None:
@@ -230,14 +238,6 @@ def _sentences(model: _Section, vision: _Section, text: _Section) -> str | None:
         return "its vocabulary is not CLIP's own."
     if (text.get("tokenizer_kwargs") or {}).get("clean", "lower") != "lower":
         return "its tokenizer cleans texts in another way than CLIP's."
-    return None
-
-
-def _preprocessing(settings: _Section) -> str | None:
-    if (mode := settings.get("resize_mode", "shortest")) not in {"shortest", "squash"}:
-        return f"its images are resized by {mode!r}."
-    if (name := settings.get("interpolation", "bicubic")) not in {"bicubic", "bilinear"}:
-        return f"its images are resized with {name!r} interpolation."
     return None
 
 

@@ -87,8 +87,7 @@ def always_reaches(
 #
 # A confidence sequence is an interval at each moment, such that with probability `CONFIDENCE` all
 # of them, from the first label to the last, hold the true difference. So one may look at any time
-# and stop when one likes. Both bounds have half of the error. They follow from counts alone: see
-# `core.trials.bets`.
+# and stop when one likes. Both bounds have half of the error. They follow from counts alone.
 
 CONFIDENCE = 0.95
 LIMIT = log(2 / (1 - CONFIDENCE))  # of the log of the capital: each bound has half of the error

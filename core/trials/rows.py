@@ -278,7 +278,7 @@ def artifacts_of_samples(connection: Connection, kind: ArtifactKind) -> set[Dige
     return set(connection.scalars(select(samples.c.artifact)))
 
 
-def delete_trials(connection: Connection, model: ModelId) -> None:
+def delete_trials_of(connection: Connection, model: ModelId) -> None:
     """Delete the trials of a model with their counts, predictions and samples."""
     # Locked, as by whoever adds to one of them, so that nothing is added meanwhile.
     held = select(trials.c.id).where(trials.c.model == model).order_by(trials.c.id)

@@ -113,7 +113,7 @@ def artifacts_of_vectors(connection: Connection, kind: ArtifactKind) -> set[Dige
     return {digest for digests in named for digest in digests}
 
 
-def delete_vectors(connection: Connection, model: ModelId, version: int | None = None) -> None:
+def delete_vectors_of(connection: Connection, model: ModelId, version: int | None = None) -> None:
     """Delete the vectors and reports of a locked version, or of all versions of a model."""
     for table in (vectors, index_reports):
         theirs = delete(table).where(table.c.model == model)

@@ -23,6 +23,10 @@ from core.values import Digest
 from worker.ranks.follower import LOST_OTHERS, READY
 from worker.ranks.rank_task import RankTask
 
+HOST = "127.0.0.1"
+ENDING_S = 10.0  # for the other ranks to exit once rank 0 is done
+LOOKING_S = 2.0  # to find out how a rank that does not answer ended
+
 
 class RankProcess:
     """A rank started by this process, with which it ends."""
@@ -93,11 +97,6 @@ class RankProcess:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # unsent bytes that have no reader
                     pipe.close()
-
-
-HOST = "127.0.0.1"
-ENDING_S = 10.0  # for the other ranks to exit once rank 0 is done
-LOOKING_S = 2.0  # to find out how a rank that does not answer ended
 
 
 class RankLauncher:

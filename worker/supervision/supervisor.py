@@ -26,6 +26,11 @@ from worker.supervision.threads import Action, Watchdog, facts_of
 
 log = logging.getLogger(__name__)
 
+TICK_S = 0.2
+ERROR_PAUSE_S = 1.0
+HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
+FORGET_EVERY_S = 600.0
+
 
 class BackOff:
     """Waits that double from `first_s` up to `longest_s`, until `reset`."""
@@ -93,12 +98,6 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
         self.kill()
-
-
-TICK_S = 0.2
-ERROR_PAUSE_S = 1.0
-HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
-FORGET_EVERY_S = 600.0
 
 
 class Supervisor:
