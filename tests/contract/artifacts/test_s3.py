@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core import bootstrap
-from core.artifacts import s3 as s3_sending
+from core.artifacts import s3_transfers as s3_sending
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.errors import (

@@ -78,7 +78,7 @@ def test_tied_own_captions_count_once_by_their_first() -> None:
 
 @pytest.mark.parametrize("sizes", [[1] * 12, [5] * 12, [1, 2, 7, 1, 3, 1, 1, 4, 2, 1, 1, 6]])
 def test_ranks_agree_with_sorting(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "BLOCK", 5)  # several blocks, the last one short
+    monkeypatch.setattr(retrieval, "QUERIES_AT_ONCE", 5)  # several blocks, the last one short
     owner = torch.tensor([image for image, size in enumerate(sizes) for _ in range(size)])
     images, captions = unit(12, 1), unit(len(owner), 2)
     captions[-1] = captions[0]  # a tie between captions of different images
