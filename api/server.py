@@ -25,6 +25,7 @@ from api.dependencies import Services
 from api.http.middleware import SECURITY_HEADERS, fresh_request_id
 from api.http.problems import problem_of
 from api.http.routing import FIRST_STEPS, PAGES, SIGN_IN
+from core.bootstrap import require_own_database
 from core.errors import Malformed, NotReady, PerennialError, RequestTimeout, UnsafeConfiguration
 from core.operations.maintenance import check_readiness
 from core.platform import Platform
@@ -41,8 +42,9 @@ log = logging.getLogger(__name__)
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C and return the exit code.
 
-    Raises UnsafeConfiguration, also for a port in use.
+    Raises UnsafeConfiguration, also for a port in use or a database that another version made.
     """
+    require_own_database(settings)
     # After a graceful shutdown, uvicorn restores this handler and raises the signal again.
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     app_settings = with_free_inference_port(settings)

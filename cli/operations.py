@@ -91,7 +91,9 @@ def gc(**chosen: Any) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         raise FieldInvalid(f"{first['loc'][0]}: {first['msg']}") from error
-    platform = bootstrap.build(Settings())
+    settings = Settings()
+    bootstrap.require_own_database(settings)
+    platform = bootstrap.build(settings)
     try:
         collected = collect_garbage(
             platform,
@@ -140,6 +142,7 @@ def _revoke_others() -> int:
 
     settings = Settings()
     require_safe(settings)
+    bootstrap.require_own_database(settings)
     platform = bootstrap.build(settings)
     try:
         return revoke_other_keys(platform.on_behalf_of(COMMAND_LINE))
@@ -153,9 +156,9 @@ def _revoke_others() -> int:
 @click.command()
 @operator()
 def migrate() -> int:
-    """Upgrade the database to the newest schema.
+    """Create the tables of an empty database.
 
-    Also creates the S3 bucket, if one is set.
+    Also creates the S3 bucket, if one is set. Refuses a database that another version made.
     """
     from core import bootstrap
     from core.settings import Settings

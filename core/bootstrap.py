@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -14,9 +14,10 @@ from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
 from core.artifacts.store import Artifacts
 from core.bundles.signing import Ed25519Signatures
 from core.database.engine import Limits
+from core.database.schema import require_own
 from core.database.work import Transactions
 from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
-from core.errors import UnsafeConfiguration
+from core.errors import DatabaseUnavailable, UnsafeConfiguration
 from core.exports.rows import artifacts_of_exports, delete_exports_of
 from core.images.sandbox import SandboxDecoder
 from core.imports.rows import artifacts_of_uploads
@@ -107,10 +108,22 @@ def make_bucket(settings: Settings) -> bool:
 
 
 def migrate(settings: Settings) -> None:
-    """Upgrade the database to the newest schema. Safe to call from many processes at once."""
+    """Create the tables of an empty database. Safe to call from many processes at once.
+
+    Raises UnsafeConfiguration if another version made the database.
+    """
     from core.database import migrate as schema  # loads Alembic, for this alone
 
     schema.migrate(settings.database)
+
+
+def require_own_database(settings: Settings) -> None:
+    """Raise UnsafeConfiguration if another version made the database, which stays as it is.
+
+    A database that does not respond is accepted: whoever uses it waits for it.
+    """
+    with suppress(DatabaseUnavailable):
+        require_own(settings.database)
 
 
 def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:

@@ -3,25 +3,21 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from core.database.migrate import METADATA, migrating, retry_while_locked
+from core.database.migrate import METADATA, migrating
 from core.settings import Settings
 
 
 def run(connection: Connection) -> None:
     """Run the requested migrations on a connection from `migrating`."""
-
-    def once() -> None:
-        context.configure(
-            connection=connection,
-            target_metadata=METADATA,
-            render_as_batch=connection.dialect.name == "sqlite",
-            transactional_ddl=True,
-            transaction_per_migration=True,  # on SQLite one transaction spans all of them
-        )
-        with context.begin_transaction():
-            context.run_migrations()
-
-    retry_while_locked(connection, once)
+    context.configure(
+        connection=connection,
+        target_metadata=METADATA,
+        render_as_batch=connection.dialect.name == "sqlite",
+        transactional_ddl=True,
+        transaction_per_migration=True,  # on SQLite one transaction spans all of them
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 given: Connection | None = context.config.attributes.get("connection")

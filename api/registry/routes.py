@@ -43,7 +43,7 @@ from core.registry.configure import configure_model
 from core.registry.read import learned_classes
 from core.registry.rows import Models
 from core.registry.versions import Model
-from core.training.order import learn_classes
+from core.training.start import learn_classes
 from core.upkeep import delete as deletion
 from core.values import ModelId
 

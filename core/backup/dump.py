@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import (
     JSON,
     Connection,
@@ -25,7 +23,8 @@ from sqlalchemy import (
 )
 
 from core.database.engine import READ_ONLY, Limits, open_engine, to_json
-from core.database.migrate import METADATA, migrate, migrating, migration_config
+from core.database.migrate import METADATA, migrate, migrating
+from core.database.schema import REVISION, require_own, revision_of
 from core.database.tables import reflect
 from core.errors import Conflict, Corrupt, NotFound
 from core.upkeep.rows import ArtifactRoots
@@ -60,7 +59,7 @@ class Snapshot:
                 "rows": sum(count for count, _ in parts),
                 "parts": [digest for _, digest in parts],
             }
-        return {"revision": _revision(self._connection), "tables": tables}
+        return {"revision": REVISION, "tables": tables}
 
     def _parts(self, table: Table) -> Iterator[Sequence[Json]]:
         query = select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
@@ -71,7 +70,8 @@ class Snapshot:
 
 @contextmanager
 def snapshot(url: str) -> Iterator[Snapshot]:
-    """Open a snapshot. Raises NotFound or Conflict unless the schema is this release's."""
+    """Open a snapshot. Raises NotFound without tables, UnsafeConfiguration for another schema."""
+    require_own(url)
     where = make_url(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").exists():
         raise NotFound("There is no database yet: nothing to back up.")
@@ -82,29 +82,11 @@ def snapshot(url: str) -> Iterator[Snapshot]:
             if connection.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
-                _require_newest(connection)
+                if revision_of(connection) is None:
+                    raise NotFound("The database has no tables yet: nothing to back up.")
                 yield Snapshot(connection)
     finally:
         engine.dispose()
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
-
-
-def _require_newest(connection: Connection) -> None:
-    newest = ScriptDirectory.from_config(migration_config(connection)).get_current_head()
-    found = _revision(connection)
-    if found is None:
-        raise NotFound("The database has no tables yet: nothing to back up.")
-    if found != newest:
-        raise Conflict(
-            f"The database has schema {found}, but this release needs {newest}: back up with the "
-            "release that created it, or run `perennial migrate` first."
-        )
 
 
 def _pack(rows: Sequence[Json]) -> bytes:
@@ -122,20 +104,26 @@ POSITION = "position"  # a row's number, which the database gives out in order o
 
 
 def require_fillable(url: str, revision: str) -> None:
-    """Raise Conflict if `fill` would raise it."""
+    """Raise Conflict or UnsafeConfiguration if `fill` would raise it."""
+    if revision != REVISION:
+        raise Conflict(
+            f"The back-up has schema {revision}, but this version of Perennial reads {REVISION}: "
+            "restore it with the version that made it."
+        )
+    require_own(url)
     with migrating(url) as connection:
-        _require_known(connection, revision)
         _require_empty(connection)
 
 
 def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
-    """Fill an empty database with what `dump` stored, and upgrade it to the newest schema.
+    """Fill an empty database with what `dump` stored.
 
-    Raises Conflict if the database holds rows or the dump is from a newer release, and Corrupt if
-    the rows are inconsistent; then nothing has changed, except that there may be empty tables.
+    Raises Conflict if the database holds rows or the dump has another schema,
+    UnsafeConfiguration if the database has, and Corrupt if the rows are inconsistent; then nothing
+    has changed, except that there may be empty tables.
     """
     require_fillable(url, listed["revision"])
-    migrate(url, listed["revision"])
+    migrate(url)
     with migrating(url) as connection:
         tables = reflect(connection)
         if connection.dialect.name == "postgresql":  # SQLite has a single writer anyway
@@ -150,17 +138,6 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
         for table in tables.sorted_tables:
             if table.primary_key.columns.keys() == [POSITION]:
                 _advance_sequence(connection, table)
-    migrate(url)
-
-
-def _require_known(connection: Connection, revision: str) -> None:
-    try:
-        ScriptDirectory.from_config(migration_config(connection)).get_revision(revision)
-    except CommandError:
-        raise Conflict(
-            f"The back-up has schema {revision}, which this release does not have: restore it "
-            "with the release that made it."
-        ) from None
 
 
 def _require_empty(connection: Connection) -> None:

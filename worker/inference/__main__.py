@@ -14,7 +14,7 @@ with loading():
     import torch
 
     from core import logs
-    from core.bootstrap import build, keep_private
+    from core.bootstrap import build, keep_private, require_own_database
     from core.clip.machine import thread_count
     from core.errors import UnsafeConfiguration
     from core.logs import hide_environment
@@ -34,6 +34,7 @@ def main() -> None:
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))
     try:
+        require_own_database(settings)
         app = make_app(build(settings))
     except UnsafeConfiguration as fault:
         sys.exit(f"perennial: {fault.message}")

@@ -4,12 +4,14 @@ import argparse
 import secrets
 import signal
 import socket
+import sys
 
 from core.loading import loading
 
 with loading():
     from core import logs
-    from core.bootstrap import build, keep_private, webhook_client
+    from core.bootstrap import build, keep_private, require_own_database, webhook_client
+    from core.errors import UnsafeConfiguration
     from core.jobs.broker import BackgroundNotifier, CeleryNotifier
     from core.logs import hide_environment
     from core.settings import Settings
@@ -30,6 +32,10 @@ def main() -> None:
     settings = Settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)
+    try:
+        require_own_database(settings)
+    except UnsafeConfiguration as fault:
+        sys.exit(f"perennial: {fault.message}")
     platform = build(settings)
     supervisor = Supervisor(
         platform,

@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.values import KeyId
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.old_rows.rows import writing
+from tests.support.storage.databases import writing
 
 ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
 

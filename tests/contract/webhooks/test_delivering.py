@@ -17,9 +17,9 @@ from core.platform import Platform
 from core.webhooks.change import order_test, redeliver, rotate_secret
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 from tests.support.factories import NOW
-from tests.support.old_rows.rows import writing
 from tests.support.scene import Scene
 from tests.support.servers.receiver import Receiver
+from tests.support.storage.databases import writing
 from tests.support.webhooks import (
     Client,
     an_event,

@@ -2,12 +2,13 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url
 
-from core.database.migrate import migrate
+from core.database.engine import open_engine
 from devtools.servers import run_sql
 
 KINDS = ("sqlite", "postgresql")
@@ -20,7 +21,6 @@ class Databases:
         self._folder = folder
         self._server = server  # PostgreSQL's, started when it is needed
         self._numbers = itertools.count(1)
-        self._past: dict[str, tuple[str, str]] = {}  # a database, and its schema's revision
 
     def fresh(self, kind: str) -> str:
         """Return the URL of a database without tables."""
@@ -40,14 +40,11 @@ class Databases:
         run_sql(self._server(), "postgres", f"CREATE DATABASE {name} TEMPLATE {source.database}")
         return self._server().format(name=name)
 
-    def past(self, kind: str, revision: str) -> str:
-        """Return the URL of a database without rows that has the schema of a revision.
 
-        It takes one migration if the revision before was asked for last.
-        """
-        url, reached = self._past.get(kind, ("", ""))
-        if not url or reached > revision:
-            url = self.fresh(kind)
-        migrate(url, revision)
-        self._past[kind] = url, revision
-        return self.copy(url)
+@contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """Yield a connection that commits at the end."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()

@@ -9,11 +9,11 @@ from core.backup import backup as backups
 from core.backup.backup import back_up, restore
 from core.backup.dump import Snapshot
 from core.database.migrate import migrate
-from core.errors import Conflict, FieldInvalid, NotFound
+from core.errors import Conflict, FieldInvalid, NotFound, UnsafeConfiguration
 from core.settings import Settings
-from tests.support.old_rows.rows import revisions
 from tests.support.scene import Scene
 from tests.support.storage.contents import rows_of
+from tests.support.storage.databases import writing
 from tests.support.storage.lived import BOTH, opened
 
 
@@ -44,27 +44,29 @@ def test_a_database_that_is_used_meanwhile_is_left_alone(
     assert rows_of(elsewhere.database)["jobs"] == []
 
 
-def test_a_back_up_of_a_newer_release_is_refused(
+def test_a_back_up_of_another_version_is_refused(
     settings: Settings, elsewhere: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         real = Snapshot.dump
         patch.setattr(Snapshot, "dump", lambda self, put: {**real(self, put), "revision": "f" * 12})
         back_up(settings, folder)
-    with pytest.raises(Conflict, match="which this release does not have"):
+    with pytest.raises(Conflict, match="with the version that made it"):
         restore(elsewhere, folder)
     assert not elsewhere.artifacts.exists()
 
 
-def test_a_database_of_another_release_is_not_backed_up(
+def test_a_database_of_another_version_is_not_backed_up(
     empty_url: str, folder: Path, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path / "home", database_url=empty_url)
-    for revision, fault in ((None, NotFound), (revisions()[0], Conflict)):
-        if revision:
-            migrate(empty_url, revision)
-        with pytest.raises(fault):
-            back_up(settings, folder)
+    with pytest.raises(NotFound):
+        back_up(settings, folder)
+    migrate(empty_url)
+    with writing(empty_url) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0035'")
+    with pytest.raises(UnsafeConfiguration, match="has schema 0035"):
+        back_up(settings, folder)
     assert not folder.exists()
 
 
