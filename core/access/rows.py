@@ -8,7 +8,7 @@ from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from core.access.rules import ApiKey, Secret, Session
 from core.database.statements import chunks, find_named, insert_new, keep_latest, page_by_id
-from core.database.tables import api_key_secrets, api_keys, key_uses, previous_keys, sessions
+from core.database.tables import api_key_secrets, api_keys, key_uses, sessions
 from core.database.work import Rows
 from core.errors import KeyNotFound, NameTaken
 from core.principal import Role
@@ -67,7 +67,6 @@ class Keys(Rows):
     def revoke(self, key: KeyId, at: datetime) -> None:
         """Record that a key was revoked."""
         self._write(key, revoked_at=at)
-        self._forget_previous(key)
 
     def rotate(
         self, key: KeyId, secret: Digest, prefix: str, *, at: datetime, until: datetime
@@ -85,7 +84,6 @@ class Keys(Rows):
         ended = self._connection.execute(
             update(api_key_secrets).where(*theirs, longer).values(valid_until=until)
         )
-        self._forget_previous(key)
         return ended.rowcount
 
     def note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
@@ -104,11 +102,6 @@ class Keys(Rows):
 
     def _write(self, key: KeyId, **values: Any) -> None:
         self._connection.execute(update(api_keys).where(api_keys.c.id == key).values(values))
-
-    def _forget_previous(self, key: KeyId) -> None:
-        """Keep the previous release, which may run beside this one, from letting a secret in."""
-        digests = select(api_key_secrets.c.digest).where(api_key_secrets.c.key == key)
-        self._connection.execute(delete(previous_keys).where(previous_keys.c.digest.in_(digests)))
 
 
 _FIND_SESSIONS = (

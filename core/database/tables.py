@@ -9,14 +9,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     Connection,
     DateTime,
     Dialect,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
-    FromClause,
     Index,
     Integer,
     MetaData,
@@ -25,7 +23,6 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
-    func,
     literal_column,
     text,
 )
@@ -116,15 +113,6 @@ sessions = Table(  # of browsers
     Column("digest", String(64), primary_key=True),  # SHA-256 of the session's id
     Column("secret", ForeignKey("api_key_secrets.digest"), nullable=False),  # that opened it
     Column("expires_at", UtcTime, nullable=False),
-)
-
-previous_keys = Table(  # read only by the previous release, which may run beside this one
-    "keys",
-    metadata,
-    Column("digest", String(64), primary_key=True),
-    Column("name", String, nullable=False),
-    Column("role", String, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
 )
 
 idempotency = Table(
@@ -359,7 +347,7 @@ jobs = Table(
     Column("progress", JSON, nullable=False),
     Column("parent_version", Integer),
     Column("precision", String),  # null until an update's first claim
-    Column("suites", JSON(none_as_null=True)),  # null: an import, or ordered by an early release
+    Column("suites", JSON(none_as_null=True)),  # null: the job judges nothing
     Column("policy", String),  # likewise
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
@@ -371,14 +359,14 @@ jobs = Table(
     Column("checkpoint", String(64)),
     Column("version", Integer),
     Column("retry_of", ForeignKey("jobs.id")),
-    Column("ordered_by", String),  # a key's id or a name; null: by an earlier release
+    Column("ordered_by", String),  # a key's id or a name
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("metadata", JSON, nullable=False),
     Column("priority", Integer, nullable=False, server_default="0"),  # 0 to 9, 9 first
     Column("events", Integer, nullable=False),  # the counter that numbers events
     Column("trace", String),  # null: ordered without traces
-    Column("lane", String),  # null: the model's, as an earlier release writes it
+    Column("lane", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
@@ -422,16 +410,11 @@ WAITING = text("status = 'queued'")
 Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)
 
 
-def lane_of(job: FromClause) -> ColumnElement[str]:
-    """Return the lane that a job waits in."""
-    return func.coalesce(job.c.lane, job.c.model)
-
-
 UNFINISHED = text("status IN ('queued', 'running', 'cancelling')")
 # A lane's first entry is the job that may be claimed next (`core.jobs.claims`).
 Index(
     "ix_jobs_heads",
-    lane_of(jobs),
+    jobs.c.lane,
     text("(status = 'queued')"),
     jobs.c.position,
     sqlite_where=UNFINISHED,
@@ -443,7 +426,7 @@ CLAIMED_JOB = text("status IN ('running', 'cancelling')")
 # At most one claimed job per lane, even if two claims run at once.
 Index(
     "ux_jobs_claimed",
-    lane_of(jobs),
+    jobs.c.lane,
     unique=True,
     sqlite_where=CLAIMED_JOB,
     postgresql_where=CLAIMED_JOB,
@@ -489,11 +472,10 @@ versions = Table(
     Column("verdict", String),
     Column("report", String(64)),
     Column("environment", JSON, nullable=False),
-    Column("environments", JSON(none_as_null=True)),  # null: made before they were recorded
+    Column("environments", JSON, nullable=False),
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
-    Column("notes", JSON(none_as_null=True)),  # null: made before notes were recorded
-    # Class names to artifacts; null: made before feature statistics were kept.
-    Column("feature_statistics", JSON(none_as_null=True)),
+    Column("notes", JSON, nullable=False),
+    Column("feature_statistics", JSON, nullable=False),  # class names to artifacts
     Column("created_at", UtcTime, nullable=False),
     Column("collected_at", UtcTime),  # null: the weights are kept
     Column("deleted_at", UtcTime),  # null: it was not deleted
@@ -562,13 +544,6 @@ suite_images = Table(
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
-suite_dhashes = Table(  # read only by the previous release, which may run beside this one
-    "suite_dhashes",
-    metadata,
-    Column("dhash", String(16), primary_key=True),
-    Column("suite", ForeignKey("suites.id"), primary_key=True),
-)
-
 policies = Table(
     "policies",
     metadata,
@@ -588,7 +563,6 @@ policies = Table(
 )
 
 Index(None, suite_images.c.suite)
-Index(None, suite_dhashes.c.suite)
 
 
 # Tables of trials, their counts, and the predictions made during them.

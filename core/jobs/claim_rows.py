@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from core.database.engine import epoch_now
 from core.database.statements import KEPT, LONGEST, increase
-from core.database.tables import counters, job_events, jobs, lane_of
+from core.database.tables import counters, job_events, jobs
 from core.database.work import Rows
 from core.errors import CancelRequested, JobNotFound, LeaseLost
 from core.jobs.orders import JobType, Order, order_from_json, order_to_json
@@ -275,7 +275,7 @@ CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 _FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
 _NAMES = tuple(_FIELDS)
 # For `to_job`. The order is parsed there, by a cache of its own.
-JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text), "lane": lane_of(jobs)}).values())
+JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())
 
 
 def to_row(job: Job) -> dict[str, Any]:

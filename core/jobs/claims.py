@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now, read_clock
-from core.database.tables import jobs, lane_of
+from core.database.tables import jobs
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.jobs.orders import JobType, Queue
 from core.jobs.rules import (
@@ -92,7 +92,7 @@ def _claim(connection: Connection, position: int, owner: str, lease_s: float) ->
         .where(
             jobs.c.position == position,
             _claimable(jobs),
-            jobs.c.position == _head(lane_of(jobs)),
+            jobs.c.position == _head(jobs.c.lane),
         )
         .values(
             status=case(
@@ -142,8 +142,8 @@ def _lanes() -> CTE:
     The first row is empty and the last null: neither is a lane.
     """
     lanes = select(literal("", Text).label("lane")).cte("lanes", recursive=True)
-    following = select(func.min(lane_of(_others))).where(
-        lane_of(_others) > lanes.c.lane, _IS_UNFINISHED
+    following = select(func.min(_others.c.lane)).where(
+        _others.c.lane > lanes.c.lane, _IS_UNFINISHED
     )
     return lanes.union_all(select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
 
@@ -152,7 +152,7 @@ def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
     """Return the position of a lane's head."""
     return (
         select(_others.c.position)
-        .where(lane_of(_others) == lane, _IS_UNFINISHED)
+        .where(_others.c.lane == lane, _IS_UNFINISHED)
         .order_by(_others.c.status == _QUEUED, _others.c.position)
         .limit(1)
         .scalar_subquery()

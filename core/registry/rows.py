@@ -359,11 +359,11 @@ def _to_version(row: Row[Any]) -> Version:
             "classes": tuple(row.classes),
             "prompt": PromptTemplate(row.prompt),
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
-            "environments": tuple(row.environments or ()),
+            "environments": tuple(row.environments),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
-            "notes": row.notes or {},
+            "notes": row.notes,
             "origin": Origin(**row.origin) if row.origin is not None else None,
-            "feature_statistics": row.feature_statistics or {},
+            "feature_statistics": row.feature_statistics,
         }
     )
 
@@ -376,6 +376,5 @@ def parse_recipe(text: str | None) -> Recipe | None:
 
 
 @lru_cache(KEPT)
-def _recipe(text: str) -> Recipe | None:
-    value = from_json(text)  # null in rows of an early release
-    return None if value is None else Recipe.from_stored(value)
+def _recipe(text: str) -> Recipe:
+    return Recipe.from_json(from_json(text))

@@ -149,12 +149,6 @@ def _create_suites() -> None:
     )
     op.create_index("ix_suite_images_suite", "suite_images", ["suite"])
     op.create_table(
-        "suite_dhashes",
-        sa.Column("dhash", sa.String(16), primary_key=True),
-        sa.Column("suite", sa.String(), sa.ForeignKey("suites.id"), primary_key=True),
-    )
-    op.create_index("ix_suite_dhashes_suite", "suite_dhashes", ["suite"])
-    op.create_table(
         "policies",
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("name", sa.String(), nullable=False, unique=True),
@@ -228,7 +222,7 @@ def _create_jobs() -> None:
         sa.Column("paused_until", sa.Float(53)),
         sa.Column("precision", sa.String()),
         sa.Column("policy", sa.String()),
-        sa.Column("lane", sa.String()),
+        sa.Column("lane", sa.String(), nullable=False),
         sa.Column("trace", sa.String()),
         sa.Column("ordered_by", sa.String()),
     )
@@ -236,7 +230,7 @@ def _create_jobs() -> None:
     _index_some(
         "ix_jobs_heads",
         "jobs",
-        [sa.text("coalesce(lane, model)"), sa.text("(status = 'queued')"), "position"],
+        ["lane", sa.text("(status = 'queued')"), "position"],
         where="status IN ('queued', 'running', 'cancelling')",
     )
     op.create_index("ix_jobs_model_position", "jobs", ["model", "position"])
@@ -248,7 +242,7 @@ def _create_jobs() -> None:
     _index_some(
         "ux_jobs_claimed",
         "jobs",
-        [sa.text("coalesce(lane, model)")],
+        ["lane"],
         unique=True,
         where="status IN ('running', 'cancelling')",
     )
@@ -316,10 +310,10 @@ def _create_versions() -> None:
         sa.Column("environment", sa.JSON(), nullable=False),
         _time("created_at"),
         sa.Column("reference", sa.JSON()),
-        sa.Column("notes", sa.JSON()),
+        sa.Column("notes", sa.JSON(), nullable=False),
         _time("collected_at", nullable=True),
-        sa.Column("environments", sa.JSON()),
-        sa.Column("feature_statistics", sa.JSON()),
+        sa.Column("environments", sa.JSON(), nullable=False),
+        sa.Column("feature_statistics", sa.JSON(), nullable=False),
         _time("deleted_at", nullable=True),
         sa.Column("erasure", sa.String()),
         sa.Column("replaces", sa.Integer()),
@@ -521,13 +515,6 @@ def _create_access() -> None:
     )
     op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"])
     op.create_table(
-        "keys",
-        sa.Column("digest", sa.String(64), primary_key=True),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("role", sa.String(), nullable=False),
-        _time("created_at"),
-    )
-    op.create_table(
         "audit_events",
         sa.Column("sequence", ROW_NUMBER, primary_key=True, autoincrement=False),
         sa.Column("actor", sa.String(), nullable=False),
@@ -619,14 +606,8 @@ def _create_webhooks() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables, those that refer to others first."""
-    tables = sa.MetaData()
-    tables.reflect(op.get_bind())
-    for table in reversed(tables.sorted_tables):
-        if table.name != "alembic_version":
-            op.drop_table(table.name)
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION keep_job_metadata()")
+    """Refuse."""
+    raise SystemExit("There is no earlier schema: restore a back-up into an empty database.")
 
 
 def _time(name: str, *, nullable: bool = False) -> sa.Column[datetime]:

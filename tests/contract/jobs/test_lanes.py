@@ -128,23 +128,6 @@ def test_lost_job_of_no_model_fails_and_the_next_one_is_claimed(transactions: Tr
         assert [gauge.job for gauge in work[Gauges].running()] == [following.id]
 
 
-def test_job_that_an_earlier_release_ordered_waits_in_the_lane_of_its_model(
-    transactions: Transactions, model: Model
-) -> None:
-    old, new = a_job(model), a_job(model)
-    queue(transactions, old, new)
-    with transactions() as work:
-        work._connection.execute(text("UPDATE jobs SET lane = NULL WHERE id = :id"), {"id": old.id})
-        work.commit()
-    with transactions(read_only=True) as work:
-        assert work[Jobs].get(old.id) == old
-    claimed = claim(transactions)
-    assert claimed.id == old.id
-    assert claim(transactions) is None
-    finish(transactions, claimed)
-    assert claim(transactions).id == new.id
-
-
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_claim_passes_over_a_lane_that_another_claim_holds(transactions: Transactions) -> None:
     held, free = a_job_of_no_model("held"), a_job_of_no_model("free")
