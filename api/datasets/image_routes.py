@@ -68,7 +68,7 @@ def _record(
     services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
     store_uploads(services, images, uploads)
-    return record_uploads(services.platform, services.decoder, dataset, uploads)
+    return record_uploads(services.platform, dataset, uploads)
 
 
 @router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))

@@ -100,4 +100,4 @@ def _record(
     if batch is not None:
         require_unused(services.platform, batch)
     store_uploads(services, images, uploads)
-    return record_batch(services.platform, services.decoder, dataset, uploads, batch)
+    return record_batch(services.platform, dataset, uploads, batch)

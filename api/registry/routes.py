@@ -243,7 +243,6 @@ def _learn(
 ) -> StartView:
     start = learn_classes(
         services.platform,
-        services.decoder,
         services.notifier,
         ordered_by,
         model=model,

@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 import psutil
+from perennial.client import Client
 from sqlalchemy import Connection, Table, insert, select
 
 from core.database.engine import open_engine
@@ -53,7 +54,6 @@ from core.values import DatasetId, Digest, JobId, new_id, sha256
 from demo import images as pack_reader
 from demo.service import Service, running_service
 from devtools.servers import DURABLE, free_port, postgres_server
-from perennial.client import Client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -474,7 +474,7 @@ def _job(number: int) -> Row:
 
 def _image(number: int) -> Row:
     size = {"width": 28, "height": 28, "size": 900}
-    return {"pixels": pixels(number), "artifact": "0" * 64, "dhash": "0" * 16, **size}
+    return {"pixels": pixels(number), "artifact": "0" * 64, **size}
 
 
 def _dataset_image(number: int) -> Row:

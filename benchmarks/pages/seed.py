@@ -273,7 +273,7 @@ def image(number: int) -> Row:
     """Return an image."""
     pixels = digest_of(f"image {number}")
     size = {"width": 224, "height": 224, "size": 9000}
-    return {"pixels": pixels, "artifact": digest_of(pixels), "dhash": pixels[:16], **size}
+    return {"pixels": pixels, "artifact": digest_of(pixels), **size}
 
 
 def thumbnail(number: int) -> Row:

@@ -383,7 +383,6 @@ def freeze_images(platform: Platform) -> DatasetVersion:
                 width=SIDE,
                 height=SIDE,
                 size=len(platform.artifacts.get(entry.artifact)),
-                dhash=entry.pixels[:16],
             ),
             text=entry.class_name,
             file_label="picture.webp",

@@ -220,11 +220,10 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("dhash", String(16), nullable=False),
 )
 
-# In the order in which images were added. Images older than this table may have no thumbnail; that
-# of an erased image is empty. Its row stays, because it may identify a group.
+# In the order in which images were added. The thumbnail of an erased image is empty; its row stays,
+# because it may identify a group.
 thumbnails = Table(
     "thumbnails",
     metadata,

@@ -213,7 +213,6 @@ def receive_image(
         width=decoded.width,
         height=decoded.height,
         size=len(decoded.data),
-        dhash=decoded.dhash,
     )
     return image, decoded.thumbnail
 

@@ -95,7 +95,6 @@ def to_image(row: Row[Any]) -> DatasetImage:
             width=row.width,
             height=row.height,
             size=row.size,
-            dhash=row.dhash,
             near_duplicate_of=row.near_duplicate_of,
         ),
         text=row.text,

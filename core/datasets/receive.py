@@ -1,7 +1,6 @@
 """Receive images: decode, find near-duplicates, record."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -18,19 +17,14 @@ from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import (
     AllRejected,
-    ArtifactCorrupt,
-    ArtifactMissing,
     IdempotencyMismatch,
-    ImageCorrupt,
     ImageErased,
     ImageInSuite,
-    ImageTooLarge,
     Invalid,
     LabelConflict,
     QuotaExceeded,
     SplitConflict,
 )
-from core.images.decoder import Decoder
 from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest, JobId, ignore_progress
@@ -52,7 +46,6 @@ class SimilaritySearch:
 
 def search(
     platform: Platform,
-    decoder: Decoder,
     arriving: Collection[ImageWithThumbnail],
     progress: Callable[[int, int], object] = ignore_progress,
 ) -> SimilaritySearch:
@@ -60,7 +53,6 @@ def search(
 
     `progress` is called with the number of thumbnails searched for, and of all.
     """
-    _complete(platform, decoder, {image.dhash for image, _ in arriving})
     with platform.transactions(read_only=True) as work:
         known = work[Thumbnails].all()
     others = known.of({image.pixels: thumbnail for image, thumbnail in arriving}.items())
@@ -72,27 +64,6 @@ def search(
         among_known[thumbnail] = known.near(thumbnail)
         among_arriving[thumbnail] = others.near(thumbnail)
     return SimilaritySearch(position=known.position, known=among_known, arriving=among_arriving)
-
-
-def _complete(platform: Platform, decoder: Decoder, dhashes: Collection[str]) -> None:
-    """Make the thumbnails that are missing of images which might be look-alikes.
-
-    Only images of before there were thumbnails have none; each is decoded once.
-    """
-    with platform.transactions(read_only=True) as work:
-        missing = work[Thumbnails].missing(dhashes)
-    made: list[ImageWithThumbnail] = []
-    for image in missing:
-        # One that is gone, or larger than is allowed by now, can be neither seen nor taught.
-        with suppress(ArtifactMissing, ArtifactCorrupt, ImageCorrupt, ImageTooLarge):
-            decoded = decoder.decode(platform.artifacts.get(image.artifact))
-            made.append((image, decoded.thumbnail))
-    if made:
-        with platform.transactions() as work:
-            work[Thumbnails].lock()
-            erased = work[ErasedImages].erased([image.pixels for image, _ in made])
-            work[Thumbnails].add([one for one in made if one[0].pixels not in erased])
-            work.commit()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +143,13 @@ def require_quota(settings: Settings, work: Work, images: Iterable[Image | None]
 
 
 def record_uploads(
-    platform: Platform, decoder: Decoder, dataset: Dataset, uploads: Sequence[Upload]
+    platform: Platform, dataset: Dataset, uploads: Sequence[Upload]
 ) -> list[Receipt]:
     """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
 
     Raises AllRejected, with the receipts, when no file was accepted.
     """
-    searched = search_uploads(platform, decoder, uploads)
+    searched = search_uploads(platform, uploads)
     delete_erased(platform, uploads)
     with platform.transactions() as work:
         receipts = record(work, dataset, uploads, searched, platform.clock())
@@ -201,12 +172,11 @@ def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
 
 def search_uploads(
     platform: Platform,
-    decoder: Decoder,
     uploads: Sequence[Upload],
     progress: Callable[[int, int], object] = ignore_progress,
 ) -> SimilaritySearch:
     """Search for near-duplicates of uploads, before the transaction that records them."""
-    return search(platform, decoder, _seen(uploads), progress)
+    return search(platform, _seen(uploads), progress)
 
 
 def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
@@ -342,7 +312,6 @@ def require_unused(platform: Platform, batch: BatchKey) -> None:
 
 def record_batch(
     platform: Platform,
-    decoder: Decoder,
     dataset: Dataset,
     uploads: Sequence[Upload],
     batch: BatchKey | None,
@@ -352,7 +321,7 @@ def record_batch(
     A batch that has arrived before changes nothing, and gets the receipts that it had. Raises
     IdempotencyMismatch for a key that was used for something else, and InProgress.
     """
-    searched = search_uploads(platform, decoder, uploads)
+    searched = search_uploads(platform, uploads)
     delete_erased(platform, uploads)
     now = platform.clock()
     with platform.transactions() as work:

@@ -106,7 +106,7 @@ class DatasetImageRows(ImageListRows):
         self._connection.execute(
             update(images)
             .where(images.c.pixels == bindparam("erased"))
-            .values(width=0, height=0, size=0, dhash="0" * 16),
+            .values(width=0, height=0, size=0),
             [{"erased": one} for one in sorted(pixels)],
         )
         for dataset in sorted(self.holding(pixels)):

@@ -42,7 +42,6 @@ class Image:
     width: int  # pixels
     height: int  # pixels
     size: int  # bytes
-    dhash: str  # 16 hex: a 64-bit difference hash
     near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
 
     @property

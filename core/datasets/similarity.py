@@ -1,6 +1,6 @@
 """An in-memory index of thumbnails, searched by similarity."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from core.datasets.image_lists import NEAR, THUMBNAIL_SIDE, SimilarImage
 from core.values import Digest
 
-_CLOSE_BITS = 8  # of 64; JPEG at quality 50 flips fewer in 99 of 100 photographs
 _CHANNELS = 3
 _VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * _CHANNELS
 # If two thumbnails are at most NEAR apart, their means of a channel differ by at most this. It
@@ -55,15 +54,6 @@ class ThumbnailIndex:
     def of(self, rows: Iterable[tuple[Digest, str]]) -> "ThumbnailIndex":
         """Return an index of these images alone, each a group of its own."""
         return ThumbnailIndex(rows)
-
-
-def close_hashes(known: Sequence[str], asked: Collection[str]) -> NDArray[np.intp]:
-    """Return the positions of known 64-bit hashes that are close to at least one in `asked`."""
-    hashes = np.array([int(value, 16) for value in known], np.uint64)
-    close = np.zeros(len(hashes), bool)
-    for value in set(asked):
-        close |= np.bitwise_count(hashes ^ np.uint64(int(value, 16))) <= _CLOSE_BITS
-    return np.flatnonzero(close)
 
 
 def _decode(thumbnails: str) -> NDArray[np.uint8]:

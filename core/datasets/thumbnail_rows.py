@@ -7,7 +7,6 @@ from typing import Any, Self
 from sqlalchemy import (
     Column,
     Connection,
-    Select,
     func,
     select,
     text,
@@ -23,16 +22,14 @@ from core.database.tables import (
 )
 from core.database.work import Rows, Work
 from core.datasets.image_lists import ImageWithThumbnail
-from core.datasets.rules import Image
-from core.datasets.similarity import ThumbnailIndex, close_hashes
+from core.datasets.similarity import ThumbnailIndex
 from core.values import Digest
 
 # A process's cache of the images that uploads are compared with.
 #
 # A search reads only the images added since the last one. That is sound because thumbnails appear
 # in the order of their positions, as a writer holds `Thumbnails.lock` until it has committed, and
-# are removed by erasures alone, after which the cache starts again. Nor are images added without a
-# thumbnail any more.
+# are removed by erasures alone, after which the cache starts again.
 
 _NONE = ThumbnailIndex()
 
@@ -44,7 +41,6 @@ class ThumbnailCache:
         self._lock = Lock()
         self._index = _NONE
         self._erased = 0  # images, when the index was read
-        self._without: Mapping[Digest, str] | None = None
 
     def index(self, after: Callable[[int], ThumbnailIndex], *, erased: int) -> ThumbnailIndex:
         """Return the index of all images; `after` reads those added after a position.
@@ -56,16 +52,6 @@ class ThumbnailCache:
                 self._index, self._erased = _NONE, erased
             self._index = self._index.followed_by(after(self._index.position))
             return self._index
-
-    def without(self, read: Callable[[], Mapping[Digest, str]]) -> Mapping[Digest, str]:
-        """Return the hashes of images without a thumbnail, calling `read` the first time only."""
-        with self._lock:
-            if self._without is None:
-                self._without = read()
-            return self._without
-
-
-# The rows.
 
 
 class Thumbnails(Rows):
@@ -119,17 +105,6 @@ class Thumbnails(Rows):
             )
         return found
 
-    def missing(self, dhashes: Collection[str]) -> Sequence[Image]:
-        """Return images without a thumbnail whose difference hash is close to one of `dhashes`."""
-        without = self._cache.without(self._without)
-        close = close_hashes([*without.values()], dhashes)
-        pixels = [*without]
-        found: list[Image] = []
-        for chunk in chunks([pixels[index] for index in close]):
-            query = _without(images).where(images.c.pixels.in_(chunk))
-            found += (Image(**row) for row in self._connection.execute(query).mappings())
-        return found
-
     def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
         """Store thumbnails; an image that has one keeps it."""
         values = [
@@ -141,19 +116,6 @@ class Thumbnails(Rows):
             for image, thumbnail in seen
         ]
         insert_missing(self._connection, thumbnails, values)
-
-    def _without(self) -> dict[Digest, str]:
-        """Return the difference hashes of the images without a thumbnail."""
-        rows = self._connection.execute(_without(images.c.pixels, images.c.dhash))
-        return {row.pixels: row.dhash for row in rows}
-
-
-def _without(*columns: Any) -> Select[Any]:
-    return (
-        select(*columns)
-        .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-        .where(thumbnails.c.pixels.is_(None))
-    )
 
 
 def groups_in(

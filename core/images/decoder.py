@@ -14,7 +14,6 @@ class DecodedImage:
     pixels: Digest  # SHA-256 of width, height and RGB bytes of the stored form
     width: int
     height: int
-    dhash: str
     thumbnail: str  # 384 hex: 8 x 8 pixels of RGB
 
 

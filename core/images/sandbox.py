@@ -212,13 +212,12 @@ class SandboxDecoder:
         Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
         """
         body = self._ask(data)
-        width, height, pixels, dhash, thumbnail = HEAD.unpack_from(body)
+        width, height, pixels, thumbnail = HEAD.unpack_from(body)
         return DecodedImage(
             data=body[HEAD.size :],
             pixels=Digest(pixels.hex()),
             width=width,
             height=height,
-            dhash=dhash.hex(),
             thumbnail=thumbnail.hex(),
         )
 

@@ -90,7 +90,7 @@ def import_images(
     named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
     uploads = list(_uploads(named, unpacked, dataset.kind))
     delete_erased(platform, uploads)
-    searched = search_uploads(platform, decoder, uploads, partial(monitor.advance, "comparing"))
+    searched = search_uploads(platform, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
     with platform.transactions() as work:
         require_quota(platform.settings, work, [upload.image for upload in uploads])

@@ -20,7 +20,6 @@ from core.datasets.receive import (
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.errors import IdempotencyMismatch, TooFewPerClass
-from core.images.decoder import Decoder
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import (
     JobRequest,
@@ -50,7 +49,6 @@ class Start:
 
 def learn_classes(
     platform: Platform,
-    decoder: Decoder,
     notifier: JobNotifier,
     request: JobRequest,
     *,
@@ -78,7 +76,7 @@ def learn_classes(
         auto_promote=request.principal.may(Role.OPERATOR),
         reference=reference,
     )
-    searched = search_uploads(platform, decoder, uploads)
+    searched = search_uploads(platform, uploads)
     start = _Start(platform, request, model, order, dataset, uploads, searched, now)
     with platform.transactions() as work:
         if known := find_replayed(work, request):

@@ -65,7 +65,6 @@ def _create_datasets() -> None:
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("dhash", sa.String(16), nullable=False),
     )
     op.create_table(
         "thumbnails",

@@ -171,7 +171,7 @@ def _upload(platform: Platform, name: str, seeds: range) -> None:
             )
             for seed in seeds
         ]
-        record_uploads(platform, opened, dataset, uploads)
+        record_uploads(platform, dataset, uploads)
     finally:
         opened.close()
     freeze_version(platform, dataset.name)

@@ -76,7 +76,7 @@ def frozen(platform: Platform, name: str, kind: DatasetKind, *texts: str) -> Dat
             )
             for seed in range(first, first + 40)
         ]
-        record_uploads(platform, opened, dataset, uploads)
+        record_uploads(platform, dataset, uploads)
     finally:
         opened.close()
     return freeze_version(platform, name)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from perennial.client import Client
 from playwright.sync_api import Page, expect, sync_playwright
 from pydantic import SecretStr
 
@@ -19,7 +20,6 @@ from demo.show import Show
 from demo.walkthrough import EARLIER, MODEL, NEW, accuracies, changes, update, upload_products
 from devtools.programs import OPTIONS, find_chromium
 from devtools.servers import free_port
-from perennial.client import Client
 from perennial.terminal.session import GATE
 from perennial.types.evaluation import Report
 from tests.api.pages.browser.conftest import LATE_MS, follow

@@ -89,7 +89,6 @@ def an_image(pixels: Digest, **changes: Any) -> Image:
         width=8,
         height=6,
         size=100,
-        dhash=pixels[:16],
     )
     return replace(made, **changes)
 

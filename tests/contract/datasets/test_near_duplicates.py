@@ -11,17 +11,16 @@ from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
 from core.datasets.freeze import freeze_version
-from core.datasets.manifests import Part, Side, part_of, side_of
+from core.datasets.list_rows import Thumbnails
+from core.datasets.manifests import Part, Side, part_of
 from core.datasets.receive import record, record_uploads, search_uploads
-from core.datasets.rows import Datasets, ErasedImages
-from core.datasets.rules import Dataset, DatasetImage, DatasetKind, SuiteKind
+from core.datasets.rows import Datasets
+from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
-from core.datasets.thumbnail_rows import Thumbnails
-from core.images.decoder import DecodedImage, Decoder
+from core.images.decoder import Decoder
 from core.images.sandbox import SandboxDecoder
 from core.values import Digest
 from tests.support.api.image_files import photograph
-from tests.support.erasures import erase
 from tests.support.factories import NOW, an_image, pixels_on
 from tests.support.scene import Scene
 
@@ -61,42 +60,36 @@ def looking(pixels: Digest, level: int) -> Upload:
     return Upload(text="cat", file_label="a.png", image=an_image(pixels), thumbnail=thumbnail)
 
 
-def sent(scene: Scene, decoder: Decoder, dataset: Dataset, *uploads: Upload) -> list[Receipt]:
-    return record_uploads(scene.platform, decoder, dataset, uploads)
+def sent(scene: Scene, dataset: Dataset, *uploads: Upload) -> list[Receipt]:
+    return record_uploads(scene.platform, dataset, uploads)
 
 
-def test_image_that_comes_back_stays_where_it_was(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
+def test_image_that_comes_back_stays_where_it_was(scene: Scene, dataset: Dataset) -> None:
     train, holdout = pixels_on(Side.TRAIN, 1)[0], pixels_on(Side.HOLDOUT, 1)[0]
-    sent(scene, decoder, dataset, looking(train, 100), looking(holdout, 103))
+    sent(scene, dataset, looking(train, 100), looking(holdout, 103))
     other = create_dataset(scene.platform, "others", DatasetKind.LABELLED)
-    again = sent(scene, decoder, other, looking(holdout, 103), looking(train, 100))
+    again = sent(scene, other, looking(holdout, 103), looking(train, 100))
     assert [(one.pixels, one.side) for one in again] == [
         (holdout, Side.TRAIN),
         (train, Side.TRAIN),
     ]
 
 
-def test_look_alike_of_a_look_alike_joins_the_same_group(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
+def test_look_alike_of_a_look_alike_joins_the_same_group(scene: Scene, dataset: Dataset) -> None:
     first, *later = pixels_on(Side.TRAIN, 3)
     uploads = [
         looking(pixels, level)
         for pixels, level in zip([first, *later], (100, 104, 108), strict=True)
     ]
-    receipts = sent(scene, decoder, dataset, *uploads)
+    receipts = sent(scene, dataset, *uploads)
     assert [one.near_duplicate_of for one in receipts] == [None, first, first]
 
 
-def test_image_that_looks_like_both_sides_is_refused(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
+def test_image_that_looks_like_both_sides_is_refused(scene: Scene, dataset: Dataset) -> None:
     train, between = pixels_on(Side.TRAIN, 2)
     (holdout,) = pixels_on(Side.HOLDOUT, 1)
     receipts = sent(
-        scene, decoder, dataset, looking(train, 100), looking(holdout, 108), looking(between, 104)
+        scene, dataset, looking(train, 100), looking(holdout, 108), looking(between, 104)
     )
     assert [one.side for one in receipts] == [Side.TRAIN, Side.HOLDOUT, None]
     refusal = receipts[2].to_json()["error"]
@@ -107,13 +100,13 @@ def test_image_that_looks_like_both_sides_is_refused(
 
 
 def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_from(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
+    scene: Scene, dataset: Dataset
 ) -> None:
     asked, other, between = [one for one in pixels_on(Side.TRAIN, 20) if part_of(one) is Part.TEST][
         :3
     ]
     exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
-    sent(scene, decoder, exam, looking(asked, 100))
+    sent(scene, exam, looking(asked, 100))
     version = freeze_version(scene.platform, exam.id)
     create_suite(
         scene.platform,
@@ -122,7 +115,7 @@ def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_fro
         dataset=exam.id,
         dataset_version=version.number,
     )
-    receipts = sent(scene, decoder, dataset, looking(other, 108), looking(between, 105))
+    receipts = sent(scene, dataset, looking(other, 108), looking(between, 105))
     assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
 
 
@@ -130,8 +123,8 @@ def test_what_came_after_the_search_is_seen_as_well(
     scene: Scene, decoder: SandboxDecoder, dataset: Dataset
 ) -> None:
     first, second = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
-    searched = search_uploads(scene.platform, decoder, [second])
-    (older,) = sent(scene, decoder, dataset, first)
+    searched = search_uploads(scene.platform, [second])
+    (older,) = sent(scene, dataset, first)
     with scene.platform.transactions() as work:
         (copy,) = record(work, dataset, [second], searched, NOW)
         work.commit()
@@ -139,14 +132,14 @@ def test_what_came_after_the_search_is_seen_as_well(
 
 
 def test_search_reads_only_what_came_since_the_last_one(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, transactions: Transactions
+    scene: Scene, dataset: Dataset, transactions: Transactions
 ) -> None:
     uploads = [
         looking(pixels, level)
         for pixels, level in zip(pixels_on(Side.TRAIN, 3), (100, 150, 200), strict=True)
     ]
-    sent(scene, decoder, dataset, *uploads[:2])
-    known = search_uploads(scene.platform, decoder, uploads)
+    sent(scene, dataset, *uploads[:2])
+    known = search_uploads(scene.platform, uploads)
     asked: list[object] = []
 
     @event.listens_for(transactions._engine, "before_cursor_execute")
@@ -154,92 +147,21 @@ def test_search_reads_only_what_came_since_the_last_one(
         if "thumbnails.thumbnail" in statement:
             asked.extend(values.values() if isinstance(values, dict) else values)
 
-    again = search_uploads(scene.platform, decoder, uploads)
+    again = search_uploads(scene.platform, uploads)
     assert asked == [known.position]
     assert again == known
-    sent(scene, decoder, dataset, uploads[2])
+    sent(scene, dataset, uploads[2])
     asked.clear()
-    later = search_uploads(scene.platform, decoder, uploads)
+    later = search_uploads(scene.platform, uploads)
     assert asked == [known.position]
     assert later.position > known.position
     assert [len(found) for found in later.known.values()] == [1, 1, 1]
 
 
-def test_search_does_not_find_what_was_rolled_back(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
+def test_search_does_not_find_what_was_rolled_back(scene: Scene, dataset: Dataset) -> None:
     one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
-    searched = search_uploads(scene.platform, decoder, [one])
+    searched = search_uploads(scene.platform, [one])
     with scene.platform.transactions() as work:
         record(work, dataset, [one], searched, NOW)
         assert work[Thumbnails].all().near(one.thumbnail)
-    assert search_uploads(scene.platform, decoder, [one]) == searched
-
-
-def test_image_of_before_there_were_thumbnails_keeps_its_side_and_is_found(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
-    artifacts = scene.platform.artifacts
-    old = [upload(artifacts, decoder, seed, 95).image for seed in range(20)]
-    with scene.platform.transactions() as work:
-        for image in old:
-            assert image is not None
-            work[Datasets].add_image(
-                DatasetImage(
-                    dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW
-                )
-            )
-        work.commit()
-    copies = sent(
-        scene, decoder, dataset, *(upload(artifacts, decoder, seed, 75) for seed in range(20))
-    )
-    for image, copy in zip(old, copies, strict=True):
-        assert image is not None
-        assert (copy.near_duplicate_of, copy.side) == (image.pixels, side_of(image.pixels))
-
-
-def test_old_image_that_is_erased_while_it_is_looked_at_gets_no_thumbnail(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, copy = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
-    image, decode = first.image, decoder.decode
-    assert image is not None
-    row = DatasetImage(dataset=dataset.id, image=image, text="cat", file_label="", added_at=NOW)
-    with scene.platform.transactions() as work:
-        work[Datasets].add_image(row)
-        work.commit()
-
-    def decode_and_erase(data: bytes) -> DecodedImage:
-        erase(scene, image.pixels)
-        return decode(data)
-
-    monkeypatch.setattr(decoder, "decode", decode_and_erase)
-    search_uploads(scene.platform, decoder, [copy])
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[ErasedImages].erased([image.pixels])
-        assert not work[Thumbnails].all().near(first.thumbnail)
-
-
-@pytest.mark.parametrize("cap", [25_000_000, 1])
-def test_old_image_that_is_gone_or_is_refused_by_now_stops_nobody(
-    cap: int,
-    scene: Scene,
-    decoder: SandboxDecoder,
-    dataset: Dataset,
-    transactions: Transactions,
-) -> None:
-    artifacts = scene.platform.artifacts
-    first, copy = (upload(artifacts, decoder, 1, quality) for quality in (95, 75))
-    assert first.image is not None
-    with transactions() as work:
-        work[Datasets].add_image(
-            DatasetImage(
-                dataset=dataset.id, image=first.image, text="cat", file_label="", added_at=NOW
-            )
-        )
-        work.commit()
-    if cap > 1:
-        artifacts.delete(first.image.artifact)
-    with closing(decoder_of(max_pixels=cap)) as stricter:
-        (receipt,) = sent(scene, stricter, dataset, copy)
-    assert receipt.near_duplicate_of is None
+    assert search_uploads(scene.platform, [one]) == searched

@@ -43,7 +43,6 @@ class Decoder:
             pixels=sha256(data.strip()),
             width=1,
             height=1,
-            dhash="0" * 16,
             thumbnail="",
         )
 

@@ -119,9 +119,7 @@ class TinyService(Scene):
     def image(self, data: bytes) -> Image:
         """An image whose bytes are stored."""
         digest = self.platform.artifacts.put(data)
-        return Image(
-            pixels=digest, artifact=digest, width=20, height=18, size=len(data), dhash=digest[:16]
-        )
+        return Image(pixels=digest, artifact=digest, width=20, height=18, size=len(data))
 
     def teach(self, name: str, lessons: Sequence[DatasetVersion]) -> list[Digest]:
         """Teach a new model lesson by lesson; the digests of its versions."""
