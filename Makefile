@@ -24,7 +24,7 @@ install: .venv/installed $(SYNC)  ## create .venv and install the service into i
 	@echo "Making .venv and installing Perennial into it; the first time takes a few minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) --quiet --upgrade pip
-	@rm -rf *.egg-info client/*.egg-info  # of earlier releases: Python would read their entry points
+	@rm -rf *.egg-info client/*.egg-info  # of earlier builds: Python would read their entry points
 	@$(PIP) --editable ".[worker]" --editable client
 	@test -x $(BIN)/perennial || $(PIP) --quiet --no-deps --force-reinstall --editable client  # the service's script until now, gone with it
 	@touch $@

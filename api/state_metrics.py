@@ -126,15 +126,14 @@ def _workers(state: ServiceStats, platform: Platform) -> Iterator[Metric]:
 
 
 def _queue_workers(state: ServiceStats, platform: Platform) -> Metric:
-    """Count the live workers of each queue; workers of an earlier release take all queues."""
+    """Count the live workers of each queue."""
     workers = GaugeMetricFamily(
         "perennial_queue_workers", "Live workers that serve a queue.", labels=["queue"]
     )
     counts = dict.fromkeys(Queue, 0)
     for heartbeat in state.heartbeats:
         if is_fresh(platform.settings, heartbeat.age_s):
-            named = set(heartbeat.facts.get("queues", ())) & set(Queue)
-            for queue in named or set(Queue):
+            for queue in set(heartbeat.facts.get("queues", ())) & set(Queue):
                 counts[Queue(queue)] += 1
     for queue, count in counts.items():
         workers.add_metric([queue.value], count)

@@ -75,10 +75,7 @@ def _name(work: Work, dataset: DatasetId) -> str | None:
 
 
 def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
-    """Return what has come of a job, given the names of the datasets that are still there.
-
-    Results of earlier releases may have less in them than those of today.
-    """
+    """Return what has come of a job, given the names of the datasets that are still there."""
     job, result = named.job, named.job.result
     if job.error is not None:
         code = str(job.error.get("code") or "failed")

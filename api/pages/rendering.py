@@ -198,8 +198,7 @@ _FIRST_STRONG_ISOLATE, _POP = "\u2068", "\u2069"
 def isolate(text: str) -> str:
     """Return the text so that it cannot reorder the text around it, in markup or plain text.
 
-    Uploads with bidirectional controls are refused today, but text stored by earlier releases may
-    contain them: they are removed.
+    Bidirectional controls are removed: uploads with them are refused, but not all text is uploaded.
     """
     if text.isascii():
         return text

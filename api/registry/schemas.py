@@ -291,7 +291,7 @@ class MoveView(ResponseModel):
             revision=move.revision,
             kind=move.kind,
             from_version=move.from_version,
-            to_version=move.to_version or 0,  # released as an integer
+            to_version=move.to_version or 0,  # 0: the alias was deleted
             reason=move.reason,
             actor=move.actor,
             at=move.at,

@@ -51,6 +51,7 @@ from core.registry.aliases import PRODUCTION
 from core.registry.configure import add_suite
 from core.registry.rows import Versions
 from core.registry.versions import Version
+from core.rejection.rules import Calibration
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample, Trial, TrialMode
 from core.values import (
@@ -121,6 +122,7 @@ def report_of(number: int, parent: int) -> Report:
     scores = {"ut_micro": 0.9, "ut_macro": 0.9, "zero_shot": 0.85, "average": 0.87}
     roles = (("candidate", number), ("parent", parent), ("root", 1))
     return Report(
+        rejection=Calibration(),
         model="demo",
         version=number,
         digest=digest_of(f"version {number}"),

@@ -18,7 +18,6 @@ from core.jobs.orders import BlameOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
-from core.recipes.fields import Precision
 from core.registry.rows import Versions
 from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
@@ -80,16 +79,13 @@ def blame_images(
 def _pin(
     platform: Platform, trainer: Trainer, job: Job, order: BlameOrder, monitor: Monitor
 ) -> BlamePlan:
-    native = trainer.native_precisions()
-    precision = job.precision or Precision.AUTO.on(native)
     with platform.transactions() as work:
         model = pinned_model(work, job.id)
         parent = keep_versions(work, model, order)
         work[Jobs].set_parent(job.id, job.fence, parent.number)
-        work[Jobs].pin_precision(job.id, job.fence, precision)
         work.commit()
-    plan = plan_blame(platform, model, order, precision)
-    warn_if_slow(plan.inputs.order.recipe.precision, native, monitor)
+    plan = plan_blame(platform, model, order)
+    warn_if_slow(plan.inputs.order.recipe.precision, trainer.native_precisions(), monitor)
     return plan
 
 

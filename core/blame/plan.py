@@ -16,7 +16,6 @@ from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder
 from core.platform import Platform
-from core.recipes.fields import Precision
 from core.recipes.rules import require_learnable
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
@@ -52,9 +51,7 @@ class BlamePlan:
         return sha256(canonical_json([self.version.digest, recipe, groups, queries]))
 
 
-def plan_blame(
-    platform: Platform, model: Model, order: BlameOrder, precision: Precision = Precision.FP32
-) -> BlamePlan:
+def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan:
     """Return the plan of a blame; the same one, unless images are erased or answers are lost.
 
     Raises VersionNotFound, FieldInvalid, LearnedErasedImages, AnswersMissing, or TooFewClasses if a
@@ -67,7 +64,7 @@ def plan_blame(
                 "A root has learned from no images: name a version that an update has made.",
                 pointer="/version",
             )
-        inputs = inputs_of_version(work, version, precision)
+        inputs = inputs_of_version(work, version)
         alpha = work[Policies].get(model.policy).alpha
         added_at = _added_at(work, inputs, order.by)
     images = read_manifest(platform.artifacts, inputs.data.manifest).on(Side.TRAIN)

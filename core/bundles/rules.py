@@ -115,7 +115,7 @@ class BundledVersion:
                 model=str(predicate["model"]),
                 number=int(last["version"]),
                 digest=_digest(last["digest"]),
-                recipe=Recipe.from_stored(recipe) if recipe is not None else None,
+                recipe=Recipe.from_json(recipe) if recipe is not None else None,
                 prompt=PromptTemplate(last["prompt"]),
                 classes=_classes(last["classes"]),
                 environment=dict(last["environment"]),

@@ -176,7 +176,7 @@ class Manifest:
 
 
 def _to_json(entry: ManifestEntry) -> list[Any]:
-    # Without near-duplicates there is no fourth item, so that older manifests keep their digests.
+    # Without a near-duplicate there is no fourth item.
     older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
     return [entry.pixels, entry.artifact, list(entry.texts), *older]
 

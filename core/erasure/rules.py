@@ -84,9 +84,8 @@ class Findings:
                 for one in value["versions"]
             ),
             near_duplicates=tuple(value["near_duplicates"]),
-            # Earlier releases found none of these.
-            vectors=tuple(value.get("vectors", ())),
-            trials=tuple(value.get("trials", ())),
+            vectors=tuple(value["vectors"]),
+            trials=tuple(value["trials"]),
         )
 
 

@@ -51,15 +51,7 @@ class Calibrations:
 
     def _read(self, artifact: Digest, version: Version) -> Calibration:
         value = json.loads(self._platform.artifacts.get(artifact))
-        if version.is_root:
-            return Calibration.from_json(value)
-        if (found := value.get("rejection")) is None:
-            raise NotCalibrated(
-                f"The report of version {version.number} is of an earlier release, without "
-                'thresholds: order a job of type "evaluate" of this version.',
-                version=version.number,
-            )
-        return Calibration.from_json(found)
+        return Calibration.from_json(value if version.is_root else value["rejection"])
 
 
 def _report_of(version: Version) -> Digest:

@@ -53,7 +53,7 @@ class RetrievalQuery:
 def probabilities_of(query: Digest) -> Digest:
     """Return what the probabilities of a query's answers are stored under.
 
-    They are stored apart because the previous release reads answers and knows no probabilities.
+    They are stored apart from the answers, by which alone versions are judged.
     """
     return sha256(f"probabilities {query}".encode())
 
@@ -90,7 +90,7 @@ class ClassAnswers:
     """The class predicted for each image, as an index into the query's classes.
 
     If scores are NaN, there is no best class and the index is one past the last. `probabilities` of
-    the predicted classes are for readers: nothing is judged by them, and older answers lack them.
+    the predicted classes are for readers: nothing is judged by them.
     """
 
     predicted: tuple[int, ...]

@@ -11,7 +11,6 @@ from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json
 
 FORMAT = 2
-READABLE = (1, FORMAT)  # 1: without suites and live version, which did not exist then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class ListScore:
 
     kind: MeasureKind
     name: str
-    role: str  # "candidate", "parent" or "root"; in reports of an earlier release also "learner"
+    role: str  # "candidate", "parent" or "root"
     version: int
     images: int
     own_classes: int
@@ -176,8 +175,8 @@ class Report:
     reference: Json | None = None  # {"dataset", "version"} of the reference set
     notes: Json = field(default_factory=dict)  # what training chose by itself
     environments: tuple[Mapping[str, str], ...] = ()  # that training ran in, in order
-    exact: bool | None = None  # whether a repeat is bit-exact; None: not recorded
-    rejection: Calibration | None = None  # thresholds for "none of these"; None: not recorded
+    exact: bool | None = None  # whether a repeat is bit-exact; None: unknown
+    rejection: Calibration  # thresholds for "none of these"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON; equal reports give equal bytes."""
@@ -196,8 +195,8 @@ class Report:
     @classmethod
     def from_json(cls, value: Json) -> "Report":
         """Return the report that `to_json` wrote. Raises ReportUnreadable for an unknown format."""
-        if value.get("format") not in READABLE:
-            raise ReportUnreadable(format=value.get("format"), readable=list(READABLE))
+        if value.get("format") != FORMAT:
+            raise ReportUnreadable(format=value.get("format"), readable=[FORMAT])
         plain = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         return cls(
             **{
@@ -206,12 +205,12 @@ class Report:
                 "update_classes": tuple(value["update_classes"]),
                 "classes": tuple(value["classes"]),
                 "reasons": tuple(value["reasons"]),
-                "environments": tuple(value.get("environments", ())),
-                "budgets": tuple(BudgetUse(**row) for row in value.get("budgets", ())),
+                "environments": tuple(value["environments"]),
+                "budgets": tuple(BudgetUse(**row) for row in value["budgets"]),
                 "rulings": tuple(map(_ruling, value["measures"])),
                 "scores": tuple(Scores(**row) for row in value["scores"]),
-                "transfer": _transfer(value["transfer"]),
-                "rejection": _calibration(value.get("rejection")),
+                "transfer": Transfer(**value["transfer"]),
+                "rejection": Calibration.from_json(value["rejection"]),
                 "tasks": tuple(
                     Task(**{**row, "classes": tuple(row["classes"])}) for row in value["tasks"]
                 ),
@@ -236,18 +235,9 @@ class Report:
 
 
 def _ruling(row: Json) -> Ruling:
-    fields = {name: row[name] for name in Measure.__dataclass_fields__ if name in row}
+    fields = {name: row[name] for name in Measure.__dataclass_fields__}
     measure = Measure(**{**fields, "kind": MeasureKind(row["kind"])})
     return Ruling(measure=measure, outcome=Outcome(row["outcome"]), more_images=row["more_images"])
-
-
-def _transfer(row: Json) -> Transfer:
-    # Reports of an earlier release also have a `backward_union`.
-    return Transfer(**{name: row[name] for name in Transfer.__dataclass_fields__})
-
-
-def _calibration(value: Json | None) -> Calibration | None:
-    return None if value is None else Calibration.from_json(value)
 
 
 def _changes(row: Json) -> ChangeTable:

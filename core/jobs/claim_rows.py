@@ -40,7 +40,7 @@ from core.jobs.rules import (
 )
 from core.outbox.rows import Outbox
 from core.recipes.fields import Precision
-from core.values import Digest, JobId, Json, PolicyId, SuiteId
+from core.values import Digest, JobId, Json
 
 
 class HeldJobRows(Rows):
@@ -82,10 +82,6 @@ class HeldJobRows(Rows):
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
         """Fix the precision in which an update computes. Raises LeaseLost."""
         self._write(job, fence, precision=precision)
-
-    def pin(self, job: JobId, fence: int, *, suites: Sequence[SuiteId], policy: PolicyId) -> None:
-        """Fix the suites and policy of an update ordered without them. Raises LeaseLost."""
-        self._write(job, fence, suites=list(suites), policy=policy)
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint to resume from; reset `lost` and `pauses`. Raises LeaseLost."""

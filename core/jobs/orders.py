@@ -188,8 +188,6 @@ def order_to_json(order: Order) -> dict[str, Any]:
     if isinstance(order, UpdateOrder):
         value["recipe"] = order.recipe.to_json()
         value["reference"] = order.reference and dict(vars(order.reference))
-        if order.replaces is None:
-            del value["replaces"]  # an earlier release does not know it
     return value
 
 
@@ -210,8 +208,8 @@ _ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportForma
 def order_from_json(job_type: JobType, value: Json) -> Order:
     """Return the order that `order_to_json` wrote."""
     if job_type is JobType.UPDATE:
-        reference = value.get("reference")  # orders of an earlier release have none
-        recipe = Recipe.from_stored(value["recipe"])
+        reference = value["reference"]
+        recipe = Recipe.from_json(value["recipe"])
         named = DatasetRef(**reference) if reference else None
         return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
     fields = {

@@ -66,7 +66,7 @@ class Job:
     checkpoint: Digest | None = None
     version: int | None = None  # the version an update has made
     retry_of: JobId | None = None
-    ordered_by: str | None = None  # `Principal.id`; None: by an earlier release
+    ordered_by: str | None = None  # `Principal.id`
     result: Json | None = None  # {"version", "report", "verdict"}, or what its type has instead
     error: Json | None = None  # {"code", "message", ...facts}
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -140,10 +140,9 @@ class TrainingRun:
     def is_of(self, state: Mapping[str, Any]) -> bool:
         """Return whether a state belongs to a run with the same images, exemplars included.
 
-        An exemplar that has become a suite's is left out when the job is claimed again. States of
-        earlier releases do not name their images.
+        An exemplar that has become a suite's is left out when the job is claimed again.
         """
-        return bool(state.get("images", self._images) == self._images)
+        return bool(state["images"] == self._images)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state` returned in a run with the same spec.
@@ -162,8 +161,7 @@ class TrainingRun:
             self._replay.restore(state["replay"])
         torch.set_rng_state(state["torch"])
         self.step, self._terms = state["step"], state["terms"]
-        micro_batch = state.get("micro_batch", self.micro_batch)  # absent in older checkpoints
-        self._gradients = replace(self._gradients, micro_batch=micro_batch)
+        self._gradients = replace(self._gradients, micro_batch=state["micro_batch"])
 
     def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._replay:

@@ -208,8 +208,8 @@ def read_checkpoint(
 
 
 def environments_of(state: dict[str, Any]) -> Environments:
-    """Return the environments in which a state's steps were taken; `({},)` if not recorded."""
-    return tuple(state.get("environments", ({},)))
+    """Return the environments in which a state's steps were taken."""
+    return tuple(state["environments"])
 
 
 class Checkpoints:

@@ -44,11 +44,6 @@ INEXACT = (
     "Training resumed on a different kind of machine than the one that wrote the checkpoint, so "
     "the weights will differ by rounding from those of an uninterrupted run."
 )
-UNRECORDED = (
-    "Training resumed from a checkpoint of an earlier release, which did not record the kind of "
-    "machine. If it was a different kind, the weights will differ by rounding from those of an "
-    "uninterrupted run."
-)
 
 
 class UpdateTrainer:
@@ -160,10 +155,9 @@ class UpdateTrainer:
             for name in sorted({*before, *here})
             if before.get(name) != here.get(name)
         }
-        explanation = INEXACT if before else UNRECORDED
         monitor.emit(
             EventKind.ENVIRONMENT_CHANGED,
-            {"step": step, "changed": changed, "explanation": explanation},
+            {"step": step, "changed": changed, "explanation": INEXACT},
         )
         return (*past, here)
 

@@ -28,7 +28,7 @@ from core.recipes.fields import (
     counts_exemplars,
     parse_field,
 )
-from core.recipes.presets import COMPOSED, METHODS, defaults_of, with_preset
+from core.recipes.presets import COMPOSED, defaults_of, with_preset
 from core.values import Digest, Json, canonical_json, clean_class, sha256
 
 _BY_METHOD: Any = None  # replaced by the method's choice
@@ -191,23 +191,6 @@ class Recipe:
             "vocabulary_texts": list(self.vocabulary_texts),
         }
         return {**values, **words, **lists}
-
-    @classmethod
-    def from_stored(cls, value: Json) -> "Recipe":
-        """Return the recipe that `to_json` wrote, in this release or an earlier one.
-
-        Earlier releases stored all fields but `terms`, and used `exemplars` and `label_space` as
-        the method decided. All of them started from the parent's weights and replayed no features.
-        """
-        value = {"warm_start": 1.0, "exemplar_batch": 100, "feature_replay": 0, **value}
-        if "terms" in value:
-            return cls.from_json(value)
-        value = {"method": Method.VRLWF, **value}
-        method = METHODS[Method(value["method"])]
-        decided = {"exemplars": method["exemplars"] and value.get("exemplars", 1000)}
-        if decided["exemplars"] and value.get("label_space") == LabelSpace.SESSION:
-            decided["label_space"] = LabelSpace.SEEN
-        return cls.from_json({**value, **decided})
 
 
 # Lists of class names: without duplicates, and those that compete in an update.

@@ -26,10 +26,8 @@ class ReportCoverage:
     live: int | None  # the version outside its lineage that it was compared with
 
     @classmethod
-    def of(cls, report: Json) -> "ReportCoverage | None":
-        """Return what a stored report covers; None if an earlier release did not record it."""
-        if "suites" not in report:
-            return None
+    def of(cls, report: Json) -> "ReportCoverage":
+        """Return what a stored report covers."""
         return cls(
             suites=frozenset(report["suites"]), policy=report["policy"]["id"], live=report["live"]
         )
@@ -152,10 +150,7 @@ def _stale(
             "classes": list(now.lost_classes),
         }
     if not (known or version.is_root):
-        lines.append(
-            f"The report of version {version.number} does not list the suites that it covers: it "
-            "is damaged, or an earlier release wrote it."
-        )
+        lines.append(f"The report of version {version.number} is gone or damaged.")
     elif "suites" in facts:
         left_out = ", ".join(facts["suites"])
         lines.append(

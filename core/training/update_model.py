@@ -164,8 +164,6 @@ def pin_inputs(
     precision = job.precision or order.recipe.precision.on(native)
     work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
-    if job.suites is None or job.policy is None:  # as an earlier release has ordered it
-        work[Jobs].pin(job.id, job.fence, suites=model.suites, policy=model.policy)
     inputs = _inputs(work, order, model, line)
     inputs.data.require_whole()
     if inputs.reference is not None:
@@ -173,22 +171,19 @@ def pin_inputs(
     return inputs
 
 
-def inputs_of_version(work: Work, version: Version, precision: Precision) -> UpdateInputs:
+def inputs_of_version(work: Work, version: Version) -> UpdateInputs:
     """Return the rows that the update of a version depended on, to repeat it.
 
-    They have the suites that were pinned with it; `precision` is what to compute in if the version
-    does not say. Raises TypeError for a root, and LearnedErasedImages if an image is gone.
+    They have the suites that were pinned with it. Raises TypeError for a root, and
+    LearnedErasedImages if an image is gone.
     """
     if version.recipe is None or version.dataset is None or version.dataset_version is None:
         raise TypeError(f"version {version.number} is a root")
     version.require_clean()
-    recipe = version.recipe
-    if recipe.precision is Precision.AUTO:  # as an earlier release has recorded it
-        recipe = replace(recipe, precision=precision)
     order = UpdateOrder(
         dataset=version.dataset,
         dataset_version=version.dataset_version,
-        recipe=recipe,
+        recipe=version.recipe,
         parent=version.parent,
         auto_promote=False,
         prompt=version.prompt.text,

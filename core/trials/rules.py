@@ -361,7 +361,7 @@ class Sample:
     trial: TrialId
     pixels: Digest
     artifact: Digest  # its stored form
-    size: int  # bytes of that; 0 if an earlier release kept it
+    size: int  # bytes of that
     prediction: PredictionId
     answer: str  # the class that went out
     shadow_answer: str  # the candidate's class

@@ -260,7 +260,7 @@ def read_index_report(platform: Platform, report: IndexReport) -> Json:
 def embedding_maps(
     platform: Platform, model: str, version: int, baseline: int
 ) -> tuple[Model, IndexReport, Sequence[EmbeddingMap]]:
-    """Return the maps of a report, none for one that an earlier release made.
+    """Return the maps of a report.
 
     Raises ModelNotFound, VersionNotFound, IndexReportNotFound, ArtifactMissing or ArtifactCorrupt.
     """
@@ -268,7 +268,7 @@ def embedding_maps(
         found = work[Models].get(model)
         number = work[Versions].get(found.id, version).number
         report = work[IndexReports].get(found.id, number, baseline)
-    maps = read_index_report(platform, report).get("maps", ())
+    maps = read_index_report(platform, report)["maps"]
     return found, report, [EmbeddingMap.from_json(one) for one in maps]
 
 

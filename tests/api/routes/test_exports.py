@@ -131,7 +131,6 @@ def test_formats_that_no_worker_can_write_are_refused_once_workers_say_so(desk: 
             work[Heartbeats].record(name, {"queues": ["housekeeping"], **facts})
             work.commit()
 
-    beat("earlier-release:1")
     assert desk.order().status_code == 202
     beat("plain:1", formats=["open_clip"])
     refused = desk.order()

@@ -130,7 +130,7 @@ def test_without_the_wish_nothing_is_told(service: Service) -> None:
 @EMBEDDED
 @pytest.mark.usefixtures("calibrated")
 def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: Oracle) -> None:
-    reasons = {1: "a root", 2: "earlier release", 4: "too few images", 5: "not been evaluated"}
+    reasons = {1: "a root", 4: "too few images", 5: "not been evaluated"}
     for version, why in reasons.items():
         answer = classify(service, version, classes='["boot", "bag"]', none_of_these="0.05")
         assert code_of(answer) == (409, "not_calibrated")

@@ -44,11 +44,3 @@ def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Servi
     age(service, 25 * 3600)
     forget_old_traces(service.platform)
     assert service.client.get("/v1/workers").json()["data"] == []
-
-
-def test_beats_of_an_earlier_release_are_still_shown(service: Service) -> None:
-    with service.platform.transactions() as work:
-        work[Heartbeats].record("old:1", {"device": "cpu", "child": 5, "starts": 1})
-        work.commit()
-    (shown,) = service.client.get("/v1/workers").json()["data"]
-    assert (shown["host"], shown["child_pid"], shown["version"]) == ("old", 5, "")

@@ -127,7 +127,7 @@ def test_a_root_folder_of_another_machine_is_left_to_its_worker(
 
 
 def test_an_update_of_an_untrainable_version_is_refused_when_ordered(service: Service) -> None:
-    a_root(service.platform, model_cfg={"multimodal_cfg": {}})  # an earlier release took it
+    a_root(service.platform, model_cfg={"multimodal_cfg": {}})
     a_dataset(service, "products", boot=0, bag=3)
     with service.untouched():
         answer = service.client.post("/v1/jobs", json=update())

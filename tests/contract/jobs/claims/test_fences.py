@@ -10,7 +10,6 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Progress
 from core.recipes.fields import Precision
 from core.registry.versions import Model
-from core.values import PolicyId
 from tests.support.claims import claim, lose, queue
 from tests.support.factories import NOW, digest
 
@@ -22,7 +21,6 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "status": lambda jobs, job: jobs.status(job.id, 1),
     "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
     "pin_precision": lambda jobs, job: jobs.pin_precision(job.id, 1, Precision.FP32),
-    "pin": lambda jobs, job: jobs.pin(job.id, 1, suites=[], policy=PolicyId("gate_1")),
     "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
     "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
     "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),

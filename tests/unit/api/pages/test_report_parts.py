@@ -1,6 +1,5 @@
 """Parts of the page that not every report has: thresholds, notes, the error budget."""
 
-import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -111,16 +110,3 @@ def test_page_says_which_images_are_worn_out() -> None:
     html = page(report_of(second_update(policy=chosen), mostly_right))
     assert "worn out</span>" in html
     assert "worn out</span>" not in page(report_of(second_update(), mostly_right))
-
-
-def test_page_of_an_earlier_release_has_no_budget() -> None:
-    stored = json.loads(report_of(second_update(), mostly_right).to_bytes())
-    del stored["budgets"]
-    for name in ("line_error", "line_updates", "negative_flips"):
-        del stored["policy"][name]
-    for row in stored["measures"]:
-        for name in ("formerly_right", "verdicts", "level"):
-            del row[name]
-    html = render_report(stored)
-    assert "Error budget" not in html
-    assert "Negative flips" in html

@@ -106,19 +106,6 @@ def test_budget_is_read_back() -> None:
     assert Report.from_json(json.loads(report.to_bytes())) == report
 
 
-def test_report_of_an_earlier_release_has_no_budget_and_no_limit_of_flips() -> None:
-    report = report_of(second_update(), right)
-    stored = json.loads(report.to_bytes())
-    del stored["budgets"]
-    for name in ("line_error", "line_updates", "negative_flips"):
-        del stored["policy"][name]
-    for row in stored["measures"]:
-        for name in ("formerly_right", "verdicts", "level"):
-            del row[name]
-    read = Report.from_json(stored)
-    assert (read.budgets, read.rulings) == ((), report.rulings)
-
-
 def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     plan = limited(negative_flips=0.04)
     suite = plan.retrieval[0].own

@@ -158,14 +158,8 @@ def test_an_update_is_stored_with_its_recipe_and_reference_spelled_out() -> None
         "auto_promote": False,
         "prompt": "a sketch of a {name}.",
         "reference": {"dataset": "ds_2", "version": 5},
+        "replaces": None,
     }
-
-
-def test_an_order_of_a_release_without_reference_sets_can_still_be_read() -> None:
-    plain = replace(UPDATE, recipe=Recipe(), reference=None)
-    stored = order_to_json(plain)
-    del stored["reference"]
-    assert order_from_json(JobType.UPDATE, stored) == plain
 
 
 def test_model_and_order_are_those_that_the_type_has() -> None:
