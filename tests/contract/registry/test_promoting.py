@@ -257,7 +257,7 @@ def test_policy_that_has_changed_after_scoring_asks_for_a_new_verdict(
     go_live(scene, model, 2, override=True, reason="the old verdict will do")
 
 
-def test_report_that_does_not_say_what_it_answered_lets_nothing_go_live(
+def test_report_that_is_gone_lets_nothing_go_live(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
@@ -265,5 +265,5 @@ def test_report_that_does_not_say_what_it_answered_lets_nothing_go_live(
     stored = scene.version(model, 2).report
     assert stored is not None
     artifacts.delete(stored)
-    with pytest.raises(EvaluationStale, match="does not list the suites that it covers"):
+    with pytest.raises(EvaluationStale, match="report of version 2 is gone or damaged"):
         go_live(scene, model, 2)

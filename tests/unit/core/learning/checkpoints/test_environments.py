@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StopRequested
-from core.learning import step as checkpoint
 from core.training.trainer import TrainingSpec
-from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, train, trainer_of
+from tests.support.learning.lessons import StoppingAsItSaves, Watching, stopped, trainer_of
 from tests.support.memory_artifacts import MemoryArtifacts
 
 
@@ -38,24 +37,6 @@ def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     away = trainer_of(artifacts, threads=2).environment()
     assert trained.environments == (home.environment(), away, home.environment())
     assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
-
-
-def test_a_checkpoint_that_names_no_environment_is_resumed_as_one_of_an_unknown_kind(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    undisturbed = train(artifacts, spec)
-    state = checkpoint.from_bytes(artifacts.get(stopped(artifacts, spec)))
-    del state["environments"]
-    kept = artifacts.put(checkpoint.to_bytes(state))
-    monitor = Watching()
-    trained = trainer_of(artifacts).train(spec, resume=kept, monitor=monitor)
-    assert trained.weights.digest == undisturbed.digest
-    assert len(monitor.terms) == 2
-    ((kind, told),) = monitor.told
-    assert kind == "environment_changed"
-    assert "did not record the kind of machine" in told["explanation"]
-    assert trained.environments[0] == {}
-    assert len(trained.environments) == 2
 
 
 def test_a_run_that_was_never_stopped_has_one_environment(
