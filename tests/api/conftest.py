@@ -16,12 +16,15 @@ from core.access.keys import ensure_admin_key
 from core.backup.dump import POSITION, _advance_sequence
 from core.database.migrate import METADATA
 from core.gate.policies import ensure_default_policy
+from core.principal import Role
 from core.settings import Settings
+from tests.support.api.browsing import Browser, browser_of, make_line
 from tests.support.api.decoders import lasting_decoders
 from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import KEY, Service, running, settings_of
+from tests.support.scene import Scene
 from tests.support.storage.contents import rows_of
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -121,3 +124,38 @@ def ready(service: Service) -> Service:
     `home` has put them there: to make them takes longer than most tests.
     """
     return service
+
+
+@pytest.fixture(scope="module")
+def shared_service(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that the tests of a file share; its model is `demo`, and its client has no key."""
+    home = tmp_path_factory.mktemp("pages") / "home"
+    shutil.copytree(ready_home, home)
+    with running(settings_of(home)) as made:
+        made.client.headers.pop("Authorization")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def viewer(shared_service: Service) -> Browser:
+    """A browser of a viewer."""
+    return browser_of(shared_service, Role.VIEWER)
+
+
+@pytest.fixture(scope="module")
+def operator(shared_service: Service) -> Browser:
+    """A browser of an operator."""
+    return browser_of(shared_service, Role.OPERATOR)
+
+
+@pytest.fixture(scope="module")
+def stranger(shared_service: Service) -> Browser:
+    """A browser that is not signed in."""
+    return Browser(client=shared_service.client)
+
+
+@pytest.fixture(scope="module")
+def line(shared_service: Service) -> Iterator[Scene]:
+    """The model `line`, see `make_line`."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_line(shared_service.platform, patch)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from perennial.client import Client
 from playwright.sync_api import Page, expect, sync_playwright
 from pydantic import SecretStr
 
@@ -20,9 +19,10 @@ from demo.show import Show
 from demo.walkthrough import EARLIER, MODEL, NEW, accuracies, changes, update, upload_products
 from devtools.programs import OPTIONS, find_chromium
 from devtools.servers import free_port
+from perennial.client import Client
 from perennial.terminal.session import GATE
 from perennial.types.evaluation import Report
-from tests.api.pages.browser.conftest import LATE_MS, follow
+from tests.api.browser.conftest import LATE_MS, follow
 from tests.support.deployment.workflow import run_workflow
 from tests.support.processes import Site, wait_for
 

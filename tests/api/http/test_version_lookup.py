@@ -15,7 +15,7 @@ from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service
 
-pytestmark = EMBEDDED  # tests/api/routes/inference/test_classify.py asks both databases
+pytestmark = EMBEDDED  # tests/api/inference/test_classify.py asks both databases
 
 
 @pytest.fixture

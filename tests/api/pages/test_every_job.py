@@ -25,7 +25,7 @@ from core.jobs.orders import JobType
 from core.jobs.rules import JobStatus
 from core.principal import Role
 from core.trials.rows import Trials, TrialSamples
-from tests.api.pages.conftest import make_line
+from tests.support.api.browsing import make_line
 from tests.support.api.every_job import CANCELLED, ENDS, SUCCEEDED, Shop, a_shop, bring_to_every_end
 from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
 from tests.support.api.served import serving

@@ -9,7 +9,7 @@ from api.every_page import PAGES
 from api.http.routing import SIGN_IN, is_open, is_page
 from core.principal import Role
 from core.values import sha256
-from tests.api.pages.conftest import Browser, Marks, browser_of
+from tests.support.api.browsing import Browser, Marks, browser_of
 from tests.support.api.service import Service
 from tests.support.places import ROOT
 
@@ -49,11 +49,11 @@ def test_every_page_takes_a_session_and_a_role(stranger: Browser) -> None:
         assert not route.include_in_schema, route.path
 
 
-def test_every_form_is_refused_without_the_token_of_its_session(service: Service) -> None:
-    admin, other = browser_of(service, Role.ADMIN), browser_of(service, Role.ADMIN)
+def test_every_form_is_refused_without_the_token_of_its_session(shared_service: Service) -> None:
+    admin, other = browser_of(shared_service, Role.ADMIN), browser_of(shared_service, Role.ADMIN)
     posts = [route for route in routes() if "POST" in route.methods]
     assert posts
-    with service.untouched():
+    with shared_service.untouched():
         for route in posts:
             for token in ("", other.token(), "a.b"):
                 answer = admin.post(address(route), {"token": token}, as_files=has_files(route))
@@ -61,13 +61,13 @@ def test_every_form_is_refused_without_the_token_of_its_session(service: Service
                 assert "belongs to another session" in answer.text, route.path
 
 
-def test_every_form_is_refused_to_a_role_that_is_too_low(service: Service) -> None:
+def test_every_form_is_refused_to_a_role_that_is_too_low(shared_service: Service) -> None:
     for route in routes():
         needed = Role((route.openapi_extra or {})["x-required-role"])
         for role in Role:
             if role.includes(needed):
                 continue
-            browser = browser_of(service, role)
+            browser = browser_of(shared_service, role)
             for method in route.methods:
                 answer = browser.client.request(
                     method, address(route), headers=browser._headers({}), follow_redirects=False
@@ -85,10 +85,10 @@ def test_every_form_is_refused_to_a_role_that_is_too_low(service: Service) -> No
     ],
 )
 def test_a_form_from_another_origin_is_refused(
-    service: Service, viewer: Browser, headers: dict[str, str]
+    shared_service: Service, viewer: Browser, headers: dict[str, str]
 ) -> None:
     token = viewer.token()
-    with service.untouched():
+    with shared_service.untouched():
         for path, form in (("/ui/sign-out", {"token": token}), (SIGN_IN, {"key": "pk_x"})):
             answer = viewer.post(path, form, **headers)
             assert answer.status_code == 403
@@ -96,7 +96,7 @@ def test_a_form_from_another_origin_is_refused(
     assert viewer.get("/ui").status_code == 200
 
 
-def test_bodies_that_are_no_forms_are_refused(service: Service, viewer: Browser) -> None:
+def test_bodies_that_are_no_forms_are_refused(shared_service: Service, viewer: Browser) -> None:
     token = viewer.token()
     for sent, status in (
         ({"json": {"token": token}}, 415),
@@ -146,7 +146,7 @@ def test_htmx_is_the_file_of_its_release() -> None:
     assert "htmx 2.0.11" in (folder / "NOTICE").read_text()
 
 
-def test_problems_are_pages(service: Service, viewer: Browser) -> None:
+def test_problems_are_pages(shared_service: Service, viewer: Browser) -> None:
     answer = viewer.get("/ui/<script>alert(1)</script>")
     assert answer.status_code == 404
     assert "404 not_found" in answer.text
@@ -159,7 +159,7 @@ def test_problems_are_pages(service: Service, viewer: Browser) -> None:
 
 
 def test_a_fault_of_ours_is_a_page_that_tells_its_id_alone(
-    service: Service, viewer: Browser, monkeypatch: pytest.MonkeyPatch
+    shared_service: Service, viewer: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")

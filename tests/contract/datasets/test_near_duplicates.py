@@ -11,12 +11,12 @@ from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
 from core.datasets.freeze import freeze_version
-from core.datasets.list_rows import Thumbnails
 from core.datasets.manifests import Part, Side, part_of
 from core.datasets.receive import record, record_uploads, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
+from core.datasets.thumbnail_rows import Thumbnails
 from core.images.decoder import Decoder
 from core.images.sandbox import SandboxDecoder
 from core.values import Digest

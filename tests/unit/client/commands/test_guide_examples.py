@@ -50,11 +50,11 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/access.md": "requests by curl, which test_api_page looks up in docs/openapi.json",
     "docs/api.md": "requests by curl, likewise",
     "docs/bundles.md": "the making of a key by openssl, and a setting",
-    "docs/datasets.md": "imports of files and of a bucket, which tests/api/routes/imports orders",
+    "docs/datasets.md": "imports of files and of a bucket, which tests/api/imports orders",
     "docs/examples/label_studio/README.md": "a back end, which test_label_studio runs",
     "docs/kubernetes.md": "a cluster; tests/unit/deployment renders the chart",
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
-    "docs/webhooks.md": "a receiver, run by tests/unit/core/adapters/webhooks/test_documentation",
+    "docs/webhooks.md": "a receiver, run by tests/unit/webhooks/test_documentation",
 }
 
 # What asks a person, installs packages, or is a request by curl.

@@ -1,0 +1,177 @@
+"""Sign in and out: sessions, links, and forms that were sent without a session."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from httpx import Response
+
+from api.http.authentication import SESSION_COOKIE
+from api.http.routing import SIGN_IN
+from core.access.authenticate import LASTS, SignInLink, sign_in
+from core.access.keys import create_key, revoke_key
+from core.principal import Role
+from core.values import sha256
+from tests.support.api.browsing import Browser, Marks
+from tests.support.api.service import KEY, Service
+from tests.support.factories import NOW
+
+
+def fields_of(answer: Response) -> dict[str, str]:
+    """The fields of the form of a page, as a browser sends them."""
+    found = [given for tag, given in Marks(answer.text).tags if tag == "input" and "value" in given]
+    return {str(given["name"]): str(given["value"]) for given in found}
+
+
+def test_a_key_opens_a_session_that_only_its_browser_holds(shared_service: Service) -> None:
+    _, secret = create_key(shared_service.platform, name="ann", role=Role.VIEWER)
+    stranger = Browser(client=shared_service.client)
+    assert stranger.get("/").headers["location"] == "/ui"
+    led = stranger.get("/ui/jobs?model=demo")
+    assert led.status_code == 303
+    assert led.headers["location"] == f"{SIGN_IN}?next=/ui/jobs%3Fmodel%3Ddemo"
+    form = stranger.get(led.headers["location"])
+    assert 'value="/ui/jobs?model=demo"' in form.text
+    assert 'type="password"' in form.text
+    answer = stranger.post(SIGN_IN, {"key": f" {secret} ", "next": "/ui/jobs?model=demo"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/jobs?model=demo")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Path=/ui" in cookie
+    assert "Secure" not in cookie
+    session = re.findall(f"{SESSION_COOKIE}=([^;]+)", cookie)[0]
+    assert secret not in cookie
+    assert session not in str(shared_service.kept())
+    ann = Browser(client=shared_service.client, session=session)
+    assert "<b>ann</b>" in ann.get("/ui").text
+    assert ann.send("/ui/sign-out").headers["location"] == SIGN_IN
+    assert ann.get("/ui").headers["location"].startswith(SIGN_IN)
+
+
+def test_a_link_signs_in_once(shared_service: Service) -> None:
+    link = SignInLink(KEY, shared_service.platform.clock)
+    app = shared_service.client.app
+    before = app.state.services  # type: ignore[attr-defined]
+    app.state.services = replace(before, sign_in_link=link)  # type: ignore[attr-defined]
+    try:
+        stranger = Browser(client=shared_service.client)
+        address = f"{SIGN_IN}?link={link.token}&next=/ui/jobs"
+        for _ in range(2):  # looking at it does not use it up
+            form = stranger.get(address).text
+            assert "Sign in as admin" in form
+            assert "API key" not in form
+        sent = {"link": link.token, "next": "/ui/jobs"}
+        wrong = stranger.post(SIGN_IN, sent | {"link": link.token[:-1]})
+        assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+        answer = stranger.post(SIGN_IN, sent)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/jobs")
+        assert SESSION_COOKIE in answer.headers["set-cookie"]
+        again = stranger.post(SIGN_IN, sent)
+        assert (again.status_code, "set-cookie" in again.headers) == (401, False)
+        assert "This link has been used" in stranger.get(address).text
+    finally:
+        app.state.services = before  # type: ignore[attr-defined]
+
+
+def test_a_link_expires() -> None:
+    now = [NOW]
+    link = SignInLink(KEY, lambda: now[0])
+    assert link.is_good(link.token)
+    now[0] += LASTS
+    assert link.take(link.token) is None
+
+
+def test_the_cookie_is_secure_where_the_connection_is(shared_service: Service) -> None:
+    _, secret = create_key(shared_service.platform, name="tls", role=Role.VIEWER)
+    answer = shared_service.client.post(
+        f"https://testserver{SIGN_IN}", data={"key": secret}, follow_redirects=False
+    )
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_wrong_key_is_refused_and_leaves_nothing(
+    shared_service: Service, stranger: Browser
+) -> None:
+    with shared_service.untouched():
+        for key in ("pk_wrong", "", "<script>alert(1)</script>"):
+            answer = stranger.post(SIGN_IN, {"key": key})
+            assert answer.status_code == 401
+            assert "lets nobody in" in answer.text
+            assert "set-cookie" not in answer.headers
+            assert "alert(1)" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "next_page", ["https://elsewhere.example/", "//elsewhere.example", "/v1/models", "/ui\r\nX: y"]
+)
+def test_signing_in_leads_to_pages_of_this_service_only(
+    shared_service: Service, next_page: str
+) -> None:
+    name = f"led-{sha256(next_page.encode())[:6]}"
+    _, secret = create_key(shared_service.platform, name=name, role=Role.VIEWER)
+    answer = Browser(client=shared_service.client).post(SIGN_IN, {"key": secret, "next": next_page})
+    assert answer.headers["location"] == "/ui"
+
+
+def test_a_session_ends_when_its_key_is_revoked(shared_service: Service) -> None:
+    _, secret = create_key(shared_service.platform, name="leaver", role=Role.VIEWER)
+    session, _ = sign_in(shared_service.platform, secret)
+    leaver = Browser(client=shared_service.client, session=session)
+    assert leaver.get("/ui").status_code == 200
+    revoke_key(shared_service.platform, "leaver")
+    assert leaver.get("/ui").status_code == 303
+    part = leaver.get("/ui", HX_Request="true", HX_Current_URL="http://testserver/ui/jobs")
+    assert (part.status_code, part.headers["hx-redirect"]) == (401, f"{SIGN_IN}?next=/ui/jobs")
+
+
+def test_a_form_without_a_session_is_kept_for_its_own_page_alone(
+    shared_service: Service, stranger: Browser
+) -> None:
+    _, secret = create_key(shared_service.platform, name="typist", role=Role.CONTRIBUTOR)
+    typed = {"name": "shoes", "description": '<b>"boots"', "token": "of the past"}
+    here = {"Referer": "http://testserver/ui/datasets"}
+    asked = stranger.post("/ui/datasets", typed, **here)
+    assert (asked.status_code, "has kept what you entered" in asked.text) == (401, True)
+    kept = fields_of(asked)
+    assert kept["next"] == "/ui/datasets"
+    assert kept["unsent_to"] == "/ui/datasets"
+    assert kept["unsent-description"] == typed["description"]
+    assert "of the past" not in asked.text
+    with shared_service.untouched():
+        refused = stranger.post(SIGN_IN, kept | {"key": "pk_wrong"})
+        assert (refused.status_code, "has kept what you entered" in refused.text) == (401, True)
+    shown = stranger.post(SIGN_IN, kept | {"key": secret})
+    assert 'action="/ui/datasets"' in shown.text
+    session = re.findall(f"{SESSION_COOKIE}=([^;]+)", shown.headers["set-cookie"])[0]
+    typist = Browser(client=shared_service.client, session=session)
+    sent = typist.post("/ui/datasets", fields_of(shown))
+    assert (sent.status_code, sent.headers["location"]) == (303, "/ui/datasets/shoes")
+    for answer in (
+        stranger.post("/ui/datasets", typed, Origin="https://elsewhere.example"),
+        stranger.post("/ui/datasets", typed, as_files=True),
+        stranger.post("/ui/datasets", typed | {"description": "a" * 20_000}),
+        stranger.post("/ui/sign-out", typed),
+    ):
+        assert (answer.status_code, "fill it in again" in answer.text) == (401, True)
+        assert "unsent" not in answer.text
+    elsewhere = kept | {"key": secret, "unsent_to": "https://elsewhere.example/ui/"}
+    assert stranger.post(SIGN_IN, elsewhere).headers["location"] == "/ui/datasets"
+    part = stranger.post("/ui/models/demo/try", typed, HX_Request="true", **here)
+    assert part.headers["hx-redirect"] == f"{SIGN_IN}?next=/ui/datasets"
+
+
+def test_a_session_opens_pages_only_and_a_key_everything_else(
+    shared_service: Service, viewer: Browser
+) -> None:
+    assert viewer.get("/v1/models").status_code == 401
+    keyed = Browser(client=shared_service.client)
+    assert keyed.get("/ui", **shared_service.key(Role.VIEWER)).status_code == 303
+
+
+def test_who_sees_no_model_is_told_the_command_that_makes_one(shared_service: Service) -> None:
+    _, secret = create_key(shared_service.platform, name="nobody", role=Role.VIEWER, models=[])
+    session, _ = sign_in(shared_service.platform, secret)
+    answer = Browser(client=shared_service.client, session=session).get("/ui")
+    assert "perennial model create demo --wait" in answer.text
+    assert "This needs a key with the role operator." in answer.text

@@ -1,0 +1,173 @@
+"""Every page on a phone as axe sees it, in light and in dark, with things on it and without."""
+
+import json
+import shutil
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+from playwright.sync_api import Browser, Page, expect
+from starlette.routing import Match
+
+from api.every_page import PAGES
+from api.guide import pages as guide
+from api.guide.reference import render_reference
+from api.http.routing import STATIC
+from api.pages import rendering
+from perennial.requests import ImageFile
+from tests.api.browser.conftest import follow, opened
+from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
+from tests.support.api.image_files import picture
+from tests.support.api.seen_pages import AXE, PHONE, Seen
+from tests.support.api.served import serving
+from tests.support.api.service import KEY, settings_of
+from tests.support.places import ROOT
+from tests.support.scene import Scene
+
+TEMPLATES = ROOT / "api" / "pages" / "templates"
+
+LAYOUT = '{% extends "pages/layout.html" %}'
+
+SAMPLES = "/ui/models/{model}/aliases/{alias}/trials/{trial}/samples"
+
+NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of pages
+    "/",
+    f"{STATIC}{{name}}",
+    "/ui/images/{pixels}",
+    "/ui/images/{pixels}/thumbnail",
+    "/ui/first-steps/samples/{index}",
+    f"{SAMPLES}/{{pixels}}",
+    f"{SAMPLES}/{{pixels}}/thumbnail",
+    "/ui/jobs/{job}/panel",
+    "/ui/jobs/{job}/events",
+}
+
+ROUTES = [route for router in PAGES for route in router.routes if isinstance(route, APIRoute)]
+
+
+@pytest.fixture(scope="module")
+def seen(
+    chromium: Browser,
+    site: tuple[str, Scene],
+    migrated_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Seen:
+    """The findings of a browser that goes to every page."""
+    found = Seen()
+    with ExitStack() as stack:
+        note_templates(stack.enter_context(pytest.MonkeyPatch.context()), found.templates)
+        home = tmp_path_factory.mktemp("unused") / "home"
+        shutil.copytree(migrated_home, home)
+        unused = stack.enter_context(serving(settings_of(home)))
+        page = stack.enter_context(opened(chromium, unused.url, width=PHONE))
+        page.add_init_script(AXE)
+        for path in lists_without_rows():
+            found.glance(page, path)
+        unused.client.datasets.create("alone")
+        unused.client.datasets.upload(
+            "alone", [("cup", ImageFile(file_name="a.png", data=picture(5)))]
+        )
+        unused.client.datasets.freeze("alone")
+        found.glance(page, "/ui/datasets/alone/versions/1/update")
+
+        page = stack.enter_context(opened(chromium, site[0], width=PHONE))
+        page.add_init_script(AXE)
+        page.on("dialog", lambda dialog: (found.ran.append(dialog.message), dialog.dismiss()))
+        for path in full_pages(*site):
+            found.go(page, path)
+        for path in empty_pages(site[0], site[1].platform):
+            found.glance(page, path)
+        look_at_reference(page, found)
+        upload_without_script(page, found)
+        send_after_the_session(page, found)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(guide, "pages", dict)
+            found.go(page, "/guide/without-documentation")
+    return found
+
+
+def note_templates(patch: pytest.MonkeyPatch, names: set[str]) -> None:
+    """Have the names of all templates noted that are rendered."""
+    environment = rendering._environment()
+    get = environment.get_template
+
+    def noted(name: str, *given: object) -> object:
+        names.add(name)
+        return get(name, *given)  # type: ignore[arg-type]
+
+    patch.setattr(environment, "get_template", noted)
+
+
+def look_at_reference(page: Page, found: Seen) -> None:
+    """Look at the first part of the API's reference: axe would look at the whole for a minute."""
+    document = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))
+    paths = dict(islice(document["paths"].items(), 8))
+    schemas = dict(islice(document["components"]["schemas"].items(), 12))
+    part = document | {"paths": paths, "components": {"schemas": schemas}}
+    page.goto("about:blank")
+    page.set_content(render_reference(part))
+    found.look(page, "/docs")
+
+
+def upload_without_script(page: Page, found: Seen) -> None:
+    """Look at what a browser shows that runs no scripts of ours."""
+    page.route("**/*.js", lambda route: route.abort())
+    page.goto("/ui/datasets/nothing")
+    page.get_by_text("Images of one class").click()
+    page.get_by_label("Class").fill("cup")
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": picture(9)}
+    page.get_by_label("Images", exact=True).set_input_files([file])  # type: ignore[list-item]
+    follow(page, "Add")
+    expect(page.get_by_role("heading", name="1 added")).to_be_visible()
+    found.look(page, "an upload without scripts")
+    page.unroute("**/*.js")
+
+
+def send_after_the_session(page: Page, found: Seen) -> None:
+    """Look at the way by which a form that was sent too late is sent after all."""
+    page.goto(f"{LINE}/aliases/production/promotion?version=2")
+    page.get_by_label("Reason").fill("a long story")
+    page.context.clear_cookies()
+    follow(page, "Promote version 2")
+    expect(page.get_by_text("This page has kept what you entered")).to_be_visible()
+    found.look(page, "to sign in again")
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("so this was not sent")).to_be_visible()
+    found.look(page, "what was not sent")
+
+
+def route_of(path: str) -> str | None:
+    """The route that answers to a path."""
+    scope = {"type": "http", "method": "GET", "path": path}
+    return next((r.path for r in ROUTES if r.matches(scope)[0] is Match.FULL), None)
+
+
+def test_axe_finds_nothing(seen: Seen) -> None:
+    assert seen.problems == []
+
+
+def test_every_page_fits_a_phone(seen: Seen) -> None:
+    assert seen.wide == []
+
+
+def test_no_script_in_a_name_runs(seen: Seen) -> None:
+    assert seen.ran == []
+
+
+def test_every_route_of_a_page_is_among_them(seen: Seen) -> None:
+    routes = {route.path for route in ROUTES if "GET" in route.methods}
+    assert routes >= NO_PAGES
+    assert routes - NO_PAGES == {route_of(path) for path in seen.paths} - {None}
+
+
+def test_every_template_of_a_page_is_among_them(seen: Seen) -> None:
+    pages = {
+        str(path.relative_to(TEMPLATES))
+        for path in TEMPLATES.rglob("*.html")
+        if path.read_text("utf-8").startswith(LAYOUT)
+    }
+    assert len(pages) > 30
+    assert pages - seen.templates == set()

@@ -1,0 +1,136 @@
+"""What a person meets in a browser when something comes between: a cut, an end, somebody else."""
+
+from playwright.sync_api import Browser, Page, expect
+
+from core.access.keys import create_key, revoke_key
+from core.gate.rules import Verdict
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
+from core.jobs.rules import EventKind
+from core.principal import Role
+from core.registry.rows import Models
+from tests.api.browser.conftest import LATE_MS, follow
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import KEY
+from tests.support.factories import NOW
+from tests.support.processes import wait_for
+from tests.support.scene import Scene
+from tests.support.servers.relay import relay_before
+
+PROMOTION = "/ui/models/line/aliases/production/promotion?version=2"
+
+RACED = "/ui/models/raced/aliases/production/promotion?version={}"
+
+SCRIPT = "<script>alert(1)</script>"
+
+# Keeps the ids of all events that the page's stream delivers to it.
+NOTE_EVENTS = """
+    window.noted = [];
+    const listen = EventSource.prototype.addEventListener;
+    EventSource.prototype.addEventListener = function (kind, then) {
+        listen.call(this, kind, ({ lastEventId }) => { if (lastEventId) noted.push(lastEventId); });
+        listen.call(this, kind, then);
+    };
+"""
+
+
+def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[str, Scene]) -> None:
+    url, line = site
+    with line.platform.transactions(read_only=True) as work:
+        model = work[Models].get("line")
+    job = line.order(model, EvaluateOrder(version=2))
+
+    def report(*steps: int) -> None:
+        with line.platform.transactions() as work:
+            for step in steps:
+                data = {"phase": "training", "step": step, "total": 40, "loss": 1 / step}
+                work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
+            work.commit()
+
+    page.add_init_script(NOTE_EVENTS)
+    with relay_before(url) as relay:
+        page.goto(f"{relay.url}/ui/jobs/{job.id}")
+        report(1, 2)
+        expect(page.get_by_text("training, 2 of 40")).to_be_visible()
+        relay.cut()
+        report(3, 4)
+        expect(page.get_by_text("The connection is lost; trying again.")).to_be_visible()
+        wait_for(lambda: relay.refused, seconds=LATE_MS / 1000)
+        relay.mend()
+        report(5)
+        expect(page.get_by_text("training, 5 of 40")).to_be_visible()
+        expect(page.locator("#notice")).to_be_empty()
+        expect(page.get_by_text("Live: queued")).to_be_visible()
+        assert page.evaluate("noted") == ["1", "2", "3", "4", "5"]
+        follow(page, "Cancel")
+        expect(page.get_by_text("cancelled").first).to_be_visible()
+
+
+def test_a_session_that_ends_leads_to_sign_in(page: Page, site: tuple[str, Scene]) -> None:
+    platform = site[1].platform
+    sign_in_as_guest(page, site[1], Role.VIEWER)
+    revoke_key(platform, "guest-viewer")
+    follow(page, "line")
+    expect(page.get_by_text("After signing in you continue to /ui/models/line.")).to_be_visible()
+    sign_in(page, KEY)
+    expect(page.get_by_role("heading", name="line", exact=True)).to_be_visible()
+
+
+def test_what_was_typed_is_sent_after_a_new_sign_in(page: Page, site: tuple[str, Scene]) -> None:
+    sign_in_as_guest(page, site[1], Role.OPERATOR)
+    page.goto(PROMOTION)
+    page.get_by_label("Reason").fill(f"a long story\nin two lines {SCRIPT}")
+    revoke_key(site[1].platform, "guest-operator")
+    follow(page, "Promote version 2")
+    expect(page.get_by_text("This page has kept what you entered")).to_be_visible()
+    sign_in(page, "pk_wrong")
+    expect(page.get_by_text("lets nobody in")).to_be_visible()
+    sign_in(page, KEY)
+    expect(page.get_by_text("so this was not sent")).to_be_visible()
+    expect(page.locator("dl")).to_contain_text(f"in two lines {SCRIPT}")
+    expect(page.get_by_role("button", name="Send it now")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("production is now version 2")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text(f"a long story in two lines {SCRIPT}")
+
+
+def test_the_second_of_two_who_promote_sees_what_is_live(
+    page: Page, chromium: Browser, site: tuple[str, Scene]
+) -> None:
+    platform = site[1].platform
+    model = a_root(platform, "raced")
+    for _ in (2, 3):
+        a_candidate(platform, model, verdict=Verdict.PASSED)
+    page.goto(RACED.format(2))
+    page.get_by_label("Reason").fill("I have read the report")
+    with chromium.new_context(base_url=site[0]) as context:
+        other = context.new_page()
+        other.set_default_timeout(LATE_MS)
+        other.goto("/ui/sign-in")
+        sign_in(other, create_key(platform, name="ann", role=Role.OPERATOR)[1])
+        expect(other.get_by_role("heading", name="Models")).to_be_visible()
+        other.goto(RACED.format(3))
+        other.get_by_label("Reason").fill(f"mine came first {SCRIPT}")
+        follow(other, "Promote version 3")
+        expect(other.get_by_text("production is now version 3")).to_be_visible()
+    follow(page, "Promote version 2")
+    told = page.get_by_role("alert").filter(has_text="Nothing was moved")
+    expect(told).to_contain_text("ann promoted version 3")
+    expect(told).to_contain_text(f"mine came first {SCRIPT}")
+    expect(page.locator(".lead")).to_contain_text("production is version 3 since")
+    expect(page.get_by_label("Reason")).to_have_value("I have read the report")
+
+
+def sign_in_as_guest(page: Page, line: Scene, role: Role) -> None:
+    """Sign out, and in with a new key of this role."""
+    _, secret = create_key(line.platform, name=f"guest-{role.value}", role=role)
+    follow(page, "Sign out")
+    sign_in(page, secret)
+    expect(page.get_by_text(f"guest-{role.value}")).to_be_visible()
+
+
+def sign_in(page: Page, secret: str) -> None:
+    """Sign in by keyboard."""
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(secret)
+    page.keyboard.press("Enter")

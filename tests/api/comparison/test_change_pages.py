@@ -1,0 +1,71 @@
+"""Pages of what changed between two versions, and the images behind it."""
+
+import re
+from html import unescape
+
+from core.datasets.rows import Datasets
+from tests.support.api.browsing import SCRIPT, Browser
+from tests.support.api.service import Service
+from tests.support.scene import Scene
+
+CELL = re.compile(r'<a href="([^"]+)"[^>]*><g class="confusion (\w+)">.*?>([+−]\d+)</text>')
+HERE = "/ui/models/line/changes"
+
+
+def test_changes_show_flips_measures_confusions_and_classes(line: Scene, viewer: Browser) -> None:
+    text = viewer.get(f"{HERE}?now=2").text
+    assert "What changed from version 1 to 2" in text
+    counts = {kind: int(found) for found, kind in re.findall(r"(\d+) (lost|gained)</span>,?", text)}
+    assert counts["lost"] > 0
+    assert counts["gained"] > 0
+    assert text.count('<span class="tag lost">lost</span>') == min(7, counts["lost"])
+    assert "bag</span> 90.0 %" in text
+    assert "</span> 60.0 %" in text
+    assert "Measures against tolerance" in text
+    assert 'class="confusion more"' in text
+    assert 'class="confusion fewer"' in text
+    assert "Change of each class, worst first" in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert SCRIPT not in text
+
+
+def test_a_cell_of_the_matrix_opens_its_images(line: Scene, viewer: Browser) -> None:
+    text = viewer.get(f"{HERE}?now=2&before=1").text
+    cells = CELL.findall(text)
+    assert len(cells) > 1
+    for href, kind, change in cells:
+        images = viewer.get(unescape(href))
+        assert images.status_code == 200
+        count = int(change.replace("−", "-"))
+        assert (count > 0) == (kind == "more")
+        # Here no image enters a cell that another leaves.
+        assert images.text.count("/thumbnail") == abs(count)
+
+
+def test_images_are_filtered_and_paged(line: Scene, viewer: Browser) -> None:
+    images = f"{HERE}/images?before=1&now=2"
+    every = viewer.get(images).text
+    lost = viewer.get(f"{images}&kind=lost&suite=easy&class=HAT").text
+    assert 0 < lost.count("/thumbnail") < every.count("/thumbnail")
+    assert 'alt="hat"' in lost
+    assert 'alt="bag"' not in lost
+    assert "No such image" in viewer.get(f"{images}&skip=5000").text
+    assert viewer.get(f"{images}&kind=bogus").status_code == 422
+
+
+def test_versions_without_common_answers_are_told_the_command(line: Scene, viewer: Browser) -> None:
+    missing = viewer.get("/ui/models/demo/changes?now=1").text
+    assert "Name two different versions." in missing
+    assert viewer.get(f"{HERE}?now=9").status_code == 404
+
+
+def test_an_image_is_shown_by_its_pixels(shared_service: Service, viewer: Browser) -> None:
+    with shared_service.platform.transactions(read_only=True) as work:
+        row = work[Datasets].images(work[Datasets].get("products").id)[0]
+    here = f"/ui/images/{row.image.pixels}"
+    for path in (here, f"{here}/thumbnail"):
+        answer = viewer.get(path)
+        assert answer.headers["content-type"] == "image/webp"
+        assert answer.content[8:12] == b"WEBP"
+        assert viewer.get(path, If_None_Match=answer.headers["etag"]).status_code == 304
+    assert viewer.get(f"/ui/images/{'0' * 64}").status_code == 404

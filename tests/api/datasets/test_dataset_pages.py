@@ -1,0 +1,224 @@
+"""Pages that fill a dataset, edit it, and order an update from it."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from core.datasets.edit import create_dataset
+from core.datasets.manifests import Side
+from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetKind
+from core.jobs.rows import Jobs
+from core.principal import Role
+from core.values import Digest, sha256
+from tests.support.api.browsing import SCRIPT, Browser, browser_of
+from tests.support.api.image_files import photograph, picture, pictures_on
+from tests.support.api.service import Service
+
+PIXELS = re.compile(r'type="checkbox" name="([0-9a-f]{64})"')
+
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def helper(shared_service: Service) -> Browser:
+    """A browser of a contributor."""
+    return browser_of(shared_service, Role.CONTRIBUTOR)
+
+
+@pytest.fixture
+def here(shared_service: Service, request: pytest.FixtureRequest) -> str:
+    """The address of an empty dataset."""
+    name = f"d-{sha256(request.node.name.encode())[:8]}"
+    create_dataset(shared_service.platform, name, DatasetKind.LABELLED)
+    return f"/ui/datasets/{name}"
+
+
+def upload(
+    browser: Browser,
+    here: str,
+    *files: tuple[str, bytes],
+    key: str = "",
+    token: str | None = None,
+    **fields: str,
+) -> httpx.Response:
+    """The answer to a form with files, each by its field: as a page sends it, or as a script."""
+    headers = browser._headers({"Accept": JSON, "Idempotency-Key": here + key} if key else {})
+    sent: dict[str, Any] = {"token": browser.token() if token is None else token} | fields
+    parts = [(name, (f"<b>{n}.png", data)) for n, (name, data) in enumerate(files)]
+    return browser.client.post(f"{here}/images", data=sent, files=parts, headers=headers)
+
+
+def held(service: Service, here: str) -> dict[Digest, str]:
+    """The images of a dataset with their classes, by pixels."""
+    with service.platform.transactions(read_only=True) as work:
+        rows = work[Datasets].images(work[Datasets].get(here.rpartition("/")[2]).id)
+    return {row.image.pixels: row.text for row in rows}
+
+
+def test_a_button_that_is_pressed_twice_freezes_one_version(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    upload(helper, here, ("images", picture(11)), text="cup")
+    form = {"token": helper.token()}
+    with ThreadPoolExecutor(2) as both:
+        at_once = [both.submit(helper.post, f"{here}/versions", form) for _ in range(2)]
+    shown = [answer.result().headers["location"] for answer in at_once]
+    assert shown == [f"{here}/versions/1"] * 2
+    upload(helper, here, ("images", picture(12)), text="cup")
+    assert helper.send(f"{here}/versions").headers["location"] == f"{here}/versions/2"
+    with shared_service.platform.transactions(read_only=True) as work:
+        versions = work[Datasets].versions(work[Datasets].get(here.rpartition("/")[2]).id)
+    assert [version.images for version in versions] == [1, 2]
+
+
+def test_a_dataset_is_made_filled_and_frozen_without_scripts(
+    shared_service: Service, helper: Browser, viewer: Browser
+) -> None:
+    with shared_service.untouched():
+        for name, status in (("products", 409), ("No Name", 422), ("", 422)):
+            refused = helper.send("/ui/datasets", name=name, description="some <b>shoes</b>")
+            assert refused.status_code == status
+            assert 'value="some &lt;b&gt;shoes&lt;/b&gt;"' in refused.text
+    here = helper.send("/ui/datasets", name="by-hand").headers["location"]
+    assert here == "/ui/datasets/by-hand"
+    assert "perennial dataset upload by-hand FOLDER" in helper.get(here).text
+    assert "dataset_empty" in helper.send(f"{here}/versions").text
+    answer = upload(
+        helper, here, ("images", picture(1)), ("images", picture(1)), ("images", b"no"), text=SCRIPT
+    )
+    assert answer.status_code == 200
+    assert "1 added, 1 here already, 1 refused" in answer.text
+    assert "unsupported_image" in answer.text
+    with shared_service.untouched():
+        assert upload(helper, here, ("images", b"no"), text="x").status_code == 422
+        assert "class_invalid" in upload(helper, here, ("images", picture(2)), text=" ").text
+        none = helper.post(f"{here}/images", {"token": helper.token()}, as_files=True)
+        assert (none.status_code, "Choose at least one image" in none.text) == (422, True)
+    done = helper.send(f"{here}/versions").headers["location"]
+    assert "&lt;b&gt;2.png" in answer.text
+    for path in (here, f"{here}/statistics", f"{here}/images", done, f"{done}/images"):
+        text = helper.get(path).text
+        assert "&lt;script&gt;alert(1)" in text
+        assert SCRIPT not in text
+        assert "<b>0.png" not in text
+    listed = viewer.get("/ui/datasets").text
+    assert f'href="{here}/versions/1"' in listed
+    for path in ("/ui/datasets", here, f"{here}/images", done):
+        assert viewer.get(path).text.count('method="post"') == 1  # that signs out
+    assert helper.get(f"{here}/versions/2").status_code == 404
+    assert helper.get("/ui/datasets/nothing").status_code == 404
+
+
+def test_a_batch_that_is_sent_again_adds_nothing(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    files = [("boot", picture(1)), ("boot", picture(1)), ("bag", picture(2)), ("bag", b"no")]
+    first = upload(helper, here, *files, key="one")
+    outcomes = [receipt["outcome"] for receipt in first.json()]
+    assert outcomes == ["created", "duplicate", "created", "rejected"]
+    with shared_service.untouched():
+        again = upload(helper, here, *files, key="one")
+        assert again.json() == first.json()
+        other = upload(helper, here, ("boot", picture(3)), key="one")
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+        ended = upload(
+            Browser(client=shared_service.client, session="x"), here, *files, key="one", token=""
+        )
+        assert (ended.status_code, ended.json()["code"]) == (401, "unauthorised")
+    assert sorted(held(shared_service, here).values()) == ["bag", "boot"]
+    more = upload(helper, here, *files, key="two").json()
+    assert [receipt["outcome"] for receipt in more] == [*["duplicate"] * 3, "rejected"]
+
+
+def test_images_that_look_alike_are_shown_together_moved_and_removed(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    files = [("boot", photograph(1, quality=95)), ("bag", photograph(1, quality=80))]
+    answer = upload(helper, here, *files, ("bag", picture(5)), key="k")
+    assert answer.json()[1]["near_duplicate_of"] == answer.json()[0]["pixels"]
+    alike = helper.get(f"{here}/near-duplicates").text
+    pair = PIXELS.findall(alike)
+    assert len(pair) == 2
+    assert "of different classes" in alike
+    chosen = dict.fromkeys(pair, "on")
+    moved = helper.send(f"{here}/moves", list="alike", to="shoe", **chosen)
+    assert moved.headers["location"] == f"{here}/near-duplicates?moved=2"
+    assert "2 images were moved." in helper.get(moved.headers["location"]).text
+    with shared_service.untouched():
+        for fields in ({}, {"to": "x", "0" * 64: "on"}):
+            assert helper.send(f"{here}/moves", **fields).status_code in {404, 422}
+    helper.send(f"{here}/versions")
+    with shared_service.untouched():
+        frozen = helper.send(f"{here}/removals", list="alike", **{pair[0]: "on"})
+        assert (frozen.status_code, "image_frozen" in frozen.text) == (409, True)
+        assert f'name="{pair[0]}" checked' in frozen.text
+    upload(helper, here, ("bag", picture(6)), key="l")
+    (new,) = held(shared_service, here).keys() - set(pair) - {Digest(answer.json()[2]["pixels"])}
+    gone = helper.send(f"{here}/removals", **{"class": "bag", new: "on"})
+    assert gone.headers["location"] == f"{here}/images?class=bag&removed=1"
+    assert new not in held(shared_service, here)
+
+
+def test_a_class_is_renamed_and_the_difference_is_shown(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    upload(helper, here, ("a/b", picture(1)), ("bag", picture(2)), key="k")
+    helper.send(f"{here}/versions")
+    with shared_service.untouched():
+        taken = helper.send(f"{here}/renames", **{"class": "a/b", "to": "bag"})
+        assert (taken.status_code, "join the two" in taken.text) == (409, True)
+    done = helper.send(f"{here}/renames", **{"class": "a/b", "to": SCRIPT}).headers["location"]
+    assert "The class has its new name." in helper.get(done).text
+    upload(helper, here, ("bag", picture(3)), key="l")
+    version = helper.send(f"{here}/versions").headers["location"]
+    assert f'href="{version}/diff?against=1"' in helper.get(version).text
+    text = helper.get(f"{version}/diff?against=1").text
+    assert "1 added, 0 removed, 1 moved." in text
+    assert SCRIPT not in text
+    joined = helper.send(f"{here}/renames", **{"class": SCRIPT, "to": "bag", "merge": "yes"})
+    assert "3 images now" in helper.get(joined.headers["location"]).text
+
+
+def test_long_lists_are_paged(shared_service: Service, helper: Browser, here: str) -> None:
+    files = [("bag", picture(n)) for n in range(45)]
+    upload(helper, here, *files, key="k")
+    seen: list[str] = []
+    page = f"{here}/images?class=bag"
+    while page:
+        text = helper.get(page).text
+        seen += PIXELS.findall(text)
+        more = re.search(r'href="([^"]+)">More images', text)
+        page = more[1].replace("&amp;", "&") if more else ""
+    assert sorted(seen) == sorted(held(shared_service, here))
+
+
+def test_an_update_is_ordered_after_advice(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    few = pictures_on(Side.TRAIN, 4)
+    upload(helper, here, *((SCRIPT, data) for data in few[:2]), ("cat", few[2]), key="k")
+    version = helper.send(f"{here}/versions").headers["location"]
+    asked = {"model": "demo", "alias": "production", "recipe": "default"}
+    with shared_service.untouched():
+        assert "few_per_class" in helper.send(f"{version}/update/advice", **asked).text
+        refused = helper.send(f"{version}/update", **asked | {"recipe": "<b>"})
+        assert (refused.status_code, "one of the recipes" in refused.text) == (422, True)
+    upload(helper, here, ("cat", few[3]), key="l")
+    version = helper.send(f"{here}/versions").headers["location"]
+    assert "Order the update" not in helper.get(f"{version}/update").text
+    with shared_service.untouched():
+        advice = helper.send(f"{version}/update/advice", **asked)
+    assert (advice.status_code, "Order the update" in advice.text) == (200, True)
+    assert "have fewer than 16 training images" in advice.text
+    assert SCRIPT not in advice.text
+    ordered = [helper.send(f"{version}/update", **asked, key="k", promote="yes") for _ in range(2)]
+    where = {answer.headers["location"] for answer in ordered}
+    assert len(where) == 1
+    with shared_service.platform.transactions(read_only=True) as work:
+        job = work[Jobs].get(where.pop().rpartition("/")[2])
+    assert job.order.auto_promote is False  # a contributor moves no alias
+    helper.send(f"/ui/jobs/{job.id}/cancel")  # or other tests would find that `demo` is taught

@@ -1,0 +1,241 @@
+"""Editing a dataset, and looking into it: classes, moves, images, statistics, differences."""
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.datasets.rows import Datasets
+from core.principal import Role
+from tests.api.datasets.test_datasets import upload
+from tests.support.api.image_files import photograph, picture
+from tests.support.api.service import Service, code_of
+
+PETS = "/v1/datasets/pets"
+
+
+@pytest.fixture
+def pets(service: Service) -> Service:
+    """A service with the dataset `pets`: three cats and two dogs."""
+    service.client.post("/v1/datasets", json={"name": "pets"})
+    upload(service, "pets", cat=range(3), dog=range(3, 5))
+    return service
+
+
+def get(service: Service, path: str) -> Any:
+    answer = service.client.get(f"{PETS}{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def counts(service: Service) -> Any:
+    return get(service, "")["counts"]
+
+
+def images_of(service: Service, name: str) -> list[str]:
+    return [image["pixels"] for image in get(service, f"/images?class={name}")["data"]]
+
+
+def test_a_dataset_is_described(service: Service) -> None:
+    body = {"name": "pets", "description": " of pets ", "metadata": {"ticket": "7"}}
+    made = service.client.post("/v1/datasets", json=body).json()
+    assert (made["description"], made["metadata"]) == ("of pets", {"ticket": "7"})
+    changed = service.client.patch(PETS, json={"description": "Ours"}).json()
+    assert changed == {**made, "description": "Ours"}
+    emptied = service.client.patch(PETS, json={"metadata": {}}).json()
+    assert emptied == {**changed, "metadata": {}}
+    assert emptied.items() <= get(service, "").items()
+    wrong = service.client.patch(PETS, json={"name": "dogs"})
+    assert code_of(wrong) == (422, "field_unknown")
+    missing = service.client.patch("/v1/datasets/none", json={})
+    assert code_of(missing) == (404, "dataset_not_found")
+
+
+def test_a_class_is_renamed_in_the_draft_alone(pets: Service) -> None:
+    pets.client.post(f"{PETS}/versions")
+    answer = pets.client.patch(f"{PETS}/classes/cat", json={"name": " lynx "})
+    assert answer.json() == {"class": "lynx", "images": 3}
+    assert counts(pets) == {"lynx": 3, "dog": 2}
+    assert get(pets, "/versions/1")["classes"] == ["cat", "dog"]
+    slash = pets.client.patch(f"{PETS}/classes/lynx", json={"name": "cat/lynx"})
+    assert slash.status_code == 200
+    back = pets.client.patch(f"{PETS}/classes/cat%2Flynx", json={"name": "cat"})
+    assert back.json() == {"class": "cat", "images": 3}
+
+
+def test_a_class_joins_another_only_when_asked(pets: Service) -> None:
+    with pets.untouched():
+        refused = pets.client.patch(f"{PETS}/classes/cat", json={"name": "dog"})
+    assert code_of(refused) == (409, "class_taken")
+    joined = pets.client.patch(f"{PETS}/classes/cat", json={"name": "dog", "merge": True})
+    assert joined.json() == {"class": "dog", "images": 5}
+    assert counts(pets) == {"dog": 5}
+
+
+def test_a_class_that_cannot_be_renamed(pets: Service) -> None:
+    pets.client.post("/v1/datasets", json={"name": "texts", "kind": "captioned"})
+    with pets.untouched():
+        missing = pets.client.patch(f"{PETS}/classes/owl", json={"name": "elk"})
+        invalid = pets.client.patch(f"{PETS}/classes/cat", json={"name": "\u200b"})
+        captioned = pets.client.patch("/v1/datasets/texts/classes/a", json={"name": "b"})
+    assert code_of(missing) == (404, "class_not_found")
+    assert code_of(invalid) == (422, "class_invalid")
+    assert code_of(captioned) == (409, "not_labelled")
+
+
+def test_images_move_between_classes_all_or_none(pets: Service) -> None:
+    first, second, _ = images_of(pets, "cat")
+    with pets.untouched():
+        refused = pets.client.post(
+            f"{PETS}/moves", json={"class": "owl", "images": [first, "0" * 64]}
+        )
+    assert code_of(refused) == (404, "image_not_found")
+    assert refused.json()["facts"] == {"pixels": ["0" * 64]}
+    dog = images_of(pets, "dog")[0]
+    moved = pets.client.post(f"{PETS}/moves", json={"class": "dog", "images": [first, second, dog]})
+    assert moved.json() == {"class": "dog", "moved": 2}
+    assert counts(pets) == {"cat": 1, "dog": 4}
+    assert {first, second, dog} <= set(images_of(pets, "dog"))
+
+
+def test_an_image_is_deleted_unless_a_version_holds_it(pets: Service) -> None:
+    frozen = images_of(pets, "cat")[0]
+    pets.client.post(f"{PETS}/versions")
+    upload(pets, "pets", cat=range(5, 6))
+    (new,) = set(images_of(pets, "cat")) - {
+        image["pixels"] for image in get(pets, "/versions/1/images")["data"]
+    }
+    with pets.untouched():
+        refused = pets.client.delete(f"{PETS}/images/{frozen}")
+    assert code_of(refused) == (409, "image_frozen")
+    assert refused.json()["facts"] == {"versions": [1]}
+    assert pets.client.delete(f"{PETS}/images/{new}").status_code == 204
+    for method in ("GET", "DELETE"):
+        gone = pets.client.request(method, f"{PETS}/images/{new}")
+        assert code_of(gone) == (404, "image_not_found")
+    pets.client.delete(f"{PETS}/versions/1")
+    assert pets.client.delete(f"{PETS}/images/{frozen}").status_code == 204
+    assert counts(pets) == {"cat": 2, "dog": 2}
+
+
+def test_an_image_is_read_back_as_it_is_stored(pets: Service) -> None:
+    pixels = images_of(pets, "dog")[0]
+    path = f"{PETS}/images/{pixels}"
+    answer = pets.client.get(path)
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    shown = Image.open(io.BytesIO(answer.content)).convert("RGB").tobytes()
+    assert shown in {Image.open(io.BytesIO(picture(n))).tobytes() for n in (3, 4)}
+    for shown_at in (path, f"{path}/thumbnail"):
+        tag = pets.client.get(shown_at).headers["etag"]
+        again = pets.client.get(shown_at, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert code_of(pets.client.get(f"{PETS}/images/x")) == (422, "field_invalid")
+
+
+def test_a_thumbnail_is_small_and_not_enlarged(pets: Service) -> None:
+    pets.client.post(
+        f"{PETS}/images", files=[("owl", ("a.png", picture(9, side=400)))]
+    ).raise_for_status()
+    for name, side in (("owl", 256), ("dog", 12)):
+        answer = pets.client.get(f"{PETS}/images/{images_of(pets, name)[0]}/thumbnail")
+        image = Image.open(io.BytesIO(answer.content))
+        assert (image.format, image.size) == ("WEBP", (side, side))
+
+
+def test_an_image_of_a_version_alone_is_still_shown(pets: Service) -> None:
+    """As one is whose class was in a dataset when it was frozen and is not any more."""
+    pixels = images_of(pets, "dog")[0]
+    pets.client.post(f"{PETS}/versions")
+    with pets.platform.transactions() as work:
+        work[Datasets].remove_image(work[Datasets].get("pets").id, pixels)  # type: ignore[arg-type]
+        work.commit()
+    assert pets.client.get(f"{PETS}/images/{pixels}").status_code == 200
+    pets.client.post("/v1/datasets", json={"name": "other"})
+    elsewhere = pets.client.get(f"/v1/datasets/other/images/{pixels}")
+    assert code_of(elsewhere) == (404, "image_not_found")
+
+
+def test_images_of_draft_and_version_are_listed_by_class_and_page(pets: Service) -> None:
+    pets.client.post(f"{PETS}/versions")
+    for path in ("/images", "/versions/1/images"):
+        page = get(pets, f"{path}?class=cat&limit=2")
+        rest = get(pets, f"{path}?class=cat&limit=2&after={page['next']}")
+        assert (page["has_more"], rest["has_more"]) == (True, False)
+        found = [*page["data"], *rest["data"]]
+        assert [image["pixels"] for image in found] == images_of(pets, "cat")
+        assert {tuple(image["texts"]) for image in found} == {("cat",)}
+        assert len(get(pets, path)["data"]) == 5
+        assert get(pets, f"{path}?class=owl")["data"] == []
+
+
+def test_two_versions_are_compared(pets: Service) -> None:
+    pets.client.post(f"{PETS}/versions")
+    cats = images_of(pets, "cat")
+    pets.client.post(f"{PETS}/moves", json={"class": "dog", "images": cats[:1]})
+    upload(pets, "pets", owl=range(6, 8))
+    pets.client.post(f"{PETS}/versions")
+    page = get(pets, "/versions/2/diff?against=1&limit=2")
+    rest = get(pets, f"/versions/2/diff?against=1&limit=2&after={page['next']}")
+    for found in (page, rest):
+        assert {name: found[name] for name in ("added", "removed", "moved")} == {
+            "added": 2,
+            "removed": 0,
+            "moved": 1,
+        }
+    none = {"added": 0, "removed": 0, "moved_in": 0, "moved_out": 0}
+    assert page["classes"] == {
+        "cat": {**none, "moved_out": 1},
+        "dog": {**none, "moved_in": 1},
+        "owl": {**none, "added": 2},
+    }
+    changes = [*page["data"], *rest["data"]]
+    assert sorted(change["change"] for change in changes) == ["added", "added", "moved"]
+    (moved,) = [change for change in changes if change["change"] == "moved"]
+    assert moved == {"pixels": cats[0], "change": "moved", "before": ["cat"], "after": ["dog"]}
+    back = get(pets, "/versions/1/diff?against=2")
+    assert (back["added"], back["removed"], back["moved"]) == (0, 2, 1)
+    missing = pets.client.get(f"{PETS}/versions/2/diff?against=9")
+    assert code_of(missing) == (404, "dataset_version_not_found")
+
+
+def test_statistics_count_sides_duplicates_and_look_alikes(pets: Service) -> None:
+    upload(pets, "pets", cat=range(3))
+    files = [("owl", (f"{q}.jpg", photograph(1, quality=q))) for q in (95, 60)]
+    assert pets.client.post(f"{PETS}/images", files=files).status_code == 200
+    found = get(pets, "/statistics")
+    assert (found["images"], found["duplicates"]) == (7, 3)
+    assert (found["near_duplicates"], found["near_duplicate_groups"]) == (1, 1)
+    totals = {name: sum(sides.values()) for name, sides in found["classes"].items()}
+    assert totals == {"cat": 3, "dog": 2, "owl": 2}
+    for side in ("train", "holdout"):
+        listed = [image for image in get(pets, "/images")["data"] if image["side"] == side]
+        assert len(listed) == found["sides"][side]
+        assert len(listed) == sum(sides[side] for sides in found["classes"].values())
+    (group,) = get(pets, "/near-duplicates")["data"]
+    assert group["count"] == 2
+    assert [image["pixels"] for image in group["images"]] == images_of(pets, "owl")
+    assert group["group"] in images_of(pets, "owl")
+
+
+def test_contributors_edit_and_viewers_look(pets: Service) -> None:
+    viewer, contributor = pets.key(Role.VIEWER), pets.key(Role.CONTRIBUTOR)
+    pets.client.post(f"{PETS}/versions")
+    (cat, *_), image = images_of(pets, "cat"), f"{PETS}/images/{images_of(pets, 'dog')[0]}"
+    for path in (image, f"{image}/thumbnail", f"{PETS}/statistics", f"{PETS}/near-duplicates"):
+        assert pets.client.get(path, headers=viewer).status_code == 200, path
+    for path in ("images", "diff?against=1"):
+        found = pets.client.get(f"{PETS}/versions/1/{path}", headers=viewer)
+        assert found.status_code == 200, path
+    for method, path, body in (
+        ("PATCH", PETS, {"description": "ours"}),
+        ("PATCH", f"{PETS}/classes/dog", {"name": "hound"}),
+        ("POST", f"{PETS}/moves", {"class": "hound", "images": [cat]}),
+        ("DELETE", f"{PETS}/images/{cat}", None),
+    ):
+        refused = pets.client.request(method, path, json=body, headers=viewer)
+        assert code_of(refused) == (403, "forbidden"), path
+        taken = pets.client.request(method, path, json=body, headers=contributor)
+        frozen = method == "DELETE"
+        assert taken.status_code == (409 if frozen else 200), path

@@ -1,0 +1,78 @@
+"""The page that asks versions about an image."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse
+
+from core.principal import Role
+from tests.support.api.browsing import Browser, browser_of
+from tests.support.api.image_files import picture
+from tests.support.api.oracle import Oracle, settings_with
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, running
+
+HERE = "/ui/models/asked/try"
+
+SCRIPT = "<script>alert(3)</script>"
+
+
+@pytest.fixture(scope="module")
+def asked(
+    ready_home: Path, tmp_path_factory: pytest.TempPathFactory, oracle: Oracle
+) -> Iterator[Service]:
+    """A service with an inference process, and a model whose newest version is not live."""
+    home = tmp_path_factory.mktemp("asked") / "home"
+    shutil.copytree(ready_home, home)
+    with running(settings_with(oracle, home)) as service:
+        service.client.headers.pop("Authorization")
+        model = a_root(service.platform, "asked")
+        a_candidate(service.platform, model, teaches=("hat", SCRIPT))
+        yield service
+
+
+def send(
+    browser: Browser, image: bytes, *, token: str | None = None, **fields: str
+) -> httpx.Response:
+    """The answer to the form with an image."""
+    sent = {"token": browser.token() if token is None else token} | fields
+    files = {"images": ("a.png", image, "image/png")}
+    headers = browser._headers({})
+    return browser.client.post(HERE, data=sent, files=files, headers=headers)
+
+
+def test_every_version_chooses_from_the_classes_of_the_newest(asked: Service) -> None:
+    viewer = browser_of(asked, Role.VIEWER)
+    form = viewer.get(HERE).text
+    assert "Version 1 (live, root)" in form
+    assert "Version 2 (newest)" in form
+    text = send(viewer, picture(1)).text
+    assert text.count("<meter") == 4
+    assert "50.0 %" in text
+    assert "&lt;script&gt;alert(3)" in text
+    assert SCRIPT not in text
+    chosen = send(viewer, picture(1), classes="  cup \n\nplate\n").text
+    assert chosen.count("cup</td>") == chosen.count("plate</td>") == 2
+
+
+def test_an_image_that_cannot_be_read_is_refused_on_the_page(asked: Service) -> None:
+    viewer = browser_of(asked, Role.VIEWER)
+    with asked.untouched():
+        for image, status, code in (
+            (b"no image", 415, "unsupported_image"),
+            (picture(1)[:60], 422, "image_corrupt"),
+        ):
+            answer = send(viewer, image)
+            assert (answer.status_code, code in answer.text) == (status, True)
+        assert send(viewer, picture(1), token="a.b").status_code == 403
+
+
+def test_an_inference_process_that_is_away_is_told(asked: Service, oracle: Oracle) -> None:
+    viewer = browser_of(asked, Role.VIEWER)
+    oracle.answer = JSONResponse({"code": "inference_busy", "message": ""}, 503)
+    answer = send(viewer, picture(2))
+    oracle.answer = None
+    assert (answer.status_code, "inference_busy" in answer.text) == (503, True)

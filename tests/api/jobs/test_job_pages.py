@@ -1,0 +1,105 @@
+"""Pages of jobs: the list, progress, curves, events, cancel and retry."""
+
+import pytest
+
+from core.errors import OutOfMemory
+from core.jobs.orders import EvaluateOrder
+from core.jobs.rows import Jobs
+from core.jobs.rules import EventKind, Job, JobStatus
+from core.principal import Role
+from core.registry.rows import Models
+from tests.support.api.browsing import Browser, browser_of
+from tests.support.api.service import Service
+from tests.support.factories import NOW
+from tests.support.scene import Scene
+
+SCRIPT = "<img src=x onerror=alert(1)>"
+
+
+def ordered(line: Scene) -> Job:
+    """A queued evaluation whose metadata has a script, and the events of some training."""
+    with line.platform.transactions(read_only=True) as work:
+        model = work[Models].get("line")
+    job = line.order(model, EvaluateOrder(version=2), metadata={"note": SCRIPT})
+    with line.platform.transactions() as work:
+        for step in range(1, 700):
+            data = {"phase": "training", "step": step, "total": 700, "loss": 1 / step, "vr": 0.1}
+            work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
+        work.commit()
+    return job
+
+
+def test_a_job_shows_its_progress_its_curves_and_its_events(line: Scene, viewer: Browser) -> None:
+    job = ordered(line)
+    text = viewer.get(f"/ui/jobs/{job.id}").text
+    assert f'data-follow="/ui/jobs/{job.id}/events?after=699"' in text
+    assert 'aria-label="loss from step 3 to 699: last 0.00143' in text
+    assert text.count('class="curve"') == 2
+    assert "training, 699 of 700 · loss 0.001431 · vr 0.1" in text
+    assert "onerror=alert(1)&gt;" in text
+    assert SCRIPT not in text
+    assert "/cancel" not in text
+    panel = viewer.get(f"/ui/jobs/{job.id}/panel").text
+    assert "<html" not in panel
+    assert panel.strip() in text
+
+
+def test_a_contributor_cancels_a_job_and_orders_it_again(
+    shared_service: Service, line: Scene, viewer: Browser
+) -> None:
+    job, helper = ordered(line), browser_of(shared_service, Role.CONTRIBUTOR)
+    here = f"/ui/jobs/{job.id}"
+    assert f'action="{here}/cancel"' in helper.get(here).text
+    assert helper.send(f"{here}/cancel").headers["location"] == here
+    assert line.job(job).status is JobStatus.CANCELLED
+    assert f'action="{here}/retry"' in helper.get(here).text
+    assert f'action="{here}/retry"' not in viewer.get(here).text
+    again = helper.send(f"{here}/cancel")
+    assert (again.status_code, "409 job_finished" in again.text) == (409, True)
+    retried = helper.send(f"{here}/retry").headers["location"]
+    assert retried != here
+    assert f'href="{here}">an earlier try' in helper.get(retried).text
+    helper.send(f"{retried}/cancel")
+
+
+def test_a_stream_of_events_ends_with_the_job(line: Scene, viewer: Browser) -> None:
+    job = ordered(line)
+    browser = viewer
+    with line.platform.transactions() as work:
+        work[Jobs].cancel(line.job(job).cancel(NOW), JobStatus.QUEUED, NOW)
+        work.commit()
+    answer = browser.get(f"/ui/jobs/{job.id}/events?after=2", Last_Event_ID="698")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert lines == ["event: progress", "event: cancelled", "event: done"]
+    assert browser.get("/ui/jobs/job_missing/events").status_code == 404
+    assert browser.get(f"/ui/jobs/{job.id}/events", Last_Event_ID="x").status_code == 422
+
+
+def test_the_list_filters_by_model_type_and_status(line: Scene, viewer: Browser) -> None:
+    text = viewer.get("/ui/jobs?model=line&type=update&status=").text
+    assert text.count('href="/ui/models/line/versions/2"') == 1
+    assert "evaluate</a>" not in text
+    assert '<option value="update" selected>' in text
+    assert "No job matches." in viewer.get("/ui/jobs?status=failed").text
+    assert viewer.get("/ui/jobs?type=bogus").status_code == 422
+
+
+def test_an_update_that_fails_once_it_has_made_a_version_leads_to_it(
+    line: Scene, viewer: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(*_: object) -> None:
+        raise OutOfMemory
+
+    monkeypatch.setattr(line.script, "answer", answer)
+    with line.platform.transactions(read_only=True) as work:
+        model = work[Models].get("line")
+    job = line.update(model, line.frozen("owl", "elk", offset=80))
+    while not line.job(job).status.done:
+        line.run()  # first, what other tests have left
+    failed = line.job(job)
+    assert (failed.status, failed.version) == (JobStatus.FAILED, 3)
+    for path in ("/ui/jobs?status=failed", f"/ui/jobs/{failed.id}"):
+        text = viewer.get(path).text
+        assert OutOfMemory().message in text
+        assert 'href="/ui/models/line/versions/3">version 3</a>' in text

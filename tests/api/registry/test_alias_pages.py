@@ -1,0 +1,111 @@
+"""Pages that promote and roll back."""
+
+import re
+
+import pytest
+
+from core.gate.rules import Verdict
+from core.principal import Role
+from tests.support.api.browsing import Browser, browser_of
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service
+
+SCRIPT = "<script>alert(2)</script>"
+
+
+@pytest.fixture(scope="module")
+def here(shared_service: Service) -> str:
+    """The address of a model with an inconclusive version 2 and a failed version 3."""
+    model = a_root(shared_service.platform, "moved")
+    a_candidate(shared_service.platform, model, verdict=Verdict.INCONCLUSIVE)
+    a_candidate(shared_service.platform, model, verdict=Verdict.FAILED)
+    return "/ui/models/moved"
+
+
+def move_of(browser: Browser, path: str, **changes: str) -> dict[str, str]:
+    """The fields of the form at a path, as a browser sends them."""
+    text = browser.get(path).text
+    fields = dict(re.findall(r'name="(version|revision)" value="(\d+)"', text))
+    return fields | changes
+
+
+def live(browser: Browser, here: str) -> str:
+    found = re.search(r"is <a href=\"[^\"]+\">version (\d)</a>", browser.get(here).text)
+    assert found
+    return found[1]
+
+
+def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
+    shared_service: Service, here: str, operator: Browser, viewer: Browser
+) -> None:
+    promotion = f"{here}/aliases/production/promotion"
+    link = f'href="{promotion}?version=2"'
+    assert link in operator.get(f"{here}/versions/2").text
+    assert link not in viewer.get(f"{here}/versions/2").text
+    assert "Override the gate" not in operator.get(f"{promotion}?version=3").text
+    fields = move_of(operator, f"{promotion}?version=2")
+    assert fields == {"version": "2", "revision": "1"}
+    with shared_service.untouched():
+        for reason, words in (("", "Enter a reason"), ("a" * 501, "500 characters")):
+            refused = operator.send(promotion, **fields, reason=reason)
+            assert (refused.status_code, words in refused.text) == (422, True)
+    done = operator.send(promotion, **fields, reason=f"looked at it {SCRIPT}")
+    assert (done.status_code, done.headers["location"]) == (303, f"{here}?moved=production")
+    text = operator.get(done.headers["location"]).text
+    assert "production is now version 2" in text
+    assert SCRIPT not in text
+    assert live(viewer, here) == "2"
+    back = f"{here}/aliases/production/rollback"
+    assert f'href="{back}"' in text
+    assert f'href="{back}"' not in viewer.get(here).text
+    fields = move_of(operator, back)
+    assert fields == {"version": "1", "revision": "2"}
+    assert operator.send(back, **fields, reason="").status_code == 422
+    assert operator.send(back, **fields, reason="worse").status_code == 303
+    assert live(viewer, here) == "1"
+
+
+def test_the_second_of_two_sees_what_the_first_has_done(
+    shared_service: Service, here: str, operator: Browser
+) -> None:
+    second = browser_of(shared_service, Role.OPERATOR)
+    promotion = f"{here}/aliases/production/promotion"
+    seen = move_of(second, f"{promotion}?version=2")
+    first = move_of(operator, f"{promotion}?version=2")
+    assert operator.send(promotion, **first, reason="mine came first").status_code == 303
+    late = second.send(promotion, **seen, reason="mine too")
+    assert late.status_code == 412
+    assert "Nothing was moved" in late.text
+    assert "mine came first" in late.text
+    assert "is production already" in late.text
+    back = f"{here}/aliases/production/rollback"
+    operator.send(back, **move_of(operator, back, reason="for the next test"))
+
+
+def test_what_the_gate_refuses_takes_an_administrator(
+    shared_service: Service, here: str, operator: Browser
+) -> None:
+    promotion = f"{here}/aliases/production/promotion"
+    fields = move_of(operator, f"{promotion}?version=3", reason="I like it")
+    with shared_service.untouched():
+        refused = operator.send(promotion, **fields)
+        assert (refused.status_code, "gate_failed" in refused.text) == (409, True)
+        forced = operator.send(promotion, **fields, override="yes")
+        assert (forced.status_code, "takes at least the role admin" in forced.text) == (403, True)
+        assert "I like it</textarea>" in forced.text
+    admin = browser_of(shared_service, Role.ADMIN)
+    assert "Override the gate" in admin.get(f"{promotion}?version=3").text
+    done = admin.send(promotion, **fields, override="yes")
+    assert done.status_code == 303
+    assert "override" in admin.get(here).text
+
+
+def test_what_is_not_there_is_a_page(shared_service: Service, here: str, operator: Browser) -> None:
+    promotion = f"{here}/aliases/production/promotion"
+    assert operator.get(f"{promotion}?version=77").status_code == 404
+    assert operator.get("/ui/models/demo/aliases/production/rollback").status_code == 409
+    assert operator.get(f"{here}/aliases/nothing/rollback").status_code == 404
+    with shared_service.untouched():
+        for version, revision in (("x", "1"), ("1", ""), ("-1", "1")):
+            answer = operator.send(promotion, version=version, revision=revision, reason="r")
+            assert answer.status_code == 422

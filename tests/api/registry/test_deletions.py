@@ -1,0 +1,114 @@
+"""DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
+
+from core.principal import Role
+from tests.api.datasets.test_datasets import upload
+from tests.support.api.orders import update
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service, code_of
+
+MODEL = "/v1/models/demo"
+
+PRODUCTION = f"{MODEL}/aliases/production"
+
+
+def test_a_version_is_deleted_and_its_number_is_not_given_again(service: Service) -> None:
+    model = a_root(service.platform)
+    a_candidate(service.platform, model)
+    a_candidate(service.platform, model, parent=2)
+    refused = service.client.delete(f"{MODEL}/versions/2")
+    assert code_of(refused) == (409, "in_use")
+    assert refused.json()["facts"] == {"descendants": [3]}
+    exports = service.settings.home / "exports"
+    for number in (1, 3):
+        assert service.client.get(f"{MODEL}/versions/{number}/download").status_code == 200
+    for number in (3, 2):
+        answer = service.client.delete(f"{MODEL}/versions/{number}")
+        assert (answer.status_code, answer.content) == (204, b"")
+    for path in ("", "/download", "/forgetting"):
+        gone = service.client.get(f"{MODEL}/versions/3{path}")
+        assert code_of(gone) == (404, "version_not_found")
+    assert gone.json()["detail"] == "Version 3 was deleted."
+    again = service.client.delete(f"{MODEL}/versions/3")
+    assert code_of(again) == (404, "version_not_found")
+    assert [path.name.split("-")[1] for path in exports.iterdir()] == ["1"]
+    listed = service.client.get(f"{MODEL}/versions").json()["data"]
+    assert [version["version"] for version in listed] == [1]
+    assert a_candidate(service.platform, model).number == 4
+    assert code_of(service.client.delete(f"{MODEL}/versions/1")) == (409, "in_use")
+
+
+def test_an_alias_is_deleted_as_it_was_seen_and_its_history_stays(service: Service) -> None:
+    a_root(service.platform)
+    with service.untouched():
+        assert code_of(service.client.delete(PRODUCTION)) == (428, "precondition_required")
+        stale = service.client.delete(PRODUCTION, headers={"If-Match": '"2"'})
+        assert code_of(stale) == (412, "stale_revision")
+    answer = service.client.delete(f"{PRODUCTION}?reason=paused", headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert code_of(service.client.get(PRODUCTION)) == (404, "alias_not_found")
+    gone = service.client.delete(PRODUCTION, headers={"If-Match": "*"})
+    assert code_of(gone) == (404, "alias_not_found")
+    last = service.client.get(f"{PRODUCTION}/history").json()["data"][-1]
+    told = {name: last[name] for name in ("kind", "from_version", "to_version", "reason")}
+    assert told == {"kind": "deleted", "from_version": 1, "to_version": 0, "reason": "paused"}
+    made = service.client.put(PRODUCTION, json={"version": 1}, headers={"If-None-Match": "*"})
+    assert made.headers["etag"] == '"3"'
+    assert code_of(service.client.get(f"{MODEL}/aliases/x/history")) == (404, "alias_not_found")
+
+
+def test_what_a_queued_update_needs_stays(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
+    for path in (MODEL, PRODUCTION, "/v1/datasets/products", "/v1/datasets/products/versions/1"):
+        refused = ready.client.delete(path, headers={"If-Match": "*"})
+        assert code_of(refused) == (409, "in_use"), path
+        assert refused.json()["facts"] == {"jobs": [job]}
+        assert job in refused.json()["detail"]
+    assert ready.client.post(f"/v1/jobs/{job}/cancel").status_code == 202
+    assert ready.client.delete("/v1/datasets/products/versions/1").status_code == 204
+    again = ready.client.post(f"/v1/jobs/{job}/retry")
+    assert code_of(again) == (404, "dataset_version_not_found")
+
+
+def test_a_model_is_deleted_with_its_jobs_and_its_name_is_free(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
+    ready.client.post(f"/v1/jobs/{job}/cancel")
+    assert ready.client.delete(MODEL).status_code == 204
+    assert code_of(ready.client.get(MODEL)) == (404, "model_not_found")
+    assert code_of(ready.client.get(f"/v1/jobs/{job}")) == (404, "job_not_found")
+    assert code_of(ready.client.delete(MODEL)) == (404, "model_not_found")
+    assert ready.client.post("/v1/models", json={"name": "demo"}).status_code == 202
+
+
+def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
+    service.client.post("/v1/datasets", json={"name": "pets"})
+    upload(service, "pets", cat=range(3))
+    service.client.post("/v1/datasets/pets/versions")
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "pets", "dataset_version": 1}
+    assert service.client.post("/v1/suites", json=suite).status_code == 201
+    for path in ("/v1/datasets/pets", "/v1/datasets/pets/versions/1"):
+        refused = service.client.delete(path)
+        assert (code_of(refused), refused.json()["facts"]) == (
+            (409, "in_use"),
+            {"suites": ["asked"]},
+        )
+    service.client.post("/v1/datasets", json={"name": "more"})
+    upload(service, "more", dog=range(3, 6))
+    for _ in range(2):
+        service.client.post("/v1/datasets/more/versions")
+    assert service.client.delete("/v1/datasets/more/versions/1").status_code == 204
+    missing = service.client.get("/v1/datasets/more/versions/1")
+    assert code_of(missing) == (404, "dataset_version_not_found")
+    assert service.client.post("/v1/datasets/more/versions").json()["number"] == 3
+    assert service.client.delete("/v1/datasets/more").status_code == 204
+    assert code_of(service.client.get("/v1/datasets/more")) == (404, "dataset_not_found")
+    assert service.client.post("/v1/datasets", json={"name": "more"}).status_code == 201
+
+
+def test_deletions_are_for_administrators(service: Service) -> None:
+    a_root(service.platform)
+    operator = service.key(Role.OPERATOR)
+    pets = "/v1/datasets/pets"
+    for path in (MODEL, f"{MODEL}/versions/1", PRODUCTION, pets, f"{pets}/versions/1"):
+        refused = service.client.delete(path, headers=operator | {"If-Match": "*"})
+        assert code_of(refused) == (403, "forbidden"), path
+        assert refused.json()["facts"]["required_role"] == "admin"

@@ -1,0 +1,151 @@
+"""The page of a trial: what it says, and forms that start and stop one."""
+
+import re
+
+import pytest
+
+from core.gate.rules import Verdict
+from core.registry.versions import Model
+from core.trials.rows import Trials, TrialSamples
+from core.trials.rules import CoursePoint, Sample
+from core.values import PredictionId
+from tests.support.api.browsing import Browser, Marks
+from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.service import Service
+
+HERE = "/ui/models/tried/trial"
+
+SCRIPT = "<script>alert(5)</script>"
+
+SHADOW = {"alias": "production", "candidate": "2", "mode": "shadow", "share": ""}
+
+
+@pytest.fixture(scope="module")
+def model(shared_service: Service) -> Model:
+    """A model with candidates: 2 is inconclusive, 3 has failed."""
+    made = a_root(shared_service.platform, "tried")
+    a_candidate(shared_service.platform, made, verdict=Verdict.INCONCLUSIVE)
+    a_candidate(shared_service.platform, made, verdict=Verdict.FAILED)
+    return made
+
+
+def revision(browser: Browser) -> str:
+    found = re.search(r'name="revision" value="(\d+)"', browser.get(HERE).text)
+    assert found
+    return found[1]
+
+
+def counted(service: Service, **counts: int) -> None:
+    """Add to the counts of the running trial, as predictions and their labels do."""
+    with service.platform.transactions() as work:
+        (trial,) = work[Trials].running()
+        work[Trials].count(trial.id, counts)
+        work.commit()
+
+
+def noted(service: Service, **values: float) -> None:
+    """Add a point to the course of the running trial."""
+    with service.platform.transactions() as work:
+        (trial,) = work[Trials].running()
+        point = CoursePoint(trial=trial.id, at=service.platform.clock(), **values)  # type: ignore[arg-type]
+        work[Trials].note_course([point])
+        work.commit()
+
+
+def test_a_trial_starts_counts_and_stops(
+    shared_service: Service, model: Model, operator: Browser, viewer: Browser
+) -> None:
+    assert "perennial trial start tried 3 --shadow" in viewer.get(HERE).text
+    assert "<form" in operator.get(HERE).text
+    begun = operator.send(f"{HERE}/start", **SHADOW, revision=revision(operator), reason=SCRIPT)
+    assert begun.headers["location"] == f"{HERE}?alias=production"
+    running = viewer.get(HERE).text
+    assert "Running: version 2 as a shadow beside version 1" in running
+    assert "No labels have come back yet" in running
+    assert "perennial trial label FILE" in running
+    assert SCRIPT not in running
+    assert "<svg" not in running
+    assert f'action="{HERE}/stop"' not in running
+    counted(shared_service, answered_current=120, answered_candidate=120, agreed=98, disagreed=22)
+    counted(shared_service, labelled_current=10, labelled_candidate=10, right_current=7)
+    counted(shared_service, right_candidate=8, gained=2, lost=1)
+    assert 'aria-label="Course"' not in viewer.get(HERE).text  # of one point
+    noted(shared_service, labels=2, estimate=0.5, lower=-0.9, upper=1.0)
+    undecided = viewer.get(HERE).text
+    assert "Difference in accuracy from +50.0 points (−90.0 to +100.0) by 2 labels" in undecided
+    assert "by 10 labels" in undecided
+    assert "Not decided yet" in undecided
+    assert 'aria-label="Difference in accuracy, candidate less current version' in undecided
+    counted(shared_service, labelled_current=110, labelled_candidate=110, right_current=91)
+    counted(shared_service, right_candidate=110, gained=19)
+    sampled(shared_service, viewer, operator)
+    better = viewer.get(HERE).text
+    assert "Version 2 is better" in better
+    assert "by +16.7 points" in better
+    assert "+4.2 and +31.0" in better
+    trial = re.search(r'name="trial" value="(trial_\w+)"', operator.get(HERE).text)
+    assert trial
+    fields = {"alias": "production", "trial": trial[1]}
+    assert operator.send(f"{HERE}/stop", **fields, reason="seen enough").status_code == 303
+    ended = viewer.get(HERE).text
+    assert "Ended: version 2" in ended
+    assert "it was stopped" in ended
+    late = operator.send(f"{HERE}/stop", **fields, reason="again")
+    assert (late.status_code, "trial_ended" in late.text) == (409, True)
+
+
+def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
+    """Show a sample with both answers, and delete it."""
+    assert "PERENNIAL_MAX_TRIAL_SAMPLES" in viewer.get(HERE).text
+    image = service.services.decoder.decode(picture(1))
+    with service.platform.transactions() as work:
+        (trial,) = work[Trials].running()
+        sample = Sample(
+            trial=trial.id,
+            pixels=image.pixels,
+            artifact=service.platform.artifacts.put(image.data),
+            prediction=PredictionId("pred_1"),
+            answer=SCRIPT,
+            shadow_answer="bag",
+            at=service.platform.clock(),
+            size=4,
+        )
+        work[TrialSamples].add(sample)
+        work.commit()
+    shown = viewer.get(HERE).text
+    assert "Where they disagree" in shown
+    assert (SCRIPT in shown, "Delete these images" in shown) == (False, False)
+    images = [src for tag, attrs in Marks(shown).tags if tag == "img" and (src := attrs["src"])]
+    (thumbnail,) = [src for src in images if "samples" in src]
+    for path in (thumbnail, thumbnail.removesuffix("/thumbnail")):
+        assert viewer.get(path).headers["content-type"] == "image/webp"
+    kept = thumbnail.rsplit("/", 2)[0]
+    assert viewer.send(f"{kept}/delete").status_code == 403
+    assert operator.send(f"{kept}/delete").headers["location"] == f"{HERE}?alias=production"
+    assert "Where they disagree" not in viewer.get(HERE).text
+    assert viewer.get(thumbnail).status_code == 404
+
+
+def test_what_cannot_be_tried_is_refused_beside_the_form(
+    shared_service: Service, model: Model, operator: Browser
+) -> None:
+    present = SHADOW | {"revision": revision(operator)}
+    canary = present | {"mode": "canary", "share": "10"}
+    wrong = [
+        (present | {"mode": "blue"}, 422, "Choose shadow or canary"),
+        (present | {"candidate": "1"}, 422, "has the weights of version 1"),
+        (present | {"candidate": "9"}, 404, "version_not_found"),
+        (present | {"candidate": "x"}, 422, "whole number"),
+        (present | {"revision": "7"}, 412, "stale_revision"),
+        (present | {"alias": "nothing"}, 404, "alias_not_found"),
+        (canary | {"share": "60"}, 422, "share is more than 0"),
+        (canary | {"share": "some"}, 422, "percentage"),
+        (canary | {"candidate": "3"}, 409, "gate_failed"),
+    ]
+    with shared_service.untouched():
+        for fields, status, words in wrong:
+            answer = operator.send(f"{HERE}/start", **fields, reason="try")
+            assert (answer.status_code, words in answer.text) == (status, True), fields
+        assert operator.get("/ui/models/nowhere/trial").status_code == 404
+    assert "There is no alias nothing" in operator.get(f"{HERE}?alias=nothing").text
