@@ -8,7 +8,7 @@ from core.database.engine import open_engine, translate_failures
 from core.database.tables import metadata
 from core.errors import UnsafeConfiguration
 
-REVISION = "b7d1c94e05a2"  # of the newest migration
+REVISION = "5c0e83f2a9d7"  # of the newest migration
 
 
 def require_own(url: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "b7d1c94e05a2"
+revision = "5c0e83f2a9d7"
 down_revision = None
 branch_labels = None
 depends_on = None
