@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from perennial.client import Client
 
 from demo.images import by_class
 from devtools.programs import REDIS, find
 from devtools.servers import FAST, free_port, postgres_server, run_sql, s3_server
+from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
 from perennial.types.access import Worker
 from perennial.types.models import Job

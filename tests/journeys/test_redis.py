@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from perennial.client import Client
 from pydantic import SecretStr
 
 from api.server import listen
 from devtools.servers import RedisServer, redis_server
+from perennial.client import Client
 from perennial.types.models import Job
 from tests.faults import line
 from tests.support.processes import Site, wait_for

@@ -7,7 +7,6 @@ from functools import partial
 import httpx
 import psutil
 import pytest
-from perennial.client import Client
 from pydantic import SecretStr
 
 from core.clip.model import publish
@@ -15,6 +14,7 @@ from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.registry.rows import Models, Versions
 from devtools.servers import free_port
+from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version

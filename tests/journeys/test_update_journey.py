@@ -13,7 +13,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from perennial.client import Client
 from PIL import Image
 from pydantic import SecretStr
 
@@ -21,6 +20,7 @@ from core.clip.machine import native_precisions
 from core.recipes.fields import Precision
 from demo.images import PackImage, by_class, captioned, named
 from devtools.servers import free_port
+from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types.models import Advice, Job
 from tests.support.processes import Site, wait_for

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from perennial.connection import Connection
 from starlette.testclient import TestClient
 
 from core.principal import Role
+from perennial.connection import Connection
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 HOUR = 3600  # longer than any test, so that nothing is given back meanwhile

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from perennial.client import Client
 
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
@@ -23,6 +22,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.versions import Model
 from core.values import JobId
+from perennial.client import Client
 from perennial.requests import ImageFile
 from perennial.types.datasets import Retraining
 from tests.support.api.archives import zipped

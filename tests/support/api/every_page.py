@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from perennial.client import Client
-
 from core.datasets.rows import Datasets
 from core.platform import Platform
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import CoursePoint, Sample
 from core.values import PredictionId
+from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
-from perennial.client import Client
 
 from api.app import create_app
 from api.server import listen, uvicorn_config
 from core import bootstrap
 from core.platform import Platform
 from core.settings import Settings
+from perennial.client import Client
 from tests.support.servers.server_thread import in_thread
 
 

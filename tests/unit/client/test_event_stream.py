@@ -4,10 +4,10 @@ import json
 
 import httpx
 import pytest
-from perennial.client import Client
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from perennial import connection as event_stream
+from perennial.client import Client
 from perennial.errors import ServiceError
 from tests.support.servers.scripted import Script
 

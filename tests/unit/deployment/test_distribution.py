@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from building.sync_client import written
 from tests.support.deployment.requirements import installed_for
-from tests.support.places import ROOT
+from tests.support.places import ROOT, sources
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
@@ -80,12 +80,9 @@ def build(kind: str, source: Path, to: Path) -> Path:
 
 
 def test_the_client_is_packed_with_its_synchronous_half_which_git_ignores(tmp_path: Path) -> None:
-    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "client")
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in listed.splitlines():
-        if (ROOT / name).is_file():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
+    for name in sources("client"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     modules = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
     assert not any((tmp_path / "client" / name).exists() for name in modules)
     with tarfile.open(build("sdist", tmp_path / "client", tmp_path)) as archive:

@@ -2,12 +2,11 @@
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.support.places import ROOT
+from tests.support.places import ROOT, sources
 
 # Packages, and folders with Python files. "client" is left out of dotted names: it is a variable.
 PACKAGES = "api|benchmarks|building|cli|core|demo|devtools|migrations|perennial|tests|worker"
@@ -30,10 +29,8 @@ NOT_READ = ("deploy/helm/", "docs/kubernetes.md", "docs/openapi", "CHANGELOG.md"
 
 @cache
 def files() -> tuple[str, ...]:
-    """The files of the checkout that git knows or would add."""
-    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return tuple(name for name in listed.splitlines() if (ROOT / name).is_file())
+    """The files of the repository."""
+    return tuple(sources())
 
 
 @cache

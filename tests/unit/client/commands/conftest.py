@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from perennial.client import Client
 from pydantic import SecretStr
 
 from core.datasets.manifests import Side
@@ -16,6 +15,7 @@ from core.job_types.run import run_next_job
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.values import Digest
+from perennial.client import Client
 from perennial.commands.main import main
 from perennial.requests import ImageFile
 from perennial.terminal.session import KEY, URL

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from perennial.client import Client
-from perennial.resources.serving import Trials
 
 from core.gate.rules import Verdict
 from core.registry.rows import Models
+from perennial.client import Client
 from perennial.commands import inference as embed
+from perennial.resources.serving import Trials
 from perennial.terminal.session import ERROR, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
