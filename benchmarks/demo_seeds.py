@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perennial.client import Client
-
 from benchmarks.output import publish
 from demo import walkthrough as recipes
 from demo.images import Products, read_products
@@ -26,6 +24,7 @@ from demo.walkthrough import (
     update,
     upload_products,
 )
+from perennial.client import Client
 from perennial.types.evaluation import Measure, Report
 
 ROOT = 1

@@ -24,12 +24,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-from perennial.client import Client
 from PIL import Image
 
 from benchmarks.output import publish
 from demo.service import Service, running_service
 from devtools.process_memory import MemorySamples, cpu_seconds, sampled_memory
+from perennial.client import Client
 
 # The time that images took, in the service and in the bare loop.
 

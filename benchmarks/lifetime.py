@@ -25,7 +25,6 @@ import matplotlib as mpl
 import torch
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from perennial.client import Client
 from torch import Tensor
 
 from benchmarks.calibration.sample import UPDATE_CLASSES
@@ -40,6 +39,7 @@ from demo import images as pack_reader
 from demo.service import running_service
 from demo.show import Show
 from demo.walkthrough import MODEL, create_model
+from perennial.client import Client
 from perennial.requests import ImageFile
 from perennial.types.evaluation import Report, Scores
 from perennial.types.models import Job

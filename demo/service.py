@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perennial.client import Client
-
 from devtools.servers import free_port
+from perennial.client import Client
 
 START_SECONDS = 120
 STOP_SECONDS = 20

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from perennial.client import Client
-
 from demo.images import PackImage, Products, captioned, named, read_products
 from demo.service import Service
 from demo.show import Json, Show
+from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types.datasets import DatasetKind, DatasetVersion, SuiteKind
 from perennial.types.evaluation import Measure, Report

@@ -23,7 +23,6 @@ from typing import Any
 
 import httpx
 import psutil
-from perennial.client import Client
 from sqlalchemy import Connection, Table, insert, select
 
 from core.database.engine import open_engine
@@ -54,6 +53,7 @@ from core.values import DatasetId, Digest, JobId, new_id, sha256
 from demo import images as pack_reader
 from demo.service import Service, running_service
 from devtools.servers import DURABLE, free_port, postgres_server
+from perennial.client import Client
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 def is_ignored(name: str) -> bool:
     """Return whether .gitignore names a path in the repository, or a folder that it is in.
 
-    Git itself may be missing. A line without a slash matches names at any depth, one that begins with
-    a slash a path; the file has no others.
+    Git itself may be missing. A line without a slash matches names at any depth, one that begins
+    with a slash a path; the file has no others.
     """
     parts = name.split("/")
     above = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]

@@ -216,13 +216,13 @@ class Report(TypedDict):
     recalls: list[Recall]
     judged_before: int
     near_duplicates: int
-    images: dict[str, int]
-    live: int | None
-    live_digest: str | None
-    suites: dict[str, str]
-    budgets: list[BudgetUse]
-    reference: dict[str, Any] | None
-    notes: dict[str, Any]
-    environments: list[dict[str, str]]
-    exact: bool | None
-    rejection: Calibration | None
+    images: NotRequired[dict[str, int]]
+    live: NotRequired[int | None]
+    live_digest: NotRequired[str | None]
+    suites: NotRequired[dict[str, str]]
+    budgets: NotRequired[list[BudgetUse]]
+    reference: NotRequired[dict[str, Any] | None]
+    notes: NotRequired[dict[str, Any]]
+    environments: NotRequired[list[dict[str, str]]]
+    exact: NotRequired[bool | None]
+    rejection: NotRequired[Calibration | None]

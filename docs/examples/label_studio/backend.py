@@ -20,8 +20,8 @@ import httpx
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from perennial.client import Client
 
+from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.requests import ImageFile
 
