@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devtools.servers import free_port
+from devtools.ports import free_port
 from perennial.client import Client
 
 START_SECONDS = 120

@@ -17,8 +17,8 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from devtools.ports import free_port
 from devtools.programs import OPTIONS, find_chromium
-from devtools.servers import free_port
 
 WIDE, NARROW = 1200, 390
 MOST_BYTES = 150_000  # of a picture

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,17 +18,8 @@ import psutil
 import psycopg
 import redis
 
+from devtools.ports import free_port
 from devtools.programs import POSTGRES, PROMETHEUS, REDIS, find
-
-# Free TCP ports.
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 # A real PostgreSQL server in a folder of its own, on a Unix socket and without a port.
 

@@ -52,7 +52,8 @@ from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId, Digest, JobId, new_id, sha256
 from demo import images as pack_reader
 from demo.service import Service, running_service
-from devtools.servers import DURABLE, free_port, postgres_server
+from devtools.ports import free_port
+from devtools.servers import DURABLE, postgres_server
 from perennial.client import Client
 
 

@@ -32,8 +32,8 @@ from benchmarks.api.scene import Target, content_length
 from benchmarks.ingest import write_jpegs
 from benchmarks.serving import bare
 from benchmarks.serving.classify import BUNDLED, serving, write_huggingface_of, write_random
+from devtools.ports import free_port
 from devtools.process_memory import cpu_seconds
-from devtools.servers import free_port
 
 # A server that embeds images, and what is sent to it: what OpenAI's clients send for one image.
 

@@ -33,7 +33,7 @@ from core.inference.classify import Resolved, classification_of
 from core.registry.read import ImageInputs, resolve
 from core.settings import Settings
 from demo.service import Service, stop
-from devtools.servers import free_port
+from devtools.ports import free_port
 
 # An API process and an inference process that can be altered while they run.
 

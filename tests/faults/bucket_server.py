@@ -7,7 +7,8 @@ import httpx
 
 from core.artifacts.s3_requests import S3Access
 from core.settings import ImportBucket
-from devtools.servers import CREDENTIALS, free_port, s3_server
+from devtools.ports import free_port
+from devtools.servers import CREDENTIALS, s3_server
 
 
 def a_bucket() -> ImportBucket:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from devtools.servers import DURABLE, free_port, postgres_server, redis_server, run_sql
+from devtools.ports import free_port
+from devtools.servers import DURABLE, postgres_server, redis_server, run_sql
 from tests.faults.bucket_server import a_bucket
 from tests.faults.points import Points
 from tests.faults.stage import API, KEY, WORKER, Program, Stage

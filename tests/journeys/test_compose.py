@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from demo.images import by_class
+from devtools.ports import free_port
 from devtools.programs import REDIS, find
-from devtools.servers import FAST, free_port, postgres_server, run_sql, s3_server
+from devtools.servers import FAST, postgres_server, run_sql, s3_server
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
 from perennial.types.access import Worker

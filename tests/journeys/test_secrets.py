@@ -13,7 +13,7 @@ from core.clip.model import publish
 from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.registry.rows import Models, Versions
-from devtools.servers import free_port
+from devtools.ports import free_port
 from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture

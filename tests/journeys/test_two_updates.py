@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from demo.images import Products, by_class, read_products
 from demo.show import Show
 from demo.walkthrough import EARLIER, MODEL, NEW, accuracies, changes, update, upload_products
+from devtools.ports import free_port
 from devtools.programs import OPTIONS, find_chromium
-from devtools.servers import free_port
 from perennial.client import Client
 from perennial.terminal.session import GATE
 from perennial.types.evaluation import Report

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from core.clip.machine import native_precisions
 from core.recipes.fields import Precision
 from demo.images import PackImage, by_class, captioned, named
-from devtools.servers import free_port
+from devtools.ports import free_port
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types.models import Advice, Job

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.image_files import picture
 from tests.support.places import ROOT
 from tests.support.processes import wait_for

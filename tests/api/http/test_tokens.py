@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from core.errors import UnsafeConfiguration
 from core.settings import Settings
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, KEY, Service, code_of, running, settings_of
 from tests.support.servers.issuer import AUDIENCE, Issuer

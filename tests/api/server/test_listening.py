@@ -13,7 +13,7 @@ from api.app import create_app
 from api.inference_client import client as replicas
 from api.server import listen, uvicorn_config, with_free_inference_port
 from core.settings import Settings
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.service import EMBEDDED, settings_of
 from tests.support.processes import Site, wait_for
 from tests.support.servers.connections import accepted, waits_for_acknowledgement

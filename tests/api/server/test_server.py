@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.http.middleware import SECURITY_HEADERS
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.service import KEY
 from tests.support.processes import Site, wait_for
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from core.datasets.manifests import Side
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.image_files import pictures_on
 from tests.support.processes import Site, wait_for
 

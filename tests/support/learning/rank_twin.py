@@ -22,7 +22,7 @@ with loading():
     from core.learning.trainer import run_follower
     from core.training.trainer import TrainingSpec
     from core.values import Digest
-    from devtools.servers import free_port
+    from devtools.ports import free_port
 
 CPU = torch.device("cpu")
 

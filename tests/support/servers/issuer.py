@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.places import ROOT
 from tests.support.processes import wait_for
 

@@ -18,7 +18,7 @@ from jwt import PyJWK
 
 from core.access.oidc import IssuerKeys, OidcTokens
 from core.errors import IssuerUnavailable, Unauthorised
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.processes import wait_for
 from tests.support.servers.issuer import AUDIENCE, Issuer
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.rates import Allowance, Rates, WindowCounter
 from core.settings import Settings
-from devtools.servers import free_port
+from devtools.ports import free_port
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from core.errors import CancelRequested, ClassInvalid, UnsafeConfiguration
 from core.otlp import OtlpTracer
 from core.settings import Settings
 from core.tracing import SpanKind, Untraced
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.places import ROOT
 from tests.support.servers.collector import Collector
 

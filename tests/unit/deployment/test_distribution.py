@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -95,6 +96,32 @@ def test_the_client_is_packed_with_its_synchronous_half_which_git_ignores(tmp_pa
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert modules < names
     assert {name.partition("/")[0] for name in names} == {"perennial"}
+
+
+IMPORTS = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+sys.meta_path.insert(0, Missing())
+import api.app, demo.__main__, perennial.commands.main, worker.__main__, worker.inference.__main__
+"""
+
+
+def test_the_service_and_the_demo_need_nothing_that_only_tests_do() -> None:
+    there = {"pip", *installed_for([*SERVICE, *WORKER, *CLIENT])}
+    absent = [
+        module
+        for module, distributions in packages_distributions().items()
+        if not there & set(map(canonicalize_name, distributions))
+    ]
+    assert {"psutil", "pytest", "onnx"} <= set(absent)
+    absent = [name for name in absent if name not in {"perennial", "api", "core", "worker", "cli"}]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, *absent], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_service_and_client_are_released_together() -> None:

@@ -16,7 +16,7 @@ from api.inference_client.questions import EmbedTexts, Post, Reply
 from core import logs
 from core.errors import InferenceUnavailable
 from core.values import sha256
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
 
 CLIENTS = 300

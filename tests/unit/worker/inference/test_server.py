@@ -21,7 +21,7 @@ from core.platform import Platform
 from core.recipes.rules import digest_of
 from core.settings import Settings
 from core.values import Digest
-from devtools.servers import free_port
+from devtools.ports import free_port
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.servers.connections import accepted, waits_for_acknowledgement
 from tests.unit.worker.inference.conftest import SHOWN, store
