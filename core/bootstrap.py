@@ -49,7 +49,7 @@ NAMED_ARTIFACTS.fill(
 
 
 def build(settings: Settings) -> Platform:
-    """Return the platform that every use case runs on; nothing is opened before its first use.
+    """Return the platform that every verb runs on; nothing is opened before its first use.
 
     A process that stalls within a transaction loses it, and with it the locks that keep its job
     from others, no later than the job's lease. Raises UnsafeConfiguration.

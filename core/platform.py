@@ -1,4 +1,4 @@
-"""The platform: what every use case shares."""
+"""The platform: what every verb of a room shares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ Clock = Callable[[], datetime]  # aware, UTC
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """The dependencies of every use case; `core.bootstrap.build` makes one."""
+    """The dependencies of every verb; `core.bootstrap.build` makes one."""
 
     settings: Settings
     transactions: Transactions

@@ -32,7 +32,7 @@ ALWAYS = ("torch", "open_clip_torch")
 
 
 class VersionExporter:
-    """The port `Exporter` on torch, on the CPU."""
+    """Exports versions by torch, on the CPU."""
 
     def __init__(self, artifacts: Artifacts, *, threads: int = 0) -> None:
         """Create an exporter; with 0 threads, the libraries decide how many to use."""
