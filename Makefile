@@ -26,7 +26,6 @@ install: .venv/installed $(SYNC)  ## create .venv and install the service into i
 	@$(PIP) --quiet --upgrade pip
 	@rm -rf *.egg-info client/*.egg-info  # of earlier builds: Python would read their entry points
 	@$(PIP) --editable ".[worker]" --editable client
-	@test -x $(BIN)/perennial || $(PIP) --quiet --no-deps --force-reinstall --editable client  # the service's script until now, gone with it
 	@touch $@
 
 $(SYNC): $(AIO) client/building/sync_client.py | .venv/installed
@@ -108,4 +107,5 @@ bench-%: .venv/installed-dev  ## run a benchmark, such as make bench-step; it pr
 clean:  ## remove the environment, run-time data and caches
 	rm -rf .venv var build mutants benchmarks/out .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .coverage *.egg-info client/build client/*.egg-info
 	grep -rl '^# Written by building/' --include='*.py' client/perennial | xargs rm -f
+	rm -rf client/perennial/resources
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

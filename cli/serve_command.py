@@ -21,8 +21,8 @@ def serve(host: str | None, port: int | None) -> int:
     of them.
     """
     with loading():
-        from api import server as listening
+        from api.server import serve as serve_api
         from core.settings import Settings
     given = {"host": host, "port": port}
     changes = {name: value for name, value in given.items() if value is not None}
-    return listening.serve(Settings().model_copy(update=changes))
+    return serve_api(Settings().model_copy(update=changes))

@@ -124,7 +124,7 @@ def run_sql(server: str, database: str, statement: str) -> None:
 
 # Debian's Prometheus with its tool.
 
-PROMETHEUS_START_S = 60.0
+SERVER_START_S = 60.0
 
 
 def find_prometheus(program: str = "prometheus") -> str:
@@ -146,7 +146,7 @@ def prometheus_server(folder: Path, configuration: Mapping[str, Any]) -> Iterato
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([find_prometheus(), *flags], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + PROMETHEUS_START_S
+        until = time.monotonic() + SERVER_START_S
         while not _is_ready(url):
             if time.monotonic() > until or process.poll() is not None:
                 raise RuntimeError((folder / "log").read_text())
@@ -262,7 +262,7 @@ def s3_server(
 
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + PROMETHEUS_START_S
+    until = time.monotonic() + SERVER_START_S
     with httpx.Client(timeout=2.0) as client:
         while time.monotonic() < until and process.poll() is None:
             try:

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
-from core.datasets import manifests as diff
+from core.datasets import manifests
 from core.datasets.edit import Receipt, UploadOutcome
 from core.datasets.image_lists import NearDuplicates
 from core.datasets.manifests import DatasetStatistics, ManifestEntry, Side, side_of
@@ -311,12 +311,12 @@ class ImageChangeView(ResponseModel):
     """An image that differs between two versions."""
 
     pixels: str
-    change: diff.ChangeKind
+    change: manifests.ChangeKind
     before: list[str] = Field(examples=[["boot"]], description="Its class or captions before.")
     after: list[str] = Field(examples=[["ankle boot"]])
 
     @classmethod
-    def of(cls, change: diff.Change) -> Self:
+    def of(cls, change: manifests.Change) -> Self:
         """Return the view of a change."""
         return cls(
             pixels=change.pixels,
@@ -349,7 +349,7 @@ class DiffView(Page[ImageChangeView]):
 
     @classmethod
     def of(
-        cls, found: diff.Diff, page: Page[ImageChangeView], *, version: int, against: int
+        cls, found: manifests.Diff, page: Page[ImageChangeView], *, version: int, against: int
     ) -> Self:
         """Return the view of a difference."""
         return cls(
@@ -358,8 +358,8 @@ class DiffView(Page[ImageChangeView]):
             next=page.next,
             version=version,
             against=against,
-            added=found.counts[diff.ChangeKind.ADDED],
-            removed=found.counts[diff.ChangeKind.REMOVED],
-            moved=found.counts[diff.ChangeKind.MOVED],
+            added=found.counts[manifests.ChangeKind.ADDED],
+            removed=found.counts[manifests.ChangeKind.REMOVED],
+            moved=found.counts[manifests.ChangeKind.MOVED],
             classes={name: ClassDiffView(**vars(one)) for name, one in found.classes.items()},
         )

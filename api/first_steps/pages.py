@@ -15,13 +15,13 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import read_form, whole_field
 from api.pages.rendering import page
 from core.errors import ImageNotFound, PerennialError
-from core.first_steps import first_steps as pack
+from core.first_steps import first_steps
 from core.first_steps.first_steps import Step, read_progress
 from core.principal import Principal, Role
 
 router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
 
-INDICES = [str(index) for index in range(pack.CLASSES)]
+INDICES = [str(index) for index in range(first_steps.CLASSES)]
 
 Order = Callable[..., object]
 
@@ -39,7 +39,7 @@ async def load_images(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Load the pack's images."""
-    return await _order(request, services, principal, Step.IMAGES, pack.load_images)
+    return await _order(request, services, principal, Step.IMAGES, first_steps.load_images)
 
 
 @router.post("/model", openapi_extra=needs(Role.ADMIN))
@@ -47,13 +47,13 @@ async def make_model(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Make the model and what judges it."""
-    return await _order(request, services, principal, Step.MODEL, pack.make_model)
+    return await _order(request, services, principal, Step.MODEL, first_steps.make_model)
 
 
 @router.post("/teach", openapi_extra=needs(Role.CONTRIBUTOR))
 async def teach(request: Request, services: WiredServices, principal: CurrentPrincipal) -> Response:
     """Teach the model five classes."""
-    return await _order(request, services, principal, Step.TEACH, pack.teach)
+    return await _order(request, services, principal, Step.TEACH, first_steps.teach)
 
 
 @router.get("/samples/{index}", openapi_extra=needs(Role.VIEWER))
@@ -70,7 +70,7 @@ async def classify_sample(
     fields = await read_form(request)
     sample = whole_field(fields, "sample")
     data = await run_in_threadpool(_sample, str(sample))
-    found, wanted = await run_in_threadpool(versions_to_ask, services, pack.MODEL)
+    found, wanted = await run_in_threadpool(versions_to_ask, services, first_steps.MODEL)
     answers: Sequence[VersionAnswer] = ()
     refusal = None
     try:
@@ -114,15 +114,15 @@ def _show(
     refusal: PerennialError | None = None,
     sample: int | None = None,
 ) -> Response:
-    has_pack = pack.has_pack()
+    has_pack = first_steps.has_pack()
     return page(
         request,
         "first_steps.html",
         progress=read_progress(services.platform),
         has_pack=has_pack,
-        classes=pack.product_classes() if has_pack else (),
-        model=pack.MODEL,
-        datasets=(pack.PRODUCTS, pack.EMOJI),
+        classes=first_steps.product_classes() if has_pack else (),
+        model=first_steps.MODEL,
+        datasets=(first_steps.PRODUCTS, first_steps.EMOJI),
         answers=answers,
         refusal=refusal,
         sample=sample,
@@ -132,6 +132,6 @@ def _show(
 
 def _sample(index: str) -> bytes:
     try:
-        return pack.sample(INDICES.index(index))
+        return first_steps.sample(INDICES.index(index))
     except (ValueError, IndexError) as error:
         raise ImageNotFound from error

@@ -30,7 +30,6 @@ PART_TYPE = "application/offset+octet-stream"  # a part of a resumable upload (t
 AT_ONCE = 1024 * 1024  # bytes that are collected before a thread writes them
 
 Inspect = Callable[[bytes, bool], bool]
-
 """Look at the first bytes of an archive, which are all of them if the second argument says so.
 
 Return whether they suffice; otherwise more are collected. What it raises refuses the archive.

@@ -72,7 +72,7 @@ BY_TEXT = Strict(False)
 class RequestModel(BaseModel):
     """Base of request bodies; unknown fields are refused, and no value is converted.
 
-    Texts that cannot be stored are refused by `api.http.bodies`, which parses every body.
+    Texts that cannot be stored are refused by `api.http.json_bodies`, which parses every body.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -27,7 +27,7 @@ from core.principal import Role
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.values import Digest
-from core.vectors import reembed as deletion
+from core.vectors import reembed
 from core.vectors.compare_index import embedding_maps, order_comparison, read_index_report
 from core.vectors.reembed import find_vectors, order_reembedding
 from core.vectors.rows import IndexReports, Vectors
@@ -197,7 +197,7 @@ def delete_vectors(
     services: WiredServices,
 ) -> None:
     """Delete stored vectors; their files are collected. They can be ordered again."""
-    deletion.delete_vectors(
+    reembed.delete_vectors(
         services.platform,
         model=model,
         version=version,

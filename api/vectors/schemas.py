@@ -220,7 +220,7 @@ class EmbeddingMaps(ResponseModel):
     version: int = Field(examples=[3])
     baseline: int = Field(alias="from", examples=[1])
     data: list[EmbeddingMapView] = Field(
-        description="Empty for a report of an earlier release: order it again."
+        description="Empty if no suite and no holdout has two test images."
     )
 
     @classmethod

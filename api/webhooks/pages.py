@@ -19,7 +19,7 @@ from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import KEPT_DAYS, MOST_WEBHOOKS, EventType
 from core.principal import Role
 from core.values import DeliveryId, WebhookId
-from core.webhooks import change as by_hand
+from core.webhooks import change as webhooks
 from core.webhooks.change import create_webhook
 
 router = APIRouter(prefix=f"{PAGES}/webhooks", route_class=PageRoute, include_in_schema=False)
@@ -125,7 +125,7 @@ def _one(
 async def send_test(webhook: str, request: Request, services: WiredServices) -> Response:
     """Order the delivery of a test event."""
     return await _change(
-        request, webhook, lambda: by_hand.order_test(services.platform, WebhookId(webhook))
+        request, webhook, lambda: webhooks.order_test(services.platform, WebhookId(webhook))
     )
 
 
@@ -142,15 +142,15 @@ async def resume(webhook: str, request: Request, services: WiredServices) -> Res
 
 
 def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
-    change = by_hand.WebhookChange(paused=paused)
-    by_hand.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
+    change = webhooks.WebhookChange(paused=paused)
+    webhooks.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
 
 
 @router.post("/{webhook}/rotate", openapi_extra=needs(Role.ADMIN))
 async def give_new_secret(webhook: str, request: Request, services: WiredServices) -> Response:
     """Make a new secret, and show it."""
     await read_form(request)
-    rotated = await run_in_threadpool(by_hand.rotate_secret, services.platform, WebhookId(webhook))
+    rotated = await run_in_threadpool(webhooks.rotate_secret, services.platform, WebhookId(webhook))
     return await run_in_threadpool(_one, request, services, rotated.id, secret=rotated.secret)
 
 
@@ -158,7 +158,7 @@ async def give_new_secret(webhook: str, request: Request, services: WiredService
 async def delete(webhook: str, request: Request, services: WiredServices) -> Response:
     """Delete a webhook with its deliveries."""
     await read_form(request)
-    await run_in_threadpool(by_hand.delete_webhook, services.platform, WebhookId(webhook))
+    await run_in_threadpool(webhooks.delete_webhook, services.platform, WebhookId(webhook))
     return RedirectResponse(f"{PAGES}/webhooks", 303)
 
 
@@ -170,7 +170,7 @@ async def redeliver(
     return await _change(
         request,
         webhook,
-        lambda: by_hand.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery)),
+        lambda: webhooks.redeliver(services.platform, WebhookId(webhook), DeliveryId(delivery)),
     )
 
 

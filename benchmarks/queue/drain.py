@@ -339,7 +339,7 @@ def _right_answers(query: ClassQuery) -> ClassAnswers:
     )
 
 
-# Models, a dataset version and queued updates, made with the service's own use cases.
+# Models, a dataset version and queued updates, made with the service's own verbs.
 
 
 REQUEST = JobRequest(principal=Principal(name="bench", role=Role.ADMIN))

@@ -137,7 +137,7 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
                 raise Corrupt(f"{table.name}: restored {count} rows instead of {facts['rows']}.")
         for table in tables.sorted_tables:
             if table.primary_key.columns.keys() == [POSITION]:
-                _advance_sequence(connection, table)
+                advance_sequence(connection, table)
 
 
 def _require_empty(connection: Connection) -> None:
@@ -175,7 +175,7 @@ def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]
     return count
 
 
-def _advance_sequence(connection: Connection, table: Table) -> None:
+def advance_sequence(connection: Connection, table: Table) -> None:
     """Set PostgreSQL's sequence to the last row number.
 
     The rows were inserted with their numbers, which does not advance the sequence.

@@ -15,7 +15,7 @@ from core.datasets.manifests import Manifest, Part, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
 from core.datasets.thumbnail_rows import Thumbnails
-from core.erasure.holders import _MANY, NONE, Holders, HoldingVersion, is_current, search
+from core.erasure.holders import EVERY, NONE, Holders, HoldingVersion, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
@@ -249,7 +249,7 @@ def carry_answers(
 
 def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
     """Yield versions that were tested on one of the images, each with its own holdout's query."""
-    for model in work[Models].page(_MANY, None):
+    for model in work[Models].page(EVERY, None):
         for version in work[Versions].all(model.id):
             if version.dataset is None or version.dataset_version is None:
                 continue

@@ -61,7 +61,7 @@ class Holders:
         )
 
 
-_MANY = 1_000_000
+EVERY = 1_000_000
 
 NONE = Holders(versions={}, suites={}, searched=frozenset())
 
@@ -101,11 +101,11 @@ def is_current(work: Work, holders: Holders) -> bool:
 def _all(
     work: Work,
 ) -> tuple[dict[DatasetId, Dataset], dict[DatasetRef | SuiteId, DatasetVersion | Suite]]:
-    datasets = {dataset.id: dataset for dataset in work[Datasets].page(_MANY, None)}
+    datasets = {dataset.id: dataset for dataset in work[Datasets].page(EVERY, None)}
     found: dict[DatasetRef | SuiteId, DatasetVersion | Suite] = {
         DatasetRef(dataset=dataset, version=version.number): version
         for dataset in datasets
         for version in work[Datasets].versions(dataset)
     }
-    found |= {suite.id: suite for suite in work[Suites].page(_MANY, None)}
+    found |= {suite.id: suite for suite in work[Suites].page(EVERY, None)}
     return datasets, found

@@ -18,7 +18,7 @@ def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
     """Store a gate policy. Raises NameInvalid or NameTaken."""
     clean_name(policy.name)
     with platform.transactions() as work:
-        _add_policy(work, policy)
+        add_policy(work, policy)
         work.commit()
     return policy
 
@@ -32,11 +32,12 @@ def ensure_default_policy(platform: Platform) -> None:
         try:
             work[Policies].get(DEFAULT_POLICY)
         except PolicyNotFound:
-            _add_policy(work, policy)
+            add_policy(work, policy)
             work.commit()
 
 
-def _add_policy(work: Work, policy: GatePolicy) -> None:
+def add_policy(work: Work, policy: GatePolicy) -> None:
+    """Store a new policy, with its audit event."""
     work[Policies].add(policy)
     audit.record(
         work,

@@ -9,7 +9,7 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
-from core.gate.policies import _add_policy
+from core.gate.policies import add_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
@@ -48,7 +48,7 @@ def configure_model(
             work[Models].set_suites(found.id, [*chosen])
         if isinstance(policy, GatePolicy):
             clean_name(policy.name)
-            _add_policy(work, policy)
+            add_policy(work, policy)
             work[Models].set_policy(found.id, policy.id)
         elif policy is not None:
             work[Models].set_policy(found.id, work[Policies].get(policy).id)

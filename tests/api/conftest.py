@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert
 
 from core import bootstrap
 from core.access.keys import ensure_admin_key
-from core.backup.dump import POSITION, _advance_sequence
+from core.backup.dump import POSITION, advance_sequence
 from core.database.migrate import METADATA
 from core.gate.policies import ensure_default_policy
 from core.principal import Role
@@ -93,7 +93,7 @@ def _insert(rows: Rows, server: Engine) -> None:
             if found:
                 connection.execute(insert(table), found)
             if table.primary_key.columns.keys() == [POSITION]:
-                _advance_sequence(connection, table)
+                advance_sequence(connection, table)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Mutate the rules and list the mutants that survive the tests: `make test-mutants`.
 
 mutmut mutates rules, and the verbs of evaluation, registry, jobs and garbage collection
-(`only_mutate` in pyproject.toml); an interrupted run resumes. mypy rejects some mutants, as it would in `make test`; tests run only on
-the others. `ARGS="core.gate.rules.*"` selects mutants; `.venv/bin/mutmut show NAME` shows
-one.
+(`only_mutate` in pyproject.toml); an interrupted run resumes. mypy rejects some mutants, as it
+would in `make test`; tests run only on the others. `ARGS="core.gate.rules.*"` selects mutants;
+`.venv/bin/mutmut show NAME` shows one.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from perennial.terminal import session as stored_login
+from perennial.terminal import session
 from perennial.terminal.output import json_option, note, print_fields, print_json
 from perennial.terminal.session import (
     DEFAULT_URL,
@@ -36,7 +36,7 @@ def login(url: str | None) -> None:
     it.
     """
     terminal = sys.stdin.isatty()
-    known = stored_login.stored()
+    known = session.stored()
     proposed = known.url if known else DEFAULT_URL
     if url is None:
         url = click.prompt("Address of the service", default=proposed) if terminal else proposed

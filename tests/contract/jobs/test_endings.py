@@ -116,7 +116,7 @@ def lose_lease(scene: Scene) -> None:
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Line]]:
-    """The lines that the use cases have logged."""
+    """The lines that the verbs have logged."""
     caplog.set_level(logging.INFO, logger="core.job_types")
     return lambda: [(line.levelno, line.getMessage()) for line in caplog.records]
 

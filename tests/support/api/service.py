@@ -57,7 +57,7 @@ class Service:
 
     @property
     def platform(self) -> Platform:
-        """What the use cases stand on."""
+        """What the verbs stand on."""
         return self.services.platform
 
     def key(self, role: Role, *models: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from core.hooks import Hook, HookNotFilled
 
-# Each program that runs use cases, by the modules that it loads before it does anything.
+# Each program that runs verbs of the rooms, by the modules that it loads before it does anything.
 ENTRY_POINTS = {
     "the API": "import api.app",
     "the worker's supervisor": "import worker.supervision.__main__",
