@@ -135,3 +135,9 @@ def test_a_value_takes_at_most_a_few_times_the_memory_of_its_text(body: bytes) -
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < most_bytes(body)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
+def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no JSON"):
+        parse(text)
