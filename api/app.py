@@ -11,7 +11,7 @@ from api.bundles import routes as bundles
 from api.comparison import routes as comparisons
 from api.datasets import image_routes as images
 from api.datasets import routes as datasets
-from api.erasures import routes as erasures
+from api.erasure import routes as erasures
 from api.every_page import PAGES
 from api.exports import routes as exports
 from api.gate import routes as gate

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.erasures.schemas import CertificateView, ErasureView, NewErasure
+from api.erasure.schemas import CertificateView, ErasureView, NewErasure
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.routes import POLL_AFTER_S
