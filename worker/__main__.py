@@ -18,7 +18,8 @@ with loading():
     from core.logs import hide_environment
     from core.settings import Settings
     from worker.app import add_tasks, make_app, make_worker
-    from worker.stopping import Stopping, exit_with_parent
+    from worker.parent import exit_with_parent
+    from worker.stopping import Stopping
 
 
 def main() -> int:
@@ -40,7 +41,7 @@ def main() -> int:
     setup_logging.connect(_keep_our_logging)
 
     with loading():
-        from worker.app import build_tools  # takes seconds: torch
+        from worker.tools import build_tools  # takes seconds: torch
 
     platform = build(settings)
     tools = build_tools(platform)

@@ -1,12 +1,8 @@
-"""Stop the worker child: on a signal, and when its parent ends."""
+"""Stop the worker child on a signal."""
 
-import ctypes
-import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
@@ -42,36 +38,3 @@ class Stopping:
         state.should_stop = 0  # Celery exits with this code when the task returns
         if not self._busy:
             raise WorkerShutdown(0)
-
-
-# The end of this process when its parent ends, for whatever reason.
-
-_PR_SET_PDEATHSIG = 1
-_STDIN = 0
-
-
-def exit_with_parent(parent: int) -> None:
-    """Have this process killed when its parent ends, on Linux by the kernel.
-
-    Elsewhere the end of standard input, which the parent holds open, has the same effect.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    on_parent_exit(_kill_self)
-    if os.getppid() != parent:  # the parent ended before this was in place
-        _kill_self()
-
-
-def on_parent_exit(stop: Callable[[], None]) -> None:
-    """Call `stop` from a thread once standard input has ended."""
-
-    def wait() -> None:
-        while os.read(_STDIN, 4096):
-            pass
-        stop()
-
-    Thread(target=wait, name="parent", daemon=True).start()
-
-
-def _kill_self() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -66,8 +66,8 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
 
     Images that were erased since are deleted from it, and so are archives whose import has ended.
     The service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome
-    names them. Raises NotFound, Conflict, StorageFull, Unavailable or OSError; the folder then
-    still holds its previous back-up.
+    names them. Raises NotFound, Conflict, UnsafeConfiguration, StorageFull, Unavailable or
+    OSError; the folder then still holds its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -93,8 +93,9 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
     """Fill an empty database and a store from a back-up, artifacts first and rows last.
 
     With `artifacts_only`, the database stays as it is, and only missing or damaged artifacts are
-    restored, without images that were erased since. Raises NotFound, Corrupt or Conflict before
-    anything is written. After StorageFull, Unavailable or OSError the restore can be repeated.
+    restored, without images that were erased since. Raises NotFound, Corrupt, Conflict or
+    UnsafeConfiguration before anything is written. After StorageFull, Unavailable or OSError the
+    restore can be repeated.
     """
     _require_apart(settings, folder)
     source, done = BackupFolder(folder), Copied()
@@ -103,6 +104,7 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
             require_fillable(settings.database, listed.database["revision"])
         wanted = set(listed.artifacts)
         if artifacts_only:
+            bootstrap.require_own_database(settings)
             with platform.transactions(read_only=True) as work:
                 wanted -= work[ArtifactRoots].erased()
         copy_artifacts(source.artifacts, platform.artifacts, wanted, done)

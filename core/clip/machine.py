@@ -146,7 +146,7 @@ def _one_dnn(check: str) -> bool:
 
 # Detection of out-of-memory errors of GPU and CPU, raised as OutOfMemory.
 
-FAILURES = (MemoryError, RuntimeError)  # the classes that `ran_out` may return True for
+FAILURES = (MemoryError, RuntimeError)  # the classes that `is_out_of_memory` may return True for
 # In messages of plain RuntimeErrors: from torch's CPU allocator and from CUDA's libraries.
 _MESSAGES = (
     "DefaultCPUAllocator",

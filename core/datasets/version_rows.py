@@ -98,6 +98,7 @@ def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
 def either(
     taught: tuple[Any, Any], distilled: tuple[Any, Any], dataset: DatasetId, number: int | None
 ) -> ColumnElement[bool]:
+    """Return the condition that one of two columns names a dataset, and the version if given."""
     return or_(
         *(
             and_(column == dataset, *([] if number is None else [numbers == number]))

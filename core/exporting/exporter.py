@@ -1,7 +1,5 @@
 """Write a version in the formats of other software, and compare the features."""
 
-import importlib
-import importlib.util
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,7 +23,7 @@ from core.exporting.onnx import Towers, load_onnx, round_weights, write_onnx
 from core.exporting.open_clip import load_open_clip
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports_rules import ExportFormat, available_formats
 from core.values import Digest, Json
 
 ALWAYS = ("torch", "open_clip_torch")
@@ -87,11 +85,6 @@ _WRITERS: dict[ExportFormat, Callable[[ClipModel, Path], None]] = {
     ExportFormat.ONNX: write_onnx,
     ExportFormat.ONNX_INT8: _write_int8,
 }
-
-
-def available_formats() -> Collection[ExportFormat]:
-    """Return the formats whose libraries are installed."""
-    return [each for each in ExportFormat if all(map(importlib.util.find_spec, each.libraries))]
 
 
 # The comparison of an export's features with those of its version.

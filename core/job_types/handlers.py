@@ -100,7 +100,7 @@ def _reembed(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> No
     reembed(platform, tools.embedder, job, order_of(job, ReembedOrder), monitor)
 
 
-# A handler ends its job with `Jobs.finish`, or raises what `run_job` records.
+# A handler ends its job with `Jobs.finish`, or raises what `run_next_job` records.
 HANDLERS: Mapping[JobType, Handler] = {
     JobType.IMPORT: _import,
     JobType.UPDATE: _update,

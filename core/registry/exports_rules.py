@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from importlib.util import find_spec
 
 from core.errors import ExportDiffers
 from core.values import Digest, JobId, Json, ModelId
@@ -44,6 +45,11 @@ _LIBRARIES = {
     ExportFormat.ONNX_INT8: _ONNX,
     ExportFormat.BUNDLE: (),
 }
+
+
+def available_formats() -> list[ExportFormat]:
+    """Return the formats whose libraries are installed; nothing is imported to find out."""
+    return [each for each in ExportFormat if all(map(find_spec, each.libraries))]
 
 
 @dataclass(frozen=True, kw_only=True)

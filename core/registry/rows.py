@@ -28,8 +28,9 @@ from core.recipes.rules import Recipe
 from core.registry.versions import Model, Origin, Version, VersionStatus
 from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
-# What takes part in the deletion of a model, and of what a version has made beside its weights. The
-# rows of versions are locked by then, and are deleted afterwards.
+# What takes part, in the same transaction, before the rows themselves are written. The rows of the
+# versions are locked by then. A deleted model's are deleted afterwards; a version without weights
+# keeps its row.
 DELETE_WITH_MODEL = Hook[[Connection, ModelId], None]("the deletion of a model")
 DELETE_WITH_WEIGHTS = Hook[[Connection, ModelId, int], None]("the deletion of a version's weights")
 

@@ -30,7 +30,11 @@ _READ_ARCHIVES = (JobType.IMPORT_IMAGES, JobType.IMPORT_VERSION)
 
 
 class ArtifactRoots(Rows):
-    """The artifacts that rows name: the roots from which all others are reached."""
+    """The artifacts that rows name: the roots from which all others are reached.
+
+    Call `images` first: freezing a dataset copies references to images from the dataset's rows,
+    from which they can be removed, into a manifest.
+    """
 
     def images(self) -> set[Digest]:
         """Return the artifacts of the images in datasets, and of samples of trials."""

@@ -13,7 +13,7 @@ from core.job_types.run import run_next_job
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.service import Service, code_of, running, settings_of
 from tests.support.learning.tiny_clip import tiny_clip
-from worker.app import build_tools
+from worker.tools import build_tools
 
 SHORT = {"epochs": 2, "batch_size": 4, "sentences": 4, "sentence_length": 6}
 

@@ -30,7 +30,7 @@ from tests.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
-from worker.app import build_tools
+from worker.tools import build_tools
 
 REQUEST = JobRequest(principal=TESTER)
 

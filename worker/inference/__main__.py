@@ -20,7 +20,7 @@ with loading():
     from core.logs import hide_environment
     from core.settings import Settings
     from worker.inference.server import make_app, make_server
-    from worker.stopping import on_parent_exit
+    from worker.parent import on_parent_exit
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from core.errors import PerennialError, RankLost
 from core.loading import loading
 from core.logs import hide_environment
 from core.settings import Settings
+from worker.parent import exit_with_parent
 from worker.ranks.rank_task import RankTask
-from worker.stopping import exit_with_parent
 
 log = logging.getLogger(__name__)
 

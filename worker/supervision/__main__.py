@@ -15,7 +15,7 @@ with loading():
     from core.jobs.broker import BackgroundNotifier, CeleryNotifier
     from core.logs import hide_environment
     from core.settings import Settings
-    from worker.stopping import on_parent_exit
+    from worker.parent import on_parent_exit
     from worker.supervision.supervisor import Child, Supervisor
     from worker.supervision.threads import WebhookSender
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Event, Semaphore, Thread
 
 from core.errors import Unavailable
-from core.exporting.exporter import available_formats
 from core.jobs.rules import HeldJob, JobStatus
 from core.outbox.rules import WebhookClient
 from core.platform import Platform
+from core.registry.exports_rules import available_formats
 from core.values import JobId, Json
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 
@@ -37,7 +37,7 @@ def facts_of(
         "state": "busy" if held else "idle",
         "job": held[0].id if held else None,
         "queues": list(queues),
-        "formats": list(available_formats()),
+        "formats": available_formats(),
         "version": version("perennial"),
         "memory_bytes": resident_bytes(child),
     }

@@ -18,7 +18,7 @@ LOOK = """
 import json, sys
 from core.loading import loading
 with loading():
-    import worker.app, worker.inference.server
+    import worker.tools, worker.inference.server
     from tests.support.learning.lessons import red_and_blue
     from tests.support.learning.lessons import train
     from core.clip.model import empty_network

@@ -26,8 +26,8 @@ from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
 from tests.support.processes import wait_for
-from worker.app import rank_provider
 from worker.ranks.launcher import RankLauncher
+from worker.tools import rank_provider
 
 CPU = torch.device("cpu")
 

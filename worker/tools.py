@@ -1,0 +1,72 @@
+"""What jobs are done with: torch, for the settings' device and threads, which takes seconds."""
+
+import os
+
+import torch
+
+from core import bootstrap
+from core.artifacts.store import Artifacts
+from core.clip.bases import BaseImporter
+from core.clip.machine import thread_count
+from core.errors import UnsafeConfiguration
+from core.exporting.exporter import VersionExporter
+from core.job_types.handlers import Tools
+from core.learning.distributed import DETERMINISTIC, RankProvider, SingleRankProvider
+from core.learning.trainer import UpdateTrainer
+from core.platform import Platform
+from core.scoring.embedder import VersionEmbedder
+from core.scoring.evaluator import VersionEvaluator
+from core.settings import Settings
+from worker.ranks.launcher import RankLauncher
+
+
+def build_tools(platform: Platform) -> Tools:
+    """Return what needs torch, for the settings' device and threads, and the rest.
+
+    The decoder's processes start at the first image and end with this process.
+    """
+    settings = platform.settings
+    prepare_torch(settings)
+    device = torch.device(settings.device)
+    evaluator = VersionEvaluator(platform.artifacts, device=device, threads=settings.threads)
+    return Tools(
+        importer=BaseImporter(platform.artifacts, folders=settings.root_folders),
+        trainer=UpdateTrainer(
+            platform.artifacts,
+            device=device,
+            threads=settings.threads,
+            ask=evaluator.ask,
+            rank_provider=rank_provider(settings, platform.artifacts, device),
+        ),
+        evaluator=evaluator,
+        embedder=VersionEmbedder(platform.artifacts, device=device, threads=settings.threads),
+        exporter=VersionExporter(platform.artifacts, threads=settings.threads),
+        archives=bootstrap.archive_reader(settings),
+        decoder=bootstrap.decoder(settings),
+        signatures=bootstrap.signatures(settings),
+    )
+
+
+def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device) -> RankProvider:
+    """Return the provider of the ranks that train with this process.
+
+    Raises UnsafeConfiguration if there are too few GPUs.
+    """
+    if settings.ranks == 1:
+        return SingleRankProvider()
+    gpus, needed = torch.cuda.device_count(), (device.index or 0) + settings.ranks
+    if settings.ranks < 1 or (device.type == "cuda" and needed > gpus):
+        raise UnsafeConfiguration(
+            f"PERENNIAL_RANKS is {settings.ranks}, starting at device '{device}', but this machine "
+            f"has {gpus} GPUs."
+        )
+    return RankLauncher(
+        settings.ranks, artifacts=artifacts, device=device, threads=settings.threads
+    )
+
+
+def prepare_torch(settings: Settings) -> None:
+    """Make this process's arithmetic reproducible to the bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
+    torch.set_deterministic_debug_mode(DETERMINISTIC)
+    torch.set_num_threads(thread_count(settings.threads))
