@@ -69,7 +69,7 @@ class AuditTrail(Rows):
         return AuditHead() if row is None else AuditHead(**row._mapping)
 
     def last(self) -> int:
-        """Return the number of the last row, 0 if there is none."""
+        """Return the number of the last row, 0 if there is none: the head's, unless forged."""
         return self._connection.scalar(_LAST) or 0
 
     def page(self, limit: int, after: int | None, wanted: AuditFilter) -> Sequence[AuditEvent]:
@@ -99,7 +99,7 @@ class AuditTrail(Rows):
         return [_to_event(row) for row in self._connection.execute(query)]
 
     def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
-        """Return events after a number up to another, oldest first."""
+        """Return at most `limit` events after a number up to another, oldest first."""
         number = audit_events.c.sequence
         query = select(audit_events).where(number > after, number <= last)
         rows = self._connection.execute(query.order_by(number).limit(limit))

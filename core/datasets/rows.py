@@ -78,7 +78,7 @@ class DatasetImageRows(ImageListRows):
             )
 
     def remove_image(self, dataset: DatasetId, pixels: Digest) -> None:
-        """Remove an image. Raises ImageNotFound."""
+        """Remove an image, serialised with `next_version`. Raises ImageNotFound."""
         self._increment_revision(dataset)
         gone = self._connection.execute(
             delete(dataset_images).where(
@@ -232,11 +232,14 @@ class Datasets(DatasetImageRows):
         self._versions.add(version, manifest)
 
     def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
-        """Record the version that a locked one is replaced by."""
+        """Record the version that a locked one is replaced by, since images of it were erased."""
         self._versions.replace(dataset, number, by)
 
     def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
-        """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
+        """Return a dataset version; `keep` keeps others from deleting it before commit.
+
+        Raises DatasetVersionNotFound.
+        """
         return self._versions.get(dataset, number, keep=keep)
 
     def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]:

@@ -124,9 +124,10 @@ class HeldJobRows(Rows):
         self._give_back(job, fence, lost=jobs.c.lost + int(lost))
 
     def pause(self, job: JobId, fence: int, *, phase: str, pause_s: float) -> None:
-        """Give a running job back to the queue; it cannot be claimed for `pause_s` seconds.
+        """Put a running job back into its queue, not to be claimed for `pause_s` seconds.
 
-        A job that is being cancelled keeps that status. Raises LeaseLost.
+        That does not count as lost. The queued job shows the phase. A job that is being cancelled
+        keeps that status. Raises LeaseLost.
         """
         until, pauses = epoch_now() + pause_s, jobs.c.pauses + 1
         self._give_back(job, fence, phase=phase, pauses=pauses, paused_until=until)

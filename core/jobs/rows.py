@@ -110,7 +110,11 @@ class Jobs(HeldJobRows):
         until: datetime | None = None,
         metadata: tuple[str, str | None] | None = None,
     ) -> Sequence[NamedJob]:
-        """Return the page that `page` returns, with model names and parent digests."""
+        """Return the page that `page` does, with values from the rows that jobs refer to.
+
+        Jobs were created at `since` or later and before `until`. `metadata` is a key that they
+        have, and its value; with None, any value.
+        """
         key, value = metadata or (None, None)
         return read_page(
             self._connection,
@@ -145,8 +149,12 @@ class Jobs(HeldJobRows):
     ) -> Job | None:
         """Claim the next claimable job by one conditional update; return None if there is none.
 
-        A job lost for the `lost_limit`-th time fails with `worker_lost` instead, and the next one
-        is tried.
+        A job is claimable if it is in one of the queues; is queued and not paused, or
+        running/cancelling with an expired lease (by the database's clock); and its lane has no
+        earlier unfinished job. Higher priorities come first, then older jobs. The claim sets the
+        status (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
+        lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
+        `worker_lost` instead, or is cancelled if that was requested, and the next one is tried.
         """
         while (position := claims.lock_next(self._connection, queues)) is not None:
             job = claims.take(self._connection, position, owner, lease_s)
@@ -157,7 +165,7 @@ class Jobs(HeldJobRows):
         return None
 
     def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
-        """Return the queues in which `claim` would find a job now."""
+        """Return the queues in which `claim` would find a job now; this is cheap."""
         return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
 
     def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
@@ -179,7 +187,10 @@ class Jobs(HeldJobRows):
             self.add_event(job.id, EventKind.CANCELLING, {}, at)
 
     def release_owner(self, owner_prefix: str) -> int:
-        """Expire the leases of a process that is known to be dead; return how many."""
+        """Expire the leases of a process that is known to be dead; return how many.
+
+        Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
+        """
         theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
         expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
         return self._connection.execute(expired).rowcount

@@ -95,7 +95,11 @@ class Outbox(Rows):
     """Rows of deliveries, written in the transaction of the change that they report."""
 
     def add(self, event: OutboxEvent) -> None:
-        """Write a delivery of an event for each webhook that subscribes to it."""
+        """Write a delivery of an event for each webhook that subscribes to it.
+
+        Call it in the transaction of the change that the event reports, while the changed row is
+        locked: events of one object are delivered in the order in which they were added.
+        """
         found = subscribers(self._connection, event)
         if found:
             rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
@@ -134,7 +138,13 @@ class Outbox(Rows):
         return self._connection.execute(due(now)).first() is not None
 
     def claim(self, now: datetime, lease_s: float) -> Delivery | None:
-        """Claim a due delivery; return None if there is none, or if another claim was faster."""
+        """Claim a due delivery by one conditional update; return None if there is none.
+
+        A delivery is due if its webhook is not paused, its time has come and no earlier delivery of
+        the same webhook and object is pending. A webhook has one claimed delivery at a time, and
+        a claim expires after `lease_s` seconds by the database's clock. A claim increments fence
+        and attempts.
+        """
         position = lock_next(self._connection, now)
         row: Row[Any] | None = None
         if position is not None:

@@ -47,7 +47,10 @@ class Aliases(Rows):
     """Rows of aliases, and of the history of their moves."""
 
     def get(self, model: ModelId, name: str, *, keep: bool = False) -> Alias:
-        """Return the alias; `keep` keeps others from deleting it. Raises AliasNotFound."""
+        """Return an alias; `keep` keeps others from deleting it before commit.
+
+        Raises AliasNotFound.
+        """
         alias = self.find(model, name, keep=keep)
         if alias is None:
             raise AliasNotFound(alias=name)

@@ -238,7 +238,8 @@ class Versions(Rows):
     def remove(self, model: ModelId, number: int, at: datetime) -> None:
         """Delete a version, whose weights may be collected from now on.
 
-        Its row stays, without what it learned from. What it has made is deleted too.
+        Its row stays, without what it learned from: histories of aliases name it, and its verdicts
+        stay spent. What it has made is deleted too.
         """
         DELETE_WITH_WEIGHTS(self._connection, model, number)
         self._connection.execute(
@@ -281,7 +282,10 @@ class Versions(Rows):
         return _to_version(row) if row is not None else None
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
-        """Return a version; `lock` keeps others from changing it. Raises VersionNotFound."""
+        """Return a version; `lock` keeps others from changing it before commit.
+
+        Raises VersionNotFound, which says when a version was deleted.
+        """
         # SQLite's write transactions run one at a time anyway.
         query = _ONE.with_for_update(key_share=True) if lock else _ONE
         row = self._connection.execute(query, {"model_id": model, "number": number}).first()
@@ -335,7 +339,8 @@ class Versions(Rows):
     def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
         """Return whether each of some versions may be rolled back to without an override.
 
-        Those that are deleted are left out.
+        Those that are deleted are left out. A version may not if the gate failed it, or if it
+        learned from an image that was erased.
         """
         found: dict[int, bool] = {}
         for chunk in chunks(numbers):

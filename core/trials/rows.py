@@ -37,7 +37,10 @@ class Trials(Rows):
     """Rows of trials, of their counts and of their course."""
 
     def start(self, trial: Trial, alias: Alias) -> None:
-        """Add a trial of an alias that has not moved. Raises StaleRevision or TrialRunning."""
+        """Add a trial of an alias, which must not have moved since it was read.
+
+        Raises StaleRevision, or TrialRunning if it has one that runs.
+        """
         named = (aliases.c.model == alias.model) & (aliases.c.name == alias.name)
         taken = self._connection.execute(
             update(aliases)
@@ -81,7 +84,7 @@ class Trials(Rows):
         return [_to_trial(row) for row in self._connection.execute(query)]
 
     def running(self, *models: ModelId) -> Sequence[Trial]:
-        """Return the trials that run, of these models or of all."""
+        """Return the trials that run, of some models, or of every model if none is given."""
         query = select(trials).join(aliases, aliases.c.trial == trials.c.id).order_by(trials.c.id)
         if models:
             query = query.where(aliases.c.model.in_(models))

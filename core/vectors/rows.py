@@ -89,7 +89,10 @@ class IndexReports(Rows):
         return [_to_report(row) for row in rows]
 
     def remove_of(self, sources: Collection[str]) -> set[Digest]:
-        """Delete the reports that are based on any of some sources; return their files."""
+        """Delete the reports that are based on any of some sources; return their files.
+
+        A source is the id of a suite, or a dataset version: see `source_of`.
+        """
         rows = map(_to_report, self._connection.execute(select(index_reports)))
         found = [report for report in rows if not set(sources).isdisjoint(report.sources)]
         for report in found:
