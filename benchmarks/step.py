@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
-from benchmarks.output import publish as output_publish
+from benchmarks.output import publish as write_and_show
 from benchmarks.output import stored_pictures
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts, ignore_bytes
@@ -488,7 +488,7 @@ def main() -> None:
             print(rows[-1], flush=True)
         del trial
         gc.collect()
-    output_publish(
+    write_and_show(
         "step",
         rows,
         threads=given.threads,

@@ -47,11 +47,11 @@ def bench_latency(given: argparse.Namespace) -> list[dict[str, Any]]:
 def bench_sustained(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the mix of requests while a worker trains."""
     with opened(BUSY) as scene, scene.training():
-        windows = latency.sustained_measure(scene, given.sustained_clients, given.sustained_seconds)
+        windows = latency.measure_sustained(scene, given.sustained_clients, given.sustained_seconds)
         for one, bare in windows:
             for error in (*one.errors, *(f"bare {error}" for error in bare.errors)):
                 print(error)
-        return latency.sustained_rows_of(scene, given.sustained_clients, windows)
+        return latency.rows_of_windows(scene, given.sustained_clients, windows)
 
 
 def bench_lists(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def bench_lists(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for database in given.databases:
         with opened(database) as scene:
-            rows += latency.lists_measure(scene, given.rows, given.rounds, given.seconds)
+            rows += latency.measure_lists(scene, given.rows, given.rounds, given.seconds)
     return rows
 
 

@@ -152,7 +152,7 @@ BASE = "model"
 Round = dict[str, Taken]
 
 
-def lists_measure(
+def measure_lists(
     scene: Scene, sizes: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     """Measure each list with few and then with many rows, and return the rows of the table.
@@ -245,7 +245,7 @@ def mix_of(ask: Callable[..., Target], prefix: str, job: str) -> list[Target]:
     return targets
 
 
-def sustained_measure(scene: Scene, clients: int, seconds: float) -> list[Window]:
+def measure_sustained(scene: Scene, clients: int, seconds: float) -> list[Window]:
     """Measure service and bare endpoints for `seconds` each, in windows that alternate."""
     service = mix_of(scene.ask, "/v1", scene.job)
     bare = mix_of(scene.ask_bare, "", scene.job)
@@ -261,7 +261,7 @@ def sustained_measure(scene: Scene, clients: int, seconds: float) -> list[Window
         ]
 
 
-def sustained_rows_of(scene: Scene, clients: int, windows: list[Window]) -> list[dict[str, Any]]:
+def rows_of_windows(scene: Scene, clients: int, windows: list[Window]) -> list[dict[str, Any]]:
     """Return a row for each kind of request, and first one for the whole mix."""
     here = {"database": scene.database, "clients": clients}
     whole = _row("all", [(one.latencies, bare.latencies) for one, bare in windows])

@@ -408,7 +408,7 @@ SUITES = (100, 300, 499)  # images
 
 HOLDOUTS = ((4, 20), (4, 60), (8, 80), (8, 300), (20, 40), (20, 499))  # number, images of each
 
-LOSSES_OF_SMALL_SAMPLES = (0.06, 0.10, 0.20)  # true losses, where the tolerance is 3 or 5 points
+LOSSES_TO_FAIL = (0.06, 0.10, 0.20)  # true losses, where the tolerance is 3 or 5 points
 
 NEAR = 0.05  # a loss this near to one of LOSSES is moved to it
 
@@ -423,27 +423,27 @@ def small_samples(
     pairs = [pair for question in single for pair in nulls(versions, question)] + lost
     for images in SUITES:
         at = [_suite(pair, images, pair.loss, rng) for pair in pairs if pair.loss]
-        yield _small_samples_row("suite at its tolerance", f"{images}", at, FAILED, gate)
+        yield _row_of_verdicts("suite at its tolerance", f"{images}", at, FAILED, gate)
     for count, images in HOLDOUTS:
         size = f"{count} x {images}"
         at = [_line(pair, count, images, pair.loss, rng) for pair in pairs if pair.loss]
-        yield _small_samples_row(
+        yield _row_of_verdicts(
             "holdouts at their tolerance", size, [[_held(), *one] for one in at], FAILED, gate
         )
         if count * images >= IN_USE.minimum_count:
             beyond = [_line(pair, count, images, pair.loss - EDGE, rng) for pair in lost]
-            yield _small_samples_row("holdouts 0.05 points beyond", size, beyond, PASSED, gate)
-    for loss in LOSSES_OF_SMALL_SAMPLES:
+            yield _row_of_verdicts("holdouts 0.05 points beyond", size, beyond, PASSED, gate)
+    for loss in LOSSES_TO_FAIL:
         moved = [pair.reweighted(loss) for pair in lost if abs(pair.loss - loss) <= NEAR]
         for images in SUITES if moved else ():
             sure = [_suite(pair, images, 0.03, rng) for pair in moved]
-            yield _small_samples_row(
+            yield _row_of_verdicts(
                 f"suite that loses {100 * loss:.0f}, 3 allowed", f"{images}", sure, PASSED, gate
             )
         for count, images in HOLDOUTS if moved else ():
             sure = [[_held(), *_line(pair, count, images, 0.05, rng)] for pair in moved]
             name = f"holdouts that lose {100 * loss:.0f}, 5 allowed"
-            yield _small_samples_row(name, f"{count} x {images}", sure, PASSED, gate)
+            yield _row_of_verdicts(name, f"{count} x {images}", sure, PASSED, gate)
 
 
 def _held() -> Guard:
@@ -481,7 +481,7 @@ def _line(
     return [Guard(drawn=one, tolerance=tolerance) for one in (*drawn, together)]
 
 
-def _small_samples_row(
+def _row_of_verdicts(
     name: str, images: str, cases: Sequence[Sequence[Guard]], wrong: str, gate: Gate
 ) -> dict[str, Any]:
     rates = [shares(guards, gate, checked=SPOT_CHECKS) for guards in cases]

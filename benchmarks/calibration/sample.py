@@ -55,7 +55,7 @@ UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagePoolsPool:
+class ImagePool:
     """Images, uint8 (count, 3, height, width), with the class and captions of each."""
 
     name: str
@@ -64,7 +64,7 @@ class ImagePoolsPool:
     captions: tuple[tuple[str, ...], ...]  # for each image; () where the set has none
 
 
-def pools(data: Path | None, preprocess: Preprocess) -> list[ImagePoolsPool]:
+def pools(data: Path | None, preprocess: Preprocess) -> list[ImagePool]:
     """Read all pools; without a data folder, those of the demo's pack.
 
     `data` contains `<set>.zip` or unzipped `<set>/`. Raises FileNotFoundError.
@@ -77,14 +77,14 @@ def pools(data: Path | None, preprocess: Preprocess) -> list[ImagePoolsPool]:
     ]
 
 
-def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePoolsPool:
+def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool:
     rows = [
         (folder.name.replace("_", " "), file.read_bytes())
         for folder in _sorted(root / "test")
         if folder.name not in UPDATE_CLASSES
         for file in _sorted(folder)
     ]
-    return ImagePoolsPool(
+    return ImagePool(
         name="cifar100",
         images=_pixels([data for _, data in rows], preprocess),
         classes=tuple(name for name, _ in rows),
@@ -92,10 +92,10 @@ def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool
     )
 
 
-def _emoji(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePoolsPool:
+def _emoji(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool:
     lines = (root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout_style"]
-    return ImagePoolsPool(
+    return ImagePool(
         name="twemoji",
         images=_pixels([(root / row["path"]).read_bytes() for row in rows], preprocess),
         classes=tuple(row["cls"] for row in rows),
@@ -238,7 +238,7 @@ class Collector:
     folder: Path
     config: Json
     root: State
-    asked: tuple[ImagePoolsPool, ...]
+    asked: tuple[ImagePool, ...]
     say: Callable[[str], None]
 
     def outcomes(self, name: str, state: Callable[[], State]) -> Outcomes:
@@ -252,7 +252,7 @@ class Collector:
         return read(path)
 
     @torch.inference_mode()
-    def ask(self, state: State, asked: tuple[ImagePoolsPool, ...]) -> Outcomes:
+    def ask(self, state: State, asked: tuple[ImagePool, ...]) -> Outcomes:
         """Evaluate some weights on pools."""
         model = ClipModel.build(self.config, state, CPU).freeze()
         hits: dict[str, Any] = {}

@@ -225,16 +225,14 @@ Row = Mapping[str, Any]
 
 CHUNK = 1000  # rows written at a time
 
-DATASET_OF_ROWS, WEBHOOK = "ds_products", "hook_pages"
+DATASET_ID, WEBHOOK = "ds_products", "hook_pages"
 
 # Half of the jobs and events pass each filter, so that few of them fill a page as many do.
 FILTERED = 2
 
 _ORDERS = (
     order_to_json(EvaluateOrder(version=1)),
-    order_to_json(
-        UpdateOrder(dataset=DatasetId(DATASET_OF_ROWS), dataset_version=1, recipe=Recipe())
-    ),
+    order_to_json(UpdateOrder(dataset=DatasetId(DATASET_ID), dataset_version=1, recipe=Recipe())),
 )
 
 
@@ -287,7 +285,7 @@ def dataset_image(number: int) -> Row:
     """Return an image's class in the large dataset."""
     names = {"slot": "", "text": f"class {number % 50}", "file_label": f"{number}.jpg"}
     return {
-        "dataset": DATASET_OF_ROWS,
+        "dataset": DATASET_ID,
         "pixels": digest_of(f"image {number}"),
         "added_at": BEGAN,
         **names,
@@ -459,7 +457,7 @@ class Seed:
         for number in range(KEYS):
             create_key(platform, name=f"key-{number}", role=Role.VIEWER)
         with self._engine.begin() as connection:
-            connection.execute(insert(datasets), [dataset(DATASET, DATASET_OF_ROWS)])
+            connection.execute(insert(datasets), [dataset(DATASET, DATASET_ID)])
             connection.execute(insert(webhooks), [webhook()])
 
     def close(self) -> None:

@@ -385,7 +385,7 @@ def _wait_until_answered(
 
 IMAGES = 64
 
-BATCH_OF_BENCH, BARE_S, WARM_S = 32, 3.0, 3.0
+BARE_BATCH, BARE_S, WARM_S = 32, 3.0, 3.0
 
 CLASSES = [f"class {number}" for number in range(10)]
 
@@ -423,7 +423,7 @@ class Bench:
     def bare_rate(self, model: Model) -> float:
         """Return how many images a second a bare loop classifies."""
         loop = partial(
-            bare.run, model.open_clip, CLASSES, self.given.threads, self.files, BATCH_OF_BENCH
+            bare.run, model.open_clip, CLASSES, self.given.threads, self.files, BARE_BATCH
         )
         self.computing.submit(loop, 0.0).result()  # warms up
         return self.computing.submit(loop, BARE_S).result().rate

@@ -199,7 +199,7 @@ SCORES: Mapping[str, Callable[[Matrix], float]] = {
 TOLERANCE = 0.05 + 1e-9  # half a unit of the first decimal
 
 
-def published_scores_compare(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
+def beside_published(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return our and the published score per method, and whether they agree to one decimal."""
     return [
         {
@@ -216,7 +216,7 @@ def published_scores_compare(methods: Mapping[str, Any]) -> list[dict[str, Any]]
 
 def main(path: Path, console: Console) -> int:
     """Print the comparison to one decimal; return 1 if a score differs by more than rounding."""
-    rows = published_scores_compare(json.loads(path.read_bytes())["methods"])
+    rows = beside_published(json.loads(path.read_bytes())["methods"])
     table = Table(title=path.name)
     table.add_column("method")
     for score in SCORES:
@@ -383,7 +383,7 @@ RESAMPLES = 5000
 
 _BLOCK = 250  # resamples at a time
 
-ShareSparedHits = NDArray[np.bool_]
+ImageHits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,9 +393,9 @@ class Measured:
     Row s of both methods has the same seed.
     """
 
-    before: ShareSparedHits
-    method: ShareSparedHits
-    tuned: ShareSparedHits  # fine-tuning
+    before: ImageHits
+    method: ImageHits
+    tuned: ImageHits  # fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,7 +463,7 @@ class Difference:
     interval: Interval
 
 
-def difference(method: ShareSparedHits, tuned: ShareSparedHits) -> Difference:
+def difference(method: ImageHits, tuned: ImageHits) -> Difference:
     """Return UT-Acc minus fine-tuning's, paired by image; both hits are (seeds, images).
 
     Flips are averaged over seeds, so the interval is based on the number of images alone.
@@ -476,7 +476,7 @@ def difference(method: ShareSparedHits, tuned: ShareSparedHits) -> Difference:
     return Difference(value=flips.difference, interval=paired_interval(flips, ALPHA))
 
 
-def stacked(hits: Iterable[ShareSparedHits]) -> ShareSparedHits:
+def stacked(hits: Iterable[ImageHits]) -> ImageHits:
     """Stack one row per seed to (seeds, images)."""
     return np.stack(list(hits))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.study.cli import PLANS, grid_points, main
-from benchmarks.study.measures import published_scores_compare as compare
+from benchmarks.study.measures import beside_published
 from benchmarks.study.plan import PlanInvalid, parse, read
 from benchmarks.study.runner import ResultsCache, key_of
 from core.errors import RecipeInvalid
@@ -113,8 +113,8 @@ def test_published_scores_are_recomputed_from_their_matrix() -> None:
         "last": (70 + 86 + 94) / 3,
         "bwt": ((70 - 90) + (86 - 92)) / 2,
     }
-    assert all(row["agree"] for row in compare({"ours": given}))
-    rows = compare({"ours": {**given, "transfer": 44.06}})
+    assert all(row["agree"] for row in beside_published({"ours": given}))
+    rows = beside_published({"ours": {**given, "transfer": 44.06}})
     assert [row["score"] for row in rows if not row["agree"]] == ["transfer"]
 
 
