@@ -70,7 +70,8 @@ class ProgramMissing(RuntimeError):
         titles = ", ".join(program.title for program in programs)
         packages = " ".join(program.package for program in programs)
         how = how or (
-            f"On Debian or Ubuntu, run: sudo apt-get update && sudo {' '.join((*INSTALL, packages))}\n"
+            "On Debian or Ubuntu, run: sudo apt-get update && "
+            f"sudo {' '.join((*INSTALL, packages))}\n"
             "Elsewhere, install them with the system's package manager."
         )
         super().__init__(f"Not installed: {titles}.\n{how}")
