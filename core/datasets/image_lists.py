@@ -290,7 +290,7 @@ def _string(value: object) -> str:
 THUMBNAIL_SIDE = 8  # pixels; RGB, 8 bits a channel
 # The largest distance between the thumbnails of near-duplicates: the fourth root of the mean fourth
 # power of their differences, in levels of 0 to 255. JPEG at quality 75 stays below it for 99 of 100
-# pictures; different photographs and garments were further apart when it was measured (docs/adr/0015).
+# pictures; different photographs and garments were further apart in the measurements (ADR 15).
 NEAR = 5.0
 
 
