@@ -1,5 +1,6 @@
 """Schemas of the orders of jobs, and that of recipes, which `Recipe` itself checks."""
 
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
@@ -9,125 +10,11 @@ from api.http.schemas import BY_TEXT, Number, RequestModel
 from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
 from core.datasets.rules import DatasetRef
 from core.jobs.orders import BlameOrder, UpdateOrder
-from core.recipes.fields import BOUNDS, CHOICES, MOST_EXEMPLARS, LossTerm
 from core.recipes.presets import PRESETS
 from core.recipes.rules import Recipe
 from core.values import DatasetId
 
 Schema = dict[str, Any]
-
-
-def _number(name: str, description: str) -> Schema:
-    bounds = BOUNDS[name]
-    return {
-        "type": "integer" if bounds.whole else "number",
-        "minimum": bounds.low,
-        "maximum": bounds.high,
-        "description": description,
-    }
-
-
-def _choice(name: str, description: str) -> Schema:
-    return {"type": "string", "enum": list(CHOICES[name]), "description": description}
-
-
-def _switch(description: str) -> Schema:
-    return {"type": "boolean", "description": description}
-
-
-FIELDS: dict[str, Schema] = {
-    "method": _choice(
-        "method", "Learning method: the defaults of the choices that a recipe leaves open."
-    ),
-    "part": _choice("part", "Which parameters are trained."),
-    "terms": {
-        "type": "array",
-        "items": {"type": "string", "enum": [str(one) for one in LossTerm]},
-        "uniqueItems": True,
-        "description": "Distillation terms that are added to the cross entropy.",
-    },
-    "teacher": _choice("teacher", "Which version is distilled from: parent, root or both."),
-    "label_space": _choice(
-        "label_space",
-        "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
-    ),
-    "warm_start": _number(
-        "warm_start",
-        "Share of the parent in the trained weights at the start; the rest is the root's.",
-    ),
-    "epochs": _number("epochs", "Passes over the training images."),
-    "batch_size": _number("batch_size", "Images per step."),
-    "learning_rate": _number(
-        "learning_rate", "Initial or peak learning rate; the default is too high for large models."
-    ),
-    "optimiser": _choice("optimiser", "Optimiser."),
-    "epsilon": _number("epsilon", "Adam's epsilon."),
-    "weight_decay": _number("weight_decay", "Decoupled for adamw, added to the gradient for adam."),
-    "schedule": _choice("schedule", "Learning-rate schedule."),
-    "clip_norm": _number("clip_norm", "Maximum global norm of the gradient."),
-    "unit_gradient": _switch("Scale every gradient to clip_norm, even smaller ones."),
-    "replay_weight": _number("replay_weight", "Weight of the distillation on random sentences."),
-    "lwf_weight": _number("lwf_weight", "Weight of the distillation on class prompts."),
-    "cross_weight": _number(
-        "cross_weight", "Weight of the cross terms, between old and new features."
-    ),
-    "reference_weight": _number(
-        "reference_weight", "term reference: weight of the distillation on the reference set."
-    ),
-    "projection": _number(
-        "projection", "Share of each weight's spectral energy whose directions steps leave alone."
-    ),
-    "mixing_choice": _choice(
-        "mixing_choice", "How new and old weights are mixed after the last step, if at all."
-    ),
-    "mixing": _number("mixing", "mixing_choice fixed: share of the new weights in the mean."),
-    "exemplars": {
-        "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": MOST_EXEMPLARS},
-            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            {"type": "string", "enum": ["none", "all"]},
-        ],
-        "description": "Images kept from all earlier updates together, or their share below 1.",
-    },
-    "exemplar_choice": _choice("exemplar_choice", "How the exemplars of a class are chosen."),
-    "feature_replay": _number(
-        "feature_replay",
-        "Image features drawn from the statistics of all earlier classes together; part text only.",
-    ),
-    "exemplar_batch": _number(
-        "exemplar_batch",
-        "Exemplars in each step besides its own images; 0: an epoch passes over both alike.",
-    ),
-    "averaging": _choice(
-        "averaging", "Weight averaging at the end of the update; works with any method."
-    ),
-    "averaging_decay": _number("averaging_decay", "averaging ema: decay at each sample."),
-    "averaging_every": _number("averaging_every", "averaging: steps between samples."),
-    "sentences": _number("sentences", "Random sentences per step."),
-    "sentence_length": _number(
-        "sentence_length", "Tokens per sentence, including start and end token."
-    ),
-    "vocabulary": _choice("vocabulary", "Which tokens the sentences are drawn from."),
-    "vocabulary_texts": {
-        "type": "array",
-        "items": {"type": "string"},
-        "maxItems": 100_000,
-        "description": "The sentences themselves; only with vocabulary 'file'.",
-    },
-    "temperature": _number("temperature", "Temperature of all distillations."),
-    "augment": _switch("Crop and flip training images at random."),
-    "precision": _choice(
-        "precision",
-        "Arithmetic of the images' forward pass; auto: bf16 if the device has it, else fp32.",
-    ),
-    "micro_batch": _number(
-        "micro_batch", "Images in memory at a time, 0 for the whole batch; the result is the same."
-    ),
-    "gradient_checkpointing": _switch(
-        "Recompute activations to save memory; the result is the same."
-    ),
-    "seed": _number("seed", "Seed of all random choices."),
-}
 
 
 def _schema() -> Schema:
@@ -141,12 +28,19 @@ def _schema() -> Schema:
             "similar size, vit_l_14_24gb for a ViT-L/14."
         ),
     }
-    fields = {name: {**field, "default": defaults[name]} for name, field in FIELDS.items()}
+    described = {
+        field.name: {
+            **field.metadata["kind"].schema,
+            "description": field.metadata["description"],
+            "default": defaults[field.name],
+        }
+        for field in fields(Recipe)
+    }
     return {
         "type": "object",
         "title": "Recipe",
         "additionalProperties": False,
-        "properties": {"preset": preset, **fields},
+        "properties": {"preset": preset, **described},
         "description": (
             "Fields that differ from the defaults, which suit the bundled model; for large "
             "pre-trained models, name a preset. Versions store the recipe with every field."

@@ -1,82 +1,13 @@
-"""The fields of a recipe: choices, bounds and parsing."""
+"""The fields of a recipe: choices, kinds and bounds."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
+from types import UnionType
 from typing import Any
 
-from core.errors import PromptInvalid, RecipeInvalid
-
-# Bounds of a recipe's numbers.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """The least and the largest value of a number, both allowed."""
-
-    whole: bool
-    low: float
-    high: float
-
-    def contain(self, value: object) -> bool:
-        """Return whether a value is a number within bounds; NaN, true and false are not."""
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        return self.low <= value <= self.high
-
-    @property
-    def words(self) -> str:
-        """The bounds as an error message states them."""
-        if self.whole:
-            return f"a whole number, {self.low} to {self.high}"
-        return f"a number, {self.low:g} to {self.high:g}"
-
-
-def _whole(low: int, high: int) -> Bounds:
-    return Bounds(whole=True, low=low, high=high)
-
-
-def _real(low: float, high: float) -> Bounds:
-    return Bounds(whole=False, low=low, high=high)
-
-
-MOST_EXEMPLARS = 1_000_000
-BOUNDS: Mapping[str, Bounds] = MappingProxyType(
-    {
-        "epochs": _whole(1, 1000),
-        "batch_size": _whole(2, 4096),
-        "learning_rate": _real(1e-9, 1.0),
-        "epsilon": _real(1e-16, 1),
-        "weight_decay": _real(0, 1),
-        "clip_norm": _real(1e-6, 1e6),
-        "replay_weight": _real(0, 1000),
-        "lwf_weight": _real(0, 1000),
-        "cross_weight": _real(0, 1000),
-        "reference_weight": _real(0, 1000),
-        "projection": _real(0, 1),
-        "mixing": _real(0, 1),
-        "warm_start": _real(0, 1),
-        "feature_replay": _whole(0, MOST_EXEMPLARS),
-        "exemplar_batch": _whole(0, 4096),
-        "averaging_decay": _real(0, 0.999999),
-        "averaging_every": _whole(1, 100_000),
-        "micro_batch": _whole(0, 4096),
-        "sentences": _whole(2, 10_000),
-        "sentence_length": _whole(3, 77),
-        "temperature": _real(0.01, 100),
-        "seed": _whole(0, 2**63 - 1),
-    }
-)
-
-
-def counts_exemplars(value: object) -> bool:
-    """Return whether a value is a number of exemplars, or a share of all between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    whole = isinstance(value, int) or value.is_integer()
-    return 0 <= value <= MOST_EXEMPLARS if whole else 0 < value < 1
-
+from core.errors import PromptInvalid
+from core.values import Json
 
 # The choices of a recipe, by field.
 
@@ -219,59 +150,102 @@ def drawn_features(count: int, replayed: int, *, images: int, classes: int) -> i
     return min(exemplar_quota(count, replayed), -(-images // max(1, classes)))
 
 
-# The JSON of a recipe's fields.
+# The kinds of a recipe's fields: their JSON Schema, and how a value is read from JSON.
 
-CHOICES: Mapping[str, Mapping[str, StrEnum]] = {  # by field and by value
-    name: {choice.value: choice for choice in choices}
-    for name, choices in {
-        "method": Method,
-        "part": ModelPart,
-        "label_space": LabelSpace,
-        "teacher": TeacherPolicy,
-        "mixing_choice": MixingChoice,
-        "exemplar_choice": ExemplarChoice,
-        "averaging": Averaging,
-        "optimiser": Optimiser,
-        "schedule": Schedule,
-        "vocabulary": Vocabulary,
-        "precision": Precision,
-    }.items()
-}
-
-SWITCHES = ("augment", "unit_gradient", "gradient_checkpointing")
-PARSED = (*CHOICES, *SWITCHES, "terms", "exemplars", "vocabulary_texts")
+MOST_EXEMPLARS = 1_000_000
+MOST_TEXTS = 100_000
 
 
-def parse_field(name: str, value: object) -> Any:
-    """Return a field's value from its JSON. Raises RecipeInvalid."""
-    pointer = f"/recipe/{name}"
-    if name in CHOICES:
-        choice = CHOICES[name].get(str(value))
-        if choice is None:
-            words = ", ".join(CHOICES[name])
-            raise RecipeInvalid(f"{name} must be one of: {words}.", pointer=pointer)
-        return choice
-    if name in SWITCHES:
-        if not isinstance(value, bool):
-            raise RecipeInvalid(f"{name} must be true or false.", pointer=pointer)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fields; `read` returns a value that may be from JSON."""
+
+    schema: Json
+    read: Callable[[Any], Any]  # raises ValueError with what is wrong
+
+
+def number(low: float, high: float) -> Kind:
+    """Return the kind of numbers within bounds, both allowed; NaN, true and false are none."""
+    return _bounded("number", low, high, int | float, f"a number, {low:g} to {high:g}")
+
+
+def whole(low: int, high: int) -> Kind:
+    """Return the kind of whole numbers within bounds, both allowed."""
+    return _bounded("integer", low, high, int, f"a whole number, {low} to {high}")
+
+
+def _bounded(name: str, low: float, high: float, types: type | UnionType, words: str) -> Kind:
+    def read(value: Any) -> Any:
+        fits = isinstance(value, types) and not isinstance(value, bool)
+        if not fits or not low <= value <= high:
+            raise ValueError(f"must be {words}")
         return value
-    if name == "exemplars":
-        return {"none": 0, "all": MOST_EXEMPLARS}.get(str(value), value)
+
+    return Kind({"type": name, "minimum": low, "maximum": high}, read)
+
+
+def choice(choices: type[StrEnum]) -> Kind:
+    """Return the kind of the values of an enumeration."""
+
+    def read(value: Any) -> Any:
+        if str(value) not in set(choices):
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return choices(str(value))
+
+    return Kind({"type": "string", "enum": [str(one) for one in choices]}, read)
+
+
+def _read_switch(value: Any) -> bool:
+    if value is not True and value is not False:
+        raise ValueError("must be true or false")
+    return value
+
+
+def _read_texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise RecipeInvalid(f"{name} must be a list of texts.", pointer=pointer)
-    return _terms(value) if name == "terms" else tuple(value)
+        raise ValueError("must be a list of texts")
+    return tuple(value)
 
 
-def _terms(value: Collection[str]) -> tuple[LossTerm, ...]:
-    """Return the terms in the order of `LossTerm`. Raises RecipeInvalid."""
-    if unknown := set(value) - set(LossTerm):
-        raise RecipeInvalid(
-            f"terms has no {min(unknown)!r}; it may hold: {', '.join(LossTerm)}.",
-            pointer="/recipe/terms",
-        )
-    if len(set(value)) < len(value):
-        raise RecipeInvalid("terms may name a term only once.", pointer="/recipe/terms")
-    return tuple(term for term in LossTerm if term in value)
+def _read_terms(value: Any) -> tuple[LossTerm, ...]:
+    terms = _read_texts(value)
+    if unknown := set(terms) - set(LossTerm):
+        raise ValueError(f"has no {min(unknown)!r}; it may hold: {', '.join(LossTerm)}")
+    if len(set(terms)) < len(terms):
+        raise ValueError("may name a term only once")
+    return tuple(term for term in LossTerm if term in terms)
+
+
+def _read_exemplars(value: Any) -> float:
+    """Return a number of exemplars, or a share of all between 0 and 1."""
+    count = {"none": 0, "all": MOST_EXEMPLARS}.get(str(value), value)
+    if not isinstance(count, bool) and isinstance(count, int | float):
+        is_whole = isinstance(count, int) or count.is_integer()
+        if 0 <= count <= MOST_EXEMPLARS if is_whole else 0 < count < 1:
+            return count
+    raise ValueError(
+        f"must be a whole number, 0 to {MOST_EXEMPLARS}, a share below 1, 'none' or 'all'"
+    )
+
+
+SWITCH = Kind({"type": "boolean"}, _read_switch)
+TEXTS = Kind({"type": "array", "items": {"type": "string"}, "maxItems": MOST_TEXTS}, _read_texts)
+TERMS = Kind({"type": "array", "items": choice(LossTerm).schema, "uniqueItems": True}, _read_terms)
+EXEMPLARS = Kind(
+    {
+        "anyOf": [
+            whole(0, MOST_EXEMPLARS).schema,
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            {"type": "string", "enum": ["none", "all"]},
+        ]
+    },
+    _read_exemplars,
+)
+
+
+def described(description: str, kind: Kind, default: object = None) -> Any:
+    """Declare a field of a recipe; without a default, the method gives it."""
+    return field(default=default, metadata={"kind": kind, "description": description})
 
 
 # The prompt template: a sentence around a class name.

@@ -88,15 +88,15 @@ _EXCLUDES_FEATURES = (  # choices of a recipe's own with which no features can b
 
 
 def defaults_of(method: Method, own: Json) -> Json:
-    """Return the choices that a method makes beside a recipe's own, None where it has none.
+    """Return the choices that a method makes beside a recipe's own.
 
     Without exemplars, `vrlwf_replay` replays features. Where the recipe's own choices exclude
     that, it is VR-LwF.
     """
-    if method is not Method.VRLWF_REPLAY or own["exemplars"] != 0:
+    if method is not Method.VRLWF_REPLAY or own.get("exemplars") != 0:
         return METHODS[method]
-    excluded = any(own[name] == choice for name, choice in _EXCLUDES_FEATURES)
-    excluded |= LossTerm.REFERENCE in (own["terms"] or ())  # it distils the image tower
+    excluded = any(own.get(name) == choice for name, choice in _EXCLUDES_FEATURES)
+    excluded |= LossTerm.REFERENCE in own.get("terms", ())  # it distils the image tower
     return METHODS[Method.VRLWF if excluded else Method.VRLWF_FEATURES]
 
 

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any
 
 from core.errors import RecipeInvalid, TooFewClasses
 from core.recipes.fields import (
-    BOUNDS,
-    CHOICES,
+    EXEMPLARS,
     MOST_EXEMPLARS,
-    PARSED,
+    MOST_TEXTS,
+    SWITCH,
+    TERMS,
+    TEXTS,
     Averaging,
     ExemplarChoice,
     LabelSpace,
@@ -25,13 +28,13 @@ from core.recipes.fields import (
     Schedule,
     TeacherPolicy,
     Vocabulary,
-    counts_exemplars,
-    parse_field,
+    choice,
+    described,
+    number,
+    whole,
 )
-from core.recipes.presets import COMPOSED, defaults_of, with_preset
+from core.recipes.presets import defaults_of, with_preset
 from core.values import Digest, Json, canonical_json, clean_class, sha256
-
-_BY_METHOD: Any = None  # replaced by the method's choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,64 +46,129 @@ class Recipe:
     RecipeInvalid on a value out of bounds and on choices that contradict each other.
     """
 
-    method: Method = Method.VRLWF_REPLAY
-    part: ModelPart = _BY_METHOD
-    terms: tuple[LossTerm, ...] = _BY_METHOD  # added to the cross entropy
-    teacher: TeacherPolicy = _BY_METHOD
-    label_space: LabelSpace = _BY_METHOD
-    warm_start: float = _BY_METHOD  # the parent's share of the first weights; the rest: root's
-    epochs: int = 6
-    batch_size: int = 100
-    learning_rate: float = 3e-4
-    optimiser: Optimiser = Optimiser.ADAM
-    epsilon: float = 1e-8  # of Adam
-    weight_decay: float = 0.0
-    schedule: Schedule = Schedule.COSINE
-    clip_norm: float = 1.0  # global norm of the unscaled gradient
-    unit_gradient: bool = False  # scale even smaller ones to clip_norm, as the released code
-    replay_weight: float = 12.0  # alpha of VR-LwF's sentence term
-    lwf_weight: float = 1.0  # alpha of the class-logit term
-    cross_weight: float = 1.0  # beta of the cross term
-    reference_weight: float = 1.0  # gamma of the reference term's two parts
-    projection: float = 0.0  # share of the weights' spectral energy that steps leave alone
-    mixing_choice: MixingChoice = _BY_METHOD
-    mixing: float = 0.6  # for mixing choice "fixed": the new weights' share
-    exemplars: float = _BY_METHOD  # images kept of all earlier updates; below 1: their share
-    exemplar_choice: ExemplarChoice = ExemplarChoice.HERDING
-    feature_replay: int = _BY_METHOD  # features drawn of all earlier classes together
-    exemplar_batch: int = 0  # exemplars beside each batch; 0: an epoch passes over them as well
-    averaging: Averaging = Averaging.NONE
-    averaging_decay: float = 0.99  # for averaging "ema"
-    averaging_every: int = 1  # steps between two samples of an average
-    sentences: int = 100  # M
-    sentence_length: int = 10  # L, start and end token included
-    vocabulary: Vocabulary = Vocabulary.ALL
-    vocabulary_texts: tuple[str, ...] = ()  # for vocabulary "file"
-    temperature: float = 1.0  # tau of both distillations
-    augment: bool = _BY_METHOD  # random crop and flip
-    precision: Precision = Precision.AUTO
-    micro_batch: int = 0  # images in memory at a time, with the same result; 0: the whole batch
-    gradient_checkpointing: bool = False  # recompute activations: less memory, the same result
-    seed: int = 0
+    method: Method = described(
+        "Learning method: the defaults of the choices that a recipe leaves open.",
+        choice(Method),
+        Method.VRLWF_REPLAY,
+    )
+    part: ModelPart = described("Which parameters are trained.", choice(ModelPart))
+    terms: tuple[LossTerm, ...] = described(
+        "Distillation terms that are added to the cross entropy.", TERMS
+    )
+    teacher: TeacherPolicy = described(
+        "Which version is distilled from: parent, root or both.", choice(TeacherPolicy)
+    )
+    label_space: LabelSpace = described(
+        "Classes in the cross entropy: the update's, all learned ones, or the suites' as well.",
+        choice(LabelSpace),
+    )
+    warm_start: float = described(
+        "Share of the parent in the trained weights at the start; the rest is the root's.",
+        number(0, 1),
+    )
+    epochs: int = described("Passes over the training images.", whole(1, 1000), 6)
+    batch_size: int = described("Images per step.", whole(2, 4096), 100)
+    learning_rate: float = described(
+        "Initial or peak learning rate; the default is too high for large models.",
+        number(1e-9, 1.0),
+        3e-4,
+    )
+    optimiser: Optimiser = described("Optimiser.", choice(Optimiser), Optimiser.ADAM)
+    epsilon: float = described("Adam's epsilon.", number(1e-16, 1), 1e-8)
+    weight_decay: float = described(
+        "Decoupled for adamw, added to the gradient for adam.", number(0, 1), 0.0
+    )
+    schedule: Schedule = described("Learning-rate schedule.", choice(Schedule), Schedule.COSINE)
+    clip_norm: float = described("Maximum global norm of the gradient.", number(1e-6, 1e6), 1.0)
+    unit_gradient: bool = described(
+        "Scale every gradient to clip_norm, even smaller ones.", SWITCH, False
+    )  # as the released code
+    replay_weight: float = described(
+        "Weight of the distillation on random sentences.", number(0, 1000), 12.0
+    )  # alpha
+    lwf_weight: float = described(
+        "Weight of the distillation on class prompts.", number(0, 1000), 1.0
+    )  # alpha as well
+    cross_weight: float = described(
+        "Weight of the cross terms, between old and new features.", number(0, 1000), 1.0
+    )  # beta
+    reference_weight: float = described(
+        "term reference: weight of the distillation on the reference set.", number(0, 1000), 1.0
+    )  # gamma
+    projection: float = described(
+        "Share of each weight's spectral energy whose directions steps leave alone.",
+        number(0, 1),
+        0.0,
+    )
+    mixing_choice: MixingChoice = described(
+        "How new and old weights are mixed after the last step, if at all.", choice(MixingChoice)
+    )
+    mixing: float = described(
+        "mixing_choice fixed: share of the new weights in the mean.", number(0, 1), 0.6
+    )
+    exemplars: float = described(
+        "Images kept from all earlier updates together, or their share below 1.", EXEMPLARS
+    )
+    exemplar_choice: ExemplarChoice = described(
+        "How the exemplars of a class are chosen.", choice(ExemplarChoice), ExemplarChoice.HERDING
+    )
+    feature_replay: int = described(
+        "Image features drawn from the statistics of all earlier classes together; part text only.",
+        whole(0, MOST_EXEMPLARS),
+    )
+    exemplar_batch: int = described(
+        "Exemplars in each step besides its own images; 0: an epoch passes over both alike.",
+        whole(0, 4096),
+        0,
+    )
+    averaging: Averaging = described(
+        "Weight averaging at the end of the update; works with any method.",
+        choice(Averaging),
+        Averaging.NONE,
+    )
+    averaging_decay: float = described(
+        "averaging ema: decay at each sample.", number(0, 0.999999), 0.99
+    )
+    averaging_every: int = described("averaging: steps between samples.", whole(1, 100_000), 1)
+    sentences: int = described("Random sentences per step.", whole(2, 10_000), 100)  # M
+    sentence_length: int = described(
+        "Tokens per sentence, including start and end token.", whole(3, 77), 10
+    )  # L
+    vocabulary: Vocabulary = described(
+        "Which tokens the sentences are drawn from.", choice(Vocabulary), Vocabulary.ALL
+    )
+    vocabulary_texts: tuple[str, ...] = described(
+        "The sentences themselves; only with vocabulary 'file'.", TEXTS, ()
+    )
+    temperature: float = described(
+        "Temperature of all distillations.", number(0.01, 100), 1.0
+    )  # tau
+    augment: bool = described("Crop and flip training images at random.", SWITCH)
+    precision: Precision = described(
+        "Arithmetic of the images' forward pass; auto: bf16 if the device has it, else fp32.",
+        choice(Precision),
+        Precision.AUTO,
+    )
+    micro_batch: int = described(
+        "Images in memory at a time, 0 for the whole batch; the result is the same.",
+        whole(0, 4096),
+        0,
+    )
+    gradient_checkpointing: bool = described(
+        "Recompute activations to save memory; the result is the same.", SWITCH, False
+    )
+    seed: int = described("Seed of all random choices.", whole(0, 2**63 - 1), 0)
 
     def __post_init__(self) -> None:
-        defaults = defaults_of(self.method, vars(self))
-        for name in COMPOSED:
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, defaults[name])
-        for name, bounds in BOUNDS.items():
-            if not bounds.contain(getattr(self, name)):
-                raise RecipeInvalid(f"{name} must be {bounds.words}.", pointer=f"/recipe/{name}")
+        given = {
+            name: _read(name, value) for name, value in vars(self).items() if value is not None
+        }
+        for name, value in {**defaults_of(given["method"], given), **given}.items():
+            object.__setattr__(self, name, value)
         if LossTerm.REFERENCE in self.terms and self.part is ModelPart.TEXT:
             raise RecipeInvalid(
                 "The term 'reference' distils the image tower, which part 'text' does not train.",
                 pointer="/recipe/part",
-            )
-        if not counts_exemplars(self.exemplars):
-            raise RecipeInvalid(
-                f"exemplars must be a whole number, 0 to {MOST_EXEMPLARS}, a share below 1, 'none' "
-                "or 'all'.",
-                pointer="/recipe/exemplars",
             )
         if (self.exemplars or self.feature_replay) and self.label_space is LabelSpace.SESSION:
             raise RecipeInvalid(
@@ -152,8 +220,8 @@ class Recipe:
         texts = self.vocabulary_texts
         if (self.vocabulary is Vocabulary.FILE) != bool(texts):
             return "must be given with vocabulary 'file', and only with it"
-        if len(texts) > 100_000:
-            return "must have at most 100,000 texts"
+        if len(texts) > MOST_TEXTS:
+            return f"must have at most {MOST_TEXTS:,} texts"
         if not all(map(str.strip, texts)):
             return "must have no blank text"
         if len(set(texts)) == 1:
@@ -178,19 +246,25 @@ class Recipe:
             )
         if empty := [name for name in value if value[name] is None]:
             raise RecipeInvalid(f"{empty[0]} must not be null.", pointer=f"/recipe/{empty[0]}")
-        # __post_init__ checks numbers against their bounds.
-        parsed = {name: parse_field(name, value[name]) for name in PARSED if name in value}
-        return cls(**{**value, **parsed})
+        return cls(**value)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON with every field."""
-        values = vars(self)
-        words = {name: values[name].value for name in CHOICES}
-        lists = {
-            "terms": [term.value for term in self.terms],
-            "vocabulary_texts": list(self.vocabulary_texts),
-        }
-        return {**values, **words, **lists}
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _read(name: str, value: object) -> Any:
+    """Return a field's value, from JSON or as it is. Raises RecipeInvalid."""
+    try:
+        return Recipe.__dataclass_fields__[name].metadata["kind"].read(value)
+    except ValueError as flaw:
+        raise RecipeInvalid(f"{name} {flaw}.", pointer=f"/recipe/{name}") from None
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.value if isinstance(value, StrEnum) else value
 
 
 # Lists of class names: without duplicates, and those that compete in an update.
