@@ -122,7 +122,7 @@ def _open_sqlite(where: URL, limits: Limits, *, foreign_keys: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # keeps the driver from beginning transactions itself
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection, limits.lock_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
@@ -144,6 +144,23 @@ def _open_sqlite(where: URL, limits: Limits, *, foreign_keys: bool) -> Engine:
         _end_long_statements(engine, limits.statement_s)
     translate_failures(engine)
     return engine
+
+
+def _use_write_ahead_log(connection: SqliteConnection, limit_s: float) -> None:
+    """Switch a database to the write-ahead log, unless it has one.
+
+    SQLite does not wait for a process that is creating the same file, but refuses at once.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def _end_long_statements(engine: Engine, limit_s: float) -> None:

@@ -100,6 +100,7 @@ class Work:
             self._connection.close()
             self._connection = None
         self._opened.clear()
+        self._before_commit.clear()
 
     def commit(self) -> None:
         """Write its audit events and commit the transaction. Raises DatabaseUnavailable."""

@@ -1,5 +1,8 @@
 """Errors of the database as logs show them, and the durability of SQLite."""
 
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,4 +43,19 @@ def test_sqlite_writers_wait_at_their_beginning(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}", limits=Limits(lock_s=0.05))
     with engine.begin(), pytest.raises(DatabaseUnavailable), engine.begin():
         pass  # neither has written anything
+    engine.dispose()
+
+
+def test_sqlite_waits_for_whoever_creates_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    engine = open_engine(f"sqlite:///{path}")
+    first = sqlite3.connect(path, isolation_level=None)
+    first.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor() as threads:
+        second = threads.submit(engine.connect)
+        time.sleep(0.1)  # without a wait, it is refused within this time
+        first.rollback()
+        first.close()
+        with second.result() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
     engine.dispose()
