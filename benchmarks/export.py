@@ -30,7 +30,7 @@ from core.exporting.exporter import VersionExporter
 from core.exporting.onnx import IMAGE_FILE, TEXT_FILE, open_session
 from core.exports.exporter import Samples
 from core.registry.architecture import huggingface_obstacle
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import ignore_progress
 from demo.images import named
 

@@ -16,7 +16,7 @@ from api.openapi_document import binary, raises
 from core import errors
 from core.bundles.import_version import order_version_import, require_place_for
 from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
-from core.datasets.edit import require_room
+from core.datasets.uploads import require_room
 from core.principal import Role
 from core.registry.rows import Models, Versions
 

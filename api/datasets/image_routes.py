@@ -28,10 +28,11 @@ from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import multipart, raises, stored_images
 from core import errors
 from core.artifacts.store import ArtifactBatch
-from core.datasets.edit import Receipt, Upload, remove_image, stored_form
+from core.datasets.edit import remove_image, stored_form
 from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
+from core.datasets.uploads import Receipt, Upload
 from core.principal import Role
 from core.values import Digest
 

@@ -11,10 +11,10 @@ from pydantic import Field, StringConstraints
 from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
 from core.datasets import manifests
-from core.datasets.edit import Receipt, UploadOutcome
 from core.datasets.image_lists import NearDuplicates
 from core.datasets.manifests import DatasetStatistics, ManifestEntry, Side, side_of
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion
+from core.datasets.uploads import Receipt, UploadOutcome
 
 Description = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=2000), Field(examples=["Autumn shoes"])

@@ -17,14 +17,9 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
 from api.pages.rendering import HEADERS, page, takes_json
 from core.artifacts.store import ArtifactBatch
-from core.datasets.edit import (
-    Receipt,
-    Upload,
-    UploadOutcome,
-    clean_text,
-)
 from core.datasets.receive import BatchKey, record_batch, require_unused
 from core.datasets.rules import Dataset, DatasetKind
+from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text
 from core.errors import FieldInvalid
 from core.principal import Role
 from core.values import canonical_json, sha256

@@ -16,7 +16,7 @@ from core.exports.make import order_export
 from core.exports.rows import Exports
 from core.jobs.orders import ExportOrder
 from core.principal import Role
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.upkeep import delete as deletion

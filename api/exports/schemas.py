@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from api.http.schemas import BY_TEXT, RequestModel, ResponseModel
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 
 
 class NewExport(RequestModel):

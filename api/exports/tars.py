@@ -14,7 +14,7 @@ from core.artifacts.store import Artifacts
 from core.errors import StorageFull, is_full_disk
 from core.exports.folders import write_tar
 from core.platform import Platform
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 from core.registry.versions import Model, Version
 from core.values import Digest, ModelId
 

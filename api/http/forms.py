@@ -16,10 +16,10 @@ from api.dependencies import Services
 from api.http.routing import FORM
 from core import errors
 from core.artifacts.store import ArtifactBatch
-from core.datasets.edit import Upload, receive_file, require_room
 from core.datasets.receive import require_quota
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
+from core.datasets.uploads import Upload, receive_file, require_room
 from core.errors import (
     FieldInvalid,
     FieldUnknown,

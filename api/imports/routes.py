@@ -21,8 +21,8 @@ from api.jobs.schemas import JobView
 from api.openapi_document import binary, raises
 from core import errors
 from core.archives.rules import BucketFolder
-from core.datasets.edit import require_room
 from core.datasets.rows import Datasets
+from core.datasets.uploads import require_room
 from core.imports.import_images import file_report, flat_rows
 from core.imports.order import order_bucket_import, order_import
 from core.jobs.orders import ImportImagesOrder

@@ -14,7 +14,7 @@ from api.http.routing import ThreadRoute, needs
 from api.http.schemas import ResponseModel, whole_number
 from api.openapi_document import binary, raises
 from core import errors
-from core.datasets.edit import require_room
+from core.datasets.uploads import require_room
 from core.imports import uploads
 from core.imports.rules import ResumableUpload
 from core.principal import Role

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from api.http.routing import PAGES
 from core.database.work import Work
-from core.datasets.edit import UploadOutcome
 from core.datasets.rows import Datasets
+from core.datasets.uploads import UploadOutcome
 from core.errors import DatasetNotFound, EvaluationStale, LearnedErasedImages, StaleBase
 from core.gate.rules import Verdict
 from core.jobs.orders import (

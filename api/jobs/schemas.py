@@ -26,7 +26,7 @@ from core.jobs.orders import (
 )
 from core.jobs.rules import Job, JobEvent, JobStatus, NamedJob
 from core.recipes.fields import Precision
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 
 
 class ProgressView(ResponseModel):

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from api.http.schemas import RequestModel, ResponseModel
 from core.fleet.workers import WorkerState
-from core.jobs.needs import Amount, Retention
-from core.upkeep.gc import GRACE, LEAST_GRACE, CollectionResult
+from core.jobs.needs import Retention
+from core.upkeep.gc import GRACE, LEAST_GRACE, Amount, CollectionResult
 
 HOUR = timedelta(hours=1)
 

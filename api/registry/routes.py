@@ -30,8 +30,8 @@ from core import errors
 from core.artifacts.store import ArtifactBatch
 from core.bases.create_model import create_model, require_import
 from core.database.work import Work
-from core.datasets.edit import Upload, require_room
 from core.datasets.rules import DatasetKind, DatasetRef
+from core.datasets.uploads import Upload, require_room
 from core.datasets.version_rows import Suites
 from core.gate.rows import Policies
 from core.jobs.queue import JobRequest

@@ -48,7 +48,7 @@ from core.platform import Platform
 from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, TensorEntry, Weights
 from core.rejection.rules import Calibration

@@ -152,15 +152,19 @@ def _use_write_ahead_log(connection: SqliteConnection, limit_s: float) -> None:
     SQLite does not wait for a process that is creating the same file, but refuses at once.
     """
     end = time.monotonic() + limit_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > end:
-                raise
+    while not _is_done(connection, "PRAGMA journal_mode = WAL", last=time.monotonic() > end):
         time.sleep(0.02)
+
+
+def _is_done(connection: SqliteConnection, statement: str, *, last: bool) -> bool:
+    """Execute a statement, and return False if the database is locked and this try not the last."""
+    try:
+        connection.execute(statement)
+    except sqlite3.OperationalError as error:
+        if last or error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _end_long_statements(engine: Engine, limit_s: float) -> None:

@@ -8,12 +8,12 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
-from core.datasets.edit import Receipt, Upload, UploadOutcome
 from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.manifests import side_of
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
 from core.datasets.thumbnail_rows import Thumbnails
+from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
 from core.errors import (
     AllRejected,

@@ -23,7 +23,7 @@ from core.exporting.onnx import Towers, load_onnx, round_weights, write_onnx
 from core.exporting.open_clip import load_open_clip
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
-from core.registry.exports_rules import ExportFormat, available_formats
+from core.registry.exports import ExportFormat, available_formats
 from core.values import Digest, Json
 
 ALWAYS = ("torch", "open_clip_torch")

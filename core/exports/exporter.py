@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.jobs.rules import Monitor
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import Digest, Json
 
 

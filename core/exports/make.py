@@ -37,7 +37,7 @@ from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
 from core.recipes.rules import distinct
 from core.registry.architecture import require_exportable
-from core.registry.exports_rules import Export, ExportFormat, require_equal
+from core.registry.exports import Export, ExportFormat, require_equal
 from core.registry.read import suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights

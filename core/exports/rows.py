@@ -10,7 +10,7 @@ from core.database.statements import upsert
 from core.database.tables import exports
 from core.database.work import Rows
 from core.errors import ExportNotFound
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 from core.values import Digest, ModelId
 
 

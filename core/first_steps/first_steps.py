@@ -15,11 +15,12 @@ from core.archives.rules import ArchiveFormat
 from core.bases.bases import BUNDLED
 from core.bases.create_model import create_model
 from core.database.work import Work
-from core.datasets.edit import add_dataset, require_room
+from core.datasets.edit import add_dataset
 from core.datasets.freeze import freeze_version
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
+from core.datasets.uploads import require_room
 from core.datasets.version_rows import Suites
 from core.errors import DatasetNotFound, ModelNotFound, NotFound, PolicyNotFound, SuiteNotFound
 from core.gate.policies import create_policy

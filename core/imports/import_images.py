@@ -27,7 +27,6 @@ from core.archives.rules import (
     shown,
 )
 from core.database.work import Work
-from core.datasets.edit import Receipt, Upload, UploadOutcome, clean_text, receive_image
 from core.datasets.image_lists import (
     ImageWithThumbnail,
     ListedImage,
@@ -38,6 +37,7 @@ from core.datasets.image_lists import (
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
+from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text, receive_image
 from core.errors import (
     ArchiveEmpty,
     ArchiveUnsafe,

@@ -7,8 +7,8 @@ from datetime import datetime
 from core.archives.rules import ArchiveFormat, BucketFolder, BucketListing, Buckets, UnpackedCount
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.edit import require_room
 from core.datasets.rows import Datasets
+from core.datasets.uploads import require_room
 from core.errors import ArchiveEmpty, ArchiveGone, ArchiveTooBig, ArtifactCorrupt, ArtifactMissing
 from core.jobs.orders import ImportImagesOrder, ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room

@@ -110,18 +110,6 @@ def replacements(number: int, versions: Iterable[Version]) -> set[int]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Amount:
-    """A number of artifacts and their bytes."""
-
-    count: int = 0
-    size: int = 0  # bytes
-
-    def plus(self, size: int) -> "Amount":
-        """Return the amount with one more artifact of `size` bytes."""
-        return Amount(count=self.count + 1, size=self.size + size)
-
-
 # Which versions and aliases may be deleted.
 
 

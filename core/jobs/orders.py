@@ -9,7 +9,7 @@ from core.archives.rules import ArchiveFormat
 from core.datasets.image_lists import Grouping
 from core.datasets.rules import DatasetRef
 from core.recipes.rules import Recipe
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import DatasetId, Digest, ErasureId, Json
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import ModelNotTrainable, NotExportable
 from core.recipes.fields import Vocabulary
 from core.recipes.rules import Recipe
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import Json
 
 VOCABULARY = 49_408  # CLIP's own tokenizer

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.database.work import Work
-from core.datasets.edit import Receipt, Upload, add_dataset
+from core.datasets.edit import add_dataset
 from core.datasets.freeze import (
     freeze,
 )
@@ -19,6 +19,7 @@ from core.datasets.receive import (
 )
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
+from core.datasets.uploads import Receipt, Upload
 from core.errors import IdempotencyMismatch, TooFewPerClass
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import (

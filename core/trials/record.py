@@ -9,10 +9,10 @@ from enum import StrEnum
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.edit import receive_image, require_room
 from core.datasets.receive import require_quota
 from core.datasets.rows import ErasedImages
 from core.datasets.thumbnail_rows import Thumbnails
+from core.datasets.uploads import receive_image, require_room
 from core.errors import ImageNotFound, ModelNotFound, PerennialError, PredictionNotFound
 from core.images.decoder import Decoder
 from core.platform import Platform

@@ -12,7 +12,7 @@ from core.outbox.rows import Outbox
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials

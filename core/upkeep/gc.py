@@ -48,7 +48,7 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
-from core.jobs.needs import Amount, Retention, spare_versions
+from core.jobs.needs import Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
 from core.platform import Platform
 from core.principal import Principal
@@ -63,6 +63,18 @@ from core.vectors.stored import VectorParts
 GRACE = timedelta(hours=24)
 LEAST_GRACE = timedelta(hours=1)
 _MANY = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A number of artifacts and their bytes."""
+
+    count: int = 0
+    size: int = 0  # bytes
+
+    def plus(self, size: int) -> "Amount":
+        """Return the amount with one more artifact of `size` bytes."""
+        return Amount(count=self.count + 1, size=self.size + size)
 
 
 @dataclass(kw_only=True)

@@ -10,11 +10,12 @@ from sqlalchemy import delete
 from core.bootstrap import decoder
 from core.database.tables import answers
 from core.database.work import Work
-from core.datasets.edit import create_dataset, receive_file
+from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
 from core.datasets.receive import record_uploads
 from core.datasets.rules import DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
+from core.datasets.uploads import receive_file
 from core.gate.policies import create_policy, ensure_default_policy
 from core.gate.rules import GatePolicy
 from core.jobs.rows import Jobs

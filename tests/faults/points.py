@@ -63,7 +63,7 @@ PUTS = {
     ("core.evaluation.evaluate", "_store_answers"): "answers",
     ("core.evaluation.evaluate", "evaluate_version"): "report",
     ("core.datasets.freeze", "freeze_version"): "manifest",
-    ("core.datasets.edit", "receive_image"): "imported",
+    ("core.datasets.uploads", "receive_image"): "imported",
     ("core.imports.import_images", "_finish"): "file-report",
     ("core.bundles.import_version", "import_version"): "bundled",
 }

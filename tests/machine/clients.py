@@ -18,7 +18,7 @@ from core.jobs.orders import BlameOrder, ExportOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rules import Job, JobStatus
 from core.recipes.rules import Recipe
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.training.order import order_update
 from core.values import sha256
 from core.vectors.reembed import order_reembedding

@@ -13,7 +13,7 @@ from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
 from core.recipes.fields import Precision
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.versions import TensorEntry, Weights
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration

@@ -27,7 +27,7 @@ from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.configure import add_suite
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
 from core.rejection.queries import CalibrationQuery

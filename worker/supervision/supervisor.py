@@ -8,21 +8,26 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from threading import Event
 from typing import Self
 
 from core.errors import Unavailable
 from core.fleet.rows import Heartbeats
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobNotifier
+from core.jobs.rules import HeldJob, JobNotifier
 from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, notify_waiting_jobs
 from core.platform import Platform
-from worker.supervision.threads import Action, Watchdog, facts_of
+from core.registry.exports import available_formats
+from core.values import Json
+from worker.supervision.threads import Action, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -251,3 +256,34 @@ class Supervisor:
                 work.commit()
         except Unavailable as fault:
             log.warning("exited without reaching the database: %s", fault.message)
+
+
+# The facts of a heartbeat.
+
+
+def facts_of(
+    *, device: str, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
+) -> Json:
+    """Return the facts of a supervisor and its child, whose process id is `child`."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "child": child,
+        "starts": starts,
+        "device": device,
+        "state": "busy" if held else "idle",
+        "job": held[0].id if held else None,
+        "queues": list(queues),
+        "formats": available_formats(),
+        "version": version("perennial"),
+        "memory_bytes": resident_bytes(child),
+    }
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return the bytes of memory that a process holds, or None if that is unknown."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return None
+    return int(pages) * os.sysconf("SC_PAGESIZE")

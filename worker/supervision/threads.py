@@ -1,55 +1,19 @@
-"""What a supervisor uses beside its children: facts, a watchdog, a sender of webhooks."""
+"""Watch a supervisor's child, and send webhooks beside it."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import version
-from pathlib import Path
 from threading import Event, Semaphore, Thread
 
 from core.errors import Unavailable
 from core.jobs.rules import HeldJob, JobStatus
 from core.outbox.rules import WebhookClient
 from core.platform import Platform
-from core.registry.exports_rules import available_formats
-from core.values import JobId, Json
+from core.values import JobId
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 
 log = logging.getLogger(__name__)
-
-
-# The facts of a heartbeat.
-
-
-def facts_of(
-    *, device: str, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
-) -> Json:
-    """Return the facts of a supervisor and its child, whose process id is `child`."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "child": child,
-        "starts": starts,
-        "device": device,
-        "state": "busy" if held else "idle",
-        "job": held[0].id if held else None,
-        "queues": list(queues),
-        "formats": available_formats(),
-        "version": version("perennial"),
-        "memory_bytes": resident_bytes(child),
-    }
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Return the bytes of memory that a process holds, or None if that is unknown."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (OSError, IndexError):
-        return None
-    return int(pages) * os.sysconf("SC_PAGESIZE")
 
 
 # When a child must be stopped.

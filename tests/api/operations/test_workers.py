@@ -5,7 +5,7 @@ from core.jobs.rules import HeldJob
 from core.operations.maintenance import forget_old_traces
 from core.values import JobId
 from tests.support.api.service import Service
-from worker.supervision.threads import facts_of
+from worker.supervision.supervisor import facts_of
 
 
 def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from core.artifacts.store import Artifacts
 from core.database.work import Transactions
-from core.datasets.edit import Receipt, Upload, create_dataset, receive_file
+from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Part, Side, part_of
 from core.datasets.receive import record, record_uploads, search_uploads
@@ -17,6 +17,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.thumbnail_rows import Thumbnails
+from core.datasets.uploads import Receipt, Upload, receive_file
 from core.images.decoder import Decoder
 from core.images.sandbox import SandboxDecoder
 from core.values import Digest

@@ -7,7 +7,7 @@ import pytest
 from core.artifacts.store import ArtifactKind
 from core.errors import ExportNotFound
 from core.exports.rows import Exports
-from core.registry.exports_rules import Export, ExportFormat
+from core.registry.exports import Export, ExportFormat
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_model, delete_version
 from tests.support.api.seeds import a_candidate

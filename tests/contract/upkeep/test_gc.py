@@ -12,13 +12,12 @@ from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
 from core.errors import ArtifactsUnavailable
-from core.jobs.needs import Amount
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.registry.versions import Model
-from core.upkeep.gc import collect_garbage
+from core.upkeep.gc import Amount, collect_garbage
 from core.values import Digest
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -11,14 +11,14 @@ from core.artifacts.store import ArtifactKind
 from core.errors import ArtifactGone
 from core.evaluation.order import order_evaluation
 from core.exports.folders import write_tar
-from core.jobs.needs import Amount, Retention
+from core.jobs.needs import Retention
 from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Model, Weights
-from core.upkeep.gc import CollectionResult, collect_garbage
+from core.upkeep.gc import Amount, CollectionResult, collect_garbage
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back
 from tests.support.factories import NOW, TESTER, a_move

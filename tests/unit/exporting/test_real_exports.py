@@ -18,7 +18,7 @@ from core.exporting.onnx import round_weights
 from core.exports.exporter import Samples
 from core.exports.folders import write_folder
 from core.learning.distributed import DETERMINISTIC
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.versions import Weights
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version

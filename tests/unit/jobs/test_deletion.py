@@ -20,7 +20,7 @@ from core.jobs.orders import (
 from core.jobs.rules import Job
 from core.recipes.rules import Recipe
 from core.registry.aliases import Alias
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 

@@ -29,7 +29,7 @@ from core.jobs.orders import (
 from core.jobs.rules import Job, JobStatus, Progress, model_of, order_of
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_job_of_no_model, a_model, a_policy, digest
 

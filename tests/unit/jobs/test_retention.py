@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ArtifactGone
 from core.gate.rules import Verdict
-from core.jobs.needs import Amount, Retention, require_scorable, spare_versions
+from core.jobs.needs import Retention, require_scorable, spare_versions
 from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
@@ -21,8 +21,9 @@ from core.jobs.orders import (
 from core.jobs.rules import Job
 from core.recipes.rules import Recipe
 from core.registry.aliases import Alias, AliasMove
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.versions import Version
+from core.upkeep.gc import Amount
 from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_model, a_move, a_policy, a_version
 

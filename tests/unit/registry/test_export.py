@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import ExportDiffers
-from core.registry.exports_rules import ExportFormat, require_equal
+from core.registry.exports import ExportFormat, require_equal
 
 
 def cosines(images: float, texts: float) -> dict[str, float]:

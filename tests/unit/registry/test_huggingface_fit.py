@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import NotExportable
 from core.registry.architecture import huggingface_obstacle, require_exportable
-from core.registry.exports_rules import ExportFormat
+from core.registry.exports import ExportFormat
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.places import ROOT
 
