@@ -10,6 +10,8 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),4
 # The synchronous client is written from the asynchronous one; folders too, which change when a module goes.
 AIO := $(shell find client/perennial/aio -name __pycache__ -prune -o -print)
 SYNC := client/perennial/client.py
+# The types of replies are written from the OpenAPI document.
+TYPES := client/perennial/types.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
@@ -17,7 +19,7 @@ SYNC := client/perennial/client.py
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/installed $(SYNC)  ## create .venv and install the service into it, unless it is up to date
+install: .venv/installed $(SYNC) $(TYPES)  ## create .venv and install the service into it, unless it is up to date
 
 .venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
@@ -32,10 +34,14 @@ $(SYNC): $(AIO) client/building/sync_client.py | .venv/installed
 	@$(BIN)/python client/building/sync_client.py
 	@touch $@
 
+$(TYPES): docs/openapi.json client/building/reply_types.py | .venv/installed
+	@$(BIN)/python client/building/reply_types.py
+	@touch $@
+
 install-dev: .venv/installed-dev  ## also install all that tests and benchmarks need: packages, and as root the servers and the browser
 	@$(BIN)/python -m devtools.programs
 
-.venv/installed-dev: .venv/installed | $(SYNC)
+.venv/installed-dev: .venv/installed | $(SYNC) $(TYPES)
 	@echo "Installing the packages that only tests, benchmarks and studies need."
 	@$(PIP) --group dev
 	@touch $@

@@ -25,7 +25,7 @@ from demo.walkthrough import (
     upload_products,
 )
 from perennial.client import Client
-from perennial.types.evaluation import Measure, Report
+from perennial.types import Measure, Report
 
 ROOT = 1
 

@@ -41,8 +41,7 @@ from demo.show import Show
 from demo.walkthrough import MODEL, create_model
 from perennial.client import Client
 from perennial.requests import ImageFile
-from perennial.types.evaluation import Report, Scores
-from perennial.types.models import Job
+from perennial.types import Job, Report, Scores
 
 # An index of image vectors, compared with the vectors of later versions.
 

@@ -17,8 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from perennial.types.evaluation import Report
-from perennial.types.models import Job, Move
+from perennial.types import Job, Move, Report
 
 Json = dict[str, Any]
 

@@ -8,8 +8,7 @@ from demo.service import Service
 from demo.show import Json, Show
 from perennial.client import Client
 from perennial.errors import ServiceError
-from perennial.types.datasets import DatasetKind, DatasetVersion, SuiteKind
-from perennial.types.evaluation import Measure, Report
+from perennial.types import DatasetKind, DatasetVersion, Measure, Report, SuiteKind
 
 MODEL = "demo"
 ROOT = 1  # the bundled model's version

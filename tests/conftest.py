@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine
 from structlog.stdlib import ProcessorFormatter
 
-from building.sync_client import write
+from building import reply_types, sync_client
 from core import bootstrap  # noqa: F401  (fills the hooks, as every process does)
 from core.database.migrate import METADATA, migrate
 from devtools.servers import FAST, postgres_server, redis_server, run_sql
@@ -25,9 +25,10 @@ gc.disable()  # while the tests are loaded: a third of the time would go to look
 
 
 def pytest_configure() -> None:
-    """Write the synchronous client, so that tests never run with that of an earlier change."""
+    """Write what the client has of other files, lest tests run with that of an earlier change."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        write()
+        sync_client.write()
+        reply_types.write()
 
 
 def pytest_collection_finish() -> None:

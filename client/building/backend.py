@@ -1,11 +1,17 @@
-"""What pip calls to build the client: setuptools, after the synchronous client is written."""
+"""What pip calls to build the client: setuptools, after what is not kept has been written."""
 
 from typing import Any
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  (the other hooks of PEP 517)
 
-from building.sync_client import write
+from building import reply_types, sync_client
+
+
+def write() -> None:
+    """Write the synchronous client and the types of replies."""
+    sync_client.write()
+    reply_types.write()
 
 
 def build_wheel(*args: Any, **named: Any) -> Any:

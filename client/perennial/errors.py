@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perennial.types.access import ProblemLine
-from perennial.types.models import Job
+from perennial.types import Job, ProblemLine
 
 
 class ServiceError(Exception):

@@ -19,8 +19,7 @@ from devtools.programs import REDIS, find
 from devtools.servers import FAST, postgres_server, run_sql, s3_server
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
-from perennial.types.access import Worker
-from perennial.types.models import Job
+from perennial.types import Job, Worker
 from tests.support.deployment import compose
 from tests.support.deployment.compose import ByHand
 from tests.support.processes import wait_for

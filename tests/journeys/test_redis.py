@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from api.server import listen
 from devtools.servers import RedisServer, redis_server
 from perennial.client import Client
-from perennial.types.models import Job
+from perennial.types import Job
 from tests.faults import line
 from tests.support.processes import Site, wait_for
 

@@ -21,7 +21,7 @@ from devtools.ports import free_port
 from devtools.programs import OPTIONS, find_chromium
 from perennial.client import Client
 from perennial.terminal.session import GATE
-from perennial.types.evaluation import Report
+from perennial.types import Report
 from tests.api.browser.conftest import LATE_MS, follow
 from tests.support.deployment.workflow import run_workflow
 from tests.support.processes import Site, wait_for

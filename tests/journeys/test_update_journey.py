@@ -22,7 +22,7 @@ from demo.images import PackImage, by_class, captioned, named
 from devtools.ports import free_port
 from perennial.client import Client
 from perennial.errors import ServiceError
-from perennial.types.models import Advice, Job
+from perennial.types import Advice, Job
 from tests.support.processes import Site, wait_for
 
 CLASSES = 4

@@ -17,8 +17,7 @@ from perennial.aio.resources.models import Aliases, Models, Policies, Versions
 from perennial.aio.resources.serving import Trials, Vectors
 from perennial.aio.resources.uploads import Uploads
 from perennial.requests import Image, form_file, given, in_memory, json_of, path_of
-from perennial.types.access import Principal, Worker
-from perennial.types.serving import Classify, Embed
+from perennial.types import Classify, Embed, Principal, Worker
 
 READY_TIMEOUT_S = 5.0
 

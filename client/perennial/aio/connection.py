@@ -22,7 +22,7 @@ from perennial.requests import (
     may_be_repeated,
     pause_before_repeating,
 )
-from perennial.types.models import Event, Job
+from perennial.types import Event, Job
 
 
 class Connection:

@@ -13,7 +13,7 @@ from perennial.terminal.output import (
     print_table,
 )
 from perennial.terminal.session import NEW_FILE, alias_option, connected, example
-from perennial.types.models import Alias
+from perennial.types import Alias
 
 
 @click.command(epilog=example("perennial versions demo"))

@@ -26,7 +26,7 @@ from perennial.terminal.output import (
     print_table,
 )
 from perennial.terminal.session import FOLDER, NEW_FILE, Failure, connected, example, source
-from perennial.types.datasets import DatasetKind, Retraining, SuiteKind
+from perennial.types import DatasetKind, Retraining, SuiteKind
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.
 

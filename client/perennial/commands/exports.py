@@ -18,7 +18,7 @@ from perennial.terminal.session import (
     tell_ordered,
     wait_option,
 )
-from perennial.types.models import Export, ExportFormat
+from perennial.types import Export, ExportFormat
 
 # `perennial export`: a version as files that other software loads.
 

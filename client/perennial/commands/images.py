@@ -14,8 +14,7 @@ from perennial.terminal.output import (
     note,
 )
 from perennial.terminal.session import Failure, follow
-from perennial.types.datasets import DatasetKind, Receipt, SuiteKind
-from perennial.types.models import Job
+from perennial.types import DatasetKind, Job, Receipt, SuiteKind
 
 OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
 

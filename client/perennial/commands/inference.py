@@ -31,7 +31,7 @@ from perennial.terminal.session import (
     tell_ordered,
     wait_option,
 )
-from perennial.types.serving import Compatibility, Embed, ImageAnswer, InputVector, NoneOfThese
+from perennial.types import Compatibility, Embed, ImageAnswer, InputVector, NoneOfThese
 
 # `perennial classify`: images, by a version or by what an alias points at.
 

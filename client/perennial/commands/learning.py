@@ -32,7 +32,7 @@ from perennial.terminal.session import (
     tell_ordered,
     wait_option,
 )
-from perennial.types.models import Advice, Job, JobStatus, JobType, Model
+from perennial.types import Advice, Job, JobStatus, JobType, Model
 
 # `perennial model`: create, list, show and delete models.
 

@@ -25,8 +25,7 @@ from perennial.terminal.session import (
     tell_ordered,
     wait_option,
 )
-from perennial.types.comparison import Comparison, Grouping
-from perennial.types.evaluation import Report
+from perennial.types import Comparison, Grouping, Report
 
 # `perennial report`: what a version learned and forgot, and what the gate says of it.
 

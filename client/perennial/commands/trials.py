@@ -21,7 +21,7 @@ from perennial.terminal.session import (
     example,
     trial_option,
 )
-from perennial.types.serving import ArmCounts, Sample, Trial, TrialReport
+from perennial.types import ArmCounts, Sample, Trial, TrialReport
 
 reason_option = click.option("--reason", help="Reason, kept in the audit event.")
 

@@ -20,8 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from perennial.types.comparison import BlameReport
-from perennial.types.models import Event
+from perennial.types import BlameReport, Event
 
 # The output of commands: JSON for programs, tables for people.
 

@@ -15,7 +15,7 @@ import httpx
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
 from perennial.terminal.output import job_bar, note, print_blame
-from perennial.types.models import Job
+from perennial.types import Job
 
 # Arguments that several commands take.
 

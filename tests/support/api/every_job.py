@@ -24,7 +24,7 @@ from core.registry.versions import Model
 from core.values import JobId
 from perennial.client import Client
 from perennial.requests import ImageFile
-from perennial.types.datasets import Retraining
+from perennial.types import Retraining
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root, some_weights

@@ -10,7 +10,7 @@ from core.jobs.rows import Jobs
 from core.registry.rows import Models
 from perennial.errors import JobFailed, ServiceError
 from perennial.requests import ImageFile
-from perennial.types.models import Job
+from perennial.types import Job
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served

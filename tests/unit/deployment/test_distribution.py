@@ -14,6 +14,7 @@ from zipfile import ZipFile
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from building.reply_types import DOCUMENT, TYPES
 from building.sync_client import written
 from tests.support.deployment.requirements import installed_for
 from tests.support.places import ROOT, sources
@@ -80,17 +81,18 @@ def build(kind: str, source: Path, to: Path) -> Path:
     return to / run.stdout.splitlines()[-1]
 
 
-def test_the_client_is_packed_with_its_synchronous_half_which_git_ignores(tmp_path: Path) -> None:
-    for name in sources("client"):
+def test_the_client_is_packed_with_what_is_written_which_git_ignores(tmp_path: Path) -> None:
+    for name in (*sources("client"), DOCUMENT.relative_to(ROOT)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    modules = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
+    synchronous = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
+    modules = synchronous | {TYPES.relative_to(ROOT / "client").as_posix()}
     assert not any((tmp_path / "client" / name).exists() for name in modules)
     with tarfile.open(build("sdist", tmp_path / "client", tmp_path)) as archive:
         archive.extractall(tmp_path, filter="data")
         unpacked = tmp_path / archive.getnames()[0]
     assert all((unpacked / name).exists() for name in modules)
-    for module in modules:
+    for module in synchronous:  # not the types: an archive has no document
         (unpacked / module).unlink()
     with ZipFile(build("wheel", unpacked, tmp_path)) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}

@@ -5,7 +5,7 @@ from typing import cast
 
 from perennial.aio.connection import Connection
 from perennial.requests import given, path_of
-from perennial.types.access import AuditEvent, Chain, Key, RoleName, Secret
+from perennial.types import AuditEvent, Chain, Key, Role, Secret
 
 # Audit events, which an admin's key may read: who changed what.
 
@@ -56,7 +56,7 @@ class Keys:
     async def create(
         self,
         name: str,
-        role: RoleName,
+        role: Role,
         *,
         models: Sequence[str] | None = None,
         expires_at: str | None = None,

@@ -18,7 +18,7 @@ from perennial.requests import (
     opened,
     path_of,
 )
-from perennial.types.datasets import (
+from perennial.types import (
     Certificate,
     Class,
     Dataset,
@@ -28,6 +28,7 @@ from perennial.types.datasets import (
     Diff,
     Erasure,
     FrozenImage,
+    Job,
     Moved,
     NearDuplicates,
     Receipt,
@@ -36,8 +37,7 @@ from perennial.types.datasets import (
     Suite,
     SuiteKind,
 )
-from perennial.types.datasets import Image as ImageFacts
-from perennial.types.models import Job
+from perennial.types import Image as ImageFacts
 
 # Datasets: images to learn from or to test with.
 

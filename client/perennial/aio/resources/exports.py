@@ -8,13 +8,7 @@ from typing import cast
 from perennial.aio.blocking import content_of, entered
 from perennial.aio.connection import Connection, download
 from perennial.requests import given, idempotency, json_of, opened, path_of
-from perennial.types.models import (
-    Export,
-    ExportFormat,
-    Job,
-    OriginDocument,
-    SigningKey,
-)
+from perennial.types import Export, ExportFormat, Job, OriginDocument, SigningKey
 
 # Exports: versions as files that other software loads.
 

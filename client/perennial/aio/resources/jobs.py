@@ -6,8 +6,16 @@ from typing import Any, cast
 
 from perennial.aio.connection import Connection, stream_events, wait_until_done
 from perennial.requests import given, idempotency, path_of
-from perennial.types.comparison import BlameReport, Grouping
-from perennial.types.models import Advice, Event, Job, JobStatus, JobType, ReferenceSet
+from perennial.types import (
+    Advice,
+    BlameReport,
+    DatasetVersionRef,
+    Event,
+    Grouping,
+    Job,
+    JobStatus,
+    JobType,
+)
 
 
 class Jobs:
@@ -31,7 +39,7 @@ class Jobs:
         alias: str | None = None,
         auto_promote: bool | None = None,
         prompt: str | None = None,
-        reference: ReferenceSet | None = None,
+        reference: DatasetVersionRef | None = None,
         priority: int | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -68,7 +76,7 @@ class Jobs:
         parent: int | None = None,
         alias: str | None = None,
         prompt: str | None = None,
-        reference: ReferenceSet | None = None,
+        reference: DatasetVersionRef | None = None,
     ) -> Advice:
         """Return advice on an update before it is ordered; nothing is queued or written.
 

@@ -16,16 +16,19 @@ from perennial.requests import (
     json_of,
     path_of,
 )
-from perennial.types.comparison import Blame, Comparison, Flip, FlipKind
-from perennial.types.datasets import Policy
-from perennial.types.evaluation import Report
-from perennial.types.models import (
+from perennial.types import (
     Alias,
+    Blame,
+    Comparison,
+    DatasetVersionRef,
+    Flip,
+    FlipKind,
     Job,
     Learned,
     Model,
     Move,
-    ReferenceSet,
+    Policy,
+    Report,
     Start,
     Version,
 )
@@ -80,7 +83,7 @@ class Models:
         images: Iterable[tuple[str, Image]],
         *,
         recipe: Mapping[str, Any] | None = None,
-        reference: ReferenceSet | None = None,
+        reference: DatasetVersionRef | None = None,
         idempotency_key: str | None = None,
     ) -> Start:
         """Teach classes: upload images, each with its class, and order an update, in one request.

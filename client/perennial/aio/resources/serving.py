@@ -9,17 +9,17 @@ from typing import cast
 from perennial.aio.blocking import in_thread
 from perennial.aio.connection import Connection, download
 from perennial.requests import given, idempotency, path_of
-from perennial.types.models import Job
-from perennial.types.serving import (
+from perennial.types import (
     Compatibility,
     EmbeddingMap,
+    Job,
     LabelReceipt,
     Sample,
     Trial,
     TrialMode,
     TrialReport,
 )
-from perennial.types.serving import Vectors as StoredVectors
+from perennial.types import Vectors as StoredVectors
 
 # Trials: a second version behind an alias, and the labels that judge it.
 

@@ -18,9 +18,7 @@ from perennial.requests import (
     opened,
     path_of,
 )
-from perennial.types.datasets import (
-    UploadProgress,
-)
+from perennial.types import UploadProgress
 
 PART_BYTES = 8 * 1024**2
 TRIES = 6  # of one part

@@ -1,0 +1,124 @@
+"""Write the types of replies from docs/openapi.json: `make install`, or this file as a script.
+
+Each schema that a reply may hold becomes a TypedDict, or a Literal of the values of an enumeration,
+by its name without "View". Pages have no type: the client yields what they hold.
+"""
+
+import json
+import keyword
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CLIENT = Path(__file__).parents[1]
+DOCUMENT = CLIENT.parent / "docs" / "openapi.json"
+TYPES = CLIENT / "perennial" / "types.py"
+HEAD = '''\
+# Written by building/reply_types.py from docs/openapi.json: change the schemas of the API.
+"""The types of replies. Times are texts, as in RFC 3339."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+'''
+REFERENCE = re.compile(r'"#/components/schemas/(\w+)"')
+PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+INDENT, WIDTH = " " * 4, 100
+
+Schema = Mapping[str, Any]
+
+
+def write() -> None:
+    """Write the module if it differs; an archive of the source has it, and no document."""
+    if (CLIENT / "PKG-INFO").exists():
+        return
+    text = written(json.loads(DOCUMENT.read_text("utf-8")))
+    if not TYPES.exists() or TYPES.read_text("utf-8") != text:
+        TYPES.write_text(text, "utf-8")
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """Return the module of a document's types. Raises ValueError for a schema that has none."""
+    definitions = [_definition(name, schema) for name, schema in _in_replies(document).items()]
+    return "\n\n".join([HEAD, *definitions])
+
+
+def _in_replies(document: Mapping[str, Any]) -> dict[str, Schema]:
+    """Return the schemas of replies by name, each after those that it refers to."""
+    schemas, found = document["components"]["schemas"], dict[str, Schema]()
+
+    def add(part: Any) -> None:
+        for name in REFERENCE.findall(json.dumps(part)):
+            if name not in found:
+                add(schemas[name])
+                found[name] = schemas[name]
+
+    for operations in document["paths"].values():
+        add([operation["responses"] for operation in operations.values()])
+    return {name: schema for name, schema in found.items() if not name.startswith("Page_")}
+
+
+def _definition(name: str, schema: Schema) -> str:
+    """Return the definition of a schema's type."""
+    name, about = _type_name(name), schema.get("description", "")
+    if "enum" in schema:
+        return f"{name} = {_type(schema)}\n{_docstring(about)}"
+    fields, required = schema["properties"], schema.get("required", ())
+    types = {key: _type(fields[key]) for key in required}  # in the order of the API's class
+    types |= {key: f"NotRequired[{_type(fields[key])}]" for key in fields if key not in types}
+    texts = {key: fields[key].get("description", "") for key in types}
+    if any(map(keyword.iskeyword, types)):
+        items = (f'{_comment(texts[key])}{INDENT}"{key}": {types[key]},\n' for key in types)
+        return f'{name} = TypedDict("{name}", {{\n{"".join(items)}}})\n{_docstring(about)}'
+    lines = (f"{INDENT}{key}: {types[key]}\n{_docstring(texts[key], INDENT)}" for key in types)
+    return f"class {name}(TypedDict):\n{_docstring(about, INDENT)}\n{''.join(lines)}"
+
+
+def _type_name(schema_name: str) -> str:
+    return schema_name.removesuffix("View")
+
+
+def _type(schema: Any) -> str:
+    """Return the type of a schema, as it is written in an annotation."""
+    match schema:
+        case {"$ref": reference}:
+            found = _type_name(reference.rpartition("/")[2])
+        case {"anyOf": choices}:
+            found = " | ".join(map(_type, choices))
+        case {"enum": values}:
+            found = f"Literal[{', '.join(map(json.dumps, values))}]"
+        case {"const": value}:
+            found = f"Literal[{json.dumps(value)}]"
+        case {"type": "array", "items": items}:
+            found = f"list[{_type(items)}]"
+        case {"type": "object", "additionalProperties": values}:
+            found = f"dict[str, {_type(values)}]"
+        case {"type": plain} if plain in PLAIN:
+            found = PLAIN[plain]
+        case True:
+            found = "Any"
+        case _:
+            raise ValueError(f"no type is known for {schema}")
+    return found
+
+
+def _comment(text: str) -> str:
+    """Return a description as the comment of what is below, if there is one."""
+    mark = f"{INDENT}# "
+    return textwrap.indent(textwrap.fill(text, WIDTH - len(mark)), mark) + "\n" if text else ""
+
+
+def _docstring(text: str, indent: str = "") -> str:
+    """Return a description as the docstring of what is above, if there is one."""
+    if not text:
+        return ""
+    width = WIDTH - len(indent)
+    lines = [
+        line for part in f'"""{text}'.splitlines() for line in textwrap.wrap(part, width) or [""]
+    ]
+    end = '"""' if len(lines) == 1 and len(lines[0]) + 3 <= width else '\n"""'
+    return textwrap.indent("\n".join(lines) + f"{end}\n", indent)
+
+
+if __name__ == "__main__":
+    write()
