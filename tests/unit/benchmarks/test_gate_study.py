@@ -1,0 +1,159 @@
+"""The arithmetic of the gate's calibration study: that of the gate, and of published intervals."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from benchmarks.calibration.intervals import holds
+from benchmarks.calibration.rates import (
+    INTERVALS,
+    Gate,
+    Guard,
+    images_needed,
+    newcombe,
+    skewness_corrected,
+    tango_score,
+    verdict_rates,
+    verdicts,
+)
+from benchmarks.calibration.sample import (
+    CAPTIONS,
+    Outcomes,
+    Pool,
+    SampledCounts,
+    design_effects,
+)
+from core.gate.measures import (
+    Flips,
+    Measure,
+    MeasureKind,
+    corrected_score,
+    design_effect,
+    p_below,
+    score,
+)
+
+Z95 = 1.959964
+
+
+@pytest.mark.parametrize(
+    ("name", "lower", "upper"),
+    [
+        # Bentur et al. 2009 as worked in Fagerland, Lydersen and Laake, Statistics in Medicine
+        # 33 (2014) 2850-2875: 1 and 12 unchanged, 1 gained, 7 lost; 95 %.
+        ("Tango", -0.517, -0.026),
+        ("Agresti-Min", -0.493, -0.029),
+        ("Wald", -0.520, -0.052),
+        ("Newcombe", -0.507, -0.026),
+    ],
+)
+def test_intervals_agree_with_a_published_example(name: str, lower: float, upper: float) -> None:
+    if name == "Newcombe":
+        found = newcombe(21, 1, 7, Z95, right=1)
+    else:
+        found = INTERVALS[name](21, 1, 7, Z95)
+    assert np.round(found, 3) == pytest.approx([lower, upper])
+
+
+@pytest.mark.parametrize("at", [-0.06, -0.03, 0.0, 0.2])
+def test_scores_over_arrays_are_the_gates_own(at: float) -> None:
+    rng = np.random.default_rng(2)
+    gained, lost = rng.integers(0, 30, size=50), rng.integers(0, 30, size=50)
+    found = tango_score(100, gained, lost, at)
+    corrected = skewness_corrected(100, gained, lost, at)
+    for i, (g, left) in enumerate(zip(gained.tolist(), lost.tolist(), strict=True)):
+        flips = Flips(count=100, gained=g, lost=left)
+        assert found[i] == pytest.approx(score(flips, at))
+        assert corrected[i] == pytest.approx(corrected_score(flips, at), abs=1e-9)
+
+
+def test_rates_of_losses_alone_are_binomial() -> None:
+    from scipy.stats import binom  # takes a second, which every process of the suite would need
+
+    found_holds, found_fails = verdict_rates(
+        500, churn=0.03, difference=-0.03, tolerance=0.03, alpha=0.005, tests=1
+    )
+    lost = [x for x in range(501) if p_below(Flips(count=500, gained=0, lost=x), -0.03) < 0.005]
+    assert found_fails == pytest.approx(sum(binom.pmf(lost, 500, 0.03)), abs=1e-6)
+    losses = [x for x in range(16) if score(Flips(count=500, gained=0, lost=x), -0.03) >= 2.5758]
+    assert found_holds == pytest.approx(sum(binom.pmf(losses, 500, 0.03)), abs=1e-6)
+
+
+def test_as_many_images_as_needed_have_the_power_and_fewer_do_not() -> None:
+    case = {"churn": 0.1, "difference": -0.01, "tolerance": 0.03, "alpha": 0.005, "tests": 2}
+    needed = images_needed(0.8, **case)  # type: ignore[arg-type]
+    assert needed is not None
+    assert verdict_rates(needed, **case)[0] >= 0.8  # type: ignore[arg-type]
+    assert verdict_rates(needed * 19 // 20, **case)[0] < 0.8  # type: ignore[arg-type]
+
+
+def test_captions_follow_their_images_with_the_gates_own_design_effect() -> None:
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 6, size=400)
+    skills = np.repeat(rng.random((2, 400)), sizes, axis=1)
+    old, new = (skills + rng.random(skills.shape)) / 2 < np.array([[0.6], [0.5]])
+    before, now = (Outcomes(hits={CAPTIONS: hits}, captions=sizes) for hits in (old, new))
+    whole = Pool.of(before, now, [CAPTIONS])
+    sums = (whole.shares * 400) @ whole.kinds  # every image of the pool once
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    clusters = [
+        Flips(
+            count=int(end - start),
+            gained=int((new & ~old)[start:end].sum()),
+            lost=int((old & ~new)[start:end].sum()),
+        )
+        for start, end in pairwise(starts)
+    ]
+    found = design_effects(sums[None], 0.005)[0]
+    assert found == pytest.approx(design_effect(clusters, 0.005))
+    assert found > 1.1
+
+
+def test_verdicts_over_arrays_are_the_gates_own() -> None:
+    rng = np.random.default_rng(5)
+    seen = set()
+    for effect in (1.0, 2.5):
+        for guarded in (1, 4):
+            guards = [
+                Guard(
+                    drawn=SampledCounts(
+                        question="photographs",
+                        images=1000,
+                        count=np.full(100, 1000),
+                        gained=rng.integers(0, 60, size=100),
+                        lost=rng.integers(0, 120, size=100),
+                        design_effect=np.full(100, effect),
+                    ),
+                    tolerance=0.04,
+                )
+                for _ in range(guarded)
+            ]
+            found = verdicts(guards)
+            assert [Gate().verdict(guards, draw) for draw in range(100)] == found.tolist()
+            seen |= set(found)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("level", [0.005, 0.0005, 3e-5])
+def test_simulated_lines_hold_where_the_gates_own_measure_holds(level: float) -> None:
+    rng = np.random.default_rng(2)
+    gained, lost = rng.integers(0, 20, 200), rng.integers(0, 30, 200)
+    drawn = np.stack([gained, lost, 500 - gained - lost], axis=1)
+    own = [
+        Measure.of(
+            MeasureKind.ZERO_SHOT,
+            name="suite",
+            baseline="parent",
+            baseline_version=1,
+            tolerance=0.03,
+            images=500,
+            now=[True] * g + [False] * w + [True] * s,
+            before=[False] * g + [True] * w + [True] * s,
+            alpha=0.005,
+            level=level,
+        ).holds
+        for g, w, s in drawn.tolist()
+    ]
+    assert holds(drawn, 0.03, level).tolist() == own
+    assert 0 < sum(own) < len(own)

@@ -1,0 +1,83 @@
+"""The numbers of a study: shares of forgetting spared, differences, memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.memory import CONFIGS, GIB, account
+from benchmarks.study.measures import (
+    Measured,
+    beside_published,
+    difference,
+    share_kept,
+)
+from core.gate.measures import Flips, paired_interval
+from core.recipes.rules import Recipe
+
+
+def hits(right: int, count: int) -> np.ndarray:
+    """The first `right` of `count` images are right."""
+    return np.arange(count) < right
+
+
+def test_the_share_is_one_minus_the_ratio_of_the_losses() -> None:
+    # before 80 of 100; fine-tuning 60 and 64 (loses 18 points), the method 77 and 78 (loses 2.5)
+    measured = Measured(
+        before=hits(80, 100),
+        tuned=np.stack([hits(60, 100), hits(64, 100)]),
+        method=np.stack([hits(77, 100), hits(78, 100)]),
+    )
+    found = share_kept([measured])
+    assert found.tuned_loss == pytest.approx(0.18)
+    assert found.method_loss == pytest.approx(0.025)
+    assert found.value == pytest.approx(1 - 0.025 / 0.18)
+
+
+def test_the_interval_has_the_width_of_a_binomial_share() -> None:
+    # Fine-tuning loses 200 images, the method 50 of those and no others: given the 200, the
+    # share is 1 minus a proportion of 0.25, whose 95 % half-width is 1.96 sqrt(.25 .75 / 200).
+    measured = Measured(
+        before=hits(800, 1000), tuned=hits(600, 1000)[None], method=hits(750, 1000)[None]
+    )
+    found = share_kept([measured])
+    assert found.interval is not None
+    assert found.value == pytest.approx(0.75)
+    assert found.interval.upper - found.interval.lower == pytest.approx(2 * 0.0600, rel=0.1)
+
+
+def test_the_difference_in_ut_acc_is_paired_over_images() -> None:
+    method = np.array([[1, 1, 0, 0, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0]], dtype=bool)
+    tuned = np.array([[1, 0, 0, 1, 0, 0, 0, 0], [1, 0, 0, 1, 1, 0, 0, 0]], dtype=bool)
+    # gained 2 and 2, lost 1 and 2, of 8 images
+    found = difference(method, tuned)
+    assert found.value == pytest.approx((2 - 1.5) / 8)
+    assert found.interval == paired_interval(Flips(count=8, gained=2, lost=1.5), 0.025)
+
+
+def test_published_scores_are_recomputed_from_their_matrix() -> None:
+    matrix = [[90.0, 50.0, 40.0], [80.0, 92.0, 36.0], [70.0, 86.0, 94.0]]
+    given = {
+        "matrix": matrix,
+        "transfer": (50 + (40 + 36) / 2) / 2,  # column means first
+        "avg": sum(map(sum, matrix)) / 9,
+        "last": (70 + 86 + 94) / 3,
+        "bwt": ((70 - 90) + (86 - 92)) / 2,
+    }
+    assert all(row["agree"] for row in beside_published({"ours": given}))
+    rows = beside_published({"ours": {**given, "transfer": 44.06}})
+    assert [row["score"] for row in rows if not row["agree"]] == ["transfer"]
+
+
+def test_student_and_teacher_of_a_vit_l_14_fit_in_24_gib() -> None:
+    model_cfg = json.loads((CONFIGS / "ViT-L-14.json").read_bytes())
+    found = account(model_cfg, Recipe.from_json({"preset": "vit_l_14_24gb"}), classes=100)
+    weights = 4 * 427_616_513
+    assert found.gradients == weights
+    assert found.moments == 2 * weights
+    assert found.student == pytest.approx(weights, rel=1e-3)  # and the attention mask
+    assert found.teacher == pytest.approx(weights, rel=1e-3)
+    assert found.activations < 1.5 * GIB
+    assert found.total < 12 * GIB  # half: the rest is for the allocator, the context, classes
