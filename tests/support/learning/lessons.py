@@ -13,19 +13,20 @@ from PIL import Image
 from torch import Tensor
 
 from core.artifacts.store import Artifacts
-from core.clip.model import publish, read_state
+from core.clip.model import load, read_state
 from core.datasets.manifests import ManifestEntry
 from core.errors import StopRequested
 from core.evaluation.queries import ClassQuery, RetrievalQuery
+from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import DEFAULT_PROMPT, Method, Precision
 from core.recipes.presets import COMPOSED
 from core.recipes.rules import Recipe
 from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
-from core.training.trainer import Selection, TrainingSpec
+from core.training.trainer import Selection, Trained, TrainingSpec
 from core.values import Digest, Json
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
@@ -107,14 +108,27 @@ def trainer_of(artifacts: Artifacts, *, threads: int = 1) -> UpdateTrainer:
     return UpdateTrainer(artifacts, device=cpu, threads=threads, ask=ask)
 
 
+def trained(
+    artifacts: Artifacts,
+    spec: TrainingSpec,
+    monitor: Watching | None = None,
+    resume: Digest | None = None,
+) -> Trained:
+    return trainer_of(artifacts).train(spec, resume=resume, monitor=monitor or Watching())
+
+
 def train(
     artifacts: Artifacts,
     spec: TrainingSpec,
     monitor: Watching | None = None,
     resume: Digest | None = None,
 ) -> Weights:
-    trainer = trainer_of(artifacts)
-    return trainer.train(spec, resume=resume, monitor=monitor or Watching()).weights
+    return trained(artifacts, spec, monitor, resume).weights
+
+
+def prepared(artifacts: Artifacts, spec: TrainingSpec, **options: Any) -> PreparedRun:
+    """A run before its first step."""
+    return prepare_run(spec, load(spec.parent, artifacts), artifacts, **options)
 
 
 def stopped(artifacts: Artifacts, spec: TrainingSpec, *, at: int = 2) -> Digest:
@@ -144,9 +158,7 @@ def with_recipe(spec: TrainingSpec, **changes: Any) -> TrainingSpec:
 
 def another_root(artifacts: MemoryArtifacts) -> Digest:
     """A version that the parent has moved away from."""
-    model = tiny_clip(seed=1)
-    state = model.network.state_dict()
-    return publish(model.config, state, artifacts, lambda done, total: None).digest
+    return stored(tiny_clip(seed=1), artifacts).digest
 
 
 def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> TrainingSpec:
@@ -154,8 +166,7 @@ def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> 
 
     Green squares stand by as exemplars and suite, so that every method can start.
     """
-    model = tiny_clip(config=config)
-    parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
+    parent = stored(tiny_clip(config=config), artifacts)
     entries = [
         square(artifacts, name, colour)
         for shade in range(5)

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from core.clip.model import ClipModel, empty_network
+from core.artifacts.store import Artifacts
+from core.clip.model import ClipModel, empty_network, publish
+from core.registry.versions import Weights
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -48,6 +50,11 @@ def tiny_clip(seed: int = 0, config: dict[str, Any] | None = None) -> ClipModel:
     config = config or tiny_config()
     network = copy.deepcopy(_network(seed, json.dumps(config)))  # faster than making it anew
     return ClipModel(network=network, config=config)
+
+
+def stored(model: ClipModel, artifacts: Artifacts) -> Weights:
+    """A version of the model's config and weights."""
+    return publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
 
 
 def folder_of(path: Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> Path:

@@ -8,33 +8,24 @@ import pytest
 import torch
 from torch import nn
 
-from core.clip.model import load, read_state
 from core.learning.distributed import repeatable
-from core.learning.setup import prepare_run
 from core.learning.step import AveragedWeights
 from core.recipes.fields import Averaging, Method
 from core.recipes.rules import Recipe
-from core.registry.versions import Weights
 from core.training.trainer import TrainingSpec
-from core.values import Digest
-from tests.support.learning.lessons import red_and_blue, train, with_recipe
+from tests.support.learning.lessons import prepared, tensors, train, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 PATH = (3.0, 5.0, 4.0, 8.0, 1.0, 9.0)  # of a weight, its start included
 
 
-def averaged(recipe: Recipe, restart_at: int = 0) -> float:
-    """The average of the path, perhaps kept and restored on the way."""
+def averaged(recipe: Recipe) -> float:
+    """The average of the path."""
     parameters = {"p": nn.Parameter(torch.tensor([PATH[0]], dtype=torch.float64))}
     average = AveragedWeights(recipe, parameters)
     for step, value in enumerate(PATH[1:], start=1):
         parameters["p"].data.fill_(value)
         average.sample(step)
-        if step == restart_at:
-            state = average.state()
-            parameters = {"p": nn.Parameter(torch.zeros(1, dtype=torch.float64))}
-            average = AveragedWeights(recipe, parameters)
-            average.restore(state)
     average.apply()
     return parameters["p"].item()
 
@@ -59,23 +50,16 @@ def test_ema_keeps_its_decay_of_what_it_was(decay: float, every: int) -> None:
     assert averaged(recipe) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("averaging", [Averaging.EMA, Averaging.RUNNING])
-@pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_a_restored_average_goes_on_to_the_bit(averaging: Averaging, step: int) -> None:
-    recipe = Recipe(averaging=averaging, averaging_decay=0.9)
-    assert averaged(recipe, restart_at=step) == averaged(recipe)
-
-
 def weights_along(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[dict[str, torch.Tensor]]:
     """A student's parameters before its first step and after each."""
     found = []
     with repeatable(spec.recipe.seed, device=torch.device("cpu"), threads=1):
-        prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts)
-        parameters = prepared.update.models.parameters
-        for step in range(prepared.update.steps + 1):
+        run = prepared(artifacts, spec)
+        parameters = run.update.models.parameters
+        for step in range(run.update.steps + 1):
             found.append({name: p.detach().double() for name, p in parameters.items()})
-            if step < prepared.update.steps:
-                prepared.update.advance(prepared.reading.step(step))
+            if step < run.update.steps:
+                run.update.advance(run.reading.step(step))
     return found
 
 
@@ -88,13 +72,16 @@ def weights_along(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[dict[s
     ],
 )
 def test_a_version_is_the_average_along_its_update(
-    method: Method, averaging: Averaging, shares: tuple[float, ...]
+    method: Method,
+    averaging: Averaging,
+    shares: tuple[float, ...],
+    artifacts: MemoryArtifacts,
+    spec: TrainingSpec,
 ) -> None:
-    artifacts = MemoryArtifacts()
-    spec = with_recipe(red_and_blue(artifacts), method=method)
+    spec = with_recipe(spec, method=method)
     path = weights_along(artifacts, spec)
     made = train(artifacts, with_recipe(spec, averaging=averaging, averaging_decay=0.5)).digest
-    found = read_state(Weights.from_bytes(artifacts.get(Digest(made))), artifacts)
+    found = tensors(artifacts, made)
     for name in path[0]:
         mean = sum(share * point[name] for share, point in zip(shares, path, strict=True))
         torch.testing.assert_close(found[name].double(), mean, rtol=1e-5, atol=1e-7)

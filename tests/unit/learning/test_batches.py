@@ -13,10 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from core.clip.inputs import Preprocess, read_image
-from core.clip.machine import Prefetcher
 from core.datasets.manifests import ManifestEntry
-from core.learning.data import TrainingImages, batch_indices
-from core.recipes.rules import Recipe
+from core.learning.data import TrainingImages
 from tests.support.memory_artifacts import MemoryArtifacts
 
 SIDE = 16
@@ -87,22 +85,6 @@ def test_a_batch_that_is_changed_leaves_the_next_one_alone(stored: Stored) -> No
     source = images(stored, augment=False)
     source.batch([0], epoch=0).zero_()
     assert source.batch([0], epoch=0).any()
-
-
-@pytest.mark.parametrize("first", [0, 5])
-def test_batches_made_ahead_equal_batches_made_directly(stored: Stored, first: int) -> None:
-    size, steps = 4, 9
-    recipe = Recipe(batch_size=size)
-
-    def batch(source: TrainingImages, step: int) -> Tensor:
-        epoch, number = divmod(step, recipe.batches_of(IMAGES))
-        indices = batch_indices(IMAGES, size, seed=3, epoch=epoch, batch=number)
-        return source.batch(indices, epoch=epoch)
-
-    one, other = images(stored), images(stored)
-    with Prefetcher(lambda step: batch(one, step), first, steps) as ahead:
-        for step in range(first, steps):
-            assert torch.equal(ahead.take(), batch(other, step))
 
 
 def test_two_threads_share_the_cache_without_outgrowing_it(stored: Stored) -> None:

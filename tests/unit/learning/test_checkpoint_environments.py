@@ -13,10 +13,10 @@ from tests.support.memory_artifacts import MemoryArtifacts
 def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    kept = stopped(artifacts, spec)
     trainer, monitor = trainer_of(artifacts), Watching()
-    trained = trainer.train(spec, resume=kept, monitor=monitor)
-    assert trained.environments == (trainer.environment(),)
+    for resume in (None, stopped(artifacts, spec)):
+        trained = trainer.train(spec, resume=resume, monitor=monitor)
+        assert trained.environments == (trainer.environment(),)
     assert monitor.told == []
 
 
@@ -37,11 +37,3 @@ def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     away = trainer_of(artifacts, threads=2).environment()
     assert trained.environments == (home.environment(), away, home.environment())
     assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
-
-
-def test_a_run_that_was_never_stopped_has_one_environment(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    trainer = trainer_of(artifacts)
-    trained = trainer.train(spec, resume=None, monitor=Watching())
-    assert trained.environments == (trainer.environment(),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 
 import pytest
 import torch
@@ -79,23 +78,6 @@ def test_herding_is_the_greedy_choice_by_hand(seed: int) -> None:
     assert herd(features, 7) == greedy_by_hand(features, 7)
 
 
-def test_the_first_herded_image_is_the_one_nearest_to_the_mean() -> None:
-    features = rows(30)
-    distances = (features.double() - features.double().mean(dim=0)).norm(dim=1)
-    assert herd(features, 1) == [int(distances.argmin())]
-
-
-def test_herded_images_stand_for_their_class_better_than_most_do() -> None:
-    features = rows(9).double()
-    mean = features.mean(dim=0)
-    of_all = [
-        (features[list(some)].mean(dim=0) - mean).norm().item()
-        for some in combinations(range(9), 4)
-    ]
-    herded = (features[herd(features, 4)].mean(dim=0) - mean).norm().item()
-    assert sum(other < herded for other in of_all) < 0.1 * len(of_all)
-
-
 def test_herding_takes_no_image_twice_and_no_more_than_there_are() -> None:
     same = torch.ones(4, 3)
     assert herd(same, 3) == [0, 1, 2]
@@ -109,16 +91,14 @@ def test_every_class_has_equally_many(choice: ExemplarChoice) -> None:
     assert len(set(found)) == 9
 
 
-@pytest.mark.parametrize("choice", ExemplarChoice)
-def test_a_class_with_fewer_images_gives_all_it_has(choice: ExemplarChoice) -> None:
-    assert classes(chosen(entries(okapi=20, ibis=2), 10, choice)) == {"ibis": 2, "okapi": 5}
-
-
 @pytest.mark.parametrize(
-    ("count", "kept"), [(1000, {"okapi": 60, "ibis": 2}), (8, {"okapi": 4, "ibis": 2})]
+    ("count", "kept"), [(1000, {"okapi": 60, "ibis": 2}), (10, {"okapi": 5, "ibis": 2})]
 )
-def test_a_count_above_what_there_is_keeps_everything(count: int, kept: dict[str, int]) -> None:
-    assert classes(chosen(entries(okapi=60, ibis=2), count)) == kept
+@pytest.mark.parametrize("choice", ExemplarChoice)
+def test_a_class_with_fewer_images_gives_all_it_has(
+    choice: ExemplarChoice, count: int, kept: dict[str, int]
+) -> None:
+    assert classes(chosen(entries(okapi=60, ibis=2), count, choice)) == kept
 
 
 def test_no_class_goes_without() -> None:
@@ -130,12 +110,6 @@ def test_no_class_goes_without() -> None:
 def test_names_that_differ_in_case_alone_are_one_class(choice: ExemplarChoice) -> None:
     found = chosen(entries(Okapi=10, okapi=10, ibis=10), 8, choice)
     assert Counter(entry.class_name.lower() for entry in found) == {"okapi": 4, "ibis": 4}
-
-
-@pytest.mark.parametrize("choice", ExemplarChoice)
-def test_the_choice_is_the_same_each_time(choice: ExemplarChoice) -> None:
-    candidates = entries(okapi=20, ibis=20)
-    assert chosen(candidates, 6, choice) == chosen(candidates, 6, choice)
 
 
 def test_a_random_choice_is_its_seeds_and_no_class_depends_on_another() -> None:

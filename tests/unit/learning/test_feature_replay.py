@@ -12,11 +12,16 @@ from core.clip.model import load, publish
 from core.errors import ModelNotTrainable
 from core.learning.data import ImageEncoder
 from core.learning.features import FeatureStatistics
-from core.learning.setup import PreparedRun, prepare_run
-from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, TeacherPolicy
-from core.training.trainer import Trained, TrainingSpec
-from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
+from core.training.trainer import TrainingSpec
+from tests.support.learning.lessons import (
+    Watching,
+    another_root,
+    prepared,
+    red_and_blue,
+    trained,
+    with_recipe,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 
 
@@ -43,19 +48,10 @@ def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
     )
 
 
-def prepared(spec: TrainingSpec, artifacts: MemoryArtifacts) -> PreparedRun:
-    return prepare_run(spec, load(spec.parent, artifacts), artifacts)
-
-
-def trained(spec: TrainingSpec, artifacts: MemoryArtifacts) -> Trained:
-    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
-    return trainer.train(spec, resume=None, monitor=Watching())
-
-
 def test_an_epoch_passes_over_own_images_and_drawn_features(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
-    run = prepared(spec, artifacts)
+    run = prepared(artifacts, spec)
     assert run.features == 5  # as many as each own class has images
     assert run.reading.sampler.steps == 2 * ((10 + 5) // 4)
     steps = [run.reading.step(step) for step in range(3)]  # an epoch
@@ -78,7 +74,7 @@ def test_a_step_has_the_loss_and_gradients_of_the_features_themselves(
     real = with_recipe(replace(spec, exemplars=(shown,)), feature_replay=0, exemplars=1)
     for of in (drawn, real):
         assert len(of.feature_statistics) == 1
-    runs = [prepared(of, artifacts) for of in (drawn, real)]
+    runs = [prepared(artifacts, of) for of in (drawn, real)]
     for step in range(2):
         losses = [run.update.gradients(run.reading.step(step)) for run in runs]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5, abs=1e-6)
@@ -90,7 +86,7 @@ def test_a_step_has_the_loss_and_gradients_of_the_features_themselves(
 def test_later_updates_can_replay_the_classes_before_and_the_updates_own(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
-    version = trained(spec, artifacts)
+    version = trained(artifacts, spec)
     assert version.notes == {"features": 5}
     found = version.feature_statistics
     assert list(found) == ["green", "blue", "red"]
@@ -101,18 +97,6 @@ def test_later_updates_can_replay_the_classes_before_and_the_updates_own(
     torch.testing.assert_close(kept.covariance, expected.covariance)
 
 
-def test_a_class_that_is_taught_again_has_the_statistics_of_all_its_images(
-    spec: TrainingSpec, artifacts: MemoryArtifacts
-) -> None:
-    red = features_of(spec, artifacts, "red")
-    before = artifacts.put(FeatureStatistics.of(red[:2]).to_bytes())
-    again = replace(spec, learned=("green", "Red"), feature_statistics={"Red": before})
-    found = trained(again, artifacts).feature_statistics
-    assert list(found) == ["blue", "red"]
-    kept = FeatureStatistics.from_bytes(artifacts.get(found["red"]))
-    torch.testing.assert_close(kept.mean, torch.cat([red[:2], red]).mean(dim=0))
-
-
 def test_two_spellings_of_a_class_have_their_statistics_together(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
@@ -120,9 +104,9 @@ def test_two_spellings_of_a_class_have_their_statistics_together(
     images = (replace(first, texts=(first.class_name.upper(),)), *others)
     spelled = replace(spec, images=images, classes=tuple(sorted({e.class_name for e in images})))
     assert len(spelled.classes) == 3
-    once = trained(spelled, artifacts).feature_statistics
+    once = trained(artifacts, spelled).feature_statistics
     again = replace(spelled, learned=tuple(once), feature_statistics=once)
-    twice = trained(again, artifacts).feature_statistics
+    twice = trained(artifacts, again).feature_statistics
     for found, images_of_each in ((once, 5), (twice, 10)):
         counts = {
             name.lower(): int(FeatureStatistics.from_bytes(artifacts.get(digest)).count)
@@ -140,9 +124,7 @@ def test_each_class_that_is_drawn_or_measured_renews_the_lease(
     green = spec.feature_statistics["green"]
     many = {f"green {n}": green for n in range(7)}
     watching = Watching()
-    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
-    later = replace(spec, learned=tuple(many), feature_statistics=many)
-    trainer.train(later, resume=None, monitor=watching)
+    trained(artifacts, replace(spec, learned=tuple(many), feature_statistics=many), watching)
     for n in range(1, 8):
         assert ("loading", n, 7) in watching.steps
     for n in (1, 2):
@@ -154,9 +136,9 @@ def test_statistics_end_with_an_update_that_trains_the_image_tower(
 ) -> None:
     without = {"method": Method.VRLWF, "learning_rate": 1e-4}
     text = with_recipe(spec, **without, part=ModelPart.TEXT)
-    assert trained(text, artifacts).feature_statistics == spec.feature_statistics
+    assert trained(artifacts, text).feature_statistics == spec.feature_statistics
     whole = with_recipe(spec, **without, part=ModelPart.WHOLE)
-    assert trained(whole, artifacts).feature_statistics == {}
+    assert trained(artifacts, whole).feature_statistics == {}
 
 
 def test_the_teacher_must_see_images_as_the_student_does(
@@ -165,10 +147,10 @@ def test_the_teacher_must_see_images_as_the_student_does(
     moved = replace(spec, root=another_root(artifacts))
     for of in (moved, replace(moved, feature_statistics={})):  # or this update's would be useless
         with pytest.raises(ModelNotTrainable, match="Choose teacher 'parent'") as refusal:
-            prepared(of, artifacts)
+            prepared(artifacts, of)
         assert refusal.value.pointer == "/recipe/teacher"
-        prepared(with_recipe(of, teacher=TeacherPolicy.PARENT), artifacts)
-        prepared(with_recipe(of, terms=()), artifacts)
+        prepared(artifacts, with_recipe(of, teacher=TeacherPolicy.PARENT))
+        prepared(artifacts, with_recipe(of, terms=()))
 
 
 @pytest.mark.parametrize(("learned", "share"), [(("green",), 0.0), (("green", "grey"), 1.0)])
@@ -180,7 +162,7 @@ def test_training_starts_nearer_to_the_root_only_if_every_class_is_replayed(
     moved = {n: t if n.startswith("visual.") else t + 0.01 for n, t in state.items()}
     parent = publish(root.config, moved, artifacts, lambda done, total: None).digest
     later = with_recipe(replace(spec, parent=parent, learned=learned), warm_start=0.0)
-    start = prepared(later, artifacts).update.models.parameters
+    start = prepared(artifacts, later).update.models.parameters
     from_root = all(torch.equal(value, state[name]) for name, value in start.items())
     assert from_root == (share == 0)
 
@@ -189,6 +171,6 @@ def test_a_first_update_has_nothing_to_replay(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
     first = replace(spec, learned=(), feature_statistics={})
-    version = trained(first, artifacts)
+    version = trained(artifacts, first)
     assert version.notes == {}
     assert list(version.feature_statistics) == ["blue", "red"]

@@ -79,15 +79,6 @@ def test_ends_of_a_vision_transformer() -> None:
     assert all(name.startswith(prefixes) for name in block)
 
 
-def test_ends_of_a_resnet() -> None:
-    groups = layer_groups(names_of("RN50"))
-    stem = {name.split(".")[1] for name in groups["image stem"]}
-    head = {name.split(".")[1] for name in groups["image head"] if name != "logit_scale"}
-    assert stem == {"conv1", "conv2", "conv3", "bn1", "bn2", "bn3"}
-    assert head == {"attnpool"}
-    assert "visual.layer2.0.downsample.0.weight" in groups["image layer1.2 to layer2.1"]
-
-
 @pytest.mark.parametrize("part", ModelPart)
 @pytest.mark.parametrize("tower", [None, *TOWERS])
 def test_every_trained_parameter_is_in_one_group(tower: str | None, part: ModelPart) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,13 @@ from core.learning.methods import LearningMethod
 from core.learning.mixing import SHARES, TrainingEnd, layer_groups
 from core.learning.optimisation import trained_parameters
 from core.learning.run import score
-from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
 from core.recipes.fields import Method, MixingChoice, ModelPart, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import TrainingSpec
 from core.values import Json
-from tests.support.learning.lessons import Watching, tensors, train, with_recipe
+from tests.support.learning.lessons import Watching, tensors, train, trained, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
@@ -114,24 +114,6 @@ def test_on_a_score_that_is_a_sum_over_layers_the_search_finds_the_best_of_all_c
     assert len(set(best.values())) > 1
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_on_any_score_the_last_weights_have_the_best_score_tried(seed: int) -> None:
-    known: dict[tuple[float, ...], tuple[float, float]] = {}
-
-    def score_of(shares: Shares) -> tuple[float, float]:
-        drawn = random.Random(f"{seed} {sorted(shares.items())}")
-        scores = drawn.randrange(8) / 7, drawn.randrange(6) / 5  # few values, so that some tie
-        return known.setdefault(tuple(shares.values()), scores)
-
-    found = searched(score_of)
-    tried = found.notes["tried"]
-    best_whole = max(total(row) for row in tried if "layer" not in row)
-    last = sum(known[tuple(found.shares.values())])
-    assert last == pytest.approx(max(map(total, tried)))
-    assert last >= best_whole - 1e-9
-    assert [row["mixing"] for row in tried[:11]] == list(SHARES)
-
-
 def test_layers_are_tried_once_from_the_last_to_the_first_and_notes_have_every_score() -> None:
     def score_of(shares: Shares) -> tuple[float, float]:
         first, *others = shares.values()
@@ -160,44 +142,6 @@ def test_ties_keep_the_share_a_layer_has_and_of_equal_gains_the_smaller_share_is
     found = searched(gains)
     assert found.notes["mixing"] == 0.0
     assert found.shares == {**dict.fromkeys(LAYERS, 0.0), "image head": 0.2}
-
-
-@pytest.mark.parametrize("bits", range(0, 32, 3))
-def test_shares_of_nothing_and_all_give_the_ends_to_the_bit(bits: int) -> None:
-    """The score counts the layers that equal the end which is right for them."""
-    generator = torch.Generator().manual_seed(bits)
-    new, old = (
-        {name: torch.randn(50, generator=generator) * 1e3 for name in LAYERS.values()}
-        for _ in range(2)
-    )
-    right = {
-        name: (new if bits >> place & 1 else old)[name]
-        for place, name in enumerate(LAYERS.values())
-    }
-
-    def equal(parameters: Mapping[str, nn.Parameter]) -> tuple[float, float]:
-        hits = [torch.equal(parameters[name].detach(), value) for name, value in right.items()]
-        return sum(hits) / len(hits), 0.5
-
-    found = concluded(new, old, equal)
-    for name, value in right.items():
-        assert torch.equal(found.parameters[name].view(torch.int32), value.view(torch.int32))
-
-
-def test_a_trial_writes_its_own_layer_and_nothing_else() -> None:
-    written: list[dict[str, int]] = []
-
-    def versions(parameters: Mapping[str, nn.Parameter]) -> tuple[float, float]:
-        written.append({name: value._version for name, value in parameters.items()})
-        return 0.5, 0.5
-
-    values = {name: torch.ones(2) for name in LAYERS.values()}
-    tried = concluded(values, values, versions).notes["tried"]
-    for (before, after), (first, second) in zip(
-        pairwise(written[11:]), pairwise(tried[11:]), strict=True
-    ):
-        changed = {name for name in after if after[name] != before[name]}
-        assert changed == {LAYERS[first["layer"]], LAYERS[second["layer"]]}
 
 
 def test_a_large_model_is_evaluated_at_most_75_times() -> None:
@@ -229,37 +173,37 @@ def test_an_update_is_the_mean_that_its_notes_say_and_has_the_best_score_of_thos
     spec = replace(spec, parent=train(artifacts, spec).digest)
     tuned = with_recipe(spec, method=Method.FT, part=part, teacher=teacher, epochs=4)
     mixed = with_recipe(tuned, mixing_choice=MixingChoice.PER_LAYER)
-    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
     monitor = Watching()
-    trained = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask).train(
-        mixed, resume=None, monitor=monitor
-    )
+    version = trained(artifacts, mixed, monitor)
     old = tensors(artifacts, spec.root if teacher is TeacherPolicy.ROOT else spec.parent)
     expected = tensors(artifacts, train(artifacts, tuned).digest)
-    shares = {row["layer"]: row["mixing"] for row in trained.notes["layers"]}
-    model = load(trained.weights.digest, artifacts)
+    shares = {row["layer"]: row["mixing"] for row in version.notes["layers"]}
+    model = load(version.weights.digest, artifacts)
     groups = layer_groups(trained_parameters(model, part))
     assert list(shares) == list(groups)
     for layer, names in groups.items():
         for name in names:
             expected[name] = mean(expected[name], old[name], shares[layer])
-    for name, value in tensors(artifacts, trained.weights.digest).items():
+    for name, value in tensors(artifacts, version.weights.digest).items():
         assert torch.equal(value, expected[name])
 
     assert spec.selection is not None
     decoded = DecodedImages(artifacts, model.preprocess.evaluation_pixels)
+    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
     scores = score(model, spec.selection, ask, Watching(), decoded)
-    assert sum(scores) == pytest.approx(max(map(total, trained.notes["tried"])))
+    assert sum(scores) == pytest.approx(max(map(total, version.notes["tried"])))
     began = [phase for phase, step, _ in monitor.steps if phase == "evaluating" and step == 0]
-    assert len(began) == len(trained.notes["tried"])  # each evaluation renews the lease
+    assert len(began) == len(version.notes["tried"])  # each evaluation renews the lease
 
 
+@pytest.mark.parametrize(
+    "changes", [{"method": Method.WISE}, {"mixing_choice": MixingChoice.PER_LAYER}]
+)
 def test_without_validation_parts_the_update_is_refused_before_the_first_step(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
+    changes: dict[str, Any], artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     monitor = Watching()
-    mixed = with_recipe(spec, mixing_choice=MixingChoice.PER_LAYER)
     with pytest.raises(ModelNotTrainable) as refusal:
-        train(artifacts, replace(mixed, selection=None), monitor)
+        train(artifacts, replace(with_recipe(spec, **changes), selection=None), monitor)
     assert refusal.value.pointer == "/recipe/mixing_choice"
     assert not monitor.terms

@@ -18,10 +18,6 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def rows(count: int, seed: int) -> Tensor:
-    return torch.nn.functional.normalize(random(count, 6, seed=seed), dim=1)
-
-
 def test_logits_are_scaled_inner_products() -> None:
     images, texts = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([[0.0, 1.0]])
     expected = torch.tensor([[0.0], [8.0]])
@@ -76,11 +72,6 @@ def test_gradient_is_p_minus_q_over_the_images() -> None:
     torch.testing.assert_close(student.grad, expected)
 
 
-def test_the_loss_passes_a_numerical_gradient_check() -> None:
-    student, teacher = random(3, 4).requires_grad_(), random(3, 4, seed=1)
-    assert torch.autograd.gradcheck(lambda s: losses.distillation(s, teacher, 1.7), student)
-
-
 def test_lwf_looks_at_the_seen_columns_alone() -> None:
     student, teacher = random(5, 6).requires_grad_(), random(5, 6, seed=1)
     seen = torch.tensor([4, 0, 1])
@@ -100,19 +91,6 @@ def test_dropping_columns_equals_filling_them_as_the_paper_does() -> None:
         logits[:, 4:] = -1e4
     dropped = losses.lwf(student, teacher, torch.arange(4))
     torch.testing.assert_close(losses.distillation(*filled), dropped)
-
-
-def test_turning_both_towers_together_leaves_the_replay_loss_unchanged() -> None:
-    """L_vr sees inner products only; it cannot promise that new vectors fit an old index."""
-    images, sentences = rows(4, 0), rows(7, 1)
-    teacher = losses.logits(rows(4, 2), rows(7, 3), torch.tensor(20.0))
-    turn, _ = torch.linalg.qr(random(6, 6, seed=4))
-    scale = torch.tensor(10.0)
-    plain = losses.vr_lwf(losses.logits(images, sentences, scale), teacher)
-    turned = losses.vr_lwf(losses.logits(images @ turn, sentences @ turn, scale), teacher)
-    one_turned = losses.vr_lwf(losses.logits(images @ turn, sentences, scale), teacher)
-    torch.testing.assert_close(turned, plain)
-    assert abs(one_turned - plain) > 1e-3
 
 
 def test_extreme_logits_stay_finite() -> None:

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import TooFewClasses
 from core.learning import student as losses
 from core.learning.methods import LearningMethod, Term, total
 from core.learning.student import Batch, Features
 from core.learning.vocabulary import Columns
 from core.recipes.fields import LabelSpace, Method
-from core.recipes.rules import Recipe, require_learnable
+from core.recipes.rules import Recipe
 
 CLASSES, LEARNED, OPEN = ("okapi", "red panda"), ("ibis", "newt"), ("Okapi", "car", "ibis", "dog")
 
@@ -109,11 +108,6 @@ def test_replayed_classes_compete() -> None:
     """Exemplars are of classes learned before: each needs a column that is scored."""
     found = columns(Recipe(method=Method.REPLAY))
     assert found.names[: found.competing] == ("okapi", "red panda", "ibis", "newt")
-
-
-def test_a_class_that_a_suite_has_too_is_one_column() -> None:
-    found = columns(Recipe(label_space=LabelSpace.OPEN))
-    assert [name.lower() for name in found.names].count("okapi") == 1
 
 
 def test_class_distillation_compares_learned_and_current_classes_only() -> None:
@@ -233,15 +227,3 @@ def cross_entropy_of(wanted: list[list[float]], given: list[list[float]]) -> flo
 def softmax(row: list[float]) -> list[float]:
     powers = [exp(value) for value in row]
     return [power / sum(powers) for power in powers]
-
-
-def test_one_class_alone_cannot_be_learned() -> None:
-    with pytest.raises(TooFewClasses):
-        require_learnable(
-            Recipe(method=Method.VRLWF, label_space=LabelSpace.SESSION), ("okapi",), LEARNED, OPEN
-        )
-    with pytest.raises(TooFewClasses):
-        require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), ("Okapi",), OPEN)
-    require_learnable(Recipe(label_space=LabelSpace.SEEN), ("okapi",), LEARNED, ())
-    require_learnable(Recipe(label_space=LabelSpace.OPEN), ("okapi",), (), OPEN)
-    require_learnable(Recipe(method=Method.VRLWF, label_space=LabelSpace.SESSION), CLASSES, (), ())

@@ -14,12 +14,11 @@ from torch import Tensor
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.queries import ClassQuery
 from core.learning.student import Models
-from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Averaging, Method, Precision
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
-from core.training.trainer import Trained, TrainingSpec
-from tests.support.learning.lessons import Watching, red_and_blue, square, train, with_recipe
+from core.training.trainer import TrainingSpec
+from tests.support.learning.lessons import Watching, square, train, trained, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
@@ -32,12 +31,6 @@ ERRORS = [
     RuntimeError("not enough memory: you tried to allocate 1000 bytes."),
     MemoryError(),
 ]
-
-
-@pytest.fixture
-def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
-    """Batches of four images."""
-    return red_and_blue(artifacts)
 
 
 @pytest.fixture
@@ -58,12 +51,6 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(Models, "student_images", student_images)
 
     return limit
-
-
-def trained(artifacts: MemoryArtifacts, spec: TrainingSpec, monitor: Watching) -> Trained:
-    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
-    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
-    return trainer.train(spec, resume=None, monitor=monitor)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:20] or "MemoryError")
@@ -105,31 +92,26 @@ def test_gradients_of_the_parts_before_the_want_count_once(
     assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest
 
 
-def test_a_reference_batch_is_read_whole_so_halves_may_not_help(
-    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
-) -> None:
-    room(3)
-    with pytest.raises(OutOfMemory):
-        trained(artifacts, with_recipe(spec, method=Method.ZSCL), Watching())
-
-
+@pytest.mark.parametrize(
+    ("images", "changes"),
+    [
+        (1, {}),
+        (0, {"micro_batch": 1}),  # one image has no half
+        (3, {"method": Method.ZSCL}),  # a reference batch is read whole
+    ],
+)
 def test_a_want_that_halves_do_not_cure_is_an_error_with_a_name(
-    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
+    images: int,
+    changes: dict[str, Any],
+    artifacts: MemoryArtifacts,
+    spec: TrainingSpec,
+    room: Callable[..., None],
 ) -> None:
-    room(1)
-    with pytest.raises(OutOfMemory) as raised:
-        trained(artifacts, spec, Watching())
-    assert raised.value.code == "out_of_memory"
-    assert raised.value.facts["allocator"] == str(ERRORS[0])
-
-
-def test_one_image_has_no_half(
-    artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
-) -> None:
-    room(0)
+    room(images)
     monitor = Watching()
-    with pytest.raises(OutOfMemory):
-        trained(artifacts, with_recipe(spec, micro_batch=1), monitor)
+    with pytest.raises(OutOfMemory) as raised:
+        trained(artifacts, with_recipe(spec, **changes), monitor)
+    assert raised.value.facts["allocator"] == str(ERRORS[0])
     assert monitor.told == []
 
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.clip.model import load
 from core.errors import TrainingDiverged
 from core.learning.methods import LearningMethod, MakeMethod, Term
-from core.learning.setup import PreparedRun, prepare_run
+from core.learning.setup import PreparedRun
 from core.learning.step import from_bytes, to_bytes
 from core.learning.student import Batch
 from core.learning.trainer import UpdateTrainer
@@ -21,7 +20,7 @@ from core.learning.vocabulary import Columns
 from core.recipes.fields import Method, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
+from tests.support.learning.lessons import PRECISIONS, Watching, prepared, red_and_blue, with_recipe
 from tests.support.learning.rounding import unit
 from tests.support.learning.steps import noisy, stand
 from tests.support.learning.tiny_clip import tiny_clip
@@ -72,12 +71,6 @@ def losing(after: int) -> MakeMethod:
     return Losing
 
 
-def prepared(
-    artifacts: MemoryArtifacts, spec: TrainingSpec, make_method: MakeMethod
-) -> PreparedRun:
-    return prepare_run(spec, load(spec.parent, artifacts), artifacts, make_method=make_method)
-
-
 def values(update: PreparedRun) -> list[Tensor]:
     return [p.detach().clone() for p in update.update.models.parameters.values()]
 
@@ -120,7 +113,7 @@ def test_one_overflow_in_fp16_skips_its_step_and_training_goes_on(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     spoilt = spoiling(torch.inf, when=lambda step: step == 1)
-    update = prepared(artifacts, with_recipe(spec, precision=Precision.FP16), spoilt)
+    update = prepared(artifacts, with_recipe(spec, precision=Precision.FP16), make_method=spoilt)
     path = [values(update)]
     for _ in range(3):
         advance(update)
@@ -143,11 +136,12 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
     spec = with_recipe(spec, precision=Precision.FP16)
-    first = prepared(artifacts, spec, spoiling(torch.inf, when=lambda step: step < 2))
+    spoilt = spoiling(torch.inf, when=lambda step: step < 2)
+    first = prepared(artifacts, spec, make_method=spoilt)
     for _ in range(3):
         advance(first)
     state = from_bytes(to_bytes(first.update.state()))
-    second = prepared(artifacts, spec, LearningMethod)
+    second = prepared(artifacts, spec)
     second.update.restore(state)
     assert second.update.state()["scaler"] == first.update.state()["scaler"]
     assert second.update.state()["scaler"]["scale"] == 2.0**14
@@ -158,9 +152,9 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
 def test_a_restored_update_still_knows_its_last_good_terms(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    first = prepared(artifacts, spec, LearningMethod)
+    first = prepared(artifacts, spec)
     terms = [advance(first) for _ in range(2)]
-    second = prepared(artifacts, spec, losing(after=0))
+    second = prepared(artifacts, spec, make_method=losing(after=0))
     second.update.restore(first.update.state())
     with pytest.raises(TrainingDiverged) as caught:
         advance(second)
@@ -184,12 +178,3 @@ def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
         if gradient.abs().max() > 1e-4:
             alike = torch.cosine_similarity(gradient.flatten(), rough[name].flatten(), dim=0)
             assert alike > 0.98, name
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_whatever_computes_the_parameters_stay_fp32(
-    precision: Precision, artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    update = prepared(artifacts, with_recipe(spec, precision=precision), LearningMethod)
-    advance(update)
-    assert {value.dtype for value in values(update)} == {torch.float32}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.artifacts.local import LocalArtifacts
-from core.clip.model import load, publish, read_state
+from core.clip.model import load, read_state
 from core.errors import RanksDisagree, StopRequested, TrainingDiverged
 from core.learning.distributed import Command, SingleRankProvider, repeatable
 from core.learning.features import FeatureStatistics
@@ -26,7 +26,7 @@ from core.values import Digest
 from tests.support.learning.lessons import PRECISIONS, Watching, red_and_blue, with_recipe
 from tests.support.learning.rank_twin import CPU, Twin, twin_of
 from tests.support.learning.rounding import logit_error
-from tests.support.learning.tiny_clip import tiny_config
+from tests.support.learning.tiny_clip import stored, tiny_clip
 
 ROUNDING = 1e-5  # relative, of fp32
 
@@ -160,11 +160,11 @@ def test_a_run_stopped_and_resumed_ends_in_the_digest_of_the_undisturbed_one(
 def test_all_ranks_stop_at_a_loss_that_is_no_number(
     spec: TrainingSpec, artifacts: LocalArtifacts, twin: Twin
 ) -> None:
-    state = read_state(Weights.from_bytes(artifacts.get(spec.parent)), artifacts)
-    state["visual.proj"][0, 0] = float("nan")
-    bad = publish(tiny_config(), state, artifacts, lambda done, total: None)
-    with pytest.raises(TrainingDiverged):
-        train(replace(spec, parent=bad.digest), artifacts, twin)
+    model = tiny_clip()
+    model.network.state_dict()["visual.proj"][0, 0] = float("nan")
+    with pytest.raises(TrainingDiverged) as caught:
+        train(replace(spec, parent=stored(model, artifacts).digest), artifacts, twin)
+    assert caught.value.facts == {"step": 0, "terms": {}}
     train(spec, artifacts, twin)  # neither waits for the other
 
 

@@ -151,18 +151,6 @@ def test_a_run_stopped_at_every_step_ends_in_the_same_digest(
     assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
-def test_steps_after_the_checkpoint_are_taken_again(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    undisturbed = train(artifacts, spec)
-    monitor = Watching(every=2, stop_at=3)
-    with pytest.raises(StopRequested):
-        train(artifacts, spec, monitor)
-    step, kept = monitor.saved[-1]
-    assert step == 2
-    assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
-
-
 @pytest.mark.parametrize("damage", ["gone", "corrupt", "of another format"])
 def test_without_its_checkpoint_a_run_starts_over_to_the_same_digest(
     damage: str, artifacts: MemoryArtifacts, spec: TrainingSpec

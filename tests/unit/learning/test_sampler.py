@@ -10,11 +10,17 @@ import torch
 
 from core.clip.model import load
 from core.learning.data import BatchLoader, BatchSampler, TrainingImages
-from core.learning.setup import prepare_run
 from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from tests.support.learning.lessons import altered, red_and_blue, shaded, square, with_recipe
+from tests.support.learning.lessons import (
+    altered,
+    prepared,
+    red_and_blue,
+    shaded,
+    square,
+    with_recipe,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 
 RECIPE = Recipe(
@@ -41,15 +47,10 @@ def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -
         assert set(seen) <= set(range(10))
 
 
-def test_fewer_images_than_a_batch_are_one_batch() -> None:
-    made = sampler(images=3)
-    assert made.steps == 5
-    assert sorted(made.images(4)) == [0, 1, 2]
-
-
-def test_every_step_has_its_exemplars_and_reference_images() -> None:
-    made = sampler()
+def test_every_step_has_its_exemplars_and_reference_images_if_there_are_any() -> None:
+    made, without = sampler(), sampler(exemplars=0, reference=0)
     for step in range(10):
+        assert without.exemplars(step) == without.reference(step) == []
         assert len(made.exemplars(step)) == 3
         assert len(made.reference(step)) == 4
         assert set(made.exemplars(step)) <= set(range(10, 17))
@@ -93,26 +94,6 @@ def test_few_images_share_their_batches_with_exemplars() -> None:
     assert (made.steps, made.batch_size) == (2, 4)
 
 
-def test_without_any_there_are_none() -> None:
-    made = sampler(exemplars=0, reference=0)
-    assert all(made.exemplars(step) == made.reference(step) == [] for step in range(10))
-
-
-def test_what_a_step_reads_depends_on_the_step_alone() -> None:
-    """So a resumed run reads what the undisturbed one would have read."""
-    straight, backwards = sampler(), sampler()
-    forward = [
-        (straight.images(step), straight.exemplars(step), straight.reference(step))
-        for step in range(10)
-    ]
-    for step in reversed(range(10)):
-        assert forward[step] == (
-            backwards.images(step),
-            backwards.exemplars(step),
-            backwards.reference(step),
-        )
-
-
 def test_another_seed_reads_in_another_order() -> None:
     other = BatchSampler(replace(RECIPE, seed=3), images=10, exemplars=7, reference=9)
     for kind in ("images", "exemplars", "reference"):
@@ -126,7 +107,7 @@ def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
 
 
 def reading_of(spec: TrainingSpec, artifacts: MemoryArtifacts) -> BatchLoader:
-    return prepare_run(spec, load(spec.parent, artifacts), artifacts).reading
+    return prepared(artifacts, spec).reading
 
 
 def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
@@ -148,12 +129,6 @@ def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
     stranger = square(artifacts, "grey", (120, 120, 120))
     reading = reading_of(replace(spec, exemplars=(*spec.exemplars, stranger)), artifacts)
     assert reading.count == 10 + 4
-
-
-def test_methods_without_replay_read_no_exemplar(artifacts: MemoryArtifacts) -> None:
-    reading = reading_of(replace(replaying(artifacts), recipe=RECIPE), artifacts)
-    assert reading.count == 10
-    assert len(reading.step(0).pixels) == 4
 
 
 @pytest.mark.parametrize("method", Method)
@@ -195,7 +170,7 @@ def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
     """Read ahead, block by block, and found again by index."""
     recipe = {"part": ModelPart.TEXT, "augment": False, "precision": Precision.FP32}
     spec = replaying(artifacts, **recipe)
-    made = prepare_run(spec, load(spec.parent, artifacts), artifacts)
+    made = prepared(artifacts, spec)
     model = load(spec.parent, artifacts)
     for step in range(made.reading.sampler.steps):
         data = made.reading.step(step)

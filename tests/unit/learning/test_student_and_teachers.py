@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.learning import student as losses
 from core.learning.distributed import repeatable
 from core.learning.student import Batch, mixing_anchor
 from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
@@ -217,17 +216,6 @@ def test_skipping_the_frozen_tower_changes_no_number(part: ModelPart) -> None:
     for logits in ("class_logits", "sentence_logits"):
         found, expected = (getattr(one.student, logits) for one in (frugal, whole))
         torch.testing.assert_close(found, expected, rtol=0, atol=error)
-
-
-def test_each_model_counts_by_its_own_scale() -> None:
-    made = stand(RECIPE)
-    with torch.no_grad():
-        made.models.student.logit_scale.fill_(1.0)
-    batch = batch_of(made, random_pixels(4))
-    assert batch.student.scale.item() == pytest.approx(2.718281828)
-    assert batch.teachers[0].scale.item() == pytest.approx(1 / 0.07, rel=1e-4)
-    rows = losses.logits(batch.student.images, batch.student.classes, torch.tensor(1.0))
-    torch.testing.assert_close(batch.student.class_logits, rows * 2.718281828)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.clip.model import load, publish
-from core.learning.setup import prepare_run
+from core.clip.model import load
 from core.recipes.fields import Method, Precision, Schedule
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from tests.support.learning.lessons import red_and_blue, train, with_recipe
+from tests.support.learning.lessons import prepared, red_and_blue, train, with_recipe
 from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 torch.set_num_threads(1)
@@ -24,15 +23,15 @@ torch.set_num_threads(1)
 
 def moves(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[Tensor]:
     """What each step adds to all weights that train."""
-    prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts)
-    update = prepared.update
+    run = prepared(artifacts, spec)
+    update = run.update
 
     def weights() -> Tensor:
         return torch.cat([p.detach().flatten() for p in update.models.parameters.values()])
 
     found, before = [], weights()
     while update.step < update.steps:
-        update.advance(prepared.reading.step(update.step))
+        update.advance(run.reading.step(update.step))
         found.append(weights() - before)
         before = weights()
     return found
@@ -59,7 +58,7 @@ def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryA
     """The released trainer lets it grow."""
     model = tiny_clip()
     model.logit_scale.data.fill_(6.0)
-    parent = publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
+    parent = stored(model, artifacts)
     spec = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
     version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
     assert model.scale.item() > 400
@@ -81,14 +80,16 @@ def test_no_attention_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(asked) >= 3 + 3  # the layers of both towers, of student and teacher
 
 
-def test_zscls_reference_texts_are_not_read_again_at_every_step() -> None:
+def test_zscls_teacher_reads_the_reference_images_alone() -> None:
+    """Not the update's own images, and reference texts only once for all steps."""
     recipe = Recipe(method=Method.ZSCL, precision=Precision.FP32)
     made = stand(recipe, parent=noisy(tiny_clip()), root=tiny_clip())
     (teacher,) = made.models.teachers
     with (
         counted(teacher.network.transformer) as old,
         counted(made.models.student.network.transformer) as own,
+        counted(teacher.visual) as images,
     ):
         made.step(replace(step_data(5), reference=random_pixels(4)))
-    assert old == []
+    assert (old, images) == ([], [4])
     assert own == [len(made.models.class_tokens)]  # the class prompts, for the cross entropy

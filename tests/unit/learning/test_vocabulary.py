@@ -58,11 +58,6 @@ def test_a_sentence_is_start_then_free_tokens_then_end_then_padding() -> None:
     assert tokens[:, 1:9].max() < START
 
 
-def test_the_end_token_is_where_the_feature_is_taken() -> None:
-    tokens = drawn(Recipe(sentences=50, sentence_length=7))
-    assert (tokens.argmax(dim=1) == 6).all()
-
-
 def test_all_tokens_are_every_id_but_start_and_end() -> None:
     pool = token_pool(Vocabulary.ALL, tiny_clip().tokenizer, ())
     assert torch.equal(pool, torch.arange(49406))

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from core.clip.model import load
-from core.learning.setup import prepare_run
 from core.learning.student import Models
-from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, TeacherPolicy
 from core.training.trainer import TrainingSpec
 from core.values import Digest
-from tests.support.learning.lessons import Watching, another_root, red_and_blue, with_recipe
+from tests.support.learning.lessons import (
+    another_root,
+    prepared,
+    red_and_blue,
+    trained,
+    with_recipe,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 
 
@@ -33,7 +37,7 @@ def tensors(digest: Digest, artifacts: MemoryArtifacts) -> dict[str, Tensor]:
 
 def models_of(spec: TrainingSpec, artifacts: MemoryArtifacts, **recipe: Any) -> Models:
     spec = with_recipe(spec, method=Method.VRLWF_REPLAY, **recipe)
-    return prepare_run(spec, load(spec.parent, artifacts), artifacts).update.models
+    return prepared(artifacts, spec).update.models
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -68,15 +72,6 @@ def test_teachers_keep_their_weights(
             assert torch.equal(value, state[name])
 
 
-def test_a_first_update_starts_from_its_parent(
-    spec: TrainingSpec, artifacts: MemoryArtifacts
-) -> None:
-    first = replace(spec, root=spec.parent, learned=())
-    models = models_of(first, artifacts, warm_start=0.0)
-    parent = tensors(spec.parent, artifacts)
-    assert all(torch.equal(value, parent[name]) for name, value in models.parameters.items())
-
-
 @pytest.mark.parametrize(("exemplars", "share"), [(9, 1.0), (0, 0.0)])
 def test_an_update_whose_exemplars_are_gone_starts_from_its_parent(
     exemplars: int, share: float, spec: TrainingSpec, artifacts: MemoryArtifacts
@@ -90,7 +85,6 @@ def test_an_update_whose_exemplars_are_gone_starts_from_its_parent(
 def test_the_notes_say_how_many_exemplars_were_learned_from(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:
-    trainer = UpdateTrainer(artifacts, device=torch.device("cpu"), threads=1)
     for exemplars, notes in ((3, {"exemplars": 3}), (0, {})):
         later = with_recipe(spec, method=Method.VRLWF_REPLAY, exemplars=exemplars)
-        assert trainer.train(later, resume=None, monitor=Watching()).notes == notes
+        assert trained(artifacts, later).notes == notes

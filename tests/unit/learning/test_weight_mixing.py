@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,21 +13,26 @@ from torch import Tensor, nn
 from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import DecodedImages
 from core.clip.model import ClipModel, load
-from core.errors import ModelNotTrainable
 from core.evaluation.queries import ClassAnswers, RetrievalAnswers
 from core.evaluation.results import recall_at
 from core.learning import trainer as session
 from core.learning.methods import LearningMethod
-from core.learning.mixing import SHARES, TrainingEnd, mix
+from core.learning.mixing import TrainingEnd, mix
 from core.learning.run import score
-from core.learning.trainer import UpdateTrainer
 from core.learning.vocabulary import Columns
-from core.recipes.fields import Averaging, Method, ModelPart, TeacherPolicy
+from core.recipes.fields import Averaging, Method
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, Json
-from tests.support.learning.lessons import Watching, red_and_blue, tensors, train, with_recipe
+from tests.support.learning.lessons import (
+    Watching,
+    red_and_blue,
+    tensors,
+    train,
+    trained,
+    with_recipe,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CPU = torch.device("cpu")
@@ -72,41 +76,16 @@ def test_a_share_is_the_new_weights_share(share: float) -> None:
     torch.testing.assert_close(parameter.detach(), torch.tensor([share, 3 + 2 * share]))
 
 
-def test_imm_mixes_what_trained_and_nothing_else(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    new = tensors(artifacts, train(artifacts, with_recipe(spec, method=Method.FT)).digest)
-    recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.WHOLE}
-    mixed = tensors(artifacts, train(artifacts, with_recipe(spec, **recipe)).digest)
-    old = tensors(artifacts, spec.parent)
-    for name, value in mixed.items():
-        torch.testing.assert_close(value, old[name].double().lerp(new[name].double(), 0.3).float())
-    log_scale = 0.7 * old["logit_scale"] + 0.3 * new["logit_scale"]
-    torch.testing.assert_close(mixed["logit_scale"], log_scale)  # a geometric mean of the scales
-    assert old["logit_scale"] != new["logit_scale"]
-
-
-@pytest.mark.parametrize(("share", "like"), [(0.0, "parent"), (1.0, "ft")])
+@pytest.mark.parametrize("averaging", Averaging)
 def test_an_update_mixed_with_nothing_or_all_has_the_digest_of_that_end(
-    share: float, like: str, artifacts: MemoryArtifacts, spec: TrainingSpec
+    averaging: Averaging, artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    ends = {
-        "parent": spec.parent,
-        "ft": train(artifacts, with_recipe(spec, method=Method.FT)).digest,
-    }
-    mixed = train(artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=share))
-    assert mixed.digest == ends[like]
-
-
-def test_a_frozen_part_is_not_mixed(artifacts: MemoryArtifacts, spec: TrainingSpec) -> None:
-    recipe = {"method": Method.IMM_MEAN, "mixing": 0.3, "part": ModelPart.TEXT}
-    mixed = train(artifacts, with_recipe(spec, **recipe)).digest
-    old = tensors(artifacts, spec.parent)
-    assert all(
-        torch.equal(value, old[name])
-        for name, value in tensors(artifacts, mixed).items()
-        if name.startswith("visual.")
-    )
+    """An average is mixed, not the last step."""
+    averaged = with_recipe(spec, averaging=averaging, averaging_decay=0.5)
+    tuned = train(artifacts, with_recipe(averaged, method=Method.FT)).digest
+    for share, end in ((0.0, spec.parent), (1.0, tuned)):
+        mixed = with_recipe(averaged, method=Method.IMM_MEAN, mixing=share)
+        assert train(artifacts, mixed).digest == end
 
 
 def test_over_two_updates_the_roots_share_falls_as_a_power(
@@ -123,20 +102,6 @@ def test_over_two_updates_the_roots_share_falls_as_a_power(
     for name, value in tensors(artifacts, second).items():
         expected = (1 - a) ** 2 * root[name] + a * (1 - a) * new_1[name] + a * new_2[name]
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("policy", "share_of_root"), [(TeacherPolicy.PARENT, 0), (TeacherPolicy.ROOT, 1)]
-)
-def test_the_anchor_is_the_teachers_version(
-    policy: TeacherPolicy, share_of_root: int, artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    parent = train(artifacts, spec).digest
-    later = replace(spec, parent=parent)
-    mixed = train(
-        artifacts, with_recipe(later, method=Method.IMM_MEAN, mixing=0.0, teacher=policy)
-    ).digest
-    assert mixed == (spec.root if share_of_root else parent)
 
 
 def test_wise_keeps_the_share_that_validates_best() -> None:
@@ -173,12 +138,9 @@ def test_wise_is_told_what_validation_parts_say(
 ) -> None:
     """The notes are the scores of the versions that the shares make, as anyone would get them."""
     evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
-    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=evaluator.ask)
-    trained = trainer.train(
-        with_recipe(spec, method=Method.WISE, epochs=4), resume=None, monitor=Watching()
-    )
+    notes = trained(artifacts, with_recipe(spec, method=Method.WISE, epochs=4)).notes
     assert spec.selection is not None
-    for row in trained.notes["tried"][::5]:
+    for row in notes["tried"][::5]:
         version = train(
             artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=row["mixing"], epochs=4)
         )
@@ -191,8 +153,8 @@ def test_wise_is_told_what_validation_parts_say(
         ]
         assert row["new"] == pytest.approx(hits[0])
         assert row["kept"] == pytest.approx((hits[1] + sum(recalls) / 2) / 2)
-    best = max(row["new"] + row["kept"] for row in trained.notes["tried"])
-    chosen = next(r for r in trained.notes["tried"] if r["mixing"] == trained.notes["mixing"])
+    best = max(row["new"] + row["kept"] for row in notes["tried"])
+    chosen = next(r for r in notes["tried"] if r["mixing"] == notes["mixing"])
     assert chosen["new"] + chosen["kept"] == best
 
 
@@ -208,37 +170,20 @@ class Counting(MemoryArtifacts):
         return super().get(digest, moved)
 
 
-@pytest.mark.parametrize(("room", "times"), [(2**20, 1), (0, 11)])
 def test_validation_images_are_read_once_for_all_shares_and_it_changes_nothing(
-    room: int, times: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without room to keep them they are read once a share, to the same choice and scores."""
-    monkeypatch.setattr(session, "SELECTION_BYTES", room)
-    artifacts = Counting()
-    spec = with_recipe(red_and_blue(artifacts), method=Method.WISE)
-    assert spec.selection is not None
-    ask = VersionEvaluator(artifacts, device=CPU, threads=1).ask
-    trainer = UpdateTrainer(artifacts, device=CPU, threads=1, ask=ask)
-    notes = trainer.train(spec, resume=None, monitor=Watching()).notes
-    (greens, _) = spec.selection.kept
-    assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
-    assert notes == notes_without_memory(spec)
-
-
-def notes_without_memory(spec: TrainingSpec) -> Json:
-    """What the shares score, each as a version of its own whose images are decoded for it."""
-    artifacts = MemoryArtifacts()
-    assert red_and_blue(artifacts).parent == spec.parent
-    evaluator = VersionEvaluator(artifacts, device=CPU, threads=1)
-    assert spec.selection is not None
-    tried = []
-    for share in SHARES:
-        version = train(artifacts, with_recipe(spec, method=Method.IMM_MEAN, mixing=share)).digest
-        model = load(version, artifacts)
-        new, kept = score(model, spec.selection, evaluator.ask, Watching(), seen(model, artifacts))
-        tried.append({"mixing": share, "new": new, "kept": kept})
-    best = max(tried, key=lambda row: (row["new"] + row["kept"], -row["mixing"]))
-    return {"mixing": best["mixing"], "tried": tried}
+    notes = []
+    for room, times in ((2**20, 1), (0, 11)):
+        monkeypatch.setattr(session, "SELECTION_BYTES", room)
+        artifacts = Counting()
+        spec = with_recipe(red_and_blue(artifacts), method=Method.WISE)
+        notes.append(trained(artifacts, spec).notes)
+        assert spec.selection is not None
+        (greens, _) = spec.selection.kept
+        assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
+    assert notes[0] == notes[1]
 
 
 def test_a_captioned_suite_counts_with_the_mean_of_both_directions(
@@ -266,33 +211,3 @@ def test_without_kept_suites_the_new_classes_decide(
     new, kept = score(model, alone, evaluator.ask, Watching(), seen(model, artifacts))
     assert 0 <= new <= 1
     assert kept == 0
-
-
-def test_wise_without_validation_parts_says_so(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    monitor = Watching()
-    with pytest.raises(ModelNotTrainable):
-        train(artifacts, replace(with_recipe(spec, method=Method.WISE), selection=None), monitor)
-    assert not monitor.terms  # before the first step, not after the last
-
-
-@pytest.mark.parametrize("averaging", [Averaging.EMA, Averaging.RUNNING])
-def test_an_average_is_mixed_not_the_last_step(
-    averaging: Averaging, artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    averaged = with_recipe(spec, averaging=averaging, averaging_decay=0.5)
-    ft = train(artifacts, with_recipe(averaged, method=Method.FT)).digest
-    all_new = train(artifacts, with_recipe(averaged, method=Method.IMM_MEAN, mixing=1.0)).digest
-    assert all_new == ft
-    assert ft != train(artifacts, with_recipe(spec, method=Method.FT)).digest
-
-
-def test_the_scale_is_mixed_as_its_logarithm() -> None:
-    value, _ = concluded(
-        Recipe(method=Method.IMM_MEAN, mixing=0.5),
-        new=math.log(100),
-        old=math.log(25),
-        score_of=lambda _: (0, 0),
-    )
-    assert math.exp(value) == pytest.approx(50)
