@@ -75,23 +75,23 @@ test-gpu: .venv/installed-dev  ## run the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
 
 test-faults: install-dev  ## inject every fault many times: make test-faults ARGS="--rows redis_kill --tries 5"
-	@$(BIN)/python -m tests.faults $(ARGS)
+	@$(BIN)/python -m tests.nightly.faults $(ARGS)
 
 test-machine: install-dev  ## run 10,000 random operations and check the service's guarantees: ARGS="--steps 50000 --seed 1"
-	@$(BIN)/python -m tests.machine $(ARGS)
+	@$(BIN)/python -m tests.nightly.machine $(ARGS)
 
 test-fuzz: install-dev  ## send every operation random requests with a key of each role, and check the answers: ARGS="--examples 10 --roles viewer"
-	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@$(BIN)/python -m tests.nightly.fuzz $(ARGS)
 
 test-inputs: install-dev  ## send mutated images and archives, and check answers, files and memory: ARGS="--inputs 1000 --seed 1"
-	@$(BIN)/python -m tests.inputs $(ARGS)
+	@$(BIN)/python -m tests.nightly.inputs $(ARGS)
 
 test-erasures: install-dev  ## erase 20 random images and compare each line with one that never had the image: ARGS="--images 5"
-	@$(BIN)/python -m tests.erasures $(ARGS)
+	@$(BIN)/python -m tests.nightly.erasures $(ARGS)
 
 test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.gate.rules.*"
 	@$(PIP) --quiet --group mutants
-	@$(BIN)/python -m tests.mutants $(ARGS)
+	@$(BIN)/python -m tests.nightly.mutants $(ARGS)
 
 lint: .venv/installed-dev  ## check style, types and import contracts alone
 	@$(BIN)/ruff check .

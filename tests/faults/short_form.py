@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
-from tests.faults.catalogue import ROWS
-from tests.faults.rows import clock, database_full, disk_full
-from tests.faults.stage import Stage
-from tests.faults.tries import Outcome, Row
+from tests.nightly.faults.catalogue import ROWS
+from tests.nightly.faults.rows import clock, database_full, disk_full
+from tests.nightly.faults.stage import Stage
+from tests.nightly.faults.tries import Outcome, Row
 
 
 @contextmanager

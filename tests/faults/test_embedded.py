@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import short_form
-from tests.faults.stage import Stage
-from tests.faults.tries import Row
+from tests.nightly.faults.stage import Stage
+from tests.nightly.faults.tries import Row
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import pytest
 
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
-from tests.faults import line, short_form
-from tests.faults.stage import Stage, child_of, until
-from tests.faults.tries import Row
+from tests.faults import short_form
+from tests.nightly.faults import line
+from tests.nightly.faults.stage import Stage, child_of, until
+from tests.nightly.faults.tries import Row
 from tests.support.processes import wait_for_exit
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.principal import Role
-from tests.fuzz.fuzzing import fuzz
+from tests.nightly.fuzz.fuzzing import fuzz
 
 
 def test_random_requests_get_documented_answers(tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ import pytest
 
 from core import bootstrap
 from core.bases.create_model import create_model
-from core.datasets.edit import create_dataset
+from core.datasets.edit import create_dataset, receive_file
 from core.datasets.freeze import freeze_version
 from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion, SuiteKind
 from core.datasets.suites import create_suite
-from core.datasets.uploads import receive_file
 from core.job_types.run import run_next_job
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
@@ -27,7 +26,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.settings import Settings
 from core.training.order import order_update
-from tests.faults.line import DATASET, MODEL, prepare
+from tests.nightly.faults.line import DATASET, MODEL, prepare
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier

@@ -12,7 +12,7 @@ from api.server import listen
 from devtools.servers import RedisServer, redis_server
 from perennial.client import Client
 from perennial.types import Job
-from tests.faults import line
+from tests.nightly.faults import line
 from tests.support.processes import Site, wait_for
 
 KEY = "pk_a-key-that-only-tests-know-of"

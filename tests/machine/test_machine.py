@@ -1,8 +1,8 @@
 """The short form of the machine: as a rule one seed's steps, more until all has happened."""
 
-from tests.machine.clients import NEWEST, Update
-from tests.machine.service import Service, run
-from tests.machine.world import LESSONS, quick_and_repeatable
+from tests.nightly.machine.clients import NEWEST, Update
+from tests.nightly.machine.service import Service, run
+from tests.nightly.machine.world import LESSONS, quick_and_repeatable
 
 STEPS = 500
 # What each draws depends on the release of Hypothesis and on what is imported.

@@ -8,7 +8,7 @@ from functools import cache
 
 from api.http.problems import status_of
 from core.errors import PerennialError
-from tests.faults.catalogue import ROWS
+from tests.nightly.faults.catalogue import ROWS
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/guarantees.md").read_text("utf-8")

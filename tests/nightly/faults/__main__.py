@@ -1,0 +1,97 @@
+"""Inject every fault into real processes and check the outcome: `make test-faults`.
+
+Faults occur at named points and at random moments drawn from `--seed`. Each attempt is printed as
+it ends, then the table, including the rows of earlier runs from `benchmarks/out/faults.json`. The
+exit code is 1 if a row fails.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from random import Random
+
+from tests.nightly.faults import table
+from tests.nightly.faults.catalogue import ROWS, STAGES
+from tests.nightly.faults.stage import Stage
+from tests.nightly.faults.tries import Outcome, Row, Try
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen rows and return the exit code."""
+    chosen = _parser().parse_args(arguments)
+    rows = [row for row in ROWS if not chosen.rows or {row.name, row.label} & {*chosen.rows}]
+    unknown = {*chosen.rows} - {row.name for row in ROWS} - {row.label for row in ROWS}
+    if unknown or not rows:
+        print(f"no such row: {', '.join(unknown)}; --list shows all rows", file=sys.stderr)
+        return 2
+    if chosen.list:
+        for row in rows:
+            print(f"{row.label:26} {row.tries} tries")
+        return 0
+    outcomes: list[Outcome] = []
+    for stage, group in groupby(rows, key=lambda row: row.stage):
+        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed):
+            outcomes.append(outcome)
+            table.record(outcome, seed=chosen.seed, order=[row.label for row in ROWS])
+    table.print_all()
+    for outcome in outcomes:
+        for trouble in outcome.troubles + outcome.delays:
+            print(f"{outcome.row.label}: {trouble}")
+    return 1 if any(outcome.troubles or outcome.delays for outcome in outcomes) else 0
+
+
+def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> Iterator[Outcome]:
+    """Run rows on one stage, and on a new one after a row that broke it."""
+    with ExitStack() as stack:
+        stage: Stage | None = None
+        for row in rows:
+            wanted = row.tries if tries is None else tries
+            made: list[Try] = []
+            began = time.monotonic()
+            try:
+                if stage is None:
+                    print(f"{name}: starting", flush=True)
+                    stage = stack.enter_context(STAGES[name]())
+                for one in row.run(stage, wanted, Random(f"{seed} {row.label}")):
+                    made.append(one)
+                    if len(made) % max(1, wanted // 100) == 0 or not one.survived:
+                        print(f"{row.label} {len(made)}/{wanted}: {one}", flush=True)
+            except Exception as fault:  # noqa: BLE001 - whatever happened is the outcome
+                made.append(Try(what=f"try {len(made) + 1}", trouble=f"{fault!r}"))
+                if stage is not None:
+                    print(stage.site.log[-5000:], flush=True)
+                traceback.print_exception(fault)
+                stage = None
+                _abandon(stack)
+            seconds = time.monotonic() - began
+            yield Outcome(row=row, wanted=wanted, tries=made, seconds=seconds)
+
+
+def _abandon(stack: ExitStack) -> None:
+    try:
+        stack.close()
+    except Exception as fault:  # noqa: BLE001 - the next rows have a stage of their own
+        traceback.print_exception(fault)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__)
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="ROW", help="run only these, by name or name/stage"
+    )
+    parser.add_argument(
+        "--tries", type=int, help="attempts of each row (default: the row's own number)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random moments (default: 0)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the rows and exit")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""One flipped bit in an artifact of each kind: found before it is served, and healed."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import httpx
+import psutil
+
+from core.artifacts.store import ArtifactKind
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Side, side_of
+from core.datasets.rows import Datasets
+from core.errors import ArtifactCorrupt
+from core.jobs.rules import JobStatus
+from core.registry.aliases import PRODUCTION
+from core.registry.rows import Models, Versions
+from core.registry.versions import Version
+from core.upkeep.gc import roots_of, tensors_of
+from core.upkeep.rows import ArtifactRoots
+from core.values import Digest, JobId, sha256
+from tests.nightly.faults import line
+from tests.nightly.faults.points import KILL, Blow
+from tests.nightly.faults.rows.worker_kill import judge
+from tests.nightly.faults.stage import Stage, now, until
+from tests.nightly.faults.tries import Try
+from tests.support.api.image_files import picture
+
+WAYS = 11  # in which stored bytes reach anybody
+
+CODE = "artifact_corrupt"
+
+MODEL = f"/v1/models/{line.MODEL}"
+
+ALIAS = f"{MODEL}/aliases/{PRODUCTION}"
+
+Ask = Callable[[Stage, Version], httpx.Response]
+
+
+def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Each way in turn."""
+    ways: list[Callable[[], Try]] = [
+        lambda: reading(stage, moments, ArtifactKind.TENSOR, download),
+        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, download),
+        lambda: reading(stage, moments, ArtifactKind.REPORT, report),
+        lambda: reading(stage, moments, ArtifactKind.TENSOR, promotion),
+        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, promotion),
+        lambda: kept_download(stage, moments),
+        lambda: loading(stage, moments),
+        lambda: learning(stage, moments, trained_image),
+        lambda: learning(stage, moments, manifest),
+        lambda: scoring(stage, moments),
+        lambda: resuming(stage, moments),
+    ]
+    assert len(ways) == WAYS
+    stage.ready()
+    stage.wait_for_end(stage.order())
+    for way in itertools.islice(itertools.cycle(ways), tries):
+        yield way()
+
+
+# ---- Ways to read ---------------------------------------------------------------------------
+
+
+def reading(stage: Stage, moments: Random, kind: ArtifactKind, ask: Ask) -> Try:
+    """Ask the API for what rests on the damaged bytes; then, with whole ones, once more."""
+    version = newest(stage)
+    back_to_root(stage)
+    forget_downloads(stage)
+    before = ask(stage, version)
+    back_to_root(stage)
+    forget_downloads(stage)
+    with flipped(stage, choose(stage, moments, kind, version), moments) as what:
+        trouble = refusal(ask(stage, version))
+    after = ask(stage, version)
+    if before.status_code != 200 or sha256(after.content) != sha256(before.content):
+        trouble = trouble or f"with whole bytes: {after.status_code}, {after.text[:200]}"
+    return Try(what=f"{kind} {what} by {ask.__name__}", trouble=trouble)
+
+
+def download(stage: Stage, version: Version) -> httpx.Response:
+    """The version's files."""
+    return stage.client.get(f"{MODEL}/versions/{version.number}/download")
+
+
+def report(stage: Stage, version: Version) -> httpx.Response:
+    """What it forgot."""
+    return stage.client.get(f"{MODEL}/versions/{version.number}/forgetting")
+
+
+def promotion(stage: Stage, version: Version) -> httpx.Response:
+    """Make it live, and tell its digest."""
+    tag = {"If-Match": stage.client.get(ALIAS).headers["ETag"]}
+    body = {"version": version.number, "reason": "a flipped bit", "override": True}
+    answer = stage.client.put(ALIAS, json=body, headers=tag)
+    if answer.status_code != 200:
+        return answer
+    return httpx.Response(200, text=answer.json()["digest"])
+
+
+def kept_download(stage: Stage, moments: Random) -> Try:
+    """The damage is in the file that downloads are sent from: it is laid out anew."""
+    version = newest(stage)
+    before = download(stage, version).content
+    (path,) = (stage.settings.home / "exports").glob("*.tar")
+    with flipped_file(path, moments) as what:
+        after = download(stage, version).content
+    return Try(what=f"kept download, {what}", trouble="" if after == before else "it was sent")
+
+
+def loading(stage: Stage, moments: Random) -> Try:
+    """A new inference process finds the live version damaged; it serves it once it is whole."""
+    version = newest(stage)
+    assert promotion(stage, version).status_code == 200
+    before = until(lambda: _classified(stage, version))
+    with flipped(stage, choose(stage, moments, ArtifactKind.TENSOR, version), moments) as what:
+        _inference(stage).kill()
+        until(lambda: _refused(stage))
+    healed = now()
+    after = until(lambda: _classified(stage, version))
+    return Try(
+        what=f"tensor {what} by loading",
+        trouble="" if after == before else f"{before} became {after}",
+        recovery_s=now() - healed,
+    )
+
+
+# ---- Jobs -----------------------------------------------------------------------------------
+
+
+def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random], Digest]) -> Try:
+    """An update that needs the damaged bytes is refused or fails; tried again, it succeeds."""
+    stage.ready()
+    with flipped(stage, choose_one(stage, moments), moments) as what:
+        answer = stage.client.post("/v1/jobs", json=line.body())
+        accepted = answer.status_code == 202
+        if accepted:
+            ended = stage.wait_for_end(JobId(answer.json()["id"]))
+            code = (ended.error or {}).get("code")
+            trouble = "" if code == CODE else f"{ended.status}, {ended.error}"
+        else:
+            trouble = refusal(answer)
+    healed = now()
+    if accepted and not trouble:
+        again = JobId(stage.client.post(f"/v1/jobs/{ended.id}/retry").json()["id"])
+    else:
+        again = stage.order()
+    how = "failed" if accepted else "was refused"
+    kind = choose_one.__name__.replace("_", " ")
+    return judge(stage, again, healed, f"{kind} {what} by an update that {how}", trouble)
+
+
+def scoring(stage: Stage, moments: Random) -> Try:
+    """Damaged answers are asked for again: the same report, and they are whole."""
+    version = newest(stage)
+    digest = choose(stage, moments, ArtifactKind.ANSWERS, None)
+    with flipped(stage, digest, moments) as what:
+        body = {"type": "evaluate", "model": line.MODEL, "version": version.number}
+        answer = stage.client.post("/v1/jobs", json=body)
+        ended = stage.wait_for_end(JobId(answer.json()["id"]))
+        healed = is_whole(stage, digest)
+    same = newest(stage).report == version.report
+    trouble = "" if healed else "the damaged answers stayed"
+    if ended.status is not JobStatus.SUCCEEDED or not same:
+        trouble = f"{ended.status}, {ended.error}, the same report: {same}"
+    return Try(what=f"answers {what} by an evaluation", trouble=trouble)
+
+
+def resuming(stage: Stage, moments: Random) -> Try:
+    """A worker dies after a checkpoint that is damaged then: its heir starts over."""
+    stage.ready()
+    stage.points.arm("checkpoint.after", Blow(signal=KILL, whole=True))
+    job = stage.order()
+    struck = until(lambda: stage.points.struck_at("checkpoint.after"))
+    found = stage.find(job)
+    assert found.checkpoint is not None
+    with flipped(stage, found.checkpoint, moments) as what:
+        return judge(stage, job, struck, f"checkpoint {what} by an update that resumes")
+
+
+# ---- Damage ---------------------------------------------------------------------------------
+
+
+def choose(stage: Stage, moments: Random, kind: ArtifactKind, version: Version | None) -> Digest:
+    """One artifact of a kind that the rows need; of a version alone, where one is given."""
+    if version is not None and kind is ArtifactKind.WEIGHTS:
+        return version.digest
+    if version is not None and kind is ArtifactKind.REPORT:
+        assert version.report is not None
+        return version.report
+    if version is not None:
+        return moments.choice(sorted(tensors_of(stage.platform.artifacts, version.digest)))
+    with stage.platform.transactions(read_only=True) as work:
+        return moments.choice(sorted(roots_of(work[ArtifactRoots])[kind]))
+
+
+def manifest(stage: Stage, moments: Random) -> Digest:
+    """The list of what is learned, or of what is not to be forgotten."""
+    return choose(stage, moments, ArtifactKind.MANIFEST, None)
+
+
+def trained_image(stage: Stage, moments: Random) -> Digest:
+    """An image that an update learns."""
+    with stage.platform.transactions(read_only=True) as work:
+        dataset = work[Datasets].get(line.DATASET)
+        listed = work[Datasets].version(dataset.id, 1).manifest
+    entries = read_manifest(stage.platform.artifacts, listed).entries
+    learned = [one.artifact for one in entries if side_of(one.pixels) is Side.TRAIN]
+    return moments.choice(sorted(learned))
+
+
+@contextmanager
+def flipped(stage: Stage, digest: Digest, moments: Random) -> Iterator[str]:
+    """A bit of an artifact is wrong meanwhile; which one."""
+    path = stage.settings.artifacts / digest[:2] / digest[2:]
+    with flipped_file(path, moments) as what:
+        assert not is_whole(stage, digest), what
+        yield f"{digest[:8]}, {what}"
+
+
+@contextmanager
+def flipped_file(path: Path, moments: Random) -> Iterator[str]:
+    """A bit of a file is wrong meanwhile; in the end it is what it was, if it is there still."""
+    before = path.read_bytes()
+    bit = moments.randrange(8 * len(before))
+    data = bytearray(before)
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    try:
+        yield f"bit {bit} of {8 * len(before)},"
+    finally:
+        if path.exists():
+            path.write_bytes(before)
+
+
+def is_whole(stage: Stage, digest: Digest) -> bool:
+    """Whether the store gives these bytes."""
+    try:
+        stage.platform.artifacts.get(digest)
+    except ArtifactCorrupt:
+        return False
+    return True
+
+
+# ---- What is asked --------------------------------------------------------------------------
+
+
+def newest(stage: Stage) -> Version:
+    """The version that the last update made, whole."""
+    with stage.platform.transactions(read_only=True) as work:
+        return work[Versions].all(work[Models].get(line.MODEL).id)[-1]
+
+
+def back_to_root(stage: Stage) -> None:
+    """Have version 1 live, as before a promotion."""
+    if stage.client.get(ALIAS).json()["version"] != 1:
+        answer = stage.client.post(f"{ALIAS}/rollback", json={"to": 1, "reason": "once more"})
+        assert answer.status_code == 200, answer.text
+
+
+def forget_downloads(stage: Stage) -> None:
+    """Have the next download laid out anew."""
+    for path in (stage.settings.home / "exports").glob("*.tar"):
+        path.unlink()
+
+
+def refusal(answer: httpx.Response) -> str:
+    """Trouble, unless this answer says that stored bytes are damaged."""
+    if answer.status_code == 500 and answer.json()["code"] == CODE:
+        return ""
+    return f"answered {answer.status_code}: {answer.text[:200]}"
+
+
+def _classify(stage: Stage) -> httpx.Response:
+    return stage.client.post(
+        f"{MODEL}/classify",
+        files=[("images", ("0.png", picture(0)))],
+        data={"classes": '["shape 0", "shape 1", "shape 2"]'},
+    )
+
+
+def _classified(stage: Stage, version: Version) -> object:
+    """What this version sees, if it is served now."""
+    answer = _classify(stage)
+    told = answer.json()
+    return told if answer.status_code == 200 and told["digest"] == version.digest else None
+
+
+def _refused(stage: Stage) -> bool:
+    """Whether classifying is refused because of damage; it must never be done."""
+    answer = _classify(stage)
+    assert answer.status_code == 503, answer.text
+    return bool(answer.json()["detail"] == ArtifactCorrupt().message)
+
+
+def _inference(stage: Stage) -> psutil.Process:
+    children = psutil.Process(stage.api.pid).children()
+    (found,) = [child for child in children if "worker.inference" in child.cmdline()]
+    return found

@@ -1,0 +1,287 @@
+"""The service as it runs: real processes and servers, kept running while rows do them harm."""
+
+import json
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from core.jobs.rows import Jobs
+from core.jobs.rules import Job
+from core.operations.rows import Gauges
+from core.values import Digest, JobId
+from devtools.servers import PostgresServer, RedisServer
+from tests.nightly.faults import line
+from tests.nightly.faults.points import Points
+from tests.support.processes import Site, wait_for, wait_for_exit
+
+T = TypeVar("T")
+
+TLS = ssl.create_default_context()  # one for all clients: to make one takes ten milliseconds
+
+KEY = "pk_a-key-that-only-tests-know-of"
+
+START_S = 180.0  # a worker child loads torch, and the machine may be busy
+
+API = ("cli", "serve")
+
+WORKER = ("worker.supervision", "--exit-with-parent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A process that must always be running."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Stage:
+    """A service with a model on a minuscule CLIP; dead processes are started again by `mend`."""
+
+    def __init__(
+        self,
+        site: Site,
+        points: Points,
+        programs: list[Program],
+        *,
+        database: PostgresServer | None = None,
+        broker: RedisServer | None = None,
+    ) -> None:
+        self.site = site
+        self.platform = site.platform
+        self.settings = site.settings
+        self.points = points
+        self._database = database
+        self._broker = broker
+        self._programs = programs
+        self._running: list[subprocess.Popen[bytes] | None] = [None] * len(programs)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        url = f"http://127.0.0.1:{site.settings.port}"
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self.undisturbed: Digest
+        self.lasts_s: float  # an undisturbed update, from its claim to its end
+
+    # ---- Processes ----
+
+    @property
+    def api(self) -> "subprocess.Popen[bytes]":
+        """The API process."""
+        assert self._running[0] is not None
+        return self._running[0]
+
+    @property
+    def database(self) -> PostgresServer:
+        """The PostgreSQL server."""
+        assert self._database is not None
+        return self._database
+
+    @property
+    def broker(self) -> RedisServer:
+        """The Redis server."""
+        assert self._broker is not None
+        return self._broker
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the API process keeps its one worker itself."""
+        return self.settings.embedded
+
+    def mend(self) -> None:
+        """Start what should run and does not, as a service manager would."""
+        for place, (program, process) in enumerate(zip(self._programs, self._running, strict=True)):
+            if process is None or process.poll() is not None:
+                if process is not None and process.stdin is not None:
+                    process.stdin.close()
+                environment = {**self.points.environment, **program.environment}
+                self._running[place] = self.site.start(*program.command, **environment)
+
+    def ready(self) -> None:
+        """Have everything run: the API answers, every worker child receives messages."""
+        self.resume()
+        self.mend()
+        wait_for(self._is_ready, seconds=START_S, every=0.2)
+        line.reset(self.platform, self.undisturbed)
+
+    def resume(self) -> None:
+        """Let all go on that a row which failed has left stopped."""
+        for process in self.site.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def wait_for_api(self) -> None:
+        """Return once the API and its database answer."""
+        wait_for(self.answers, seconds=START_S)
+
+    def answers(self) -> bool:
+        """Whether the API can reach its database now."""
+        with suppress(httpx.TransportError):
+            return self.client.get("/v1/workers").status_code == 200
+        return False
+
+    def supervisors(self) -> list[psutil.Process]:
+        """The living workers' parents."""
+        if self.is_embedded:
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.api.pid).children()
+                return [child for child in children if "worker.supervision" in _command(child)]
+            return []
+        started = [
+            process
+            for program, process in zip(self._programs, self._running, strict=True)
+            if program.command == WORKER and process is not None and process.poll() is None
+        ]
+        return [psutil.Process(process.pid) for process in started]
+
+    def started(self, supervisor: psutil.Process) -> "subprocess.Popen[bytes]":
+        """The handle of a worker that this stage has started itself."""
+        return next(one for one in self._running if one is not None and one.pid == supervisor.pid)
+
+    def kill(self, supervisor: psutil.Process, *others: psutil.Process) -> None:
+        """SIGKILL a supervisor, then others, and return once the supervisor has ended.
+
+        For a moment it may still be listed as running, though its child is gone already.
+        """
+        for process in (supervisor, *others):
+            with suppress(psutil.NoSuchProcess):  # a child ends with its supervisor
+                process.kill()
+        if self.is_embedded:  # the API waits for it
+            until(lambda: not supervisor.is_running())
+        else:
+            wait_for_exit(self.started(supervisor))
+
+    def children(self) -> list[psutil.Process]:
+        """The living worker children."""
+        return [child for one in self.supervisors() if (child := child_of(one))]
+
+    def holder(self, job: JobId) -> tuple[psutil.Process, psutil.Process] | None:
+        """Supervisor and child that hold a job now, if one does and they live."""
+        held = {name: held for name, held in self._holders() if held == job}
+        for supervisor in self.supervisors():
+            child = child_of(supervisor)
+            if child is not None and any(owner in _command(child) for owner in held):
+                return supervisor, child
+        return None
+
+    def _holders(self) -> list[tuple[str, JobId]]:
+        with self.platform.transactions(read_only=True) as work:
+            return [(row.owner, row.job) for row in work[Gauges].running() if row.owner]
+
+    def _is_ready(self) -> bool:
+        self.mend()
+        wanted = 1 if self.is_embedded else sum(p.command == WORKER for p in self._programs)
+        hearing = [child for child in self.children() if self.points.is_ready(child.pid)]
+        return len(hearing) == wanted and self.answers()
+
+    # ---- Jobs ----
+
+    def order(self, **changes: Any) -> JobId:
+        """Order the update: each time the same parent, data and recipe."""
+        answer = self.client.post("/v1/jobs", json=line.body() | changes)
+        assert answer.status_code == 202, answer.text
+        return JobId(answer.json()["id"])
+
+    def find(self, job: JobId) -> Job:
+        """The job as it stands now."""
+        with self.platform.transactions(read_only=True) as work:
+            return work[Jobs].get(job)
+
+    def wait_for_end(self, job: JobId) -> Job:
+        """The job once it has ended; whoever dies meanwhile is started again."""
+
+        def ended() -> Job | None:
+            self.mend()
+            found = self.find(job)
+            return found if found.status.done else None
+
+        return wait_for(ended, seconds=START_S)
+
+    def claimed_after(self, job: JobId, moment: float) -> float | None:
+        """How many seconds after a moment the job was claimed (again); None: never."""
+        with self.platform.transactions(read_only=True) as work:
+            events = work[Jobs].events(job, 10_000, 0)
+        claims = [since_epoch(event.at) - moment for event in events if event.kind == "claimed"]
+        return min((late for late in claims if late > 0), default=None)
+
+    # ---- Beginning and end ----
+
+    def open(self) -> None:
+        """Start everything, make the model, and run one update that nothing disturbs."""
+        line.prepare(self.platform, self.settings.home / "base")
+        self.mend()
+        self.wait_for_api()
+        wait_for(self._is_ready, seconds=START_S, every=0.2)
+        made = self.client.post("/v1/models", json=line.model_body(self.settings.home / "base"))
+        assert made.status_code == 202, made.text
+        self.wait_for_end(JobId(made.json()["id"]))
+        ordered = self.order()
+        until(lambda: self.find(ordered).attempt)
+        claimed = now()  # by this clock: what a worker writes down may be an hour off
+        ended = self.wait_for_end(ordered)
+        self.lasts_s = now() - claimed
+        self.undisturbed = line.digest_of(self.platform, ended)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.client.close()
+        self.resume()
+        self.site.close()
+
+    def describe(self) -> str:
+        """Tell who runs, the newest jobs with the last one's events, and the end of the log."""
+        processes = [
+            f"{process.pid} {process.status()} {_command(process)}"
+            for process in self.site.processes()
+        ]
+        with self.platform.transactions(read_only=True) as work:
+            newest = work[Jobs].page(3, None)
+            events = work[Jobs].events(newest[0].id, 10_000, 0) if newest else []
+        return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-2000:])))
+
+    def lines(self, start: int) -> Iterator[dict[str, Any]]:
+        """What the processes have logged since the log was `start` characters long."""
+        for text in self.site.log[start:].splitlines():
+            with suppress(ValueError):
+                yield json.loads(text)
+
+
+def child_of(supervisor: psutil.Process) -> psutil.Process | None:
+    """A supervisor's child, if it has one now."""
+    with suppress(psutil.NoSuchProcess):
+        return next(iter(supervisor.children()), None)
+    return None
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Return whether a process runs no more, though its parent may not have noticed yet."""
+    with suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def since_epoch(moment: datetime) -> float:
+    """Seconds since 1970."""
+    return moment.timestamp()
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def until(found: Callable[[], T | None], *, seconds: float = START_S) -> T:
+    """The first true answer, looked for often, but not so often that it takes a core."""
+    return wait_for(found, seconds=seconds, every=0.03)
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()

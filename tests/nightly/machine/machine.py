@@ -1,0 +1,138 @@
+"""What all rules stand on: a service, the book of its promises, and who is alive."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from core.errors import PerennialError
+from core.jobs.rows import Jobs
+from core.jobs.rules import Job
+from core.registry.versions import Model, Version
+from core.values import JobId
+from tests.nightly.machine.promises import Promises
+from tests.nightly.machine.steps import Process
+from tests.nightly.machine.world import World
+
+T = TypeVar("T")
+
+WHICH = st.integers(0, 999)  # of those that there are
+
+
+def pick(those: Sequence[T], which: int) -> T:
+    """One of those that there are."""
+    return those[which % len(those)]
+
+
+class Machine(RuleBasedStateMachine):
+    """A service without rules. After every step its promises are checked."""
+
+    happened: ClassVar[Counter[str]] = Counter()  # in all runs of this process
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.promises = Promises(self.world, happened=self.happened)
+        self.claims: dict[str, tuple[JobId, int]] = {}  # by process, living or dead: job and fence
+
+    @invariant()
+    def promises_hold(self) -> None:
+        """What can be told from rows."""
+        self.happened["steps"] += 1
+        self.promises.check()
+
+    def teardown(self) -> None:
+        """Let the living end and the leases of the dead pass, work off the queue, look again."""
+        try:
+            if sys.exc_info()[0] is None:  # nothing has failed so far
+                self._drain()
+                self.promises.check_end()
+                self.happened["runs"] += 1
+        finally:
+            self.world.close()
+
+    def _drain(self) -> None:
+        for process in self.world.living:
+            self.advance(process, process.go_on)
+        for owner in self.claims:
+            self.lease_passes(owner)
+        self.promises.check()
+        while self.unfinished():
+            worker = self.world.start_worker()
+            self.advance(worker, worker.go_on)
+            assert worker.result is not None, "a job waits that no worker may claim"
+            self.promises.check()
+        self.world.a_day_passes()
+        self.advance(collection := self.world.start_collection(1), collection.go_on)
+
+    # ---- Rows -------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that have not ended."""
+        return [job for job in self.promises.jobs.values() if not job.status.done]
+
+    def trained(self) -> list[tuple[Model, Version]]:
+        """Versions that updates have made."""
+        return [found for found in self.promises.versions if not found[1].is_root]
+
+    def rows(self) -> object:
+        """All that a worker may write, as it is now."""
+        models = self.world.models()
+        return (
+            self.world.jobs(),
+            [self.world.versions(model) for model in models],
+            [self.world.alias(model) for model in models],
+            self.world.erasures(),
+            self.world.lessons,
+        )
+
+    # ---- Processes --------------------------------------------------------------------------
+
+    def advance(self, process: Process, go: Callable[[], T]) -> T:
+        """Have a process go on. One that has lost its job meanwhile changes no row."""
+        stale = self.is_stale(*self.claims[process.name]) if process.name in self.claims else False
+        before = self.rows() if stale else None
+        result = go()
+        if (job := self.world.claim_of(process)) is not None:
+            self.claims[process.name] = (job.id, job.fence)
+        if stale:
+            assert self.rows() == before, "a worker has written to a job that it had lost"
+            self.happened["stale worker went on"] += 1
+        self.world.bury()
+        return result
+
+    def is_stale(self, job: JobId, fence: int) -> bool:
+        """Whether a claim holds no more."""
+        with self.world.reading() as work:
+            found = work[Jobs].get(job)
+        return found.status.done or found.fence != fence
+
+    def lease_passes(self, owner: str) -> None:
+        """Whatever a process holds may be claimed by others, though it may live on."""
+        with self.world.reading() as work:
+            self.promises.passed_leases.update(held.id for held in work[Jobs].held(owner))
+        self.world.lease_passes(owner)
+
+    def call(self, work: Callable[[], T], death: str | None) -> T | None:
+        """What the API does when asked; None if it died at the point before it could answer."""
+        if death is None:
+            return work()
+        process = self.world.start("api", lambda _: _attempt(work))
+        died = self.advance(process, lambda: process.go_and_die(death))
+        if died:
+            self.happened[f"api killed at {death}"] += 1
+            return None
+        if isinstance(process.result, PerennialError):
+            raise process.result
+        answer: T = process.result
+        return answer
+
+
+def _attempt(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except PerennialError as refusal:
+        return refusal

@@ -1,0 +1,182 @@
+"""What must hold after every step, whatever has happened: the machine's own book of the service."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from core.gate.rules import Verdict
+from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.rules import Job, JobStatus, model_of
+from core.registry.alias_rows import Aliases
+from core.registry.aliases import AliasMove, MoveKind, live_stack
+from core.registry.read import require_weights
+from core.registry.rows import Versions
+from core.registry.versions import Model, Version
+from core.upkeep.gc import expand, roots_of
+from core.upkeep.rows import ArtifactRoots
+from core.values import JobId, ModelId
+from tests.nightly.machine.erased import CODES, ErasedImages
+from tests.nightly.machine.tools import trained
+from tests.nightly.machine.world import ALIAS, World
+
+LOST_ATTEMPTS = 3
+
+
+@dataclass
+class Promises:
+    """What clients were told, and what the operator has done; `check` compares."""
+
+    world: World
+    acknowledged: set[JobId] = field(default_factory=set)
+    cancelled: set[JobId] = field(default_factory=set)  # told so: at once or soon
+    passed_leases: Counter[JobId] = field(default_factory=Counter)
+    deleted: set[tuple[ModelId, int]] = field(default_factory=set)  # versions
+    wins: set[tuple[ModelId, int, int]] = field(default_factory=set)  # revision, version
+    jobs: dict[JobId, Job] = field(default_factory=dict)  # as of the last check
+    versions: list[tuple[Model, Version]] = field(default_factory=list)  # likewise
+    moved: list[Model] = field(default_factory=list)  # whose alias is not where it began
+    ended: dict[JobId, Job] = field(default_factory=dict)
+    happened: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.erased = ErasedImages(self.world, self.happened)
+
+    def check(self) -> None:
+        """Everything that can be told from rows."""
+        self.jobs = jobs = {job.id: job for job in self.world.jobs()}
+        self._no_job_is_lost(jobs)
+        self._one_worker_a_lane(jobs.values())
+        for job in jobs.values():
+            if job.status.done and job.id not in self.ended:
+                self._ended_for_a_reason(job)
+                self.ended[job.id] = replace(job, checkpoint=None)
+        self.versions, self.moved = [], []
+        for model in self.world.models():
+            versions = self.world.versions(model)
+            self.versions += [(model, version) for version in versions]
+            self._one_version_a_job(model, versions, jobs)
+            self._every_move_was_won(model, versions, jobs)
+        self.erased.check(jobs.values(), self.versions)
+
+    def check_bytes(self) -> None:
+        """Every byte that rows name is there and is what they say."""
+        for model in self.world.models():
+            for version in self.world.versions(model):
+                if version.collected_at is None:
+                    require_weights(self.world.artifacts, version)
+        with self.world.reading() as work:
+            erased = work[ArtifactRoots].erased()
+            needed = expand(self.world.artifacts, roots_of(work[ArtifactRoots]), erased=erased)
+        assert not needed.unreadable
+        for digest in needed.kinds:
+            self.world.artifacts.get(digest)
+
+    def check_end(self) -> None:
+        """Nothing runs any more: each job has ended."""
+        self.check()
+        self.check_bytes()
+        assert self.acknowledged <= self.ended.keys()
+        self.erased.check_end(self.jobs)
+
+    def _no_job_is_lost(self, jobs: dict[JobId, Job]) -> None:
+        assert self.acknowledged <= jobs.keys()
+        for job, end in self.ended.items():
+            # What a job has left to resume from is swept later.
+            assert replace(jobs[job], checkpoint=None) == end, "an ended job has changed"
+
+    def _ended_for_a_reason(self, job: Job) -> None:
+        self.happened[f"job {job.status.value}"] += 1
+        match job.status:
+            case JobStatus.SUCCEEDED:
+                assert job.id not in self.cancelled
+                assert job.result is not None
+                self.happened[f"{job.type.value} judged: {job.result.get('verdict')}"] += 1
+                if (promotion := job.result.get("promotion")) is not None:
+                    self.happened[f"promotion of an update: {promotion['reason']}"] += 1
+            case JobStatus.CANCELLED:
+                # What an erasure has queued, another one orders anew.
+                assert job.id in self.cancelled or (
+                    "erasure" in job.metadata and len(self.erased.taken) > 1
+                )
+            case _:
+                assert job.error is not None
+                self.happened[f"job failed: {job.error['code']}"] += 1
+                assert self._may_fail(job, job.error["code"]), job.error
+
+    def _may_fail(self, job: Job, code: str) -> bool:
+        match code:
+            case _ if code in CODES:
+                return bool(self.erased.taken)
+            case "worker_lost":
+                return self.passed_leases[job.id] >= LOST_ATTEMPTS
+            case "conflict":  # an import that was retried twice
+                with self.world.reading() as work:
+                    return job.type is JobType.IMPORT and bool(work[Versions].all(model_of(job)))
+            case "alias_not_found":  # its model's import was cancelled or failed
+                with self.world.reading() as work:
+                    return work[Aliases].find(model_of(job), ALIAS) is None
+            case _:
+                return False
+
+    def _one_worker_a_lane(self, jobs: Iterable[Job]) -> None:
+        claimed = {JobStatus.RUNNING, JobStatus.CANCELLING}
+        lanes = Counter(job.lane for job in jobs if job.status in claimed)
+        assert max(lanes.values(), default=0) <= 1, "two jobs of a lane have been claimed"
+
+    def _one_version_a_job(
+        self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]
+    ) -> None:
+        by_number = {version.number: version for version in versions}
+        gone = {number for of, number in self.deleted if of == model.id}
+        ever = sorted(by_number.keys() | gone)
+        assert not by_number.keys() & gone, "a version has come back"
+        assert ever == list(range(1, len(ever) + 1))
+        made = Counter(version.job for version in versions)
+        assert all(count == 1 for count in made.values()), "a job has made two versions"
+        for version in versions:
+            job = jobs[version.job]
+            if version.parent is not None and version.recipe is not None:
+                assert job.version == version.number
+                parent = by_number[version.parent].digest
+                images = self.erased.images_of(version)
+                seed = version.recipe.seed
+                undisturbed = trained(parent, version.update_classes, seed, images)
+                assert version.digest == undisturbed.digest, "trained otherwise"
+                assert version.feature_statistics.keys() == set(version.classes)
+        for job in jobs.values():
+            if job.model == model.id and job.status is JobStatus.SUCCEEDED:
+                assert job.result is not None
+                if isinstance(job.order, UpdateOrder):
+                    assert made[job.id] == (job.version not in gone)
+                    assert job.result["version"] == job.version
+
+    def _every_move_was_won(
+        self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]
+    ) -> None:
+        alias, history = self.world.alias(model)
+        assert [row.revision for row in history] == list(range(1, len(history) + 1))
+        if alias is None:
+            assert not history
+            return
+        if alias.version != 1:
+            self.moved.append(model)
+        assert (alias.revision, alias.version) == (len(history), history[-1].to_version)
+        by_hand = {(row.revision, row.to_version) for row in history if not self._by_job(row, jobs)}
+        won = {(revision, to) for of, revision, to in self.wins if of == model.id}
+        assert by_hand - {(1, 1)} == won, "moves and wins differ"
+        by_number = {version.number: version for version in versions}
+        for number in live_stack(history):
+            found = by_number.get(number)
+            assert found is not None or (model.id, number) in self.deleted
+            assert found is None or found.collected_at is None, "what is live was given up"
+
+    def _by_job(self, row: AliasMove, jobs: dict[JobId, Job]) -> bool:
+        """Whether an update has moved the alias itself; then its version had passed."""
+        job = jobs.get(JobId(row.actor.removeprefix("job ")))
+        if job is None or not isinstance(job.order, UpdateOrder):  # an import makes the alias
+            return False
+        assert (row.kind, job.version) == (MoveKind.PROMOTED, row.to_version)
+        assert job.result is not None
+        assert job.result["verdict"] == Verdict.PASSED
+        assert job.result["promotion"]["moved"]
+        return True
