@@ -372,7 +372,7 @@ jobs = Table(
     UniqueConstraint("id"),
 )
 
-# Of lists: what each job's metadata holds, in rows that triggers of the database add and delete.
+# Of lists: what each job's metadata holds. A trigger adds the rows, and they go with their job.
 job_metadata = Table(
     "job_metadata",
     metadata,
