@@ -25,7 +25,7 @@ from demo.walkthrough import (
     upload_products,
 )
 from perennial.client import Client
-from perennial.types import Measure, Report
+from perennial.types import Report, Ruling
 
 ROOT = 1
 
@@ -63,7 +63,7 @@ def line(name: str, seed: int, report: Report) -> dict[str, Any]:
     }
 
 
-def _interval(measure: Measure) -> str:
+def _interval(measure: Ruling) -> str:
     change, lower, upper = (100 * measure[key] for key in ("difference", "lower", "upper"))
     return f"{change:+.1f} ({lower:+.1f} to {upper:+.1f})"
 

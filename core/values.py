@@ -9,7 +9,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NewType, Self
+from enum import EnumType
+from functools import cache
+from types import UnionType
+from typing import Any, NewType, Self, get_args, get_origin, get_type_hints
 
 from core.errors import CaptionInvalid, ClassInvalid, InUse, NameInvalid
 
@@ -57,6 +60,32 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
+
+
+def description(text: str, examples: Sequence[object] = ()) -> dict[str, object]:
+    """Return the metadata of a dataclass's field that the API's document describes by a text."""
+    return {"description": text} | ({"examples": list(examples)} if examples else {})
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """Return the value of a type from the plain JSON that `asdict` has made of it.
+
+    Types are those of fields: dataclasses, tuples, enumerations, optional ones, and plain values.
+    """
+    parts = get_args(kind)
+    if value is None:
+        return None
+    if get_origin(kind) is UnionType:
+        return from_plain(parts[0], value)
+    if get_origin(kind) is tuple:
+        return tuple(from_plain(parts[0], item) for item in value)
+    if hasattr(kind, "__dataclass_fields__"):
+        types = _types_of_fields(kind)
+        return kind(**{name: from_plain(types[name], value[name]) for name in types & value.keys()})
+    return kind(value) if isinstance(kind, EnumType) else value
+
+
+_types_of_fields = cache(get_type_hints)
 
 
 def clean_name(name: str) -> str:

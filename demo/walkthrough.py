@@ -8,7 +8,7 @@ from demo.service import Service
 from demo.show import Json, Show
 from perennial.client import Client
 from perennial.errors import ServiceError
-from perennial.types import DatasetKind, DatasetVersion, Measure, Report, SuiteKind
+from perennial.types import DatasetKind, DatasetVersion, Report, Ruling, SuiteKind
 
 MODEL = "demo"
 ROOT = 1  # the bundled model's version
@@ -223,7 +223,7 @@ SUITES = {
 CHANGES = (NEW, EARLIER, *SUITES.values())
 
 
-def changes(report: Report) -> Mapping[str, Measure]:
+def changes(report: Report) -> Mapping[str, Ruling]:
     """Return the measures of `CHANGES`; without an earlier update, there are no earlier classes.
 
     Suites are compared with version 1, so the changes of successive updates add up.

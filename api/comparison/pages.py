@@ -27,7 +27,7 @@ from core.comparison.compare import (
 )
 from core.errors import AnswersMissing, PerennialError
 from core.evaluation.report import Report
-from core.gate.measures import Outcome, Ruling
+from core.gate.measures import Ruling
 from core.principal import Role
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
@@ -79,7 +79,7 @@ def show_changes(
         compared=compared,
         rulings=_rulings(services, newer, before),
         interval_plot=plots.interval_plot,
-        measure_title=lambda m: plots.measure_title(Ruling(measure=m, outcome=Outcome.ADVISORY)),
+        measure_title=plots.measure_title,
         first={kind.value: _some(flipped, kind) for kind in FlipKind},
         counts={kind.value: sum(f.kind is kind for f in flipped) for kind in FlipKind},
         tables=[changes_shown(one) for one in compared.comparison.changes if one.name in drawn],
@@ -161,7 +161,7 @@ def _rulings(services: Services, version: Version, before: int) -> list[Ruling]:
         report = Report.from_json(read_report(services.platform.artifacts, version))
     except PerennialError:
         return []
-    return [ruling for ruling in report.rulings if ruling.measure.baseline_version == before]
+    return [ruling for ruling in report.measures if ruling.baseline_version == before]
 
 
 def _confusions(

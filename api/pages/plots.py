@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from api.pages.rendering import isolate, points, ticks, whole
 from core.evaluation.report import Change
-from core.gate.measures import MeasureKind, Ruling
+from core.gate.measures import Measure, MeasureKind, Ruling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,8 @@ _COUNTS = 190  # room for a number and counts on the right
 _LONGEST = 40  # characters of a name
 
 
-def measure_title(ruling: Ruling) -> str:
+def measure_title(measure: Measure) -> str:
     """Return the name of a measure for plots and tables."""
-    measure = ruling.measure
     flips = " · negative flips" if measure.formerly_right else ""
     return {
         MeasureKind.ZERO_SHOT: f"{measure.name} · top-1",
@@ -83,12 +82,12 @@ def measure_title(ruling: Ruling) -> str:
     }[measure.kind] + flips
 
 
-def interval_plot(rulings: Sequence[Ruling]) -> Drawing:
+def interval_plot(measures: Sequence[Ruling]) -> Drawing:
     """Draw the interval of each measure, with the area beyond its tolerance shaded."""
-    row, measures = 40, [ruling.measure for ruling in rulings]
+    row = 40
     bounds = [bound for m in measures for bound in (m.lower, m.upper, -m.tolerance)]
     axis = _axis(bounds, least=0.01, right=WIDTH - _NOTE)
-    height = row * len(rulings) + 30
+    height = row * len(measures) + 30
     marks = []
     for index, measure in enumerate(measures):
         limit = axis.at(-measure.tolerance)
@@ -98,14 +97,14 @@ def interval_plot(rulings: Sequence[Ruling]) -> Drawing:
             line(limit, top + 2, limit, top + row - 2, "limit"),
         ]
     marks += _grid(axis, height)
-    for index, ruling in enumerate(rulings):
-        measure, middle = ruling.measure, index * row + row / 2 + 4
+    for index, measure in enumerate(measures):
+        middle = index * row + row / 2 + 4
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
         tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            text(_LABEL - 16, middle - 3, "name end", cut(measure_title(ruling), _LONGEST)),
+            text(_LABEL - 16, middle - 3, "name end", cut(measure_title(measure), _LONGEST)),
             text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
-            Markup('<g class="{}"><title>{}</title>').format(ruling.outcome.value, tooltip),
+            Markup('<g class="{}"><title>{}</title>').format(measure.outcome.value, tooltip),
             line(lower, middle, upper, middle, "whisker"),
             line(lower, middle - 6, lower, middle + 6, "whisker"),
             line(upper, middle - 6, upper, middle + 6, "whisker"),
@@ -113,7 +112,7 @@ def interval_plot(rulings: Sequence[Ruling]) -> Drawing:
                 axis.at(measure.difference), middle
             ),
             text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
-            text(WIDTH - 2, middle + 5, "note end", ruling.outcome.value),
+            text(WIDTH - 2, middle + 5, "note end", measure.outcome.value),
         ]
     label = "Intervals of all measures against their tolerance"
     return Drawing(width=WIDTH, height=height, label=label, marks=marks)

@@ -256,8 +256,8 @@ def _read(artifacts: Artifacts, digest: Digest) -> VersionSummary:
         report = Report.from_json(json.loads(artifacts.get(digest)))
     except PerennialError:
         return VersionSummary()
-    losses = [r.measure for r in guarded(report) if not r.measure.formerly_right]
+    losses = [one for one in guarded(report) if not one.formerly_right]
     return VersionSummary(
-        gain=next((ruling.measure for ruling in gains(report)), None),
+        gain=next(iter(gains(report)), None),
         loss=min(losses, key=lambda measure: measure.difference, default=None),
     )

@@ -142,12 +142,12 @@ SHOWN_WORST = 16  # classes of a truncated list
 
 def guarded(report: Report) -> list[Ruling]:
     """Return the rulings on what may have been forgotten."""
-    return [r for r in report.rulings if r.measure.kind is not MeasureKind.GAIN]
+    return [r for r in report.measures if r.kind is not MeasureKind.GAIN]
 
 
 def gains(report: Report) -> list[Ruling]:
     """Return the rulings on what was to be learned."""
-    return [r for r in report.rulings if r.measure.kind is MeasureKind.GAIN]
+    return [r for r in report.measures if r.kind is MeasureKind.GAIN]
 
 
 def change_title(table: ChangeTable) -> str:
@@ -313,10 +313,8 @@ JUDGED = ("tolerance", "outcome")
 def report_csv(report_json: Json) -> str:
     """Return a stored report's measures and changes by class. Raises ReportUnreadable."""
     report = Report.from_json(report_json)
-    rulings = (
-        {**_measure(ruling.measure), "outcome": ruling.outcome.value} for ruling in report.rulings
-    )
-    return csv_text((*COLUMNS, *JUDGED), (*rulings, *_classes(report.changes)))
+    rows = (*map(_measure, report.measures), *_classes(report.changes))
+    return csv_text((*COLUMNS, *JUDGED), rows)
 
 
 def comparison_csv(comparison: Comparison) -> str:

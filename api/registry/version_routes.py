@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
+from pydantic import with_config
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api.dependencies import WiredServices
@@ -19,8 +20,9 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
-from api.registry.schemas import ReportView, VersionView
+from api.registry.schemas import VersionView
 from core import errors
+from core.evaluation.report import Report
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.read import read_report
@@ -43,9 +45,13 @@ _DOWNLOADS = downloads(
     errors.StorageFull,
 )
 
+_every_field_is_written = with_config(
+    json_schema_serialization_defaults_required=True, extra="forbid"
+)
+
 _REPORTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "model": ReportView,
+        "model": _every_field_is_written(Report),
         "content": {HTML: _TEXT, SVG: _TEXT, **CSV_CONTENT},
     },
     **raises(

@@ -139,7 +139,7 @@ def report_of(number: int, parent: int) -> Report:
         policy={name: value for name, value in vars(policy).items() if name != "created_at"},
         verdict=judgement.verdict,
         reasons=judgement.reasons,
-        rulings=judgement.rulings,
+        measures=judgement.measures,
         scores=tuple(Scores(role=role, version=one, **scores) for role, one in roles),
         retention=1.0,
         zero_shot_change=0.0,

@@ -93,7 +93,7 @@ def build_report(
         policy=_policy(plan),
         verdict=judgement.verdict,
         reasons=judgement.reasons,
-        rulings=judgement.rulings,
+        measures=judgement.measures,
         scores=headline,
         retention=now / untouched if now is not None and untouched else None,
         zero_shot_change=None if now is None or untouched is None else now - untouched,
@@ -299,13 +299,13 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
     verdicts before it are the candidates that the same suites have judged. The design effect of
     captions is that of the report.
     """
-    failing = any(ruling.outcome is Outcome.FAILS for ruling in report.rulings)
+    failing = any(ruling.outcome is Outcome.FAILS for ruling in report.measures)
     faults = report.reasons if report.verdict is Verdict.FAILED and not failing else ()
     measures = [
         again
-        for ruling in report.rulings
-        if not ruling.measure.formerly_right
-        for again in _again(ruling.measure, policy, report.judged_before + 1)
+        for ruling in report.measures
+        if not ruling.formerly_right
+        for again in _again(ruling, policy, report.judged_before + 1)
     ]
     return judge(measures, policy, faults)
 

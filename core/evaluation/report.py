@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.errors import ReportUnreadable
-from core.gate.measures import Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import Measure, MeasureKind, Ruling
 from core.gate.rules import GatePolicy, Verdict
 from core.rejection.rules import Calibration
-from core.values import Digest, Json, canonical_json
+from core.values import Digest, Json, canonical_json, description, from_plain
 
 FORMAT = 2
 
@@ -135,8 +135,9 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything a person needs to agree or disagree with the gate."""
+    """A forgetting report: what was measured, judged and found. Numbers are fractions of 1."""
 
+    format: int = field(default=FORMAT, metadata=description("Later formats add fields.", [FORMAT]))
     model: str
     version: int
     digest: Digest
@@ -153,40 +154,62 @@ class Report:
     policy: Json
     verdict: Verdict
     reasons: tuple[str, ...]
-    rulings: tuple[Ruling, ...]
+    measures: tuple[Ruling, ...]
     scores: tuple[Scores, ...]
-    retention: float | None  # ZS-Acc over the root's
-    zero_shot_change: float | None  # ZS-Acc minus the root's
+    retention: float | None = field(metadata=description("ZS-Acc, divided by the root's."))
+    zero_shot_change: float | None = field(metadata=description("ZS-Acc minus the root's."))
     transfer: Transfer
     tasks: tuple[Task, ...]
     matrix: tuple[MatrixRow, ...]
     changes: tuple[ChangeTable, ...]
     lists: tuple[ListScore, ...]
     recalls: tuple[Recall, ...]
-    judged_before: int  # candidates that the same test parts had judged
-    near_duplicates: int  # images of the update with an older near-duplicate
-    images: Mapping[str, int] = field(default_factory=dict)  # test images by suite and holdout
-    live: int | None = None  # what it would have replaced, unless of its own lineage
+    judged_before: int = field(
+        metadata=description("Number of candidates evaluated on the same test images before.")
+    )
+    near_duplicates: int = field(
+        metadata=description("Images of the update with an older near-duplicate.")
+    )
+    images: Mapping[str, int] = field(
+        default_factory=dict, metadata=description("Test images by suite and holdout.")
+    )
+    live: int | None = field(
+        default=None,
+        metadata=description("The live version, if the candidate was compared with it too."),
+    )
     live_digest: Digest | None = None
     suites: Mapping[str, str] = field(
-        default_factory=dict
-    )  # those that it was scored on: names by id
-    budgets: tuple[BudgetUse, ...] = ()  # empty if the policy has no budget
+        default_factory=dict, metadata=description("Names of the suites scored on, by id.")
+    )
+    budgets: tuple[BudgetUse, ...] = field(
+        default=(),
+        metadata=description(
+            "Use of the line's error budget by suite and holdout, if there is one."
+        ),
+    )
     reference: Json | None = None  # {"dataset", "version"} of the reference set
-    notes: Json = field(default_factory=dict)  # what training chose by itself
-    environments: tuple[Mapping[str, str], ...] = ()  # that training ran in, in order
-    exact: bool | None = None  # whether a repeat is bit-exact; None: unknown
-    rejection: Calibration  # thresholds for "none of these"
+    notes: Json = field(
+        default_factory=dict, metadata=description("What training chose automatically.")
+    )
+    environments: tuple[Mapping[str, str], ...] = field(
+        default=(), metadata=description("Every environment of the training, in order.")
+    )
+    exact: bool | None = field(
+        default=None,
+        metadata=description(
+            "Whether repeating the training gives bit-identical weights, if recorded."
+        ),
+    )
+    rejection: Calibration = field(
+        metadata=description(
+            'Thresholds for "none of these", chosen on validation images, and their error rates on '
+            "test images."
+        )
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON; equal reports give equal bytes."""
-        value = asdict(self)
-        del value["rulings"]
-        measures = [
-            asdict(ruling.measure) | {"outcome": ruling.outcome, "more_images": ruling.more_images}
-            for ruling in self.rulings
-        ]
-        return {"format": FORMAT, **value, "measures": measures}
+        return asdict(self)
 
     def to_bytes(self) -> bytes:
         """Return the canonical JSON that is stored."""
@@ -197,52 +220,8 @@ class Report:
         """Return the report that `to_json` wrote. Raises ReportUnreadable for an unknown format."""
         if value.get("format") != FORMAT:
             raise ReportUnreadable(format=value.get("format"), readable=[FORMAT])
-        plain = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(
-            **{
-                **plain,
-                "verdict": Verdict(value["verdict"]),
-                "update_classes": tuple(value["update_classes"]),
-                "classes": tuple(value["classes"]),
-                "reasons": tuple(value["reasons"]),
-                "environments": tuple(value["environments"]),
-                "budgets": tuple(BudgetUse(**row) for row in value["budgets"]),
-                "rulings": tuple(map(_ruling, value["measures"])),
-                "scores": tuple(Scores(**row) for row in value["scores"]),
-                "transfer": Transfer(**value["transfer"]),
-                "rejection": Calibration.from_json(value["rejection"]),
-                "tasks": tuple(
-                    Task(**{**row, "classes": tuple(row["classes"])}) for row in value["tasks"]
-                ),
-                "matrix": tuple(
-                    MatrixRow(
-                        version=row["version"],
-                        micro=tuple(row["micro"]),
-                        macro=tuple(row["macro"]),
-                    )
-                    for row in value["matrix"]
-                ),
-                "changes": tuple(map(_changes, value["changes"])),
-                "lists": tuple(
-                    ListScore(**{**row, "kind": MeasureKind(row["kind"])}) for row in value["lists"]
-                ),
-                "recalls": tuple(
-                    Recall(**{**row, "direction": MeasureKind(row["direction"])})
-                    for row in value["recalls"]
-                ),
-            }
-        )
-
-
-def _ruling(row: Json) -> Ruling:
-    fields = {name: row[name] for name in Measure.__dataclass_fields__}
-    measure = Measure(**{**fields, "kind": MeasureKind(row["kind"])})
-    return Ruling(measure=measure, outcome=Outcome(row["outcome"]), more_images=row["more_images"])
-
-
-def _changes(row: Json) -> ChangeTable:
-    classes = tuple(Change(**change) for change in row["classes"])
-    return ChangeTable(**{**row, "kind": MeasureKind(row["kind"]), "classes": classes})
+        report: Report = from_plain(cls, value)
+        return report
 
 
 def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:

@@ -1,13 +1,15 @@
 """Measures: paired comparisons of a candidate with a baseline, with their intervals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, lru_cache
 from itertools import starmap
 from math import isinf, sqrt
 from operator import gt, lt
 from statistics import NormalDist
+
+from core.values import description
 
 # Confidence intervals of proportions and of paired differences of proportions.
 #
@@ -195,23 +197,45 @@ class Measure:
     """
 
     kind: MeasureKind
-    name: str  # the suite, or the version whose update the holdout belongs to
-    baseline: str  # "parent", "root", "parent and root", "live version" or "version 3"
+    name: str = field(
+        metadata=description("The suite, or the version whose update the holdout belongs to.")
+    )
+    baseline: str = field(metadata={"examples": ["parent", "root", "version 3"]})
     baseline_version: int | None  # None: each holdout has its own
-    tolerance: float
+    tolerance: float = field(
+        metadata=description("A fraction of 1; for a gain, the wanted gain, negated.")
+    )
     images: int
-    count: int  # answers: images, or captions of images
+    count: int = field(
+        metadata=description("Number of predictions: one per image, or per caption.")
+    )
     right: int  # the candidate's
     right_before: int  # the baseline's
-    gained: int  # right only now
-    lost: int  # right only before
-    design_effect: float  # variance inflation by captions that share an image
+    gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
+    lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
+    design_effect: float = field(
+        metadata=description("Variance inflation because captions share images.")
+    )
     difference: float
     lower: float
     upper: float
-    formerly_right: bool = False  # only answers that the baseline had right: negative flips
-    verdicts: int | None = None  # of the line by these test images, with this one; None: unlimited
-    level: float | None = None  # error of the lower bound; None: the policy's
+    formerly_right: bool = field(
+        default=False,
+        metadata=description(
+            "Whether only predictions that were right before count: `lost` out of `count` are then "
+            "negative flips, and `tolerance` is the limit for their share."
+        ),
+    )
+    verdicts: int | None = field(
+        default=None,
+        metadata=description(
+            "Versions of the line that these test images have judged, with this one."
+        ),
+    )
+    level: float | None = field(
+        default=None,
+        metadata=description("One-sided error of `lower`, if the line's budget sets it."),
+    )
 
     @classmethod
     def of(
@@ -295,9 +319,15 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ruling:
-    """A measure and its outcome."""
+class Ruling(Measure):
+    """A paired comparison of the candidate with a baseline, and the gate's ruling on it."""
 
-    measure: Measure
     outcome: Outcome
-    more_images: int | None = None  # would settle an open measure; None: no number would
+    more_images: int | None = field(
+        metadata=description("About how many more images would decide an open measure.")
+    )
+
+    @classmethod
+    def on(cls, measure: Measure, outcome: Outcome, more_images: int | None = None) -> "Ruling":
+        """Return the ruling on a measure; `more_images` is None if no number would decide it."""
+        return cls(**(vars(measure) | {"outcome": outcome, "more_images": more_images}))

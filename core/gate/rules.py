@@ -89,7 +89,7 @@ class Judgement:
     """The verdict, the ruling on each measure, and the reasons in sentences."""
 
     verdict: Verdict
-    rulings: tuple[Ruling, ...]
+    measures: tuple[Ruling, ...]
     reasons: tuple[str, ...]
 
 
@@ -120,7 +120,7 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
         verdict = Verdict.INCONCLUSIVE
     return Judgement(
         verdict=verdict,
-        rulings=rulings,
+        measures=rulings,
         reasons=(
             *faults,
             *explain(
@@ -150,17 +150,13 @@ def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]
 
 def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: GatePolicy) -> Ruling:
     if measure in failing:
-        return Ruling(measure=measure, outcome=Outcome.FAILS)
+        return Ruling.on(measure, Outcome.FAILS)
     if not _may_hold(measure, policy):
-        return Ruling(
-            measure=measure,
-            outcome=Outcome.ADVISORY,
-            more_images=policy.minimum_count - measure.images,
-        )
+        return Ruling.on(measure, Outcome.ADVISORY, policy.minimum_count - measure.images)
     if measure.holds:
-        return Ruling(measure=measure, outcome=Outcome.HOLDS)
+        return Ruling.on(measure, Outcome.HOLDS)
     more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
-    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+    return Ruling.on(measure, Outcome.OPEN, more)
 
 
 def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
@@ -219,7 +215,7 @@ def explain(
     worn_out: Sequence[Measure] = (),
 ) -> tuple[str, ...]:
     """Return the reasons for the verdict, the decisive ones first."""
-    lines = [_failing(r.measure) for r in rulings if r.outcome is Outcome.FAILS]
+    lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings, guarded))
     if not guarded:
@@ -234,7 +230,7 @@ def explain(
         )
     lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
-    advisory = [r.measure for r in rulings if r.outcome is Outcome.ADVISORY]
+    advisory = [r for r in rulings if r.outcome is Outcome.ADVISORY]
     if advisory:
         lines.append(_advisory(advisory, minimum_count))
     return tuple(lines)
@@ -276,7 +272,7 @@ def _failing(measure: Measure) -> str:
 
 
 def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
-    gain = next(ruling.measure for ruling in rulings if ruling.measure.kind is MeasureKind.GAIN)
+    gain = next(ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN)
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     return (
         f"{held} within tolerance, and the update gained "
@@ -286,9 +282,8 @@ def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
 
 
 def _open(ruling: Ruling) -> str:
-    measure = ruling.measure
-    relation = "reaches" if measure.kind is MeasureKind.GAIN else "exceeds"
-    doubt = f"{_change(measure)}. It is uncertain whether this {relation} {_limit(measure)}:"
+    relation = "reaches" if ruling.kind is MeasureKind.GAIN else "exceeds"
+    doubt = f"{_change(ruling)}. It is uncertain whether this {relation} {_limit(ruling)}:"
     if ruling.more_images is None:
         return f"{doubt} it is too close for any practical number of test images to decide."
     return (

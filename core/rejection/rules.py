@@ -9,7 +9,7 @@ from typing import Any
 from core.errors import FieldInvalid, NotCalibrated
 from core.gate.measures import proportion_interval
 from core.recipes.fields import PromptTemplate
-from core.values import Json
+from core.values import Json, from_plain
 
 RATES = (0.01, 0.05, 0.1)  # false-rejection rates that thresholds are chosen for
 DEFAULT_RATE = 0.05
@@ -94,23 +94,8 @@ class Calibration:
     @classmethod
     def from_json(cls, value: Json) -> "Calibration":
         """Return the calibration that `to_json` wrote."""
-        return cls(sources=tuple(map(_source, value["sources"])))
-
-
-def _source(value: Mapping[str, Any]) -> SourceCalibration:
-    lists = tuple(map(_list, value["lists"]))
-    return SourceCalibration(**{**value, "classes": tuple(value["classes"]), "lists": lists})
-
-
-def _list(value: Mapping[str, Any]) -> ListCalibration:
-    thresholds = tuple(map(_threshold, value["thresholds"]))
-    statistic = Statistic(value["statistic"])
-    return ListCalibration(**{**value, "statistic": statistic, "thresholds": thresholds})
-
-
-def _threshold(value: Mapping[str, Any]) -> Threshold:
-    measured = ("false_rejection", "false_acceptance")
-    return Threshold(**{**value, **{name: ErrorRate(**value[name]) for name in measured}})
+        calibration: Calibration = from_plain(cls, value)
+        return calibration
 
 
 # The choice of thresholds on validation images, and their error rates on test images.

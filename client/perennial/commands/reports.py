@@ -60,7 +60,7 @@ def _print_report(found: Report) -> None:
         ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
         [
             (
-                measure_name(one["kind"], one.get("formerly_right", False)),
+                measure_name(one["kind"], one["formerly_right"]),
                 one["name"],
                 one["baseline"],
                 percent(one["right_before"], one["count"]),

@@ -46,7 +46,7 @@ def use(scene: Scene, model: Model, version: int, name: str = "easy") -> BudgetU
 
 
 def levels(found: Report, name: str) -> set[float | None]:
-    return {ruling.measure.level for ruling in found.rulings if ruling.measure.name == name}
+    return {ruling.level for ruling in found.measures if ruling.name == name}
 
 
 def test_a_second_promotion_spends(scene: Scene, model: Model) -> None:
@@ -134,6 +134,6 @@ def test_report_of_a_policy_without_a_budget_is_as_before(scene: Scene, model: M
     update(scene, model, *CATS)
     found = report(scene, model, 2)
     assert found.budgets == ()
-    assert {r.measure.level for r in found.rulings} == {None}
+    assert {r.level for r in found.measures} == {None}
     stored = json.loads(found.to_bytes())
     assert stored["policy"]["line_error"] is None

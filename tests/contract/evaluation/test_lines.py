@@ -61,7 +61,7 @@ def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learne
     update(scene, model, *OWLS, parent=2)
     update(scene, model, *ANTS, parent=3)
     found = report(scene, model, 4)
-    holdouts = [r.measure for r in found.rulings if r.measure.kind is MeasureKind.HOLDOUT]
+    holdouts = [r for r in found.measures if r.kind is MeasureKind.HOLDOUT]
     told = {m.name: (m.baseline_version, m.right_before, m.lost) for m in holdouts}
     count = holdouts[0].count
     assert told == {"version 2": (2, count, count), "version 3": (3, holdouts[1].count, 0)}
@@ -75,9 +75,7 @@ def test_gain_is_compared_with_the_parent(
     knowing(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     update(scene, model, *OWLS)
-    (gain,) = [
-        r.measure for r in report(scene, model, 3).rulings if r.measure.kind is MeasureKind.GAIN
-    ]
+    (gain,) = [r for r in report(scene, model, 3).measures if r.kind is MeasureKind.GAIN]
     assert (gain.baseline_version, gain.right_before, gain.difference) == (2, gain.count, 0.0)
 
 
@@ -89,7 +87,7 @@ def test_holdouts_of_a_line_are_judged_together_too(
     update(scene, model, *CATS)
     update(scene, model, *OWLS, parent=2)
     update(scene, model, *ANTS, parent=3)
-    rulings = [r.measure for r in report(scene, model, 4).rulings]
+    rulings = report(scene, model, 4).measures
     first, second = (m for m in rulings if m.kind is MeasureKind.HOLDOUT)
     (together,) = (m for m in rulings if m.kind is MeasureKind.HOLDOUTS)
     assert together.images == first.images + second.images

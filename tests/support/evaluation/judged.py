@@ -98,4 +98,4 @@ def report(scene: Scene, model: Model, version: int) -> Report:
 
 def against(report: Report, baseline: str) -> list[Measure]:
     """The measures against one baseline."""
-    return [ruling.measure for ruling in report.rulings if ruling.measure.baseline == baseline]
+    return [ruling for ruling in report.measures if ruling.baseline == baseline]

@@ -50,4 +50,4 @@ def gain(gained: int = 60, lost: int = 5, count: int = 100, wanted: float = 0.0)
 
 
 def outcomes(judgement: Judgement) -> list[Outcome]:
-    return [ruling.outcome for ruling in judgement.rulings]
+    return [ruling.outcome for ruling in judgement.measures]

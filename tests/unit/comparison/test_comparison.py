@@ -72,15 +72,14 @@ def predicted(before: Sequence[int], now: Sequence[int], *names: str) -> Answere
 
 def test_measures_are_those_by_which_the_gate_judges() -> None:
     report = report_of(second_update(), some_wrong)
-    judged = [ruling.measure for ruling in report.rulings if ruling.measure.baseline_version == 2]
+    judged = [ruling for ruling in report.measures if ruling.baseline_version == 2]
     found = {(m.kind, m.name): m for m in compared(some_wrong).measures if not m.formerly_right}
     assert len(judged) == 5
     for measure in judged:
         own = measure.kind is MeasureKind.GAIN
         kind = MeasureKind.HOLDOUT if own else measure.kind
-        assert found[kind, measure.name] == replace(
-            measure, kind=kind, tolerance=0.0, baseline="version 2"
-        )
+        expected = replace(measure, kind=kind, tolerance=0.0, baseline="version 2")
+        assert vars(found[kind, measure.name]).items() <= vars(expected).items()
 
 
 def test_formerly_right_answers_are_measured_alone() -> None:

@@ -34,10 +34,10 @@ def test_a_report_is_judged_as_the_gate_would_have_judged_it(limits: dict[str, A
     there = report_of(second_update(policy=wanted), by_turns)
     again = judge_again(report, wanted)
     assert again.verdict is there.verdict
-    assert len(again.rulings) == len(there.rulings)
-    for ours, theirs in zip(again.rulings, there.rulings, strict=True):
+    assert len(again.measures) == len(there.measures)
+    for ours, theirs in zip(again.measures, there.measures, strict=True):
         # Captions of an image depend on each other, by how much is estimated for each measure.
-        if theirs.measure.kind is not MeasureKind.TEXT_TO_IMAGE:
+        if theirs.kind is not MeasureKind.TEXT_TO_IMAGE:
             assert ours == theirs
     assert judge_again(there, policy()).verdict is report.verdict
 
@@ -52,7 +52,7 @@ def test_what_passed_may_fail_by_less_tolerance() -> None:
 def test_a_fault_stays_one_under_any_policy() -> None:
     report = report_of(second_update(), learned)
     broken = replace(report, verdict=Verdict.FAILED, reasons=("Its scores are not finite.",))
-    assert not any(ruling.outcome is Outcome.FAILS for ruling in broken.rulings)
+    assert not any(ruling.outcome is Outcome.FAILS for ruling in broken.measures)
     again = judge_again(broken, policy(parent_tolerance=1.0))
     assert again.verdict is Verdict.FAILED
     assert "Its scores are not finite." in again.reasons

@@ -36,9 +36,7 @@ def limited(**changes: Any) -> EvaluationPlan:
 
 
 def levels(report: Report) -> dict[tuple[str, str], tuple[int | None, float | None]]:
-    return {
-        (m.kind.value, m.name): (m.verdicts, m.level) for m in (r.measure for r in report.rulings)
-    }
+    return {(m.kind.value, m.name): (m.verdicts, m.level) for m in report.measures}
 
 
 # ---- The line's budget ----------------------------------------------------------------------
@@ -110,9 +108,9 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     plan = limited(negative_flips=0.04)
     suite = plan.retrieval[0].own
     (captions, flipped) = (
-        r.measure
-        for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).rulings
-        if (r.measure.kind, r.measure.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
+        r
+        for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).measures
+        if (r.kind, r.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
     )
     sizes = [len(entry.texts) for entry in suite.entries]
     asked = [by_turns(SECOND, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
@@ -128,7 +126,7 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
 
 
 def flips(report: Report) -> list[Measure]:
-    return [r.measure for r in report.rulings if r.measure.formerly_right]
+    return [r for r in report.measures if r.formerly_right]
 
 
 def test_flips_are_judged_on_suites_against_what_users_had() -> None:

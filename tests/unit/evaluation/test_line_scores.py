@@ -112,7 +112,7 @@ def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught
         return learned(who, question, index) and not (who.number == 4 and bags)
 
     report = report_of(plan, forgot_the_first)
-    (together,) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUTS]
+    (together,) = [r for r in report.measures if r.kind is MeasureKind.HOLDOUTS]
     assert (together.images, together.count, together.lost) == (20, 20, 0)
-    (first, _) = [r.measure for r in report.rulings if r.measure.kind is MeasureKind.HOLDOUT]
+    (first, _) = [r for r in report.measures if r.kind is MeasureKind.HOLDOUT]
     assert first.lost == 20

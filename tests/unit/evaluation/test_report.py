@@ -45,7 +45,7 @@ def everything(who: Version, question: EvalQuery, index: int) -> bool:
 
 def test_measures_cover_suites_holdouts_and_gain() -> None:
     report = report_of(second_update(), learned)
-    found = [(r.measure.kind.value, r.measure.name, r.measure.baseline) for r in report.rulings]
+    found = [(r.kind.value, r.name, r.baseline) for r in report.measures]
     assert found == [
         ("zero_shot", "emoji", "parent"),
         ("zero_shot", "emoji", "root"),
@@ -56,13 +56,13 @@ def test_measures_cover_suites_holdouts_and_gain() -> None:
         ("holdout", "version 2", "version 2"),
         ("gain", "version 3", "parent"),
     ]
-    assert report.rulings[-1].measure.difference == 1.0
+    assert report.measures[-1].difference == 1.0
 
 
 def test_tolerances_come_from_the_policy() -> None:
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(second_update(policy=chosen), learned)
-    tolerances = {(r.measure.kind, r.measure.baseline): r.measure.tolerance for r in report.rulings}
+    tolerances = {(r.kind, r.baseline): r.tolerance for r in report.measures}
     assert tolerances[MeasureKind.ZERO_SHOT, "parent"] == 0.01
     assert tolerances[MeasureKind.ZERO_SHOT, "root"] == 0.02
     assert tolerances[MeasureKind.HOLDOUT, "version 2"] == 0.04
@@ -76,14 +76,14 @@ def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> 
         parent=ROOT,
         earlier=[],
     )
-    measure = report_of(plan, learned).rulings[0].measure
+    measure = report_of(plan, learned).measures[0]
     assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
 
 
 def test_forgotten_class_fails_the_gate_and_leads_the_list() -> None:
     report = report_of(second_update(policy=policy(alpha=0.05)), forgets_cats)
     assert report.verdict is Verdict.FAILED
-    assert report.rulings[0].outcome is Outcome.FAILS
+    assert report.measures[0].outcome is Outcome.FAILS
     table = next(t for t in report.changes if t.kind is MeasureKind.ZERO_SHOT)
     worst = table.classes[0]
     assert (worst.class_name, worst.images, worst.lost, worst.right_before) == ("cat", 10, 10, 10)
@@ -114,7 +114,7 @@ def test_recall_is_given_both_ways_for_all_three() -> None:
 
 def test_captions_of_one_image_are_one_cluster() -> None:
     report = report_of(second_update(), learned)
-    by_kind = {r.measure.kind: r.measure for r in report.rulings}
+    by_kind = {r.kind: r for r in report.measures}
     captions = by_kind[MeasureKind.TEXT_TO_IMAGE]
     assert (captions.images, captions.count) == (15, 30)
     assert captions.design_effect > 2
@@ -209,15 +209,15 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
 
 def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
     wanting = second_update(policy=policy(wanted_gain=0.3, alpha=0.2, root_tolerance=1.0))
-    gain = report_of(wanting, learned).rulings[-1].measure
+    gain = report_of(wanting, learned).measures[-1]
     assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
 
     def little(who: Version, question: EvalQuery, index: int) -> bool:
         own = isinstance(question, ClassQuery) and question.entries[0].class_name == "boot"
         return index < 2 if own and who is SECOND else learned(who, question, index)
 
-    last = report_of(wanting, little).rulings[-1]
-    assert (last.measure.gained, last.measure.lost, last.outcome) == (2, 0, Outcome.FAILS)
+    last = report_of(wanting, little).measures[-1]
+    assert (last.gained, last.lost, last.outcome) == (2, 0, Outcome.FAILS)
 
 
 def beside(**changes: object) -> EvaluationPlan:
@@ -232,9 +232,9 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(beside(policy=chosen), learned)
     found = {
-        (r.measure.kind.value, r.measure.name): (r.measure.baseline_version, r.measure.tolerance)
-        for r in report.rulings
-        if r.measure.baseline == "live version"
+        (r.kind.value, r.name): (r.baseline_version, r.tolerance)
+        for r in report.measures
+        if r.baseline == "live version"
     }
     assert found == {
         ("zero_shot", "emoji"): (9, 0.01),

@@ -246,10 +246,10 @@ def captions_differ(who: Version, question: EvalQuery, index: int) -> bool:
 
 
 def test_recall_at_one_is_measured_against_each_baseline_both_ways() -> None:
-    rulings = report_of(second_update(), captions_differ).rulings
+    rulings = report_of(second_update(), captions_differ).measures
     counted = [
         (one.kind.value, one.baseline, one.count, one.right, one.right_before, one.gained, one.lost)
-        for one in (ruling.measure for ruling in rulings)
+        for one in rulings
         if one.name == "shapes"
     ]
     # five images each of 2, 1 and 3 captions
@@ -266,7 +266,7 @@ def test_captions_of_an_image_count_for_less_than_one_each_by_the_policys_level(
     alpha: float, z: float
 ) -> None:
     report = report_of(second_update(policy=policy(alpha=alpha)), captions_differ)
-    measures = [ruling.measure for ruling in report.rulings]
+    measures = report.measures
     found = next(one for one in measures if one.kind is MeasureKind.TEXT_TO_IMAGE)
     # 10 of 30 captions were gained, all of images that have two: on average a third of a caption
     between = 5 * ((2 - 2 / 3) ** 2 + (0 - 1 / 3) ** 2 + (0 - 3 / 3) ** 2)

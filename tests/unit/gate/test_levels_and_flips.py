@@ -41,7 +41,7 @@ def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
     assert outcomes(judge([measure(count=300)], chosen)) == [Outcome.HOLDS]
     judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], chosen)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.rulings[0].more_images == 51  # 351 unchanged images hold
+    assert judgement.measures[0].more_images == 51  # 351 unchanged images hold
     assert judgement.reasons[-1].startswith("The test images of emoji are worn out")
 
 
@@ -84,6 +84,6 @@ def test_negative_flips_block_fail_and_pass_though_the_net_loss_is_zero() -> Non
 
 def test_negative_flips_fail_where_their_lower_bound_is_above_the_limit() -> None:
     lower = proportion_interval(60, 1000, 0.005).lower
-    (failing,) = judge([flips(60, 1000, lower - 0.002)], policy()).rulings
-    (open_,) = judge([flips(60, 1000, lower + 0.002)], policy()).rulings
+    (failing,) = judge([flips(60, 1000, lower - 0.002)], policy()).measures
+    (open_,) = judge([flips(60, 1000, lower + 0.002)], policy()).measures
     assert (failing.outcome, open_.outcome) == (Outcome.FAILS, Outcome.OPEN)

@@ -41,7 +41,7 @@ def test_failing_is_corrected_for_the_number_of_measures() -> None:
     crowd = [measure(name=f"suite-{i}") for i in range(200)]
     judgement = judge([barely, *crowd, gain()], policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.rulings[0].outcome is Outcome.OPEN
+    assert judgement.measures[0].outcome is Outcome.OPEN
 
 
 def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
@@ -68,7 +68,7 @@ def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> 
     judgement = judge([measure(), small, gain()], policy())
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
-    assert judgement.rulings[1].more_images == 200
+    assert judgement.measures[1].more_images == 200
     assert "Measures with fewer than 500 test images" in judgement.reasons[-1]
 
 
@@ -187,8 +187,8 @@ def test_as_many_more_images_as_promised_do_fail_it_and_one_fewer_do_not(
 
 def test_an_open_measure_says_how_many_more_images_would_settle_it() -> None:
     open_ = measure(count=600, gained=20, lost=30)
-    (ruling, _) = judge([open_, gain()], policy()).rulings
-    assert ruling.measure == open_
+    (ruling, _) = judge([open_, gain()], policy()).measures
+    assert ruling.flips == open_.flips
     assert ruling.more_images == images_to_settle(open_, alpha=0.005, tests=2)
     assert ruling.more_images is not None
 

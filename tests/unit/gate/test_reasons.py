@@ -43,19 +43,19 @@ def said(*rulings: Ruling, **changes: Any) -> tuple[str, ...]:
 
 
 def failing(measure: Measure) -> Ruling:
-    return Ruling(measure=measure, outcome=Outcome.FAILS)
+    return Ruling.on(measure, Outcome.FAILS)
 
 
 def holding(measure: Measure) -> Ruling:
-    return Ruling(measure=measure, outcome=Outcome.HOLDS)
+    return Ruling.on(measure, Outcome.HOLDS)
 
 
 def doubtful(measure: Measure, more: int | None) -> Ruling:
-    return Ruling(measure=measure, outcome=Outcome.OPEN, more_images=more)
+    return Ruling.on(measure, Outcome.OPEN, more)
 
 
 def advisory(measure: Measure) -> Ruling:
-    return Ruling(measure=measure, outcome=Outcome.ADVISORY, more_images=1)
+    return Ruling.on(measure, Outcome.ADVISORY, 1)
 
 
 @pytest.mark.parametrize(

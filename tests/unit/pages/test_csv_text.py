@@ -36,11 +36,11 @@ def test_a_report_has_a_row_for_each_measure_and_class() -> None:
     rows = read(report_csv(json.loads(report.to_bytes())))
     measures = [row for row in rows if row["row"] == "measure"]
     classes = [row for row in rows if row["row"] == "class"]
-    assert len(measures) == len(report.rulings)
+    assert len(measures) == len(report.measures)
     assert len(classes) == sum(len(table.classes) for table in report.changes)
-    first, ruling = measures[0], report.rulings[0]
-    assert (first["name"], first["outcome"]) == (ruling.measure.name, ruling.outcome.value)
-    assert float(first["lower"]) == ruling.measure.lower
+    first, ruling = measures[0], report.measures[0]
+    assert (first["name"], first["outcome"]) == (ruling.name, ruling.outcome.value)
+    assert float(first["lower"]) == ruling.lower
     change = report.changes[0].classes[0]
     assert (classes[0]["class"], classes[0]["right"]) == (change.class_name, str(change.right))
     assert float(classes[0]["accuracy_lower"]) == change.accuracy_lower

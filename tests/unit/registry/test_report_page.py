@@ -32,7 +32,7 @@ def test_page_shows_verdict_reasons_and_every_measure() -> None:
     assert report.verdict.value in html
     for reason in report.reasons:
         assert reason in html
-    assert html.count('class="tag ') == len(report.rulings)
+    assert html.count('class="tag ') == len(report.measures)
     for words in ("emoji · top-1", "shapes · image → text R@1", "holdout of version 2 · top-1"):
         assert words in html
 
