@@ -1,6 +1,7 @@
 """Routes of API keys, of the caller, and of audit events."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
@@ -23,7 +24,8 @@ from core.access.rows import Keys
 from core.access.rules import ApiKey
 from core.audit.record import verify_audit
 from core.audit.rows import AuditTrail
-from core.audit.rules import AuditFilter
+from core.audit.rules import AuditEvent, AuditFilter
+from core.database.work import Work
 from core.principal import Role
 
 router = APIRouter(prefix="/v1", tags=["access"], route_class=ThreadRoute)
@@ -72,9 +74,14 @@ def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = Non
         uses = work[Keys].last_uses([row.id for row in rows])
 
         def view(row: ApiKey) -> KeyView:
-            return KeyView.of(row, model_names(work, row), now, last_used_at=uses.get(row.id))
+            return KeyView.of(row, **_facts(work, row, now), last_used_at=uses.get(row.id))
 
         return page_of(rows, limit, view, lambda row: row.id)
+
+
+def _facts(work: Work, key: ApiKey, now: datetime) -> dict[str, Any]:
+    models = None if key.models is None else model_names(work, key)
+    return {"models": models, "live": key.is_live(now)}
 
 
 @router.get(
@@ -85,8 +92,8 @@ def get_api_key(key: str, services: WiredServices) -> KeyView:
     with services.platform.transactions(read_only=True) as work:
         found = work[Keys].get(key)
         used = work[Keys].last_uses([found.id]).get(found.id)
-        names, now = model_names(work, found), services.platform.clock()
-    return KeyView.of(found, names, now, last_used_at=used)
+        facts = _facts(work, found, services.platform.clock())
+    return KeyView.of(found, **facts, last_used_at=used)
 
 
 @router.post(
@@ -117,9 +124,9 @@ def revoke_api_key(key: str, services: WiredServices) -> None:
 
 def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
     with services.platform.transactions(read_only=True) as work:
-        names, used = model_names(work, key), work[Keys].last_uses([key.id]).get(key.id)
-    now = services.platform.clock()
-    return SecretView.of(key, names, now, last_used_at=used, secret=secret)
+        used = work[Keys].last_uses([key.id]).get(key.id)
+        facts = _facts(work, key, services.platform.clock())
+    return SecretView.of(key, **facts, last_used_at=used, secret=secret)
 
 
 @router.get("/principal", openapi_extra=needs(Role.VIEWER))
@@ -151,10 +158,15 @@ def list_audit_events(
     start = number_after(after) if after is not None else None
     with services.platform.transactions(read_only=True) as work:
         rows = work[AuditTrail].page(limit + 1, start, wanted)
-    return page_of(rows, limit, AuditEventView.of, lambda row: row.sequence)
+    return page_of(rows, limit, _audit_event, lambda row: row.sequence)
+
+
+def _audit_event(event: AuditEvent) -> AuditEventView:
+    return AuditEventView.of(event.change, sequence=event.sequence, hash=event.hash)
 
 
 @router.get("/audit-events/verification", openapi_extra=needs(Role.ADMIN))
 def verify_audit_events(services: WiredServices) -> ChainView:
     """Recompute the chain of hashes; return the first event that does not fit, if any."""
-    return ChainView.of(verify_audit(services.platform))
+    check = verify_audit(services.platform)
+    return ChainView.of(check, holds=check.broken_at is None)

@@ -1,15 +1,12 @@
 """Schemas of API keys and audit events."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from api.http.schemas import BY_TEXT, Name, RequestModel, ResponseModel, Time
 from core.access.keys import OVERLAP
-from core.access.rules import ApiKey
-from core.audit.record import ChainCheck
-from core.audit.rules import AuditEvent
 from core.principal import Role
 
 HOUR = timedelta(hours=1)
@@ -69,32 +66,6 @@ class KeyView(ResponseModel):
         description="Known within a minute or so. Null: it was not used since this is noted."
     )
 
-    @classmethod
-    def of(
-        cls,
-        key: ApiKey,
-        models: list[str],
-        now: datetime,
-        *,
-        last_used_at: datetime | None,
-        **more: Any,
-    ) -> Self:
-        """Return the view of a key; its models are given by name."""
-        return cls(
-            id=key.id,
-            name=key.name,
-            role=key.role,
-            models=None if key.models is None else models,
-            prefix=key.prefix,
-            live=key.is_live(now),
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            rotated_at=key.rotated_at,
-            revoked_at=key.revoked_at,
-            last_used_at=last_used_at,
-            **more,
-        )
-
 
 class SecretView(KeyView):
     """An API key with its new secret."""
@@ -133,28 +104,16 @@ class AuditEventView(ResponseModel):
     request_id: str | None
     hash: str = Field(description="SHA-256 over this event and the hash of the one before it.")
 
-    @classmethod
-    def of(cls, event: AuditEvent) -> Self:
-        """Return the view of an event."""
-        return cls(**vars(event.change), sequence=event.sequence, hash=event.hash)
-
 
 class ChainView(ResponseModel):
     """The result of a check of the chain of audit events."""
 
     holds: bool
-    events: int = Field(description="The number of the last event.")
+    events: int = Field(
+        validation_alias=AliasPath("head", "sequence"), description="The number of the last event."
+    )
     hash: str = Field(
-        description="Its hash. Note it elsewhere: it also shows when the whole chain is replaced."
+        validation_alias=AliasPath("head", "hash"),
+        description="Its hash. Note it elsewhere: it also shows when the whole chain is replaced.",
     )
     broken_at: int | None = Field(description="The first event that was removed, edited or forged.")
-
-    @classmethod
-    def of(cls, check: ChainCheck) -> Self:
-        """Return the view of what `verify_audit` returned."""
-        return cls(
-            holds=check.broken_at is None,
-            events=check.head.sequence,
-            hash=check.head.hash,
-            broken_at=check.broken_at,
-        )

@@ -108,7 +108,9 @@ def get_origin(model: str, version: VersionNumber, services: WiredServices) -> O
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
     record = read_origin(services.platform.artifacts, wanted)
-    return OriginDocument.of(record, model=found, version=wanted)
+    here = f"/v1/models/{found.name}/versions/{wanted.number}"
+    links = {"self": f"{here}/origin", "version": here}
+    return OriginDocument.model_validate({**record, "links": links})
 
 
 @router.get(
@@ -118,7 +120,7 @@ def get_origin(model: str, version: VersionNumber, services: WiredServices) -> O
 )
 def get_signing_key(services: WiredServices) -> SigningKeyView:
     """Return the public key of this service's bundles."""
-    return SigningKeyView.of(services.signatures.public_key())
+    return SigningKeyView.of(services.signatures.public_key(), algorithm="ed25519")
 
 
 class ArrivingBundle:

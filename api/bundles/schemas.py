@@ -1,13 +1,10 @@
 """Schemas of bundles: the key that signs them, and the origins of imported versions."""
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import Field
 
 from api.http.schemas import ResponseModel
-from core.bundles.rules import PublicKey
-from core.registry.versions import Model, Version
-from core.values import Json
 
 
 class SigningKeyView(ResponseModel):
@@ -16,15 +13,11 @@ class SigningKeyView(ResponseModel):
     algorithm: str = Field(examples=["ed25519"])
     key_id: str = Field(description="SHA-256 of the SubjectPublicKeyInfo.")
     public_key: str = Field(
+        validation_alias="encoded",
         description="SubjectPublicKeyInfo (RFC 8410) in base64, as a service that is to import the "
-        "bundles takes it in PERENNIAL_TRUSTED_KEYS."
+        "bundles takes it in PERENNIAL_TRUSTED_KEYS.",
     )
     pem: str
-
-    @classmethod
-    def of(cls, key: PublicKey) -> Self:
-        """Return the view of a key."""
-        return cls(algorithm="ed25519", key_id=key.key_id, public_key=key.encoded, pem=key.pem)
 
 
 class OriginDocument(ResponseModel):
@@ -42,16 +35,3 @@ class OriginDocument(ResponseModel):
         "gate here does not count them."
     )
     links: dict[str, str]
-
-    @classmethod
-    def of(cls, record: Json, *, model: Model, version: Version) -> Self:
-        """Return the view of a record."""
-        here = f"/v1/models/{model.name}/versions/{version.number}"
-        return cls(
-            model=record["model"],
-            line=record["line"],
-            suites=record["suites"],
-            policy=record["policy"],
-            reports=record["reports"],
-            links={"self": f"{here}/origin", "version": here},
-        )

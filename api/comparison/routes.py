@@ -19,6 +19,7 @@ from api.comparison.schemas import (
     TwoVersions,
     VersionQuery,
     VersionRef,
+    comparison_view,
     flip_after,
 )
 from api.dependencies import WiredServices
@@ -120,7 +121,7 @@ def get_comparison(
     if wanted == CSV:
         return Response(comparison_csv(found.comparison), media_type=CSV, headers=vary)
     response.headers.update(vary)
-    return ComparisonView.of(found)
+    return comparison_view(found)
 
 
 @router.get(
@@ -138,7 +139,8 @@ def get_blame(
 
     Without `version`, that is the line of what `production` points to.
     """
-    return BlameView.of(*blame_updates(services.platform, model, class_name, version))
+    found, last, blame = blame_updates(services.platform, model, class_name, version)
+    return BlameView.of(blame, model=found.name, version=last.number, digest=last.digest)
 
 
 @router.get(

@@ -1,20 +1,17 @@
 """Schemas of flips and differences between two versions, and of blame."""
 
-from dataclasses import asdict
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Query
 from pydantic import BeforeValidator, Field
 
 from api.http.schemas import Page, ResponseModel, whole_number
-from core.blame.rules import Blame, ClassStep
-from core.comparison.answers import Confusion, Flip, FlipKind
+from core.comparison.answers import FlipKind
 from core.comparison.compare import VersionComparison
 from core.datasets.image_lists import Grouping
 from core.errors import FieldInvalid
 from core.evaluation.report import ChangeTable, Recall, Scores
-from core.gate.measures import Measure, MeasureKind
-from core.registry.versions import Model, Version
+from core.gate.measures import MeasureKind
 
 Against = Annotated[
     str,
@@ -47,13 +44,8 @@ AfterFlip = Annotated[
 class VersionRef(ResponseModel):
     """A version by its number and digest."""
 
-    version: int = Field(examples=[3])
+    version: int = Field(validation_alias="number", examples=[3])
     digest: str
-
-    @classmethod
-    def of(cls, version: Version) -> Self:
-        """Return the reference to a version."""
-        return cls(version=version.number, digest=version.digest)
 
 
 class FlipView(ResponseModel):
@@ -61,6 +53,7 @@ class FlipView(ResponseModel):
 
     kind: FlipKind = Field(description="`lost`: right before and wrong now. `gained`: the reverse.")
     suite: str = Field(
+        validation_alias="name",
         examples=["unseen-emoji"],
         description="The suite, or `version 2` for the holdout of its update.",
     )
@@ -83,22 +76,6 @@ class FlipView(ResponseModel):
         description="In a captioned suite: how many captions ranked before the image's own."
     )
     rank_now: int | None
-
-    @classmethod
-    def of(cls, flip: Flip) -> Self:
-        """Return the view of a flip."""
-        return cls(
-            kind=flip.kind,
-            suite=flip.name,
-            pixels=flip.pixels,
-            class_name=flip.class_name,
-            before=flip.before,
-            now=flip.now,
-            before_probability=flip.before_probability,
-            now_probability=flip.now_probability,
-            rank_before=flip.rank_before,
-            rank_now=flip.rank_now,
-        )
 
 
 class FlipPage(Page[FlipView]):
@@ -148,11 +125,6 @@ class ComparedMeasure(ResponseModel):
         "are then negative flips."
     )
 
-    @classmethod
-    def of(cls, measure: Measure) -> Self:
-        """Return the view of a measure."""
-        return cls(**{name: getattr(measure, name) for name in cls.model_fields})
-
 
 class ConfusionView(ResponseModel):
     """A confusion that the two versions make differently often."""
@@ -164,11 +136,6 @@ class ConfusionView(ResponseModel):
     before: int
     now: int
     change: int = Field(examples=[4], description="`now` minus `before`.")
-
-    @classmethod
-    def of(cls, cell: Confusion) -> Self:
-        """Return the view of a cell."""
-        return cls(**asdict(cell))
 
 
 class ConfusionTableView(ResponseModel):
@@ -191,8 +158,12 @@ class ComparisonView(ResponseModel):
     model: str
     before: VersionRef
     now: VersionRef
-    alpha: float = Field(description="One-sided error of each bound: the policy's.")
-    lost: int = Field(description="Images right before and wrong now, over suites and holdouts.")
+    alpha: float = Field(
+        description="One-sided error of each bound: the policy's.",
+    )
+    lost: int = Field(
+        description="Images right before and wrong now, over suites and holdouts.",
+    )
     gained: int
     measures: list[ComparedMeasure]
     changes: list[ChangeTable] = Field(description="By class, worst first.")
@@ -205,31 +176,19 @@ class ComparisonView(ResponseModel):
     left_out: list[LeftOut]
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, found: VersionComparison) -> Self:
-        """Return the view of a comparison."""
-        comparison, old, new = found.comparison, found.before, found.now
-        versions = f"/v1/models/{found.model.name}/versions"
-        return cls(
-            model=found.model.name,
-            before=VersionRef.of(old),
-            now=VersionRef.of(new),
-            alpha=comparison.alpha,
-            lost=comparison.lost,
-            gained=comparison.gained,
-            measures=[ComparedMeasure.of(measure) for measure in comparison.measures],
-            changes=list(comparison.changes),
-            confusions=[
-                ConfusionTableView(
-                    name=table.name, cells=[ConfusionView.of(c) for c in table.cells]
-                )
-                for table in comparison.confusions
-            ],
-            recalls=list(comparison.recalls),
-            scores=[Scores(**row) for row in found.scores],
-            left_out=[LeftOut(name=name, version=number) for name, number in found.left_out],
-            links={"flips": f"{versions}/{new.number}/flips?against={old.number}"},
-        )
+
+def comparison_view(found: VersionComparison) -> ComparisonView:
+    """Return the view of a comparison."""
+    here = f"/v1/models/{found.model.name}/versions/{found.now.number}"
+    return ComparisonView.of(
+        found.comparison,
+        model=found.model.name,
+        before=found.before,
+        now=found.now,
+        scores=found.scores,
+        left_out=[LeftOut(name=name, version=number) for name, number in found.left_out],
+        links={"flips": f"{here}/flips?against={found.before.number}"},
+    )
 
 
 # Blame: a class's accuracy along a line of versions, and without groups of an update's images.
@@ -255,11 +214,6 @@ class StepView(ResponseModel):
     lower: float
     upper: float
     clear: bool = Field(description="Whether the whole interval is below zero.")
-
-    @classmethod
-    def of(cls, step: ClassStep) -> Self:
-        """Return the view of a step."""
-        return cls(**asdict(step), clear=step.clear)
 
 
 class ScoreView(ResponseModel):
@@ -299,20 +253,6 @@ class BlameView(ResponseModel):
     fell: StepView | None = Field(
         description="The step with the largest loss; null if the class never lost."
     )
-
-    @classmethod
-    def of(cls, model: Model, version: Version, found: Blame) -> Self:
-        """Return the view of a class's blame."""
-        return cls(
-            model=model.name,
-            version=version.number,
-            digest=version.digest,
-            class_name=found.class_name,
-            alpha=found.alpha,
-            curves=[CurveView(**asdict(curve)) for curve in found.curves],
-            steps=[StepView.of(step) for step in found.steps],
-            fell=StepView.of(found.fell) if found.fell else None,
-        )
 
 
 class ImageGroupView(ResponseModel):

@@ -13,6 +13,7 @@ from api.datasets.schemas import (
     Pixels,
     ReceiptView,
     UploadView,
+    image_view,
 )
 from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
@@ -62,7 +63,7 @@ async def upload_images(dataset: str, request: Request, services: WiredServices)
             request, services, partial(decode_upload, services, images, found.kind)
         )
         receipts = await run_in_threadpool(_record, services, images, found, form.files)
-    return UploadView(data=[ReceiptView.of(receipt) for receipt in receipts])
+    return UploadView(data=[ReceiptView.model_validate(receipt.to_json()) for receipt in receipts])
 
 
 def _record(
@@ -86,7 +87,7 @@ def list_images(
         found = work[Datasets].get(dataset)
         rows = work[Datasets].image_page(found.id, limit + 1, last, text=of_class)
     images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
-    return page_of(images, limit, ImageView.of, lambda same: same[0].image.pixels)
+    return page_of(images, limit, image_view, lambda same: same[0].image.pixels)
 
 
 @router.delete(

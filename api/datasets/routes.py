@@ -7,6 +7,7 @@ from pydantic import BeforeValidator
 
 from api.datasets.schemas import (
     ClassChange,
+    ClassDiffView,
     ClassView,
     DatasetChange,
     DatasetDetail,
@@ -22,6 +23,7 @@ from api.datasets.schemas import (
     NewDatasetVersion,
     OfClass,
     StatisticsView,
+    near_duplicates_view,
 )
 from api.dependencies import Services, WiredServices
 from api.http.routing import ThreadRoute, needs
@@ -40,7 +42,7 @@ from core import errors
 from core.datasets import edit as edit_classes
 from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.freeze import freeze_version, read_manifest
-from core.datasets.manifests import DatasetStatistics, Diff, Manifest
+from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.principal import Role
@@ -98,8 +100,8 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         counts = work[Datasets].count(found.id)
-    return DatasetDetail(
-        **DatasetView.of(found).model_dump(),
+    return DatasetDetail.of(
+        found,
         images=sum(counts.values()),
         counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
     )
@@ -154,7 +156,7 @@ def list_near_duplicates(
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         groups = work[Datasets].near_duplicate_page(found.id, limit + 1, last)
-    return page_of(groups, limit, NearDuplicatesView.of, lambda found: found.group)
+    return page_of(groups, limit, near_duplicates_view, lambda found: found.group)
 
 
 @router.patch(
@@ -293,7 +295,15 @@ def diff_dataset_versions(
     found = Diff.between(old, new)
     later = [change for change in found.changes if change.pixels > (after or "")]
     page = page_of(later, limit, ImageChangeView.of, lambda change: change.pixels)
-    return DiffView.of(found, page, version=version, against=against)
+    return DiffView(
+        **vars(page),
+        version=version,
+        against=against,
+        added=found.counts[ChangeKind.ADDED],
+        removed=found.counts[ChangeKind.REMOVED],
+        moved=found.counts[ChangeKind.MOVED],
+        classes={name: ClassDiffView.of(one) for name, one in found.classes.items()},
+    )
 
 
 def _manifests(services: Services, dataset: str, *numbers: int) -> list[Manifest]:

@@ -1,20 +1,19 @@
 """Schemas of datasets, their versions, their images and what they are edited by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import Field, StringConstraints
+from pydantic import AliasPath, Field, StringConstraints
 
 from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
-from core.datasets import manifests
 from core.datasets.image_lists import NearDuplicates
-from core.datasets.manifests import DatasetStatistics, ManifestEntry, Side, side_of
-from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion
-from core.datasets.uploads import Receipt, UploadOutcome
+from core.datasets.manifests import ChangeKind, side_of
+from core.datasets.rules import DatasetImage, DatasetKind
+from core.datasets.uploads import UploadOutcome
 
 Description = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=2000), Field(examples=["Autumn shoes"])
@@ -47,18 +46,6 @@ class DatasetView(ResponseModel):
     metadata: dict[str, str] = Field(examples=[{"ticket": "SHOP-17"}])
     created_at: datetime
 
-    @classmethod
-    def of(cls, dataset: Dataset) -> Self:
-        """Return the view of a dataset."""
-        return cls(
-            id=dataset.id,
-            name=dataset.name,
-            kind=dataset.kind,
-            description=dataset.description,
-            metadata=dict(dataset.metadata),
-            created_at=dataset.created_at,
-        )
-
 
 class DatasetDetail(DatasetView):
     """A dataset with its image counts."""
@@ -76,11 +63,6 @@ class SideCounts(ResponseModel):
     train: int = Field(examples=[203])
     holdout: int = Field(examples=[47])
 
-    @classmethod
-    def of(cls, counts: Mapping[Side, int]) -> Self:
-        """Return the view of the numbers of both sides."""
-        return cls(train=counts[Side.TRAIN], holdout=counts[Side.HOLDOUT])
-
 
 class StatisticsView(ResponseModel):
     """Counts of the present images of a dataset."""
@@ -92,22 +74,12 @@ class StatisticsView(ResponseModel):
         description="By class; empty for a captioned dataset.",
     )
     near_duplicates: int = Field(description="Images that look like an older one.")
-    near_duplicate_groups: int = Field(description="Groups that list_near_duplicates lists.")
+    near_duplicate_groups: int = Field(
+        validation_alias="groups", description="Groups that list_near_duplicates lists."
+    )
     duplicates: int = Field(
         description="Uploaded files of images that the dataset already had with the same text."
     )
-
-    @classmethod
-    def of(cls, counted: DatasetStatistics, *, duplicates: int) -> Self:
-        """Return the view of the statistics of a dataset."""
-        return cls(
-            images=counted.images,
-            sides=SideCounts.of(counted.sides),
-            classes={name: SideCounts.of(sides) for name, sides in counted.classes.items()},
-            near_duplicates=counted.near_duplicates,
-            near_duplicate_groups=counted.groups,
-            duplicates=duplicates,
-        )
 
 
 # Uploads.
@@ -133,11 +105,6 @@ class ReceiptView(ResponseModel):
     )
     error: ReceiptError | None
 
-    @classmethod
-    def of(cls, receipt: Receipt) -> Self:
-        """Return the view of a receipt."""
-        return cls.model_validate(receipt.to_json())
-
 
 class UploadView(ResponseModel):
     """One receipt per file, in the order the files were sent."""
@@ -158,35 +125,30 @@ OfClass = Annotated[
 class ImageView(ResponseModel):
     """An image of a dataset."""
 
-    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+    pixels: str = Field(
+        validation_alias=AliasPath("image", "pixels"), description="SHA-256 of the decoded pixels."
+    )
     texts: list[str] = Field(
         examples=[["ankle boot"]], description="The image's class or captions."
     )
-    file: str = Field(examples=["boot-1.jpg"])
+    file: str = Field(validation_alias="file_label", examples=["boot-1.jpg"])
     side: str = Field(examples=["train"])
     near_duplicate_of: str | None = Field(
-        description="`pixels` of the older image that it looks like; both are on the same side."
+        validation_alias=AliasPath("image", "near_duplicate_of"),
+        description="`pixels` of the older image that it looks like; both are on the same side.",
     )
-    width: int
-    height: int
-    size: int = Field(description="Size of the stored form in bytes.")
+    width: int = Field(validation_alias=AliasPath("image", "width"))
+    height: int = Field(validation_alias=AliasPath("image", "height"))
+    size: int = Field(
+        validation_alias=AliasPath("image", "size"), description="Size of the stored form in bytes."
+    )
     added_at: datetime
 
-    @classmethod
-    def of(cls, rows: Sequence[DatasetImage]) -> Self:
-        """Return the view of an image, given one row for each of its texts."""
-        row = rows[0]
-        return cls(
-            pixels=row.image.pixels,
-            texts=[row.text for row in rows],
-            file=row.file_label,
-            side=side_of(row.image.group).value,
-            near_duplicate_of=row.image.near_duplicate_of,
-            width=row.image.width,
-            height=row.image.height,
-            size=row.image.size,
-            added_at=row.added_at,
-        )
+
+def image_view(rows: Sequence[DatasetImage]) -> ImageView:
+    """Return the view of an image, given one row for each of its texts."""
+    texts, side = [row.text for row in rows], side_of(rows[0].image.group)
+    return ImageView.of(rows[0], texts=texts, side=side)
 
 
 class NearDuplicatesView(ResponseModel):
@@ -196,15 +158,11 @@ class NearDuplicatesView(ResponseModel):
     count: int = Field(examples=[2], description="How many of them the dataset holds.")
     images: list[ImageView] = Field(description="The first 100 of those, by `pixels`.")
 
-    @classmethod
-    def of(cls, found: NearDuplicates) -> Self:
-        """Return the view of a group."""
-        images = groupby(found.rows, key=lambda row: row.image.pixels)
-        return cls(
-            group=found.group,
-            count=found.count,
-            images=[ImageView.of(list(same)) for _, same in images],
-        )
+
+def near_duplicates_view(found: NearDuplicates) -> NearDuplicatesView:
+    """Return the view of a group."""
+    images = groupby(found.rows, key=lambda row: row.image.pixels)
+    return NearDuplicatesView.of(found, images=[image_view(list(same)) for _, same in images])
 
 
 # Classes.
@@ -257,7 +215,10 @@ class DatasetVersionView(ResponseModel):
 
     dataset: str
     number: int = Field(examples=[1])
-    digest: str = Field(description="SHA-256 of the manifest, which lists the images and texts.")
+    digest: str = Field(
+        validation_alias="manifest",
+        description="SHA-256 of the manifest, which lists the images and texts.",
+    )
     classes: list[str]
     counts: dict[str, dict[str, int]] = Field(
         examples=[{"ankle boot": {"train": 203, "holdout": 47}}]
@@ -272,21 +233,6 @@ class DatasetVersionView(ResponseModel):
     )
     created_at: datetime
 
-    @classmethod
-    def of(cls, version: DatasetVersion) -> Self:
-        """Return the view of a dataset version."""
-        return cls(
-            dataset=version.dataset,
-            number=version.number,
-            digest=version.manifest,
-            classes=list(version.classes),
-            counts={name: dict(sides) for name, sides in version.counts.items()},
-            images=version.images,
-            near_duplicates=version.near_duplicates,
-            replaced_by=version.replaced_by,
-            created_at=version.created_at,
-        )
-
 
 class FrozenImageView(ResponseModel):
     """An image of a dataset version."""
@@ -296,34 +242,14 @@ class FrozenImageView(ResponseModel):
     side: str = Field(examples=["train"])
     near_duplicate_of: str | None
 
-    @classmethod
-    def of(cls, entry: ManifestEntry) -> Self:
-        """Return the view of a line of a manifest."""
-        return cls(
-            pixels=entry.pixels,
-            texts=list(entry.texts),
-            side=entry.side.value,
-            near_duplicate_of=entry.near_duplicate_of,
-        )
-
 
 class ImageChangeView(ResponseModel):
     """An image that differs between two versions."""
 
     pixels: str
-    change: manifests.ChangeKind
+    change: ChangeKind = Field(validation_alias="kind")
     before: list[str] = Field(examples=[["boot"]], description="Its class or captions before.")
     after: list[str] = Field(examples=[["ankle boot"]])
-
-    @classmethod
-    def of(cls, change: manifests.Change) -> Self:
-        """Return the view of a change."""
-        return cls(
-            pixels=change.pixels,
-            change=change.kind,
-            before=list(change.before),
-            after=list(change.after),
-        )
 
 
 class ClassDiffView(ResponseModel):
@@ -346,20 +272,3 @@ class DiffView(Page[ImageChangeView]):
     classes: dict[str, ClassDiffView] = Field(
         description="Classes with a change; empty for a captioned dataset."
     )
-
-    @classmethod
-    def of(
-        cls, found: manifests.Diff, page: Page[ImageChangeView], *, version: int, against: int
-    ) -> Self:
-        """Return the view of a difference."""
-        return cls(
-            data=page.data,
-            has_more=page.has_more,
-            next=page.next,
-            version=version,
-            against=against,
-            added=found.counts[manifests.ChangeKind.ADDED],
-            removed=found.counts[manifests.ChangeKind.REMOVED],
-            moved=found.counts[manifests.ChangeKind.MOVED],
-            classes={name: ClassDiffView(**vars(one)) for name, one in found.classes.items()},
-        )

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.erasure.schemas import CertificateView, ErasureView, NewErasure
+from api.erasure.schemas import CertificateView, ErasureView, NewErasure, erasure_view
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.routes import POLL_AFTER_S
@@ -51,7 +51,7 @@ def order_image_erasure(
     )
     response.headers["Location"] = f"/v1/erasures/{erasure.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
-    return ErasureView.of(_progress(services, erasure.id))
+    return erasure_view(_progress(services, erasure.id))
 
 
 @router.get("", openapi_extra=needs(Role.ADMIN))
@@ -61,13 +61,13 @@ def list_erasures(
     """List erasures, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = progress_of(work, work[Erasures].page(limit + 1, after))
-    return page_of(rows, limit, ErasureView.of, lambda row: row.erasure.id)
+    return page_of(rows, limit, erasure_view, lambda row: row.erasure.id)
 
 
 @router.get("/{erasure}", responses=raises(errors.ErasureNotFound), openapi_extra=needs(Role.ADMIN))
 def get_erasure(erasure: str, services: WiredServices) -> ErasureView:
     """Return an erasure, and how far it has come."""
-    return ErasureView.of(_progress(services, ErasureId(erasure)))
+    return erasure_view(_progress(services, ErasureId(erasure)))
 
 
 @router.get(

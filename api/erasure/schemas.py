@@ -1,12 +1,12 @@
 """Schemas of erasures and their certificates."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from api.http.schemas import BY_TEXT, RequestModel, ResponseModel
-from core.erasure.order import MarkedState, Progress
+from core.erasure.order import Progress
 from core.erasure.rules import ErasureStatus, Exposure, Retraining
 
 _Pixels = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -31,8 +31,8 @@ class NewErasure(RequestModel):
 class MarkedVersionView(ResponseModel):
     """A version that learned from erased images."""
 
-    model: str = Field(examples=["demo"])
-    version: int = Field(examples=[3])
+    model: str = Field(validation_alias="name", examples=["demo"])
+    version: int = Field(validation_alias="number", examples=[3])
     learned: Exposure = Field(
         description="taught; distilled (a reference set); chosen (a validation image, by which a "
         "mixing weight was chosen); inherited (from the version that it was trained from)."
@@ -43,18 +43,6 @@ class MarkedVersionView(ResponseModel):
         description="The code of what kept it from being trained again; null without any.",
         examples=["too_few_per_class"],
     )
-
-    @classmethod
-    def of(cls, one: MarkedState) -> Self:
-        """Return the view of a marked version."""
-        return cls(
-            model=one.marked.name,
-            version=one.marked.number,
-            learned=one.marked.learned,
-            replaced_by=one.by.number if one.by else None,
-            waits=one.waits,
-            obstacle=one.marked.obstacle,
-        )
 
 
 class MarkedAlias(ResponseModel):
@@ -72,8 +60,8 @@ class ErasureView(ResponseModel):
     status: ErasureStatus
     images: list[str]
     reason: str
-    retrain: Retraining
-    ordered_by: str
+    retrain: Retraining = Field(validation_alias="retraining")
+    ordered_by: str = Field(validation_alias="actor")
     job: str = Field(description="The job that erases; the updates have metadata 'erasure'.")
     created_at: datetime
     erased_at: datetime | None = Field(description="From then on nothing reads the images.")
@@ -83,35 +71,33 @@ class ErasureView(ResponseModel):
     )
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, progress: Progress) -> Self:
-        """Return the view of an erasure."""
-        erasure = progress.erasure
-        here = f"/v1/erasures/{erasure.id}"
-        links = {
-            "self": here,
-            "job": f"/v1/jobs/{erasure.job}",
-            "updates": f"/v1/jobs?metadata=erasure:{erasure.id}",
-        }
-        if progress.status.ended:
-            links["certificate"] = f"{here}/certificate"
-        return cls(
-            id=erasure.id,
-            status=progress.status,
-            images=list(erasure.images),
-            reason=erasure.reason,
-            retrain=erasure.retraining,
-            ordered_by=erasure.actor,
-            job=erasure.job,
-            created_at=erasure.created_at,
-            erased_at=erasure.erased_at,
-            versions=[MarkedVersionView.of(one) for one in progress.versions],
-            aliases=[
-                MarkedAlias(model=model, alias=alias.name, version=alias.version)
-                for model, alias in progress.aliases
-            ],
-            links=links,
-        )
+
+def erasure_view(progress: Progress) -> ErasureView:
+    """Return the view of an erasure."""
+    erasure = progress.erasure
+    here = f"/v1/erasures/{erasure.id}"
+    links = {
+        "self": here,
+        "job": f"/v1/jobs/{erasure.job}",
+        "updates": f"/v1/jobs?metadata=erasure:{erasure.id}",
+    }
+    if progress.status.ended:
+        links["certificate"] = f"{here}/certificate"
+    return ErasureView.of(
+        erasure,
+        status=progress.status,
+        versions=[
+            MarkedVersionView.of(
+                one.marked, waits=one.waits, replaced_by=one.by.number if one.by else None
+            )
+            for one in progress.versions
+        ],
+        aliases=[
+            MarkedAlias(model=model, alias=alias.name, version=alias.version)
+            for model, alias in progress.aliases
+        ],
+        links=links,
+    )
 
 
 # Certificates.

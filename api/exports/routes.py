@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
-from api.exports.schemas import ExportList, ExportView, NewExport
+from api.exports.schemas import ExportList, ExportView, NewExport, export_view
 from api.exports.tars import delete_exports, stored_export
 from api.http.answers import IfNoneMatch, answer_download
 from api.http.routing import ThreadRoute, needs
@@ -87,7 +87,7 @@ def list_exports(model: str, version: VersionNumber, services: WiredServices) ->
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[Exports].all(found.id, work[Versions].get(found.id, version).number)
-    return ExportList(data=[ExportView.of(row, model=found.name) for row in rows])
+    return ExportList(data=[export_view(row, model=found.name) for row in rows])
 
 
 @router.get(
@@ -100,7 +100,7 @@ def get_export(
 ) -> ExportView:
     """Return the export of a version in a format."""
     found, export = _find(services, model, version, export_format)
-    return ExportView.of(export, model=found.name)
+    return export_view(export, model=found.name)
 
 
 @router.get(

@@ -1,7 +1,7 @@
 """Schemas of exports."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,27 +34,18 @@ class ExportView(ResponseModel):
     created_at: datetime
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, export: Export, *, model: str) -> Self:
-        """Return the view of an export."""
-        version = f"/v1/models/{model}/versions/{export.version}"
-        here = f"{version}/exports/{export.format}"
-        return cls(
-            model=model,
-            version=export.version,
-            format=export.format,
-            artifact=export.artifact,
-            size=export.size,
-            check=dict(export.check),
-            job=export.job,
-            created_at=export.created_at,
-            links={
-                "self": here,
-                "download": f"{here}/download",
-                "version": version,
-                "job": f"/v1/jobs/{export.job}",
-            },
-        )
+
+def export_view(export: Export, *, model: str) -> ExportView:
+    """Return the view of an export."""
+    version = f"/v1/models/{model}/versions/{export.version}"
+    here = f"{version}/exports/{export.format}"
+    links = {
+        "self": here,
+        "download": f"{here}/download",
+        "version": version,
+        "job": f"/v1/jobs/{export.job}",
+    }
+    return ExportView.of(export, model=model, links=links)
 
 
 class ExportList(ResponseModel):

@@ -1,13 +1,12 @@
 """Schemas of suites and gate policies."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from api.http.schemas import BY_TEXT, Name, Number, RequestModel, ResponseModel
-from core.datasets.rules import Suite, SuiteKind
+from core.datasets.rules import SuiteKind
 from core.gate.rules import GatePolicy
 from core.recipes.fields import DEFAULT_PROMPT
 from core.values import PolicyId
@@ -29,25 +28,11 @@ class SuiteView(ResponseModel):
     id: str
     name: str = Field(examples=["unseen-emoji"])
     kind: SuiteKind
-    digest: str = Field(description="SHA-256 of the manifest.")
+    digest: str = Field(validation_alias="manifest", description="SHA-256 of the manifest.")
     classes: list[str]
     images: int
-    prompt: str
+    prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     created_at: datetime
-
-    @classmethod
-    def of(cls, suite: Suite) -> Self:
-        """Return the view of a suite."""
-        return cls(
-            id=suite.id,
-            name=suite.name,
-            kind=suite.kind,
-            digest=suite.manifest,
-            classes=list(suite.classes),
-            images=suite.images,
-            prompt=suite.prompt.text,
-            created_at=suite.created_at,
-        )
 
 
 class NewPolicy(RequestModel):
@@ -97,4 +82,4 @@ class PolicyView(NewPolicy):
     @classmethod
     def of(cls, policy: GatePolicy) -> Self:
         """Return the view of a policy."""
-        return cls(**asdict(policy))
+        return cls(**vars(policy))

@@ -1,9 +1,9 @@
 """Base classes and types that all schemas share."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
@@ -79,9 +79,28 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Base of response bodies and their parts."""
+    """Base of response bodies and their parts, made from the values that they show.
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    A field is the value's attribute of the same name, or the one that `validation_alias` names.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, value: Any, **given: Any) -> Self:
+        """Return the view of a value; `given` are fields in place of attributes."""
+        return cls.model_validate(_Attributes(value, given))
+
+
+class _Attributes:
+    """The attributes of a value, some of them replaced."""
+
+    def __init__(self, value: object, given: Mapping[str, object]) -> None:
+        self._value = value
+        self._given = given
+
+    def __getattr__(self, name: str) -> object:
+        return self._given[name] if name in self._given else getattr(self._value, name)
 
 
 View = TypeVar("View")

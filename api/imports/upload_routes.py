@@ -1,7 +1,7 @@
 """Routes of resumable uploads, after the tus protocol."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BeforeValidator, Field
@@ -16,7 +16,6 @@ from api.openapi_document import binary, raises
 from core import errors
 from core.datasets.uploads import require_room
 from core.imports import uploads
-from core.imports.rules import ResumableUpload
 from core.principal import Role
 from core.values import UploadId
 
@@ -51,17 +50,6 @@ class UploadProgressView(ResponseModel):
     offset: int = Field(description="Bytes that have arrived.")
     created_at: datetime
     expires_at: datetime
-
-    @classmethod
-    def of(cls, upload: ResumableUpload) -> Self:
-        """Return the view of an upload."""
-        return cls(
-            id=upload.id,
-            length=upload.length,
-            offset=upload.offset,
-            created_at=upload.created_at,
-            expires_at=upload.expires_at,
-        )
 
 
 @router.options("", status_code=204, openapi_extra=needs(Role.CONTRIBUTOR))

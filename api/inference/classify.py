@@ -6,7 +6,7 @@ from math import nan
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
-from pydantic import Field
+from pydantic import AliasPath, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.datasets.schemas import ReceiptError
@@ -70,11 +70,16 @@ class TrialAnswer(ResponseModel):
 class NoneOfThese(ResponseModel):
     """The threshold below which an image shows none of the classes, and its error rates."""
 
-    false_rejection_rate: float = Field(examples=[0.05], description="The rate asked for.")
-    statistic: Statistic
-    threshold: float = Field(examples=[0.031])
-    auroc: float = Field(examples=[0.87])
+    false_rejection_rate: float = Field(
+        validation_alias=AliasPath("threshold", "rate"),
+        examples=[0.05],
+        description="The rate asked for.",
+    )
+    statistic: Statistic = Field(validation_alias=AliasPath("calibration", "statistic"))
+    threshold: float = Field(validation_alias=AliasPath("threshold", "threshold"), examples=[0.031])
+    auroc: float = Field(validation_alias=AliasPath("calibration", "auroc"), examples=[0.87])
     source: str = Field(
+        validation_alias=AliasPath("source", "name"),
         examples=["learned classes"],
         description="Whose images the threshold was chosen on: a suite's, the updates' holdouts, "
         "or those of all sources.",
@@ -84,30 +89,18 @@ class NoneOfThese(ResponseModel):
         "rates are those of other classes."
     )
     list_size: int = Field(
-        examples=[10], description="The number of classes for which the rates were measured."
+        validation_alias=AliasPath("calibration", "size"),
+        examples=[10],
+        description="The number of classes for which the rates were measured.",
     )
     false_rejection: ErrorRate = Field(
-        description="Test images of a class of the list that are below the threshold."
+        validation_alias=AliasPath("threshold", "false_rejection"),
+        description="Test images of a class of the list that are below the threshold.",
     )
     false_acceptance: ErrorRate = Field(
-        description="Test images of no class of the list that are not below the threshold."
+        validation_alias=AliasPath("threshold", "false_acceptance"),
+        description="Test images of no class of the list that are not below the threshold.",
     )
-
-    @classmethod
-    def of(cls, chosen: Chosen) -> "NoneOfThese":
-        """Return the view of a threshold."""
-        calibration, threshold = chosen.calibration, chosen.threshold
-        return cls(
-            false_rejection_rate=threshold.rate,
-            statistic=calibration.statistic,
-            threshold=threshold.threshold,
-            auroc=calibration.auroc,
-            source=chosen.source.name,
-            covered=chosen.covered,
-            list_size=calibration.size,
-            false_rejection=threshold.false_rejection,
-            false_acceptance=threshold.false_acceptance,
-        )
 
 
 class ClassifyView(ResponseModel):

@@ -23,6 +23,8 @@ from api.jobs.schemas import (
     EventView,
     JobView,
     MetadataFilter,
+    advice_view,
+    job_view,
     key_and_value,
 )
 from api.openapi_document import raises
@@ -143,7 +145,7 @@ def accepted(services: Services, response: Response, job: Job) -> JobView:
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_AFTER_S)
     with services.platform.transactions(read_only=True) as work:
-        return JobView.of(work[Jobs].named(job.id))
+        return job_view(work[Jobs].named(job.id))
 
 
 @router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
@@ -170,7 +172,7 @@ def list_jobs(
             until=created_until,
             metadata=key_and_value(metadata) if metadata else None,
         )
-    return page_of(rows, limit, JobView.of, lambda row: row.job.id)
+    return page_of(rows, limit, job_view, lambda row: row.job.id)
 
 
 @router.get("/{job}", responses=raises(errors.JobNotFound), openapi_extra=needs(Role.VIEWER))
@@ -178,7 +180,7 @@ def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Jobs].named(JobId(job))
-    return JobView.of(found)
+    return job_view(found)
 
 
 @router.post(
@@ -242,7 +244,7 @@ def _advise(services: Services, body: NewUpdate) -> AdviceView:
         model=body.model,
         order=body.order(),
     )
-    return AdviceView.of(advice)
+    return advice_view(advice)
 
 
 @router.get(

@@ -1,17 +1,16 @@
 """Schemas of jobs, their events and advice."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from api.http.schemas import BY_TEXT, ResponseModel, Time
-from core.advice.findings import Finding, Severity
-from core.advice.rules import Advice, ClassAdvice
+from core.advice.findings import Severity
+from core.advice.rules import Advice
 from core.archives.rules import ArchiveFormat
 from core.datasets.image_lists import Grouping
-from core.datasets.rules import DatasetRef
 from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
@@ -21,10 +20,11 @@ from core.jobs.orders import (
     ImportImagesOrder,
     ImportVersionOrder,
     JobType,
+    Order,
     ReembedOrder,
     UpdateOrder,
 )
-from core.jobs.rules import Job, JobEvent, JobStatus, NamedJob
+from core.jobs.rules import Job, JobStatus, NamedJob
 from core.recipes.fields import Precision
 from core.registry.exports import ExportFormat
 
@@ -52,10 +52,10 @@ class DatasetVersionRef(ResponseModel):
     dataset: str
     version: int
 
-    @classmethod
-    def of(cls, named: DatasetRef | None) -> Self | None:
-        """Return the view of a reference set, or None without one."""
-        return cls(dataset=named.dataset, version=named.version) if named else None
+
+def taught_by(order: UpdateOrder) -> DatasetVersionRef:
+    """Return the dataset version that an update learns from."""
+    return DatasetVersionRef(dataset=order.dataset, version=order.dataset_version)
 
 
 class ImportView(ResponseModel):
@@ -63,24 +63,14 @@ class ImportView(ResponseModel):
 
     dataset: str = Field(description="Id of the dataset.")
     archive: str = Field(description="SHA-256 of the archive, or of the list of objects.")
-    format: Annotated[ArchiveFormat, BY_TEXT]
-    bytes: int = Field(description="Of the archive, or of all objects.")
+    format: Annotated[ArchiveFormat, BY_TEXT] = Field(validation_alias="archive_format")
+    bytes: int = Field(
+        validation_alias="archive_bytes", description="Of the archive, or of all objects."
+    )
     source: str | None = Field(
         examples=["s3://photos/products/"], description="Where objects lie; null for an archive."
     )
     validate_only: bool
-
-    @classmethod
-    def of(cls, order: ImportImagesOrder) -> Self:
-        """Return the view of an order."""
-        return cls(
-            dataset=order.dataset,
-            archive=order.archive,
-            format=order.archive_format,
-            bytes=order.archive_bytes,
-            source=order.source,
-            validate_only=order.validate_only,
-        )
 
 
 class BlameOrderView(ResponseModel):
@@ -94,11 +84,6 @@ class BlameOrderView(ResponseModel):
     groups: int = Field(description="At most so many.")
     suite: str | None
 
-    @classmethod
-    def of(cls, order: BlameOrder) -> Self:
-        """Return the view of an order."""
-        return cls(**vars(order))
-
 
 class JobExportView(ResponseModel):
     """The version that an export writes, and in which format."""
@@ -106,23 +91,13 @@ class JobExportView(ResponseModel):
     version: int
     format: ExportFormat
 
-    @classmethod
-    def of(cls, order: ExportOrder) -> Self:
-        """Return the view of an order."""
-        return cls(version=order.version, format=order.format)
-
 
 class JobBundleView(ResponseModel):
     """The bundle that an import of a version reads."""
 
     archive: str = Field(description="SHA-256 of the bundle.")
-    bytes: int
+    bytes: int = Field(validation_alias="archive_bytes")
     digest: str = Field(description="Of the version that it holds.")
-
-    @classmethod
-    def of(cls, order: ImportVersionOrder) -> Self:
-        """Return the view of an order."""
-        return cls(archive=order.archive, bytes=order.archive_bytes, digest=order.digest)
 
 
 class JobComparisonView(ResponseModel):
@@ -130,11 +105,6 @@ class JobComparisonView(ResponseModel):
 
     version: int
     baseline: int = Field(alias="from")
-
-    @classmethod
-    def of(cls, order: CompareIndexOrder) -> Self:
-        """Return the view of an order."""
-        return cls(version=order.version, baseline=order.baseline)
 
 
 class JobVectorsView(ResponseModel):
@@ -144,11 +114,6 @@ class JobVectorsView(ResponseModel):
     dataset: str = Field(description="Id of the dataset.")
     dataset_version: int
 
-    @classmethod
-    def of(cls, order: ReembedOrder) -> Self:
-        """Return the view of an order."""
-        return cls(**vars(order))
-
 
 class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
@@ -156,7 +121,7 @@ class JobView(ResponseModel):
     id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     type: JobType
     status: JobStatus
-    done: bool
+    done: bool = Field(validation_alias=AliasPath("status", "done"))
     phase: str = Field(examples=["training"])
     progress: ProgressView
     model: str | None = Field(examples=["demo"], description="Null for a job without a model.")
@@ -188,50 +153,31 @@ class JobView(ResponseModel):
     metadata: dict[str, str]
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, named: NamedJob) -> Self:
-        """Return the view of a job."""
-        job, order = named.job, named.job.order
-        update = order if isinstance(order, UpdateOrder) else None
-        return cls(
-            id=job.id,
-            type=job.type,
-            status=job.status,
-            done=job.status.done,
-            phase=job.phase,
-            progress=ProgressView(
-                step=job.progress.step,
-                total=job.progress.total,
-                eta_s=job.progress.eta_s,
-                terms=dict(job.progress.terms),
-            ),
-            model=named.model,
-            parent_version=job.parent_version,
-            parent_digest=named.parent_digest,
-            dataset_version=update
-            and DatasetVersionRef(dataset=update.dataset, version=update.dataset_version),
-            images=ImportView.of(order) if isinstance(order, ImportImagesOrder) else None,
-            blame=BlameOrderView.of(order) if isinstance(order, BlameOrder) else None,
-            export=JobExportView.of(order) if isinstance(order, ExportOrder) else None,
-            bundle=JobBundleView.of(order) if isinstance(order, ImportVersionOrder) else None,
-            comparison=JobComparisonView.of(order)
-            if isinstance(order, CompareIndexOrder)
-            else None,
-            vectors=JobVectorsView.of(order) if isinstance(order, ReembedOrder) else None,
-            recipe=update and update.recipe.to_json(),
-            precision=job.precision,
-            reference=DatasetVersionRef.of(update.reference) if update else None,
-            priority=job.priority,
-            attempt=job.attempt,
-            retry_of=job.retry_of,
-            result=job.result and dict(job.result),
-            error=job.error and dict(job.error),
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            metadata=dict(job.metadata),
-            links=_links(job, named.model),
-        )
+
+_ORDERS: dict[str, type[Order]] = {  # the field that shows an order, by the order's type
+    "images": ImportImagesOrder,
+    "blame": BlameOrder,
+    "export": ExportOrder,
+    "bundle": ImportVersionOrder,
+    "comparison": CompareIndexOrder,
+    "vectors": ReembedOrder,
+}
+
+
+def job_view(named: NamedJob) -> JobView:
+    """Return the view of a job."""
+    job, order = named.job, named.job.order
+    update = order if isinstance(order, UpdateOrder) else None
+    return JobView.of(
+        job,
+        model=named.model,
+        parent_digest=named.parent_digest,
+        dataset_version=update and taught_by(update),
+        **{name: order if isinstance(order, kind) else None for name, kind in _ORDERS.items()},
+        recipe=update and update.recipe.to_json(),
+        reference=update and update.reference,
+        links=_links(job, named.model),
+    )
 
 
 def _links(job: Job, model: str | None) -> dict[str, str]:
@@ -273,15 +219,14 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
 class EventView(ResponseModel):
     """An event in a job's history."""
 
-    id: int = Field(examples=[3], description="Sequence number within the job, from 1.")
+    id: int = Field(
+        validation_alias="sequence",
+        examples=[3],
+        description="Sequence number within the job, from 1.",
+    )
     kind: str = Field(examples=["phase"])
     data: dict[str, Any] = Field(examples=[{"phase": "training", "step": 0, "total": 480}])
     at: datetime
-
-    @classmethod
-    def of(cls, event: JobEvent) -> Self:
-        """Return the view of an event."""
-        return cls(id=event.sequence, kind=event.kind, data=dict(event.data), at=event.at)
 
 
 # Advice.
@@ -297,16 +242,6 @@ class FindingView(ResponseModel):
     )
     facts: dict[str, Any] = Field(examples=[{"classes": {"boot": 3}, "least": 16}])
 
-    @classmethod
-    def of(cls, finding: Finding) -> Self:
-        """Return the view of a finding."""
-        return cls(
-            code=finding.code,
-            severity=finding.severity,
-            message=finding.message,
-            facts=dict(finding.facts),
-        )
-
 
 class ClassAdviceView(ResponseModel):
     """The numbers of one class."""
@@ -320,49 +255,41 @@ class ClassAdviceView(ResponseModel):
     )
     recognised: int | None = Field(description="Those of them that the parent recognised.")
 
-    @classmethod
-    def of(cls, advice: ClassAdvice) -> Self:
-        """Return the view of one class's numbers."""
-        images, recognised = advice.images, advice.recognised
-        return cls(
-            name=images.name,
-            train=images.train,
-            holdout=images.holdout,
-            test=images.test,
-            asked=recognised and recognised.asked,
-            recognised=recognised and recognised.right,
-        )
-
 
 class AdviceView(ResponseModel):
     """Advice on an update that could start."""
 
-    model: str = Field(examples=["demo"])
-    parent_version: int | None = Field(description="Null while the model's root is imported.")
+    model: str = Field(validation_alias=AliasPath("model", "name"), examples=["demo"])
+    parent_version: int | None = Field(
+        validation_alias="parent", description="Null while the model's root is imported."
+    )
     dataset_version: DatasetVersionRef
     recipe: dict[str, Any] = Field(description="With every field.")
     classes: list[ClassAdviceView]
     steps: int = Field(examples=[48])
     expected_s: float | None = Field(
+        validation_alias="seconds",
         examples=[180.0],
         description="Training and scoring, from earlier updates of this model; null if unknown.",
     )
     findings: list[FindingView]
 
-    @classmethod
-    def of(cls, advice: Advice) -> Self:
-        """Return the view of advice."""
-        order = advice.order
-        return cls(
-            model=advice.model.name,
-            parent_version=advice.parent,
-            dataset_version=DatasetVersionRef(dataset=order.dataset, version=order.dataset_version),
-            recipe=order.recipe.to_json(),
-            classes=[ClassAdviceView.of(one) for one in advice.classes],
-            steps=advice.steps,
-            expected_s=advice.seconds,
-            findings=[FindingView.of(finding) for finding in advice.findings],
-        )
+
+def advice_view(advice: Advice) -> AdviceView:
+    """Return the view of advice."""
+    return AdviceView.of(
+        advice,
+        dataset_version=taught_by(advice.order),
+        recipe=advice.order.recipe.to_json(),
+        classes=[
+            ClassAdviceView.of(
+                one.images,
+                asked=one.recognised and one.recognised.asked,
+                recognised=one.recognised and one.recognised.right,
+            )
+            for one in advice.classes
+        ],
+    )
 
 
 # Query parameters that choose jobs.

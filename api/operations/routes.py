@@ -7,7 +7,7 @@ from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import Page
 from api.openapi_document import raises
-from api.operations.schemas import CollectionView, NewCollection, WorkerView
+from api.operations.schemas import CollectionView, NewCollection, WorkerView, worker_view
 from core import errors
 from core.fleet.workers import list_workers
 from core.principal import Role
@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"], route_class=ThreadRoute)
 @router.get("/v1/workers", openapi_extra=needs(Role.VIEWER))
 def show_workers(services: WiredServices) -> Page[WorkerView]:
     """List the workers with a heartbeat in the last day, except those that have shut down."""
-    return Page(data=[WorkerView.of(state) for state in list_workers(services.platform)])
+    return Page(data=[worker_view(state) for state in list_workers(services.platform)])
 
 
 @router.post(

@@ -1,14 +1,14 @@
 """Schemas of garbage collection and of workers."""
 
 from datetime import datetime, timedelta
-from typing import Self
 
 from pydantic import Field
 
 from api.http.schemas import RequestModel, ResponseModel
 from core.fleet.workers import WorkerState
 from core.jobs.needs import Retention
-from core.upkeep.gc import GRACE, LEAST_GRACE, Amount, CollectionResult
+from core.upkeep.gc import GRACE, LEAST_GRACE
+from core.values import Json
 
 HOUR = timedelta(hours=1)
 
@@ -54,17 +54,12 @@ class AmountView(ResponseModel):
     count: int
     size: int
 
-    @classmethod
-    def of(cls, amount: Amount) -> Self:
-        """Return the view of an amount."""
-        return cls(count=amount.count, size=amount.size)
-
 
 class VersionName(ResponseModel):
     """A reference to a version."""
 
     model: str = Field(description="The model's id.")
-    version: int
+    version: int = Field(validation_alias="number")
 
 
 class CollectionView(ResponseModel):
@@ -82,20 +77,6 @@ class CollectionView(ResponseModel):
     )
     complete: bool = Field(description="False if it ran out of time; the next one continues.")
 
-    @classmethod
-    def of(cls, result: CollectionResult) -> Self:
-        """Return the view of what `collect_garbage` returned."""
-        return cls(
-            dry_run=result.dry_run,
-            given_up=[VersionName(model=v.model, version=v.number) for v in result.given_up],
-            kept={kind: AmountView.of(amount) for kind, amount in result.kept.items()},
-            collected={kind: AmountView.of(amount) for kind, amount in result.collected.items()},
-            young=AmountView.of(result.young),
-            temporaries=result.temporaries,
-            unreadable=result.unreadable,
-            complete=result.complete,
-        )
-
 
 # Workers.
 
@@ -112,7 +93,7 @@ class WorkerView(ResponseModel):
     job: str | None = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     host: str = Field(examples=["gpu-7"])
     pid: int | None = Field(examples=[4711])
-    child_pid: int | None = Field(examples=[4712])
+    child_pid: int | None = Field(validation_alias="child", examples=[4712])
     device: str = Field(examples=["cuda:0"])
     queues: list[str] = Field(
         examples=[["gpu", "housekeeping"]], description="Queues that it serves."
@@ -125,23 +106,17 @@ class WorkerView(ResponseModel):
     memory_bytes: int | None = Field(description="Resident memory of the child process.")
     starts: int = Field(examples=[1], description="Number of child processes that it has started.")
 
-    @classmethod
-    def of(cls, state: WorkerState) -> Self:
-        """Return the view of a worker."""
-        facts = state.heartbeat.facts
-        return cls(
-            id=state.heartbeat.worker,
-            fresh=state.fresh,
-            beat_age_s=round(max(0.0, state.heartbeat.age_s), 3),
-            state=facts.get("state", "idle"),
-            job=facts.get("job"),
-            host=facts.get("host", state.heartbeat.worker.partition(":")[0]),
-            pid=facts.get("pid"),
-            child_pid=facts.get("child"),
-            device=facts.get("device", ""),
-            queues=facts.get("queues", []),
-            formats=facts.get("formats", []),
-            version=facts.get("version", ""),
-            memory_bytes=facts.get("memory_bytes"),
-            starts=facts.get("starts", 0),
-        )
+
+_UNSAID: Json = {  # what a heartbeat may leave out
+    **{"state": "idle", "job": None, "pid": None, "child": None, "device": "", "version": ""},
+    **{"queues": [], "formats": [], "memory_bytes": None, "starts": 0},
+}
+
+
+def worker_view(state: WorkerState) -> WorkerView:
+    """Return the view of a worker."""
+    heartbeat = state.heartbeat
+    age_s = round(max(0.0, heartbeat.age_s), 3)
+    named = {"id": heartbeat.worker, "fresh": state.fresh, "beat_age_s": age_s}
+    host = heartbeat.worker.partition(":")[0]
+    return WorkerView.model_validate({**_UNSAID, "host": host, **heartbeat.facts, **named})

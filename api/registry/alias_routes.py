@@ -20,7 +20,7 @@ from core import errors
 from core.database.work import Work
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import Alias
+from core.registry.aliases import Alias, AliasMove
 from core.registry.promote import promote, roll_back
 from core.registry.rows import Models, Versions
 from core.upkeep import delete as deletion
@@ -169,7 +169,11 @@ def list_alias_moves(
         if not work[Aliases].last_revision(found.id, alias):
             raise errors.AliasNotFound(alias=alias)
         later = work[Aliases].history(found.id, alias, after=number_after(after))
-    return page_of(later, limit, MoveView.of, lambda row: row.revision)
+    return page_of(later, limit, _move, lambda row: row.revision)
+
+
+def _move(move: AliasMove) -> MoveView:
+    return MoveView.of(move, to_version=move.to_version or 0)  # 0: the alias was deleted
 
 
 def _present_revision(services: Services, model: str, alias: str) -> int:
@@ -191,5 +195,5 @@ def _view(work: Work, alias: Alias) -> AliasView:
     return AliasView.of(
         alias,
         model=work[Models].get(alias.model).name,
-        version=work[Versions].get(alias.model, alias.version),
+        digest=work[Versions].get(alias.model, alias.version).digest,
     )

@@ -255,7 +255,7 @@ def _learn(
         job=accepted(services, response, start.job),
         dataset=DatasetView.of(start.dataset),
         dataset_version=DatasetVersionView.of(start.version),
-        files=[ReceiptView.of(receipt) for receipt in start.receipts],
+        files=[ReceiptView.model_validate(receipt.to_json()) for receipt in start.receipts],
     )
 
 

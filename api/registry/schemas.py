@@ -1,16 +1,16 @@
 """Schemas of models, versions, learned classes, aliases and forgetting reports."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AliasPath, Field, StringConstraints
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.http.schemas import Name, Number, RequestModel, ResponseModel
 from api.jobs.schemas import DatasetVersionRef, JobView
 from core.gate.rules import Verdict
-from core.registry.aliases import Alias, AliasMove, MoveKind
-from core.registry.versions import Model, Origin, Version, VersionStatus
+from core.registry.aliases import MoveKind
+from core.registry.versions import Version, VersionStatus
 
 
 class NewModel(RequestModel):
@@ -45,18 +45,6 @@ class ModelView(ResponseModel):
     aliases: dict[str, int] = Field(examples=[{"production": 1}])
     created_at: datetime
 
-    @classmethod
-    def of(cls, model: Model, *, suites: list[str], policy: str, aliases: dict[str, int]) -> Self:
-        """Return the view of a model; suites and policy are given by name."""
-        return cls(
-            id=model.id,
-            name=model.name,
-            suites=suites,
-            policy=policy,
-            aliases=aliases,
-            created_at=model.created_at,
-        )
-
 
 class OriginView(ResponseModel):
     """The version of another service that a version was imported as."""
@@ -67,23 +55,12 @@ class OriginView(ResponseModel):
     key_id: str = Field(description="SHA-256 of that key.")
     bundle: str = Field(description="SHA-256 of the bundle.")
 
-    @classmethod
-    def of(cls, origin: Origin) -> Self:
-        """Return the view of an origin."""
-        return cls(
-            model=origin.model,
-            version=origin.version,
-            signed_by=origin.signed_by,
-            key_id=origin.key_id,
-            bundle=origin.bundle,
-        )
-
 
 class VersionView(ResponseModel):
     """A version of a model."""
 
     model: str = Field(examples=["demo"])
-    version: int = Field(examples=[2])
+    version: int = Field(validation_alias="number", examples=[2])
     status: VersionStatus
     verdict: Verdict | None
     overridden: bool = Field(description="Whether an alias ever moved to it by override.")
@@ -100,7 +77,7 @@ class VersionView(ResponseModel):
     dataset_version: int | None
     update_classes: list[str]
     classes: list[str] = Field(description="All classes learned from the root up to this version.")
-    prompt: str
+    prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     environment: dict[str, str] = Field(
         description="Libraries, device and threads at the end of training.",
         examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
@@ -131,51 +108,25 @@ class VersionView(ResponseModel):
         description="The version that this one repeats without erased images; null otherwise."
     )
     imported_from: OriginView | None = Field(
-        description="Null unless it was imported from a bundle."
+        validation_alias="origin", description="Null unless it was imported from a bundle."
     )
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, version: Version, *, model: str, overridden: bool) -> Self:
-        """Return the view of a version; `model` is the model's name."""
-        here = f"/v1/models/{model}/versions/{version.number}"
-        links = {"self": here}
-        if version.collected_at is None:
-            links["download"] = f"{here}/download"
-        if version.report is not None:
-            links["forgetting"] = f"{here}/forgetting"
-        if version.erasure is not None:
-            links["erasure"] = f"/v1/erasures/{version.erasure}"
-        if version.origin is not None:
-            links["origin"] = f"{here}/origin"
-        return cls(
-            model=model,
-            version=version.number,
-            status=version.status,
-            verdict=version.verdict,
-            overridden=overridden,
-            digest=version.digest,
-            size=version.size,
-            parent=version.parent,
-            job=version.job,
-            recipe=version.recipe.to_json() if version.recipe else None,
-            dataset=version.dataset,
-            dataset_version=version.dataset_version,
-            update_classes=list(version.update_classes),
-            classes=list(version.classes),
-            prompt=version.prompt.text,
-            environment=dict(version.environment),
-            environments=[dict(each) for each in version.environments],
-            exact=version.exact,
-            reference=DatasetVersionRef.of(version.reference),
-            notes=dict(version.notes),
-            created_at=version.created_at,
-            collected_at=version.collected_at,
-            erasure=version.erasure,
-            replaces=version.replaces,
-            imported_from=OriginView.of(version.origin) if version.origin else None,
-            links=links,
-        )
+
+def version_view(version: Version, *, model: str, overridden: bool) -> VersionView:
+    """Return the view of a version; `model` is the model's name."""
+    here = f"/v1/models/{model}/versions/{version.number}"
+    links = {"self": here}
+    if version.collected_at is None:
+        links["download"] = f"{here}/download"
+    if version.report is not None:
+        links["forgetting"] = f"{here}/forgetting"
+    if version.erasure is not None:
+        links["erasure"] = f"/v1/erasures/{version.erasure}"
+    if version.origin is not None:
+        links["origin"] = f"{here}/origin"
+    recipe = version.recipe and version.recipe.to_json()
+    return VersionView.of(version, model=model, overridden=overridden, recipe=recipe, links=links)
 
 
 class LearnedClass(ResponseModel):
@@ -239,23 +190,11 @@ class AliasView(ResponseModel):
     """An alias and the version that it points at."""
 
     model: str = Field(examples=["demo"])
-    alias: str = Field(examples=["production"])
+    alias: str = Field(validation_alias="name", examples=["production"])
     version: int = Field(examples=[2])
     digest: str
     revision: int = Field(examples=[2], description="The ETag; increases with every move.")
     updated_at: datetime
-
-    @classmethod
-    def of(cls, alias: Alias, *, model: str, version: Version) -> Self:
-        """Return the view of an alias; `model` is the model's name."""
-        return cls(
-            model=model,
-            alias=alias.name,
-            version=alias.version,
-            digest=version.digest,
-            revision=alias.revision,
-            updated_at=alias.updated_at,
-        )
 
 
 class MoveView(ResponseModel):
@@ -271,17 +210,3 @@ class MoveView(ResponseModel):
     override: bool = Field(
         description="Whether the gate would have refused this move without the override."
     )
-
-    @classmethod
-    def of(cls, move: AliasMove) -> Self:
-        """Return the view of a move."""
-        return cls(
-            revision=move.revision,
-            kind=move.kind,
-            from_version=move.from_version,
-            to_version=move.to_version or 0,  # 0: the alias was deleted
-            reason=move.reason,
-            actor=move.actor,
-            at=move.at,
-            override=move.override,
-        )

@@ -20,7 +20,7 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
-from api.registry.schemas import VersionView
+from api.registry.schemas import VersionView, version_view
 from core import errors
 from core.evaluation.report import Report
 from core.principal import Role
@@ -91,7 +91,7 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
 
 
 def _view(version: Version, model: Model, overridden: Collection[int]) -> VersionView:
-    return VersionView.of(version, model=model.name, overridden=version.number in overridden)
+    return version_view(version, model=model.name, overridden=version.number in overridden)
 
 
 @router.delete(

@@ -19,6 +19,7 @@ from api.trials.schemas import (
     StopTrial,
     TrialReport,
     TrialView,
+    trial_report,
 )
 from core import errors
 from core.platform import Platform
@@ -108,7 +109,7 @@ def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> Tr
         wanted = work[Trials].find(found.id, alias, trial)
         counts = work[Trials].counts([wanted.id])[wanted.id]
         course = work[Trials].course([wanted.id])[wanted.id]
-    return TrialReport.with_counts(wanted, counts, course, model=found.name)
+    return trial_report(wanted, counts, course, model=found.name)
 
 
 @router.post(

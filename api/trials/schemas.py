@@ -1,20 +1,17 @@
 """Schemas of trials and of the labels that are sent back."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field
 
 from api.http.schemas import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
 from api.registry.schemas import Reason
-from core.trials.record import Labelled, Receipt
+from core.trials.record import Labelled
 from core.trials.rules import (
     LARGEST_SHARE,
-    Arm,
     CoursePoint,
-    Sample,
     Trial,
     TrialCounts,
     TrialEnd,
@@ -61,11 +58,6 @@ class TrialView(ResponseModel):
     ended_by: str | None
     ended_at: datetime | None
     end: TrialEnd | None
-
-    @classmethod
-    def of(cls, trial: Trial, *, model: str) -> Self:
-        """Return the view of a trial; `model` is the model's name."""
-        return cls(**{**vars(trial), "model": model})
 
 
 class ArmCounts(ResponseModel):
@@ -142,41 +134,26 @@ class TrialReport(TrialView):
         "at the last one."
     )
 
-    @classmethod
-    def with_counts(
-        cls, trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], *, model: str
-    ) -> Self:
-        """Return the report of a trial; `model` is the model's name."""
-        evidence = evidence_of(trial.mode, counts)
-        shadow = ShadowCounts.model_validate(counts, from_attributes=True)
-        return cls(
-            **{**vars(trial), "model": model},
-            verdict=evidence.verdict,
-            difference=TrialDifference(
-                estimate=evidence.estimate,
-                lower=evidence.interval.lower,
-                upper=evidence.interval.upper,
-                confidence=evidence.confidence,
-            ),
-            counts=BothCounts(
-                current=_arm(counts, Arm.CURRENT),
-                candidate=_arm(counts, Arm.CANDIDATE),
-                shadow=shadow if trial.mode is TrialMode.SHADOW else None,
-                same_caller=counts.same_caller,
-            ),
-            course=[
-                CoursePointView.model_validate(point, from_attributes=True) for point in course
-            ],
-        )
 
-
-def _arm(counts: TrialCounts, arm: Arm) -> ArmCounts:
-    hits = counts.current if arm is Arm.CURRENT else counts.candidate
-    return ArmCounts(
-        answered=asdict(counts)[f"answered_{arm}"],
-        labelled=hits.labelled,
-        right=hits.right,
-        accuracy=hits.accuracy,
+def trial_report(
+    trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], *, model: str
+) -> TrialReport:
+    """Return the report of a trial; `model` is the model's name."""
+    evidence = evidence_of(trial.mode, counts)
+    interval = evidence.interval
+    both = BothCounts(
+        current=ArmCounts.of(counts.current, answered=counts.answered_current),
+        candidate=ArmCounts.of(counts.candidate, answered=counts.answered_candidate),
+        shadow=ShadowCounts.of(counts) if trial.mode is TrialMode.SHADOW else None,
+        same_caller=counts.same_caller,
+    )
+    return TrialReport.of(
+        trial,
+        model=model,
+        verdict=evidence.verdict,
+        difference=TrialDifference.of(evidence, lower=interval.lower, upper=interval.upper),
+        counts=both,
+        course=course,
     )
 
 
@@ -187,20 +164,15 @@ class SampleView(ResponseModel):
     prediction: str = Field(
         examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"], description="To send its label back for."
     )
-    current: str = Field(examples=["boot"], description="The class that went out.")
-    candidate: str = Field(examples=["ankle boot"], description="The candidate's class.")
+    current: str = Field(
+        validation_alias="answer", examples=["boot"], description="The class that went out."
+    )
+    candidate: str = Field(
+        validation_alias="shadow_answer",
+        examples=["ankle boot"],
+        description="The candidate's class.",
+    )
     at: datetime
-
-    @classmethod
-    def of(cls, sample: Sample) -> Self:
-        """Return the view of a sample."""
-        return cls(
-            pixels=sample.pixels,
-            prediction=sample.prediction,
-            current=sample.answer,
-            candidate=sample.shadow_answer,
-            at=sample.at,
-        )
 
 
 class PredictionLabel(RequestModel):
@@ -222,7 +194,7 @@ class LabelError(ResponseModel):
     """Why a label was refused."""
 
     code: str = Field(examples=["prediction_not_found"])
-    detail: str
+    detail: str = Field(validation_alias="message")
 
 
 class LabelReceipt(ResponseModel):
@@ -230,21 +202,12 @@ class LabelReceipt(ResponseModel):
 
     prediction: str
     status: Labelled | None = Field(
+        validation_alias="outcome",
         description="waiting: it counts once the candidate of the shadow has answered; repeated: "
         "the prediction had it already; same_caller: another label of its routing key or request "
-        "counts; null: it was refused."
+        "counts; null: it was refused.",
     )
-    error: LabelError | None
-
-    @classmethod
-    def of(cls, receipt: Receipt) -> Self:
-        """Return the view of a receipt."""
-        why = receipt.refusal
-        return cls(
-            prediction=receipt.prediction,
-            status=receipt.outcome,
-            error=LabelError(code=why.code, detail=why.message) if why else None,
-        )
+    error: LabelError | None = Field(validation_alias="refusal")
 
 
 class FeedbackView(ResponseModel):

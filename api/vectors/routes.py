@@ -20,6 +20,8 @@ from api.vectors.schemas import (
     NewVectors,
     VectorsList,
     VectorsView,
+    compatibility_view,
+    vectors_view,
 )
 from core import errors
 from core.datasets.rows import Datasets
@@ -103,7 +105,7 @@ def list_vectors(model: str, version: VersionNumber, services: WiredServices) ->
         names = [work[Datasets].get(row.dataset).name for row in rows]
     return VectorsList(
         data=[
-            VectorsView.of(row, model=found.name, dataset=name)
+            vectors_view(row, model=found.name, dataset=name)
             for row, name in zip(rows, names, strict=True)
         ]
     )
@@ -123,7 +125,7 @@ def get_vectors(
 ) -> VectorsView:
     """Return what is stored of a dataset version's vectors."""
     found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
-    return VectorsView.of(stored, model=found.name, dataset=name)
+    return vectors_view(stored, model=found.name, dataset=name)
 
 
 @router.get(
@@ -296,7 +298,7 @@ def get_embedding_map(
     The axes of a suite are the principal components of both versions' embeddings together.
     """
     found, row, maps = embedding_maps(services.platform, model, version, baseline)
-    return EmbeddingMaps.of(found.name, row, maps)
+    return EmbeddingMaps.of(row, model=found.name, data=maps)
 
 
 @router.get(
@@ -336,4 +338,4 @@ def _find_report(
 
 def _view(services: Services, model: Model, row: IndexReport) -> CompatibilityView:
     report = {**read_index_report(services.platform, row), "model": model.name}
-    return CompatibilityView.of(row, report)
+    return compatibility_view(row, report)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from pydantic import Field
 
 from api.http.schemas import Number, RequestModel, ResponseModel
 from core.values import Json
-from core.vectors.rules import EmbeddingMap, IndexReport, IndexVerdict, Search
+from core.vectors.rules import IndexReport, IndexVerdict, Search
 from core.vectors.stored import StoredVectors
 
 
@@ -35,31 +35,19 @@ class VectorsView(ResponseModel):
     created_at: datetime
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, stored: StoredVectors, *, model: str, dataset: str) -> Self:
-        """Return the view of stored vectors."""
-        version = f"/v1/models/{model}/versions/{stored.version}"
-        here = f"{version}/vectors/{dataset}/{stored.dataset_version}"
-        return cls(
-            model=model,
-            version=stored.version,
-            digest=stored.digest,
-            dataset=dataset,
-            dataset_version=stored.dataset_version,
-            artifact=stored.artifact,
-            size=stored.size,
-            rows=stored.rows,
-            width=stored.width,
-            job=stored.job,
-            created_at=stored.created_at,
-            links={
-                "self": here,
-                "download": f"{here}/download",
-                "images": f"{here}/images",
-                "version": version,
-                "job": f"/v1/jobs/{stored.job}",
-            },
-        )
+
+def vectors_view(stored: StoredVectors, *, model: str, dataset: str) -> VectorsView:
+    """Return the view of stored vectors."""
+    version = f"/v1/models/{model}/versions/{stored.version}"
+    here = f"{version}/vectors/{dataset}/{stored.dataset_version}"
+    links = {
+        "self": here,
+        "download": f"{here}/download",
+        "images": f"{here}/images",
+        "version": version,
+        "job": f"/v1/jobs/{stored.job}",
+    }
+    return VectorsView.of(stored, model=model, dataset=dataset, links=links)
 
 
 class VectorsList(ResponseModel):
@@ -155,24 +143,21 @@ class CompatibilityView(ResponseModel):
     created_at: datetime
     links: dict[str, str]
 
-    @classmethod
-    def of(cls, row: IndexReport, report: Json) -> Self:
-        """Return the view of a stored report."""
-        version = f"/v1/models/{report['model']}/versions/{row.version}"
-        here = f"{version}/compatibility/{row.baseline}"
-        values: dict[str, Any] = {
-            **report,
-            "job": row.job,
-            "created_at": row.created_at,
-            "links": {
-                "self": here,
-                "bridge": f"{here}/bridge",
-                "map": f"{here}/map",
-                "version": version,
-                "job": f"/v1/jobs/{row.job}",
-            },
-        }
-        return cls.model_validate(values)
+
+def compatibility_view(row: IndexReport, report: Json) -> CompatibilityView:
+    """Return the view of a stored report."""
+    version = f"/v1/models/{report['model']}/versions/{row.version}"
+    here = f"{version}/compatibility/{row.baseline}"
+    links = {
+        "self": here,
+        "bridge": f"{here}/bridge",
+        "map": f"{here}/map",
+        "version": version,
+        "job": f"/v1/jobs/{row.job}",
+    }
+    return CompatibilityView.model_validate(
+        {**report, "job": row.job, "created_at": row.created_at, "links": links}
+    )
 
 
 class CompatibilityList(ResponseModel):
@@ -206,12 +191,6 @@ class EmbeddingMapView(ResponseModel):
     )
     images: list[MappedImageView]
 
-    @classmethod
-    def of(cls, found: EmbeddingMap) -> Self:
-        """Return the view of a map."""
-        images = [MappedImageView(**vars(one)) for one in found.images]
-        return cls(**{**vars(found), "images": images})
-
 
 class EmbeddingMaps(ResponseModel):
     """The maps of two versions' embeddings, by suite and holdout."""
@@ -222,13 +201,3 @@ class EmbeddingMaps(ResponseModel):
     data: list[EmbeddingMapView] = Field(
         description="Empty if no suite and no holdout has two test images."
     )
-
-    @classmethod
-    def of(cls, model: str, row: IndexReport, maps: Sequence[EmbeddingMap]) -> Self:
-        """Return the view of a report's maps."""
-        return cls(
-            model=model,
-            version=row.version,
-            baseline=row.baseline,
-            data=[EmbeddingMapView.of(one) for one in maps],
-        )

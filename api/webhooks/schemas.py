@@ -1,12 +1,12 @@
 """Schemas of webhooks and their deliveries."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from api.http.schemas import BY_TEXT, RequestModel, ResponseModel
-from core.outbox.rules import LONGEST_URL, Delivery, DeliveryStatus, EventType, Webhook
+from core.outbox.rules import LONGEST_URL, DeliveryStatus, EventType
 from core.webhooks.change import WebhookChange
 
 _Url = Annotated[
@@ -71,14 +71,10 @@ class WebhookView(ResponseModel):
     description: str
     paused: bool
     former_secret_until: datetime | None = Field(
-        description="After a rotation: until when the former secret signs too."
+        validation_alias="former_until",
+        description="After a rotation: until when the former secret signs too.",
     )
     created_at: datetime
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> Self:
-        """Return the view of a webhook; only `WebhookWithSecret` takes its secret."""
-        return cls(**vars(webhook), former_secret_until=webhook.former_until)
 
 
 class WebhookWithSecret(WebhookView):
@@ -117,8 +113,3 @@ class DeliveryView(ResponseModel):
     next_attempt_at: datetime | None = Field(
         description="Null once it has been delivered or has failed."
     )
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> Self:
-        """Return the view of a delivery."""
-        return cls(**vars(delivery))
