@@ -7,26 +7,40 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.registry.versions import Model
 from core.values import Digest
-from tests.support.factories import a_job
+from tests.support.factories import NOW, a_job
 from tests.support.scene import Scene
 
 LEASE = 0.2  # seconds
 
 
-def queue(transactions: Transactions, model: Model, count: int = 1) -> list[Job]:
-    made = [a_job(model) for _ in range(count)]
+def store(transactions: Transactions, *jobs: Job) -> None:
+    """Store jobs."""
     with transactions() as work:
-        for job in made:
+        for job in jobs:
             work[Jobs].add(job)
         work.commit()
+
+
+def queue(transactions: Transactions, model: Model, count: int = 1) -> list[Job]:
+    """Store queued jobs of a model."""
+    made = [a_job(model) for _ in range(count)]
+    store(transactions, *made)
     return made
 
 
 def claim(transactions: Transactions, owner: str = "w", lease_s: float = 60) -> Job | None:
+    """Claim the next job."""
     with transactions() as work:
         job = work[Jobs].claim(owner, lease_s, lost_limit=3)
         work.commit()
     return job
+
+
+def succeed(transactions: Transactions, job: Job) -> None:
+    """End a claimed job."""
+    with transactions() as work:
+        work[Jobs].finish(job.succeed({}, NOW), job.fence)
+        work.commit()
 
 
 def lose(transactions: Transactions) -> Job | None:
@@ -44,6 +58,14 @@ def abandon(scene: Scene, *, expected: bool = True) -> Job | None:
         work.commit()
     assert (job is not None) is expected
     return job
+
+
+def lose_lease(scene: Scene) -> None:
+    """Let another worker claim what the scene's worker holds."""
+    with scene.platform.transactions() as work:
+        work[Jobs].release_owner("w")
+        assert work[Jobs].claim("another", 60, 3) is not None
+        work.commit()
 
 
 def checkpoint(scene: Scene, job: Job) -> Digest:

@@ -8,6 +8,7 @@ import pytest
 
 from core.datasets.rules import DatasetVersion
 from core.gate.policies import create_policy
+from core.gate.rows import Policies
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
@@ -16,7 +17,7 @@ from core.registry.configure import configure_model
 from core.registry.rows import Models
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
-from tests.support.factories import NOW, TESTER, a_policy
+from tests.support.factories import NOW, TESTER, a_model, a_policy
 from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene
 
@@ -31,6 +32,15 @@ def a_teachable_model(scene: Scene) -> Model:
     policy = create_policy(scene.platform, a_policy())
     configure_model(scene.platform, model.name, suites=None, policy=policy.name)
     return named(scene, model.name)
+
+
+def an_unimported_model(scene: Scene) -> Model:
+    """A model without versions."""
+    with scene.platform.transactions() as work:
+        model = a_model(work[Policies].get("default"))
+        work[Models].add(model)
+        work.commit()
+    return model
 
 
 def named(scene: Scene, name: str) -> Model:

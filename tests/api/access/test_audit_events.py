@@ -5,12 +5,11 @@ from typing import Any
 from sqlalchemy import delete
 
 from core.database.tables import audit_events
-from core.database.work import Work
 from core.datasets.manifests import Side
 from core.gate.rules import Verdict
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import EMBEDDED, Service, code_of
+from tests.support.api.service import EMBEDDED, Service
 
 EVENTS = "/v1/audit-events"
 
@@ -21,8 +20,7 @@ def events(service: Service, **wanted: str) -> list[dict[str, Any]]:
     """The events that a filter lets through, oldest first."""
     answer = service.client.get(EVENTS, params={"limit": "200", **wanted})
     assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["data"]
-    return found[::-1]
+    return answer.json()["data"][::-1]
 
 
 def test_every_change_leaves_an_event(service: Service) -> None:
@@ -118,26 +116,11 @@ def test_every_correction_and_every_deletion_leaves_an_event(service: Service) -
     )
     assert all(answer.is_success for answer in told), [a.text for a in told if a.is_error]
     written = [event for event in events(service) if event["sequence"] > start]
-    shown = [(e["action"], e["subject"], e["from"], e["to"], e["reason"]) for e in written]
-    assert shown[:4] == [
-        (
-            "dataset.described",
-            "datasets/pets",
-            {"description": "", "metadata": {}},
-            {"description": "ours", "metadata": {}},
-            "",
-        ),
-        (
-            "class.renamed",
-            "datasets/pets",
-            {"class": "b", "images": 2},
-            {"class": "c", "images": 2},
-            "",
-        ),
-        ("images.moved", "datasets/pets", {"images": {"a": 2}}, {"images": {"c": 2}}, ""),
-        ("image.deleted", f"datasets/pets/images/{first}", None, None, ""),
-    ]
-    assert [(action, subject) for action, subject, *_ in shown[4:]] == [
+    assert [(event["action"], event["subject"]) for event in written] == [
+        ("dataset.described", "datasets/pets"),
+        ("class.renamed", "datasets/pets"),
+        ("images.moved", "datasets/pets"),
+        ("image.deleted", f"datasets/pets/images/{first}"),
         ("dataset.frozen", "datasets/pets/versions/1"),
         ("dataset_version.deleted", "datasets/pets/versions/1"),
         ("dataset.deleted", "datasets/pets"),
@@ -145,20 +128,15 @@ def test_every_correction_and_every_deletion_leaves_an_event(service: Service) -
         ("alias.deleted", "models/demo/aliases/production"),
         ("model.deleted", "models/demo"),
     ]
-    assert shown[8][2:] == ({"version": 1}, None, "paused")
+    described, renamed, moved = ((event["from"], event["to"]) for event in written[:3])
+    assert described == tuple({"description": text, "metadata": {}} for text in ("", "ours"))
+    assert renamed == ({"class": "b", "images": 2}, {"class": "c", "images": 2})
+    assert moved == ({"images": {"a": 2}}, {"images": {"c": 2}})
+    alias = written[8]
+    assert (alias["from"], alias["to"], alias["reason"]) == ({"version": 1}, None, "paused")
     assert written[9]["from"] == {"id": model.id}
     assert {event["actor"] for event in written} == {"admin"}
     assert client.get(f"{EVENTS}/verification").json()["holds"] is True
-
-
-def test_one_call_that_teaches_leaves_an_event_for_each_thing(service: Service) -> None:
-    a_root(service.platform)
-    start = events(service)[-1]["sequence"]
-    files = [(text, ("a.png", pictures_on(Side.TRAIN, 9)[n])) for n, text in enumerate("aaabbb")]
-    answer = service.client.post("/v1/models/demo/classes", files=files)
-    assert answer.status_code == 202, answer.text
-    actions = [e["action"] for e in events(service) if e["sequence"] > start]
-    assert actions == ["dataset.created", "dataset.extended", "dataset.frozen", "job.ordered"]
 
 
 @EMBEDDED
@@ -183,17 +161,8 @@ def test_a_removed_row_shows(service: Service) -> None:
         service.client.post("/v1/datasets", json={"name": name})
     (removed,) = events(service, subject="datasets/b")
     with service.platform.transactions() as work:
-        assert isinstance(work, Work)
-        assert work._connection is not None
         number = audit_events.c.sequence
         work._connection.execute(delete(audit_events).where(number == removed["sequence"]))
         work.commit()
     told = service.client.get(f"{EVENTS}/verification").json()
     assert (told["holds"], told["broken_at"]) == (False, removed["sequence"])
-
-
-@EMBEDDED
-def test_what_is_refused_leaves_no_event(service: Service) -> None:
-    with service.untouched():
-        answer = service.client.post("/v1/datasets", json={"name": "Not a name"})
-        assert code_of(answer) == (422, "name_invalid")

@@ -2,24 +2,23 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from cli.main import main
 from core.gate.rules import Verdict
-from core.principal import Role
 from core.upkeep.rows import ArtifactRoots
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
 
 
-def leave_an_orphan(service: Service, *, old: bool = True) -> Path:
-    """Bytes that no row names; their file."""
-    digest = service.platform.artifacts.put(b"orphan")
+def leave_an_orphan(service: Service, *, hours: float = 1000) -> Path:
+    """Bytes of an age that no row names; their file."""
+    digest = service.platform.artifacts.put(f"{hours:6}".encode())
     path = service.settings.artifacts / digest[:2] / digest[2:]
-    if old:
-        os.utime(path, (0, 0))
+    os.utime(path, (time.time() - hours * 3600,) * 2)
     return path
 
 
@@ -29,20 +28,16 @@ def age_all(service: Service) -> None:
 
 
 def test_orphans_go_and_a_dry_run_tells_so_before(service: Service) -> None:
-    orphan = leave_an_orphan(service)
+    orphan, young = leave_an_orphan(service), leave_an_orphan(service, hours=2)
     with service.untouched():
         told = service.client.post("/v1/gc", json={"dry_run": True}).json()
     done = service.client.post("/v1/gc", json={}).json()
     assert told["collected"] == done["collected"] == {"unknown": {"count": 1, "size": 6}}
     assert (told["dry_run"], done["dry_run"], done["complete"]) == (True, False, True)
-    assert not orphan.exists()
-
-
-def test_young_orphans_stay(service: Service) -> None:
-    orphan = leave_an_orphan(service, old=False)
-    done = service.client.post("/v1/gc", json={"older_than_hours": 1}).json()
-    assert (done["collected"], done["young"]) == ({}, {"count": 1, "size": 6})
-    assert orphan.exists()
+    assert done["young"] == {"count": 1, "size": 6}
+    assert (orphan.exists(), young.exists()) == (False, True)
+    service.client.post("/v1/gc", json={"older_than_hours": 1})
+    assert not young.exists()
 
 
 def test_versions_that_gave_up_their_weights_say_so(service: Service) -> None:
@@ -70,19 +65,11 @@ def test_dangerous_orders_are_refused(service: Service) -> None:
             assert service.client.post("/v1/gc", json=order).status_code == 422
 
 
-def test_only_admins_collect(service: Service) -> None:
-    answer = service.client.post("/v1/gc", json={}, headers=service.key(Role.OPERATOR))
-    assert code_of(answer) == (403, "forbidden")
-
-
-@pytest.fixture
-def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERENNIAL_HOME", str(home))
+def test_the_command_does_the_same_and_fails_when_lists_are_damaged(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERENNIAL_HOME", str(service.settings.home))
     monkeypatch.setenv("PERENNIAL_ADMIN_KEY", KEY)
-
-
-@pytest.mark.usefixtures("environment")
-def test_the_command_does_the_same(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     orphan = leave_an_orphan(service)
     assert main(["gc", "--dry-run", "--keep-last", "3"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -90,12 +77,7 @@ def test_the_command_does_the_same(service: Service, capsys: pytest.CaptureFixtu
     assert orphan.exists()
     assert main(["gc"]) == 0
     assert not orphan.exists()
-
-
-@pytest.mark.usefixtures("environment")
-def test_the_command_fails_when_lists_are_damaged(
-    service: Service, capsys: pytest.CaptureFixture[str]
-) -> None:
+    capsys.readouterr()
     a_root(service.platform)
     age_all(service)
     with service.platform.transactions(read_only=True) as work:

@@ -8,13 +8,6 @@ from tests.support.api.service import Service
 from worker.supervision.supervisor import facts_of
 
 
-def beat(service: Service, name: str = "gpu-7:1f3a", *, held: tuple[HeldJob, ...] = ()) -> None:
-    facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
-    with service.platform.transactions() as work:
-        work[Heartbeats].record(name, facts)
-        work.commit()
-
-
 def age(service: Service, seconds: float) -> None:
     """Let all beats be so much older."""
     with service.platform.transactions() as work:
@@ -24,19 +17,18 @@ def age(service: Service, seconds: float) -> None:
         work.commit()
 
 
-def test_a_worker_is_listed_with_what_it_does(service: Service) -> None:
-    job = JobId("job_1")
-    beat(service, held=(HeldJob(id=job, status="running", lease_s=9),))
+def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Service) -> None:
+    held = (HeldJob(id=JobId("job_1"), status="running", lease_s=9),)
+    facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
+    with service.platform.transactions() as work:
+        work[Heartbeats].record("gpu-7:1f3a", facts)
+        work.commit()
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["id"], shown["fresh"], shown["state"]) == ("gpu-7:1f3a", True, "busy")
-    assert (shown["job"], shown["device"], shown["starts"]) == (job, "cuda:0", 2)
+    assert (shown["job"], shown["device"], shown["starts"]) == ("job_1", "cuda:0", 2)
     assert shown["queues"] == ["gpu"]
     assert shown["version"]
     assert 0 <= shown["beat_age_s"] < 10
-
-
-def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Service) -> None:
-    beat(service)
     age(service, 60)
     assert service.client.get("/readyz").status_code == 503
     (shown,) = service.client.get("/v1/workers").json()["data"]

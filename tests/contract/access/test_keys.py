@@ -1,4 +1,4 @@
-"""API keys: who is let in, and until when."""
+"""API keys and sessions of browsers: who is let in, and until when."""
 
 import base64
 from collections.abc import Callable
@@ -9,21 +9,28 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from core.access.authenticate import authenticate, make_key
+from core.access.authenticate import (
+    authenticate,
+    authenticate_sessions,
+    make_key,
+    sign_in,
+    sign_out,
+)
 from core.access.keys import create_key, ensure_admin_key, revoke_key, revoke_other_keys, rotate_key
-from core.access.rows import Keys
+from core.access.rows import Keys, Sessions
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
 from core.errors import (
-    FieldInvalid,
     KeyNotFound,
     KeyNotLive,
     LastAdminKey,
     NameTaken,
+    Unauthorised,
     UnsafeConfiguration,
 )
+from core.operations.maintenance import forget_old_traces
 from core.platform import Platform
-from core.principal import Role
+from core.principal import Principal, Role
 from core.values import sha256
 from tests.support.factories import NOW
 from tests.support.scene import Scene
@@ -63,20 +70,6 @@ def test_a_key_lets_its_holder_in_with_its_role(platform: Platform, scene: Scene
         assert {one.name for one in work[Keys].page(9, None)} == {"admin", "ci"}
 
 
-def test_names_are_not_given_twice(platform: Platform) -> None:
-    create_key(platform, name="ci", role=Role.VIEWER)
-    revoke_key(platform, "ci")
-    with pytest.raises(NameTaken):
-        create_key(platform, name="ci", role=Role.VIEWER)
-
-
-def test_keys_that_make_no_sense_are_refused(platform: Platform, scene: Scene) -> None:
-    with pytest.raises(FieldInvalid, match="every model"):
-        create_key(platform, name="a", role=Role.ADMIN, models=[scene.model().name])
-    with pytest.raises(FieldInvalid, match="expired"):
-        create_key(platform, name="a", role=Role.VIEWER, expires_at=NOW)
-
-
 def test_a_key_expires(platform: Platform) -> None:
     _, secret = create_key(platform, name="ci", role=Role.VIEWER, expires_at=NOW + HOUR)
     assert lets_in(platform, secret)
@@ -91,20 +84,10 @@ def test_both_secrets_are_valid_during_the_overlap(platform: Platform) -> None:
     assert (rotated.rotated_at, rotated.prefix) == (NOW, new[:9])
     assert [lets_in(platform, one) for one in (old, new)] == [True, True]
     assert [lets_in(later(platform, HOUR), one) for one in (old, new)] == [False, True]
-
-
-def test_without_overlap_every_old_secret_ends_at_once(platform: Platform) -> None:
-    _, oldest = create_key(platform, name="ci", role=Role.VIEWER)
-    _, old = rotate_key(platform, "ci", HOUR)
-    _, new = rotate_key(platform, "ci", timedelta(0))
-    assert [lets_in(platform, one) for one in (oldest, old, new)] == [False, False, True]
-
-
-def test_a_longer_overlap_does_not_revive_a_secret(platform: Platform) -> None:
-    _, old = create_key(platform, name="ci", role=Role.VIEWER)
-    rotate_key(platform, "ci", HOUR)
-    rotate_key(platform, "ci", 5 * HOUR)
-    assert not lets_in(later(platform, HOUR), old)
+    _, newer = rotate_key(platform, "ci", 5 * HOUR)  # which does not revive the oldest
+    assert [lets_in(later(platform, HOUR), one) for one in (old, new)] == [False, True]
+    _, newest = rotate_key(platform, "ci", timedelta(0))
+    assert [lets_in(platform, one) for one in (old, new, newer, newest)] == [False] * 3 + [True]
 
 
 def test_a_revoked_key_lets_nobody_in(platform: Platform) -> None:
@@ -115,6 +98,8 @@ def test_a_revoked_key_lets_nobody_in(platform: Platform) -> None:
     assert [lets_in(platform, one) for one in (old, new)] == [False, False]
     with pytest.raises(KeyNotLive):
         rotate_key(platform, "ci")
+    with pytest.raises(NameTaken):
+        create_key(platform, name="ci", role=Role.VIEWER)
     with pytest.raises(KeyNotFound):
         revoke_key(platform, "nobody")
 
@@ -157,15 +142,10 @@ def test_a_start_does_not_let_in_again_what_was_revoked_or_rotated(
         revoke_other_keys(platform)
 
 
-def test_a_rotated_secret_of_the_settings_is_not_made_the_only_one(platform: Platform) -> None:
-    _, new = rotate_key(platform, "admin", HOUR)
-    with pytest.raises(UnsafeConfiguration, match="rotated"):
-        revoke_other_keys(platform)
-    assert lets_in(later(platform, 2 * HOUR), new)
-
-
 def test_former_secrets_of_the_settings_key_end_with_an_audit_event(platform: Platform) -> None:
     _, new = rotate_key(platform, "admin", HOUR)
+    with pytest.raises(UnsafeConfiguration, match="rotated"):  # the one that is in the settings
+        revoke_other_keys(platform)
     settings = platform.settings.model_copy(update={"admin_key": SecretStr(new)})
     assert revoke_other_keys(replace(platform, settings=settings)) == 0
     assert [lets_in(platform, one) for one in (GIVEN, new)] == [False, True]
@@ -195,7 +175,6 @@ def test_secrets_are_stored_as_hashes_alone(platform: Platform) -> None:
     _, secret = create_key(platform, name="ci", role=Role.VIEWER)
     with platform.transactions(read_only=True) as work:
         held = work[Keys].find(sha256(secret.encode()))
-        assert held is not None
         assert secret not in str(held)
         assert GIVEN not in str(work[Keys].page(9, None))
 
@@ -211,3 +190,64 @@ def test_the_latest_use_of_a_key_is_kept_whoever_notes_it_first(platform: Platfo
     with platform.transactions(read_only=True) as work:
         found = work[Keys].last_uses([one.id, other.id, never.id])
     assert found == {one.id: NOW + HOUR, other.id: NOW}
+
+
+def holder(platform: Platform, session: str) -> Principal | None:
+    return authenticate_sessions(platform, [session, "unknown"]).get(session)
+
+
+def stored(platform: Platform, session: str) -> bool:
+    digest = sha256(session.encode())
+    with platform.transactions(read_only=True) as work:
+        return digest in work[Sessions].find_all([digest])
+
+
+def test_a_session_is_its_keys_until_it_expires(platform: Platform, scene: Scene) -> None:
+    model = scene.model()
+    key, secret = create_key(platform, name="ann", role=Role.OPERATOR, models=[model.name])
+    session, expires_at = sign_in(platform, secret)
+    assert holder(platform, session) == Principal(
+        name="ann", role=Role.OPERATOR, models=frozenset({model.id}), key=key.id
+    )
+    assert expires_at == NOW + 12 * HOUR
+    assert holder(later(platform, 11 * HOUR), session) is not None
+    assert holder(later(platform, 12 * HOUR), session) is None
+    assert holder(platform, secret) is None
+    forget_old_traces(later(platform, 13 * HOUR))
+    assert not stored(platform, session)
+
+
+def test_a_session_ends_with_the_secret_that_opened_it(platform: Platform) -> None:
+    _, secret = create_key(platform, name="ann", role=Role.VIEWER, expires_at=NOW + HOUR)
+    session, _ = sign_in(platform, secret)
+    assert holder(later(platform, HOUR), session) is None
+    _, fresh = rotate_key(platform, "ann", timedelta(minutes=9))
+    assert holder(later(platform, timedelta(minutes=8)), session) is not None
+    assert holder(later(platform, timedelta(minutes=9)), session) is None
+    after, _ = sign_in(platform, fresh)
+    assert holder(platform, after) is not None
+    revoke_key(platform, "ann")
+    assert holder(platform, after) is None
+    with pytest.raises(Unauthorised):
+        sign_in(platform, fresh)
+
+
+def test_who_signs_in_and_out_is_recorded_and_a_wrong_key_leaves_nothing(
+    platform: Platform,
+) -> None:
+    key, secret = create_key(platform, name="ann", role=Role.VIEWER)
+    with pytest.raises(Unauthorised):
+        sign_in(platform, secret + "x")
+    session, _ = sign_in(platform, secret, request_id="req_1")
+    principal = holder(platform, session)
+    for _ in range(2):  # the second finds nothing to end
+        sign_out(platform.on_behalf_of(principal), principal, session)
+    assert holder(platform, session) is None
+    with platform.transactions(read_only=True) as work:
+        events = work[AuditTrail].page(3, None, AuditFilter(subject=f"api-keys/{key.id}"))
+    assert [(event.change.action, event.change.actor) for event in events] == [
+        (Action.SESSION_ENDED, "ann"),
+        (Action.SESSION_STARTED, "ann"),
+        (Action.KEY_CREATED, "service"),
+    ]
+    assert (events[1].change.key, events[1].change.request_id) == (key.id, "req_1")

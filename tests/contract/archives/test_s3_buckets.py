@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.contract.artifacts.test_s3_broken_answers import CutOff
 
 from core.archives.reader import PIECE, S3Buckets
 from core.archives.rules import BucketFolder, BucketObject
@@ -12,7 +13,6 @@ from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers import CREDENTIALS
 from tests.contract.artifacts.test_s3 import refusal
-from tests.contract.artifacts.test_s3_broken_answers import CutOff
 from tests.support.servers.early_end import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)

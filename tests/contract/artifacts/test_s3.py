@@ -1,22 +1,24 @@
-"""Properties of the store on S3 alone."""
+"""Properties of the store on S3 alone, and answers of S3 that break off."""
 
 import os
 import pickle
+import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
 
 from core import bootstrap
 from core.artifacts import s3_transfers as s3_sending
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
+from core.artifacts.s3_requests import S3Location
 from core.errors import (
-    ArtifactMissing,
     ArtifactsUnavailable,
     PerennialError,
     StorageFull,
@@ -24,7 +26,8 @@ from core.errors import (
 )
 from core.settings import Settings
 from core.values import Digest, sha256
-from devtools.servers import CREDENTIALS
+from devtools.servers import CREDENTIALS, s3_server
+from tests.support.servers.early_end import early_end
 
 DATA = b"some bytes"
 
@@ -154,15 +157,6 @@ def test_refusals_have_names(
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in f"{told.value!r} {told.value.facts}"
 
 
-def test_a_bucket_that_is_not_there_is_not_a_missing_artifact(s3: S3Artifacts) -> None:
-    nowhere = S3Artifacts(replace(s3._place, bucket="nowhere"))
-    nowhere._connected = s3._connected
-    with pytest.raises(ArtifactsUnavailable, match="NoSuchBucket"):
-        nowhere.put(DATA)
-    with pytest.raises(ArtifactsUnavailable):
-        nowhere.free_bytes()
-
-
 def test_a_store_is_handed_on_without_its_secrets(s3: S3Artifacts) -> None:
     found = s3.put(DATA)
     packed = pickle.dumps(s3)
@@ -185,21 +179,6 @@ def test_settings_choose_the_store(s3: S3Artifacts, tmp_path: Path) -> None:
         assert isinstance(chosen, LocalArtifacts)
 
 
-def test_a_bucket_is_made_once(s3: S3Artifacts) -> None:
-    fresh = S3Artifacts(replace(s3._place, bucket="not-yet-there"))
-    with pytest.raises(ArtifactsUnavailable):
-        fresh.put(DATA)
-    assert fresh.make_bucket()
-    assert not fresh.make_bucket()
-    assert fresh.get(fresh.put(DATA)) == DATA
-    elsewhere = S3Artifacts(replace(s3._place, bucket="in-europe", region="eu-central-1"))
-    assert elsewhere.make_bucket()
-    found = elsewhere._client.get_bucket_location(Bucket="in-europe")
-    assert found["LocationConstraint"] == "eu-central-1"
-    for store in (fresh, elsewhere):
-        store.close()
-
-
 @pytest.mark.parametrize("url", ["s3://", "s3://key:secret@bucket/x", "s3://b/x?y=z", "gs://b"])
 def test_an_address_that_says_too_little_or_too_much_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UnsafeConfiguration) as told:
@@ -207,7 +186,91 @@ def test_an_address_that_says_too_little_or_too_much_is_refused(tmp_path: Path, 
     assert "secret@" not in told.value.message
 
 
-def test_a_missing_artifact_is_told_by_its_digest(s3: S3Artifacts) -> None:
-    with pytest.raises(ArtifactMissing) as told:
-        s3.get(sha256(b"never stored"))
-    assert told.value.facts == {"digest": sha256(b"never stored")}
+def test_a_bucket_is_made_once_and_until_then_is_no_missing_artifact(s3: S3Artifacts) -> None:
+    fresh = S3Artifacts(replace(s3._place, bucket="not-yet-there"))
+    with pytest.raises(ArtifactsUnavailable, match="NoSuchBucket"):
+        fresh.put(DATA)
+    with pytest.raises(ArtifactsUnavailable):
+        fresh.free_bytes()
+    assert fresh.make_bucket()
+    assert not fresh.make_bucket()
+    assert fresh.get(fresh.put(DATA)) == DATA
+    fresh.close()
+
+
+class CutOff(nullcontext[Any]):
+    """The body of an answer whose connection broke, after some bytes perhaps."""
+
+    def __init__(self, before: bytes = b"") -> None:
+        super().__init__()
+        self._before = before
+
+    def __enter__(self) -> "CutOff":
+        return self
+
+    def read(self, size: int) -> bytes:
+        if self._before:
+            found, self._before = self._before, b""
+            return found
+        raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
+
+    def close(self) -> None:
+        pass
+
+
+def test_pieces_go_on_where_an_answer_was_cut_off(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(600_000)
+    found, real, asked = s3.put(data), s3._client.get_object, list[str]()
+
+    def cut_off(**given: Any) -> Any:
+        asked.append(given.get("Range", ""))
+        answer = real(**given)
+        return (
+            answer if len(asked) == 3 else answer | {"Body": CutOff(answer["Body"].read(100_000))}
+        )
+
+    monkeypatch.setattr(s3._client, "get_object", cut_off)
+    assert b"".join(s3.pieces(found)) == data
+    assert asked == ["", "bytes=100000-", "bytes=200000-"]
+
+
+def test_an_answer_whose_connection_closes_early_is_not_taken_for_a_damaged_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    for read in (S3Artifacts.get, lambda store, found: b"".join(store.pieces(found))):
+        with early_end(DATA, announced=True) as (url, asked):
+            place = S3Location.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
+            store = S3Artifacts(place)
+            assert read(store, sha256(DATA)) == DATA
+            store.close()
+        assert len(asked) == 2
+
+
+def test_a_server_that_hangs_or_dies_is_told_after_the_tries_of_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as (url, process):
+        place = S3Location.of("s3://bucket", scratch=tmp_path, endpoint=url, region="")
+        patient = S3Artifacts(place)  # the server's first answers may take long
+        patient.make_bucket()
+        found = patient.put(DATA)
+        patient.close()
+        store = S3Artifacts(replace(place, connect_s=0.5, read_s=0.5, tries=2))
+        config = store._client.meta.config
+        assert (config.connect_timeout, config.read_timeout) == (0.5, 0.5)
+        sent: list[str] = []
+        store._client.meta.events.register("before-send.s3", lambda request, **_: sent.append(url))
+        for harm in (signal.SIGSTOP, signal.SIGKILL):
+            process.send_signal(harm)
+            for act in (lambda: store.get(found), lambda: store.put(DATA), store.free_bytes):
+                sent.clear()
+                with pytest.raises(ArtifactsUnavailable):
+                    act()
+                assert len(sent) == 2
+        store.close()

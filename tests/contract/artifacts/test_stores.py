@@ -1,9 +1,11 @@
-"""Properties of every artifact store: in a folder, on S3, and in memory for the tests."""
+"""Properties of every artifact store, in a folder, on S3 and in memory; then those of a folder."""
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.store import Artifacts
-from core.errors import ArtifactCorrupt, ArtifactMissing
+from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull
 from core.values import Digest, sha256
 from tests.support.factories import digest
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -69,10 +71,8 @@ def test_bytes_come_back(artifacts: Artifacts) -> None:
         assert found == sha256(data)
         assert artifacts.has(found)
         assert artifacts.get(found) == data
-
-
-def test_a_view_is_as_good_as_bytes(artifacts: Artifacts) -> None:
     assert artifacts.get(artifacts.put(memoryview(DATA)[5:])) == b"bytes"
+    assert artifacts.free_bytes() > 0
 
 
 def test_what_is_written_in_pieces_is_one_artifact_once_it_is_whole(artifacts: Artifacts) -> None:
@@ -132,7 +132,11 @@ def test_what_is_not_committed_leaves_nothing(store: Store, tmp_path: Path) -> N
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("write", [in_pieces, in_a_batch])
+def at_once(artifacts: Artifacts) -> Digest:
+    return artifacts.put(DATA)
+
+
+@pytest.mark.parametrize("write", [in_pieces, in_a_batch, at_once])
 def test_writing_stored_bytes_again_resets_their_age_and_mends_them(
     store: Store, write: Callable[[Artifacts], Digest]
 ) -> None:
@@ -140,9 +144,11 @@ def test_writing_stored_bytes_again_resets_their_age_and_mends_them(
     store.age(found)
     assert write(store.artifacts) == found
     assert not store.artifacts.delete_if_older(found, AGE_S)
-    store.damage(found, b"some bytez")
-    write(store.artifacts)
-    assert store.artifacts.get(found) == DATA
+    assert [row.age_s < AGE_S for row in store.artifacts.stored()] == [True]
+    for damaged in (b"some bytez", DATA[:4], b""):
+        store.damage(found, damaged)
+        write(store.artifacts)
+        assert store.artifacts.get(found) == DATA
 
 
 def test_bytes_are_renewed_once_they_are_verified(store: Store) -> None:
@@ -186,43 +192,6 @@ def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
         list(store.artifacts.pieces(digest("nothing")))
 
 
-def test_same_bytes_are_stored_once(artifacts: Artifacts) -> None:
-    assert artifacts.put(DATA) == artifacts.put(DATA)
-    assert list(artifacts.digests()) == [sha256(DATA)]
-    assert [(row.digest, row.size) for row in artifacts.stored()] == [(sha256(DATA), len(DATA))]
-
-
-def test_many_writers_of_the_same_bytes_do_not_disturb_one_another(artifacts: Artifacts) -> None:
-    data = os.urandom(100_000)
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(artifacts.put, [data] * 8)) == {sha256(data)}
-    assert artifacts.get(sha256(data)) == data
-    assert list(artifacts.digests()) == [sha256(data)]
-
-
-def test_missing_artifact_says_so(artifacts: Artifacts) -> None:
-    assert not artifacts.has(digest("none"))
-    with pytest.raises(ArtifactMissing):
-        artifacts.get(digest("none"))
-    artifacts.delete(digest("none"))
-    assert list(artifacts.digests()) == []
-
-
-def test_deleted_artifact_is_gone(artifacts: Artifacts) -> None:
-    found = artifacts.put(DATA)
-    artifacts.delete(found)
-    assert not artifacts.has(found)
-    assert artifacts.put(DATA) == found
-
-
-@pytest.mark.parametrize("damaged", [b"SOME BYTES", DATA[:4], b""])
-def test_damaged_artifact_is_healed_by_storing_it_again(store: Store, damaged: bytes) -> None:
-    found = store.artifacts.put(DATA)
-    store.damage(found, damaged)
-    assert store.artifacts.put(DATA) == found
-    assert store.artifacts.get(found) == DATA
-
-
 def test_one_flipped_bit_is_found(store: Store) -> None:
     found = store.artifacts.put(DATA)
     damaged = bytearray(DATA)
@@ -232,32 +201,158 @@ def test_one_flipped_bit_is_found(store: Store) -> None:
         store.artifacts.get(found)
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, "0" * 63, "0" * 64 + "\n"])
-def test_name_that_is_no_digest_never_reaches_the_store(artifacts: Artifacts, name: str) -> None:
+def test_many_writers_of_the_same_bytes_store_them_once(artifacts: Artifacts) -> None:
+    data = os.urandom(100_000)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(artifacts.put, [data] * 8)) == {sha256(data)}
+    assert artifacts.get(sha256(data)) == data
+    assert [(row.digest, row.size) for row in artifacts.stored()] == [(sha256(data), len(data))]
+
+
+@pytest.mark.parametrize(
+    "name", ["0" * 64, "../../etc/passwd", "", "A" * 64, "0" * 63, "0" * 64 + "\n"]
+)
+def test_a_name_of_nothing_is_missing(artifacts: Artifacts, name: str) -> None:
     artifacts.put(DATA)
     assert not artifacts.has(Digest(name))
     artifacts.delete(Digest(name))
-    with pytest.raises(ArtifactMissing):
+    with pytest.raises(ArtifactMissing) as told:
         artifacts.get(Digest(name))
+    assert told.value.facts == {"digest": name}
 
 
 def test_only_an_old_artifact_is_collected(artifacts: Artifacts) -> None:
     found = artifacts.put(DATA)
     assert not artifacts.delete_if_older(found, 60)
     assert artifacts.get(found) == DATA
-    assert artifacts.delete_if_older(found, 0)
-    assert not artifacts.has(found)
-    assert not artifacts.delete_if_older(found, 0)
-    assert artifacts.put(DATA) == found
+    for remove in (lambda: artifacts.delete_if_older(found, 0), lambda: artifacts.delete(found)):
+        remove()
+        assert not artifacts.has(found)
+        assert not artifacts.delete_if_older(found, 0)
+        assert artifacts.put(DATA) == found
 
 
-def test_what_is_put_again_is_young_again(store: Store) -> None:
-    found = store.artifacts.put(DATA)
-    store.age(found)
-    store.artifacts.put(DATA)
-    assert not store.artifacts.delete_if_older(found, AGE_S)
-    assert [row.age_s < AGE_S for row in store.artifacts.stored()] == [True]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
 
 
-def test_room_is_told_before_anything_is_stored(artifacts: Artifacts) -> None:
-    assert artifacts.free_bytes() > 0
+@pytest.fixture
+def local(folder: Path) -> LocalArtifacts:
+    return LocalArtifacts(folder)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_full_disk_leaves_nothing_behind(
+    local: LocalArtifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+
+    def fills_up(descriptor: int, data: memoryview) -> int:
+        if len(data) < len(DATA):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:4])
+
+    monkeypatch.setattr(os, "write", fills_up)
+    with pytest.raises(StorageFull):
+        local.put(DATA)
+    assert files_in(folder) == []
+    monkeypatch.undo()
+    assert local.get(local.put(DATA)) == DATA
+
+
+@pytest.mark.parametrize("write", [in_pieces, in_a_batch, at_once])
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(
+    local: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, write: Callable[[Artifacts], Digest]
+) -> None:
+    steps = []
+    rename = Path.rename
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def renamed(path: Path, to: Path) -> None:
+        steps.append("name")
+        rename(path, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    write(local)
+    assert steps.index("file") < steps.index("name") == len(steps) - 2
+    assert steps[-1] == "folder"
+
+
+@pytest.mark.parametrize("kept", [b"Some bytes", b"some byte", b"some bytes!", b""])
+def test_disk_that_lies_is_found_before_the_name_is_given(
+    local: LocalArtifacts, folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes
+) -> None:
+    real = os.write
+
+    def write(descriptor: int, data: memoryview) -> int:
+        real(descriptor, kept)
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(ArtifactCorrupt):
+        local.put(DATA)
+    assert files_in(folder) == []
+
+
+def test_old_temporaries_are_swept_and_young_ones_kept(local: LocalArtifacts, folder: Path) -> None:
+    found = local.put(DATA)
+    left = folder / found[:2] / ".new-0123"
+    left.write_bytes(b"half")
+    assert local.sweep(60) == 0
+    an_hour_ago = time.time() - 3600
+    os.utime(left, (an_hour_ago, an_hour_ago))
+    assert list(local.digests()) == [found]
+    assert local.sweep(60) == 1
+    assert files_in(folder) == [folder / found[:2] / found[2:]]
+
+
+def test_a_batch_may_take_as_long_as_it_likes(local: LocalArtifacts, folder: Path) -> None:
+    with local.batch() as batch:
+        found = batch.add(DATA)
+        for path in folder.rglob("*"):
+            os.utime(path, (0, 0))
+        assert local.sweep(60) == 0
+        batch.commit()
+    assert not local.delete_if_older(found, 60)
+    assert local.get(found) == DATA
+
+
+def test_a_batch_of_a_dead_writer_is_swept(local: LocalArtifacts, folder: Path) -> None:
+    left = folder / ".new-0123"
+    left.mkdir(parents=True)
+    (left / sha256(DATA)).write_bytes(DATA)
+    assert local.sweep(60) == 0
+    os.utime(left, (0, 0))
+    assert local.sweep(60) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_writer_waits_for_the_collector_that_has_looked_at_its_file(
+    local: LocalArtifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = local.put(DATA)
+    path = folder / found[:2] / found[2:]
+    os.utime(path, (0, 0))
+    writes: list[Future[Digest]] = []
+    real = Path.unlink
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def meets_a_writer(self: Path, missing_ok: bool = False) -> None:
+            if self == path:
+                writes.append(pool.submit(local.put, DATA))
+                time.sleep(0.1)
+                assert not writes[0].done()
+            real(self, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", meets_a_writer)
+        assert local.delete_if_older(found, 60)
+        writes[0].result(10)
+    assert local.get(sha256(DATA)) == DATA

@@ -1,5 +1,6 @@
-"""Audit events: written with the change that they tell of, in one chain."""
+"""Audit events: written with the change that they tell of, in one chain, and found by an index."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -14,13 +15,20 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditEvent, AuditFilter, AuditHead
 from core.database.tables import audit_events
 from core.database.work import Transactions
+from core.jobs.orders import ImportOrder
 from core.platform import Platform
 from core.principal import SERVICE
+from core.registry.alias_rows import Aliases
 from core.settings import Settings
 from core.values import KeyId
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing
+from tests.support.evaluation.judged import update as teach
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.ordering import an_unimported_model
+from tests.support.scene import Scene
 from tests.support.storage.databases import writing
+from tests.support.storage.query_plans import last_plan_of
 
 ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
 
@@ -64,12 +72,6 @@ def test_an_event_tells_who_what_and_why(platform: Platform) -> None:
     assert verify_audit(platform).broken_at is None
 
 
-def test_what_is_rolled_back_leaves_no_event(platform: Platform) -> None:
-    with platform.transactions() as work:
-        audit.record(work, Action.MODEL_CREATED, "models/a", now=NOW)
-    assert events(platform) == []
-
-
 def test_pages_and_filters(platform: Platform) -> None:
     for n, subject in enumerate(["models/a", "models/a/aliases/x", "models/ab", "models/a%"]):
         write(platform, subject, now=NOW + timedelta(hours=n), actor=f"actor-{n % 2}")
@@ -87,16 +89,10 @@ def test_pages_and_filters(platform: Platform) -> None:
     assert page(platform, 1, since=NOW + hour, until=NOW + 3 * hour) == [3]
     assert page(platform, 1, 3, since=NOW + hour, until=NOW + 3 * hour) == [2]
     assert page(platform, 1, 2, since=NOW + hour, until=NOW + 3 * hour) == []
-
-
-def test_events_of_one_time_are_paged_by_number(platform: Platform) -> None:
-    for _ in range(5):
-        write(platform, "models/a")
-    write(platform, "models/b")
-    wanted: dict[str, Any] = {"since": NOW, "subject": "models/a"}
-    assert page(platform, 2, **wanted) == [5, 4]
-    assert page(platform, 2, 4, **wanted) == [3, 2]
-    assert page(platform, 2, 2, **wanted) == [1]
+    for _ in range(3):
+        write(platform, "models/b")
+    assert page(platform, 2, since=NOW, subject="models/b") == [7, 6]
+    assert page(platform, 2, 6, since=NOW, subject="models/b") == [5]
 
 
 def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:
@@ -116,7 +112,6 @@ def test_writers_at_once_do_not_fork_the_chain(platform: Platform) -> None:
         (update(audit_events).where(audit_events.c.sequence == 2).values(reason="mine"), 2),
         (update(audit_events).where(audit_events.c.sequence == 3).values(hash="0" * 64), 3),
         (delete(audit_events).where(audit_events.c.sequence == 1), 1),
-        (delete(audit_events).where(audit_events.c.sequence == 2), 2),
         (delete(audit_events).where(audit_events.c.sequence == 3), 3),
         (delete(audit_events), 1),
     ],
@@ -138,17 +133,68 @@ def test_a_last_event_that_was_forged_with_its_hash_shows(platform: Platform, ur
         write(platform, f"models/{n}")
     *_, second, third = events(platform)
     forged = AuditHead.of(second).append(replace(third.change, actor="you"))
-    with writing(url) as connection:
-        row = update(audit_events).where(audit_events.c.sequence == 3)
-        connection.execute(row.values(actor="you", hash=forged.hash))
-    assert verify_audit(platform).broken_at == 3
+    behind = AuditHead.of(third).append(third.change)
+    row = update(audit_events).where(audit_events.c.sequence == 3)
+    values = {**vars(behind.change), "sequence": 4, "hash": behind.hash}
+    for forgery, broken in (
+        (insert(audit_events).values(values), 4),
+        (row.values(actor="you", hash=forged.hash), 3),
+    ):
+        with writing(url) as connection:
+            connection.execute(forgery)
+        assert verify_audit(platform).broken_at == broken
 
 
-def test_events_that_were_forged_behind_the_last_one_show(platform: Platform, url: str) -> None:
-    write(platform, "models/a")
-    (first,) = events(platform)
-    forged = AuditHead.of(first).append(replace(first.change, actor="you"))
+def test_a_promotion_by_a_job_is_recorded_with_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_judged_model(scene)
+    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    job = teach(scene, model, *CATS)
+    with scene.platform.transactions(read_only=True) as work:
+        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_MOVED))
+    change = event.change
+    assert (change.actor, change.key, change.request_id) == (f"job {job.id}", None, None)
+    assert change.subject == f"models/{model.name}/aliases/production"
+    assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
+    assert change.reason == "passed the gate"
+
+
+def test_the_alias_of_an_import_is_recorded_with_its_job(scene: Scene) -> None:
+    model = an_unimported_model(scene)
+    job = scene.order(model, ImportOrder(base="bundled"))
+    scene.run()
+    with scene.platform.transactions(read_only=True) as work:
+        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_CREATED))
+        (move,) = work[Aliases].history(model.id, "production")
+    assert event.change.actor == move.actor == f"job {job.id}"
+
+
+ROWS, FEW = 4000, 10
+
+EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))
+
+FILTERS: Mapping[str, AuditFilter] = {
+    "ix_audit_events_actor": AuditFilter(actor="few"),
+    "ix_audit_events_action": AuditFilter(action="few"),
+    "ix_audit_events_at": EARLY,
+    "ix_audit_events_subject_prefix": AuditFilter(subject="few"),
+}
+
+
+def row(number: int) -> dict[str, Any]:
+    names = dict.fromkeys(("actor", "action", "subject"), "few" if number <= FEW else "many")
+    at = NOW + timedelta(minutes=number - 1)
+    return {"sequence": number, **names, "reason": "", "at": at, "hash": "0" * 64}
+
+
+def test_a_filtered_list_reads_no_other_events(url: str) -> None:
     with writing(url) as connection:
-        values = {**vars(forged.change), "sequence": 2, "hash": forged.hash}
-        connection.execute(insert(audit_events).values(values))
-    assert verify_audit(platform).broken_at == 2
+        connection.execute(insert(audit_events), [row(number) for number in range(1, ROWS + 1)])
+        last_plan = last_plan_of(connection)
+        for index, wanted in FILTERS.items():
+            for after in (None, ROWS):
+                found = AuditTrail(connection).page(FEW, after, wanted)
+                assert [one.sequence for one in found] == list(range(FEW, 0, -1))
+                plan = last_plan()
+                assert index in plan, plan

@@ -1,44 +1,36 @@
-import threading
+"""Transactions, Idempotency-Keys, the durability of SQLite, and errors as logs show them."""
+
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from core.database import engine
-from core.database.engine import Limits
+from core.database.engine import Limits, open_engine
+from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Transactions
 from core.datasets.rows import Datasets
-from core.errors import DatabaseUnavailable, NameTaken
-from tests.support.factories import NOW, a_dataset
-
-
-def test_commit_makes_it_last(transactions: Transactions) -> None:
-    dataset = a_dataset()
-    with transactions() as work:
-        work[Datasets].add(dataset)
-        work.commit()
-    with transactions(read_only=True) as work:
-        assert work[Datasets].get(dataset.id) == dataset
+from core.errors import DatabaseUnavailable, InProgress, NameTaken
+from core.values import JobId
+from tests.support.factories import NOW, a_dataset, digest
 
 
 @pytest.mark.parametrize("fault", [None, RuntimeError])
 def test_leaving_without_commit_leaves_nothing(
     transactions: Transactions, fault: type[Exception] | None
 ) -> None:
-    def leave() -> None:
-        with transactions() as work:
-            work[Datasets].add(a_dataset())
-            if fault:
-                raise fault
-
-    if fault:
-        with pytest.raises(fault):
-            leave()
-    else:
-        leave()
+    with suppress(RuntimeError), transactions() as work:
+        work[Datasets].add(a_dataset())
+        if fault:
+            raise fault
     with transactions() as work:
         assert work[Datasets].page(10, None) == []
 
@@ -95,9 +87,6 @@ def test_times_come_back_in_utc_to_the_microsecond(transactions: Transactions) -
         found = work[Datasets].get(dataset.id).created_at
     assert found == NOW
     assert found.utcoffset() == timedelta(0)
-
-
-def test_time_without_zone_is_refused(transactions: Transactions) -> None:
     naive = a_dataset(created_at=datetime(2026, 1, 1))
     with transactions() as work, pytest.raises(Exception, match="zone"):
         work[Datasets].add(naive)
@@ -119,31 +108,69 @@ def test_waiting_too_long_for_a_writer_says_unavailable(
     transactions.close()
 
 
-def test_waiting_writer_gets_its_turn(transactions: Transactions) -> None:
-    dataset = a_dataset()
-    with transactions() as work:
-        work[Datasets].add(dataset)
-        work.commit()
-    numbers: list[int] = []
-
-    def number() -> None:
-        with transactions() as work:
-            numbers.append(work[Datasets].next_version(dataset.id))
-            work.commit()
-
-    with transactions() as holder:
-        numbers.append(holder[Datasets].next_version(dataset.id))
-        waiting = threading.Thread(target=number)
-        waiting.start()
-        time.sleep(0.2)
-        assert numbers == [1]
-        holder.commit()
-    waiting.join()
-    assert numbers == [1, 2]
+def test_an_error_names_no_parameter(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with engine.begin() as connection, pytest.raises(SQLAlchemyError) as failed:
+        connection.execute(text("insert into nowhere values (:name)"), {"name": "holiday.jpg"})
+    engine.dispose()
+    assert "nowhere" in str(failed.value)
+    assert "holiday" not in str(failed.value)
 
 
-def test_database_that_is_not_there_says_unavailable() -> None:
-    transactions = Transactions("postgresql://nobody@127.0.0.1:1/none")
-    with pytest.raises(DatabaseUnavailable), transactions():
-        pass
-    transactions.close()
+def test_sqlite_syncs_each_commit_and_readers_do_not_stop_a_writer(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with engine.connect() as connection:
+        told = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        }
+    engine.dispose()
+    full = 2
+    assert told == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+    }
+
+
+def test_sqlite_writers_wait_at_their_beginning(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}", limits=Limits(lock_s=0.05))
+    with engine.begin(), pytest.raises(DatabaseUnavailable), engine.begin():
+        pass  # neither has written anything
+    engine.dispose()
+
+
+REPLY = IdempotentReply(
+    actor="admin", key="abc", body=digest("body"), job=JobId("job_1"), created_at=NOW
+)
+
+
+def test_one_of_many_requests_at_once_gets_the_key(transactions: Transactions) -> None:
+    def ask(number: int) -> bool:
+        try:
+            with transactions() as work:
+                work[Idempotency].add(replace(REPLY, job=JobId(f"job_{number}")))
+                time.sleep(0.05)  # the others come while this one is in flight
+                work.commit()
+        except InProgress:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(ask, range(6))) == 1
+
+
+def test_sqlite_waits_for_whoever_creates_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    engine = open_engine(f"sqlite:///{path}")
+    first = sqlite3.connect(path, isolation_level=None)
+    first.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor() as threads:
+        second = threads.submit(engine.connect)
+        time.sleep(0.1)  # without a wait, it is refused within this time
+        first.rollback()
+        first.close()
+        with second.result() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+    engine.dispose()

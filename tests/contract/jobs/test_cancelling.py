@@ -1,17 +1,30 @@
-"""Jobs that are cancelled while they wait, run or end."""
+"""Jobs that are cancelled while they wait, run or end, and ended ones that are ordered again."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
-from core.gate.rows import Policies
-from core.jobs.orders import ImportOrder
+import pytest
+
+from core.bases.create_model import create_model
+from core.errors import AliasNotFound, Conflict, FieldInvalid, VersionNotFound
+from core.evaluation.order import order_evaluation
+from core.job_types.retry import retry_job
+from core.jobs.orders import EvaluateOrder, JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import end_cancelled_jobs, forget_old_traces
-from core.registry.rows import Models, Versions
-from tests.support.claims import abandon, checkpoint
-from tests.support.factories import a_model
+from core.registry.configure import configure_model
+from core.registry.versions import Model
+from core.training.order import order_update
+from core.values import JobId
+from tests.support.claims import abandon, checkpoint, claim, store
+from tests.support.factories import NOW, a_job
+from tests.support.notifiers import RecordingNotifier
+from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
 
 
@@ -22,22 +35,6 @@ def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene)
     ended = scene.run()
     assert (ended.id, ended.status) == (job.id, JobStatus.CANCELLED)
     assert scene.script.tasks == []
-
-
-def test_cancelling_job_that_nobody_holds_is_ended_by_the_sweeper(scene: Scene) -> None:
-    model = scene.model()
-    job = scene.update(model, scene.frozen("cat", "dog"))
-    following = scene.update(model, scene.frozen("cow", "ant", offset=8))
-    spent = checkpoint(scene, abandon(scene))
-    end_cancelled_jobs(scene.platform)
-    assert scene.job(job).status is JobStatus.RUNNING
-    cancel_job(scene.platform, job.id)
-    end_cancelled_jobs(scene.platform)
-    ended, last = scene.job(job), scene.events(job)[-1]
-    assert (ended.status, ended.checkpoint, ended.error) == (JobStatus.CANCELLED, None, None)
-    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
-    assert not scene.platform.artifacts.has(spent)
-    assert scene.run().id == following.id
 
 
 def test_cancelling_job_whose_worker_lives_is_left_to_it(scene: Scene) -> None:
@@ -85,18 +82,6 @@ def test_cancellation_that_comes_as_the_job_ends_keeps_the_alias_where_it_is(
     assert scene.live(model) == 1
 
 
-def test_cancelled_import_makes_no_root(scene: Scene) -> None:
-    with scene.platform.transactions() as work:
-        model = a_model(work[Policies].get("default"))
-        work[Models].add(model)
-        work.commit()
-    job = scene.order(model, ImportOrder(base="bundled"))
-    scene.script.training = lambda monitor: cancel_job(scene.platform, job.id)
-    assert scene.run().status is JobStatus.CANCELLED
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[Versions].all(model.id) == []
-
-
 def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
     claimed = abandon(scene)
@@ -109,6 +94,7 @@ def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Sce
     cancel_job(scene.platform, job.id)
     forget_old_traces(scene.platform)
     assert not scene.platform.artifacts.has(spent)
+    assert scene.job(job).checkpoint is None
 
 
 def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene: Scene) -> None:
@@ -120,3 +106,99 @@ def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene:
             time.sleep(0.3)
             work.commit()
         assert cancellation.result().status is JobStatus.CANCELLING
+
+
+LATER = NOW + timedelta(minutes=2)
+
+
+@pytest.fixture
+def model(scene: Scene) -> Model:
+    return a_teachable_model(scene)
+
+
+def test_a_cancellation_is_in_the_history(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
+    later = replace(scene.platform, clock=lambda: LATER)
+    queued = order_evaluation(scene.platform, notifier, ME, model=model.name, version=2)
+    assert cancel_job(later, queued.id) == scene.job(queued)
+    assert (scene.job(queued).status, scene.job(queued).finished_at) == ("cancelled", LATER)
+    running = order_evaluation(scene.platform, notifier, ME, model=model.name, version=2)
+    claim(scene.platform.transactions)
+    assert cancel_job(later, running.id).status is JobStatus.CANCELLING
+    for job, status in ((queued, "cancelled"), (running, "cancelling")):
+        last = scene.events(job)[-1]
+        assert (last.kind, last.data, last.at) == (status, {}, LATER)
+
+
+def test_a_retry_is_judged_by_what_is_in_force_now(
+    scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
+) -> None:
+    order = an_order(scene.frozen("owl", "elk"))
+    first = order_update(
+        scene.platform,
+        notifier,
+        ME,
+        model=model.name,
+        order=order,
+        priority=7,
+        metadata={"team": "shoes"},
+    )
+    cancel_job(scene.platform, first.id)
+    configure_model(scene.platform, model.name, suites=(), policy="default")
+    notifier.notified.clear()
+    log.clear()
+    again = retry_job(scene.platform, notifier, ME, first.id)
+    assert again == replace(
+        first,
+        id=again.id,
+        suites=(),
+        policy=named(scene, model.name).policy,
+        retry_of=first.id,
+    )
+    assert again.id != first.id
+    is_queued_and_announced(scene, notifier, again, log)
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "cancelling", "succeeded"])
+def test_only_what_failed_or_was_cancelled_is_tried_again(
+    scene: Scene, notifier: RecordingNotifier, model: Model, status: str
+) -> None:
+    job = a_job(model, status=JobStatus(status))
+    store(scene.platform.transactions, job)
+    with pytest.raises(Conflict) as caught:
+        retry_job(scene.platform, notifier, ME, job.id)
+    assert caught.value.message == "Only a failed or cancelled job can be retried."
+    assert (type(caught.value), caught.value.facts) == (Conflict, {})
+    assert notifier.notified == []
+
+
+def failed(scene: Scene, model: Model, **changes: Any) -> JobId:
+    """A job that has failed."""
+    job = a_job(model, **changes).fail({"code": "x"}, NOW)
+    store(scene.platform.transactions, job)
+    return job.id
+
+
+def test_what_could_not_start_is_not_tried_again(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
+    update = an_order(scene.frozen("owl", "elk"), parent=9)
+    jobs = {
+        Conflict: failed(scene, model),
+        VersionNotFound: failed(scene, model, type=JobType.UPDATE, order=update),
+        FieldInvalid: failed(scene, model, type=JobType.EVALUATE, order=EvaluateOrder(version=1)),
+        AliasNotFound: failed(  # it was deleted since
+            scene, model, type=JobType.EVALUATE, order=EvaluateOrder(version=2, alias="staging")
+        ),
+    }
+    for error, job in jobs.items():
+        with pytest.raises(error):
+            retry_job(scene.platform, notifier, ME, job)
+
+
+def test_a_failed_import_is_tried_again(scene: Scene, notifier: RecordingNotifier) -> None:
+    first = create_model(scene.platform, notifier, ME, name="demo", base="bundled")
+    cancel_job(scene.platform, first.id)
+    again = retry_job(scene.platform, notifier, ME, first.id)
+    assert again == replace(first, id=again.id, retry_of=first.id)

@@ -1,56 +1,68 @@
-"""Claims: the order in which jobs are given to workers."""
+"""Claims: the order in which jobs are given to workers, however many ask at once."""
 
+import multiprocessing
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.context import BaseContext
+
+import pytest
+from sqlalchemy import text
 
 from core.database.work import Transactions
 from core.jobs.orders import EvaluateOrder, JobType, Queue
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
+from core.jobs.rules import Job, JobStatus
+from core.registry.rows import Versions
 from core.registry.versions import Model
-from tests.support.claims import claim, lose, queue
-from tests.support.factories import NOW, a_job
+from tests.support.claims import claim, queue, store, succeed
+from tests.support.factories import NOW, a_job, a_job_of_no_model
+from tests.support.processes import wait_for
+
+LANE = "dataset:ds_1"
 
 
 def test_claim_takes_the_job(transactions: Transactions, model: Model) -> None:
     [job] = queue(transactions, model)
     claimed = claim(transactions)
-    assert claimed is not None
     assert (claimed.id, claimed.status) == (job.id, JobStatus.RUNNING)
     assert (claimed.fence, claimed.attempt, claimed.lost) == (1, 1, 0)
     assert claimed.started_at is not None
     assert claim(transactions) is None
 
 
-def test_jobs_of_a_model_run_first_in_first_out(transactions: Transactions, model: Model) -> None:
-    made = queue(transactions, model, 3)
+@pytest.mark.parametrize("of_a_model", [True, False])
+def test_jobs_of_a_model_run_first_in_first_out(
+    transactions: Transactions, model: Model, of_a_model: bool
+) -> None:
+    of = {"model": model.id, "lane": model.id} if of_a_model else {}
+    made = [replace(a_job_of_no_model(LANE, priority=priority), **of) for priority in (0, 9, 5)]
+    store(transactions, *made)
     for job in made:
         claimed = claim(transactions)
-        assert claimed is not None
         assert claimed.id == job.id
         assert claim(transactions) is None
-        with transactions() as work:
-            work[Jobs].finish(claimed.succeed({}, NOW), claimed.fence)
-            work.commit()
+        succeed(transactions, claimed)
     assert claim(transactions) is None
 
 
-def test_models_do_not_wait_for_one_another(
+def test_lanes_and_models_do_not_wait_for_one_another(
     transactions: Transactions, make_model: Callable[[], Model]
 ) -> None:
-    one, two = make_model(), make_model()
-    [first], [second] = queue(transactions, one), queue(transactions, two)
-    assert [claim(transactions).id for _ in range(2)] == [first.id, second.id]
-
-
-def claim_in_turn(transactions: Transactions) -> list[str]:
-    """The jobs in the order they are claimed, each ended before the next."""
-    order = []
-    while (job := claim(transactions)) is not None:
-        order.append(job.id)
-        with transactions() as work:
-            work[Jobs].finish(job.succeed({}, NOW), job.fence)
-            work.commit()
-    return order
+    model = make_model()
+    made = [
+        a_job_of_no_model("z"),
+        a_job(model),
+        a_job_of_no_model(LANE),
+        a_job(make_model()),
+        a_job(model, lane="aside"),
+    ]
+    store(transactions, *made, *(a_job_of_no_model(job.lane) for job in made))
+    assert [claim(transactions).id for _ in made] == [job.id for job in made]
+    assert claim(transactions) is None
 
 
 def test_of_the_models_next_jobs_the_highest_priority_goes_first(
@@ -60,23 +72,21 @@ def test_of_the_models_next_jobs_the_highest_priority_goes_first(
     # Within a model the order is that of coming: the urgent one waits for the one before it.
     model = make_model()
     first, urgent = a_job(model, priority=0), a_job(model, priority=9)
-    with transactions() as work:
-        for job in (low, high, same, first, urgent):
-            work[Jobs].add(job)
-        work.commit()
+    store(transactions, low, high, same, first, urgent)
+    order: list[Job] = []
+    while (job := claim(transactions)) is not None:
+        order.append(job)
+        succeed(transactions, job)
     wanted = [high, low, same, first, urgent]
-    assert claim_in_turn(transactions) == [job.id for job in wanted]
+    assert [job.id for job in order] == [job.id for job in wanted]
 
 
 def test_a_worker_claims_the_jobs_of_its_queues_alone(
     transactions: Transactions, make_model: Callable[[], Model]
 ) -> None:
     scoring = a_job(make_model(), type=JobType.EVALUATE, order=EvaluateOrder(version=1))
-    imported = a_job(make_model())
-    with transactions() as work:
-        for job in (scoring, imported):
-            work[Jobs].add(job)
-        work.commit()
+    imported = a_job_of_no_model(LANE)
+    store(transactions, scoring, imported)
     with transactions() as work:
         assert work[Jobs].claimable() == {Queue.GPU, Queue.HOUSEKEEPING}
         assert work[Jobs].claimable([Queue.HOUSEKEEPING]) == {Queue.HOUSEKEEPING}
@@ -86,15 +96,139 @@ def test_a_worker_claims_the_jobs_of_its_queues_alone(
         assert work[Jobs].claim("w", 60, 3, [Queue.GPU]).id == scoring.id
 
 
-def test_claimable_says_what_claim_would_find(transactions: Transactions, model: Model) -> None:
-    def claimable() -> set[Queue]:
-        with transactions(read_only=True) as work:
-            return work[Jobs].claimable()
+def test_job_of_no_model_comes_back_as_it_was(transactions: Transactions, model: Model) -> None:
+    job, other = a_job_of_no_model(LANE), a_job(model)
+    store(transactions, job, other)
+    with transactions(read_only=True) as work:
+        assert work[Jobs].page(9, None) == [other, job]
+        assert work[Jobs].page(9, None, model=model.id) == [other]
+        named = work[Jobs].named(job.id)
+        assert (named.job, named.model, named.parent_digest) == (job, None, None)
 
-    assert not claimable()
-    queue(transactions, model, 2)
-    assert claimable()
-    lose(transactions)
-    assert claimable()
-    claim(transactions)
-    assert not claimable()
+
+PROCESSES, THREADS = 4, 2
+
+MODELS, JOBS = 8, 6
+
+
+def work_off(url: str) -> list[str]:
+    """Claim and finish jobs with a few threads until none is left; the ids claimed."""
+    transactions = Transactions(url)
+
+    def run(_thread: int) -> list[str]:
+        claimed = []
+        while True:
+            with transactions() as work:
+                job = work[Jobs].claim("w", 60, 3)
+                work.commit()
+            if job is None:
+                with transactions(read_only=True) as work:
+                    if not any(
+                        work[Jobs].page(1, None, status=status)
+                        for status in (JobStatus.QUEUED, JobStatus.RUNNING)
+                    ):
+                        return claimed
+                time.sleep(0.005)
+                continue
+            claimed.append(job.id)
+            with transactions(read_only=True) as work:
+                running = work[Jobs].page(9, None, model=job.model, status=JobStatus.RUNNING)
+                assert [one.id for one in running] == [job.id]
+            with transactions() as work:
+                work[Jobs].add_event(job.id, "claimed", {}, NOW)
+                work[Jobs].finish(job.succeed({}, NOW), job.fence)
+                work.commit()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        claimed = [job for some in pool.map(run, range(THREADS)) for job in some]
+    transactions.close()
+    return claimed
+
+
+def forking() -> BaseContext:
+    """Processes that fork from one that has loaded this module and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def test_each_job_is_claimed_once_and_in_order(
+    url: str, transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    models = [make_model() for _ in range(MODELS)]
+    made = [a_job(model) for _ in range(JOBS) for model in models]
+    store(transactions, *made)
+    with ProcessPoolExecutor(PROCESSES, mp_context=forking()) as pool:
+        claimed = Counter(job for some in pool.map(work_off, [url] * PROCESSES) for job in some)
+    assert claimed == Counter(job.id for job in made)
+    with transactions(read_only=True) as work:
+        done = work[Jobs].page(1000, None)
+    assert {(job.status, job.fence, job.attempt) for job in done} == {(JobStatus.SUCCEEDED, 1, 1)}
+    for model in models:
+        starts = [job.started_at for job in done if job.model == model.id]
+        assert starts == sorted(starts, reverse=True)  # the page is newest first
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_claim_passes_over_a_model_that_another_claim_holds(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    held, free = make_model(), make_model()
+    store(transactions, *map(a_job, (held, held, free)))
+    with transactions() as first, transactions() as second:
+        assert first[Jobs].claim("a", 60, 3).model == held.id
+        began = time.monotonic()
+        assert second[Jobs].claim("b", 60, 3).model == free.id
+        assert second[Jobs].claim("b", 60, 3) is None
+        assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_job_that_is_committed_late_is_not_claimed_beside_its_successor(
+    transactions: Transactions,
+) -> None:
+    early, late = a_job_of_no_model("lane"), a_job_of_no_model("lane")
+    found: list[Job | None] = []
+    claiming = threading.Thread(target=lambda: found.append(claim(transactions)))
+    with transactions() as slow:
+        slow[Jobs].add(early)
+        store(transactions, late)
+        with transactions() as first:
+            assert first[Jobs].claim("a", 60, 3).id == late.id
+            slow.commit()
+            claiming.start()  # finds `early`, and waits to learn whether `late` is claimed
+            wait_for(lambda: somebody_waits(transactions), seconds=60, every=0.01)
+            first.commit()
+    claiming.join(60)
+    assert found == [None]
+    with transactions(read_only=True) as work:
+        statuses = [work[Jobs].get(job.id).status for job in (early, late)]
+    assert statuses == [JobStatus.QUEUED, JobStatus.RUNNING]
+
+
+def somebody_waits(transactions: Transactions) -> bool:
+    with transactions(read_only=True) as work:
+        return bool(
+            work._connection.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'relation'")
+            )
+        )
+
+
+@pytest.mark.parametrize("numbered", ["versions", "events of a job"])
+def test_numbers_of_versions_are_given_once(
+    transactions: Transactions, model: Model, numbered: str
+) -> None:
+    [job] = queue(transactions, model)
+
+    def number(_asker: int) -> int:
+        with transactions() as work:
+            if numbered == "versions":
+                found = work[Versions].next_number(model.id)
+            else:
+                found = work[Jobs].add_event(job.id, "progress", {}, NOW).sequence
+            work.commit()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(number, range(40))) == list(range(1, 41))

@@ -1,32 +1,35 @@
-"""Status, history and log of each way for a job to end or to be requeued."""
+"""How jobs are claimed, end or are requeued: status, history, log, and what is counted."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from core import logs
 from core.errors import (
     ArtifactsUnavailable,
+    CancelRequested,
     DatabaseUnavailable,
-    Interruption,
+    LeaseLost,
     OutOfMemory,
     StopRequested,
     StorageFull,
     TrainingDiverged,
 )
-from core.gate.rows import Policies
-from core.jobs.orders import EvaluateOrder, ImportOrder
-from core.jobs.queue import cancel_job
+from core.job_types.run import run_next_job
+from core.jobs.orders import ImportOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Monitor
-from core.registry.rows import Models
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.values import Json
-from tests.support.api.seeds import a_candidate
-from tests.support.factories import NOW, a_model
+from tests.support.claims import lose_lease
+from tests.support.factories import NOW
 from tests.support.learning.training_jobs import STATE, raising, training
+from tests.support.ordering import an_unimported_model
 from tests.support.scene import Scene
+from tests.support.tools import tools_of
 
 Line = tuple[int, str]  # level and text
 
@@ -87,6 +90,13 @@ ENDINGS = {
             },
         ),
     ),
+    "cancelled": Ending(
+        error=CancelRequested(),
+        line=(logging.INFO, "job cancelled"),
+        status=JobStatus.CANCELLED,
+        phase="cancelled",
+        event=("done", {"status": "cancelled"}),
+    ),
     "named fault": Ending(
         error=TrainingDiverged("The loss is not finite.", step=7),
         line=(logging.WARNING, "job failed: The loss is not finite."),
@@ -104,14 +114,6 @@ ENDINGS = {
         told={"code": "internal", "message": "KeyError: 'tower'"},
     ),
 }
-
-
-def lose_lease(scene: Scene) -> None:
-    """Let another worker claim what this one holds."""
-    with scene.platform.transactions() as work:
-        work[Jobs].release_owner("w")
-        assert work[Jobs].claim("another", 60, 3) is not None
-        work.commit()
 
 
 @pytest.fixture
@@ -144,44 +146,10 @@ def test_each_way_to_end_is_told_by_status_history_and_log(
     assert scene.platform.artifacts.has(STATE) is not left.status.done
 
 
-def test_a_job_that_is_cancelled_says_so_and_drops_its_checkpoint(
-    scene: Scene, said: Callable[[], list[Line]]
-) -> None:
-    def cancel(monitor: Monitor) -> None:
-        cancel_job(scene.platform, job.id)
-        monitor.advance("training", 9, 9)
-
-    job = training(scene, then=cancel)
-    left = scene.run()
-    assert (left.status, left.phase, left.finished_at) == (JobStatus.CANCELLED, "cancelled", NOW)
-    last = scene.events(job)[-1]
-    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
-    assert said() == [CLAIMED, (logging.INFO, "job cancelled")]
-    assert not scene.platform.artifacts.has(STATE)
-
-
 def test_a_job_that_succeeds_says_so(scene: Scene, said: Callable[[], list[Line]]) -> None:
     training(scene, then=lambda monitor: None)
     assert scene.run().status is JobStatus.SUCCEEDED
     assert said() == [CLAIMED, (logging.INFO, "job succeeded")]
-
-
-def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothing(
-    scene: Scene, said: Callable[[], list[Line]]
-) -> None:
-    def go_on(monitor: Monitor) -> None:
-        lose_lease(scene)
-        monitor.advance("training", 9, 9)
-
-    job = training(scene, then=go_on)
-    left = scene.run()
-    assert (left.status, left.fence) == (JobStatus.RUNNING, 2)
-    assert scene.events(job)[-1].kind == "checkpoint"
-    assert said() == [
-        CLAIMED,
-        (logging.WARNING, "lost the lease: another worker now runs the job"),
-    ]
-    assert "training" not in scene.phase_seconds()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +159,7 @@ def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothin
             StopRequested(),
             (logging.WARNING, "lost the lease: the job was not returned to the queue"),
         ),
+        (LeaseLost(), (logging.WARNING, "lost the lease: another worker now runs the job")),
         (StorageFull(), (logging.WARNING, "lost the lease: the job was not paused")),
         (
             TrainingDiverged(),
@@ -199,7 +168,7 @@ def test_a_worker_whose_lease_is_lost_in_a_step_leaves_the_job_and_counts_nothin
     ],
 )
 def test_a_worker_whose_lease_is_lost_as_it_ends_leaves_the_job_with_its_checkpoint(
-    scene: Scene, said: Callable[[], list[Line]], error: Interruption, line: Line
+    scene: Scene, said: Callable[[], list[Line]], error: Exception, line: Line
 ) -> None:
     def lose_and_raise(monitor: Monitor) -> None:
         lose_lease(scene)
@@ -212,30 +181,15 @@ def test_a_worker_whose_lease_is_lost_as_it_ends_leaves_the_job_with_its_checkpo
     assert scene.platform.artifacts.has(STATE)
     assert scene.events(job)[-1].kind == "checkpoint"
     assert said()[-1] == line
+    if isinstance(error, LeaseLost):
+        assert "training" not in scene.phase_seconds()
 
 
 def test_an_import_is_watched_and_its_history_told(scene: Scene) -> None:
-    with scene.platform.transactions() as work:
-        model = a_model(work[Policies].get("default"))
-        work[Models].add(model)
-        work.commit()
+    model = an_unimported_model(scene)
     job = scene.order(model, ImportOrder(base="bundled"))
     assert scene.run().status is JobStatus.SUCCEEDED
     assert [event.kind for event in scene.events(job)] == ["claimed", "phase", "done"]
-
-
-def test_an_evaluation_is_watched_and_can_be_cancelled(scene: Scene) -> None:
-    model = scene.model()
-    a_candidate(scene.platform, model)
-    scene.suite(model, scene.frozen("cat", "dog"))
-    job = scene.order(model, EvaluateOrder(version=2))
-
-    def cancel(monitor: Monitor) -> None:
-        cancel_job(scene.platform, job.id)
-        monitor.advance("evaluating", 1, 2)
-
-    scene.script.evaluating = cancel
-    assert scene.run().status is JobStatus.CANCELLED
 
 
 def test_lines_that_are_written_meanwhile_name_the_job(scene: Scene) -> None:
@@ -247,3 +201,89 @@ def test_lines_that_are_written_meanwhile_name_the_job(scene: Scene) -> None:
     scene.run()
     assert named == [job.id, "update", "1", ""]
     assert logs.bound_value("job") == ""
+
+
+def test_a_running_job_tells_what_it_had_to_change_by_its_fence(scene: Scene) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def halve(monitor: Monitor) -> None:
+        monitor.emit("out_of_memory", {"step": 3, "micro_batch": 50})
+        lose_lease(scene)
+        with pytest.raises(LeaseLost):
+            monitor.emit("out_of_memory", {"step": 4, "micro_batch": 25})
+
+    scene.script.training = halve
+    scene.run()
+    told = [event.data for event in scene.events(job) if event.kind == "out_of_memory"]
+    assert told == [{"step": 3, "micro_batch": 50}]
+
+
+def test_import_that_is_retried_twice_makes_one_root_and_says_so(scene: Scene) -> None:
+    model = an_unimported_model(scene)
+    first, second = (scene.order(model, ImportOrder(base="bundled")) for _ in range(2))
+    loads: list[Monitor] = []
+    scene.script.training = loads.append
+    assert [scene.run().id for _ in range(2)] == [first.id, second.id]
+    ended = scene.job(second)
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "conflict")
+    assert len(scene.versions(model)) == len(loads) == 1
+
+
+def test_update_of_a_model_whose_import_failed_fails_by_name(scene: Scene) -> None:
+    scene.update(an_unimported_model(scene), scene.frozen("cat", "dog"))
+    ended = scene.run()
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "alias_not_found")
+
+
+def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="core.job_types")
+    job = training(scene, then=raising(StopRequested()))
+    for attempt in (1, 2):
+        caplog.clear()
+        scene.run()
+        claims = [event for event in scene.events(job) if event.kind == "claimed"]
+        assert (claims[-1].data, claims[-1].at) == ({"attempt": attempt, "owner": "w"}, NOW)
+        assert len(claims) == attempt
+        assert vars(caplog.records[0])["attempt"] == attempt
+
+
+def test_only_the_wait_for_the_first_claim_is_counted(scene: Scene) -> None:
+    training(scene, then=raising(StopRequested()))
+    for waited_s in (90.0, 500.0):
+        later = replace(scene.platform, clock=lambda s=waited_s: NOW + timedelta(seconds=s))
+        run_on(scene, later)
+        assert scene.phase_seconds()["queued"] == 90.0
+
+
+def test_the_last_phase_is_counted_however_a_job_ends(scene: Scene) -> None:
+    training(scene, then=raising(TrainingDiverged()))
+    scene.run()
+    assert scene.phase_seconds().keys() == {"queued", "training"}
+
+
+def test_a_worker_claims_by_its_settings(scene: Scene) -> None:
+    settings = scene.platform.settings
+    deaf = settings.model_copy(update={"queues": ("housekeeping",)})
+    short = settings.model_copy(update={"lease_seconds": 7.0, "lost_attempts": 1})
+    held: list[float] = []
+
+    def look(monitor: Monitor) -> None:
+        with scene.platform.transactions(read_only=True) as work:
+            held.extend(one.lease_s for one in work[Jobs].held("w"))
+        raise DatabaseUnavailable
+
+    scene.script.training = look
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    assert run_on(scene, replace(scene.platform, settings=deaf)) is None
+    assert run_on(scene, replace(scene.platform, settings=short)) is not None
+    assert 6 < held[0] <= 7
+    assert run_on(scene, replace(scene.platform, settings=short)) is None
+    assert scene.job(job).status is JobStatus.FAILED
+
+
+def run_on(scene: Scene, platform: Any) -> Job | None:
+    """Have a worker of another platform look for a job."""
+    tools = tools_of(scene.script)
+    return run_next_job(platform, tools, owner="w", stopping=lambda: False)

@@ -1,4 +1,4 @@
-"""Leases: how they are renewed, and the losses that count if they are not."""
+"""Leases and fences: a job is written by the worker that holds it, and losses are counted."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,8 @@ import pytest
 from core.database.work import Transactions
 from core.errors import LeaseLost
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Progress
+from core.jobs.rules import Job, JobStatus, Progress
+from core.recipes.fields import Precision
 from core.registry.versions import Model
 from tests.support.claims import LEASE, claim, lose, queue
 from tests.support.factories import NOW, digest
@@ -146,3 +147,41 @@ def test_leases_of_a_dead_process_end_at_once(
     assert claim(transactions).lost == 1
     assert claim(transactions).lost == 1
     assert claim(transactions) is None
+
+
+WRITES: dict[str, Callable[[Jobs, Job], object]] = {
+    "advance": lambda jobs, job: jobs.advance(
+        job.id, 1, lease_s=60, phase="training", progress=Progress()
+    ),
+    "renew": lambda jobs, job: jobs.renew(job.id, 1, 60),
+    "status": lambda jobs, job: jobs.status(job.id, 1),
+    "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
+    "pin_precision": lambda jobs, job: jobs.pin_precision(job.id, 1, Precision.FP32),
+    "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
+    "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
+    "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),
+    "release": lambda jobs, job: jobs.release(job.id, 1),
+    "pause": lambda jobs, job: jobs.pause(job.id, 1, phase="storage_full", pause_s=60),
+}
+
+
+def test_stale_fence_is_refused(transactions: Transactions, model: Model) -> None:
+    queue(transactions, model)
+    stale = lose(transactions)
+    present = claim(transactions)
+    for name, write in WRITES.items():
+        with transactions() as work, pytest.raises(LeaseLost):
+            write(work[Jobs], stale)
+        with transactions() as work:
+            assert work[Jobs].get(stale.id) == present, name
+
+
+def test_finished_job_is_written_no_more(transactions: Transactions, model: Model) -> None:
+    queue(transactions, model)
+    job = claim(transactions)
+    with transactions() as work:
+        work[Jobs].finish(job.fail({"code": "x"}, NOW), job.fence)
+        work.commit()
+    for write in WRITES.values():
+        with transactions() as work, pytest.raises(LeaseLost):
+            write(work[Jobs], job)

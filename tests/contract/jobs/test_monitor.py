@@ -12,6 +12,7 @@ from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.values import Json
+from tests.support.claims import claim, lose_lease
 from tests.support.factories import NOW, digest
 from tests.support.scene import Scene
 
@@ -26,12 +27,8 @@ class Watched:
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr("core.jobs.monitor.time", clock)
         scene.update(scene.model(), scene.frozen("cat", "dog"))
-        with scene.platform.transactions() as work:
-            claimed = work[Jobs].claim("w", SHORT_LEASE_S, 3)
-            work.commit()
-        assert claimed is not None
-        self.scene, self.job = scene, claimed
-        self.eye = JobMonitor(scene.platform, claimed, stopping=lambda: scene.stopping)
+        self.scene, self.job = scene, claim(scene.platform.transactions, lease_s=SHORT_LEASE_S)
+        self.eye = JobMonitor(scene.platform, self.job, stopping=lambda: scene.stopping)
 
     @property
     def stored(self) -> Job:
@@ -53,13 +50,6 @@ class Watched:
             work.commit()
         assert held.lease_s <= LEASE_S
         return held.lease_s > LEASE_S - 10
-
-    def lose_lease(self) -> None:
-        """Let another worker claim the job."""
-        with self.scene.platform.transactions() as work:
-            work[Jobs].release_owner("w")
-            assert work[Jobs].claim("another", 60, 3) is not None
-            work.commit()
 
 
 @pytest.fixture
@@ -130,9 +120,14 @@ def test_time_left_is_told_by_the_steps_since_the_phase_began(watched: Watched) 
         watched.now = 1000.0 + at
         watched.eye.advance("training", step, 10)
         assert watched.stored.progress.eta_s == left
-    for at, left in ((50, None), (60, 66.7)):  # 20 of 23 steps in 200 / 3 seconds
+    for at, step, left in (
+        (50, 0, None),
+        (60, 3, 66.7),  # 20 of 23 steps in 200 / 3 seconds
+        (70, 0, None),  # another version is asked
+        (75, 3, 33.3),
+    ):
         watched.now = 1000.0 + at
-        watched.eye.advance("evaluating", (at - 50) * 3 // 10, 23)
+        watched.eye.advance("evaluating", step, 23)
         assert watched.stored.progress.eta_s == left
 
 
@@ -167,7 +162,7 @@ def test_a_step_stops_a_job_that_is_cancelled_or_lost(watched: Watched, later_s:
     watched.now += later_s
     with pytest.raises(CancelRequested):
         watched.eye.advance("training", 1, 10)
-    watched.lose_lease()
+    lose_lease(watched.scene)
     watched.now += later_s
     with pytest.raises(LeaseLost):
         watched.eye.advance("training", 2, 10)
@@ -239,7 +234,7 @@ def test_a_checkpoint_that_is_skipped_is_in_history_and_log(
 
 
 def test_a_worker_that_lost_its_lease_keeps_and_tells_nothing(watched: Watched) -> None:
-    watched.lose_lease()
+    lose_lease(watched.scene)
     with pytest.raises(LeaseLost):
         watched.eye.save_checkpoint(digest("state"), 7)
     with pytest.raises(LeaseLost):
@@ -259,7 +254,11 @@ def test_moving_bytes_renew_the_lease_at_most_every_half_second(watched: Watched
     watched.now = 1002.0
     watched.eye.advance("training", 0, 10)
     assert watched.is_renewed()
-    watched.now = 1002.25  # a step has renewed it just now
+    watched.now = 1002.5
+    watched.eye.moved(1)
+    watched.eye.advance("training", 1, 10)
+    assert (watched.is_renewed(), watched.stored.progress.step) == (True, 1)
+    watched.now = 1002.75
     watched.eye.moved(1)
     assert not watched.is_renewed()
     assert (watched.stored.phase, watched.told[1:]) == ("training", [])

@@ -1,30 +1,41 @@
-"""Orders become jobs, each with its first event, a notification and a log line."""
+"""Orders become jobs, each with its first event, a notification and a log line, within limits."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from core.bases.create_model import create_model
 from core.database.idempotency import Idempotency
+from core.database.work import Work
+from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
-from core.errors import IdempotencyMismatch, InProgress, NameTaken
+from core.erasure.order import order_erasure
+from core.erasure.rules import Retraining
+from core.errors import IdempotencyMismatch, InProgress, NameTaken, TooManyJobs
 from core.evaluation.order import order_evaluation
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.job_types.retry import retry_job
 from core.jobs.orders import EvaluateOrder, ImportOrder, JobType, Queue
-from core.jobs.queue import JobRequest, cancel_job
+from core.jobs.queue import JobRequest, cancel_job, enqueue, require_queue_room
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.registry.aliases import MoveKind
-from core.registry.promote import move_alias
-from core.registry.versions import Model, Version
+from core.platform import Platform
+from core.principal import Principal
+from core.registry.versions import Model
+from core.settings import Settings
 from core.training.order import order_update
-from core.values import DatasetId
+from core.values import DatasetId, KeyId
+from tests.support.claims import claim
+from tests.support.erasures import entry_of
+from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER, a_policy, digest
-from tests.support.notifiers import RecordingNotifier
+from tests.support.notifiers import RecordingNotifier, SilentNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
 
@@ -139,7 +150,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
 def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
     scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
-    point(scene, "staging", scene.version(model, 1))
+    go_live(scene, model, 1, alias="staging", reason="for this test", override=True)
     job = order_evaluation(
         scene.platform, notifier, ME, model=model.name, version=2, alias="staging", priority=7
     )
@@ -158,22 +169,6 @@ def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
     is_queued_and_announced(scene, notifier, job, log)
     plain = order_evaluation(scene.platform, notifier, ME, model=model.id, version=2)
     assert (plain.order, plain.priority) == (EvaluateOrder(version=2, alias="production"), 0)
-
-
-def point(scene: Scene, alias: str, version: Version) -> None:
-    """Make an alias."""
-    with scene.platform.transactions() as work:
-        move_alias(
-            work,
-            None,
-            name=alias,
-            to=version,
-            kind=MoveKind.CREATED,
-            reason="",
-            actor="me",
-            now=NOW,
-        )
-        work.commit()
 
 
 def test_an_order_with_a_key_is_made_once(
@@ -204,8 +199,14 @@ def test_an_order_with_a_key_is_made_once(
         notifier.notified.clear()
         with scene.platform.transactions(read_only=True) as work:
             reply = work[Idempotency].find(TESTER.name, key)
-        assert reply is not None
         assert (reply.body, reply.job, reply.created_at) == (request.body, made.id, NOW)
+    evaluated = replace(KEYED, key="evaluate")
+    others = [
+        replace(evaluated, principal=replace(TESTER, name="you")),
+        *[ME, replace(evaluated, key=None), replace(evaluated, body=None)] * 2,
+    ]
+    made_each_time = {orders["evaluate"](request).id for request in (evaluated, *others)}
+    assert len(made_each_time) == 1 + len(others)
 
 
 def test_a_job_is_stored_with_its_key_or_not_at_all(
@@ -222,32 +223,85 @@ def test_a_job_is_stored_with_its_key_or_not_at_all(
     assert not notifier.notified
 
 
-@pytest.mark.parametrize(
-    "request_", [ME, replace(KEYED, body=None), replace(KEYED, key=None)], ids=str
-)
-def test_an_order_without_a_key_or_a_body_is_made_each_time(
-    scene: Scene, notifier: RecordingNotifier, model: Model, request_: JobRequest
+def test_of_many_who_make_a_model_again_at_once_one_does(
+    scene: Scene, notifier: RecordingNotifier
 ) -> None:
-    order_evaluation(scene.platform, RecordingNotifier(), KEYED, model=model.name, version=2)
-    made = [
-        order_evaluation(scene.platform, notifier, request_, model=model.name, version=2).id
-        for _ in range(2)
-    ]
-    assert [job for job, _ in notifier.notified] == made
-    assert len(set(made)) == 2
+    first = create_model(scene.platform, notifier, ME, name="demo", base="bundled")
+    cancel_job(scene.platform, first.id)
+
+    def make(_: int) -> bool:
+        try:
+            create_model(scene.platform, notifier, ME, name="demo", base="bundled")
+        except NameTaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(make, range(8))) == [False] * 7 + [True]
 
 
-def test_a_key_of_somebody_else_is_another_one(
-    scene: Scene, notifier: RecordingNotifier, model: Model
-) -> None:
-    made = {
-        order_evaluation(
-            scene.platform,
-            notifier,
-            replace(KEYED, principal=replace(TESTER, name=name)),
-            model=model.name,
-            version=2,
-        ).id
-        for name in ("me", "you")
-    }
-    assert len(made) == 2
+def limited(scene: Scene, **limits: Any) -> Platform:
+    """The scene's platform with these limits."""
+    return replace(scene.platform, settings=Settings(**limits))
+
+
+def enqueue_within(work: Work, platform: Platform, model: Model, request: JobRequest = ME) -> Job:
+    require_queue_room(platform.settings, work, request.principal, model)
+    return enqueue(work, request, model, JobType.IMPORT, ImportOrder(base="bundled"), NOW)
+
+
+def order(platform: Platform, model: Model, request: JobRequest = ME) -> Job:
+    with platform.transactions() as work:
+        job = enqueue_within(work, platform, model, request)
+        work.commit()
+    return job
+
+
+def test_a_key_has_no_more_waiting_jobs_than_it_may_have(scene: Scene) -> None:
+    platform, demo, other = limited(scene, max_waiting_per_key=1), scene.model(), scene.model("o")
+    mine, yours = (
+        JobRequest(principal=Principal(name=name, role=TESTER.role, key=KeyId(f"key_{name}")))
+        for name in ("mine", "yours")
+    )
+    first = order(platform, demo, mine)
+    assert scene.job(first).ordered_by == "key_mine"
+    with pytest.raises(TooManyJobs, match="You have 1 job waiting, of at most 1"):
+        order(platform, other, mine)
+    order(platform, demo, yours)
+    cancel_job(platform, first.id)
+    order(platform, other, mine)
+
+
+def test_two_orders_at_once_do_not_both_take_the_last_place(scene: Scene) -> None:
+    platform, demo = limited(scene, max_waiting_per_model=1), scene.model()
+    with ThreadPoolExecutor(1) as pool:
+        with platform.transactions() as work:
+            enqueue_within(work, platform, demo)
+            second = pool.submit(order, platform, demo)
+            time.sleep(0.3)
+            work.commit()
+        with pytest.raises(TooManyJobs):
+            second.result()
+
+
+def test_an_erasure_needs_no_place(scene: Scene) -> None:
+    platform = limited(scene, max_waiting_per_model=1, max_waiting_per_key=1)
+    image = entry_of(scene, scene.frozen("cat", "dog"), Side.TRAIN).pixels
+    order(platform, scene.model())
+    erasure = order_erasure(
+        platform,
+        SilentNotifier(),
+        ME,
+        images=[image],
+        reason="asked for",
+        retraining=Retraining.ALL,
+    )
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Jobs].get(erasure.job).status is JobStatus.QUEUED
+
+
+def test_without_limits_any_number_waits_and_a_job_that_runs_does_not(scene: Scene) -> None:
+    platform, demo = limited(scene, max_waiting_per_model=0, max_waiting_per_key=0), scene.model()
+    assert len({order(platform, demo).id for _ in range(2)}) == 2
+    assert claim(platform.transactions) is not None
+    order(limited(scene, max_waiting_per_model=2, max_waiting_per_key=2), demo)

@@ -24,6 +24,7 @@ from core.operations.maintenance import (
     notify_waiting_jobs,
 )
 from core.settings import Settings
+from tests.support.claims import abandon, checkpoint, claim
 from tests.support.factories import NOW, a_job, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.scene import Scene
@@ -31,21 +32,11 @@ from tests.support.scene import Scene
 LATER = NOW + timedelta(hours=3)
 
 
-def claim(scene: Scene, owner: str = "w") -> Job:
-    with scene.platform.transactions() as work:
-        job = work[Jobs].claim(owner, 60, 3)
-        work.commit()
-    assert job is not None
-    return job
-
-
 def abandoned(scene: Scene) -> Job:
-    """An update that is being cancelled and whose worker died."""
+    """An update that is being cancelled and whose worker died after a checkpoint."""
     scene.update(scene.model(), scene.frozen("cat", "dog"))
-    job = claim(scene, "dead")
-    with scene.platform.transactions() as work:
-        work[Jobs].release_owner("dead")
-        work.commit()
+    job = abandon(scene)
+    checkpoint(scene, job)
     return cancel_job(scene.platform, job.id)
 
 
@@ -90,11 +81,9 @@ def test_a_cancelled_job_that_its_worker_left_is_ended_now_and_in_the_log(
     caplog.set_level(logging.INFO)
     end_cancelled_jobs(replace(scene.platform, clock=lambda: LATER))
     ended, last = scene.job(job), scene.events(job)[-1]
-    assert (ended.status, ended.phase, ended.finished_at) == (
-        JobStatus.CANCELLED,
-        "cancelled",
-        LATER,
-    )
+    assert (ended.status, ended.phase) == (JobStatus.CANCELLED, "cancelled")
+    assert (ended.finished_at, ended.checkpoint) == (LATER, None)
+    assert not scene.platform.artifacts.has(job.checkpoint)
     assert (last.kind, last.data, last.at) == ("done", {"status": "cancelled"}, LATER)
     (line,) = caplog.records
     assert (line.levelno, line.getMessage()) == (
@@ -110,7 +99,7 @@ def test_a_cancelled_job_that_a_worker_claims_meanwhile_is_left_to_it(scene: Sce
 
     def behind(*, read_only: bool = False) -> Work:
         if not read_only:
-            claim(scene)
+            claim(scene.platform.transactions)
         return transactions(read_only=read_only)
 
     end_cancelled_jobs(replace(scene.platform, transactions=behind))
@@ -120,7 +109,7 @@ def test_a_cancelled_job_that_a_worker_claims_meanwhile_is_left_to_it(scene: Sce
 
 def test_a_key_is_forgotten_a_day_after_it_was_used(scene: Scene) -> None:
     scene.order(scene.model(), ImportOrder(base="bundled"))
-    job = claim(scene)
+    job = claim(scene.platform.transactions)
     reply = IdempotentReply(actor="me", key="k", body=digest("body"), job=job.id, created_at=NOW)
     with scene.platform.transactions() as work:
         work[Idempotency].add(reply)

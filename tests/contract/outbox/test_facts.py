@@ -123,28 +123,6 @@ def test_a_job_that_is_lost_too_often_tells_that_it_failed(scene: Scene) -> None
     ]
 
 
-def test_moves_of_an_alias_are_about_one_object(scene: Scene, model: Model) -> None:
-    webhook = subscribed(scene.platform.transactions)
-    for number, kind in ((2, MoveKind.PROMOTED), (1, MoveKind.ROLLED_BACK)):
-        with scene.platform.transactions() as work:
-            move_alias(
-                work,
-                work[Aliases].get(model.id, PRODUCTION),
-                name=PRODUCTION,
-                to=work[Versions].get(model.id, number),
-                kind=kind,
-                reason="a secret reason",
-                actor="somebody",
-                now=NOW,
-            )
-            work.commit()
-    moves = told(scene, webhook)
-    assert [one.payload["data"]["kind"] for one in moves] == ["promoted", "rolled_back"]
-    assert [one.payload["data"]["revision"] for one in moves] == [2, 3]
-    assert {one.object for one in moves} == {f"{model.id}@{PRODUCTION}"}
-    assert "secret" not in str([one.payload for one in moves])
-
-
 def test_a_frozen_dataset_tells_its_version(scene: Scene) -> None:
     webhook = subscribed(scene.platform.transactions)
     first = scene.frozen("cat", "dog")
@@ -166,7 +144,6 @@ def test_a_write_that_is_refused_tells_nothing(scene: Scene) -> None:
     before = told(scene, webhook)
     with scene.platform.transactions() as work:
         claimed = work[Jobs].claim("w", 60, 3)
-        assert claimed is not None
         with pytest.raises(LeaseLost):
             work[Jobs].finish(claimed.fail({"code": "x"}, NOW), claimed.fence + 1)
         work.commit()
@@ -174,15 +151,34 @@ def test_a_write_that_is_refused_tells_nothing(scene: Scene) -> None:
     assert scene.job(job).status is JobStatus.RUNNING
 
 
-def test_the_deletion_of_an_alias_is_told(scene: Scene, model: Model) -> None:
+def test_moves_of_an_alias_and_its_deletion_are_about_one_object(
+    scene: Scene, model: Model
+) -> None:
     webhook = subscribed(scene.platform.transactions)
-    delete_alias(scene.platform, model=model.name, alias=PRODUCTION, expected_revision=1)
-    (delivery,) = told(scene, webhook)
-    assert delivery.type == "alias.deleted"
-    assert delivery.payload["data"] == {
+    for number, kind in ((2, MoveKind.PROMOTED), (1, MoveKind.ROLLED_BACK)):
+        with scene.platform.transactions() as work:
+            move_alias(
+                work,
+                work[Aliases].get(model.id, PRODUCTION),
+                name=PRODUCTION,
+                to=work[Versions].get(model.id, number),
+                kind=kind,
+                reason="a secret reason",
+                actor="somebody",
+                now=NOW,
+            )
+            work.commit()
+    delete_alias(scene.platform, model=model.name, alias=PRODUCTION, expected_revision=3)
+    moves = told(scene, webhook)
+    assert [one.type for one in moves] == ["alias.moved", "alias.moved", "alias.deleted"]
+    kinds = [(one.payload["data"]["kind"], one.payload["data"]["revision"]) for one in moves]
+    assert kinds == [("promoted", 2), ("rolled_back", 3), ("deleted", 4)]
+    assert {one.object for one in moves} == {f"{model.id}@{PRODUCTION}"}
+    assert "secret" not in str([one.payload for one in moves])
+    assert moves[-1].payload["data"] == {
         "model": model.id,
         "alias": PRODUCTION,
-        "revision": 2,
+        "revision": 4,
         "kind": "deleted",
         "from_version": 1,
         "to_version": None,

@@ -10,17 +10,15 @@ from core.datasets.edit import remove_image
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
-from core.errors import DatasetNotFound, DatasetVersionNotFound, ImageFrozen, InUse
+from core.errors import DatasetNotFound, ImageFrozen, InUse
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.recipes.rules import Recipe
 from core.training.order import order_update
 from core.upkeep.delete import delete_dataset, delete_dataset_version, delete_version
-from tests.support.factories import TESTER, a_dataset, a_row, digest, pixels_on
-from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.factories import TESTER, a_dataset, a_row, pixels_on
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
-from tests.support.storage.collecting import tidy
 
 
 def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
@@ -43,18 +41,6 @@ def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
         work[Datasets].get(data.dataset)
 
 
-def test_a_version_that_nothing_uses_goes_beside_one_that_is_used(scene: Scene) -> None:
-    model, data = scene.model(), scene.frozen("cat", "dog")
-    second = freeze_version(scene.platform, data.dataset)
-    scene.update(model, second)
-    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
-    with pytest.raises(InUse):
-        delete_dataset_version(scene.platform, dataset=data.dataset, version=2)
-    with pytest.raises(DatasetVersionNotFound):
-        delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
-    assert freeze_version(scene.platform, data.dataset).number == 3
-
-
 def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene: Scene) -> None:
     """They are noted once, of the first version that has them."""
     dataset, (kept, gone) = a_dataset(), pixels_on(Side.TRAIN, 2)
@@ -74,33 +60,6 @@ def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene:
         with scene.platform.transactions(read_only=True) as work:
             found = work[Datasets].trained_groups({kept, gone}, except_for=a_dataset().id)
         assert found == trained
-
-
-def test_manifests_are_read_only_until_every_trained_image_is_noted(
-    scene: Scene, artifacts: MemoryArtifacts
-) -> None:
-    """One at a time: a dataset may have many versions of many images."""
-    data = scene.frozen("cat", "dog")
-    second = freeze_version(scene.platform, data.dataset)
-    with scene.platform.transactions() as work:
-        work[Datasets].add_image(a_row(work[Datasets].get(data.dataset), digest("more"), "cat"))
-        work.commit()
-    third = freeze_version(scene.platform, data.dataset)
-    assert third.manifest != second.manifest
-    artifacts.delete(third.manifest)
-    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
-    with scene.platform.transactions(read_only=True) as work:
-        assert [version.number for version in work[Datasets].versions(data.dataset)] == [2, 3]
-
-
-def test_images_of_a_deleted_dataset_are_collected(
-    scene: Scene, artifacts: MemoryArtifacts
-) -> None:
-    data, kept = scene.frozen("cat", "dog"), scene.frozen("owl", offset=50)
-    delete_dataset(scene.platform, dataset=data.dataset)
-    tidy(scene)
-    assert not artifacts.has(data.manifest)
-    assert artifacts.has(kept.manifest)
 
 
 def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: Scene) -> None:

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
@@ -71,19 +70,6 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
     assert a_candidate(scene.platform, model).number == 4
 
 
-def test_weights_that_another_version_shares_stay(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts
-) -> None:
-    twin = a_candidate(scene.platform, model)
-    with scene.platform.transactions() as work:
-        number = work[Versions].next_number(model.id)
-        work[Versions].add(replace(twin, number=number))
-        work.commit()
-    delete_version(scene.platform, model=model.name, version=number)
-    tidy(scene)
-    assert artifacts.has(twin.digest)
-
-
 def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
     """Otherwise failed versions could be deleted until one passes by chance."""
     made, query = a_candidate(scene.platform, model), Digest(digest("asked"))
@@ -120,14 +106,6 @@ def test_a_rollback_does_not_go_to_a_deleted_version(scene: Scene, model: Model)
         go_back(scene, model)
 
 
-def test_the_parent_of_a_queued_update_stays_until_it_has_ended(scene: Scene, model: Model) -> None:
-    a_candidate(scene.platform, model)
-    job = scene.update(model, scene.frozen("cat", "dog"), parent=2)
-    with pytest.raises(InUse) as told:
-        delete_version(scene.platform, model=model.name, version=2)
-    assert told.value.facts == {"jobs": [job.id]}
-
-
 def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: Model) -> None:
     with pytest.raises(StaleRevision):
         delete_alias(scene.platform, model=model.name, alias="production", expected_revision=7)
@@ -150,13 +128,6 @@ def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: 
     a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=2)
     assert go_live(scene, model, 3).revision == 4
     assert go_back(scene, model) == 2
-
-
-def test_an_alias_stays_while_a_queued_update_starts_from_it(scene: Scene, model: Model) -> None:
-    job = scene.update(model, scene.frozen("cat", "dog"))
-    with pytest.raises(InUse) as told:
-        delete_alias(scene.platform, model=model.name, alias="production", expected_revision=1)
-    assert told.value.facts == {"jobs": [job.id]}
 
 
 def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
@@ -269,3 +240,17 @@ def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) ->
     delete_model(scene.platform, model="demo")
     with pytest.raises(JobDeleted):
         make()
+
+
+def test_what_a_queued_update_starts_from_stays(scene: Scene, model: Model) -> None:
+    a_candidate(scene.platform, model)
+    jobs = [
+        scene.update(model, scene.frozen("cat", "dog"), parent=2),
+        scene.update(model, scene.frozen("owl", "elk", offset=20)),
+    ]
+    with pytest.raises(InUse) as told:
+        delete_version(scene.platform, model=model.name, version=2)
+    assert told.value.facts == {"jobs": [jobs[0].id]}
+    with pytest.raises(InUse) as told:
+        delete_alias(scene.platform, model=model.name, alias="production", expected_revision=1)
+    assert told.value.facts == {"jobs": [jobs[1].id, jobs[0].id]}

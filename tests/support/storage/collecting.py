@@ -9,7 +9,7 @@ from core.gate.rules import Verdict
 from core.jobs.needs import Retention
 from core.registry.versions import Model, Version, Weights
 from core.upkeep.gc import CollectionResult, collect_garbage
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -57,8 +57,3 @@ def whole(scene: Scene, version: Version) -> bool:
     except ArtifactMissing:
         return False
     return all(artifacts.has(tensor.digest) for tensor in listed)
-
-
-def another(scene: Scene) -> Model:
-    """Store a second model beside the scene's."""
-    return a_root(scene.platform, "another")

@@ -83,7 +83,6 @@ def live_through(platform: Platform) -> Scene:
     waiting = scene.update(model, scene.frozen("owl", "elk", offset=6, each=1))
     with platform.transactions() as work:
         held = work[Jobs].claim("w", 60, 3)
-        assert held is not None
         work[Jobs].set_checkpoint(waiting.id, held.fence, platform.artifacts.put(b"half an update"))
         work[Jobs].add(a_job(model, retry_of=waiting.id).fail({"code": "x", "at": 0.1}, NOW))
         work[Jobs].add(a_job_of_no_model("dataset:ds_1"))

@@ -1,20 +1,25 @@
-"""Lines that machines read, without secrets."""
+"""Lines that machines read, without secrets, and an environment that others do not see."""
 
 import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
 from core import logs
 from core.settings import Settings
+from tests.support.places import ROOT
 
 log = logging.getLogger("perennial.test")
 SECRET = "swordfish-swordfish-swordfish"
@@ -92,29 +97,6 @@ def test_keys_and_passwords_are_never_written(
     assert "ValueError" in text
 
 
-def test_warnings_are_lines_too(said: Callable[[], list[dict[str, Any]]]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn("careful", stacklevel=1)
-    (line,) = said()
-    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
-    assert "careful" in line["event"]
-
-
-def test_a_terminal_gets_columns_and_warnings_only(tmp_path: Path) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    stream = Terminal()
-    logs.configure(Settings(home=tmp_path), process="api", stream=stream)
-    log.info("quiet")
-    log.warning("loud")
-    (line,) = stream.getvalue().splitlines()
-    assert "loud" in line
-    assert not line.startswith("{")
-
-
 def test_an_event_loop_writes_the_lines_of_an_iteration_together(tmp_path: Path) -> None:
     class Writes(io.StringIO):
         def write(self, text: str) -> int:
@@ -168,9 +150,62 @@ def test_no_event_loop_waits_for_another_that_is_busy_or_closed(tmp_path: Path) 
         asyncio.run(busy())
 
 
-def test_configuring_twice_writes_once(said: Callable[[], list[dict[str, Any]]]) -> None:
+def test_warnings_are_lines_too_and_each_is_written_once(
+    said: Callable[[], list[dict[str, Any]]],
+) -> None:
     stream = io.StringIO()
     logs.configure(Settings(log_format="json"), process="api", stream=stream)
-    log.warning("once")
-    assert len(stream.getvalue().splitlines()) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("careful", stacklevel=1)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "careful" in line["event"]
     assert said() == []
+
+
+def test_a_terminal_gets_columns_and_warnings_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    logs.configure(Settings(home=tmp_path), process="api", stream=stream)
+    log.info("quiet")
+    log.warning("loud")
+    (line,) = stream.getvalue().splitlines()
+    assert "loud" in line
+    assert not line.startswith("{")
+
+
+PROGRAM = """
+import os, subprocess, sys
+from core.logs import hide_environment
+{hide}
+print(os.environ["PERENNIAL_ADMIN_KEY"])
+subprocess.run([sys.executable, "-c", "import os; print(os.environ['PERENNIAL_ADMIN_KEY'])"])
+sys.stdin.read()
+"""
+
+
+def run(hide: str) -> tuple[list[str], dict[str, str]]:
+    """What a process and its child find in their own environment, and what others see of it."""
+    given = os.environ | {"PERENNIAL_ADMIN_KEY": SECRET, "PYTHONPATH": str(ROOT)}
+    given["PERENNIAL_HOME"] = "/a home"
+    command = [sys.executable, "-u", "-c", PROGRAM.format(hide=hide)]
+    with subprocess.Popen(
+        command, env=given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        found = [process.stdout.readline().strip() for _ in range(2)]
+        seen = psutil.Process(process.pid).environ()
+        process.communicate()
+    return found, seen
+
+
+@pytest.mark.parametrize("hide", ["", "hide_environment()"])
+def test_an_environment_that_is_hidden_is_still_the_processs_own(hide: str) -> None:
+    found, seen = run(hide)
+    assert found == [SECRET, SECRET]
+    if hide and sys.platform == "linux":
+        assert seen == {"PERENNIAL_HOME": "/a home"}
+    else:
+        assert seen["PERENNIAL_ADMIN_KEY"] == SECRET

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from core.logs import secrets_of
 from core.settings import ImportBucket, Settings
@@ -13,13 +13,6 @@ from core.settings import ImportBucket, Settings
 def test_an_origin_that_no_browser_sends_is_refused_at_start(origin: str) -> None:
     with pytest.raises(ValidationError):
         Settings(cors_origins=(origin,))
-
-
-def test_half_a_key_of_a_bucket_is_refused_at_start() -> None:
-    with pytest.raises(ValidationError):
-        ImportBucket(name="photos", access_key_id=SecretStr("a"))
-    with pytest.raises(ValidationError):
-        ImportBucket(name="photos", secret_access_key=SecretStr("b"))
 
 
 def test_a_bucket_that_is_named_twice_is_refused_at_start() -> None:

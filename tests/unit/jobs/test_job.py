@@ -1,4 +1,4 @@
-"""Transitions of a job, its queue, and the stored form of its order."""
+"""Transitions of a job, its queue, the stored form of its order, and buckets of durations."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from core.jobs.orders import (
     order_from_json,
     order_to_json,
 )
-from core.jobs.rules import Job, JobStatus, Progress, model_of, order_of
+from core.jobs.rules import Job, JobStatus, Progress, duration, model_of, order_of
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
@@ -171,3 +171,26 @@ def test_model_and_order_are_those_that_the_type_has() -> None:
         order_of(job, UpdateOrder)
     with pytest.raises(TypeError, match="without a model"):
         model_of(a_job_of_no_model("dataset:ds_1"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [
+        (0.0, "0.1"),
+        (0.1, "0.1"),
+        (0.11, "0.5"),
+        (60.0, "60.0"),
+        (60.5, "300.0"),
+        (43200.0, "43200.0"),
+        (43201.0, "inf"),
+    ],
+)
+def test_a_duration_counts_once_in_the_first_bucket_that_holds_it(
+    seconds: float, bucket: str
+) -> None:
+    labels = {"type": "update", "phase": "training"}
+    assert list(duration(labels, seconds)) == [
+        ({"type": "update", "phase": "training", "le": bucket}, 1.0),
+        ({"type": "update", "phase": "training", "sum": ""}, seconds),
+    ]
+    assert labels == {"type": "update", "phase": "training"}

@@ -20,30 +20,19 @@ def test_every_field_is_described_in_one_line_with_its_default() -> None:
     assert all(5 < len(field["description"]) < 100 for field in FIELDS.values())
 
 
-def test_a_recipe_is_shown_in_plain_words_and_numbers() -> None:
-    kinds = {type(value) for value in Recipe().to_json().values()}
-    assert kinds == {str, int, float, bool, list}
-
-
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_are_the_ones_that_are_checked(name: str) -> None:
     low, high = FIELDS[name]["minimum"], FIELDS[name]["maximum"]
     step = 1 if FIELDS[name]["type"] == "integer" else 1e-3 * max(low, 1e-9)
     for value in (low, high):
         assert made(name, value).to_json()[name] == value
-    for value in (low - step, high + (1 if step == 1 else high * 1e-6)):
+    odd = (True, "1", None, float("nan"), float("inf"))
+    for value in (low - step, high + (1 if step == 1 else high * 1e-6), *odd):
         with pytest.raises(RecipeInvalid):
             made(name, value)
-
-
-@pytest.mark.parametrize("name", BOUNDED)
-def test_whole_numbers_are_the_ones_that_must_be_whole(name: str) -> None:
-    between = FIELDS[name]["minimum"] + (FIELDS[name]["maximum"] - FIELDS[name]["minimum"]) / 2.5
-    if FIELDS[name]["type"] == "number":
-        assert made(name, between).to_json()[name] == between
-    else:
+    if step == 1:
         with pytest.raises(RecipeInvalid):
-            made(name, between + 0.25)
+            made(name, low + 0.25)
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -56,35 +45,10 @@ def test_choices_are_the_ones_that_are_taken(name: str) -> None:
         assert value in refusal.value.message
 
 
-@pytest.mark.parametrize(
-    ("texts", "reason"),
-    [
-        ([], "must be given with"),
-        (["a cat"], "two different"),
-        (["a cat", "a cat"], "two different"),
-        (["a cat", " \n"], "blank"),
-        (["a cat", "x"] * 50_001, "100,000"),
-        ("a cat", "list of texts"),
-        (["a cat", 7], "list of texts"),
-    ],
-)
-def test_given_sentences_that_rank_nothing_are_refused(texts: Any, reason: str) -> None:
-    with pytest.raises(RecipeInvalid, match=reason) as refusal:
-        Recipe.from_json({"vocabulary": "file", "vocabulary_texts": texts})
-    assert refusal.value.pointer == "/recipe/vocabulary_texts"
-
-
 def test_an_unknown_field_is_pointed_to_whatever_its_name() -> None:
     with pytest.raises(RecipeInvalid) as refusal:
         Recipe.from_json({"a/b~c": 1})
     assert refusal.value.pointer == "/recipe/a~1b~0c"
-
-
-@pytest.mark.parametrize("name", BOUNDED)
-def test_what_is_no_number_is_refused(name: str) -> None:
-    for odd in (True, "1", None, float("nan"), float("inf")):
-        with pytest.raises(RecipeInvalid):
-            made(name, odd)
 
 
 def made(name: str, value: Any) -> Recipe:

@@ -21,6 +21,8 @@ from tests.support.webhooks import an_http_client
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
+FORMER = "whsec_YvsSHpaYRdyQ1C2HMtOhq8TeKyqpCHcF"
+
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 
@@ -34,27 +36,20 @@ def at(*addresses: str) -> Callable[[str, int], Sequence[str]]:
 
 
 def code_of(outcome: Outcome) -> str:
-    assert outcome.error is not None
     return str(outcome.error["code"])
 
 
 def test_a_message_arrives_with_its_signature(receiver: Receiver) -> None:
     url = f"{receiver.url};now?by=us"
-    assert an_http_client().send(url, a_message()) == Outcome(response_status=204)
+    assert an_http_client().send(url, a_message(SECRET, FORMER)) == Outcome(response_status=204)
     (got,) = receiver.received
     assert (got.path, got.event) == ("/told;now?by=us", "evt_1")
     assert got.payload == {"type": "webhook.test"}
     assert got.headers["content-type"] == "application/json"
     got.verify(SECRET)
+    got.verify(FORMER)
     with pytest.raises(WebhookVerificationError):
         got.verify(OTHER)
-
-
-def test_during_a_rotation_both_secrets_verify_it(receiver: Receiver) -> None:
-    an_http_client().send(receiver.url, a_message(SECRET, OTHER))
-    (got,) = receiver.received
-    got.verify(SECRET)
-    got.verify(OTHER)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 410, 500, 503])
@@ -113,28 +108,6 @@ def test_an_answer_that_is_no_response_is_a_recorded_failure(answer: bytes) -> N
     assert code_of(outcome) == "receiver_unreachable"
 
 
-def test_a_receiver_that_answers_byte_by_byte_is_given_up() -> None:
-    def trickle(taken: socket.socket) -> None:
-        taken.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-        for _ in range(100):
-            taken.sendall(b"x")
-            time.sleep(0.05)
-
-    with replying(trickle) as url:
-        outcome = an_http_client(seconds=0.3).send(url, a_message())
-    assert code_of(outcome) == "receiver_timeout"
-
-
-def test_an_endless_response_is_read_in_part() -> None:
-    def flood(taken: socket.socket) -> None:
-        taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        while True:
-            taken.sendall(b"x" * 65536)
-
-    with replying(flood) as url:
-        assert an_http_client(seconds=2).send(url, a_message()) == Outcome(response_status=200)
-
-
 def test_a_host_without_an_address_is_a_recorded_failure() -> None:
     def resolve(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -152,13 +125,10 @@ def test_a_private_address_is_refused_before_and_at_the_connection(receiver: Rec
             client.check(url)
         assert code_of(client.send(url, a_message())) == "url_forbidden"
     assert receiver.received == []
-
-
-def test_one_private_address_among_public_ones_is_refused() -> None:
-    client = an_http_client(allow_private=False, resolve=at("93.184.215.14", "10.0.0.7"))
+    mixed = an_http_client(allow_private=False, resolve=at("93.184.215.14", "10.0.0.7"))
     with pytest.raises(UrlForbidden):
-        client.check("https://ci.example.com/")
-    assert code_of(client.send("https://ci.example.com/", a_message())) == "url_forbidden"
+        mixed.check("https://ci.example.com/")
+    assert code_of(mixed.send("https://ci.example.com/", a_message())) == "url_forbidden"
 
 
 def test_a_name_that_has_become_private_is_refused_at_the_connection(receiver: Receiver) -> None:
@@ -211,3 +181,24 @@ def test_signatures_are_those_of_the_specification() -> None:
     headers = headers_of(message)
     assert headers["webhook-timestamp"] == "1614265330"
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def trickle(taken: socket.socket) -> None:
+    taken.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(100):
+        taken.sendall(b"x")
+        time.sleep(0.05)
+
+
+def flood(taken: socket.socket) -> None:
+    taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        taken.sendall(b"x" * 65536)
+
+
+def test_a_receiver_that_never_ends_is_given_up_or_read_in_part() -> None:
+    with replying(trickle) as url:
+        outcome = an_http_client(seconds=0.3).send(url, a_message())
+    assert code_of(outcome) == "receiver_timeout"
+    with replying(flood) as url:
+        assert an_http_client(seconds=2).send(url, a_message()) == Outcome(response_status=200)

@@ -1,4 +1,4 @@
-"""The rules of retention alone; `test_gc_of_versions` deletes by them."""
+"""What keeps a version or its weights, what can be scored, and what may be deleted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -7,15 +7,24 @@ from typing import Any
 
 import pytest
 
-from core.errors import ArtifactGone
+from core.errors import ArtifactGone, InUse
 from core.gate.rules import Verdict
-from core.jobs.needs import Retention, require_scorable, spare_versions
+from core.jobs.needs import (
+    Retention,
+    require_alias_unused,
+    require_scorable,
+    require_version_unused,
+    spare_versions,
+)
 from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
+    JobType,
+    Order,
+    ReembedOrder,
     UpdateOrder,
 )
 from core.jobs.rules import Job
@@ -89,21 +98,27 @@ def test_what_any_alias_would_come_back_to_stays() -> None:
     assert spare(versions(None, 1, 1, 1, 1), histories=[history(2, 4), history(3)]) == [5]
 
 
-@pytest.mark.parametrize(
-    "job",
-    [
-        a_job(MODEL, order=replace(UPDATE, parent=3)),
-        a_job(MODEL, order=UPDATE, parent_version=3),
-        a_job(MODEL, order=UPDATE, version=3),
-        a_job(MODEL, order=EvaluateOrder(version=3)),
-        a_job(MODEL, order=BlameOrder(version=3)),
-        a_job(MODEL, order=ExportOrder(version=3, format=ExportFormat.ONNX)),
-        a_job(MODEL, order=CompareIndexOrder(version=1, baseline=3)),
-    ],
-)
-def test_what_an_unfinished_job_reads_or_has_made_stays(job: Job) -> None:
+def jobs_that_need(number: int) -> dict[str, Job]:
+    """Jobs that need a version, by how they do."""
+    orders: dict[str, Order] = {
+        "ordered from it": replace(UPDATE, parent=number),
+        "scores it": EvaluateOrder(version=number),
+        "blames it": BlameOrder(version=number),
+        "exports it": ExportOrder(version=number, format=ExportFormat.ONNX),
+        "compares with it": CompareIndexOrder(version=1, baseline=number),
+        "embeds by it": ReembedOrder(version=number, dataset=DatasetId("ds_1"), dataset_version=1),
+    }
+    return {how: a_job(MODEL, order=order) for how, order in orders.items()} | {
+        "pinned to it": a_job(MODEL, order=UPDATE, parent_version=number),
+        "has made it": a_job(MODEL, order=UPDATE, version=number),
+    }
+
+
+@pytest.mark.parametrize("how", jobs_that_need(3))
+def test_what_an_unfinished_job_reads_or_has_made_stays(how: str) -> None:
     importing = a_job(MODEL, order=ImportOrder(base="bundled"))
-    assert spare(versions(None, 1, 1, 1), unfinished=[importing, job]) == [2, 4]
+    unfinished = [importing, jobs_that_need(3)[how]]
+    assert spare(versions(None, 1, 1, 1), unfinished=unfinished) == [2, 4]
 
 
 def test_versions_that_are_named_but_not_there_need_nothing() -> None:
@@ -159,3 +174,61 @@ def test_line_can_be_scored_with_its_ends_and_what_was_never_judged(
 
 def test_amounts_add_up() -> None:
     assert Amount().plus(5).plus(7) == Amount(count=2, size=12)
+
+
+MADE = a_job(MODEL)
+
+# 1 - 2 - 3 - 5, and 4 beside 2
+LINE = [
+    replace(a_version(MADE, number), parent=parent)
+    for number, parent in ((1, None), (2, 1), (3, 2), (4, 1), (5, 3))
+]
+
+LIVE = Alias(model=MODEL.id, name="production", version=3, revision=1, updated_at=NOW)
+
+
+def a_job_with(order: Order, **changes: Any) -> Job:
+    return a_job(MODEL, type=JobType.UPDATE, order=order, **changes)
+
+
+def check(number: int, *jobs: Job, alias: Alias = LIVE) -> None:
+    require_version_unused(LINE[number - 1], versions=LINE, aliases=[alias], unfinished=jobs)
+
+
+def test_a_version_that_nothing_uses_may_go() -> None:
+    check(4, a_job_with(replace(UPDATE, parent=2)))
+    check(5)
+
+
+def test_a_root_goes_with_its_model() -> None:
+    with pytest.raises(InUse, match="delete the model"):
+        require_version_unused(LINE[0], versions=LINE[:1], aliases=[], unfinished=[])
+
+
+def test_aliases_and_all_descendants_are_named() -> None:
+    with pytest.raises(InUse) as told:
+        check(2, alias=replace(LIVE, version=2))
+    assert told.value.facts == {"aliases": ["production"], "descendants": [3, 5]}
+    assert told.value.message == (
+        "Version 2 cannot be deleted. Aliases that point at it: production. "
+        "Versions that were trained from it: 3, 5."
+    )
+
+
+@pytest.mark.parametrize("how", jobs_that_need(4))
+def test_an_unfinished_job_that_needs_the_version_is_named(how: str) -> None:
+    job = jobs_that_need(4)[how]
+    with pytest.raises(InUse) as told:
+        check(4, job)
+    assert told.value.facts == {"jobs": [job.id]}
+
+
+def test_an_alias_is_kept_for_jobs_that_name_it() -> None:
+    staging = replace(LIVE, name="staging")
+    jobs = [a_job_with(replace(UPDATE, alias="staging")), a_job_with(EvaluateOrder(version=2))]
+    with pytest.raises(InUse) as told:
+        require_alias_unused(staging, unfinished=jobs)
+    assert told.value.facts == {"jobs": [jobs[0].id]}
+    with pytest.raises(InUse):
+        require_alias_unused(LIVE, unfinished=jobs)
+    require_alias_unused(replace(LIVE, name="other"), unfinished=[*jobs, MADE])

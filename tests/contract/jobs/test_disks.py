@@ -1,0 +1,349 @@
+"""A full disk is a pause, and a lease lasts as long as bytes move, however slowly."""
+
+import errno
+import io
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from sqlalchemy import update as change
+
+from core.artifacts.local import LocalArtifacts
+from core.artifacts.s3 import S3Artifacts
+from core.clip.model import load, publish
+from core.database.tables import jobs
+from core.database.work import Transactions, Work
+from core.errors import CancelRequested, LeaseLost, StorageFull
+from core.jobs.monitor import JobMonitor, pause
+from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
+from core.jobs.rules import Job, JobStatus, Monitor
+from core.learning.step import Checkpoints, read_checkpoint
+from core.values import Digest
+from tests.support.claims import claim
+from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.scene import Scene, nothing
+
+STATE = b"a checkpoint" * 1000
+
+
+class Disk:
+    """The store's disk, which can be full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        write = os.write
+
+        def written(descriptor: int, data: memoryview) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, data)
+
+        whole = SimpleNamespace(**{**vars(os), "write": written})
+        monkeypatch.setattr("core.artifacts.checks.os", whole)
+        usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=0 if self.full else 1e9))
+        monkeypatch.setattr("core.artifacts.local.shutil", usage)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def scene(transactions: Transactions, tmp_path: Path) -> Scene:
+    return Scene(transactions, LocalArtifacts(tmp_path / "artifacts"))
+
+
+def wait_it_out(scene: Scene) -> None:
+    """Let the pauses of all jobs pass."""
+    with scene.platform.transactions() as work:
+        work._connection.execute(change(jobs).values(paused_until=0.0))
+        work.commit()
+
+
+def fill_after_a_checkpoint(scene: Scene, disk: Disk) -> None:
+    """The next training keeps a checkpoint; then the disk is full."""
+
+    def training(monitor: Monitor) -> None:
+        monitor.advance("training", 1, 2)
+        monitor.save_checkpoint(scene.platform.artifacts.put(STATE), 1)
+        disk.full = True
+
+    scene.script.training = training
+
+
+def test_full_disk_while_publishing_pauses_the_job_and_keeps_its_checkpoint(
+    scene: Scene, disk: Disk
+) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    fill_after_a_checkpoint(scene, disk)
+    left = scene.run()
+    assert (left.id, left.status, left.error) == (job.id, JobStatus.QUEUED, None)
+    assert left.phase == "storage_full"
+    assert scene.platform.artifacts.get(left.checkpoint) == STATE
+
+    event = scene.events(job)[-1]
+    assert event.kind == "paused"
+    assert event.data["reason"] == "storage_full"
+    assert event.data["missing_bytes"] == event.data["needed_bytes"] > 0
+    assert event.data["free_bytes"] == 0
+
+    disk.full = False
+    scene.script.training = nothing
+    wait_it_out(scene)
+    ended = scene.run()
+    assert (ended.id, ended.status) == (job.id, JobStatus.SUCCEEDED)
+    assert not scene.platform.artifacts.has(left.checkpoint)
+
+
+def test_candidate_that_cannot_be_scored_for_want_of_room_is_scored_later(
+    scene: Scene, disk: Disk
+) -> None:
+    model = scene.model()
+    job = scene.update(model, scene.frozen("cat", "dog"))
+
+    def fill(monitor: Monitor) -> None:
+        disk.full = True
+
+    scene.script.evaluating = fill
+    left = scene.run()
+    assert (left.status, left.version, left.phase) == (JobStatus.QUEUED, 2, "storage_full")
+    disk.full, scene.script.evaluating = False, nothing
+    wait_it_out(scene)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert len(scene.script.tasks) == 1
+    assert len(scene.versions(model)) == 2
+    assert scene.job(job).lost == 0
+
+
+def test_pause_is_written_as_soon_as_a_full_database_has_room(
+    scene: Scene, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    transactions, tries = scene.platform.transactions, []
+
+    def full(monitor: Monitor) -> None:
+        disk.full = True
+
+        def refused(*, read_only: bool = False) -> Work:
+            tries.append(read_only)
+            if len(tries) < 3:
+                raise StorageFull
+            return transactions(read_only=read_only)
+
+        object.__setattr__(scene.platform, "transactions", refused)
+
+    monkeypatch.setattr("core.jobs.monitor.RETRY_S", 0.0)
+    scene.script.training = full
+    left: Job = scene.run()
+    assert (left.id, left.status, left.phase, left.lost) == (
+        job.id,
+        JobStatus.QUEUED,
+        "storage_full",
+        0,
+    )
+
+
+def test_a_worker_that_stops_does_not_wait_for_a_full_database(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+    def full(*, read_only: bool = False) -> Work:
+        raise StorageFull
+
+    pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)
+    said = [(line.levelno, line.getMessage()) for line in log.records]
+    assert said == [
+        (logging.WARNING, ("the database has no space left; the job's lease will expire instead"))
+    ]
+
+
+def test_paused_job_is_not_claimed_at_once_and_waits_longer_until_a_new_checkpoint(
+    scene: Scene, disk: Disk
+) -> None:
+    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
+    disk.full = True
+    for _ in range(3):
+        assert scene.run().status is JobStatus.QUEUED
+        assert claim(scene.platform.transactions) is None
+        wait_it_out(scene)
+    disk.full = False
+    fill_after_a_checkpoint(scene, disk)
+    left = scene.run()
+    waits = [e.data["retry_after_s"] for e in scene.events(job) if e.kind == "paused"]
+    assert waits == [4, 8, 16, 4]
+    assert (left.lost, left.error) == (0, None)
+
+
+LEASE_S = 60.0
+
+CHECKPOINT = {"format": 2, "tensor": torch.arange(3 << 18, dtype=torch.float32)}  # 3 MiB
+
+
+class Time:
+    """Seconds that pass for the worker and for its lease, and for nobody else."""
+
+    def __init__(self, transactions: Transactions, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._transactions = transactions
+        self.now = 1000.0
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr("core.jobs.monitor.time", clock)
+
+    def passes(self, seconds: float) -> None:
+        """Leases end so much sooner."""
+        self.now += seconds
+        with self._transactions() as work:
+            sooner = jobs.c.lease_until - seconds
+            work._connection.execute(change(jobs).values(lease_until=sooner))
+            work.commit()
+
+
+@pytest.fixture
+def time(transactions: Transactions, monkeypatch: pytest.MonkeyPatch) -> Time:
+    return Time(transactions, monkeypatch)
+
+
+@pytest.fixture
+def monitor(scene: Scene, time: Time) -> JobMonitor:
+    """The watch of a job that a worker holds."""
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    return JobMonitor(
+        scene.platform, claim(scene.platform.transactions, lease_s=LEASE_S), stopping=lambda: False
+    )
+
+
+def checkpoints_of(scene: Scene, monitor: JobMonitor) -> Checkpoints:
+    return Checkpoints(scene.platform.artifacts, monitor, newest=None, environments=())
+
+
+def stored_checkpoint(scene: Scene) -> Digest:
+    with scene.platform.transactions(read_only=True) as work:
+        (stored,) = work[Jobs].live_checkpoints()
+    return stored
+
+
+def others_may_claim(scene: Scene) -> bool:
+    with scene.platform.transactions(read_only=True) as work:
+        return bool(work[Jobs].claimable())
+
+
+@pytest.fixture
+def slow_disk(scene: Scene, time: Time, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Reading or writing a piece takes a third of the lease; whether the job was free after it."""
+    free: list[bool] = []
+    write, read = os.write, os.read
+
+    def slowly(act: Callable[[int, object], object]) -> Callable[[int, object], object]:
+        def done(descriptor: int, what: object) -> object:
+            result = act(descriptor, what)
+            time.passes(LEASE_S / 3)
+            free.append(others_may_claim(scene))
+            return result
+
+        return done
+
+    disk = SimpleNamespace(**{**vars(os), "write": slowly(write), "read": slowly(read)})
+    monkeypatch.setattr("core.artifacts.checks.os", disk)
+    return free
+
+
+def test_worker_keeps_its_lease_while_a_checkpoint_is_written(
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
+) -> None:
+    checkpoints = checkpoints_of(scene, monitor)
+    for act in (
+        lambda: checkpoints.keep(CHECKPOINT, 7),
+        lambda: checkpoints.keep(CHECKPOINT, 7),  # it is there already, and hashed
+        lambda: read_checkpoint(scene.platform.artifacts, stored_checkpoint(scene), monitor.moved),
+    ):
+        before = len(slow_disk)
+        act()
+        assert len(slow_disk) - before > 6  # over more than twice the lease
+    assert not any(slow_disk)
+
+
+def test_worker_keeps_its_lease_while_weights_are_published_and_loaded(
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.clip.model.AT_ONCE", 1)  # or reads would wait for one another
+    model = tiny_clip()
+    state = {**model.network.state_dict()}
+    published = publish(
+        model.config, state, scene.platform.artifacts, lambda done, total: None, monitor.moved
+    )
+    load(published.digest, scene.platform.artifacts, moved=monitor.moved)
+    assert len(slow_disk) > 6
+    assert not any(slow_disk)
+
+
+def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
+    scene: Scene, monitor: JobMonitor, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(scene.platform.artifacts.digests())
+    write, others = os.write, []
+
+    def hang(descriptor: int, data: memoryview) -> int:
+        if not others:
+            time.passes(LEASE_S + 1)
+            others.append(claim(scene.platform.transactions, "another", LEASE_S))
+        return write(descriptor, data)
+
+    disk = SimpleNamespace(**{**vars(os), "write": hang})
+    monkeypatch.setattr("core.artifacts.checks.os", disk)
+    with pytest.raises(LeaseLost):
+        checkpoints_of(scene, monitor).keep(CHECKPOINT, 7)
+    assert others[0].lost == 1
+    assert sorted(scene.platform.artifacts.digests()) == before
+    assert scene.platform.artifacts.sweep(0.0) == 0
+
+
+@pytest.mark.parametrize("size", [1 << 10, 3 << 20, 12 << 20])  # the last one goes in parts
+def test_s3_tells_of_bytes_as_they_are_sent_and_read(s3: S3Artifacts, size: int) -> None:
+    data = io.BytesIO(os.urandom(size)).getvalue()
+    sent: list[int] = []
+    digest = s3.put(data, sent.append)
+    assert sum(sent) >= size
+    assert max(sent) <= 1 << 20
+    read: list[int] = []
+    assert s3.get(digest, read.append) == data
+    assert sum(read) >= size
+    assert max(read) <= 1 << 20
+
+
+def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(
+    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = s3.put(b"data")
+    mark = s3._collecting._mark(digest)
+    bucket = {"Bucket": s3._place.bucket, "Key": mark}
+    s3._client.put_object(**bucket, Body=b"")
+    told: list[int] = []
+
+    def sleep(_seconds: float) -> None:
+        if len(told) > 5:
+            s3._client.delete_object(**bucket)
+        told.append(-1)
+
+    monkeypatch.setattr("core.artifacts.s3_requests.time", SimpleNamespace(sleep=sleep))
+    s3.put(b"data", told.append)
+    assert told == [len(b"data"), *[0, -1] * 3]
+
+
+def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(
+    scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
+) -> None:
+    with scene.platform.transactions(read_only=True) as work:
+        (job,) = work[Jobs].page(9, None, status=JobStatus.RUNNING)
+    cancel_job(scene.platform, job.id)
+    before = sorted(scene.platform.artifacts.digests())
+    with pytest.raises(CancelRequested):
+        checkpoints_of(scene, monitor).keep(CHECKPOINT, 8)
+    assert sorted(scene.platform.artifacts.digests()) == before
+    assert len(slow_disk) <= 6  # of which it takes more for all
