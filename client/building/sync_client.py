@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "perennial"
-BY_HAND = {Path("__init__.py"), Path("blocking.py")}
 MARK = "# Written by building/sync_client.py from "
 CHANGES = (
     (r"\bperennial\.aio\.", "perennial."),
     (r"\basync (?=def|with|for)", ""),
     (r"\bawait asyncio\.sleep\b", "time.sleep"),
+    (r"\bawait asyncio\.to_thread\((\w+)\)", r"\1()"),
     (r"^import asyncio\n(?=(?:.*\n)*?import time$)", ""),
     (r"^import asyncio$", "import time"),
     (r"\bawait ", ""),
@@ -33,7 +33,7 @@ def written(package: Path = PACKAGE) -> Iterator[tuple[Path, str]]:
     """Yield the path of each synchronous module with its text."""
     for source in sorted((package / "aio").rglob("*.py")):
         place = source.relative_to(package / "aio")
-        if place not in BY_HAND:
+        if place != Path("__init__.py"):
             text = source.read_text("utf-8")
             for pattern, replacement in CHANGES:
                 text = re.sub(pattern, replacement, text, flags=re.MULTILINE)

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import httpx
 
-from perennial.aio.blocking import in_thread
-from perennial.aio.connection import Connection
+from perennial.aio.connection import Connection, in_thread
 from perennial.aio.resources.access import Audit, Keys
 from perennial.aio.resources.datasets import Datasets, Erasures, Suites
 from perennial.aio.resources.exports import Bundles, Exports
@@ -120,7 +119,7 @@ class AsyncClient:
         answer = await self._connection.send(
             "POST", path, data=fields, files=files, headers=headers
         )
-        return cast(Classify, json_of(answer))
+        return json_of(answer)
 
     async def embed(
         self,
@@ -143,20 +142,20 @@ class AsyncClient:
         fields = given(encoding_format=encoding_format, expect_digest=expect_digest)
         if texts is not None:
             body = {"texts": list(texts), **fields}
-            return cast(Embed, json_of(await self._connection.send("POST", path, json=body)))
+            return json_of(await self._connection.send("POST", path, json=body))
         found = images or ()
         files = await in_thread(lambda: [form_file("images", in_memory(image)) for image in found])
         answer = await self._connection.send("POST", path, data=fields, files=files)
-        return cast(Embed, json_of(answer))
+        return json_of(answer)
 
     async def principal(self) -> Principal:
         """Return the holder of the client's key: its name, role and models."""
-        return cast(Principal, await self._connection.get(path_of("principal")))
+        return await self._connection.get(path_of("principal"))
 
     async def workers(self) -> list[Worker]:
         """Return all workers, also those that have stopped."""
         page = await self._connection.get(path_of("workers"))
-        return cast(list[Worker], page["data"])
+        return page["data"]
 
     async def is_ready(self) -> bool:
         """Return True if the service reports that it is ready, False if it does not answer so."""

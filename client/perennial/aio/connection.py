@@ -3,15 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar, cast
 
 import httpx
 
-from perennial.aio.blocking import entered, in_thread
 from perennial.errors import JobFailed, ServiceError
 from perennial.requests import (
     PAUSE_S,
@@ -23,6 +22,43 @@ from perennial.requests import (
     pause_before_repeating,
 )
 from perennial.types import Event, Job
+
+# Work that blocks, such as on files: in a thread beside the event loop, or at once without one.
+
+T = TypeVar("T")
+CHUNK_BYTES = 64 * 1024
+_END = object()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what a function returns that blocks."""
+    return await asyncio.to_thread(work)
+
+
+async def drawn(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield items whose making blocks."""
+    source = iter(items)
+    while (item := await in_thread(lambda: next(source, _END))) is not _END:
+        yield cast(T, item)
+
+
+@asynccontextmanager
+async def entered(context: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter a context whose entry blocks."""
+    found = await in_thread(context.__enter__)
+    try:
+        yield found
+    finally:
+        context.__exit__(None, None, None)
+
+
+async def content_of(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield the rest of a file, as httpx takes it."""
+    while chunk := await in_thread(lambda: file.read(CHUNK_BYTES)):
+        yield chunk
+
+
+# Requests.
 
 
 class Connection:
@@ -101,6 +137,13 @@ class Connection:
             yield response
 
 
+class Resource:
+    """A group of verbs, whose requests one connection sends."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+
 # Downloads that go on where they were interrupted.
 
 
@@ -177,7 +220,7 @@ async def stream_events(
         await asyncio.sleep(min(FIRST_PAUSE_S * 2**failed, LONGEST_PAUSE_S))
 
 
-async def _events(lines: AsyncIterable[str]) -> AsyncIterator[tuple[str, Event]]:
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Event]]:
     """Yield the kinds and data of events; data is one line of JSON."""
     kind = ""
     async for line in lines:

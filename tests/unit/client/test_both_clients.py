@@ -38,8 +38,6 @@ def test_git_ignores_all_that_is_written() -> None:
 def test_what_is_written_follows_its_source(tmp_path: Path) -> None:
     source, module = tmp_path / "aio/resources/any.py", tmp_path / "resources/any.py"
     source.parent.mkdir(parents=True)
-    (tmp_path / "blocking.py").write_text("by hand")
-    (tmp_path / "aio/blocking.py").write_text("by hand, with threads")
     for verb in ("get", "find"):
         source.write_text(f"async def {verb}() -> None:\n    await any()\n")
         write(tmp_path)
@@ -50,4 +48,3 @@ def test_what_is_written_follows_its_source(tmp_path: Path) -> None:
     source.unlink()
     write(tmp_path)
     assert not module.exists()
-    assert (tmp_path / "blocking.py").read_text() == "by hand"

@@ -1,20 +1,14 @@
 """Keys and audit events."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import cast
 
-from perennial.aio.connection import Connection
+from perennial.aio.connection import Resource
 from perennial.requests import given, path_of
 from perennial.types import AuditEvent, Chain, Key, Role, Secret
 
-# Audit events, which an admin's key may read: who changed what.
 
-
-class Audit:
-    """The verbs of audit events."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Audit(Resource):
+    """Audit events, which an admin's key may read: who changed what."""
 
     def events(
         self,
@@ -41,17 +35,11 @@ class Audit:
 
     async def verify(self) -> Chain:
         """Return whether an event was removed, edited or forged, and which."""
-        return cast(Chain, await self._connection.get(path_of("audit-events", "verification")))
+        return await self._connection.get(path_of("audit-events", "verification"))
 
 
-# API keys, which an admin's key may manage.
-
-
-class Keys:
-    """The verbs of API keys."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Keys(Resource):
+    """API keys, which an admin's key may manage."""
 
     async def create(
         self,
@@ -67,11 +55,11 @@ class Keys:
         """
         chosen = None if models is None else list(models)
         body = given(name=name, role=role, models=chosen, expires_at=expires_at)
-        return cast(Secret, await self._connection.post(path_of("api-keys"), body))
+        return await self._connection.post(path_of("api-keys"), body)
 
     async def get(self, key: str) -> Key:
         """Return a key, by id or name."""
-        return cast(Key, await self._connection.get(path_of("api-keys", key)))
+        return await self._connection.get(path_of("api-keys", key))
 
     def list(self) -> AsyncIterator[Key]:
         """Yield all keys, also those that were revoked."""
@@ -80,7 +68,7 @@ class Keys:
     async def rotate(self, key: str, *, overlap_hours: float | None = None) -> Secret:
         """Give a key a new secret; the old one stays valid for the overlap, with 0 not at all."""
         body = given(overlap_hours=overlap_hours)
-        return cast(Secret, await self._connection.post(path_of("api-keys", key, "rotate"), body))
+        return await self._connection.post(path_of("api-keys", key, "rotate"), body)
 
     async def revoke(self, key: str) -> None:
         """Revoke a key for ever."""

@@ -4,10 +4,8 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
-from perennial.aio.blocking import content_of, drawn, entered
-from perennial.aio.connection import Connection
+from perennial.aio.connection import Resource, content_of, drawn, entered
 from perennial.requests import (
     Image,
     batches,
@@ -39,14 +37,9 @@ from perennial.types import (
 )
 from perennial.types import Image as ImageFacts
 
-# Datasets: images to learn from or to test with.
 
-
-class Datasets:
-    """The verbs of datasets."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Datasets(Resource):
+    """Datasets: images to learn from or to test with."""
 
     async def create(
         self,
@@ -58,7 +51,7 @@ class Datasets:
     ) -> Dataset:
         """Create an empty dataset, labelled unless `kind` says captioned."""
         body = given(name=name, kind=kind, description=description, metadata=metadata)
-        return cast(Dataset, await self._connection.post(path_of("datasets"), body))
+        return await self._connection.post(path_of("datasets"), body)
 
     async def change(
         self,
@@ -69,7 +62,7 @@ class Datasets:
     ) -> Dataset:
         """Replace the description or the metadata of a dataset."""
         body = given(description=description, metadata=metadata)
-        return cast(Dataset, await self._connection.patch(path_of("datasets", name), body))
+        return await self._connection.patch(path_of("datasets", name), body)
 
     async def delete(self, name: str) -> None:
         """Delete a dataset with its images and versions, none of which may be in use."""
@@ -77,7 +70,7 @@ class Datasets:
 
     async def get(self, name: str) -> DatasetDetail:
         """Return a dataset with its image counts."""
-        return cast(DatasetDetail, await self._connection.get(path_of("datasets", name)))
+        return await self._connection.get(path_of("datasets", name))
 
     def list(self) -> AsyncIterator[Dataset]:
         """Yield all datasets."""
@@ -128,7 +121,7 @@ class Datasets:
             headers["Content-Length"] = str(archive.seek(0, os.SEEK_END))
             archive.seek(0)
             sent = {"content": content_of(archive), "headers": headers, "params": query}
-            return cast(Job, json_of(await self._connection.send("POST", path, **sent)))
+            return json_of(await self._connection.send("POST", path, **sent))
 
     async def import_upload(
         self,
@@ -158,12 +151,12 @@ class Datasets:
     async def import_report(self, job: str) -> Sequence[Receipt]:
         """Return what became of each file of an import."""
         report = await self._connection.send("GET", path_of("jobs", job, "report"))
-        return [cast(Receipt, json.loads(line)) for line in report.text.splitlines()]
+        return [json.loads(line) for line in report.text.splitlines()]
 
     async def freeze(self, name: str) -> DatasetVersion:
         """Make a version, which never changes, of all present images."""
         path = path_of("datasets", name, "versions")
-        return cast(DatasetVersion, await self._connection.post(path))
+        return await self._connection.post(path)
 
     def versions(self, name: str) -> AsyncIterator[DatasetVersion]:
         """Yield the versions of a dataset, oldest first."""
@@ -176,7 +169,7 @@ class Datasets:
     async def diff(self, name: str, version: int, *, against: int) -> Diff:
         """Return what a version added, removed and moved, with all images that differ."""
         path = path_of("datasets", name, "versions", version, "diff")
-        found = cast(Diff, await self._connection.get(path, against=against))
+        found: Diff = await self._connection.get(path, against=against)
         rest = self._connection.pages(path, against=against, after=found["next"])
         if found["has_more"]:
             found["data"] += [change async for change in rest]
@@ -207,16 +200,16 @@ class Datasets:
     async def rename_class(self, name: str, old: str, new: str, *, merge: bool = False) -> Class:
         """Rename a class; with `merge`, its images may join those of another class."""
         path = path_of("datasets", name, "classes", old)
-        return cast(Class, await self._connection.patch(path, {"name": new, "merge": merge}))
+        return await self._connection.patch(path, {"name": new, "merge": merge})
 
     async def move_images(self, name: str, pixels: Iterable[str], *, to: str) -> Moved:
         """Move up to 1,000 images to a class, new or not; all or none."""
         body = {"class": to, "images": list(pixels)}
-        return cast(Moved, await self._connection.post(path_of("datasets", name, "moves"), body))
+        return await self._connection.post(path_of("datasets", name, "moves"), body)
 
     async def statistics(self, name: str) -> Statistics:
         """Count the present images of a dataset by class, side and near-duplicates."""
-        return cast(Statistics, await self._connection.get(path_of("datasets", name, "statistics")))
+        return await self._connection.get(path_of("datasets", name, "statistics"))
 
     def near_duplicates(self, name: str) -> AsyncIterator[NearDuplicates]:
         """Yield the groups of images that look alike."""
@@ -231,21 +224,15 @@ class Datasets:
             headers=idempotency(key),
             params={**source, **_mode(validate_only)},
         )
-        return cast(Job, json_of(reply))
+        return json_of(reply)
 
 
 def _mode(validate_only: bool) -> dict[str, str]:
     return {"validate_only": "true"} if validate_only else {}
 
 
-# Suites: images that a model must not forget.
-
-
-class Suites:
-    """The verbs of suites."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Suites(Resource):
+    """Suites: images that a model must not forget."""
 
     async def create(
         self,
@@ -267,25 +254,19 @@ class Suites:
             dataset_version=dataset_version,
             prompt=prompt,
         )
-        return cast(Suite, await self._connection.post(path_of("suites"), body))
+        return await self._connection.post(path_of("suites"), body)
 
     async def get(self, name: str) -> Suite:
         """Return a suite."""
-        return cast(Suite, await self._connection.get(path_of("suites", name)))
+        return await self._connection.get(path_of("suites", name))
 
     def list(self) -> AsyncIterator[Suite]:
         """Yield all suites."""
         return self._connection.pages(path_of("suites"))
 
 
-# Erasures: images taken back from all that holds them or has learned from them.
-
-
-class Erasures:
-    """The verbs of erasures."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Erasures(Resource):
+    """Erasures: images taken back from all that holds them or has learned from them."""
 
     async def order(
         self,
@@ -301,13 +282,11 @@ class Erasures:
         """
         body = given(images=list(images), reason=reason, retrain=retrain)
         headers = idempotency(idempotency_key)
-        return cast(
-            Erasure, await self._connection.post(path_of("erasures"), body, headers=headers)
-        )
+        return await self._connection.post(path_of("erasures"), body, headers=headers)
 
     async def get(self, erasure: str) -> Erasure:
         """Return an erasure, and how far it has come."""
-        return cast(Erasure, await self._connection.get(path_of("erasures", erasure)))
+        return await self._connection.get(path_of("erasures", erasure))
 
     def list(self) -> AsyncIterator[Erasure]:
         """Yield all erasures, oldest first."""
@@ -315,6 +294,4 @@ class Erasures:
 
     async def certificate(self, erasure: str) -> Certificate:
         """Return the certificate of an erasure that has ended."""
-        return cast(
-            Certificate, await self._connection.get(path_of("erasures", erasure, "certificate"))
-        )
+        return await self._connection.get(path_of("erasures", erasure, "certificate"))

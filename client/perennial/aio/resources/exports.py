@@ -3,21 +3,14 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
-from perennial.aio.blocking import content_of, entered
-from perennial.aio.connection import Connection, download
+from perennial.aio.connection import Resource, content_of, download, entered
 from perennial.requests import given, idempotency, json_of, opened, path_of
 from perennial.types import Export, ExportFormat, Job, OriginDocument, SigningKey
 
-# Exports: versions as files that other software loads.
 
-
-class Exports:
-    """The verbs of exports."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Exports(Resource):
+    """Exports: versions as files that other software loads."""
 
     async def order(
         self,
@@ -30,20 +23,16 @@ class Exports:
         """Order the export of a version, which takes the place of its export in that format."""
         body = {"format": export_format}
         headers = idempotency(idempotency_key)
-        return cast(
-            Job, await self._connection.post(_exports_path(model, version), body, headers=headers)
-        )
+        return await self._connection.post(_exports_path(model, version), body, headers=headers)
 
     async def list(self, model: str, version: int) -> Sequence[Export]:
         """Return the exports of a version, by format."""
         found = await self._connection.get(_exports_path(model, version))
-        return cast(Sequence[Export], found["data"])
+        return found["data"]
 
     async def get(self, model: str, version: int, export_format: ExportFormat) -> Export:
         """Return the export of a version in a format."""
-        return cast(
-            Export, await self._connection.get(_exports_path(model, version, export_format))
-        )
+        return await self._connection.get(_exports_path(model, version, export_format))
 
     async def delete(self, model: str, version: int, export_format: ExportFormat) -> None:
         """Delete an export."""
@@ -73,14 +62,8 @@ def _exports_path(model: str, version: int, *rest: str) -> str:
     return path_of("models", model, "versions", version, "exports", *rest)
 
 
-# Bundles: versions of another service, signed.
-
-
-class Bundles:
-    """The verbs of bundles; `exports.order(model, version, "bundle")` makes one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Bundles(Resource):
+    """Bundles: signed versions; `exports.order(model, version, "bundle")` makes one."""
 
     async def send(
         self,
@@ -106,7 +89,7 @@ class Bundles:
                 headers=headers,
                 params=given(expect_digest=expect_digest),
             )
-        return cast(Job, json_of(reply))
+        return json_of(reply)
 
     async def import_upload(
         self,
@@ -123,16 +106,16 @@ class Bundles:
             headers=idempotency(idempotency_key),
             params=given(upload=upload, expect_digest=expect_digest),
         )
-        return cast(Job, json_of(reply))
+        return json_of(reply)
 
     async def origin(self, model: str, version: int) -> OriginDocument:
         """Return what the bundle of an imported version said of it, with its foreign reports."""
         path = path_of("models", model, "versions", version, "origin")
-        return cast(OriginDocument, await self._connection.get(path))
+        return await self._connection.get(path)
 
     async def signing_key(self) -> SigningKey:
         """Return the public key of the service's bundles."""
-        return cast(SigningKey, await self._connection.get(path_of("signing-key")))
+        return await self._connection.get(path_of("signing-key"))
 
 
 def _bundles_path(model: str) -> str:

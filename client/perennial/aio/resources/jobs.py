@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from perennial.aio.connection import Connection, stream_events, wait_until_done
+from perennial.aio.connection import Resource, stream_events, wait_until_done
 from perennial.requests import given, idempotency, path_of
 from perennial.types import (
     Advice,
@@ -18,15 +18,12 @@ from perennial.types import (
 )
 
 
-class Jobs:
-    """The verbs of jobs.
+class Jobs(Resource):
+    """Jobs, such as updates, evaluations and blames.
 
     An order with the same `idempotency_key` is not placed again: the reply is the job of the first
     time. Without one, each call is an order of its own.
     """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     async def order_update(
         self,
@@ -93,7 +90,7 @@ class Jobs:
             prompt=prompt,
             reference=reference,
         )
-        return cast(Advice, await self._connection.post(path_of("jobs", "advice"), body))
+        return await self._connection.post(path_of("jobs", "advice"), body)
 
     async def order_evaluation(
         self,
@@ -147,11 +144,11 @@ class Jobs:
 
     async def blame(self, job: str) -> BlameReport:
         """Return the report of a blame that has succeeded."""
-        return cast(BlameReport, await self._connection.get(path_of("jobs", job, "blame")))
+        return await self._connection.get(path_of("jobs", job, "blame"))
 
     async def get(self, job: str) -> Job:
         """Return a job."""
-        return cast(Job, await self._connection.get(path_of("jobs", job)))
+        return await self._connection.get(path_of("jobs", job))
 
     def list(
         self,
@@ -207,11 +204,11 @@ class Jobs:
 
     async def cancel(self, job: str) -> Job:
         """Cancel a job: at once if it is queued, at its next step if it is running."""
-        return cast(Job, await self._connection.post(path_of("jobs", job, "cancel")))
+        return await self._connection.post(path_of("jobs", job, "cancel"))
 
     async def retry(self, job: str, *, idempotency_key: str | None = None) -> Job:
         """Order a failed or cancelled job again, and return the new job."""
         return await self._order(path_of("jobs", job, "retry"), None, idempotency_key)
 
     async def _order(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> Job:
-        return cast(Job, await self._connection.post(path, body, headers=idempotency(key)))
+        return await self._connection.post(path, body, headers=idempotency(key))

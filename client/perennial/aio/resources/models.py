@@ -3,10 +3,9 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from perennial.aio.blocking import in_thread
-from perennial.aio.connection import Connection, download
+from perennial.aio.connection import Resource, download, in_thread
 from perennial.requests import (
     Image,
     form_file,
@@ -35,14 +34,9 @@ from perennial.types import (
 
 PRODUCTION = "production"
 
-# Models: named lines of versions.
 
-
-class Models:
-    """The verbs of models."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Models(Resource):
+    """Models: named lines of versions."""
 
     async def create(
         self,
@@ -56,11 +50,11 @@ class Models:
         """Create a model and return the job that imports `base` as its version 1."""
         body = given(name=name, base=base, suites=list(suites), policy=policy)
         headers = idempotency(idempotency_key)
-        return cast(Job, await self._connection.post(path_of("models"), body, headers=headers))
+        return await self._connection.post(path_of("models"), body, headers=headers)
 
     async def get(self, name: str) -> Model:
         """Return a model."""
-        return cast(Model, await self._connection.get(path_of("models", name)))
+        return await self._connection.get(path_of("models", name))
 
     def list(self) -> AsyncIterator[Model]:
         """Yield all models, oldest first."""
@@ -71,7 +65,7 @@ class Models:
     ) -> Model:
         """Set the suites or the policy that judge the model's next versions."""
         body = given(suites=None if suites is None else list(suites), policy=policy)
-        return cast(Model, await self._connection.patch(path_of("models", name), body))
+        return await self._connection.patch(path_of("models", name), body)
 
     async def delete(self, name: str) -> None:
         """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
@@ -103,29 +97,19 @@ class Models:
             ),
             headers=idempotency(idempotency_key),
         )
-        return cast(Start, json_of(answer))
+        return json_of(answer)
 
     async def classes(self, name: str, *, alias: str | None = None) -> Learned:
         """Return the classes that the version of an alias has learned."""
-        return cast(
-            Learned, await self._connection.get(path_of("models", name, "classes"), alias=alias)
-        )
+        return await self._connection.get(path_of("models", name, "classes"), alias=alias)
 
 
-# Versions: their facts, reports and weights.
-
-
-class Versions:
-    """The verbs of versions."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Versions(Resource):
+    """Versions: their facts, reports and weights."""
 
     async def get(self, model: str, version: int) -> Version:
         """Return a version."""
-        return cast(
-            Version, await self._connection.get(path_of("models", model, "versions", version))
-        )
+        return await self._connection.get(path_of("models", model, "versions", version))
 
     def list(self, model: str) -> AsyncIterator[Version]:
         """Yield the versions of a model, oldest first."""
@@ -137,7 +121,7 @@ class Versions:
 
     async def report(self, model: str, version: int) -> Report:
         """Return the forgetting report of a version."""
-        return cast(Report, await self._connection.get(_report_path(model, version)))
+        return await self._connection.get(_report_path(model, version))
 
     async def report_page(self, model: str, version: int) -> str:
         """Return the forgetting report of a version as an HTML page with plots."""
@@ -164,7 +148,7 @@ class Versions:
     async def compare(self, model: str, before: int, now: int) -> Comparison:
         """Compare a version with an earlier one by their answers to the same test images."""
         path = path_of("models", model, "compare")
-        return cast(Comparison, await self._connection.get(path, versions=f"{before},{now}"))
+        return await self._connection.get(path, versions=f"{before},{now}")
 
     async def blame(self, model: str, class_name: str, *, version: int | None = None) -> Blame:
         """Return a class's accuracy along a line of versions, and where it fell most.
@@ -172,7 +156,7 @@ class Versions:
         The line is that of `version`, or else of the version that `production` points to.
         """
         query = {"class": class_name, "version": version}
-        return cast(Blame, await self._connection.get(path_of("models", model, "blame"), **query))
+        return await self._connection.get(path_of("models", model, "blame"), **query)
 
     async def download(
         self,
@@ -197,23 +181,17 @@ def _report_path(model: str, version: int) -> str:
     return path_of("models", model, "versions", version, "forgetting")
 
 
-# Aliases: names of versions, such as `production`, that promotions and rollbacks move.
-
-
-class Aliases:
-    """The verbs of aliases.
+class Aliases(Resource):
+    """Aliases: names of versions, such as `production`, that promotions and rollbacks move.
 
     `expected_revision` is the revision of the alias that the decision to move it was based on:
     if the alias has moved since, the move is refused with `412 stale_revision`. Without it, the
     alias moves whatever its present revision is.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
     async def get(self, model: str, alias: str = PRODUCTION) -> Alias:
         """Return an alias."""
-        return cast(Alias, await self._connection.get(_alias_path(model, alias)))
+        return await self._connection.get(_alias_path(model, alias))
 
     def list(self, model: str) -> AsyncIterator[Alias]:
         """Yield the aliases of a model."""
@@ -239,7 +217,7 @@ class Aliases:
         answer = await self._connection.send(
             "PUT", _alias_path(model, alias), json=body, headers=headers
         )
-        return cast(Alias, json_of(answer))
+        return json_of(answer)
 
     async def roll_back(
         self,
@@ -255,7 +233,7 @@ class Aliases:
         body = given(reason=reason, to=to, override=override)
         headers = _if_match(expected_revision)
         path = f"{_alias_path(model, alias)}/rollback"
-        return cast(Alias, await self._connection.post(path, body, headers=headers))
+        return await self._connection.post(path, body, headers=headers)
 
     async def delete(
         self,
@@ -282,14 +260,8 @@ def _if_match(revision: int | None) -> dict[str, str]:
     return {"If-Match": "*" if revision is None else f'"{revision}"'}
 
 
-# Gate policies: how much a version may forget.
-
-
-class Policies:
-    """The verbs of gate policies."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Policies(Resource):
+    """Gate policies: how much a version may forget."""
 
     async def create(
         self,
@@ -320,11 +292,11 @@ class Policies:
             negative_flips=negative_flips,
             reason=reason,
         )
-        return cast(Policy, await self._connection.post(path_of("gate-policies"), body))
+        return await self._connection.post(path_of("gate-policies"), body)
 
     async def get(self, name: str) -> Policy:
         """Return a policy."""
-        return cast(Policy, await self._connection.get(path_of("gate-policies", name)))
+        return await self._connection.get(path_of("gate-policies", name))
 
     def list(self) -> AsyncIterator[Policy]:
         """Yield all policies."""

@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-from perennial.aio.blocking import in_thread
-from perennial.aio.connection import Connection, download
+from perennial.aio.connection import Resource, download, in_thread
 from perennial.requests import given, idempotency, path_of
 from perennial.types import (
     Compatibility,
@@ -21,18 +19,16 @@ from perennial.types import (
 )
 from perennial.types import Vectors as StoredVectors
 
-# Trials: a second version behind an alias, and the labels that judge it.
-
 PRODUCTION = "production"
 LATEST = "latest"
 LABELS_AT_ONCE = 1000
 
 
-class Trials:
-    """The verbs of trials; the trial `latest` is the newest one of the alias."""
+class Trials(Resource):
+    """Trials: a second version behind an alias, and the labels that judge it.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    The trial `latest` is the newest one of the alias.
+    """
 
     async def start(
         self,
@@ -54,11 +50,11 @@ class Trials:
         body = given(version=version, mode=mode, share=share, reason=reason)
         match = "*" if expected_revision is None else f'"{expected_revision}"'
         path = _trial_path(model, alias)
-        return cast(Trial, await self._connection.post(path, body, headers={"If-Match": match}))
+        return await self._connection.post(path, body, headers={"If-Match": match})
 
     async def get(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> TrialReport:
         """Return what a trial's answers and labels say so far."""
-        return cast(TrialReport, await self._connection.get(_trial_path(model, alias, trial)))
+        return await self._connection.get(_trial_path(model, alias, trial))
 
     def list(self, model: str, *, alias: str = PRODUCTION) -> AsyncIterator[Trial]:
         """Yield the trials of an alias, oldest first."""
@@ -74,7 +70,7 @@ class Trials:
     ) -> Trial:
         """End a trial; the alias points where it did."""
         path = f"{_trial_path(model, alias, trial)}/stop"
-        return cast(Trial, await self._connection.post(path, given(reason=reason)))
+        return await self._connection.post(path, given(reason=reason))
 
     def samples(
         self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
@@ -106,7 +102,7 @@ class Trials:
         for first in range(0, len(rows), LABELS_AT_ONCE):
             body = {"labels": rows[first : first + LABELS_AT_ONCE]}
             reply = await self._connection.post(path_of("feedback"), body)
-            receipts += cast(Sequence[LabelReceipt], reply["data"])
+            receipts += reply["data"]
         return receipts
 
 
@@ -114,14 +110,8 @@ def _trial_path(model: str, alias: str, *trial: str) -> str:
     return path_of("models", model, "aliases", alias, "trials", *trial)
 
 
-# Vectors of a dataset version's images, and reports on old indexes.
-
-
-class Vectors:
-    """The verbs of stored vectors and of old indexes."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Vectors(Resource):
+    """Vectors of a dataset version's images, and reports on old indexes."""
 
     async def order(
         self,
@@ -135,21 +125,19 @@ class Vectors:
         """Order the vectors of a dataset version's images, in the place of those stored."""
         body = {"dataset": dataset, "dataset_version": dataset_version}
         headers = idempotency(idempotency_key)
-        return cast(
-            Job, await self._connection.post(_vectors_path(model, version), body, headers=headers)
-        )
+        return await self._connection.post(_vectors_path(model, version), body, headers=headers)
 
     async def list(self, model: str, version: int) -> Sequence[StoredVectors]:
         """Return what is stored by a version, by dataset and dataset version."""
         found = await self._connection.get(_vectors_path(model, version))
-        return cast(Sequence[StoredVectors], found["data"])
+        return found["data"]
 
     async def get(
         self, model: str, version: int, dataset: str, dataset_version: int
     ) -> StoredVectors:
         """Return what is stored of a dataset version's vectors."""
         path = _vectors_path(model, version, dataset, dataset_version)
-        return cast(StoredVectors, await self._connection.get(path))
+        return await self._connection.get(path)
 
     async def delete(self, model: str, version: int, dataset: str, dataset_version: int) -> None:
         """Delete stored vectors."""
@@ -196,22 +184,22 @@ class Vectors:
         path = _compatibility(model, version)
         headers = idempotency(idempotency_key)
         body = given(**{"from": baseline})
-        return cast(Job, await self._connection.post(path, body, headers=headers))
+        return await self._connection.post(path, body, headers=headers)
 
     async def reports(self, model: str, version: int) -> Sequence[Compatibility]:
         """Return the reports of a version, by the version that each compares it with."""
         found = await self._connection.get(_compatibility(model, version))
-        return cast(Sequence[Compatibility], found["data"])
+        return found["data"]
 
     async def report(self, model: str, version: int, baseline: int) -> Compatibility:
         """Return whether an index of the baseline's vectors still serves the version."""
         path = _compatibility(model, version, baseline)
-        return cast(Compatibility, await self._connection.get(path))
+        return await self._connection.get(path)
 
     async def map(self, model: str, version: int, baseline: int) -> Sequence[EmbeddingMap]:
         """Return where both versions of a report put test images, by suite and holdout."""
         found = await self._connection.get(_compatibility(model, version, baseline, "map"))
-        return cast(Sequence[EmbeddingMap], found["data"])
+        return found["data"]
 
     async def download_bridge(self, model: str, version: int, baseline: int, *, to: Path) -> Path:
         """Download the map of the baseline's vectors as a safetensors file, and return `to`.

@@ -7,17 +7,12 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import httpx
 
-from perennial.aio.blocking import entered, in_thread
-from perennial.aio.connection import Connection
+from perennial.aio.connection import Resource, entered, in_thread
 from perennial.errors import ServiceError
-from perennial.requests import (
-    opened,
-    path_of,
-)
+from perennial.requests import opened, path_of
 from perennial.types import UploadProgress
 
 PART_BYTES = 8 * 1024**2
@@ -27,21 +22,17 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 _PART = _TUS | {"Content-Type": "application/offset+octet-stream"}
 
 
-class Uploads:
-    """The verbs of resumable uploads."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Uploads(Resource):
+    """Uploads that go on where they were interrupted."""
 
     async def create(self, length: int) -> UploadProgress:
         """Announce a file of `length` bytes."""
         headers = _TUS | {"Upload-Length": str(length)}
-        made = await self._connection.post(path_of("uploads"), headers=headers)
-        return cast(UploadProgress, made)
+        return await self._connection.post(path_of("uploads"), headers=headers)
 
     async def get(self, upload: str) -> UploadProgress:
         """Return how much of an upload has arrived."""
-        return cast(UploadProgress, await self._connection.get(path_of("uploads", upload)))
+        return await self._connection.get(path_of("uploads", upload))
 
     async def delete(self, upload: str) -> None:
         """Delete an upload."""
