@@ -93,6 +93,7 @@ def test_what_cannot_be_a_key_is_refused_beside_the_form(
         for overlap in ("721", "-1", "soon", ""):
             assert admin.send("/ui/keys/taken/rotate", overlap=overlap).status_code == 422
         assert admin.get("/ui/keys/nobody").status_code == 404
+        assert admin.send("/ui/keys/nobody/revoke").status_code == 404
 
 
 SCRIPT = "<script>alert(4)</script>"

@@ -50,8 +50,12 @@ def refusal(code: str) -> ClientError:
 
 def test_large_artifacts_travel_in_parts(s3: S3Artifacts) -> None:
     data = os.urandom(LARGE)
-    found = s3.put(data)
-    assert s3.get(found) == data
+    sent, read = list[int](), list[int]()
+    found = s3.put(data, sent.append)
+    assert s3.get(found, read.append) == data
+    for moved in (sent, read):
+        assert sum(moved) >= LARGE
+        assert max(moved) <= 1 << 20
     head = s3._client.head_object(Bucket=s3._place.bucket, Key=s3._key(found))
     assert head["ETag"].endswith('-3"')
     assert unfinished_in(s3) == 0
@@ -196,6 +200,11 @@ def test_a_bucket_is_made_once_and_until_then_is_no_missing_artifact(s3: S3Artif
     assert not fresh.make_bucket()
     assert fresh.get(fresh.put(DATA)) == DATA
     fresh.close()
+    elsewhere = S3Artifacts(replace(s3._place, bucket="in-europe", region="eu-central-1"))
+    assert elsewhere.make_bucket()
+    found = elsewhere._client.get_bucket_location(Bucket="in-europe")
+    assert found["LocationConstraint"] == "eu-central-1"
+    elsewhere.close()
 
 
 class CutOff(nullcontext[Any]):

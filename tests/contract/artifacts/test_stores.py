@@ -157,11 +157,6 @@ def test_bytes_are_renewed_once_they_are_verified(store: Store) -> None:
     store.artifacts.renew(found)
     assert not store.artifacts.delete_if_older(found, AGE_S)
     assert store.artifacts.get(found) == DATA
-    store.damage(found, b"some bytez")
-    with pytest.raises(ArtifactCorrupt):
-        store.artifacts.renew(found)
-    with pytest.raises(ArtifactMissing):
-        store.artifacts.renew(digest("nothing"))
 
 
 def test_bytes_are_verified_again_once_they_have_changed(store: Store) -> None:
@@ -174,9 +169,6 @@ def test_bytes_are_verified_again_once_they_have_changed(store: Store) -> None:
         store.artifacts.verify(found)
     store.damage(found, DATA)
     store.artifacts.verify(found)
-    store.artifacts.delete(found)
-    with pytest.raises(ArtifactMissing):
-        store.artifacts.verify(found)
 
 
 def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
@@ -185,11 +177,6 @@ def test_pieces_are_reported_and_verified_at_their_end(store: Store) -> None:
     parts = store.artifacts.pieces(found, moved.append)
     assert len(next(parts)) < len(data)
     assert sum(map(len, parts)) < len(data) == sum(moved)
-    store.damage(found, data[:-1])
-    with pytest.raises(ArtifactCorrupt):
-        list(store.artifacts.pieces(found))
-    with pytest.raises(ArtifactMissing):
-        list(store.artifacts.pieces(digest("nothing")))
 
 
 def test_one_flipped_bit_is_found(store: Store) -> None:
@@ -197,8 +184,16 @@ def test_one_flipped_bit_is_found(store: Store) -> None:
     damaged = bytearray(DATA)
     damaged[3] ^= 1
     store.damage(found, bytes(damaged))
-    with pytest.raises(ArtifactCorrupt):
-        store.artifacts.get(found)
+    for read in (
+        store.artifacts.get,
+        store.artifacts.renew,
+        store.artifacts.verify,
+        lambda name: list(store.artifacts.pieces(name)),
+    ):
+        with pytest.raises(ArtifactCorrupt):
+            read(found)
+        with pytest.raises(ArtifactMissing):
+            read(digest("nothing"))
 
 
 def test_many_writers_of_the_same_bytes_store_them_once(artifacts: Artifacts) -> None:

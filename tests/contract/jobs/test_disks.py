@@ -1,7 +1,6 @@
 """A full disk is a pause, and a lease lasts as long as bytes move, however slowly."""
 
 import errno
-import io
 import logging
 import os
 from collections.abc import Callable
@@ -302,19 +301,6 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
-
-
-@pytest.mark.parametrize("size", [1 << 10, 3 << 20, 12 << 20])  # the last one goes in parts
-def test_s3_tells_of_bytes_as_they_are_sent_and_read(s3: S3Artifacts, size: int) -> None:
-    data = io.BytesIO(os.urandom(size)).getvalue()
-    sent: list[int] = []
-    digest = s3.put(data, sent.append)
-    assert sum(sent) >= size
-    assert max(sent) <= 1 << 20
-    read: list[int] = []
-    assert s3.get(digest, read.append) == data
-    assert sum(read) >= size
-    assert max(read) <= 1 << 20
 
 
 def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(

@@ -18,6 +18,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_alias
 from tests.support.api.seeds import a_candidate
+from tests.support.claims import claim
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
 from tests.support.factories import NOW
 from tests.support.scene import Scene
@@ -92,37 +93,6 @@ def test_a_job_that_fails_tells_so_but_not_why(scene: Scene) -> None:
     assert "sentence" not in str(delivery.payload)
 
 
-def test_a_cancelled_job_tells_so_queued_or_left_by_its_worker(scene: Scene) -> None:
-    model, data = scene.model(), scene.frozen("cat", "dog")
-    webhook = subscribed(scene.platform.transactions)
-    queued = scene.update(model, data)
-    cancel_job(scene.platform, queued.id)
-    left = scene.update(model, data)
-    with scene.platform.transactions() as work:
-        assert work[Jobs].claim("dead", -1.0, 3) is not None
-        work.commit()
-    cancel_job(scene.platform, left.id)
-    assert [one.object for one in told(scene, webhook)] == [queued.id]
-    end_cancelled_jobs(scene.platform)
-    assert [(one.type, one.object) for one in told(scene, webhook)] == [
-        ("job.cancelled", queued.id),
-        ("job.cancelled", left.id),
-    ]
-
-
-def test_a_job_that_is_lost_too_often_tells_that_it_failed(scene: Scene) -> None:
-    webhook = subscribed(scene.platform.transactions)
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-    before = len(told(scene, webhook))
-    for _ in range(3):
-        with scene.platform.transactions() as work:
-            work[Jobs].claim("dead", -1.0, 2)
-            work.commit()
-    assert [(one.type, one.object) for one in told(scene, webhook)[before:]] == [
-        ("job.failed", job.id)
-    ]
-
-
 def test_a_frozen_dataset_tells_its_version(scene: Scene) -> None:
     webhook = subscribed(scene.platform.transactions)
     first = scene.frozen("cat", "dog")
@@ -184,3 +154,23 @@ def test_moves_of_an_alias_and_its_deletion_are_about_one_object(
         "to_version": None,
         "links": {"alias": f"/v1/models/{model.id}/aliases/{PRODUCTION}"},
     }
+
+
+def test_a_job_that_is_cancelled_or_lost_too_often_tells_so_without_a_worker(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    webhook = subscribed(scene.platform.transactions)
+    queued = scene.update(model, data)
+    cancel_job(scene.platform, queued.id)
+    left = scene.update(model, data)
+    claim(scene.platform.transactions, "dead", lease_s=-1.0)
+    cancel_job(scene.platform, left.id)
+    assert [one.object for one in told(scene, webhook)] == [queued.id]
+    end_cancelled_jobs(scene.platform)
+    lost = scene.update(model, data)
+    for _ in range(4):
+        claim(scene.platform.transactions, "dead", lease_s=-1.0)
+    assert [(one.type, one.object) for one in told(scene, webhook)] == [
+        ("job.cancelled", queued.id),
+        ("job.cancelled", left.id),
+        ("job.failed", lost.id),
+    ]

@@ -10,7 +10,7 @@ from core.datasets.edit import remove_image
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
-from core.errors import DatasetNotFound, ImageFrozen, InUse
+from core.errors import DatasetNotFound, DatasetVersionNotFound, ImageFrozen, InUse
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.recipes.rules import Recipe
@@ -60,6 +60,8 @@ def test_images_that_a_later_version_trains_on_are_still_known_as_trained(scene:
         with scene.platform.transactions(read_only=True) as work:
             found = work[Datasets].trained_groups({kept, gone}, except_for=a_dataset().id)
         assert found == trained
+    with pytest.raises(DatasetVersionNotFound):
+        delete_dataset_version(scene.platform, dataset=dataset.id, version=3)
 
 
 def test_an_order_and_a_deletion_at_once_leave_no_job_without_its_images(scene: Scene) -> None:

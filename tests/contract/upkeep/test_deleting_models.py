@@ -107,15 +107,10 @@ def test_a_rollback_does_not_go_to_a_deleted_version(scene: Scene, model: Model)
 
 
 def test_an_alias_ends_and_its_history_and_revisions_go_on(scene: Scene, model: Model) -> None:
+    production = {"model": model.name, "alias": "production"}
     with pytest.raises(StaleRevision):
-        delete_alias(scene.platform, model=model.name, alias="production", expected_revision=7)
-    delete_alias(
-        scene.platform,
-        model=model.name,
-        alias="production",
-        expected_revision=1,
-        reason="paused",
-    )
+        delete_alias(scene.platform, **production, expected_revision=7)
+    delete_alias(scene.platform, **production, expected_revision=1, reason="paused")
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(AliasNotFound):
             work[Aliases].get(model.id, "production")

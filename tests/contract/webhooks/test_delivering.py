@@ -14,7 +14,6 @@ from core.operations.maintenance import forget_old_traces
 from core.outbox.rows import Outbox
 from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus, Message
 from core.platform import Platform
-from core.webhooks.change import order_test, rotate_secret
 from core.webhooks.deliver import ClaimedDelivery, claim_delivery, send_claimed
 from tests.support.factories import NOW
 from tests.support.scene import Scene
@@ -71,25 +70,6 @@ def expire(platform: Platform, url: str) -> None:
         connection.execute(update(deliveries).where(held).values(lease_until=0.0))
 
 
-def test_what_arrives_is_signed_by_the_webhooks_secrets(
-    platform: Platform, receiver: Receiver
-) -> None:
-    webhook = subscribed(platform.transactions, url=receiver.url)
-    rotated = rotate_secret(platform, webhook.id)
-    platform = replace(platform, clock=time_now)
-    event = an_event()
-    happened(platform.transactions, event)
-    assert deliver(platform, an_http_client()).status is DeliveryStatus.DELIVERED
-    (got,) = receiver.received
-    assert (got.event, got.payload) == (event.id, event.payload)
-    got.verify(rotated.secret)
-
-
-def time_now() -> datetime:
-    """The real time, which receivers compare with."""
-    return datetime.now(NOW.tzinfo)
-
-
 def test_after_a_day_of_attempts_it_has_failed_and_counts(platform: Platform, clock: Clock) -> None:
     subscribed(platform.transactions)
     happened(platform.transactions, an_event())
@@ -142,21 +122,6 @@ def test_what_a_stale_sender_records_is_refused(
     assert "the claim was lost" in log.text
     with platform.transactions(read_only=True) as work:
         assert work[Counters].all() == []
-
-
-def test_a_test_event_goes_to_a_webhook_that_subscribes_to_nothing_like_it(
-    platform: Platform,
-) -> None:
-    webhook = subscribed(platform.transactions, events=())
-    ordered = order_test(platform, webhook.id)
-    client = Client()
-    assert deliver(platform, client).id == ordered.id
-    ((_, message),) = client.sent
-    assert message.body == (
-        b'{"data":{"links":{"webhook":"/v1/webhooks/%(id)s"},"webhook":"%(id)s"},'
-        b'"timestamp":"2026-03-01T12:00:00.123456+00:00","type":"webhook.test"}'
-        % {b"id": webhook.id.encode()}
-    )
 
 
 def test_deliveries_are_forgotten_after_two_weeks(platform: Platform, clock: Clock) -> None:
