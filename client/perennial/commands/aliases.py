@@ -7,10 +7,10 @@ import click
 from perennial.terminal.output import (
     bytes_bar,
     json_option,
-    print_json,
     print_json_lines,
     print_list,
     print_table,
+    tell,
 )
 from perennial.terminal.session import NEW_FILE, alias_option, connected, example
 from perennial.types import Alias
@@ -55,10 +55,8 @@ def download(model: str, version: int, to: Path, as_json: bool) -> None:
     """
     with connected() as client, bytes_bar("receiving") as on_bytes:
         client.versions.download(model, version, to=to, on_bytes=on_bytes)
-    if as_json:
-        print_json({"file": str(to), "bytes": to.stat().st_size})
-    else:
-        click.echo(f"{to}: {to.stat().st_size:,} bytes.")
+    size = to.stat().st_size
+    tell({"file": str(to), "bytes": size}, as_json, f"{to}: {size:,} bytes.")
 
 
 override_option = click.option(
@@ -100,7 +98,7 @@ def promote(
             override=override or None,
             expected_revision=expected_revision,
         )
-    _tell(moved, as_json)
+    tell(moved, as_json, _told(moved))
 
 
 @click.command(epilog=example("perennial rollback demo --reason 'bags became sandals'"))
@@ -130,7 +128,7 @@ def rollback(
             override=override or None,
             expected_revision=expected_revision,
         )
-    _tell(moved, as_json)
+    tell(moved, as_json, _told(moved))
 
 
 @click.command(epilog=example("perennial aliases demo"))
@@ -170,11 +168,8 @@ def history(model: str, alias: str, as_json: bool) -> None:
         )
 
 
-def _tell(alias: Alias, as_json: bool) -> None:
-    if as_json:
-        print_json(alias)
-        return
-    click.echo(
+def _told(alias: Alias) -> str:
+    return (
         f"{alias['model']}@{alias['alias']} is version {alias['version']} "
         f"(revision {alias['revision']})."
     )

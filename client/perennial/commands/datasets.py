@@ -15,6 +15,7 @@ from perennial.commands.images import (
     read_folder,
     send_archive,
     send_images,
+    told_counts,
 )
 from perennial.errors import ServiceError
 from perennial.terminal.output import (
@@ -24,6 +25,7 @@ from perennial.terminal.output import (
     print_json,
     print_list,
     print_table,
+    tell,
 )
 from perennial.terminal.session import FOLDER, NEW_FILE, Failure, connected, example, source
 from perennial.types import DatasetKind, Retraining, SuiteKind
@@ -45,10 +47,7 @@ def create(name: str, kind: DatasetKind, description: str | None, as_json: bool)
     """Create an empty dataset."""
     with connected() as client:
         made = client.datasets.create(name, kind=kind, description=description)
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(f"Created: {name}.")
+    tell(made, as_json, f"Created: {name}.")
 
 
 @dataset.command("list", epilog=example("perennial dataset list"))
@@ -93,10 +92,7 @@ def upload(name: str, folder: Path, as_json: bool) -> None:
     images = labelled_images(folder)
     with connected() as client:
         counts = send_images(client, name, images)
-    if as_json:
-        print_json({outcome: counts[outcome] for outcome in OUTCOMES})
-    else:
-        click.echo(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
+    tell({outcome: counts[outcome] for outcome in OUTCOMES}, as_json, told_counts(counts))
 
 
 @dataset.command(epilog=example("perennial dataset freeze products"))
@@ -106,13 +102,8 @@ def freeze(name: str, as_json: bool) -> None:
     """Make a version, which never changes, of all present images."""
     with connected() as client:
         made = client.datasets.freeze(name)
-    if as_json:
-        print_json(made)
-        return
-    click.echo(
-        f"{name}, version {made['number']}: {made['images']} images, "
-        f"{len(made['classes'])} classes."
-    )
+    size = f"{made['images']} images, {len(made['classes'])} classes."
+    tell(made, as_json, f"{name}, version {made['number']}: {size}")
 
 
 @dataset.command(epilog=example("perennial dataset diff products 1 2"))
@@ -148,10 +139,7 @@ def rename_class(name: str, old: str, new: str, merge: bool, as_json: bool) -> N
     """Rename a class of a dataset's present images."""
     with connected() as client:
         found = client.datasets.rename_class(name, old, new, merge=merge)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(f"{found['class']}: {found['images']} images.")
+    tell(found, as_json, f"{found['class']}: {found['images']} images.")
 
 
 @dataset.command(epilog=example("perennial dataset delete products --yes"))
@@ -204,11 +192,7 @@ def import_images(
             headers = {"Accept": "text/csv"}
             table = client.request("GET", job["links"]["report"], headers=headers)
             report.write_bytes(table.content)
-    if as_json:
-        print_json(job)
-        return
-    result = job["result"] or {}
-    click.echo(", ".join(f"{result.get(outcome, 0)} {outcome}" for outcome in OUTCOMES))
+    tell(job, as_json, told_counts(job["result"] or {}))
 
 
 dataset.add_command(import_images)
@@ -253,7 +237,7 @@ def create_suite(
         _require_free(client, name)
         ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
         counts = send_images(client, name, images)
-        note(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
+        note(told_counts(counts))
         frozen = client.datasets.freeze(name)
         made = client.suites.create(
             name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
@@ -261,11 +245,9 @@ def create_suite(
         if model is not None:
             known = client.models.get(model)["suites"]
             client.models.change(model, suites=[*known, name])
-    if as_json:
-        print_json(made)
-        return
     added = f"; added to the model {model}" if model else ""
-    click.echo(f"Suite {name}: {made['images']} images, {len(made['classes'])} classes{added}.")
+    size = f"{made['images']} images, {len(made['classes'])} classes"
+    tell(made, as_json, f"Suite {name}: {size}{added}.")
 
 
 @suite.command("list", epilog=example("perennial suite list"))
@@ -329,11 +311,11 @@ def erase(images: tuple[str, ...], reason: str, retrain: Retraining, as_json: bo
     """
     with connected() as client:
         ordered = client.erasures.order(images, reason=reason, retrain=retrain)
-    if as_json:
-        print_json(ordered)
-        return
-    click.echo(f"Ordered: {ordered['id']}, job {ordered['job']}.")
-    click.echo(f"`perennial certificate {ordered['id']}` shows what was taken back, when it is.")
+    told = (
+        f"Ordered: {ordered['id']}, job {ordered['job']}.\n"
+        f"`perennial certificate {ordered['id']}` shows what was taken back, when it is."
+    )
+    tell(ordered, as_json, told)
 
 
 @click.command(epilog=example("perennial certificate era_01a218fa32962d6d06d5fb2d0534"))

@@ -2,19 +2,21 @@
 
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import click
 
 from perennial.client import Client
-from perennial.terminal.output import bytes_bar, json_option, print_json
+from perennial.terminal.output import bytes_bar, json_option, tell
 from perennial.terminal.session import (
     FILE,
     Failure,
     connected,
     example,
     follow,
+    tell_job,
     tell_ordered,
     wait_option,
 )
@@ -59,19 +61,13 @@ def export(
         model, version = find_version(client, reference)
         job = client.exports.order(model, version, export_format)
         if not (wait or output):
-            if as_json:
-                print_json(job)
-            else:
-                tell_ordered(job)
+            tell_ordered(job, as_json)
             return
         follow(client, job["id"])
         made = client.exports.get(model, version, export_format)
         if output is not None:
             _fetch(client, made, output)
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(_told(made))
+    tell(made, as_json, _told(made))
 
 
 def _require_new(output: Path, export_format: ExportFormat) -> None:
@@ -169,17 +165,10 @@ def import_version(
             job = client.bundles.import_upload(model, upload, expect_digest=expect_digest)
         else:
             job = client.bundles.send(model, bundle, expect_digest=expect_digest)
-        if wait:
-            job = follow(client, job["id"])
-    if as_json:
-        print_json(job)
-    elif not wait:
-        tell_ordered(job)
-    else:
-        _tell(model, job["result"] or {})
+        tell_job(client, job, wait, as_json, lambda _, job: _tell(model, job["result"] or {}))
 
 
-def _tell(model: str, result: dict[str, object]) -> None:
+def _tell(model: str, result: Mapping[str, object]) -> None:
     version = result["version"]
     if not result["created"]:
         click.echo(f"{model}: version {version} is the same; nothing was imported.")
@@ -194,7 +183,4 @@ def signing_key(as_json: bool) -> None:
     """Print the public key of the service's bundles, as another service trusts it."""
     with connected() as client:
         found = client.bundles.signing_key()
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(found["public_key"])
+    tell(found, as_json, found["public_key"])

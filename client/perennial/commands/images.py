@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from perennial.terminal.session import Failure, follow
 from perennial.types import DatasetKind, Job, Receipt, SuiteKind
 
 OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
+
+
+def told_counts(counts: Mapping[str, int]) -> str:
+    """Return how many files had each outcome, in words."""
+    return ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
 
 
 def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> None:

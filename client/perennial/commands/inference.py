@@ -19,6 +19,7 @@ from perennial.terminal.output import (
     print_json,
     print_json_lines,
     print_table,
+    tell,
 )
 from perennial.terminal.session import (
     FILE,
@@ -263,10 +264,7 @@ def reembed(
         number = newest_version(client, dataset) if dataset_version is None else dataset_version
         job = client.vectors.order(model, version, dataset, number)
         if not (wait or output):
-            if as_json:
-                print_json(job)
-            else:
-                tell_ordered(job)
+            tell_ordered(job, as_json)
             return
         follow(client, job["id"])
         found = client.vectors.get(model, version, dataset, number)
@@ -276,13 +274,11 @@ def reembed(
                     model, version, dataset, number, to=output, on_bytes=on_bytes
                 )
             client.vectors.download_images(model, version, dataset, number, to=lines)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(
-            f"{found['rows']:,} vectors of {found['width']} values: {found['dataset']} version "
-            f"{found['dataset_version']} by {found['model']} version {found['version']}."
-        )
+    told = (
+        f"{found['rows']:,} vectors of {found['width']} values: {found['dataset']} version "
+        f"{found['dataset_version']} by {found['model']} version {found['version']}."
+    )
+    tell(found, as_json, told)
 
 
 def _place_of_lines(output: Path) -> Path:
@@ -328,19 +324,13 @@ def compatibility(
         model, version = find_version(client, reference)
         job = client.vectors.compare(model, version, baseline=baseline)
         if not (wait or bridge):
-            if as_json:
-                print_json(job)
-            else:
-                tell_ordered(job)
+            tell_ordered(job, as_json)
             return
         ended = follow(client, job["id"])
         found = client.vectors.report(model, version, (ended["result"] or {})["from"])
         if bridge is not None:
             client.vectors.download_bridge(model, version, found["from"], to=bridge)
-    if as_json:
-        print_json(found)
-    else:
-        _print_compatibility(found)
+    tell(found, as_json, _print_compatibility)
 
 
 def _print_compatibility(found: Compatibility) -> None:

@@ -17,6 +17,7 @@ from perennial.terminal.output import (
     print_json_lines,
     print_list,
     print_table,
+    tell,
 )
 from perennial.terminal.session import (
     FOLDER,
@@ -29,7 +30,7 @@ from perennial.terminal.session import (
     recipe_option,
     require_passed,
     tell_end,
-    tell_ordered,
+    tell_job,
     wait_option,
 )
 from perennial.types import Advice, Job, JobStatus, JobType, Model
@@ -55,14 +56,7 @@ def create(
     """Create a model, whose version 1 is BASE."""
     with connected() as client:
         job = client.models.create(name, base=base, suites=suites, policy=policy)
-        if wait:
-            job = follow(client, job["id"])
-    if as_json:
-        print_json(job)
-    elif wait:
-        click.echo(f"{name} is ready.")
-    else:
-        tell_ordered(job)
+        tell_job(client, job, wait, as_json, lambda *_: click.echo(f"{name} is ready."))
 
 
 @model.command("list", epilog=example("perennial model list"))
@@ -172,14 +166,7 @@ def teach(
             auto_promote=False if no_promote else None,
             **order,
         )
-        if wait:
-            job = follow(client, job["id"])
-        if as_json:
-            print_json(job)
-        elif wait:
-            tell_end(client, job)
-        else:
-            tell_ordered(job)
+        job = tell_job(client, job, wait, as_json)
     if fail_on_gate:
         require_passed(job)
 
@@ -211,10 +198,7 @@ def advise(
         found = client.jobs.advise_update(
             model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
         )
-    if as_json:
-        print_json(found)
-    else:
-        _print_advice(found)
+    tell(found, as_json, _print_advice)
 
 
 def _print_advice(advice: Advice) -> None:
@@ -273,7 +257,7 @@ def list_jobs(
 def show(job: str, as_json: bool) -> None:
     """Show a job."""
     with connected() as client:
-        _tell_job(client.jobs.get(job), as_json)
+        tell(client.jobs.get(job), as_json, _print_job)
 
 
 @jobs.command(epilog=example("perennial jobs cancel job_01a218fa32962d6d06d5fb2d0534"))
@@ -282,7 +266,7 @@ def show(job: str, as_json: bool) -> None:
 def cancel(job: str, as_json: bool) -> None:
     """Cancel a job: at once if it is queued, at its next step if it is running."""
     with connected() as client:
-        _tell_job(client.jobs.cancel(job), as_json)
+        tell(client.jobs.cancel(job), as_json, _print_job)
 
 
 @jobs.command(epilog=example("perennial jobs retry job_01a218fa32962d6d06d5fb2d0534"))
@@ -291,7 +275,7 @@ def cancel(job: str, as_json: bool) -> None:
 def retry(job: str, as_json: bool) -> None:
     """Order a job that failed or was cancelled again, as a new job."""
     with connected() as client:
-        _tell_job(client.jobs.retry(job), as_json)
+        tell(client.jobs.retry(job), as_json, _print_job)
 
 
 def _row(job: Job) -> tuple[str | None, ...]:
@@ -302,10 +286,7 @@ def _row(job: Job) -> tuple[str | None, ...]:
     return job["id"], job["type"], job["model"], job["status"], job["phase"], step, verdict, at
 
 
-def _tell_job(job: Job, as_json: bool) -> None:
-    if as_json:
-        print_json(job)
-        return
+def _print_job(job: Job) -> None:
     error, result = job["error"] or {}, job["result"] or {}
     print_fields(
         [

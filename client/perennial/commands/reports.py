@@ -10,8 +10,9 @@ from perennial.terminal.output import (
     measure_name,
     percent,
     points,
-    print_json,
+    print_blame,
     print_table,
+    tell,
 )
 from perennial.terminal.session import (
     NEW_FILE,
@@ -21,7 +22,7 @@ from perennial.terminal.session import (
     follow,
     gate_option,
     require_passed,
-    tell_end,
+    tell_job,
     tell_ordered,
     wait_option,
 )
@@ -46,10 +47,7 @@ def report(model: str, version: int, html: Path | None, as_json: bool) -> None:
                 click.echo(f"{html}: the report as a page.")
                 return
         found = client.versions.report(model, version)
-    if as_json:
-        print_json(found)
-    else:
-        _print_report(found)
+    tell(found, as_json, _print_report)
 
 
 def _print_report(found: Report) -> None:
@@ -120,14 +118,7 @@ def evaluate(
         raise click.UsageError("--fail-on-gate needs --wait.")
     with connected() as client:
         job = client.jobs.order_evaluation(model=model, version=version, alias=alias)
-        if wait:
-            job = follow(client, job["id"])
-        if as_json:
-            print_json(job)
-        elif wait:
-            tell_end(client, job)
-        else:
-            tell_ordered(job)
+        job = tell_job(client, job, wait, as_json)
     if fail_on_gate:
         require_passed(job)
 
@@ -146,10 +137,7 @@ def compare(model: str, before: int, now: int, as_json: bool) -> None:
     """Compare version NOW with BEFORE, image by image."""
     with connected() as client:
         found = client.versions.compare(model, before, now)
-    if as_json:
-        print_json(found)
-    else:
-        _print_comparison(found)
+    tell(found, as_json, _print_comparison)
 
 
 def _print_comparison(found: Comparison) -> None:
@@ -237,11 +225,8 @@ def blame(
             groups=groups,
             suite=suite,
         )
-        if wait:
-            job = follow(client, job["id"])
-        if as_json:
-            print_json(client.jobs.blame(job["id"]) if wait else job)
-        elif wait:
-            tell_end(client, job)
-        else:
-            tell_ordered(job)
+        if not wait:
+            tell_ordered(job, as_json)
+            return
+        job = follow(client, job["id"])
+        tell(client.jobs.blame(job["id"]), as_json, print_blame)

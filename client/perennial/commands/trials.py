@@ -13,6 +13,7 @@ from perennial.terminal.output import (
     print_json,
     print_list,
     print_table,
+    tell,
 )
 from perennial.terminal.session import (
     NEW_FOLDER,
@@ -63,10 +64,7 @@ def start(
         started = client.trials.start(
             model, version, mode=mode, share=canary, alias=alias, reason=reason
         )
-    if as_json:
-        print_json(started)
-        return
-    click.echo(f"{_name(started)}: {_what(started)} runs as {started['id']}.")
+    tell(started, as_json, f"{_name(started)}: {_what(started)} runs as {started['id']}.")
 
 
 @trial.command(epilog=example("perennial trial show demo"))
@@ -135,10 +133,7 @@ def stop(model: str, alias: str, trial: str, reason: str | None, as_json: bool) 
     """Stop a trial; the alias points where it did."""
     with connected() as client:
         stopped = client.trials.stop(model, trial, alias=alias, reason=reason)
-    if as_json:
-        print_json(stopped)
-        return
-    click.echo(f"{_name(stopped)}: {_what(stopped)} has stopped.")
+    tell(stopped, as_json, f"{_name(stopped)}: {_what(stopped)} has stopped.")
 
 
 @trial.command(epilog=example("perennial trial label labels.csv"))

@@ -40,6 +40,16 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def tell(value: T, as_json: bool, told: str | Callable[[T], object]) -> None:
+    """Print a value as JSON or, for people, a text or what a function prints of it."""
+    if as_json:
+        print_json(value)
+    elif isinstance(told, str):
+        click.echo(told)
+    else:
+        told(value)
+
+
 def print_json_lines(values: Iterable[Any]) -> None:
     """Print a line of JSON for each value, as they come."""
     for value in values:

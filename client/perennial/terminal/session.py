@@ -3,9 +3,10 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import httpx
 
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
-from perennial.terminal.output import job_bar, note, print_blame
+from perennial.terminal.output import job_bar, note, print_blame, tell
 from perennial.types import Job
 
 # Arguments that several commands take.
@@ -234,9 +235,29 @@ def follow(client: Client, job: str) -> Job:
     return ended(client, job)
 
 
-def tell_ordered(job: Job) -> None:
-    """Print the id of a job that goes on by itself."""
-    click.echo(f"Ordered: {job['id']}. Follow it with `perennial watch {job['id']}`.")
+def tell_ordered(job: Job, as_json: bool) -> None:
+    """Print a job that goes on by itself."""
+    followed = f"Follow it with `perennial watch {job['id']}`."
+    tell(job, as_json, f"Ordered: {job['id']}. {followed}")
+
+
+def tell_job(
+    client: Client,
+    job: Job,
+    wait: bool,
+    as_json: bool,
+    told: Callable[[Client, Job], object] | None = None,
+) -> Job:
+    """Print a job or, with `wait`, follow it and print what it came to. Return it as it is then.
+
+    `told` prints what it came to, instead of `tell_end`. Raises JobFailed.
+    """
+    if not wait:
+        tell_ordered(job, as_json)
+        return job
+    job = follow(client, job["id"])
+    tell(job, as_json, partial(told or tell_end, client))
+    return job
 
 
 def ended(client: Client, job: str) -> Job:
