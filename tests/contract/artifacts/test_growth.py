@@ -1,18 +1,15 @@
 """Identical tensors exist once, so an update adds no more than it has changed."""
 
-import pytest
+from pathlib import Path
 
 from benchmarks.storage import measure_growth
 from core.artifacts.local import LocalArtifacts
 
 
-@pytest.mark.parametrize("store", ["folder", "s3"])
 def test_an_update_of_the_image_tower_adds_that_tower_and_the_same_again_nothing(
-    store: str, request: pytest.FixtureRequest
+    tmp_path: Path,
 ) -> None:
-    folder = request.getfixturevalue("tmp_path")
-    artifacts = LocalArtifacts(folder) if store == "folder" else request.getfixturevalue("s3")
-    growth = measure_growth(artifacts)
+    growth = measure_growth(LocalArtifacts(tmp_path))
     assert 0 < growth.update <= growth.tower < growth.version / 2
     assert growth.listed < growth.tower / 100
     assert growth.again == 0

@@ -147,6 +147,18 @@ def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
     assert ended.version is None
 
 
+def before_the_first_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[Versions], None]) -> None:
+    """Let something happen just before a version is locked for the first time."""
+    get, waiting = Versions.get, [act]
+
+    def get_later(self: Versions, of: ModelId, number: int, *, lock: bool = False) -> Version:
+        if lock and waiting:
+            waiting.pop()(self)
+        return get(self, of, number, lock=lock)
+
+    monkeypatch.setattr(Versions, "get", get_later)
+
+
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weights(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
@@ -155,15 +167,7 @@ def test_only_versions_that_were_locked_before_the_last_look_give_up_their_weigh
     for _ in range(3):
         a_candidate(scene.platform, model, verdict=Verdict.FAILED)
     job = scene.order(model, EvaluateOrder(version=3))
-    meanwhile: list[Callable[[], object]] = [lambda: cancel_job(scene.platform, job.id)]
-    get = Versions.get
-
-    def get_later(self: Versions, of: ModelId, number: int, *, lock: bool = False) -> Version:
-        if lock and meanwhile:
-            meanwhile.pop()()
-        return get(self, of, number, lock=lock)
-
-    monkeypatch.setattr(Versions, "get", get_later)
+    before_the_first_lock(monkeypatch, lambda _: cancel_job(scene.platform, job.id))
     assert collect(scene) == [2]
     assert collect(scene) == [3]
 
@@ -173,14 +177,5 @@ def test_a_version_that_is_deleted_meanwhile_is_left_to_its_deletion(
 ) -> None:
     for _ in range(3):
         a_candidate(scene.platform, model, verdict=Verdict.FAILED)
-    get, deleted = Versions.get, []
-
-    def get_late(self: Versions, of: ModelId, number: int, *, lock: bool = False) -> Version:
-        if lock and not deleted:
-            deleted.append(number)
-            self.remove(of, number, NOW)
-        return get(self, of, number, lock=lock)
-
-    monkeypatch.setattr(Versions, "get", get_late)
+    before_the_first_lock(monkeypatch, lambda versions: versions.remove(model.id, 2, NOW))
     assert collect(scene) == [3]
-    assert deleted == [2]
