@@ -9,7 +9,7 @@ from core.datasets.manifests import Side
 from core.gate.rules import Verdict
 from core.registry.rows import Models
 from tests.support.api import image_files as pictures
-from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 
@@ -50,12 +50,6 @@ def test_one_call_makes_dataset_version_and_job(demo: Service) -> None:
     assert len(page["data"]) == 6
 
 
-def test_a_bad_file_is_told_and_stops_nothing(demo: Service) -> None:
-    files = [*images(panda=2, okapi=2), ("okapi", ("half.jpg", pictures.truncated()))]
-    rows = demo.client.post(PATH, files=files).json()["files"]
-    assert [row["outcome"] for row in rows] == ["created"] * 4 + ["rejected"]
-
-
 REFUSED = [
     ({"panda": 1, "okapi": 3}, [], {}, 422, "too_few_per_class"),
     ({"panda": 3}, [], {}, 422, "too_few_classes"),
@@ -76,18 +70,10 @@ def test_a_start_that_cannot_be_made_leaves_nothing(demo: Service) -> None:
         with demo.untouched():
             answer = demo.client.post(PATH, files=files, data=data)
         assert code_of(answer) == (status, code), (counts, data)
-
-
-def test_a_form_without_a_file_leaves_nothing(demo: Service) -> None:
     with demo.untouched():
         answer = demo.client.post(PATH, files=[("recipe", (None, "{}"))])
-    assert code_of(answer) == (422, "all_rejected")
-
-
-def test_an_unknown_model_is_told_before_the_images_are_read(demo: Service) -> None:
-    with demo.untouched():
-        answer = demo.client.post("/v1/models/nope/classes", files=images(a=2, b=2))
-    assert code_of(answer) == (404, "model_not_found")
+        missing = demo.client.post(PATH.replace("demo", "nope"), files=images(a=2, b=2))
+    assert (code_of(answer), code_of(missing)) == ((422, "all_rejected"), (404, "model_not_found"))
 
 
 def test_a_start_is_replayed_by_its_key_whatever_the_boundary(demo: Service) -> None:
@@ -99,6 +85,8 @@ def test_a_start_is_replayed_by_its_key_whatever_the_boundary(demo: Service) -> 
         other = demo.client.post(PATH, files=files[1:], headers=key)
     assert again.status_code == 202
     assert again.json() == first.json()
+    outcomes = [row["outcome"] for row in first.json()["files"]]
+    assert outcomes == ["created"] * 4 + ["rejected"]
     assert code_of(other) == (422, "idempotency_mismatch")
 
 
@@ -120,14 +108,3 @@ def test_learned_classes_name_their_last_teacher(demo: Service) -> None:
         {"class": "yak", "version": 3},
     ]
     assert code_of(demo.client.get(PATH + "?alias=x")) == (404, "alias_not_found")
-
-
-def test_an_image_of_a_suite_is_refused(demo: Service) -> None:
-    demo.client.post("/v1/datasets", json={"name": "asked"})
-    demo.client.post("/v1/datasets/asked/images", files=[("cat", ("a.png", picture(500)))])
-    demo.client.post("/v1/datasets/asked/versions")
-    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
-    demo.client.post("/v1/suites", json=suite)
-    files = [*images(panda=2, okapi=2), ("okapi", ("a.png", picture(500)))]
-    rows = demo.client.post(PATH, files=files).json()["files"]
-    assert rows[-1]["error"]["code"] == "image_in_suite"

@@ -123,6 +123,11 @@ def test_a_report_comes_as_json_and_as_a_page(service: Service, model: Model) ->
     assert page.text.lstrip().lower().startswith("<!doctype html>")
     refused = service.client.get(path, headers={"Accept": "image/png"})
     assert code_of(refused) == (406, "not_acceptable")
+    a_candidate(service.platform, model, verdict=Verdict.PASSED)  # its report has no known format
+    path = VERSIONS + "/3/forgetting"
+    unreadable = service.client.get(path, headers={"Accept": "text/html"})
+    assert code_of(unreadable) == (409, "report_unreadable")
+    assert service.client.get(path).status_code == 200
 
 
 def test_a_report_before_the_evaluation_has_ended(service: Service, model: Model) -> None:
@@ -134,11 +139,3 @@ def test_a_report_before_the_evaluation_has_ended(service: Service, model: Model
     assert code_of(pending) == (409, "evaluation_pending")
     assert code_of(root) == (404, "report_not_found")
     assert code_of(missing) == (404, "version_not_found")
-
-
-def test_a_report_of_an_unknown_format_has_no_page(service: Service) -> None:
-    a_candidate(service.platform, a_root(service.platform), verdict=Verdict.PASSED)
-    path = "/v1/models/demo/versions/2/forgetting"
-    answer = service.client.get(path, headers={"Accept": "text/html"})
-    assert code_of(answer) == (409, "report_unreadable")
-    assert service.client.get(path).status_code == 200

@@ -99,7 +99,7 @@ def test_override_that_gives_up_what_is_live_stays_visible(
     knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
     update(scene, model, *CATS, auto_promote=False)
     update(scene, model, *OWLS, parent=1, auto_promote=False)
-    go_live(scene, model, 2)
+    go_live(scene, model, 2, override=True, reason="not needed")
     go_live(scene, model, 3, override=True, reason="cats are not needed any more")
     with scene.platform.transactions(read_only=True) as work:
         history = work[Aliases].history(model.id, "production")

@@ -1,0 +1,91 @@
+"""A base that makes no model is refused by its name or its folder, before anything is loaded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.bases.bases import require_known_base
+from core.errors import BaseUnknown, ModelNotTrainable, PerennialError
+from core.settings import Settings
+
+SOUND = json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a service that may read bases from one folder."""
+    return Settings(root_folders=(tmp_path,))
+
+
+def refusal(settings: Settings, base: str, kind: type[PerennialError] = BaseUnknown) -> str:
+    """The message by which a base is refused."""
+    with pytest.raises(kind) as told:
+        require_known_base(settings, base)
+    assert (type(told.value), told.value.pointer) == (kind, "/base")
+    return told.value.message
+
+
+@pytest.mark.parametrize(
+    ("base", "kind", "words"),
+    [
+        ("ViT-B-16-SigLIP:webli", ModelNotTrainable, "tokenizer 'timm/ViT-B-16-SigLIP'"),
+        ("ViT-Z-99:openai", BaseUnknown, "'ViT-Z-99'"),
+        ("ViT-B-32:no-such-tag", BaseUnknown, "it has: openai, laion400m_e31,"),
+        ("ViT-B-16-plus:openai", BaseUnknown, "it has: none"),
+        ("/etc", BaseUnknown, ""),
+        ("local-dir:/etc", BaseUnknown, ""),
+        ("file:///etc/passwd", BaseUnknown, ""),
+        ("", BaseUnknown, ""),
+    ],
+)
+def test_what_open_clip_does_not_list_and_other_folders_are_refused(
+    settings: Settings, base: str, kind: type[PerennialError], words: str
+) -> None:
+    assert words in refusal(settings, base, kind)
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["bundled", "RN50:openai", "convnext_base:laion400m_s13b_b51k", "ViT-B-32:LAION2B-s34b-b79k"],
+)
+def test_what_open_clip_lists_is_taken(settings: Settings, base: str) -> None:
+    require_known_base(settings, base)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (json.dumps({"model_cfg": {"multimodal_cfg": {}}}), ModelNotTrainable),
+        (json.dumps({"preprocess_cfg": {}}), BaseUnknown),
+        ("[]", BaseUnknown),
+        ("{", BaseUnknown),
+        (None, BaseUnknown),
+        (SOUND, None),
+    ],
+)
+def test_a_folder_is_judged_by_its_config(
+    settings: Settings, tmp_path: Path, config: str | None, kind: type[PerennialError] | None
+) -> None:
+    (tmp_path / "open_clip_model.safetensors").touch()
+    if config is not None:
+        (tmp_path / "open_clip_config.json").write_text(config)
+    if kind is not None:
+        refusal(settings, f"local-dir:{tmp_path}", kind)
+        return
+    require_known_base(settings, f"local-dir:{tmp_path}")
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    refusal(settings, str(tmp_path))
+
+
+def test_a_folder_that_the_system_cannot_open_is_refused(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ["n" * 300, "loop/clip"]:
+        refusal(settings, f"{tmp_path}/{name}")
+
+
+def test_a_root_folder_of_another_machine_is_left_to_its_worker(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    require_known_base(Settings(root_folders=(away,)), str(away / "clip"))
