@@ -28,25 +28,6 @@ def test_scores_of_candidate_parent_and_root() -> None:
     assert candidate.average == 0.875
 
 
-def test_retention_and_change_are_against_the_root() -> None:
-    report = report_of(second_update(), forgets_cats)
-    assert report.retention == pytest.approx(0.75)
-    assert report.zero_shot_change == pytest.approx(-0.25)
-
-
-def test_matrix_has_a_row_for_the_root_and_each_update() -> None:
-    report = report_of(second_update(), learned)
-    assert [task.version for task in report.tasks] == [2, 3]
-    assert {row.version: row.macro for row in report.matrix} == {
-        1: (0.0, 0.0),
-        2: (1.0, 0.0),
-        3: (1.0, 1.0),
-    }
-    assert report.transfer.backward == 0.0
-    assert report.transfer.forward == 0.0
-    assert report.transfer.learned == 1.0
-
-
 def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
     def forgets_bags(who: Version, question: EvalQuery, index: int) -> bool:
         bag = isinstance(question, ClassQuery) and question.entries[index].class_name == "bag"

@@ -1,7 +1,5 @@
 """Reports on answers that are chosen image by image."""
 
-import json
-
 import pytest
 
 from core.datasets.manifests import Part
@@ -18,7 +16,6 @@ from core.evaluation.queries import (
     RetrievalQuery,
     clusters,
 )
-from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.gate.measures import MeasureKind, Outcome
 from core.gate.rules import Verdict
@@ -33,39 +30,28 @@ from tests.support.evaluation.evaluations import (
     learned,
     policy,
     report_of,
+    right,
     second_update,
     suite,
     taught,
 )
 
 
-def everything(who: Version, question: EvalQuery, index: int) -> bool:
-    return True
-
-
-def test_measures_cover_suites_holdouts_and_gain() -> None:
-    report = report_of(second_update(), learned)
-    found = [(r.kind.value, r.name, r.baseline) for r in report.measures]
-    assert found == [
-        ("zero_shot", "emoji", "parent"),
-        ("zero_shot", "emoji", "root"),
-        ("image_to_text", "shapes", "parent"),
-        ("text_to_image", "shapes", "parent"),
-        ("image_to_text", "shapes", "root"),
-        ("text_to_image", "shapes", "root"),
-        ("holdout", "version 2", "version 2"),
-        ("gain", "version 3", "parent"),
-    ]
-    assert report.measures[-1].difference == 1.0
-
-
-def test_tolerances_come_from_the_policy() -> None:
+def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> None:
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(second_update(policy=chosen), learned)
-    tolerances = {(r.kind, r.baseline): r.tolerance for r in report.measures}
-    assert tolerances[MeasureKind.ZERO_SHOT, "parent"] == 0.01
-    assert tolerances[MeasureKind.ZERO_SHOT, "root"] == 0.02
-    assert tolerances[MeasureKind.HOLDOUT, "version 2"] == 0.04
+    measures = [ruling.measure for ruling in report.rulings]
+    assert [(m.kind.value, m.name, m.baseline, m.tolerance) for m in measures] == [
+        ("zero_shot", "emoji", "parent", 0.01),
+        ("zero_shot", "emoji", "root", 0.02),
+        ("image_to_text", "shapes", "parent", 0.01),
+        ("text_to_image", "shapes", "parent", 0.01),
+        ("image_to_text", "shapes", "root", 0.02),
+        ("text_to_image", "shapes", "root", 0.02),
+        ("holdout", "version 2", "version 2", 0.04),
+        ("gain", "version 3", "parent", 0.0),
+    ]
+    assert measures[-1].difference == 1.0
 
 
 def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
@@ -76,25 +62,19 @@ def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> 
         parent=ROOT,
         earlier=[],
     )
-    measure = report_of(plan, learned).measures[0]
+    measure = report_of(plan, learned).rulings[0].measure
     assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
 
 
 def test_forgotten_class_fails_the_gate_and_leads_the_list() -> None:
     report = report_of(second_update(policy=policy(alpha=0.05)), forgets_cats)
     assert report.verdict is Verdict.FAILED
-    assert report.measures[0].outcome is Outcome.FAILS
+    assert report.rulings[0].outcome is Outcome.FAILS
     table = next(t for t in report.changes if t.kind is MeasureKind.ZERO_SHOT)
     worst = table.classes[0]
     assert (worst.class_name, worst.images, worst.lost, worst.right_before) == ("cat", 10, 10, 10)
     assert worst.difference == -1.0
     assert worst.accuracy_upper > 0
-
-
-def test_class_changes_are_sorted_worst_first() -> None:
-    for table in report_of(second_update(), forgets_cats).changes:
-        differences = [change.difference for change in table.classes]
-        assert differences == sorted(differences)
 
 
 def test_recall_is_given_both_ways_for_all_three() -> None:
@@ -112,15 +92,6 @@ def test_recall_is_given_both_ways_for_all_three() -> None:
     assert root[1].at_10 == 1.0
 
 
-def test_captions_of_one_image_are_one_cluster() -> None:
-    report = report_of(second_update(), learned)
-    by_kind = {r.kind: r for r in report.measures}
-    captions = by_kind[MeasureKind.TEXT_TO_IMAGE]
-    assert (captions.images, captions.count) == (15, 30)
-    assert captions.design_effect > 2
-    assert by_kind[MeasureKind.IMAGE_TO_TEXT].design_effect == 1.0
-
-
 def test_each_image_has_the_flips_of_its_own_captions() -> None:
     now = [True, True, False, False, True]
     before = [False, True, True, True, False]
@@ -131,21 +102,6 @@ def test_each_image_has_the_flips_of_its_own_captions() -> None:
 def test_captions_of_an_image_need_an_answer_of_each_version() -> None:
     with pytest.raises(ValueError, match="zip"):
         list(clusters([True, False], [True], [2]))
-
-
-def test_report_says_how_often_the_test_part_was_used() -> None:
-    report = report_of(second_update(), everything)
-    assert (report.judged_before, report.near_duplicates) == (2, 1)
-    assert report.images == {"emoji": 40, "shapes": 15, "version 2": 20, "version 3": 20}
-
-
-def test_model_without_suites_is_marked_and_never_passes() -> None:
-    plan = second_update(suites=[], earlier=[], parent=ROOT)
-    report = report_of(plan, learned)
-    assert report.verdict is Verdict.INCONCLUSIVE
-    assert report.scores[0].zero_shot is None
-    assert report.retention is None
-    assert report.transfer.backward is None
 
 
 def test_update_without_a_holdout_is_marked() -> None:
@@ -165,7 +121,7 @@ def test_missing_answer_is_not_passed_over() -> None:
 
 def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> AnswersByQuery:
     """Right answers to all, but for those of one version to one kind of question: no numbers."""
-    answers = answered(plan, everything)
+    answers = answered(plan, right)
     for who, questions in plan.questions:
         for question in questions:
             if who is version and isinstance(question, kind):
@@ -182,6 +138,7 @@ def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> Ans
     return answers
 
 
+# shapes, emoji and the first holdout over two lists each, its own holdout over one
 @pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuery, 5), (RetrievalQuery, 1)])
 def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
     kind: type[EvalQuery], broken_ones: int
@@ -192,10 +149,10 @@ def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
         plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
     )
     assert report.verdict is Verdict.FAILED
-    assert "contain NaN or infinity" in report.reasons[0]
-    assert f"in {broken_ones} of " in report.reasons[0]
-    read = Report.from_json(json.loads(report.to_bytes()))
-    assert read.to_bytes() == report.to_bytes()
+    assert report.reasons[0] == (
+        f"The version's features contain NaN or infinity in {broken_ones} of 6 evaluations, so it "
+        "cannot be used. Images with such features count as wrong below."
+    )
 
 
 @pytest.mark.parametrize("version", [FIRST, ROOT])
@@ -204,20 +161,24 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
     answers = broken(plan, version, ClassQuery)
     with pytest.raises(AnswersNotFinite) as refusal:
         build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
+    assert refusal.value.message == (
+        f"The features of version {version.number}, which the candidate is compared with, contain "
+        "NaN or infinity, so the comparison is impossible."
+    )
     assert refusal.value.facts == {"version": version.number}
 
 
 def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
     wanting = second_update(policy=policy(wanted_gain=0.3, alpha=0.2, root_tolerance=1.0))
-    gain = report_of(wanting, learned).measures[-1]
+    gain = report_of(wanting, learned).rulings[-1].measure
     assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
 
     def little(who: Version, question: EvalQuery, index: int) -> bool:
         own = isinstance(question, ClassQuery) and question.entries[0].class_name == "boot"
         return index < 2 if own and who is SECOND else learned(who, question, index)
 
-    last = report_of(wanting, little).measures[-1]
-    assert (last.gained, last.lost, last.outcome) == (2, 0, Outcome.FAILS)
+    last = report_of(wanting, little).rulings[-1]
+    assert (last.measure.gained, last.measure.lost, last.outcome) == (2, 0, Outcome.FAILS)
 
 
 def beside(**changes: object) -> EvaluationPlan:
@@ -232,9 +193,9 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(beside(policy=chosen), learned)
     found = {
-        (r.kind.value, r.name): (r.baseline_version, r.tolerance)
-        for r in report.measures
-        if r.baseline == "live version"
+        (r.measure.kind.value, r.measure.name): (r.measure.baseline_version, r.measure.tolerance)
+        for r in report.rulings
+        if r.measure.baseline == "live version"
     }
     assert found == {
         ("zero_shot", "emoji"): (9, 0.01),

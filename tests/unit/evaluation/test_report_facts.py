@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 
+from core.datasets.manifests import Part
 from core.datasets.rules import DatasetRef
-from core.errors import AnswersNotFinite, ReportUnreadable
+from core.errors import ReportUnreadable
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.queries import EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import Measure, MeasureKind
 from core.registry.versions import Version
+from core.rejection.rules import (
+    Calibration,
+    ErrorRate,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+    Threshold,
+)
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     FIRST,
@@ -24,15 +33,12 @@ from tests.support.evaluation.evaluations import (
     entries,
     policy,
     report_of,
+    right,
     second_update,
     taught,
 )
 
 BOOTS = entries("second", [("boot",), ("coat",)] * 10)
-
-
-def right(who: Version, question: EvalQuery, index: int) -> bool:
-    return True
 
 
 def live_line() -> LiveLineage:
@@ -59,7 +65,7 @@ def full_report() -> Report:
     plan = second_update(
         candidate=HeldOutUpdate(version=trained, holdout=BOOTS),
         live=live_line(),
-        policy=policy(alpha=0.1),
+        policy=policy(alpha=0.1, line_error=0.05, negative_flips=0.5),
     )
     return report_of(plan, right)
 
@@ -95,9 +101,9 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "wanted_gain": 0.0,
             "minimum_count": 10,
             "alpha": 0.1,
-            "line_error": None,
+            "line_error": 0.05,
             "line_updates": 100,
-            "negative_flips": None,
+            "negative_flips": 0.5,
             "reason": "",
             "created_at": NOW.isoformat(),
         },
@@ -127,15 +133,40 @@ def test_every_measure_is_stored_with_its_outcome() -> None:
 
 def test_report_of_which_everything_is_recorded_is_read_back() -> None:
     report = full_report()
+    assert report.budgets
     read = Report.from_json(json.loads(report.to_bytes()))
     assert read == replace(report, policy=read.policy, recipe=read.recipe)
     assert read.to_bytes() == report.to_bytes()
 
 
-def test_refusal_to_read_a_report_says_which_formats_are_known() -> None:
+def test_the_candidates_thresholds_stand_in_its_report() -> None:
+    images = entries("both", [("boot",), ("coat",)] * 12)
+    images += entries("both", [("boot",), ("coat",)] * 12, Part.VALIDATION)
+    plan = second_update(candidate=HeldOutUpdate(version=SECOND, holdout=images))
+    assert plan.calibration is not None
+    rate = ErrorRate(rate=0.1, lower=0.0, upper=0.2, images=24)
+    threshold = Threshold(rate=0.1, threshold=0.3, false_rejection=rate, false_acceptance=rate)
+    lists = ListCalibration(
+        size=1, statistic=Statistic.MAX_COSINE, auroc=0.75, thresholds=(threshold,)
+    )
+    source = SourceCalibration(name="x", classes=("a", "b"), prompt="{name}", lists=(lists,))
+    calibration = Calibration(sources=(source,))
+    answers = answered(plan, right) | {
+        (SECOND.digest, plan.calibration.digest): calibration,
+    }
+    report = build_report(
+        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+    )
+    assert report.rejection == calibration
+    assert Report.from_json(json.loads(report.to_bytes())).rejection == calibration
+
+
+@pytest.mark.parametrize("found", [None, 0, 1, 3, "2"])
+def test_report_of_a_format_that_is_not_known_is_refused(found: object) -> None:
+    stored = report_of(second_update(), right).to_json() | {"format": found}
     with pytest.raises(ReportUnreadable) as refusal:
-        Report.from_json({"format": 3})
-    assert refusal.value.facts == {"format": 3, "readable": [2]}
+        Report.from_json(stored)
+    assert refusal.value.facts == {"format": found, "readable": [2]}
 
 
 def test_retention_is_a_share_of_what_the_root_knew() -> None:
@@ -192,34 +223,3 @@ def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None
     assert (found.baseline_version, found.tolerance) == (10, 0.07)
     assert (found.images, found.count) == (30, 30)
     assert (found.right, found.right_before, found.gained, found.lost) == (28, 26, 2, 0)
-
-
-def without_numbers(plan: EvaluationPlan, version: Version) -> Report:
-    """The report when a version's features are NaN wherever it is asked for classes."""
-    answers: dict[Any, Answers] = answered(plan, right)
-    for who, questions in plan.questions:
-        for question in questions:
-            if who is version and isinstance(question, ClassQuery):
-                no_class = (len(question.classes),) * len(question.entries)
-                answers[who.digest, question.digest] = ClassAnswers(predicted=no_class)
-    return build_report(
-        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
-    )
-
-
-def test_candidate_without_numbers_is_told_in_how_many_questions() -> None:
-    # shapes, emoji and the first holdout over two lists each, its own holdout over one
-    assert without_numbers(second_update(), SECOND).reasons[0] == (
-        "The version's features contain NaN or infinity in 5 of 6 evaluations, so it cannot "
-        "be used. Images with such features count as wrong below."
-    )
-
-
-def test_baseline_without_numbers_is_named() -> None:
-    with pytest.raises(AnswersNotFinite) as refusal:
-        without_numbers(second_update(), FIRST)
-    assert refusal.value.message == (
-        "The features of version 2, which the candidate is compared with, contain NaN or "
-        "infinity, so the comparison is impossible."
-    )
-    assert refusal.value.facts == {"version": 2}

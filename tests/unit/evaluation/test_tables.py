@@ -19,8 +19,10 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     answered,
     entries,
+    learned,
     policy,
     report_of,
+    right,
     second_update,
     taught,
 )
@@ -28,18 +30,8 @@ from tests.support.evaluation.evaluations import (
 Z = 1.959963984540054  # exceeded with probability 0.025
 
 
-def right(who: Version, question: EvalQuery, index: int) -> bool:
-    return True
-
-
 def wrong(who: Version, question: EvalQuery, index: int) -> bool:
     return False
-
-
-def learned(who: Version, question: EvalQuery, index: int) -> bool:
-    """Right about everything but classes that the version has not learned."""
-    name = question.entries[index].texts[0]
-    return who.number >= {"bag": 2, "shirt": 2, "boot": 3, "coat": 3, "hat": 4}.get(name, 1)
 
 
 def change(now: list[bool], before: list[bool]) -> Change:
@@ -268,6 +260,7 @@ def test_captions_of_an_image_count_for_less_than_one_each_by_the_policys_level(
     report = report_of(second_update(policy=policy(alpha=alpha)), captions_differ)
     measures = report.measures
     found = next(one for one in measures if one.kind is MeasureKind.TEXT_TO_IMAGE)
+    assert (found.images, found.count) == (15, 30)
     # 10 of 30 captions were gained, all of images that have two: on average a third of a caption
     between = 5 * ((2 - 2 / 3) ** 2 + (0 - 1 / 3) ** 2 + (0 - 3 / 3) ** 2)
     independent = 10 - 30 / 9

@@ -14,16 +14,9 @@ def test_a_verdict_spends_less_than_the_one_before(verdict: int, share: float) -
 
 
 @pytest.mark.parametrize("half", [1, 7, 100])
-def test_half_of_it_is_spent_by_so_many_verdicts(half: int) -> None:
-    budget = ErrorBudget(total=0.05, half=half)
-    assert budget.spent(0) == 0
-    assert budget.spent(half) == 0.025
-    assert budget.spent(3 * half) == pytest.approx(0.0375)
-
-
-@pytest.mark.parametrize("half", [1, 7, 100])
-def test_what_is_spent_is_the_sum_of_the_shares_and_never_all(half: int) -> None:
+def test_what_is_spent_is_the_sum_of_the_shares_half_by_so_many_and_never_all(half: int) -> None:
     budget, sum_of_shares = ErrorBudget(total=0.05, half=half), 0.0
+    assert (budget.spent(0), budget.spent(half)) == (0, 0.025)
     for verdict in range(1, 1001):
         sum_of_shares += budget.share(verdict)
         assert budget.spent(verdict) == pytest.approx(sum_of_shares, rel=1e-9)

@@ -19,15 +19,6 @@ def measure(now: list[bool], before: list[bool], **changes: Any) -> Measure:
     return Measure.of(MeasureKind.HOLDOUT, now=now, before=before, **values | changes)
 
 
-def test_measure_counts_flips_and_accuracies() -> None:
-    now = [True] * 3 + [False] * 7 + [True] * 90
-    before = [False] * 3 + [True] * 7 + [True] * 90
-    found = measure(now, before)
-    assert (found.right, found.right_before) == (93, 97)
-    assert found.difference == pytest.approx(-0.04)
-    assert found.lower < -0.04 < found.upper
-
-
 def test_a_measure_keeps_what_it_was_made_of_and_its_own_error() -> None:
     flips = Flips(count=5, gained=2, lost=1)
     bounds = paired_interval(flips, 0.025)

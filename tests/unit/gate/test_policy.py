@@ -27,18 +27,13 @@ def test_noise_neither_passes_nor_fails() -> None:
     assert outcomes(judgement) == [Outcome.OPEN, Outcome.HOLDS]
 
 
-def test_one_open_measure_among_many_holding_ones_blocks() -> None:
-    holding = [measure(name=f"suite-{i}") for i in range(5)]
-    judgement = judge([*holding, measure(count=600, gained=20, lost=34), gain()], policy())
-    assert judgement.verdict is Verdict.INCONCLUSIVE
-
-
-def test_failing_is_corrected_for_the_number_of_measures() -> None:
+@pytest.mark.parametrize("count", [2000, 30])
+def test_failing_is_corrected_for_the_number_of_measures(count: int) -> None:
     # Below its tolerance at one-sided 0.5 %, but not at a twentieth of that.
     barely = measure(count=1000, gained=20, lost=77)
     assert barely.upper < -barely.tolerance
     assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
-    crowd = [measure(name=f"suite-{i}") for i in range(200)]
+    crowd = [measure(name=f"suite-{i}", count=count) for i in range(200)]
     judgement = judge([barely, *crowd, gain()], policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.measures[0].outcome is Outcome.OPEN
@@ -72,17 +67,13 @@ def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> 
     assert "Measures with fewer than 500 test images" in judgement.reasons[-1]
 
 
-def test_few_images_that_hold_are_no_guard() -> None:
-    small = measure(count=499, name="small")
+def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
+    assert judge([measure(count=500), gain()], policy()).verdict is Verdict.PASSED
+    small = measure(count=499)
     assert small.holds
     judgement = judge([small, gain()], policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
-
-
-def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
-    assert judge([measure(count=500), gain()], policy()).verdict is Verdict.PASSED
-    assert judge([measure(count=499), gain()], policy()).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_p_value_at_the_level_does_not_fail() -> None:
@@ -90,13 +81,6 @@ def test_a_p_value_at_the_level_does_not_fail() -> None:
     p_value = p_below(barely.flips, -0.03)
     assert outcomes(judge([barely], policy(alpha=p_value))) == [Outcome.OPEN]
     assert outcomes(judge([barely], policy(alpha=p_value * 1.001))) == [Outcome.FAILS]
-
-
-def test_measures_of_few_images_share_the_error_of_failing() -> None:
-    barely = measure(count=1000, gained=20, lost=77)
-    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
-    crowd = [measure(count=30, name=f"small-{i}") for i in range(200)]
-    assert judge([barely, *crowd, gain()], policy()).verdict is Verdict.INCONCLUSIVE
 
 
 def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
@@ -108,11 +92,6 @@ def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
     captions = measure(MeasureKind.TEXT_TO_IMAGE, count=2000, images=400, design_effect=3.0)
     assert outcomes(judge([captions, gain()], policy())) == [Outcome.ADVISORY, Outcome.HOLDS]
-
-
-def test_five_unchanged_images_do_not_pass() -> None:
-    judgement = judge([measure(count=5), gain()], policy(minimum_count=1))
-    assert judgement.verdict is Verdict.INCONCLUSIVE
 
 
 def test_unguarded_model_is_never_promoted_and_says_why() -> None:
@@ -135,22 +114,9 @@ def test_small_holdout_is_judged_by_its_interval() -> None:
     assert any("the wanted gain" in reason for reason in doubtful.reasons)
 
 
-def test_update_that_lost_its_own_classes_fails() -> None:
-    judgement = judge([measure(), gain(2, 40)], policy())
-    assert judgement.verdict is Verdict.FAILED
-    assert "less than the wanted gain" in judgement.reasons[0]
-
-
 def test_wanted_gain_is_asked_for() -> None:
     assert judge([measure(), gain(60, 5, wanted=0.3)], policy()).verdict is Verdict.PASSED
     assert judge([measure(), gain(40, 5, wanted=0.3)], policy()).verdict is Verdict.INCONCLUSIVE
-
-
-def test_a_tolerance_is_a_choice_of_the_policy() -> None:
-    lenient = measure(gained=40, lost=120, tolerance=0.06)
-    assert judge([lenient, gain()], policy()).verdict is Verdict.PASSED
-    strict = measure(gained=40, lost=120, tolerance=0.02)
-    assert judge([strict, gain()], policy()).verdict is not Verdict.PASSED
 
 
 @pytest.mark.parametrize(
