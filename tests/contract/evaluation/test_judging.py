@@ -181,15 +181,6 @@ def test_refusal_at_the_gate_does_not_need_the_report(
     assert refusal.value.facts["scores"] == {}
 
 
-def test_refusal_at_the_gate_tells_what_was_measured_and_why(scene: Scene) -> None:
-    model = scene.model()
-    a_candidate(scene.platform, model, verdict=Verdict.FAILED)
-    with pytest.raises(GateFailed) as refusal:
-        go_live(scene, model, 2)
-    told = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
-    assert refusal.value.facts["scores"] == told
-
-
 def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,17 +192,6 @@ def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
     assert ended.result["promotion"]["reason"] == "gate_failed"
     report = scene.platform.artifacts.get(report_of(scene.version(model, 2)))
     assert b"contain NaN or infinity" in report
-
-
-def test_parent_that_gives_no_numbers_fails_the_job_by_name(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = guarded(scene)
-    lose_numbers(scene, monkeypatch, of=1)
-    ended = scene.run()
-    assert (ended.status, scene.live(model)) == (JobStatus.FAILED, 1)
-    assert ended.error is not None
-    assert (ended.error["code"], ended.error["version"]) == ("answers_not_finite", 1)
 
 
 def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> None:

@@ -55,24 +55,16 @@ def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: 
     assert scene.script.tasks == []
 
 
-@pytest.mark.parametrize(("shared", "counted"), [(1, "1 image"), (2, "2 images")])
-def test_refusal_counts_the_images_that_suites_contain(
-    scene: Scene, shared: int, counted: str
-) -> None:
+def test_refusals_count_the_images_that_are_shared(scene: Scene) -> None:
     data = scene.frozen("cat", "dog")
     suite_of(scene, data)
-    entries = read_manifest(scene.platform.artifacts, data.manifest).entries[:shared]
-    with (
-        scene.platform.transactions(read_only=True) as work,
-        pytest.raises(ImageInSuite, match=f"contain {counted} of the dataset, counting"),
-    ):
-        refuse_suite_images(work, entries)
-
-
-@pytest.mark.parametrize(("shared", "counted"), [(1, "1 image"), (2, "2 images")])
-def test_refusal_counts_the_images_that_versions_have_trained_on(
-    scene: Scene, shared: int, counted: str
-) -> None:
-    scene.update(scene.model(), scene.frozen("cat", "dog"))
-    with pytest.raises(ImageInTraining, match=f"contain {counted} of this dataset, counting"):
-        suite_of(scene, scene.frozen("cat", each=shared))
+    entries = read_manifest(scene.platform.artifacts, data.manifest).entries
+    for shared, counted in ((1, "1 image"), (2, "2 images")):
+        with (
+            scene.platform.transactions(read_only=True) as work,
+            pytest.raises(ImageInSuite, match=f"contain {counted} of the dataset, counting"),
+        ):
+            refuse_suite_images(work, entries[:shared])
+    scene.update(scene.model(), scene.frozen("owl", "elk", offset=50))
+    with pytest.raises(ImageInTraining, match="contain 2 images of this dataset, counting"):
+        suite_of(scene, scene.frozen("owl", each=2, offset=50))

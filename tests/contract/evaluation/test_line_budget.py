@@ -1,7 +1,5 @@
 """The error that a line's verdicts spend, version by version."""
 
-import json
-
 import pytest
 
 from core.datasets.rows import Datasets
@@ -46,11 +44,17 @@ def use(scene: Scene, model: Model, version: int, name: str = "easy") -> BudgetU
 
 
 def levels(found: Report, name: str) -> set[float | None]:
-    return {ruling.level for ruling in found.measures if ruling.name == name}
+    return {ruling.measure.level for ruling in found.rulings if ruling.measure.name == name}
 
 
-def test_a_second_promotion_spends(scene: Scene, model: Model) -> None:
+def test_each_promotion_spends_for_its_suites_and_holdouts_and_scoring_again_nothing(
+    scene: Scene, model: Model
+) -> None:
     update(scene, model, *CATS)
+    before = report(scene, model, 2)
+    scene.order(model, EvaluateOrder(version=2))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert report(scene, model, 2).budgets == before.budgets
     update(scene, model, *OWLS)
     assert scene.live(model) == 3
     first, second = use(scene, model, 2), use(scene, model, 3)
@@ -58,6 +62,12 @@ def test_a_second_promotion_spends(scene: Scene, model: Model) -> None:
     assert (first.level, second.level) == (pytest.approx(SHARES[1]), pytest.approx(SHARES[2]))
     assert (first.spent, second.spent) == (pytest.approx(0.2 / 11), pytest.approx(0.2 / 6))
     assert levels(report(scene, model, 3), "easy") == {second.level}
+    update(scene, model, *ANTS)
+    found = report(scene, model, 4)
+    # Version 2 answered the holdout of version 3 too, as the parent that the gain is over.
+    used = {use.name: use.verdicts for use in found.budgets}
+    assert used == {"easy": 3, "version 2": 3, "version 3": 3, "2 updates": 3}
+    assert levels(found, "version 4") == {None}  # the gain
 
 
 def test_a_version_that_fails_spends_too(
@@ -69,14 +79,6 @@ def test_a_version_that_fails_spends_too(
     assert scene.version(model, 2).verdict is Verdict.FAILED
     assert scene.version(model, 3).parent == 1
     assert use(scene, model, 3).verdicts == 2
-
-
-def test_scoring_a_version_again_spends_nothing(scene: Scene, model: Model) -> None:
-    update(scene, model, *CATS)
-    before = report(scene, model, 2)
-    scene.order(model, EvaluateOrder(version=2))
-    assert scene.run().status is JobStatus.SUCCEEDED
-    assert report(scene, model, 2).budgets == before.budgets
 
 
 def test_new_images_start_a_budget_of_their_own(scene: Scene, model: Model) -> None:
@@ -110,16 +112,6 @@ def test_another_models_versions_do_not_spend(
     assert use(scene, other, 2).verdicts == 1
 
 
-def test_holdouts_of_the_line_spend_together(scene: Scene, model: Model) -> None:
-    for classes in (CATS, OWLS, ANTS):
-        update(scene, model, *classes)
-    found = report(scene, model, 4)
-    # Version 2 answered the holdout of version 3 too, as the parent that the gain is over.
-    used = {use.name: use.verdicts for use in found.budgets}
-    assert used == {"easy": 3, "version 2": 3, "version 3": 3, "2 updates": 3}
-    assert levels(found, "version 4") == {None}  # the gain
-
-
 def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> None:
     for classes in (CATS, OWLS):
         update(scene, model, *classes)
@@ -127,13 +119,3 @@ def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> 
     used = {use.name: use.verdicts for use in report(scene, model, 4).budgets}
     names = ("version 2", "version 3", "2 updates of the live version")
     assert used == {"easy": 3, **dict.fromkeys(names, 3)}
-
-
-def test_report_of_a_policy_without_a_budget_is_as_before(scene: Scene, model: Model) -> None:
-    judged_by(scene, model)
-    update(scene, model, *CATS)
-    found = report(scene, model, 2)
-    assert found.budgets == ()
-    assert {r.level for r in found.measures} == {None}
-    stored = json.loads(found.to_bytes())
-    assert stored["policy"]["line_error"] is None

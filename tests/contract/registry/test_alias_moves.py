@@ -121,16 +121,15 @@ def test_new_alias_has_a_name_that_may_stand_in_a_url(scene: Scene, model: Model
         go_live(scene, model, 3, alias="No Name")
 
 
-@pytest.mark.parametrize("expected", [1, 3])
 @pytest.mark.parametrize(
     "move", [lambda scene, model, **how: go_live(scene, model, 3, **how), go_back]
 )
 def test_move_that_was_decided_on_another_revision_is_refused(
-    scene: Scene, model: Model, move: Callable[..., object], expected: int
+    scene: Scene, model: Model, move: Callable[..., object]
 ) -> None:
     with pytest.raises(StaleRevision) as told:
-        move(scene, model, expected_revision=expected)
-    assert told.value.facts == {"expected": expected, "revision": 2}
+        move(scene, model, expected_revision=1)
+    assert told.value.facts == {"expected": 1, "revision": 2}
     assert scene.live(model) == 2
 
 
@@ -147,22 +146,6 @@ def test_rollback_goes_nowhere_when_the_alias_moves_after_it_was_looked_at(
     monkeypatch.setattr(artifacts, "has", move_meanwhile)
     with pytest.raises(StaleRevision):
         go_back(scene, model)
-    assert scene.live(model) == 3
-
-
-def test_rollback_to_what_failed_takes_an_override_that_nobody_gives_by_default(
-    scene: Scene, model: Model
-) -> None:
-    go_live(scene, model, 3)
-    with scene.platform.transactions() as work:
-        work[Versions].save(judge(scene, work[Versions].get(model.id, 2), Verdict.FAILED))
-        work.commit()
-    with pytest.raises(GateFailed) as told:
-        go_back(scene, model, to=2)
-    assert told.value.facts["scores"] == {
-        "measures": [{"name": "emoji"}],
-        "reasons": ["It forgot."],
-    }
     assert scene.live(model) == 3
 
 

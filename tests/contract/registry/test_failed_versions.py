@@ -4,7 +4,6 @@ import pytest
 
 from core.errors import GateFailed, NoPrevious
 from core.gate.rules import Verdict
-from core.jobs.orders import EvaluateOrder
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Model
@@ -12,11 +11,9 @@ from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import (
     CATS,
     OWLS,
-    SUITES,
     a_judged_model,
     go_back,
     go_live,
-    knowing,
     update,
 )
 from tests.support.scene import Scene
@@ -25,23 +22,6 @@ from tests.support.scene import Scene
 @pytest.fixture
 def model(scene: Scene) -> Model:
     return a_judged_model(scene)
-
-
-def test_version_that_failed_after_it_was_live_needs_an_override_to_return(
-    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
-    update(scene, model, *CATS)
-    go_back(scene, model)
-    hard = ("fox", "pig")
-    scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
-    knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
-    scene.order(model, EvaluateOrder(version=2))
-    scene.run()
-    assert scene.version(model, 2).verdict is Verdict.FAILED
-    with pytest.raises(GateFailed):
-        go_live(scene, model, 2, reason="it was good once")
-    go_live(scene, model, 2, reason="it was good once", override=True)
 
 
 def line_of_three(scene: Scene, alias: str = "production") -> Model:
@@ -63,15 +43,15 @@ def fail(scene: Scene, model: Model, number: int) -> None:
         work.commit()
 
 
-def test_rollback_passes_over_a_version_that_has_failed_since(scene: Scene) -> None:
+def test_rollback_passes_over_a_version_that_has_failed_since_unless_it_is_overridden(
+    scene: Scene,
+) -> None:
     model = line_of_three(scene)
-    assert go_back(scene, model) == 2
-
-
-def test_rollback_to_a_version_that_has_failed_since_takes_an_override(scene: Scene) -> None:
-    model = line_of_three(scene)
-    with pytest.raises(GateFailed):
+    with pytest.raises(GateFailed) as refusal:
         go_back(scene, model, to=3)
+    scores = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    assert refusal.value.facts["scores"] == scores
+    assert go_back(scene, model) == 2
     assert go_back(scene, model, to=3, override=True) == 3
     with scene.platform.transactions(read_only=True) as work:
         assert work[Aliases].history(model.id, "production")[-1].override
