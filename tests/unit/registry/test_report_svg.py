@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from api.registry.report_pages import report_svg, svg_policy
-from core.errors import ReportUnreadable
 from core.evaluation.report import Report
 from tests.support.evaluation.evaluations import report_of, second_update
 
@@ -72,8 +71,3 @@ def test_of_a_long_list_of_classes_the_worst_are_shown(report: Report) -> None:
     names = {text.text for text in root.iter(f"{SVG}text")}
     assert {"class 0", "class 15"} <= names
     assert "class 16" not in names
-
-
-def test_a_report_of_an_unknown_format_is_refused(report: Report) -> None:
-    with pytest.raises(ReportUnreadable):
-        report_svg({"format": 99})
