@@ -21,7 +21,6 @@ from core.errors import (
     LearnedErasedImages,
     PerennialError,
     TooFewClasses,
-    TooManyJobs,
     VersionNotFound,
 )
 from core.job_types.retry import retry_job
@@ -30,7 +29,6 @@ from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.rows import Versions
-from core.settings import Settings
 from core.upkeep.delete import delete_version
 from core.values import ErasureId
 from tests.support.api.seeds import a_candidate
@@ -63,11 +61,16 @@ def test_a_blame_that_could_not_start_is_refused(blamed: Blamed) -> None:
             ordered(blamed, **changes)
         assert refused.value.pointer == pointer
         assert said in refused.value.message
+    a_candidate(blamed.scene.platform, blamed.model)  # without its dataset
+    with pytest.raises(FieldInvalid):
+        ordered(blamed, version=3)
     with blamed.scene.platform.transactions(read_only=True) as work:
         assert not work[Jobs].page(1, None, job_type=JobType.BLAME)
 
 
-def test_a_class_that_has_not_fallen_must_be_named(blamed: Blamed) -> None:
+def test_a_class_that_has_not_fallen_and_a_parent_without_weights_are_refused(
+    blamed: Blamed,
+) -> None:
     blamed.scene.update(
         blamed.model, blamed.scene.frozen("elk", "owl", offset=80), parent=2, auto_promote=False
     )
@@ -77,6 +80,11 @@ def test_a_class_that_has_not_fallen_must_be_named(blamed: Blamed) -> None:
     assert refused.value.message == (
         "No class has fallen from version 2 to version 3: name the class."
     )
+    with blamed.scene.platform.transactions() as work:
+        work[Versions].release_weights(blamed.model.id, 2, NOW)
+        work.commit()
+    with pytest.raises(ArtifactGone):
+        ordered(blamed, version=3, class_name="elk", by=Grouping.RANDOM)
 
 
 def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
@@ -108,18 +116,6 @@ def test_held_out_images_that_have_become_a_suites_keep_no_blame_from_running(
     assert scene.run().error is None
 
 
-def test_a_parent_without_weights_is_refused(blamed: Blamed) -> None:
-    blamed.scene.update(
-        blamed.model, blamed.scene.frozen("elk", "owl", offset=80), parent=2, auto_promote=False
-    )
-    assert blamed.scene.run().status is JobStatus.SUCCEEDED
-    with blamed.scene.platform.transactions() as work:
-        work[Versions].release_weights(blamed.model.id, 2, NOW)
-        work.commit()
-    with pytest.raises(ArtifactGone):
-        ordered(blamed, version=3, class_name="elk", by=Grouping.RANDOM)
-
-
 def test_a_version_is_kept_while_its_blame_waits(blamed: Blamed) -> None:
     job = ordered(blamed)
     with pytest.raises(InUse) as refused:
@@ -130,14 +126,6 @@ def test_a_version_is_kept_while_its_blame_waits(blamed: Blamed) -> None:
     assert (again.order, again.retry_of, again.type) == (job.order, job.id, "blame")
     assert (again.suites, again.policy) == (job.suites, job.policy)
     assert len(job.suites or ()) == 1
-
-
-def test_no_more_blames_wait_than_jobs_may(blamed: Blamed) -> None:
-    limited = replace(blamed.scene.platform, settings=Settings(max_waiting_per_model=1))
-    blamed.scene.platform = limited
-    ordered(blamed)
-    with pytest.raises(TooManyJobs):
-        ordered(blamed)
 
 
 def test_an_erasure_of_what_is_learned_from_ends_the_blame(blamed: Blamed) -> None:
@@ -181,9 +169,3 @@ def test_an_erased_test_image_ends_the_blame_and_is_left_out_of_the_next(blamed:
     assert (ended.id, ended.status) == (job.id, JobStatus.FAILED)
     assert ended.error is not None
     assert ended.error["code"] == "image_erased"
-
-
-def test_a_candidate_without_its_dataset_is_no_update(blamed: Blamed) -> None:
-    a_candidate(blamed.scene.platform, blamed.model)
-    with pytest.raises(FieldInvalid):
-        ordered(blamed, version=3)

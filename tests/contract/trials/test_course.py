@@ -1,5 +1,8 @@
 """The course of a trial is noted as its labels come, and goes with its model."""
 
+import pytest
+
+from core.errors import TrialNotFound
 from core.registry.versions import Model
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
 from core.trials.rows import Trials
@@ -36,5 +39,14 @@ def test_points_are_noted_as_labels_come_and_go_with_the_model(
         work[Trials].note_course(found)  # they are there
         work.commit()
     assert course_of(scene, trial) == found
+    with scene.platform.transactions() as work:
+        work[Trials].count(trial.id, {"later_release": 1})
+        work.commit()
+    with scene.platform.transactions(read_only=True) as work:
+        assert (
+            work[Trials].counts([trial.id])[trial.id].agreed == 0
+        )  # the unknown count does no harm
     delete_model(scene.platform, model=model.name)
     assert course_of(scene, trial) == []
+    with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
+        work[Trials].get(trial.id)

@@ -96,7 +96,7 @@ def test_of_images_that_arrive_at_once_as_many_are_kept_as_the_setting_says(
     assert scene.platform.artifacts.get(first.artifact).startswith(b"stored ")
 
 
-def test_a_trial_that_has_ended_or_is_gone_keeps_nothing_more(
+def test_a_trial_that_has_ended_keeps_nothing_more_and_nothing_without_its_model(
     scene: Scene, model: Model, start: Start
 ) -> None:
     trial = start()
@@ -105,6 +105,8 @@ def test_a_trial_that_has_ended_or_is_gone_keeps_nothing_more(
     assert not keep(scene, trial.id, b"2")
     assert not keep(scene, TrialId("trial_gone"), b"2")
     assert len(kept(scene, trial.id)) == 1
+    delete_model(scene.platform, model=model.name)
+    assert kept(scene, trial.id) == []
 
 
 def test_samples_are_read_and_kept_from_collection_until_they_are_deleted(
@@ -178,15 +180,6 @@ def test_an_image_that_is_a_sample_and_in_a_dataset_counts_once_for_the_quota(
         new = replace(row.image, pixels=sha256(b"new"))
         newer = replace(row.image, pixels=sha256(b"newer"), size=7)
         assert work[Datasets].missing_bytes([row.image, other.image, new, newer]) == 7
-
-
-def test_a_model_takes_the_samples_of_its_trials_along(
-    scene: Scene, model: Model, start: Start
-) -> None:
-    trial = start()
-    keep(scene, trial.id, b"1")
-    delete_model(scene.platform, model=model.name)
-    assert kept(scene, trial.id) == []
 
 
 def test_an_erased_image_is_gone_from_samples_and_is_kept_no_more(

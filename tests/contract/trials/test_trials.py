@@ -7,10 +7,8 @@ import pytest
 from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.errors import (
-    FieldInvalid,
     InUse,
     PerennialError,
-    StaleRevision,
     TrialEnded,
     TrialNotFound,
     TrialRunning,
@@ -21,8 +19,7 @@ from core.registry.versions import Model
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode
 from core.trials.run import stop_trial
-from core.upkeep.delete import delete_alias, delete_model, delete_version
-from core.values import TrialId
+from core.upkeep.delete import delete_alias, delete_version
 from tests.contract.trials.conftest import Start
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.scene import Scene
@@ -77,26 +74,6 @@ def test_of_two_who_start_at_once_one_is_refused(scene: Scene, start: Start) -> 
     assert found.count("trial_running") == 1
 
 
-@pytest.mark.parametrize(
-    ("candidate", "revision", "refusal"),
-    [(3, 1, StaleRevision), (2, 2, FieldInvalid)],
-)
-def test_a_trial_that_is_refused_leaves_nothing(
-    scene: Scene,
-    model: Model,
-    start: Start,
-    candidate: int,
-    revision: int,
-    refusal: type[PerennialError],
-) -> None:
-    before = actions(scene)
-    with pytest.raises(refusal):
-        start(candidate=candidate, revision=revision)
-    assert alias_of(scene, model).trial is None
-    assert trials_of(scene, model) == []
-    assert actions(scene) == before
-
-
 def test_what_moves_or_deletes_the_alias_ends_its_trial(
     scene: Scene, model: Model, start: Start
 ) -> None:
@@ -128,15 +105,3 @@ def test_a_candidate_is_neither_deleted_nor_collected(
     assert tidy(scene, NEWEST_ONLY).given_up == []
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
     delete_version(scene.platform, model=model.name, version=3)
-
-
-def test_a_model_takes_its_trials_along(scene: Scene, model: Model, start: Start) -> None:
-    trial = start()
-    with scene.platform.transactions() as work:
-        work[Trials].count(trial.id, {"agreed": 2, "later_release": 1})
-        work.commit()
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[Trials].counts([trial.id])[trial.id].agreed == 2
-    delete_model(scene.platform, model=model.name)
-    with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
-        work[Trials].get(TrialId(trial.id))

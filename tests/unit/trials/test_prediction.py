@@ -70,33 +70,27 @@ def test_the_first_label_stays() -> None:
         made.labelled("bag")
 
 
+def counts(current: int, candidate: int, *, gained: int, lost: int) -> TrialCounts:
+    """Of 300 labels for each version, so many say that it was right."""
+    return TrialCounts(
+        labelled_current=300,
+        labelled_candidate=300,
+        right_current=current,
+        right_candidate=candidate,
+        gained=gained,
+        lost=lost,
+    )
+
+
 @pytest.mark.parametrize("mode", list(TrialMode))
 def test_the_verdict_follows_the_labels(mode: TrialMode) -> None:
-    even = TrialCounts(
-        labelled_current=300, right_current=200, labelled_candidate=300, right_candidate=200
-    )
-    better = TrialCounts(
-        labelled_current=300,
-        right_current=200,
-        labelled_candidate=300,
-        right_candidate=270,
-        gained=75,
-        lost=5,
-    )
-    worse = TrialCounts(
-        labelled_current=300,
-        right_current=270,
-        labelled_candidate=300,
-        right_candidate=200,
-        gained=5,
-        lost=75,
-    )
-    assert evidence_of(mode, TrialCounts()).estimate is None
-    for counts, verdict in (
+    better = counts(200, 270, gained=75, lost=5)
+    for counted, verdict in (
         (TrialCounts(), TrialVerdict.UNDECIDED),
-        (even, TrialVerdict.UNDECIDED),
+        (counts(200, 200, gained=0, lost=0), TrialVerdict.UNDECIDED),
         (better, TrialVerdict.BETTER),
-        (worse, TrialVerdict.WORSE),
+        (counts(270, 200, gained=5, lost=75), TrialVerdict.WORSE),
     ):
-        assert evidence_of(mode, counts).verdict is verdict
+        assert evidence_of(mode, counted).verdict is verdict
+    assert evidence_of(mode, TrialCounts()).estimate is None
     assert evidence_of(mode, better).estimate == pytest.approx(70 / 300)
