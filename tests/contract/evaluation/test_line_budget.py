@@ -44,7 +44,7 @@ def use(scene: Scene, model: Model, version: int, name: str = "easy") -> BudgetU
 
 
 def levels(found: Report, name: str) -> set[float | None]:
-    return {ruling.measure.level for ruling in found.rulings if ruling.measure.name == name}
+    return {ruling.level for ruling in found.measures if ruling.name == name}
 
 
 def test_each_promotion_spends_for_its_suites_and_holdouts_and_scoring_again_nothing(

@@ -49,7 +49,7 @@ def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learne
     found = report(scene, model, 4)
     ((root,), (parent, _)) = against(found, "root"), against(found, "parent")
     assert (root.baseline_version, parent.baseline_version) == (1, 3)
-    rulings = [ruling.measure for ruling in found.rulings]
+    rulings = list(found.measures)
     first, second = (m for m in rulings if m.kind is MeasureKind.HOLDOUT)
     told = {m.name: (m.baseline_version, m.right_before, m.lost) for m in (first, second)}
     assert told == {"version 2": (2, first.count, first.count), "version 3": (3, second.count, 0)}

@@ -40,7 +40,7 @@ from tests.support.evaluation.evaluations import (
 def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> None:
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(second_update(policy=chosen), learned)
-    measures = [ruling.measure for ruling in report.rulings]
+    measures = list(report.measures)
     assert [(m.kind.value, m.name, m.baseline, m.tolerance) for m in measures] == [
         ("zero_shot", "emoji", "parent", 0.01),
         ("zero_shot", "emoji", "root", 0.02),
@@ -62,14 +62,14 @@ def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> 
         parent=ROOT,
         earlier=[],
     )
-    measure = report_of(plan, learned).rulings[0].measure
+    measure = report_of(plan, learned).measures[0]
     assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
 
 
 def test_forgotten_class_fails_the_gate_and_leads_the_list() -> None:
     report = report_of(second_update(policy=policy(alpha=0.05)), forgets_cats)
     assert report.verdict is Verdict.FAILED
-    assert report.rulings[0].outcome is Outcome.FAILS
+    assert report.measures[0].outcome is Outcome.FAILS
     table = next(t for t in report.changes if t.kind is MeasureKind.ZERO_SHOT)
     worst = table.classes[0]
     assert (worst.class_name, worst.images, worst.lost, worst.right_before) == ("cat", 10, 10, 10)
@@ -170,15 +170,15 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
 
 def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
     wanting = second_update(policy=policy(wanted_gain=0.3, alpha=0.2, root_tolerance=1.0))
-    gain = report_of(wanting, learned).rulings[-1].measure
+    gain = report_of(wanting, learned).measures[-1]
     assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
 
     def little(who: Version, question: EvalQuery, index: int) -> bool:
         own = isinstance(question, ClassQuery) and question.entries[0].class_name == "boot"
         return index < 2 if own and who is SECOND else learned(who, question, index)
 
-    last = report_of(wanting, little).rulings[-1]
-    assert (last.measure.gained, last.measure.lost, last.outcome) == (2, 0, Outcome.FAILS)
+    last = report_of(wanting, little).measures[-1]
+    assert (last.gained, last.lost, last.outcome) == (2, 0, Outcome.FAILS)
 
 
 def beside(**changes: object) -> EvaluationPlan:
@@ -193,9 +193,9 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(beside(policy=chosen), learned)
     found = {
-        (r.measure.kind.value, r.measure.name): (r.measure.baseline_version, r.measure.tolerance)
-        for r in report.rulings
-        if r.measure.baseline == "live version"
+        (r.kind.value, r.name): (r.baseline_version, r.tolerance)
+        for r in report.measures
+        if r.baseline == "live version"
     }
     assert found == {
         ("zero_shot", "emoji"): (9, 0.01),

@@ -71,7 +71,7 @@ def test_page_shows_verdict_reasons_measures_lineage_policy_and_counts() -> None
         "at most 3.0 % of the answers that were right",
     ):
         assert words in html
-    assert html.count('class="tag ') == len(report.rulings)
+    assert html.count('class="tag ') == len(report.measures)
     assert page(report) == page(report)
 
 
