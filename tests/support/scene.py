@@ -21,7 +21,7 @@ from core.job_types.run import run_next_job
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import JobType, Order, UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobEvent, Monitor
+from core.jobs.rules import Job, JobEvent, JobStatus, Monitor
 from core.platform import Platform
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
@@ -244,6 +244,13 @@ class Scene:
             **changes,
         )
         return self.order(model, order)
+
+    def learn(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
+        """An update that has succeeded."""
+        self.update(model, data, **changes)
+        ended = self.run()
+        assert ended.status is JobStatus.SUCCEEDED, ended.error
+        return ended
 
     def run(self) -> Job:
         """Have the worker run the next job; the job as it is afterwards."""

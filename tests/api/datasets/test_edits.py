@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from core.datasets.rows import Datasets
-from core.principal import Role
 from tests.api.datasets.test_datasets import upload
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import Service, code_of
@@ -52,36 +51,25 @@ def test_a_dataset_is_described(service: Service) -> None:
     assert code_of(missing) == (404, "dataset_not_found")
 
 
-def test_a_class_is_renamed_in_the_draft_alone(pets: Service) -> None:
-    pets.client.post(f"{PETS}/versions")
-    answer = pets.client.patch(f"{PETS}/classes/cat", json={"name": " lynx "})
-    assert answer.json() == {"class": "lynx", "images": 3}
-    assert counts(pets) == {"lynx": 3, "dog": 2}
-    assert get(pets, "/versions/1")["classes"] == ["cat", "dog"]
-    slash = pets.client.patch(f"{PETS}/classes/lynx", json={"name": "cat/lynx"})
-    assert slash.status_code == 200
-    back = pets.client.patch(f"{PETS}/classes/cat%2Flynx", json={"name": "cat"})
-    assert back.json() == {"class": "cat", "images": 3}
-
-
 def test_a_class_joins_another_only_when_asked(pets: Service) -> None:
-    with pets.untouched():
-        refused = pets.client.patch(f"{PETS}/classes/cat", json={"name": "dog"})
-    assert code_of(refused) == (409, "class_taken")
-    joined = pets.client.patch(f"{PETS}/classes/cat", json={"name": "dog", "merge": True})
-    assert joined.json() == {"class": "dog", "images": 5}
-    assert counts(pets) == {"dog": 5}
-
-
-def test_a_class_that_cannot_be_renamed(pets: Service) -> None:
+    pets.client.post(f"{PETS}/versions")
     pets.client.post("/v1/datasets", json={"name": "texts", "kind": "captioned"})
     with pets.untouched():
-        missing = pets.client.patch(f"{PETS}/classes/owl", json={"name": "elk"})
-        invalid = pets.client.patch(f"{PETS}/classes/cat", json={"name": "\u200b"})
-        captioned = pets.client.patch("/v1/datasets/texts/classes/a", json={"name": "b"})
-    assert code_of(missing) == (404, "class_not_found")
-    assert code_of(invalid) == (422, "class_invalid")
-    assert code_of(captioned) == (409, "not_labelled")
+        for path, name, refusal in (
+            (f"{PETS}/classes/cat", "dog", (409, "class_taken")),
+            (f"{PETS}/classes/owl", "elk", (404, "class_not_found")),
+            (f"{PETS}/classes/cat", "\u200b", (422, "class_invalid")),
+            ("/v1/datasets/texts/classes/a", "b", (409, "not_labelled")),
+        ):
+            assert code_of(pets.client.patch(path, json={"name": name})) == refusal
+    renamed = pets.client.patch(f"{PETS}/classes/cat", json={"name": " cat/lynx "})
+    assert renamed.json() == {"class": "cat/lynx", "images": 3}
+    assert counts(pets) == {"cat/lynx": 3, "dog": 2}
+    into = {"name": "dog", "merge": True}
+    joined = pets.client.patch(f"{PETS}/classes/cat%2Flynx", json=into)
+    assert joined.json() == {"class": "dog", "images": 5}
+    assert counts(pets) == {"dog": 5}
+    assert get(pets, "/versions/1")["classes"] == ["cat", "dog"]
 
 
 def test_images_move_between_classes_all_or_none(pets: Service) -> None:
@@ -128,20 +116,12 @@ def test_an_image_is_read_back_as_it_is_stored(pets: Service) -> None:
     shown = Image.open(io.BytesIO(answer.content)).convert("RGB").tobytes()
     assert shown in {Image.open(io.BytesIO(picture(n))).tobytes() for n in (3, 4)}
     for shown_at in (path, f"{path}/thumbnail"):
-        tag = pets.client.get(shown_at).headers["etag"]
+        first = pets.client.get(shown_at)
+        assert Image.open(io.BytesIO(first.content)).format == "WEBP"
+        tag = first.headers["etag"]
         again = pets.client.get(shown_at, headers={"If-None-Match": tag})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert code_of(pets.client.get(f"{PETS}/images/x")) == (422, "field_invalid")
-
-
-def test_a_thumbnail_is_small_and_not_enlarged(pets: Service) -> None:
-    pets.client.post(
-        f"{PETS}/images", files=[("owl", ("a.png", picture(9, side=400)))]
-    ).raise_for_status()
-    for name, side in (("owl", 256), ("dog", 12)):
-        answer = pets.client.get(f"{PETS}/images/{images_of(pets, name)[0]}/thumbnail")
-        image = Image.open(io.BytesIO(answer.content))
-        assert (image.format, image.size) == ("WEBP", (side, side))
 
 
 def test_an_image_of_a_version_alone_is_still_shown(pets: Service) -> None:
@@ -179,23 +159,13 @@ def test_two_versions_are_compared(pets: Service) -> None:
     page = get(pets, "/versions/2/diff?against=1&limit=2")
     rest = get(pets, f"/versions/2/diff?against=1&limit=2&after={page['next']}")
     for found in (page, rest):
-        assert {name: found[name] for name in ("added", "removed", "moved")} == {
-            "added": 2,
-            "removed": 0,
-            "moved": 1,
-        }
+        assert (found["added"], found["removed"], found["moved"]) == (2, 0, 1)
     none = {"added": 0, "removed": 0, "moved_in": 0, "moved_out": 0}
-    assert page["classes"] == {
-        "cat": {**none, "moved_out": 1},
-        "dog": {**none, "moved_in": 1},
-        "owl": {**none, "added": 2},
-    }
+    assert page["classes"]["owl"] == {**none, "added": 2}
     changes = [*page["data"], *rest["data"]]
     assert sorted(change["change"] for change in changes) == ["added", "added", "moved"]
     (moved,) = [change for change in changes if change["change"] == "moved"]
     assert moved == {"pixels": cats[0], "change": "moved", "before": ["cat"], "after": ["dog"]}
-    back = get(pets, "/versions/1/diff?against=2")
-    assert (back["added"], back["removed"], back["moved"]) == (0, 2, 1)
     missing = pets.client.get(f"{PETS}/versions/2/diff?against=9")
     assert code_of(missing) == (404, "dataset_version_not_found")
 
@@ -207,35 +177,10 @@ def test_statistics_count_sides_duplicates_and_look_alikes(pets: Service) -> Non
     found = get(pets, "/statistics")
     assert (found["images"], found["duplicates"]) == (7, 3)
     assert (found["near_duplicates"], found["near_duplicate_groups"]) == (1, 1)
-    totals = {name: sum(sides.values()) for name, sides in found["classes"].items()}
-    assert totals == {"cat": 3, "dog": 2, "owl": 2}
-    for side in ("train", "holdout"):
-        listed = [image for image in get(pets, "/images")["data"] if image["side"] == side]
-        assert len(listed) == found["sides"][side]
-        assert len(listed) == sum(sides[side] for sides in found["classes"].values())
+    assert set(found["classes"]) == {"cat", "dog", "owl"}
+    listed = [image["side"] for image in get(pets, "/images")["data"]]
+    assert found["sides"] == {side: listed.count(side) for side in ("train", "holdout")}
     (group,) = get(pets, "/near-duplicates")["data"]
     assert group["count"] == 2
     assert [image["pixels"] for image in group["images"]] == images_of(pets, "owl")
     assert group["group"] in images_of(pets, "owl")
-
-
-def test_contributors_edit_and_viewers_look(pets: Service) -> None:
-    viewer, contributor = pets.key(Role.VIEWER), pets.key(Role.CONTRIBUTOR)
-    pets.client.post(f"{PETS}/versions")
-    (cat, *_), image = images_of(pets, "cat"), f"{PETS}/images/{images_of(pets, 'dog')[0]}"
-    for path in (image, f"{image}/thumbnail", f"{PETS}/statistics", f"{PETS}/near-duplicates"):
-        assert pets.client.get(path, headers=viewer).status_code == 200, path
-    for path in ("images", "diff?against=1"):
-        found = pets.client.get(f"{PETS}/versions/1/{path}", headers=viewer)
-        assert found.status_code == 200, path
-    for method, path, body in (
-        ("PATCH", PETS, {"description": "ours"}),
-        ("PATCH", f"{PETS}/classes/dog", {"name": "hound"}),
-        ("POST", f"{PETS}/moves", {"class": "hound", "images": [cat]}),
-        ("DELETE", f"{PETS}/images/{cat}", None),
-    ):
-        refused = pets.client.request(method, path, json=body, headers=viewer)
-        assert code_of(refused) == (403, "forbidden"), path
-        taken = pets.client.request(method, path, json=body, headers=contributor)
-        frozen = method == "DELETE"
-        assert taken.status_code == (409 if frozen else 200), path

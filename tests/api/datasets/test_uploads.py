@@ -41,15 +41,11 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
             ("boot", ("2.tiff", pictures.tiff())),
             ("boot", ("3.jpg", pictures.truncated())),
             ("boot", ("4.png", pictures.huge())),
-            ("boot", ("5.png", b"")),
-            ("", ("6.png", picture(6))),
-            ("x" * 101, ("7.png", picture(7))),
-            ("bo\tot", ("8.png", picture(8))),
-            ("boot", ("9.png", picture(1))),
-            ("bag", ("10.png", picture(1))),
-            ("bag", ("11.webp", picture(11, file_format="WEBP"))),
-            ("bag", ("12.gif", pictures.frames("GIF"))),
-            ("gnp\u202etac", ("13.png", picture(13))),
+            ("\u200b", ("5.png", picture(5))),
+            ("boot", ("6.png", picture(1))),
+            ("bag", ("7.png", picture(1))),
+            ("bag", ("8.webp", picture(8, file_format="WEBP"))),
+            ("bag", ("9.gif", pictures.frames("GIF"))),
         ],
     )
     assert answer.status_code == 200
@@ -62,33 +58,23 @@ def test_each_file_gets_a_receipt_and_a_bad_one_stops_no_other(
         ("2.tiff", "rejected", "unsupported_image"),
         ("3.jpg", "rejected", "image_corrupt"),
         ("4.png", "rejected", "image_too_large"),
-        ("5.png", "rejected", "unsupported_image"),
-        ("6.png", "rejected", "class_invalid"),
-        ("7.png", "rejected", "class_invalid"),
-        ("8.png", "rejected", "class_invalid"),
-        ("9.png", "duplicate", None),
-        ("10.png", "label_conflict", "label_conflict"),
-        ("11.webp", "created", None),
-        ("12.gif", "rejected", "image_animated"),
-        ("13.png", "rejected", "class_invalid"),
+        ("5.png", "rejected", "class_invalid"),
+        ("6.png", "duplicate", None),
+        ("7.png", "label_conflict", "label_conflict"),
+        ("8.webp", "created", None),
+        ("9.gif", "rejected", "image_animated"),
     ]
     assert service.client.get("/v1/datasets/products").json()["counts"] == {"bag": 1, "boot": 1}
     assert len(list(service.platform.artifacts.digests())) == 2
 
 
 def test_all_rejected_is_an_error_with_the_receipts(service: Service, products: str) -> None:
+    files = [("boot", ("a.tiff", pictures.tiff())), (" ", ("c.png", picture(3)))]
     with service.untouched():
-        answer = service.client.post(
-            products,
-            files=[
-                ("boot", ("a.tiff", pictures.tiff())),
-                ("boot", ("b.jpg", pictures.truncated())),
-                (" ", ("c.png", picture(3))),
-            ],
-        )
+        answer = service.client.post(products, files=files)
     assert code_of(answer) == (422, "all_rejected")
     codes = [row["error"]["code"] for row in answer.json()["facts"]["files"]]
-    assert codes == ["unsupported_image", "image_corrupt", "class_invalid"]
+    assert codes == ["unsupported_image", "class_invalid"]
 
 
 def test_odd_file_names_are_shown_cleaned(service: Service, products: str) -> None:
@@ -97,13 +83,6 @@ def test_odd_file_names_are_shown_cleaned(service: Service, products: str) -> No
     rows = send(service, products, body).json()["data"]  # type: ignore[attr-defined]
     assert [row["file"] for row in rows] == ["passwd", "n" * 100, "ab.png"]
     assert {row["outcome"] for row in rows} == {"created"}
-
-
-def test_a_script_as_a_class_name_is_only_a_name(service: Service, products: str) -> None:
-    name = "<script>alert(1)</script>"
-    answer = service.client.post(products, files=[(name, ("a.png", picture(1)))])
-    assert answer.json()["data"][0]["text"] == name
-    assert service.client.get("/v1/datasets/products").json()["counts"] == {name: 1}
 
 
 def test_a_body_over_the_cap_is_refused_before_it_has_ended(home: Path) -> None:
@@ -162,33 +141,28 @@ def test_a_file_over_its_cap_is_rejected_by_name(home: Path) -> None:
 
 
 FORMS = [
-    b"",
-    b"no boundary in here",
-    part("boot", b"never ends"),
-    b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n",
-    b'--frontier\r\nContent-Disposition: form-data; name="\xff"; filename="a"\r\n\r\n'
-    b"x\r\n--frontier--\r\n",
-]
-
-
-def test_a_form_that_cannot_be_parsed(service: Service, products: str) -> None:
-    for body in FORMS:
-        with service.untouched():
-            assert code_of(send(service, products, body)) == (400, "malformed_multipart"), body
-
-
-TYPES = [
-    ("multipart/form-data", 400, "malformed_multipart"),
-    ("application/json", 415, "unsupported_media_type"),
-    ("", 415, "unsupported_media_type"),
+    ("", b"x", 415, "unsupported_media_type"),
+    ("application/json", b"x", 415, "unsupported_media_type"),
+    ("multipart/form-data", b"x", 400, "malformed_multipart"),
+    *(
+        (f"multipart/form-data; boundary={BOUNDARY}", body, 400, "malformed_multipart")
+        for body in (
+            b"",
+            b"no boundary in here",
+            part("boot", b"never ends"),
+            b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n",
+            b'--frontier\r\nContent-Disposition: form-data; name="\xff"; filename="a"\r\n\r\n'
+            b"x\r\n--frontier--\r\n",
+        )
+    ),
 ]
 
 
 def test_a_form_without_a_boundary(service: Service, products: str) -> None:
-    for kind, status, code in TYPES:
+    for kind, body, status, code in FORMS:
         with service.untouched():
-            answer = service.client.post(products, content=b"x", headers={"Content-Type": kind})
-        assert code_of(answer) == (status, code), kind
+            answer = service.client.post(products, content=body, headers={"Content-Type": kind})
+        assert code_of(answer) == (status, code), (kind, body)
 
 
 def test_what_arrived_before_a_broken_end_is_not_kept(service: Service, products: str) -> None:
@@ -206,12 +180,6 @@ def test_text_fields_are_not_known_here(service: Service, products: str) -> None
     assert answer.json()["errors"][0]["pointer"] == "/class"
 
 
-def test_parts_are_found_however_the_bytes_are_cut(service: Service, products: str) -> None:
-    body = part("boot", picture(1)) + part("bag", picture(2)) + f"--{BOUNDARY}--\r\n".encode()
-    answer = send(service, products, (body[i : i + 7] for i in range(0, len(body), 7)))
-    assert [row["text"] for row in answer.json()["data"]] == ["boot", "bag"]  # type: ignore[attr-defined]
-
-
 def test_no_room_on_the_disk(home: Path) -> None:
     with running(settings_of(home)) as service:
         service.client.post("/v1/datasets", json={"name": "products"})
@@ -221,25 +189,6 @@ def test_no_room_on_the_disk(home: Path) -> None:
         )
         assert code_of(answer) == (507, "storage_full")
         assert answer.headers["retry-after"]
-
-
-def test_an_image_of_a_suite_is_refused_for_training(service: Service, products: str) -> None:
-    service.client.post("/v1/datasets", json={"name": "asked"})
-    service.client.post("/v1/datasets/asked/images", files=[("cat", ("a.png", picture(1)))])
-    service.client.post("/v1/datasets/asked/versions")
-    suite = {"name": "asked", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
-    assert service.client.post("/v1/suites", json=suite).status_code == 201
-    with service.untouched():
-        answer = service.client.post(products, files=[("boot", ("a.png", picture(1)))])
-    assert answer.json()["facts"]["files"][0]["error"]["code"] == "image_in_suite"
-
-
-def test_an_unknown_dataset(service: Service) -> None:
-    with service.untouched():
-        answer = service.client.post(
-            "/v1/datasets/nope/images", files=[("boot", ("a.png", picture(1)))]
-        )
-    assert code_of(answer) == (404, "dataset_not_found")
 
 
 def test_captions_are_texts_too(service: Service) -> None:

@@ -3,22 +3,12 @@
 from typing import Any
 
 from core.datasets.manifests import Side
-from core.job_types.run import run_next_job
 from tests.support.api.image_files import pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
-from tests.support.scene import Script
-from tests.support.tools import tools_of
+from tests.support.scene import Scene
 
 ERASURES, PRODUCTS = "/v1/erasures", "/v1/datasets/products"
-
-
-def work_off(service: Service, jobs: int) -> None:
-    """Run waiting jobs; what needs torch is scripted."""
-    script = Script(service.platform)
-    tools = tools_of(script)
-    for _ in range(jobs):
-        assert run_next_job(service.platform, tools, owner="w", stopping=lambda: False) is not None
 
 
 def order(pixels: str, **changes: Any) -> dict[str, Any]:
@@ -26,10 +16,10 @@ def order(pixels: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service) -> None:
-    client = ready.client
+    client, scene = ready.client, Scene(ready.platform.transactions, ready.platform.artifacts)
     pixels = client.get(f"{PRODUCTS}/images?class=boot").json()["data"][0]["pixels"]
     assert client.post("/v1/jobs", json=update()).status_code == 202
-    work_off(ready, 1)
+    scene.run()
     key = {"Idempotency-Key": "once"}
     ordered = client.post(ERASURES, json=order(pixels), headers=key)
     assert (ordered.status_code, ordered.json()["status"]) == (202, "erasing")
@@ -40,7 +30,7 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     assert code_of(pending) == (409, "erasure_pending")
     assert pending.json()["retryable"]
 
-    work_off(ready, 1)
+    scene.run()
     view = client.get(here).json()
     assert view["status"] == "retraining"
     assert [one["learned"] for one in view["versions"]] == ["taught"]
@@ -61,7 +51,7 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     refused = client.put(production, json=promotion, headers={"If-Match": "*"})
     assert code_of(refused) == (409, "learned_erased_images")
 
-    work_off(ready, 1)
+    scene.run()
     assert client.get(here).json()["status"] == "done"
     marked, replacing = (client.get(f"/v1/models/demo/versions/{n}").json() for n in (2, 3))
     assert (marked["erasure"], marked["links"]["erasure"]) == (again["id"], here)
@@ -81,10 +71,8 @@ def test_what_cannot_be_erased_is_refused(ready: Service) -> None:
     with ready.untouched():
         unknown = ready.client.post(ERASURES, json=order("0" * 64))
         assert code_of(unknown) == (404, "image_not_found")
-        assert unknown.json()["facts"]["pixels"] == ["0" * 64]
         for body in (order("x"), order("0" * 64, retrain="some"), order("0" * 64, reason=" ")):
-            refused = ready.client.post(ERASURES, json=body)
-            assert code_of(refused) == (422, "field_invalid"), body
-    assert code_of(ready.client.get(f"{ERASURES}/era_1")) == (404, "erasure_not_found")
-    missing = ready.client.get(f"{ERASURES}/era_1/certificate")
-    assert code_of(missing) == (404, "erasure_not_found")
+            assert code_of(ready.client.post(ERASURES, json=body)) == (422, "field_invalid"), body
+    for path in ("", "/certificate"):
+        missing = ready.client.get(f"{ERASURES}/era_1{path}")
+        assert code_of(missing) == (404, "erasure_not_found")

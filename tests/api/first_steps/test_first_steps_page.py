@@ -111,19 +111,13 @@ def test_samples_are_images_of_the_pack(new: Service) -> None:
     assert viewer.send(f"{FIRST_STEPS}/classify", sample="9").status_code == 404
 
 
-def test_a_model_that_somebody_has_made_still_needs_the_images(viewer: Browser) -> None:
-    assert following(viewer) == ["images"]
-
-
-def test_a_role_that_may_not_is_told_which_may(viewer: Browser) -> None:
+def test_a_viewer_is_told_which_role_it_takes_and_without_a_pack_the_commands(
+    viewer: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert following(viewer) == ["images"]  # also if somebody has made a model
     text = viewer.get(FIRST_STEPS).text
     assert "This needs a key with the role contributor; yours is viewer." in text
     assert '<form method="post" action="/ui/first-steps' not in text
-
-
-def test_without_a_pack_the_page_gives_the_commands(
-    viewer: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
     monkeypatch.setattr(pack, "PACK", tmp_path)
     text = viewer.get(FIRST_STEPS).text
     assert "no image pack" in text

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 FILES = {"boot/1.png": picture(1), "boot/2.png": picture(2), "bag/3.png": picture(3)}
 
 SECRET = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+
+MOST_FILES, MOST_BYTES = 6, 9_000
 
 _numbers = itertools.count(1)
 
@@ -76,8 +77,9 @@ class Shop:
         return {row["file"]: (row["error"] or {}).get("code", row["outcome"]) for row in rows}
 
 
-@contextmanager
-def a_shop(home: Path, store: tuple[str, Any], **changes: Any) -> Iterator[Shop]:
+@pytest.fixture
+def shop(home: Path, store: tuple[str, Any]) -> Iterator[Shop]:
+    """Imports into an empty labelled dataset, of few objects."""
     url, client = store
     name = f"bucket{next(_numbers)}"
     client.create_bucket(Bucket=name)
@@ -91,16 +93,10 @@ def a_shop(home: Path, store: tuple[str, Any], **changes: Any) -> Iterator[Shop]
         )
         for one in (name, "not-there")
     ]
-    settings = settings_of(home, import_buckets=tuple(named), **changes)
+    caps = {"max_import_files": MOST_FILES, "max_unpacked_bytes": MOST_BYTES}
+    settings = settings_of(home, import_buckets=tuple(named), **caps)
     with running(settings) as service, importing(service) as imports:
         yield Shop(imports, client, name)
-
-
-@pytest.fixture
-def shop(home: Path, store: tuple[str, Any]) -> Iterator[Shop]:
-    """Imports into an empty labelled dataset."""
-    with a_shop(home, store) as found:
-        yield found
 
 
 def test_what_lies_below_a_prefix_is_imported_with_its_folders_as_classes(shop: Shop) -> None:
@@ -118,19 +114,6 @@ def test_what_lies_below_a_prefix_is_imported_with_its_folders_as_classes(shop: 
     events = shop.imports.service.client.get(job["links"]["events"]).json()["data"]
     fetching = {"phase": "fetching", "step": 0, "total": size}
     assert fetching.items() <= next(row["data"] for row in events if row["kind"] == "phase").items()
-
-
-@EMBEDDED
-def test_an_image_list_below_the_prefix_gives_the_classes(shop: Shop) -> None:
-    listed = b"file,class\n1.png,sandal\n2.png,bag\n"
-    shop.put({"boot/1.png": picture(1), "boot/list.csv": listed, "boot/3.png": picture(3)})
-    told = shop.told(shop.run())
-    assert told == {
-        "boot/1.png": "created",
-        "boot/2.png": "file_missing",
-        "boot/3.png": "text_missing",
-    }
-    assert [texts for texts, _ in shop.imports.draft().values()] == [["sandal"]]
 
 
 def test_objects_that_changed_since_the_order_are_reported_and_left_out(shop: Shop) -> None:
@@ -169,54 +152,34 @@ def test_a_list_that_changed_or_a_bucket_that_is_gone_fails_the_job(shop: Shop) 
 
 
 @EMBEDDED
-def test_what_cannot_be_imported_is_refused_at_once(home: Path, store: tuple[str, Any]) -> None:
-    with a_shop(
-        home, store, max_import_files=3, max_unpacked_bytes=sum(map(len, FILES.values()))
-    ) as shop:
-        client = shop.imports.service.client
-
-        def refused(**query: str) -> tuple[int, str]:
-            with shop.imports.service.untouched():
-                answer = shop.send(**query)
-            return code_of(answer)
-
-        assert refused() == (422, "archive_empty")
-        shop.put({"boot/": b"", ".hidden/1.png": picture(1)})
-        assert refused() == (422, "archive_empty")
-        shop.delete("boot/")
-        shop.delete(".hidden/1.png")
-        shop.put(FILES)
-        assert refused(s3="s3://not-there/shop") == (503, "bucket_unavailable")
-        assert refused(s3="s3://elsewhere/shop") == (422, "bucket_not_allowed")
-        assert "PERENNIAL_IMPORT_BUCKETS" in shop.send(s3="s3://elsewhere").json()["detail"]
-        assert refused(s3="http://127.0.0.1/shop") == (422, "field_invalid")
-        assert refused(s3="s3://a/b\tc") == (422, "field_invalid")
-        assert refused(upload="up_1") == (422, "field_invalid")
-        headers = {"Content-Type": TYPES["zip"]}
-        both = {"content": zipped(FILES), "headers": headers, "params": {"s3": "s3://a"}}
-        assert code_of(client.post(f"{PRODUCTS}/imports", **both)) == (422, "field_invalid")
-        answer = client.post("/v1/datasets/no/imports", params={"s3": "s3://a"})
-        assert code_of(answer) == (404, "dataset_not_found")
-        assert shop.send().status_code == 202
-        shop.put({"boot/1.png": picture(1) + b"\0"})
-        assert refused() == (413, "archive_too_big")
-        shop.put({"boot/1.png": b"", "boot/2.png": b"", "boot/4.png": b""})
-        assert refused() == (413, "archive_too_big")
-        shop.delete("boot/4.png")
-        shop.put({"../1.png": b""}, prefix="shop/a/")
-        shop.delete("boot/1.png")
-        assert refused() == (422, "archive_unsafe")
-
-
-@EMBEDDED
-def test_an_import_that_the_disk_has_no_room_for_is_refused_at_once(
+def test_what_cannot_be_imported_is_refused_at_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.put(FILES)
-    monkeypatch.setattr(type(shop.imports.service.platform.artifacts), "free_bytes", lambda _: 0)
-    with shop.imports.service.untouched():
-        answer = shop.send()
-    assert code_of(answer) == (507, "storage_full")
+    def refused(**query: str) -> tuple[int, str]:
+        with shop.imports.service.untouched():
+            answer = shop.send(**query)
+        return code_of(answer)
+
+    shop.put({"boot/": b"", ".hidden/1.png": picture(1)})
+    assert refused() == (422, "archive_empty")
+    assert refused(s3="s3://not-there/shop") == (503, "bucket_unavailable")
+    assert refused(s3="s3://elsewhere/shop") == (422, "bucket_not_allowed")
+    assert "PERENNIAL_IMPORT_BUCKETS" in shop.send(s3="s3://elsewhere").json()["detail"]
+    assert refused(s3="s3://a/b\tc") == (422, "field_invalid")
+    assert refused(upload="up_1") == (422, "field_invalid")
+    headers = {"Content-Type": TYPES["zip"]}
+    both = {"content": zipped(FILES), "headers": headers, "params": {"s3": "s3://a"}}
+    answer = shop.imports.service.client.post(f"{PRODUCTS}/imports", **both)
+    assert code_of(answer) == (422, "field_invalid")
+    shop.put({"boot/1.png": bytes(MOST_BYTES)})
+    assert shop.send().status_code == 202
+    shop.put({"boot/2.png": b"\0"})
+    assert refused() == (413, "archive_too_big")
+    shop.put({f"boot/{n}.png": b"" for n in range(1, MOST_FILES)})
+    assert refused() == (413, "archive_too_big")
+    artifacts = type(shop.imports.service.platform.artifacts)
+    monkeypatch.setattr(artifacts, "free_bytes", lambda _: 0)
+    assert refused() == (507, "storage_full")
 
 
 @EMBEDDED

@@ -25,24 +25,17 @@ FOLDERS = {"shoes/boot/1.png": picture(1), "shoes/boot/2.png": picture(2), "bag/
 
 UNSAFE = "archive_unsafe"
 
-BAD = [
+BAD = [  # one of each kind; unit/archives has them all
     ("zip", zipped(FOLDERS | {"../../etc/passwd": b"x"}), UNSAFE),
-    ("zip", zipped(FOLDERS | {"/etc/passwd": b"x"}), UNSAFE),
-    ("zip", zipped(FOLDERS | {"C:\\windows\\x": b"x"}), UNSAFE),
-    ("zip", zipped(FOLDERS | {"bag/inner.zip": zipped(FOLDERS)}), UNSAFE),
     ("zip", zipped(FOLDERS | {"bag/inner.png": tarred(FOLDERS, "w:gz")}), UNSAFE),
     ("zip", zipped(FOLDERS | {"list.csv": b"file,class\n../1.png,a\n"}), UNSAFE),
     ("zip", zip_with_link(), UNSAFE),
     ("zip", encrypted_zip(), UNSAFE),
-    ("tar", tarred(FOLDERS | {"../x": b"x"}), UNSAFE),
-    *(("tar", tar_with(type=kind, linkname="../x"), UNSAFE) for kind in (b"1", b"2", b"3", b"S")),
-    ("zip", zipped(FOLDERS | {"bag/zeros.bmp": bytes(10**6)}), "archive_too_big"),
+    ("tar", tar_with(type=b"2", linkname="../x"), UNSAFE),
     ("gz", tarred(FOLDERS | {"bag/zeros.bmp": bytes(10**6)}, "w:gz"), "archive_too_big"),
     ("zip", zipped(FOLDERS)[:-30], "archive_corrupt"),
-    ("gz", tarred(FOLDERS, "w:gz")[:-3], "archive_corrupt"),
     ("zip", zipped({}), "archive_empty"),
     ("zip", zipped(FOLDERS | {"list.csv": b"name,class\n1.png,a\n"}), "image_list_invalid"),
-    ("zip", zipped(FOLDERS | {"list.jsonl": b'{"file": "a"}'}), "image_list_invalid"),
 ]
 
 
@@ -53,30 +46,25 @@ def imports(service: Service) -> Iterator[Imports]:
         yield found
 
 
-def test_class_folders_become_classes(imports: Imports) -> None:
+@EMBEDDED
+def test_a_tar_brings_what_a_zip_of_the_same_files_does(imports: Imports) -> None:
     data = zipped(FOLDERS)
     job = imports.run(data)
     assert (job["type"], job["status"], job["model"]) == ("import_images", "succeeded", None)
     counts = {"created": 3, "duplicate": 0, "label_conflict": 0, "rejected": 0}
     assert job["result"] == counts | {"report": job["result"]["report"]}
     assert (job["images"]["format"], job["images"]["bytes"]) == ("zip", len(data))
-    assert [(row["file"], row["text"], row["outcome"]) for row in imports.report(job)] == [
+    rows = imports.report(job)
+    assert [(row["file"], row["text"], row["outcome"]) for row in rows] == [
         ("shoes/boot/1.png", "boot", "created"),
         ("shoes/boot/2.png", "boot", "created"),
         ("bag/3.png", "bag", "created"),
     ]
-    dataset = imports.service.client.get(PRODUCTS).json()
-    assert dataset["counts"] == {"bag": 1, "boot": 2}
-
-
-@EMBEDDED
-def test_a_tar_brings_what_a_zip_of_the_same_files_does(imports: Imports) -> None:
-    rows = [imports.report(imports.run(zipped(FOLDERS)))]
-    again = [{**row, "outcome": "duplicate"} for row in rows[0]]
-    for kind, mode in (("tar", "w"), ("gz", "w:gz")):
+    assert imports.service.client.get(PRODUCTS).json()["counts"] == {"bag": 1, "boot": 2}
+    again = [{**row, "outcome": "duplicate"} for row in rows]
+    for kind, mode, name in (("tar", "w", "tar"), ("gz", "w:gz", "tar.gz")):
         job = imports.run(tarred(FOLDERS, mode), kind)
-        assert imports.report(job) == again
-        assert job["images"]["format"] == {"gz": "tar.gz"}.get(kind, kind)
+        assert (imports.report(job), job["images"]["format"]) == (again, name)
 
 
 @EMBEDDED
@@ -116,35 +104,25 @@ def test_each_file_is_reported_with_what_became_of_it_and_why(imports: Imports) 
 
 
 @EMBEDDED
-def test_only_an_image_list_names_images_if_there_is_one(imports: Imports) -> None:
-    files = {f"photos/{n}.png": picture(n) for n in (1, 2, 3)}
-    files["photos/list.csv"] = b"\xef\xbb\xbffile,class\r\n1.png,boot\r\n4.png,bag\r\n"
-    files["more.jsonl"] = b'{"path": "photos/2.png", "class": "bag"}\n'
-    rows = imports.report(imports.run(tarred(files), "tar"))
-    assert [(row["file"], row["text"], row["error"] and row["error"]["code"]) for row in rows] == [
-        ("photos/1.png", "boot", None),
-        ("photos/4.png", "bag", "file_missing"),
-        ("photos/2.png", "bag", None),
-        ("photos/3.png", "", "text_missing"),
-    ]
-
-
-@EMBEDDED
 def test_a_captioned_dataset_takes_several_captions_from_a_list(service: Service) -> None:
-    long = (
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 " * 40 + "bag"
-    )  # joiners are not printable
     lines = [
         {"file_name": "1.png", "captions": ["a boot", "a red boot"]},
-        {"file_name": "2.png", "caption": long},
+        {"file_name": "2.png", "caption": "a bag"},
+        {"file_name": "3.png", "caption": "a hat"},
     ]
     listed = "\n".join(map(json.dumps, lines)).encode()
-    files = {"metadata.jsonl": listed, "1.png": picture(1), "2.png": picture(2)}
+    files = {"shop/list.jsonl": listed, "shop/1.png": picture(1), "shop/2.png": picture(2)}
     with importing(service, "captioned") as imports:
-        job = imports.run(zipped(files))
-        assert [row["text"] for row in imports.report(job)] == ["a boot", "a red boot", long]
+        rows = imports.report(imports.run(zipped(files)))
+        assert [(row["file"], row["text"]) for row in rows] == [
+            ("shop/1.png", "a boot"),
+            ("shop/1.png", "a red boot"),
+            ("shop/2.png", "a bag"),
+            ("shop/3.png", "a hat"),
+        ]
+        assert rows[-1]["error"]["code"] == "file_missing"
         texts = sorted(texts for texts, _ in imports.draft().values())
-    assert texts == [["a boot", "a red boot"], [long]]
+    assert texts == [["a bag"], ["a boot", "a red boot"]]
 
 
 @EMBEDDED
@@ -258,7 +236,7 @@ def test_a_cancelled_import_changes_nothing_and_can_be_ordered_again(imports: Im
     assert len(imports.draft()) == 3
 
 
-def test_an_archive_is_kept_until_its_job_has_ended(imports: Imports) -> None:
+def test_an_archive_and_its_dataset_are_kept_until_the_job_has_ended(imports: Imports) -> None:
     client, platform = imports.service.client, imports.service.platform
 
     def kept() -> set[ArtifactKind]:
@@ -266,6 +244,9 @@ def test_an_archive_is_kept_until_its_job_has_ended(imports: Imports) -> None:
 
     job = imports.order(zipped(FOLDERS))
     assert ArtifactKind.ARCHIVE in kept()
+    used = client.delete(PRODUCTS)
+    assert code_of(used) == (409, "in_use")
+    assert used.json()["facts"]["jobs"] == [job["id"]]
     client.post(f"/v1/jobs/{job['id']}/cancel")
     assert ArtifactKind.ARCHIVE not in kept()
     platform.artifacts.delete(job["images"]["archive"])
@@ -275,15 +256,6 @@ def test_an_archive_is_kept_until_its_job_has_ended(imports: Imports) -> None:
     ended = imports.run(zipped(FOLDERS))
     assert ArtifactKind.REPORT in kept()
     assert imports.report(ended)
-
-
-def test_a_dataset_is_not_deleted_under_its_import(imports: Imports) -> None:
-    client, job = imports.service.client, imports.order(zipped(FOLDERS))
-    answer = client.delete(PRODUCTS)
-    assert code_of(answer) == (409, "in_use")
-    assert answer.json()["facts"]["jobs"] == [job["id"]]
-    imports.work()
-    assert client.delete(PRODUCTS).status_code == 204
 
 
 @EMBEDDED

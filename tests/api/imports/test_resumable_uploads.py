@@ -87,47 +87,43 @@ def test_a_file_comes_in_parts_and_is_imported(imports: Imports) -> None:
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(service: Service) -> None:
+    told = service.client.options("/v1/uploads").headers
+    assert told["tus-extension"] == "creation,expiration,checksum,termination"
+    assert told["tus-max-size"] == f"{service.settings.max_upload_bytes}"
     path = create(service, 10)
     assert send(service, path, b"12345", 0).status_code == 204
+    refused = [
+        (0, b"67890", PART, (409, "offset_mismatch")),
+        (6, b"67890", PART, (409, "offset_mismatch")),
+        (5, b"678901", PART, (413, "body_too_large")),
+        (5, b"6", PART | checksum("sha256", b"7"), (460, "checksum_mismatch")),
+        (5, b"6", PART | {"Upload-Checksum": "md5 eA=="}, (400, "malformed")),
+        (5, b"6", PART | {"Upload-Checksum": "sha1 !"}, (400, "malformed")),
+        (5, b"6", PART | {"Tus-Resumable": "0.2"}, (412, "tus_version")),
+        (5, b"6", TUS, (415, "unsupported_media_type")),
+    ]
     with service.untouched():
-        for answer, refusal in (
-            (send(service, path, b"67890", 0), (409, "offset_mismatch")),
-            (send(service, path, b"67890", 6), (409, "offset_mismatch")),
-            (send(service, path, b"678901", 5), (413, "body_too_large")),
-            (
-                send(service, path, b"6", 5, PART | checksum("sha256", b"7")),
-                (460, "checksum_mismatch"),
-            ),
-            (
-                send(service, path, b"6", 5, PART | {"Upload-Checksum": "md5 eA=="}),
-                (400, "malformed"),
-            ),
-            (
-                send(service, path, b"6", 5, PART | {"Upload-Checksum": "sha1 !"}),
-                (400, "malformed"),
-            ),
-            (send(service, path, b"6", 5, PART | {"Tus-Resumable": "0.2"}), (412, "tus_version")),
-            (send(service, path, b"6", 5, TUS), (415, "unsupported_media_type")),
-            (service.client.post("/v1/uploads", headers=TUS), (422, "field_invalid")),
-            (
-                service.client.post("/v1/uploads", headers={"Upload-Length": "1"}),
-                (412, "tus_version"),
-            ),
-            (
-                service.client.post("/v1/uploads", headers=TUS | {"Upload-Length": f"{2**33}"}),
-                (413, "body_too_large"),
-            ),
+        for offset, data, headers, refusal in refused:
+            assert code_of(send(service, path, data, offset, headers)) == refusal
+        for headers, refusal in (
+            (TUS, (422, "field_invalid")),
+            ({"Upload-Length": "1"}, (412, "tus_version")),
+            (TUS | {"Upload-Length": f"{2**33}"}, (413, "body_too_large")),
         ):
-            assert code_of(answer) == refusal
+            assert code_of(service.client.post("/v1/uploads", headers=headers)) == refusal
     assert send(service, path, b"67890", 5, PART | checksum("sha256", b"67890")).status_code == 204
 
 
-@EMBEDDED
 def test_an_upload_belongs_to_the_key_that_made_it(service: Service) -> None:
     path, key = create(service, 1), service.key(Role.ADMIN)
     for ask in (service.client.get, service.client.delete):
         assert code_of(ask(path, headers=key | TUS)) == (404, "upload_not_found")
-    assert service.client.get(path).status_code == 200
+    assert code_of(send(service, path, b"1", 0, PART | key)) == (404, "upload_not_found")
+    query = {"upload": path.rpartition("/")[2]}
+    service.client.post("/v1/datasets", json={"name": "products"})
+    answer = service.client.post(f"{PRODUCTS}/imports", params=query, headers=key)
+    assert code_of(answer) == (404, "upload_not_found")
+    assert service.client.get(path).json()["offset"] == 0
 
 
 @EMBEDDED
@@ -160,15 +156,6 @@ def test_an_upload_expires_and_is_forgotten_later(
         assert code_of(send(service, path, b"1", 0)) == found
     forget_old_traces(replace(service.platform, clock=lambda: now + timedelta(hours=25)))
     assert code_of(service.client.get(path)) == (404, "upload_not_found")
-
-
-@EMBEDDED
-def test_what_uploads_can_do_is_told(service: Service) -> None:
-    answer = service.client.options("/v1/uploads")
-    assert answer.status_code == 204
-    assert answer.headers["tus-version"] == "1.0.0"
-    assert answer.headers["tus-extension"] == "creation,expiration,checksum,termination"
-    assert answer.headers["tus-max-size"] == f"{service.settings.max_upload_bytes}"
 
 
 @EMBEDDED

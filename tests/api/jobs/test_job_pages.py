@@ -62,20 +62,6 @@ def test_a_contributor_cancels_a_job_and_orders_it_again(
     helper.send(f"{retried}/cancel")
 
 
-def test_a_stream_of_events_ends_with_the_job(line: Scene, viewer: Browser) -> None:
-    job = ordered(line)
-    browser = viewer
-    with line.platform.transactions() as work:
-        work[Jobs].cancel(line.job(job).cancel(NOW), JobStatus.QUEUED, NOW)
-        work.commit()
-    answer = browser.get(f"/ui/jobs/{job.id}/events?after=2", Last_Event_ID="698")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    lines = [line for line in answer.text.splitlines() if line.startswith("event: ")]
-    assert lines == ["event: progress", "event: cancelled", "event: done"]
-    assert browser.get("/ui/jobs/job_missing/events").status_code == 404
-    assert browser.get(f"/ui/jobs/{job.id}/events", Last_Event_ID="x").status_code == 422
-
-
 def test_the_list_filters_by_model_type_and_status(line: Scene, viewer: Browser) -> None:
     text = viewer.get("/ui/jobs?model=line&type=update&status=").text
     assert text.count('href="/ui/models/line/versions/2"') == 1

@@ -13,10 +13,10 @@ from core.database.work import Work
 from core.errors import DatabaseUnavailable
 from core.fleet.rows import Heartbeats
 from core.gate.rules import Verdict
-from core.jobs.monitor import JobMonitor
+from core.jobs.claim_rows import Counters
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import BUCKETS, Progress, duration
+from core.jobs.rules import Progress
 from core.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
@@ -70,6 +70,13 @@ def test_requests_are_counted_by_template_method_and_status(service: Service) ->
     assert found("http_requests_total", status="401", route="(none)") == 1
     assert found("http_requests_total", status="404", route="(none)") == 1
     assert found("http_requests_total", method="OTHER") == 1
+    for name, labels in (  # counters of alerts start at zero, so that the first increase is seen
+        ("jobs_ended_total", {"type": "update", "status": "failed"}),
+        ("gate_verdicts_total", {"verdict": "failed"}),
+        ("alias_moves_total", {"kind": "rolled_back"}),
+        ("webhook_deliveries_total", {"status": "failed"}),
+    ):
+        assert found(name, **labels) == 0
 
 
 def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
@@ -91,71 +98,34 @@ def test_queue_depth_and_age_come_from_the_database(ready: Service) -> None:
     assert found("jobs_ended_total", type="update", status="cancelled") == 1
 
 
-def test_counters_of_alerts_start_at_zero_so_that_the_first_increase_is_seen(
-    service: Service,
-) -> None:
-    found = scrape(service)
-    assert found("jobs_ended_total", type="update", status="failed") == 0
-    assert found("gate_verdicts_total", verdict="failed") == 0
-    assert found("alias_moves_total", kind="rolled_back") == 0
-    assert found("webhook_deliveries_total", status="failed") == 0
-
-
-def test_a_running_job_shows_its_steps_rate_and_memory(service: Service) -> None:
+def test_running_jobs_their_phases_and_what_came_of_them(service: Service) -> None:
     model = a_root(service.platform)
+    a_candidate(service.platform, model, verdict=Verdict.PASSED)
     with service.platform.transactions() as work:
-        work[Jobs].add(a_job(model))
+        for _ in range(2):
+            work[Jobs].add(a_job(model))
+        ended = work[Jobs].claim("w:1:2", 60, 3)
+        assert ended is not None
+        now = service.platform.clock()
+        work[Jobs].finish(ended.succeed({"verdict": "failed"}, now), ended.fence)
         job = work[Jobs].claim("gpu-7:1f3a:99", 60, 3)
         assert job is not None
         terms = {"loss": 0.5, "images_per_second": 81.5, "device_mib": 3.0}
         progress = Progress(step=30, total=90, terms=terms)
         work[Jobs].advance(job.id, job.fence, lease_s=60, phase="training", progress=progress)
+        labels = {"type": job.type.value, "phase": "training"}
+        work[Counters].add_phase(labels, 30.0)
         work.commit()
     found = scrape(service)
     assert found("job_steps", job=job.id, phase="training") == 30
     assert found("job_planned_steps", job=job.id) == 90
     assert found("images_per_second", worker="gpu-7:1f3a") == 81.5
     assert found("device_memory_bytes", job=job.id) == 3 * 2**20
-
-
-def test_phases_are_a_histogram_of_what_their_workers_saw(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = a_root(service.platform)
-    with service.platform.transactions() as work:
-        work[Jobs].add(a_job(model))
-        job = work[Jobs].claim("gpu-7:1f3a:99", 60, 3)
-        assert job is not None
-        work.commit()
-    now = [100.0]
-    monkeypatch.setattr("core.jobs.monitor.time.monotonic", lambda: now[0])
-    monitor = JobMonitor(service.platform, job, stopping=lambda: False)
-    for phase, seconds in (("loading", 1.0), ("training", 30.0), ("evaluating", 0.25)):
-        monitor.advance(phase, 0, 2)
-        now[0] += seconds
-        monitor.advance(phase, 1, 2)
-    monitor.end()
-    found = scrape(service)
-    labels = {"type": job.type.value, "phase": "training"}
     assert found("job_phase_seconds_sum", **labels) == 30
-    assert found("job_phase_seconds_bucket", le="10.0", **labels) == 0
-    assert found("job_phase_seconds_bucket", le="60.0", **labels) == 1
-    assert found("job_phase_seconds_bucket", le="+Inf", **labels) == 1
-    assert found("job_phase_seconds_sum", phase="evaluating") == 0.25
-
-
-def test_verdicts_versions_and_alias_moves(service: Service) -> None:
-    model = a_root(service.platform)
-    a_candidate(service.platform, model, verdict=Verdict.PASSED)
-    with service.platform.transactions() as work:
-        now = service.platform.clock()
-        job = a_job(model)
-        work[Jobs].add(job)
-        claimed = work[Jobs].claim("w:1:2", 60, 3)
-        assert claimed is not None
-        work[Jobs].finish(claimed.succeed({"verdict": "failed"}, now), claimed.fence)
-        work.commit()
-    found = scrape(service)
+    buckets = [
+        found("job_phase_seconds_bucket", le=le, **labels) for le in ("10.0", "60.0", "+Inf")
+    ]
+    assert buckets == [0, 1, 1]
     assert found("gate_verdicts_total", verdict="failed") == 1
     assert found("jobs_ended_total", type=job.type.value, status="succeeded") == 1
     assert found("versions", verdict="passed") == 1
@@ -176,23 +146,16 @@ def test_deliveries_that_wait_and_that_have_ended(service: Service) -> None:
     assert found("webhook_deliveries_total", status="delivered") == 1
 
 
-def test_workers_alive_busy_and_stale(service: Service) -> None:
+def test_workers_alive_busy_and_stale_and_queues_that_nobody_serves(service: Service) -> None:
     with service.platform.transactions() as work:
-        work[Heartbeats].record("a:1", {"state": "busy", "memory_bytes": 7, "host": "a"})
-        work[Heartbeats].record("b:1", {"state": "idle"})
+        busy = {"state": "busy", "memory_bytes": 7, "host": "a", "queues": ["gpu"]}
+        work[Heartbeats].record("a:1", busy)
+        work[Heartbeats].record("b:1", {"state": "idle", "queues": ["gpu"]})
         work.commit()
     found = scrape(service)
     assert [found("workers", state=state) for state in ("busy", "idle", "stale")] == [1, 1, 0]
     assert found("worker_memory_bytes", host="a") == 7
-
-
-def test_a_queue_that_nobody_serves_is_seen(service: Service) -> None:
-    with service.platform.transactions() as work:
-        work[Heartbeats].record("a:1", {"queues": ["gpu"]})
-        work[Heartbeats].record("b:1", {"queues": ["gpu"]})
-        work.commit()
-    served = scrape(service)
-    assert [served("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
+    assert [found("queue_workers", queue=queue) for queue in ("gpu", "housekeeping")] == [2, 0]
 
 
 def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_before(
@@ -213,11 +176,3 @@ def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_be
     refused = service.client.get("/metrics", headers=other)
     assert code_of(refused) == (503, "database_unavailable")
     assert code_of(service.client.get("/v1/jobs")) == (503, "database_unavailable")
-
-
-def test_every_duration_falls_into_one_bucket() -> None:
-    for seconds in (0.0, 0.1, 59.9, timedelta(days=2).total_seconds()):
-        (bucket, one), (total, added) = duration({"phase": "x"}, seconds)
-        assert (one, added, total["phase"]) == (1.0, seconds, "x")
-        assert seconds <= float(bucket["le"])
-        assert float(bucket["le"]) in BUCKETS

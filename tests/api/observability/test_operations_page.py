@@ -91,9 +91,3 @@ def test_what_watches_metrics_names_those_that_there_are(service: Service, file:
     watched = {OF_A_HISTOGRAM.sub("", name) for name in METRIC.findall((CHART / file).read_text())}
     assert watched
     assert watched <= exposed(service)
-
-
-def test_contents_name_every_heading() -> None:
-    headings = re.findall(r"^## (.+)$", PAGE, flags=re.MULTILINE)
-    anchors = re.findall(r"\]\(#([\w-]+)\)", PAGE)
-    assert anchors == [heading.lower().replace(" ", "-") for heading in headings]

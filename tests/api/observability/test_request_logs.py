@@ -37,11 +37,12 @@ def lines(settings: Settings) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     logging.captureWarnings(capture=False)
 
 
-def test_a_request_is_one_line_with_its_id(
-    lines: Callable[[], list[dict[str, Any]]], service: Service
+def test_a_request_is_one_line_with_its_id_and_so_is_its_job(
+    lines: Callable[[], list[dict[str, Any]]], ready: Service
 ) -> None:
-    service.client.get("/v1/models/nobody/classes?alias=x", headers={"X-Request-Id": "mine-17"})
-    (line,) = [line for line in lines() if line["event"] == "request"]
+    ready.client.get("/v1/models/nobody/classes?alias=x", headers={"X-Request-Id": "mine-17"})
+    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine-18"})
+    line, _ = [line for line in lines() if line["event"] == "request"]
     expected = {
         "level": "info",
         "request_id": "mine-17",
@@ -51,30 +52,8 @@ def test_a_request_is_one_line_with_its_id(
     }
     assert {name: line.get(name) for name in expected} == expected
     assert line["seconds"] >= 0
-
-
-def test_an_order_is_told_with_the_requests_id_and_the_jobs(
-    lines: Callable[[], list[dict[str, Any]]], ready: Service
-) -> None:
-    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine-18"})
     (line,) = [line for line in lines() if line["event"] == "job queued"]
     assert (line["request_id"], line["job"]) == ("mine-18", answer.json()["id"])
-
-
-def test_what_goes_wrong_is_told_with_the_requests_id(
-    lines: Callable[[], list[dict[str, Any]]],
-    service: Service,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(*_: object) -> None:
-        logging.getLogger("below").warning("odd")
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("api.operations.routes.list_workers", broken)
-    answer = service.client.get("/v1/workers")
-    told = {line["event"]: line for line in lines()}
-    assert told["odd"]["request_id"] == answer.headers["x-request-id"]
-    assert told["request"]["status"] == 500
 
 
 def test_neither_keys_nor_file_names_nor_bodies_are_written(

@@ -49,7 +49,8 @@ def run(platform: Platform) -> None:
 def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
     ready: Service, collector: Collector
 ) -> None:
-    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine"})
+    headers = {"X-Request-Id": "mine", "traceparent": CALLER}
+    answer = ready.client.post("/v1/jobs", json=update(), headers=headers)
     job = answer.json()["id"]
     assert "trace" not in answer.json()
     worker = bootstrap.build(ready.settings)  # another process, as far as traces are concerned
@@ -58,7 +59,7 @@ def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
     ready.platform.tracer.close()
 
     request, done = collector.named("POST /v1/jobs"), collector.named("job update")
-    assert request.parent == ""
+    assert (request.trace, request.parent) == ("a" * 32, "b" * 16)
     assert request.attributes == {
         "http.request.method": "POST",
         "http.route": "/v1/jobs",
@@ -74,24 +75,13 @@ def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
         assert (span.parent, span.trace) == (done.id, request.trace)
 
 
-def test_a_retry_belongs_to_the_request_that_ordered_it(
-    ready: Service, collector: Collector
-) -> None:
-    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
-    run(ready.platform)
-    headers = {"traceparent": CALLER}
-    again = ready.client.post(f"/v1/jobs/{job}/retry", headers=headers).json()["id"]
-    with ready.platform.transactions(read_only=True) as work:
-        stored = work[Jobs].get(JobId(again)).trace
-    ready.platform.tracer.close()
-    retried = collector.named("POST /v1/jobs/{job}/retry")
-    assert (retried.trace, retried.parent) == ("a" * 32, "b" * 16)
-    assert stored is not None
-    assert stored.startswith(retried.context)
-
-
 @EMBEDDED
-def test_spans_hold_no_names_secrets_or_addresses(service: Service, collector: Collector) -> None:
+def test_spans_hold_no_names_secrets_or_addresses(
+    service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("okapis")
+
     client = service.client
     client.post("/v1/datasets", json={"name": "okapis"})
     files = [("quagga", ("holiday.png", picture(1)))]
@@ -100,6 +90,8 @@ def test_spans_hold_no_names_secrets_or_addresses(service: Service, collector: C
     client.get("/v1/zebra/stripes")
     client.request("BREW", "/v1/zebra")
     client.get("/v1/models", headers={"Authorization": "Bearer pk_wrong-key"})
+    monkeypatch.setattr(service.platform.transactions, "on_behalf_of", fail)
+    client.get("/v1/models")
     service.platform.tracer.close()
     assert [span.name for span in collector.spans] == [
         "POST /v1/datasets",
@@ -108,27 +100,15 @@ def test_spans_hold_no_names_secrets_or_addresses(service: Service, collector: C
         "GET",
         "OTHER",
         "GET",
+        "GET /v1/models",
     ]
-    assert [span.attributes["http.response.status_code"] for span in collector.spans][-1] == 401
+    *_, refused, failed = collector.spans
+    assert refused.attributes["http.response.status_code"] == 401
+    assert (failed.failed, failed.attributes["http.response.status_code"]) == (True, 500)
+    assert failed.attributes["error.type"] == "RuntimeError"
     for told in (b"okapis", b"quagga", b"holiday", b"zebra", b"stripes", b"BREW", b"pk_"):
         assert told not in collector.body
     assert KEY.encode() not in collector.body
-
-
-@EMBEDDED
-def test_an_answer_that_the_service_could_not_give_is_a_failed_span(
-    service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("okapis")
-
-    monkeypatch.setattr(service.platform.transactions, "on_behalf_of", fail)
-    assert service.client.get("/v1/models").status_code == 500
-    service.platform.tracer.close()
-    span = collector.named("GET /v1/models")
-    assert (span.failed, span.attributes["http.response.status_code"]) == (True, 500)
-    assert span.attributes["error.type"] == "RuntimeError"
-    assert b"okapis" not in collector.body
 
 
 def test_an_answer_that_breaks_off_is_a_failed_span_with_the_status_that_was_sent(

@@ -11,9 +11,6 @@ from core.principal import Role
 from core.values import sha256
 from tests.support.api.browsing import Browser, Marks, browser_of
 from tests.support.api.service import Service
-from tests.support.places import ROOT
-
-HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"  # of version 2.0.11
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -138,12 +135,6 @@ def test_static_files_change_their_names_with_their_bytes(stranger: Browser) -> 
         assert sha256(answer.content)[:16] in path
         assert stranger.get(path.replace(".", ".0", 1)).status_code == 404
     assert sum(len(stranger.get(path).content) for path in found) < 120_000
-
-
-def test_htmx_is_the_file_of_its_release() -> None:
-    folder = ROOT / "api" / "pages" / "static"
-    assert sha256((folder / "htmx.min.js").read_bytes()) == HTMX
-    assert "htmx 2.0.11" in (folder / "NOTICE").read_text()
 
 
 def test_problems_are_pages(shared_service: Service, viewer: Browser) -> None:

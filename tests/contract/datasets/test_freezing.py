@@ -17,7 +17,11 @@ from tests.support.factories import a_dataset, a_row, an_image, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
-CHANGES = 3  # as often as freezing tries beside other writers
+TRIES = 3  # as often as freezing tries beside other writers
+
+FIRST, SECOND = digest("first"), digest("second")
+
+Change = Callable[[Scene, Dataset], object]
 
 
 class WritingArtifacts(MemoryArtifacts):
@@ -25,7 +29,7 @@ class WritingArtifacts(MemoryArtifacts):
 
     def __init__(self) -> None:
         super().__init__()
-        self.meanwhile: list[Callable[[], None]] = []
+        self.meanwhile: list[Callable[[], object]] = []
 
     def put(self, data: bytes | memoryview) -> Digest:
         if self.meanwhile:
@@ -51,87 +55,76 @@ def dataset(scene: Scene) -> Dataset:
     made = a_dataset()
     with scene.platform.transactions() as work:
         work[Datasets].add(made)
-        work[Datasets].add_image(a_row(made, digest("first"), "cat"))
         work.commit()
+    add(scene, made, FIRST)
     return made
 
 
-def adding(scene: Scene, dataset: Dataset, name: str) -> Callable[[], None]:
-    def add() -> None:
-        with scene.platform.transactions() as work:
-            work[Datasets].add_image(a_row(dataset, digest(name), "cat"))
-            work.commit()
-
-    return add
+def add(scene: Scene, dataset: Dataset, pixels: Digest = SECOND) -> None:
+    with scene.platform.transactions() as work:
+        work[Datasets].add_image(a_row(dataset, pixels, "cat"))
+        work.commit()
 
 
-def frozen(scene: Scene, dataset: Dataset) -> tuple[int, set[Digest]]:
-    """The next version's number and images."""
+def replace_by_another(scene: Scene, dataset: Dataset) -> None:
+    with scene.platform.transactions() as work:
+        work[Datasets].add_image(a_row(dataset, SECOND, "cat"))
+        work[Datasets].remove_image(dataset.id, FIRST)
+        work.commit()
+
+
+def rename(scene: Scene, dataset: Dataset) -> None:
+    rename_class(scene.platform, dataset.id, "cat", to="lynx", merge=False)
+
+
+def move(scene: Scene, dataset: Dataset) -> None:
+    move_images(scene.platform, dataset.id, [FIRST], to="lynx")
+
+
+def open_another(scene: Scene, dataset: Dataset) -> None:
+    create_dataset(scene.platform, "meanwhile", dataset.kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        (open_another, {FIRST: "cat"}),
+        (add, {FIRST: "cat", SECOND: "cat"}),
+        (replace_by_another, {SECOND: "cat"}),
+        (rename, {FIRST: "lynx"}),
+        (move, {FIRST: "lynx"}),
+    ],
+)
+def test_version_holds_what_others_wrote_before_it_was_written(
+    scene: Scene,
+    artifacts: WritingArtifacts,
+    dataset: Dataset,
+    change: Change,
+    held: dict[Digest, str],
+) -> None:
+    artifacts.meanwhile = [lambda: change(scene, dataset)]
     version = freeze_version(scene.platform, dataset.id)
-    manifest = read_manifest(scene.platform.artifacts, version.manifest)
-    assert version.images == len(manifest.entries)
-    return version.number, {entry.pixels for entry in manifest.entries}
-
-
-def test_others_write_while_a_dataset_is_frozen(
-    scene: Scene, artifacts: WritingArtifacts, dataset: Dataset
-) -> None:
-    artifacts.meanwhile = [lambda: _open(scene)]
-    assert frozen(scene, dataset) == (1, {digest("first")})
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[Datasets].get("meanwhile").name == "meanwhile"
-
-
-def _open(scene: Scene) -> None:
-    create_dataset(scene.platform, "meanwhile", a_dataset().kind)
-
-
-def test_version_holds_what_came_before_it_was_written(
-    scene: Scene, artifacts: WritingArtifacts, dataset: Dataset
-) -> None:
-    artifacts.meanwhile = [adding(scene, dataset, "second")]
-    assert frozen(scene, dataset) == (1, {digest("first"), digest("second")})
-
-
-def test_version_holds_no_image_that_was_removed_before_it_was_written(
-    scene: Scene, artifacts: WritingArtifacts, dataset: Dataset
-) -> None:
-    def remove() -> None:
-        with scene.platform.transactions() as work:
-            work[Datasets].remove_image(dataset.id, digest("first"))
-            work.commit()
-
-    adding(scene, dataset, "second")()
-    artifacts.meanwhile = [remove]
-    assert frozen(scene, dataset) == (1, {digest("second")})
-
-
-@pytest.mark.parametrize("edit", ["rename", "move"])
-def test_version_has_the_classes_that_were_edited_before_it_was_written(
-    scene: Scene, artifacts: WritingArtifacts, dataset: Dataset, edit: str
-) -> None:
-    def change() -> None:
-        if edit == "rename":
-            rename_class(scene.platform, dataset.id, "cat", to="lynx", merge=False)
-        else:
-            move_images(scene.platform, dataset.id, [digest("first")], to="lynx")
-
-    artifacts.meanwhile = [change]
-    assert freeze_version(scene.platform, dataset.id).classes == ("lynx",)
+    assert not artifacts.meanwhile
+    assert (version.number, version.images) == (1, len(held))
+    assert version.classes == tuple(set(held.values()))
+    entries = read_manifest(artifacts, version.manifest).entries
+    assert {entry.pixels: entry.class_name for entry in entries} == held
 
 
 def test_dataset_that_always_changes_is_frozen_all_the_same(
     scene: Scene, artifacts: WritingArtifacts, dataset: Dataset
 ) -> None:
-    artifacts.meanwhile = [adding(scene, dataset, f"late {n}") for n in range(CHANGES)]
-    late = {digest(f"late {n}") for n in range(CHANGES)}
-    assert frozen(scene, dataset) == (1, {digest("first"), *late})
+    late = [digest(f"late {n}") for n in range(TRIES)]
+    artifacts.meanwhile = [lambda one=one: add(scene, dataset, one) for one in late]  # type: ignore[misc]
+    version = freeze_version(scene.platform, dataset.id)
+    entries = read_manifest(artifacts, version.manifest).entries
+    assert {entry.pixels for entry in entries} == {FIRST, *late}
 
 
 def test_version_names_the_bytes_that_another_dataset_has_renewed_meanwhile(
     scene: Scene, artifacts: WritingArtifacts, dataset: Dataset
 ) -> None:
-    newer = an_image(digest("first"), artifact=digest("another encoder"))
+    newer = an_image(FIRST, artifact=digest("another encoder"))
 
     def renew() -> None:
         other = a_dataset()

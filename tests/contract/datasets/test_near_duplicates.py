@@ -1,13 +1,10 @@
 """Which group an arriving image joins, for ever."""
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from core.artifacts.store import Artifacts
 from core.database.work import Transactions
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
@@ -17,42 +14,15 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.thumbnail_rows import Thumbnails
-from core.datasets.uploads import Receipt, Upload, receive_file
-from core.images.decoder import Decoder
-from core.images.sandbox import SandboxDecoder
+from core.datasets.uploads import Receipt, Upload
 from core.values import Digest
-from tests.support.api.image_files import photograph
 from tests.support.factories import NOW, an_image, pixels_on
 from tests.support.scene import Scene
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[SandboxDecoder]:
-    with closing(decoder_of(max_pixels=25_000_000)) as opened:
-        yield opened
-
-
-def decoder_of(max_pixels: int) -> SandboxDecoder:
-    return SandboxDecoder(
-        processes=1, seconds=20, memory_bytes=2**30, max_pixels=max_pixels, stored_side=512
-    )
-
-
-@pytest.fixture
-def scene(transactions: Transactions) -> Scene:
-    return Scene(transactions)
 
 
 @pytest.fixture
 def dataset(scene: Scene) -> Dataset:
     return create_dataset(scene.platform, "pets", DatasetKind.LABELLED)
-
-
-def upload(artifacts: Artifacts, decoder: Decoder, seed: int, quality: int) -> Upload:
-    """A photograph, decoded and stored."""
-    data = photograph(seed, quality=quality)
-    kind = DatasetKind.LABELLED
-    return receive_file(artifacts.put, decoder, kind, text="cat", file_name=None, data=data)
 
 
 def looking(pixels: Digest, level: int) -> Upload:
@@ -120,16 +90,15 @@ def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_fro
     assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
 
 
-def test_what_came_after_the_search_is_seen_as_well(
-    scene: Scene, decoder: SandboxDecoder, dataset: Dataset
-) -> None:
-    first, second = (upload(scene.platform.artifacts, decoder, 1, quality) for quality in (95, 75))
-    searched = search_uploads(scene.platform, [second])
-    (older,) = sent(scene, dataset, first)
+def test_what_came_after_the_search_is_seen_as_well(scene: Scene, dataset: Dataset) -> None:
+    first, second = pixels_on(Side.TRAIN, 2)
+    later = looking(second, 103)
+    searched = search_uploads(scene.platform, [later])
+    sent(scene, dataset, looking(first, 100))
     with scene.platform.transactions() as work:
-        (copy,) = record(work, dataset, [second], searched, NOW)
+        (copy,) = record(work, dataset, [later], searched, NOW)
         work.commit()
-    assert (copy.near_duplicate_of, copy.side) == (older.pixels, older.side)
+    assert (copy.near_duplicate_of, copy.side) == (first, Side.TRAIN)
 
 
 def test_search_reads_only_what_came_since_the_last_one(

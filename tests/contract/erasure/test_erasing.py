@@ -1,9 +1,10 @@
-"""Images are gone after an erasure, and versions that learned from them are marked."""
+"""Images are gone after an erasure, versions that learned from them are marked, archives go too."""
 
 from dataclasses import replace
 
 import pytest
 
+from core.archives.rules import ArchiveFormat
 from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.datasets.edit import stored_form
@@ -15,6 +16,7 @@ from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.erasure.rules import Exposure, Retraining
 from core.errors import (
+    DatabaseUnavailable,
     DatasetVersionReplaced,
     Forbidden,
     ImageErased,
@@ -22,8 +24,9 @@ from core.errors import (
     LearnedErasedImages,
     NoPrevious,
 )
-from core.jobs.orders import UpdateOrder
+from core.jobs.orders import ImportImagesOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.principal import Principal, Role
 from core.recipes.fields import Method
@@ -34,9 +37,10 @@ from core.registry.versions import Model
 from core.training.order import order_update
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
+from core.values import DatasetId, Digest
 from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.evaluation.judged import a_judged_model, go_back, go_live
-from tests.support.factories import TESTER, a_dataset, a_row, digest
+from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
@@ -50,8 +54,7 @@ def model(scene: Scene) -> Model:
 
 
 def taught(scene: Scene, model: Model, *classes: str, offset: int = 0, parent: int = 1) -> None:
-    scene.update(model, scene.frozen(*classes, offset=offset, forms=MANY), parent=parent)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, scene.frozen(*classes, offset=offset, forms=MANY), parent=parent)
 
 
 def code(ended: Job) -> object:
@@ -102,14 +105,13 @@ def test_versions_are_marked_however_they_learned_from_it_and_so_are_their_desce
     taught(scene, model, "owl", "elk", offset=50, parent=2)
     taught(scene, model, "ant", "bee", offset=100)
     shown = scene.frozen("a cat", "a dog", kind=DatasetKind.CAPTIONED, forms=MANY)
-    scene.update(
+    scene.learn(
         model,
         scene.frozen("fox", "cow", offset=150, forms=MANY),
         recipe=Recipe(method=Method.ZSCL),
         reference=DatasetRef(dataset=shown.dataset, version=1),
         parent=1,
     )
-    assert scene.run().status is JobStatus.SUCCEEDED
     pixels = entry_of(scene, shown, Side.TRAIN).pixels
     erasure = erase(scene, pixels, retraining=Retraining.NONE)
     assert {one.number: one.learned for one in erasure.findings.versions} == {
@@ -128,10 +130,8 @@ def test_an_image_that_a_mixing_weight_was_chosen_by_marks_and_one_held_out_does
     suite = scene.frozen("sun", "moon", each=10, offset=50, forms=MANY)
     scene.suite(model, suite, "sky")
     data = scene.frozen("cat", "dog", each=10, forms=MANY)
-    scene.update(model, data, recipe=Recipe(method=Method.WISE))
-    scene.run()
-    scene.update(model, data, parent=1)
-    scene.run()
+    scene.learn(model, data, recipe=Recipe(method=Method.WISE))
+    scene.learn(model, data, parent=1)
     both = [*read_manifest(scene.platform.artifacts, data.manifest).on(Side.HOLDOUT)]
     both += read_manifest(scene.platform.artifacts, suite.manifest).entries
     tested, shown = (
@@ -150,8 +150,7 @@ def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
     model = scene.model()
     scene.suite(model, scene.frozen("hat", "bag", each=15, offset=500, forms=MANY), "easy")
     data = scene.frozen("cat", "dog", each=15, offset=100, forms=MANY)
-    scene.update(model, data)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, data)
     asked = set(scene.script.asked_questions)
     with scene.platform.transactions(read_only=True) as work:
         (suite,) = [work[Suites].get(one) for one in work[Models].get(model.id).suites]
@@ -168,8 +167,7 @@ def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
     assert (found.suites, found.versions) == (("easy",), ())
     with scene.platform.transactions(read_only=True) as work:
         remade = work[Datasets].version(data.dataset, 2)
-    scene.update(model, remade, parent=1)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, remade, parent=1)
     assert asked.isdisjoint(scene.script.asked_questions[len(asked) :])
 
 
@@ -177,8 +175,7 @@ def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> 
     model = a_judged_model(scene)
     for parent, offset in ((1, 100), (2, 200)):
         data = scene.frozen("cat", "dog", each=15, offset=offset, forms=MANY)
-        scene.update(model, data, parent=parent, auto_promote=False)
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, data, parent=parent, auto_promote=False)
         go_live(scene, model, parent + 1, reason="new")
     pixels = scene.script.tasks[0].images[0].pixels
     erasure = erase(scene, pixels, retraining=Retraining.NONE)
@@ -230,11 +227,9 @@ def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
 
 def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) -> None:
     data = scene.frozen("cat", "dog", forms=MANY)
-    scene.update(model, data)
-    scene.run()
+    scene.learn(model, data)
     order(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
-    scene.update(model, data)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, data)
     assert code(scene.run()) == "dataset_version_replaced"
 
     def ordered(number: int, parent: int) -> Job:
@@ -273,3 +268,44 @@ def test_an_update_that_runs_during_an_erasure_makes_no_version_of_erased_images
     assert code(scene.run()) == expected
     assert scene.job(running).version is None
     assert len(scene.versions(model)) == 2
+
+
+def add_import(scene: Scene, dataset: DatasetId, archive: Digest, status: JobStatus) -> None:
+    order_ = ImportImagesOrder(
+        dataset=dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
+    )
+    job = a_job_of_no_model(dataset, type=JobType.IMPORT_IMAGES, order=order_, status=status)
+    with scene.platform.transactions() as work:
+        work[Jobs].add(job)
+        work.commit()
+
+
+def test_archives_that_may_have_brought_it_are_deleted_unless_an_import_needs_them(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    archives = [artifacts.put(f"archive {number}".encode()) for number in range(2)]
+    for archive, status in zip(archives, (JobStatus.FAILED, JobStatus.QUEUED), strict=True):
+        add_import(scene, data.dataset, archive, status)
+    assert scene.run().type is JobType.ERASE
+    assert [artifacts.has(archive) for archive in archives] == [False, True]
+
+
+def test_a_resumed_erasure_leaves_an_archive_that_an_import_needs_by_now(
+    scene: Scene, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = scene.frozen("cat", "dog", forms=MANY)
+    order(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    archive = artifacts.put(b"archive")
+    add_import(scene, data.dataset, archive, JobStatus.FAILED)
+
+    def die(digest: object) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "delete", die)
+        assert scene.run().status is JobStatus.QUEUED
+    add_import(scene, data.dataset, archive, JobStatus.QUEUED)
+    assert scene.run().type is JobType.ERASE
+    assert artifacts.has(archive)

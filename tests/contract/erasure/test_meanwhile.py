@@ -67,8 +67,7 @@ def test_an_order_that_has_locked_its_parent_and_an_erasure_wait_for_each_other(
     scene: Scene,
 ) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog", forms=MANY)
-    scene.update(model, data)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, data)
     order(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
     with scene.platform.transactions() as work:
         work[Versions].get(model.id, 2, lock=True)

@@ -1,5 +1,6 @@
-"""The updates that an erasure orders, in what order they run, and what becomes of the rest."""
+"""The updates that an erasure orders, in what order they run, and erasures after others."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -7,24 +8,25 @@ import pytest
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Part, Side
 from core.erasure.order import certify
-from core.erasure.rules import Erasure, ErasureStatus
+from core.erasure.rules import Erasure, ErasureStatus, Retraining
 from core.errors import DatabaseUnavailable, ErasurePending, InUse, TrainingDiverged
 from core.job_types.retry import retry_job
 from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
 from core.registry.versions import Model
-from core.upkeep.delete import delete_version
+from core.upkeep.delete import delete_dataset_version, delete_version
 from core.upkeep.gc import collect_garbage
 from tests.support.erasures import erase, followed, order
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
-from tests.support.scene import Scene
+from tests.support.scene import Scene, nothing
 
 MANY = 1000
 
@@ -38,8 +40,7 @@ def model(scene: Scene) -> Model:
     scene.suite(made, scene.frozen("sun", "moon", offset=200), "sky")
     for parent, recipe in enumerate(RECIPES, start=1):
         data = scene.frozen(*"ab", offset=50 * parent, forms=MANY)
-        scene.update(made, data, parent=parent, recipe=recipe, prompt="the {name}")
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(made, data, parent=parent, recipe=recipe, prompt="the {name}")
     return made
 
 
@@ -52,6 +53,10 @@ def erasure(scene: Scene, model: Model) -> Erasure:
 def states(scene: Scene, erasure: Erasure) -> tuple[ErasureStatus, list[int | None]]:
     progress = followed(scene, erasure)
     return progress.status, [one.by and one.by.number for one in progress.versions]
+
+
+def diverge(_: Monitor) -> None:
+    raise TrainingDiverged
 
 
 def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
@@ -85,9 +90,6 @@ def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
 def test_one_that_fails_stops_those_after_it_until_it_is_retried(
     scene: Scene, model: Model, erasure: Erasure
 ) -> None:
-    def diverge(monitor: Monitor) -> None:
-        raise TrainingDiverged
-
     scene.script.training = diverge
     failed = [scene.run() for _ in range(2)]
     codes = [(job.error or {})["code"] for job in failed]
@@ -133,10 +135,8 @@ def test_a_later_erasure_trains_the_replacements_again(
 def test_too_few_images_of_a_class_are_an_obstacle_for_the_line(scene: Scene) -> None:
     model = scene.model()
     data = scene.frozen("cat", "dog", each=2, forms=MANY)
-    scene.update(model, data)
-    scene.run()
-    scene.update(model, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
-    scene.run()
+    scene.learn(model, data)
+    scene.learn(model, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
     erasure = erase(scene, scene.script.tasks[0].images[0].pixels)
     obstacles = [one.obstacle for one in erasure.findings.versions]
     assert obstacles == ["too_few_per_class", "parent_not_retrained"]
@@ -147,8 +147,7 @@ def test_collected_weights_of_the_parent_are_an_obstacle_for_the_line(
     scene: Scene, model: Model
 ) -> None:
     for parent in (3, 4):
-        scene.update(model, scene.frozen(*"ab", offset=100 * parent, forms=MANY), parent=parent)
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, scene.frozen(*"ab", offset=100 * parent, forms=MANY), parent=parent)
     retention = Retention(keep_last=1, made_before=NOW + timedelta(days=1))
     collect_garbage(scene.platform, TESTER, retention=retention)
     assert scene.version(model, 3).collected_at is not None
@@ -185,12 +184,10 @@ def test_a_line_whose_weights_were_collected_is_scored_on_what_is_left_of_its_ho
     model = scene.model()
     lessons = [scene.frozen(*"ab", each=15, offset=50 * n, forms=MANY) for n in range(3)]
     for parent, data in enumerate(lessons[:2], start=1):
-        scene.update(model, data, parent=parent)
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, data, parent=parent)
     retention = Retention(keep_last=1, made_before=NOW + timedelta(days=1))
     for _ in range(2):
-        scene.update(model, lessons[2], parent=3)
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, lessons[2], parent=3)
     collect_garbage(scene.platform, TESTER, retention=retention)
     assert scene.version(model, 2).collected_at is not None
     held = read_manifest(artifacts, lessons[0].manifest).on(Side.HOLDOUT)
@@ -203,3 +200,73 @@ def test_a_line_whose_weights_were_collected_is_scored_on_what_is_left_of_its_ho
     rows = scene.report(scene.version(model, 6))["lists"]
     counts = {row["images"] for row in rows if row["name"] == "version 2"}
     assert counts == {len(tested) - 2}, rows
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_line_is_trained_again_however_far_the_earlier_erasure_has_come(
+    scene: Scene, model: Model, done: int
+) -> None:
+    images = scene.script.tasks[0].images
+    first = erase(scene, images[0].pixels)
+    for _ in range(done):
+        assert scene.run().status is JobStatus.SUCCEEDED
+    second = erase(scene, images[1].pixels)
+    while followed(scene, second).status is ErasureStatus.RETRAINING:
+        scene.run()
+    assert [followed(scene, one).status for one in (first, second)] == [ErasureStatus.DONE] * 2
+    with scene.platform.transactions(read_only=True) as work:
+        ended = Counter(job.status for job in work[Jobs].page(99, None))
+    assert (ended[JobStatus.CANCELLED], ended[JobStatus.FAILED]) == (2 - done, 0)
+    clean = [one for one in scene.versions(model) if one.erasure is None]
+    assert [one.parent for one in clean] == [None, 1, clean[1].number]
+    certificate = certify(scene.platform, second.id)["versions"]
+    by_parent = {1: clean[1].digest, 2: clean[2].digest}
+    assert {one["digest_after"] for one in certificate} == set(by_parent.values())
+
+
+def test_what_replaces_a_dataset_version_is_kept_for_the_next_erasure(
+    scene: Scene, model: Model
+) -> None:
+    images = scene.script.tasks[0].images
+    erasure = erase(scene, images[0].pixels, retraining=Retraining.NONE)
+    dataset = erasure.findings.datasets[0].dataset
+    with pytest.raises(InUse) as told:
+        delete_dataset_version(scene.platform, dataset=dataset, version=2)
+    assert told.value.facts == {"replaced": [1]}
+    for version in (3, 2):
+        delete_version(scene.platform, model=model.name, version=version)
+    for version in (1, 2):
+        delete_dataset_version(scene.platform, dataset=dataset, version=version)
+
+
+def test_a_failed_update_is_retried_without_what_was_erased_since(
+    scene: Scene, model: Model
+) -> None:
+    images = scene.script.tasks[0].images
+
+    first = erase(scene, images[0].pixels)
+    scene.script.training = diverge
+    failed = [scene.run() for _ in range(2)]
+    erase(scene, images[1].pixels, retraining=Retraining.NONE)
+    scene.script.training = nothing
+    for job in failed:
+        retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), job.id)
+        assert scene.run().status is JobStatus.SUCCEEDED
+    assert scene.script.tasks[-2].images == images[2:]
+    assert followed(scene, first).status is ErasureStatus.DONE
+
+
+@pytest.mark.parametrize("retraining", [Retraining.NONE, Retraining.ALL])
+def test_one_whose_parent_an_earlier_erasure_has_left_marked_is_not_ordered(
+    scene: Scene, model: Model, retraining: Retraining
+) -> None:
+    lessons = [task.images for task in scene.script.tasks]
+    erase(scene, lessons[0][0].pixels, retraining=retraining)
+    later = erase(scene, lessons[1][0].pixels)
+    (version,) = later.findings.versions
+    waits = retraining is Retraining.ALL
+    assert version.obstacle == (None if waits else "parent_not_retrained")
+    while followed(scene, later).status is ErasureStatus.RETRAINING:
+        scene.run()
+    ended = ErasureStatus.DONE if waits else ErasureStatus.INCOMPLETE
+    assert followed(scene, later).status is ended

@@ -2,7 +2,6 @@
 
 import pytest
 
-from core.database.work import Transactions
 from core.errors import DatabaseUnavailable
 from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import Precision
@@ -15,11 +14,6 @@ NATIVE = {
 }
 
 HOME, AWAY = {"device": "cpu", "threads": "2"}, {"device": "cuda", "threads": "2"}
-
-
-@pytest.fixture
-def scene(transactions: Transactions) -> Scene:
-    return Scene(transactions)
 
 
 def die(monitor: Monitor) -> None:
@@ -43,6 +37,8 @@ def test_auto_is_bf16_where_the_device_has_it_and_fp32_elsewhere(
     assert version.recipe == Recipe(precision=precision)
     assert scene.script.tasks[-1].recipe == version.recipe
     assert scene.report(version)["recipe"]["precision"] == precision
+    assert scene.job(job).order.recipe.precision is Precision.AUTO  # so that a retry chooses anew
+    assert "slow_precision" not in {event.kind for event in scene.events(job)}
 
 
 @pytest.mark.parametrize(
@@ -61,12 +57,6 @@ def test_a_later_claim_on_another_machine_keeps_the_arithmetic_of_the_first(
     assert {spec.recipe.precision for spec in scene.script.tasks} == {first}
 
 
-def test_the_order_keeps_what_was_asked_for_so_that_a_retry_chooses_anew(scene: Scene) -> None:
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-    scene.run()
-    assert scene.job(job).order.recipe.precision is Precision.AUTO
-
-
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_slow_arithmetic_is_obeyed_and_said(precision: Precision, scene: Scene) -> None:
     scene.script.native = NATIVE[Precision.FP32]
@@ -80,8 +70,8 @@ def test_slow_arithmetic_is_obeyed_and_said(precision: Precision, scene: Scene) 
     assert "'auto'" in told["explanation"]
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(precision=Precision.FP32)])
-def test_native_arithmetic_needs_no_word(recipe: Recipe, scene: Scene) -> None:
+def test_the_chosen_arithmetic_needs_no_word_where_it_is_native(scene: Scene) -> None:
+    recipe = Recipe(precision=Precision.FP32)
     job = scene.update(scene.model(), scene.frozen("cat", "dog"), recipe=recipe)
     scene.run()
     assert "slow_precision" not in {event.kind for event in scene.events(job)}
@@ -94,18 +84,13 @@ def test_version_and_report_say_where_training_went_and_if_a_repeat_is_exact(
     environments: tuple[dict[str, str], ...], exact: bool, scene: Scene
 ) -> None:
     model = scene.model()
+    root = scene.version(model, 1)
+    assert (root.environments, root.exact) == ((), None)  # it was not trained here
     scene.script.environments = environments
-    scene.update(model, scene.frozen("cat", "dog"))
-    scene.run()
+    scene.learn(model, scene.frozen("cat", "dog"))
     version = scene.version(model, 2)
     assert version.environment == environments[-1]
     assert version.environments == environments
     assert version.exact is exact
     report = scene.report(version)
     assert (report["environments"], report["exact"]) == (list(environments), exact)
-
-
-def test_a_root_was_not_trained_here(scene: Scene) -> None:
-    root = scene.version(scene.model(), 1)
-    assert root.environments == ()
-    assert root.exact is None

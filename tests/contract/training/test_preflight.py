@@ -61,14 +61,15 @@ def test_a_reference_set_is_named_by_its_id(
     job = order_update(scene.platform, notifier, ME, model=model.name, order=order)
     known = DatasetRef(dataset=seen.dataset, version=1)
     assert job.order == replace(order, reference=known)
-    with pytest.raises(DatasetVersionNotFound):
-        order_update(
-            scene.platform,
-            notifier,
-            ME,
-            model=model.name,
-            order=replace(order, reference=replace(known, version=2)),
-        )
+    asked = scene.frozen("sand", "mud", offset=60)
+    scene.suite(model, asked, "asked")
+    for reference, refusal in (
+        (replace(known, version=2), DatasetVersionNotFound),
+        (DatasetRef(dataset=asked.dataset, version=1), FieldInvalid),  # all are in a suite
+    ):
+        wrong = replace(order, reference=reference)
+        with pytest.raises(refusal):
+            order_update(scene.platform, notifier, ME, model=model.name, order=wrong)
 
 
 def test_an_update_may_be_ordered_before_its_model_has_a_root(
@@ -216,6 +217,12 @@ REFUSALS: dict[str, tuple[Callable[[Scene, Model], Job], type, str | None, str |
         updating(recipe=Recipe(method=Method.ZSCL)),
         FieldInvalid,
         "The term 'reference' requires a reference set: name a dataset version.",
+        "/reference",
+    ),
+    "a reference set that nothing needs": (
+        updating(reference=DatasetRef(dataset=DatasetId("shown"), version=1)),
+        FieldInvalid,
+        "Only the term 'reference' takes a reference set, and this recipe does not have it.",
         "/reference",
     ),
 }

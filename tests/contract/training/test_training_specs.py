@@ -1,14 +1,12 @@
 """The inputs of an update's training, which stay the same at every claim."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from core.datasets.freeze import read_manifest
-from core.datasets.manifests import ManifestEntry, Part, Side
-from core.datasets.rules import DatasetKind
+from core.datasets.manifests import Part, Side
+from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.version_rows import Suites
-from core.errors import DatabaseUnavailable, TrainingDiverged
+from core.errors import DatabaseUnavailable, ImageInTraining, TrainingDiverged
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
@@ -24,10 +22,6 @@ from tests.support.scene import Scene
 REPLAY, WISE = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE))
 
 
-def texts_of(found: Sequence[ManifestEntry]) -> dict[str, tuple[str, ...]]:
-    return {entry.pixels: entry.texts for entry in found}
-
-
 # ---- Exemplars ------------------------------------------------------------------------------
 
 
@@ -37,28 +31,27 @@ def test_replay_may_choose_from_the_training_sides_of_earlier_updates_oldest_fir
     model = scene.model()
     first, second = scene.frozen("cat", "dog"), scene.frozen("owl", "elk", offset=50)
     taught(scene, model, first, second)
-    scene.update(model, scene.frozen("ant", "bee", offset=100), parent=3, recipe=REPLAY)
-    scene.run()
+    scene.learn(model, scene.frozen("ant", "bee", offset=100), parent=3, recipe=REPLAY)
     spec = scene.script.tasks[-1]
     assert spec.exemplars == entries(scene, first, Side.TRAIN) + entries(scene, second, Side.TRAIN)
     assert spec.learned == ("cat", "dog", "elk", "owl")
 
 
-def test_versions_beside_the_line_and_other_methods_give_no_exemplars(scene: Scene) -> None:
+def test_versions_beside_the_line_give_no_exemplars_and_no_feature_statistics(scene: Scene) -> None:
     model = scene.model()
     taught(scene, model, scene.frozen("cat", "dog"))
     for recipe in (REPLAY, Recipe()):
-        scene.update(model, scene.frozen("owl", "elk", offset=50), parent=1, recipe=recipe)
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, scene.frozen("owl", "elk", offset=50), parent=1, recipe=recipe)
         assert scene.script.tasks[-1].exemplars == ()
+        assert scene.script.tasks[-1].feature_statistics == {}
+    assert scene.version(model, 4).feature_statistics.keys() == {"owl", "elk"}
 
 
 def test_image_taught_twice_is_one_exemplar_as_what_it_was_last_taught_to_be(scene: Scene) -> None:
     model = scene.model()
     first = scene.frozen("cat", "dog")
     taught(scene, model, first, scene.frozen("puma", "wolf"))
-    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=3, recipe=REPLAY)
-    scene.run()
+    scene.learn(model, scene.frozen("owl", "elk", offset=50), parent=3, recipe=REPLAY)
     exemplars = scene.script.tasks[-1].exemplars
     same = {entry.pixels for entry in entries(scene, first, Side.TRAIN)}
     assert {entry.pixels for entry in exemplars} == same
@@ -66,22 +59,15 @@ def test_image_taught_twice_is_one_exemplar_as_what_it_was_last_taught_to_be(sce
     assert {entry.class_name for entry in exemplars} == {"puma", "wolf"}
 
 
-def test_image_that_the_update_brings_itself_is_no_exemplar(scene: Scene) -> None:
-    model = scene.model()
-    taught(scene, model, scene.frozen("cat", "dog"))
-    scene.update(model, scene.frozen("puma", "wolf"), parent=2, recipe=REPLAY)
-    scene.run()
-    assert scene.script.tasks[-1].exemplars == ()
-
-
-def test_exemplar_that_has_become_a_suites_is_left_out(scene: Scene) -> None:
+def test_image_that_the_update_brings_itself_or_a_suite_has_is_no_exemplar(scene: Scene) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog")
     taught(scene, model, data)
+    scene.learn(model, scene.frozen("puma", "wolf"), parent=2, recipe=REPLAY)
+    assert scene.script.tasks[-1].exemplars == ()  # the update brings the same images itself
     with scene.platform.transactions() as work:  # as two that came at the same moment
         work[Suites].add(a_suite(), read_manifest(scene.platform.artifacts, data.manifest))
         work.commit()
-    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
-    scene.run()
+    scene.learn(model, scene.frozen("owl", "elk", offset=50), parent=2, recipe=REPLAY)
     assert scene.script.tasks[-1].exemplars == ()
 
 
@@ -101,15 +87,6 @@ def test_update_is_given_the_feature_statistics_of_its_parent_and_keeps_what_tra
     newer = scene.version(model, 3).feature_statistics
     assert newer.keys() == {"cat", "dog", "owl", "elk"}
     assert kept.items() <= newer.items()
-
-
-def test_versions_beside_the_line_give_no_feature_statistics(scene: Scene) -> None:
-    model = scene.model()
-    taught(scene, model, scene.frozen("cat", "dog"))
-    scene.update(model, scene.frozen("owl", "elk", offset=50), parent=1)
-    assert scene.run().status is JobStatus.SUCCEEDED
-    assert scene.script.tasks[-1].feature_statistics == {}
-    assert scene.version(model, 3).feature_statistics.keys() == {"owl", "elk"}
 
 
 @pytest.mark.parametrize("retried", [False, True], ids=["resumed", "retried"])
@@ -143,12 +120,12 @@ def test_selection_asks_the_examinations_questions_about_the_validation_parts(
 ) -> None:
     model = scene.model()
     taught(scene, model, scene.frozen("ant", "bee", offset=150))
+    assert scene.script.tasks[-1].selection is None  # its method has nothing to choose
     labelled = scene.suite(model, scene.frozen("Sun", "moon", each=10, offset=50), "sky")
     captions = scene.frozen("a", "b", each=10, offset=100, kind=DatasetKind.CAPTIONED)
     scene.suite(model, captions, "words")
     data = scene.frozen("cat", "dog", each=10)
-    scene.update(model, data, recipe=WISE, parent=2, prompt="the {name}")
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, data, recipe=WISE, parent=2, prompt="the {name}")
     selection = scene.script.tasks[-1].selection
     assert selection is not None
     new, (sky, words) = selection.new, selection.kept
@@ -163,13 +140,6 @@ def test_selection_asks_the_examinations_questions_about_the_validation_parts(
     assert all(e.part is Part.VALIDATION for q in (new, sky, words) for e in q.entries)
     asked = {question for _, question in scene.script.asked_questions}
     assert asked.isdisjoint({new.digest, sky.digest, words.digest})
-
-
-def test_other_methods_have_nothing_to_select_by(scene: Scene) -> None:
-    model = scene.model()
-    scene.suite(model, scene.frozen("sun", "moon", each=10, offset=50))
-    taught(scene, model, scene.frozen("cat", "dog", each=10))
-    assert scene.script.tasks[-1].selection is None
 
 
 def test_update_that_has_nothing_left_to_choose_by_fails_before_it_trains(scene: Scene) -> None:
@@ -217,3 +187,66 @@ def test_what_training_chose_is_kept_with_the_version_and_reported(scene: Scene)
     assert version.notes == scene.script.notes
     assert version.report is not None
     assert b'"tried":[{' in scene.platform.artifacts.get(version.report)
+
+
+ZSCL = Recipe(method=Method.ZSCL)
+
+
+def test_captions_of_a_reference_set_stand_as_they_are_and_no_holdout_is_shown(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    shown = scene.frozen("A Red ring", "dots", offset=50, kind=DatasetKind.CAPTIONED)
+    update = {"recipe": ZSCL, "reference": DatasetRef(dataset=shown.dataset, version=1)}
+    scene.learn(model, scene.frozen("cat", "dog"), **update)
+    assert scene.script.tasks[-1].reference == entries(scene, shown, Side.TRAIN)
+    assert scene.version(model, 2).reference == update["reference"]
+
+
+def test_classes_of_a_reference_set_stand_in_the_parents_prompt(scene: Scene) -> None:
+    model, shown = scene.model(), scene.frozen("Sun", "moon", offset=50)
+    taught(scene, model, scene.frozen("ant", "bee", offset=90))
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    data = scene.frozen("cat", "dog")
+    scene.learn(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=2)
+    spec = scene.script.tasks[-1]
+    assert {entry.texts for entry in spec.reference} == {
+        ("a photo of a sun.",),
+        ("a photo of a moon.",),
+    }
+    assert spec.prompt.text == "the {name}"
+
+
+def test_images_of_a_suite_are_left_out_of_a_reference_set(scene: Scene) -> None:
+    model = scene.model()
+    asked = scene.frozen("cup", "jar", each=2, offset=50)
+    scene.suite(model, asked)
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.learn(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    held = {entry.pixels for entry in entries(scene, asked, Side.TRAIN)}
+    assert len(held) == 4
+    found = {entry.pixels for entry in scene.script.tasks[-1].reference}
+    assert found == {e.pixels for e in entries(scene, shown, Side.TRAIN)} - held
+
+
+def test_reference_set_of_which_nothing_is_left_fails_the_job(scene: Scene) -> None:
+    model = scene.model()
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    scene.suite(model, shown)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    assert failure(scene.run()) == "field_invalid"
+    assert scene.script.tasks == []
+
+
+def test_images_that_are_or_will_be_distilled_become_no_suite(scene: Scene) -> None:
+    model = scene.model()
+    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
+    named = DatasetRef(dataset=shown.dataset, version=1)
+    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
+    with pytest.raises(ImageInTraining):
+        scene.suite(model, shown)
+    assert scene.run().status is JobStatus.SUCCEEDED
+    with pytest.raises(ImageInTraining):
+        scene.suite(model, shown)

@@ -42,23 +42,7 @@ Look = Callable[[str, JobStatus], object]  # at a job, by its id, and its status
 Order = Callable[["Shop", int], str]  # the id of the job; each number orders another thing
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """How a job ends."""
-
-    status: JobStatus
-    code: str = ""  # of its error
-
-
-SUCCEEDED = End(status=JobStatus.SUCCEEDED)
-
-FAILED = End(status=JobStatus.FAILED, code="out_of_memory")
-
-CANCELLED = End(status=JobStatus.CANCELLED)
-
-LOST = End(status=JobStatus.FAILED, code="worker_lost")
-
-ENDS = (FAILED, CANCELLED, LOST, SUCCEEDED)
+ENDS = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
 
 
 @dataclass
@@ -73,7 +57,7 @@ class Shop:
     to_teach: Sequence[DatasetVersion]  # each has classes that nobody knows
     pixels: list[str]  # that may be erased; the last was taught
     tools: Tools
-    jobs: dict[tuple[JobType, End], list[str]] = field(default_factory=dict)
+    jobs: dict[tuple[JobType, JobStatus], list[str]] = field(default_factory=dict)
 
     @property
     def client(self) -> Client:
@@ -99,14 +83,6 @@ class Shop:
         """Have the worker run the next job."""
         platform, tools = self.served.platform, self.tools
         assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
-
-    def lose(self) -> None:
-        """Claim the next job as a worker that dies, and notice that it has."""
-        for _ in range(2):
-            with self.served.platform.transactions() as work:
-                work[Jobs].claim("dead", 60, lost_limit=1)
-                work[Jobs].release_owner("dead")
-                work.commit()
 
 
 @contextmanager
@@ -217,31 +193,27 @@ def bring_to_every_end(shop: Shop, look: Look) -> None:
             _bring(shop, job_type, order(shop, number), end, look)
         if job_type in MORE:
             job = MORE[job_type](shop, len(ENDS))
-            _bring(shop, job_type, job, SUCCEEDED, look)
+            _bring(shop, job_type, job, JobStatus.SUCCEEDED, look)
     shop.work()  # the update that an erasure has ordered
 
 
-def _bring(shop: Shop, job_type: JobType, job: str, end: End, look: Look) -> None:
+def _bring(shop: Shop, job_type: JobType, job: str, end: JobStatus, look: Look) -> None:
     look(job, JobStatus.QUEUED)
-    if end is LOST:
-        shop.lose()
-    else:
-        with _reporting(lambda: _reach(shop, job, end, look)):
-            shop.work()
+    with _reporting(lambda: _reach(shop, job, end, look)):
+        shop.work()
     with shop.served.platform.transactions(read_only=True) as work:
         ended = work[Jobs].get(JobId(job))
-    assert (ended.type, ended.status) == (job_type, end.status), ended
-    assert (ended.error or {}).get("code", "") == end.code
-    look(job, end.status)
+    assert (ended.type, ended.status) == (job_type, end), ended
+    look(job, end)
     shop.jobs.setdefault((job_type, end), []).append(job)
 
 
-def _reach(shop: Shop, job: str, end: End, look: Look) -> None:
+def _reach(shop: Shop, job: str, end: JobStatus, look: Look) -> None:
     """Do to a job that reports progress what leads to its end."""
     look(job, JobStatus.RUNNING)
-    if end is FAILED:
+    if end is JobStatus.FAILED:
         raise OutOfMemory
-    if end is CANCELLED:
+    if end is JobStatus.CANCELLED:
         shop.client.jobs.cancel(job)
         look(job, JobStatus.CANCELLING)
 

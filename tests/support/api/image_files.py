@@ -7,7 +7,7 @@ import random
 
 from PIL import Image
 
-from core.datasets.manifests import Part, Side, part_of, side_of
+from core.datasets.manifests import Side, side_of
 from core.images.child import HEAD, decode
 from core.values import Digest
 
@@ -32,26 +32,17 @@ def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
 
 
 @functools.cache
-def _seen(seed: int) -> tuple[bytes, Digest]:
-    """A picture, and its pixels' digest as the decoder tells it."""
+def _seen(seed: int) -> tuple[bytes, Side]:
+    """A picture, and its side as the decoder's digest of its pixels tells it."""
     data = picture(seed)
     _, decoded = decode(data, max_pixels=25_000_000, side=512)
-    return data, Digest(HEAD.unpack_from(decoded)[2].hex())
-
-
-def _on(side: Side, count: int, first: int) -> list[tuple[bytes, Digest]]:
-    seen = map(_seen, itertools.count(first))
-    return list(itertools.islice((one for one in seen if side_of(one[1]) is side), count))
+    return data, side_of(Digest(HEAD.unpack_from(decoded)[2].hex()))
 
 
 def pictures_on(side: Side, count: int, first: int = 0) -> tuple[bytes, ...]:
     """Pictures that fall on one side, as the service will see them."""
-    return tuple(data for data, _ in _on(side, count, first))
-
-
-def parts_of(side: Side, count: int) -> tuple[Part, ...]:
-    """The parts that these pictures of one side are in, where they are held out or asked."""
-    return tuple(part_of(pixels) for _, pixels in _on(side, count, 0))
+    seen = map(_seen, itertools.count(first))
+    return tuple(itertools.islice((data for data, its in seen if its is side), count))
 
 
 def truncated() -> bytes:

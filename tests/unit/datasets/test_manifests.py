@@ -1,11 +1,24 @@
-"""On which side of a split an image is, for ever, and what a manifest says of its images."""
+"""Sides of the split, manifests and what is counted of them, and how two differ."""
 
 import hashlib
 from dataclasses import replace
 
 import pytest
 
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, part_of, side_of
+from core.datasets.manifests import (
+    Change,
+    ChangeKind,
+    ClassDiff,
+    DatasetStatistics,
+    Diff,
+    Manifest,
+    ManifestEntry,
+    Member,
+    Part,
+    Side,
+    part_of,
+    side_of,
+)
 from core.datasets.rules import DatasetKind, SuiteKind
 from core.errors import DatasetEmpty, TooFewPerClass
 from core.values import Digest
@@ -39,13 +52,6 @@ def test_sides_and_parts_are_those_of_the_first_release() -> None:
     }
     found = "".join(letters[side_of(group), part_of(group)] for group in GROUPS[:60])
     assert found == "TtttttttTtvtTtvtttVtvtvvtttvtTtttTTtttvtttvTvTTvtTvtvtTttttT"
-
-
-def test_a_part_says_nothing_of_a_side() -> None:
-    held_out = [group for group in GROUPS if side_of(group) is Side.HOLDOUT]
-    selecting = [group for group in held_out if part_of(group) is Part.VALIDATION]
-    assert len(held_out) / len(GROUPS) == pytest.approx(0.2, abs=0.03)
-    assert len(selecting) / len(held_out) == pytest.approx(0.2, abs=0.06)
 
 
 # ---- Manifests ------------------------------------------------------------------------------
@@ -133,3 +139,79 @@ def test_classes_with_fewer_than_two_training_images_are_named() -> None:
 def test_suites_of_classes_are_made_from_classes_and_others_from_captions() -> None:
     assert SuiteKind.ZERO_SHOT.dataset_kind is DatasetKind.LABELLED
     assert SuiteKind.RETRIEVAL.dataset_kind is DatasetKind.CAPTIONED
+
+
+PETS = a_dataset()
+
+ONE, TWO, THREE, FOUR = sorted(digest(n) for n in range(4))
+
+BEFORE = a_manifest(PETS, {ONE: "cat", TWO: "cat", THREE: "dog"})
+
+AFTER = a_manifest(PETS, {ONE: "cat", TWO: "dog", FOUR: "owl"})
+
+
+def test_images_are_added_removed_and_moved_in_the_order_of_their_pixels() -> None:
+    assert Diff.between(BEFORE, AFTER) == Diff(
+        changes=(
+            Change(pixels=TWO, before=("cat",), after=("dog",)),
+            Change(pixels=THREE, before=("dog",), after=()),
+            Change(pixels=FOUR, before=(), after=("owl",)),
+        ),
+        counts={ChangeKind.ADDED: 1, ChangeKind.REMOVED: 1, ChangeKind.MOVED: 1},
+        classes={
+            "cat": ClassDiff(added=0, removed=0, moved_in=0, moved_out=1),
+            "dog": ClassDiff(added=0, removed=1, moved_in=1, moved_out=0),
+            "owl": ClassDiff(added=1, removed=0, moved_in=0, moved_out=0),
+        },
+    )
+
+
+def test_the_same_images_differ_in_nothing() -> None:
+    found = Diff.between(BEFORE, BEFORE)
+    assert (found.changes, found.classes) == ((), {})
+    assert set(found.counts.values()) == {0}
+
+
+def test_an_image_with_another_caption_has_moved_and_captions_are_no_classes() -> None:
+    texts = a_dataset(kind=DatasetKind.CAPTIONED)
+    first = Manifest.of(texts.kind, [a_row(texts, ONE, "a cat")])
+    both = Manifest.of(texts.kind, [a_row(texts, ONE, text) for text in ("a cat", "a pet")])
+    found = Diff.between(first, both)
+    assert found.changes == (Change(pixels=ONE, before=("a cat",), after=("a cat", "a pet")),)
+    assert (found.counts[ChangeKind.MOVED], found.classes) == (1, {})
+
+
+SEEN, (HELD,) = pixels_on(Side.TRAIN, 3), pixels_on(Side.HOLDOUT, 1)
+
+
+def member(pixels: Digest, text: str, group: Digest | None = None) -> Member:
+    return Member(pixels=pixels, group=group or pixels, text=text)
+
+
+def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
+    rows = [
+        *(member(pixels, "cat") for pixels in SEEN),
+        member(HELD, "dog"),
+        member(digest("like the dog"), "dog", HELD),
+    ]
+    assert DatasetStatistics.of(rows, labelled=True) == DatasetStatistics(
+        sides={Side.TRAIN: 3, Side.HOLDOUT: 2},
+        classes={
+            "cat": {Side.TRAIN: 3, Side.HOLDOUT: 0},
+            "dog": {Side.TRAIN: 0, Side.HOLDOUT: 2},
+        },
+        near_duplicates=1,
+        groups=1,
+    )
+
+
+def test_a_look_alike_of_another_datasets_image_is_no_group_here() -> None:
+    found = DatasetStatistics.of([member(SEEN[0], "cat", HELD)], labelled=True)
+    assert (found.near_duplicates, found.groups, found.images) == (1, 0, 1)
+
+
+def test_an_image_with_two_captions_counts_once() -> None:
+    found = DatasetStatistics.of(
+        [member(SEEN[0], "a cat"), member(SEEN[0], "a pet")], labelled=False
+    )
+    assert (found.images, found.classes) == (1, {})
