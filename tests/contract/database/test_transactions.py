@@ -57,15 +57,6 @@ def test_reader_refuses_to_write_and_its_connection_can_write_later(
         work.commit()
 
 
-def test_reader_does_not_wait_for_a_writer(transactions: Transactions) -> None:
-    with transactions() as writer:
-        writer[Datasets].add(a_dataset())
-        began = time.monotonic()
-        with transactions(read_only=True) as reader:
-            assert reader[Datasets].page(10, None) == []
-        assert time.monotonic() - began < 1
-
-
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_reader_of_postgresql_leaves_no_transaction_open(transactions: Transactions) -> None:
     """It spares two round trips, and no concurrent build of an index waits for it."""
