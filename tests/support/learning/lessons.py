@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -46,16 +47,18 @@ RECIPE = Recipe(
 
 @dataclass
 class Watching:
-    """A watch that keeps a checkpoint every `every` steps and raises at `stop_at`."""
+    """A watch that keeps a checkpoint every `every` steps and raises from `stop_at` on."""
 
     every: int = 0
     stop_at: int = 0
+    stop_in: str = "training"
     stop_with: type[Exception] = StopRequested
     saved: list[tuple[int, Digest]] = field(default_factory=list)
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     terms: list[Mapping[str, float]] = field(default_factory=list)
     told: list[tuple[str, Json]] = field(default_factory=list)
     taken: int = 0
+    bytes_moved: Counter[str] = field(default_factory=Counter)  # by phase
 
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
@@ -63,14 +66,16 @@ class Watching:
         self.steps.append((phase, step, total))
         if phase == "training":
             self.terms.append(terms or {})
-            if step == self.stop_at:
-                raise self.stop_with
+        if self.stop_at and phase == self.stop_in and step >= self.stop_at:
+            raise self.stop_with
 
     def checkpoint_due(self) -> bool:
         self.taken += 1
         return bool(self.every) and self.taken % self.every == 0
 
-    def moved(self, count: int) -> None: ...
+    def moved(self, count: int) -> None:
+        if self.steps:
+            self.bytes_moved[self.steps[-1][0]] += count
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
         self.told.append(("checkpoint_skipped", {"step": step, **facts}))

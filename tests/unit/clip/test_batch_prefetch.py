@@ -79,38 +79,3 @@ def test_an_interrupted_run_leaves_no_thread(stop: type[BaseException]) -> None:
         run()
     assert not threads_of_ahead()
     assert len(made) < 50  # what was being made, not what was ordered
-
-
-def test_waiting_counts_and_ready_batches_cost_nothing() -> None:
-    allowed = threading.Event()
-    ready = threading.Semaphore(0)
-
-    def make(step: int) -> Tensor:
-        if step == 0:
-            allowed.wait(10)
-        ready.release()
-        return numbered(step)
-
-    with Prefetcher(make, 0, 2) as ahead:
-        threading.Timer(0.2, allowed.set).start()
-        ahead.take()
-        waited = ahead.waited_s
-        assert waited > 0.1
-        assert ready.acquire(timeout=10)
-        assert ready.acquire(timeout=10)
-        ahead.take()
-        assert ahead.waited_s - waited < 0.1
-
-
-def test_all_batches_are_made_in_one_other_thread() -> None:
-    callers: set[int] = set()
-
-    def make(step: int) -> Tensor:
-        callers.add(threading.get_ident())
-        return numbered(step)
-
-    with Prefetcher(make, 0, 5) as ahead:
-        for _ in range(5):
-            ahead.take()
-    assert len(callers) == 1
-    assert threading.get_ident() not in callers

@@ -2,37 +2,13 @@
 
 import errno
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from core.clip.bases import read_pretrained, read_while_growing
 from core.errors import CancelRequested, StorageFull
-from core.values import Digest, Json
-
-
-class Recorder:
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.steps: list[int] = []
-        self.stop_at = stop_at
-
-    def advance(
-        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
-    ) -> None:
-        self.steps.append(step)
-        if self.stop_at is not None and step >= self.stop_at:
-            raise CancelRequested
-
-    def checkpoint_due(self) -> bool:
-        return False
-
-    def moved(self, count: int) -> None: ...
-
-    def skip_checkpoint(self, step: int, facts: Json) -> None: ...
-
-    def save_checkpoint(self, digest: Digest, step: int) -> None:
-        raise AssertionError
+from tests.support.learning.lessons import Watching
 
 
 def download(folder: Path, parts: int) -> str:
@@ -45,18 +21,19 @@ def download(folder: Path, parts: int) -> str:
 
 
 def test_growth_is_told_in_bytes(tmp_path: Path) -> None:
-    monitor, cache = Recorder(), tmp_path / "cache"
+    monitor, cache = Watching(), tmp_path / "cache"
     result = read_while_growing(
         lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02
     )
     assert result == "loaded"
-    assert len(monitor.steps) >= 2
-    assert monitor.steps == sorted(set(monitor.steps))
-    assert monitor.steps[-1] <= 800
+    sizes = [size for _, size, _ in monitor.steps]
+    assert len(sizes) >= 2
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] <= 800
 
 
 def test_a_stalled_download_says_nothing(tmp_path: Path) -> None:
-    monitor = Recorder()
+    monitor = Watching()
     read_while_growing(lambda: time.sleep(0.1), monitor, caches=(tmp_path,), look_every_s=0.01)
     assert monitor.steps == []
 
@@ -66,7 +43,7 @@ def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
         raise TimeoutError("no answer")
 
     with pytest.raises(TimeoutError, match="no answer"):
-        read_while_growing(fail, Recorder(), caches=(tmp_path,), look_every_s=0.01)
+        read_while_growing(fail, Watching(), caches=(tmp_path,), look_every_s=0.01)
 
 
 def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +58,11 @@ def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_cancelled_import_stops(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
+    monitor = Watching(stop_in="loading", stop_at=100, stop_with=CancelRequested)
     with pytest.raises(CancelRequested):
         read_while_growing(
-            lambda: download(cache, 8), Recorder(stop_at=100), caches=(cache,), look_every_s=0.02
+            lambda: download(cache, 8),
+            monitor,
+            caches=(cache,),
+            look_every_s=0.02,
         )

@@ -22,36 +22,32 @@ print(*sorted(native_precisions(torch.device("cpu"))))
 print(environment(torch.device("cpu"), 1)["device"])
 """
 
-AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
-def asked_with(limits: dict[str, str]) -> tuple[list[str], str]:
-    """What another process finds under some limits: its precisions, and its device's name."""
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {LIMITS[0]: "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+        {LIMITS[0]: "avx512_core_vnni"},
+        {LIMITS[1]: "AVX512_CORE"},
+    ],
+)
+def test_a_limit_leaves_no_bf16_instructions_and_gives_the_machine_another_name(
+    limits: dict[str, str],
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASK],
-        env=os.environ | limits,
+        env=os.environ | dict.fromkeys(LIMITS, "") | limits,
         capture_output=True,
         text=True,
         check=True,
     )
     precisions, device = done.stdout.splitlines()
-    return precisions.split(), device
-
-
-def test_a_limit_to_avx2_makes_a_machine_without_bf16_and_of_another_name() -> None:
-    precisions, device = asked_with(AVX2)
-    assert precisions == ["fp32"]
-    assert not {"AVX512", "bf16"} & set(device.strip("()").split(", "))
-
-
-@pytest.mark.parametrize(
-    ("name", "limit"),
-    [("ONEDNN_MAX_CPU_ISA", "avx512_core_vnni"), ("DNNL_MAX_CPU_ISA", "AVX512_CORE")],
-)
-def test_a_limit_to_avx512_leaves_no_bf16_instructions(name: str, limit: str) -> None:
-    without = dict.fromkeys(("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"), "")
-    precisions, _ = asked_with(without | {name: limit})
-    assert "bf16" not in precisions
+    assert "bf16" not in {*precisions.split(), *device.strip("()").split(", ")}
+    if "ATEN_CPU_CAPABILITY" in limits:
+        assert precisions == "fp32"
+        assert "AVX512" not in device
 
 
 def test_fp32_is_always_there_and_auto_never() -> None:

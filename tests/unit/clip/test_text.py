@@ -49,14 +49,6 @@ def test_cropped_gradients_equal_full_length_ones(model: ClipModel) -> None:
             torch.testing.assert_close(cropped, full, rtol=0, atol=within)
 
 
-def test_positions_behind_the_end_get_no_gradient(model: ClipModel) -> None:
-    tokens = model.tokenise(TEXTS)
-    encode_text(model.network, tokens, end=49407).sum().backward()
-    positions = model.network.positional_embedding.grad
-    assert positions[: sentence_length(tokens, 49407)].abs().sum() > 0
-    assert positions[sentence_length(tokens, 49407) :].abs().sum() == 0
-
-
 def test_the_causal_tower_of_a_custom_text_model_is_cropped_too() -> None:
     config = tiny_config()
     config["model_cfg"]["custom_text"] = True

@@ -12,16 +12,11 @@ import torch
 from PIL import Image
 
 from core.artifacts.store import BytesCallback, ignore_bytes
-from core.clip.model import AT_ONCE, ClipModel, load, publish, read_state
+from core.clip.model import AT_ONCE, load, publish, read_state
 from core.errors import ArtifactCorrupt, CancelRequested
-from core.registry.versions import Weights
 from core.values import Digest
-from tests.support.learning.tiny_clip import folder_of, tiny_clip
+from tests.support.learning.tiny_clip import folder_of, stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-
-
-def stored(model: ClipModel, artifacts: MemoryArtifacts) -> Weights:
-    return publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
 
 
 def test_a_stored_model_comes_back_bit_for_bit() -> None:

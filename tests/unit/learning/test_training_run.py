@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -63,21 +62,6 @@ def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryA
     version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
     assert model.scale.item() > 400
     assert version.scale.item() <= 100.001
-
-
-def test_no_attention_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They rule out fused attention, and every block would keep them until the backward pass."""
-    asked: list[bool] = []
-    attention = torch.nn.functional.multi_head_attention_forward
-
-    def watched(*given: Any, need_weights: bool = True, **named: Any) -> Any:
-        asked.append(need_weights)
-        return attention(*given, need_weights=need_weights, **named)
-
-    monkeypatch.setattr(torch.nn.functional, "multi_head_attention_forward", watched)
-    stand(Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)).step()
-    assert set(asked) == {False}
-    assert len(asked) >= 3 + 3  # the layers of both towers, of student and teacher
 
 
 def test_zscls_teacher_reads_the_reference_images_alone() -> None:

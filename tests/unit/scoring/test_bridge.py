@@ -63,15 +63,10 @@ def test_the_better_map_is_chosen_on_images_that_it_was_not_fitted_on() -> None:
     assert turned.kind == ORTHOGONAL
     assert turned.images == 200
     assert turned.scores[ORTHOGONAL] == pytest.approx(1.0)
-    moved = normalize(
-        old.double() @ torch.diag(torch.linspace(0.5, 2, WIDTH)).double() + 0.1, dim=1
-    )
-    stretched = Bridge.fit(old, moved)
+    stretched = Bridge.fit(old, stretch(old))
     assert stretched.kind.startswith(AFFINE)
     others = unit(50, 7)
-    right = normalize(
-        others.double() @ torch.diag(torch.linspace(0.5, 2, WIDTH)).double() + 0.1, dim=1
-    )
+    right = stretch(others)
     cosines = (stretched.apply(others) * right).sum(dim=1)
     assert float(cosines.mean()) > 0.99 > float((others.double() * right).sum(dim=1).mean())
 

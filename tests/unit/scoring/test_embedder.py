@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load as read_tensors
 
 from core.clip.inputs import read_image
-from core.clip.model import load, publish
+from core.clip.model import load
 from core.errors import AnswersNotFinite, ArtifactMissing
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.recipes.fields import DEFAULT_PROMPT
@@ -14,9 +14,10 @@ from core.scoring.embedder import VersionEmbedder
 from core.scoring.search import ORTHOGONAL
 from core.values import Digest
 from core.vectors.rules import SearchedSuite
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.lessons import Watching
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.unit.scoring.test_evaluator import Steps, picture
+from tests.unit.scoring.test_evaluator import picture
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +37,7 @@ def version(artifacts: MemoryArtifacts, turned: torch.Tensor | None = None) -> D
         with torch.no_grad():
             model.network.visual.proj.copy_(model.network.visual.proj @ turned)
             model.network.text_projection.copy_(model.network.text_projection @ turned)
-    state = model.network.state_dict()
-    return publish(model.config, state, artifacts, lambda *_: None).digest
+    return stored(model, artifacts).digest
 
 
 def embedder(artifacts: MemoryArtifacts, batch: int = 3) -> VersionEmbedder:
@@ -54,9 +54,9 @@ def test_parts_hold_the_vectors_of_their_images_whatever_the_other_parts(
     digest = version(artifacts)
     entries = [picture(artifacts, seed, "bag") for seed in range(8)]
     parts = [entries[:4], entries[4:5], entries[5:]]
-    watch = Steps()
+    watch = Watching()
     found = list(embedder(artifacts).embed(digest, parts, watch))
-    assert found[1:] == list(embedder(artifacts).embed(digest, parts[1:], Steps()))
+    assert found[1:] == list(embedder(artifacts).embed(digest, parts[1:], Watching()))
     vectors = np.frombuffer(b"".join(found), "<f4").reshape(8, -1)
     model = load(digest, artifacts).freeze()
     with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_parts_hold_the_vectors_of_their_images_whatever_the_other_parts(
             image = read_image(artifacts.get(entry.artifact))
             alone = model.encode_images(model.preprocess.evaluation_pixels(image)[None])[0]
             np.testing.assert_allclose(vector, alone.numpy(), atol=1e-6)
-    assert [step for phase, step, _ in watch.seen if phase == "embedding"] == [3, 4, 5, 8]
+    assert [step for phase, step, _ in watch.steps if phase == "embedding"] == [3, 4, 5, 8]
     assert not torch.is_inference_mode_enabled()
 
 
@@ -72,7 +72,7 @@ def test_a_missing_image_is_named(artifacts: MemoryArtifacts) -> None:
     entry = picture(artifacts, 0, "bag")
     artifacts.delete(entry.artifact)
     with pytest.raises(ArtifactMissing):
-        list(embedder(artifacts).embed(version(artifacts), [[entry]], Steps()))
+        list(embedder(artifacts).embed(version(artifacts), [[entry]], Watching()))
 
 
 def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
@@ -97,9 +97,9 @@ def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
             test=ClassQuery(entries=tested[:15], classes=classes, prompt=DEFAULT_PROMPT),
         ),
     ]
-    steps = Steps()
+    steps = Watching()
     found = embedder(artifacts).compare(old, new, suites, steps)
-    assert steps.seen.count(("searching", 0, 2)) > 1  # each block renews the lease
+    assert steps.steps.count(("searching", 0, 2)) > 1  # each block renews the lease
     assert (found.bridge.kind, found.bridge.images) == (ORTHOGONAL, 20)
     tensors = read_tensors(found.bridge.file)
     weight = tensors["weight"]
@@ -129,6 +129,6 @@ def test_vectors_that_are_no_numbers_are_refused(artifacts: MemoryArtifacts) -> 
         test=RetrievalQuery(entries=entries),
     )
     with pytest.raises(AnswersNotFinite):
-        embedder(artifacts).compare(version(artifacts), broken, [suite], Steps())
+        embedder(artifacts).compare(version(artifacts), broken, [suite], Watching())
     with pytest.raises(AnswersNotFinite):
-        list(embedder(artifacts).embed(broken, [entries], Steps()))
+        list(embedder(artifacts).embed(broken, [entries], Watching()))

@@ -1,6 +1,9 @@
 """The evaluator on a real, minuscule CLIP."""
 
 import io
+import threading
+from dataclasses import replace
+from math import nan
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from PIL import Image
 
 from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import read_image
-from core.clip.model import load, publish
+from core.clip.model import load
 from core.datasets.manifests import ManifestEntry, Part
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.queries import (
@@ -22,35 +25,14 @@ from core.evaluation.queries import (
 from core.recipes.fields import DEFAULT_PROMPT
 from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration
-from core.scoring.evaluator import VersionEvaluator, predict
+from core.scoring.evaluator import IMAGES_AT_ONCE, VersionEvaluator, predict, probabilities
 from core.scoring.rejection import calibration_of
 from core.values import Digest, sha256
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.lessons import Watching
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 CLASSES = ("ankle boot", "bag", "coat")
-
-
-class Steps:
-    """A watch that remembers how far it was told to be, and stops at a step when asked to."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.seen: list[tuple[str, int, int]] = []
-        self.stop_at = stop_at
-
-    def advance(self, phase: str, step: int, total: int, terms: object = None) -> None:
-        self.seen.append((phase, step, total))
-        if self.stop_at is not None and step >= self.stop_at:
-            raise CancelRequested
-
-    def checkpoint_due(self) -> bool:
-        return False
-
-    def moved(self, count: int) -> None: ...
-
-    def skip_checkpoint(self, step: int, facts: object) -> None: ...
-
-    def save_checkpoint(self, digest: Digest, step: int) -> None: ...
 
 
 class CountingArtifacts(MemoryArtifacts):
@@ -77,9 +59,7 @@ def artifacts() -> CountingArtifacts:
 
 @pytest.fixture
 def version(artifacts: CountingArtifacts) -> Digest:
-    model = tiny_clip()
-    weights = publish(model.config, model.network.state_dict(), artifacts, lambda *_: None)
-    return weights.digest
+    return stored(tiny_clip(), artifacts).digest
 
 
 def picture(artifacts: MemoryArtifacts, seed: int, *texts: str) -> ManifestEntry:
@@ -98,33 +78,56 @@ def evaluator(artifacts: MemoryArtifacts, batch: int = 3) -> VersionEvaluator:
 def test_best_class_is_the_nearest_prompt(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, CLASSES[seed % 3]) for seed in range(7))
     question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
-    (answers,) = evaluator(artifacts).answer(version, [question], Steps())
+    (answers,) = evaluator(artifacts).answer(version, [question], Watching())
 
     model = load(version, artifacts)
     with torch.inference_mode():
         texts = model.encode_texts(DEFAULT_PROMPT.fill_all(CLASSES))
-        expected = []
+        expected, sure = [], []
         for entry in entries:
             image = read_image(artifacts.get(entry.artifact))
             features = model.encode_images(model.preprocess.evaluation_pixels(image)[None])
-            expected.append(int((features @ texts.T).argmax()))
+            shares = (model.scale * features @ texts.T).softmax(dim=1)
+            expected.append(int(shares.argmax()))
+            sure.append(float(shares.max()))
     assert answers == ClassAnswers(predicted=tuple(expected))
+    assert answers.probabilities == pytest.approx(sure, abs=1e-3)
+    assert len(set(answers.probabilities)) > 5  # no two images look the same to it
 
 
-def test_answers_stand_in_the_order_of_the_questions(
+def test_questions_are_answered_in_their_order_and_shared_images_read_once(
     artifacts: CountingArtifacts, version: Digest
 ) -> None:
-    entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
-    captioned = tuple(picture(artifacts, seed, "one text", "another") for seed in range(5))
+    entries = tuple(picture(artifacts, seed, "one text", "another") for seed in range(5))
+    things = tuple(replace(entry, texts=("bag",)) for entry in entries[:3])
     questions = [
-        ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
-        RetrievalQuery(entries=captioned),
+        ClassQuery(entries=things, classes=CLASSES, prompt=DEFAULT_PROMPT),
+        RetrievalQuery(entries=entries),
     ]
-    classes, retrieval = evaluator(artifacts).answer(version, questions, Steps())
+    classes, retrieval = evaluator(artifacts).answer(version, questions, Watching())
     assert isinstance(classes, ClassAnswers)
     assert isinstance(retrieval, RetrievalAnswers)
     assert len(retrieval.image_ranks) == 5
     assert len(retrieval.caption_ranks) == 10
+    assert [artifacts.reads.count(entry.artifact) for entry in entries] == [1] * 5
+
+
+@pytest.mark.parametrize("fault", [ArtifactMissing, CancelRequested])
+def test_an_evaluation_that_ends_early_leaves_no_thread(
+    fault: type[Exception], artifacts: CountingArtifacts, version: Digest
+) -> None:
+    """Images are decoded ahead of the model: the sixth is missing, in the second batch of three."""
+    entries = tuple(picture(artifacts, seed, "bag") for seed in range(7))
+    monitor = Watching()
+    if fault is ArtifactMissing:
+        artifacts.delete(entries[5].artifact)
+    else:
+        monitor = Watching(stop_in="evaluating", stop_at=6, stop_with=fault)
+    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
+    with pytest.raises(fault):
+        evaluator(artifacts).answer(version, [question], monitor)
+    assert monitor.steps[-1][1] == 6  # three classes and three images
+    assert not [one for one in threading.enumerate() if one.name.startswith("ahead")]
 
 
 def test_thresholds_are_found_with_images_and_prompts_of_other_questions(
@@ -138,7 +141,7 @@ def test_thresholds_are_found_with_images_and_prompts_of_other_questions(
         ClassQuery(entries=test, classes=CLASSES, prompt=DEFAULT_PROMPT),
         CalibrationQuery(sources=(found,)),
     )
-    _, calibration = evaluator(artifacts, 40).answer(version, asked, Steps())
+    _, calibration = evaluator(artifacts, 40).answer(version, asked, Watching())
     assert max(artifacts.reads.count(entry.artifact) for entry in images) == 1
 
     model = load(version, artifacts)
@@ -163,16 +166,6 @@ def test_thresholds_are_found_with_images_and_prompts_of_other_questions(
         assert one.thresholds[0].threshold == pytest.approx(other.thresholds[0].threshold, abs=1e-4)
 
 
-def test_shared_images_are_read_once(artifacts: CountingArtifacts, version: Digest) -> None:
-    entries = tuple(picture(artifacts, seed, "bag") for seed in range(5))
-    questions = [
-        ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
-        ClassQuery(entries=entries[:3], classes=(*CLASSES, "hat"), prompt=DEFAULT_PROMPT),
-    ]
-    evaluator(artifacts).answer(version, questions, Steps())
-    assert [artifacts.reads.count(entry.artifact) for entry in entries] == [1] * 5
-
-
 def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(6))
     question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
@@ -181,66 +174,49 @@ def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version
         classes=("hat", "a rather long class name"),
         prompt=DEFAULT_PROMPT,
     )
-    (alone,) = evaluator(artifacts).answer(version, [question], Steps())
-    _, beside = evaluator(artifacts, batch=4).answer(version, [other, question], Steps())
+    (alone,) = evaluator(artifacts).answer(version, [question], Watching())
+    _, beside = evaluator(artifacts, batch=4).answer(version, [other, question], Watching())
     assert alone == beside
 
 
 def test_progress_rises_to_its_total(artifacts: CountingArtifacts, version: Digest) -> None:
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(7))
     question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
-    monitor = Steps()
+    monitor = Watching()
     evaluator(artifacts).answer(version, [question], monitor)
-    assert {phase for phase, _, _ in monitor.seen} == {"evaluating"}
-    assert [step for _, step, _ in monitor.seen] == [0, 3, 6, 9, 10]
-    assert {total for _, _, total in monitor.seen} == {10}
-
-
-def test_watch_stops_the_evaluation(artifacts: CountingArtifacts, version: Digest) -> None:
-    entries = tuple(picture(artifacts, seed, "bag") for seed in range(7))
-    question = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT)
-    with pytest.raises(CancelRequested):
-        evaluator(artifacts).answer(version, [question], Steps(stop_at=6))
-
-
-def test_missing_image_is_named(artifacts: CountingArtifacts, version: Digest) -> None:
-    entry = picture(artifacts, 0, "bag")
-    artifacts.delete(entry.artifact)
-    question = ClassQuery(entries=(entry,), classes=CLASSES, prompt=DEFAULT_PROMPT)
-    with pytest.raises(ArtifactMissing):
-        evaluator(artifacts).answer(version, [question], Steps())
+    assert monitor.steps == [("evaluating", step, 10) for step in (0, 3, 6, 9, 10)]
 
 
 def test_nothing_asked_is_nothing_answered(artifacts: CountingArtifacts, version: Digest) -> None:
-    assert evaluator(artifacts).answer(version, [], Steps()) == ()
+    assert evaluator(artifacts).answer(version, [], Watching()) == ()
 
 
-def test_of_equal_classes_the_first_is_given() -> None:
-    images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    classes = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    assert predict(images, classes) == (1, 0)
+def test_a_probability_is_that_of_the_softmax_over_all_classes() -> None:
+    """Of equal classes the first is given, and none to an image without numbers."""
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0], [nan, 0.0]]).repeat(IMAGES_AT_ONCE, 1)
+    classes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [1.0, 0.0]])
+    predicted = predict(images, classes)
+    found = probabilities(images, classes, predicted, 10.0)
+    assert predicted[:3] == (0, 1, 3)
+    expected = (1 / (2 + 2.718281828**-4), 1 / (1 + 2 * 2.718281828**-8), 0.0)
+    assert found[:3] == pytest.approx(expected, abs=1e-4)
+    assert found == found[:3] * IMAGES_AT_ONCE
 
 
-def test_without_numbers_no_class_is_given() -> None:
-    images = torch.tensor([[float("nan"), 0.0], [0.0, 1.0]])
-    classes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert predict(images, classes) == (2, 1)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [nan, float("inf")])
 def test_weights_that_are_no_numbers_give_no_answer(
     artifacts: CountingArtifacts, value: float
 ) -> None:
     model = tiny_clip()
     with torch.no_grad():
         model.network.visual.proj.fill_(value)
-    weights = publish(model.config, model.network.state_dict(), artifacts, lambda *_: None)
+    weights = stored(model, artifacts)
     entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
     questions = [
         ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT),
         RetrievalQuery(entries=entries),
     ]
-    given = evaluator(artifacts).answer(weights.digest, questions, Steps())
+    given = evaluator(artifacts).answer(weights.digest, questions, Watching())
     classes, ranks = given
     assert isinstance(classes, ClassAnswers)
     assert isinstance(ranks, RetrievalAnswers)

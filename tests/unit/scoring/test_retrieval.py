@@ -4,8 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.study.measures import Embeddings, compatibility, fold_recalls
-from core.evaluation.results import recalls
 from core.scoring import evaluator as retrieval
 from core.scoring.evaluator import caption_ranks, image_ranks
 from core.scoring.search import best_rows, nearest, neighbours_kept, share_in_common
@@ -38,14 +36,6 @@ def test_one_caption_each_by_hand() -> None:
     assert image_ranks(images, captions, owner) == (0, 1, 0)
     # caption 0 scores .9 0 .1; caption 1 scores .8 .5 .2; caption 2 scores 0 .6 .3
     assert caption_ranks(images, captions, owner) == (0, 1, 1)
-
-
-def test_an_image_is_found_by_the_best_of_its_captions() -> None:
-    images = torch.tensor([[1.0, 0.0]])
-    captions = torch.tensor([[0.1, 0.0], [0.9, 0.0], [0.5, 0.0]])
-    two = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert image_ranks(images, captions, torch.tensor([0, 0, 0])) == (0,)
-    assert image_ranks(two, captions, torch.tensor([0, 1, 0]))[0] == 1
 
 
 def test_ties_go_to_the_lower_index() -> None:
@@ -87,36 +77,6 @@ def test_ranks_agree_with_sorting(sizes: list[int], monkeypatch: pytest.MonkeyPa
     assert list(caption_ranks(images, captions, owner)) == by_caption
 
 
-def test_recall_of_mixed_captions() -> None:
-    owner = torch.tensor([0, 0, 1, 2, 2, 2])
-    images = torch.eye(3)
-    captions = torch.eye(3)[owner]
-    assert recalls(image_ranks(images, captions, owner)) == {1: 1.0, 5: 1.0, 10: 1.0}
-    assert recalls(caption_ranks(images, captions, owner)) == {1: 1.0, 5: 1.0, 10: 1.0}
-
-
-def test_same_vectors_are_wholly_compatible() -> None:
-    owner = torch.arange(30)
-    images = unit(30, 3)
-    both = Embeddings(images=images, captions=images)
-    found = compatibility(both, both, owner)
-    assert found.new_on_old == found.old_on_new == (1.0, 1.0)
-    assert found.image_cosine == pytest.approx(1.0)
-    assert found.neighbours_kept == 1.0
-
-
-def test_a_joint_rotation_keeps_neighbours_but_not_the_index() -> None:
-    owner = torch.arange(30)
-    images = unit(30, 3)
-    rotation = torch.linalg.qr(unit(8, 4)).Q
-    old = Embeddings(images=images, captions=images)
-    new = Embeddings(images=images @ rotation, captions=images @ rotation)
-    found = compatibility(old, new, owner)
-    assert found.neighbours_kept == pytest.approx(1.0, abs=0.02)
-    assert found.new_on_old[0] < 0.5
-    assert found.image_cosine < 0.5
-
-
 def test_neighbours_kept_is_a_share() -> None:
     line = torch.nn.functional.normalize(
         torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [1.0, 1.1]]), dim=1
@@ -132,25 +92,3 @@ def test_the_best_rows_are_those_that_a_stable_sort_puts_first() -> None:
     for count in (0, 1, 10, 40):
         first = scores.argsort(dim=1, descending=True, stable=True)[:, :count]
         assert torch.equal(best_rows(scores, count), first.sort(dim=1).values)
-
-
-def test_recall_in_folds_is_the_mean_over_small_galleries_and_leaves_out_the_rest() -> None:
-    images, captions = unit(7, 1), unit(14, 2)
-    owner = torch.arange(14) % 7  # an image's captions need not stand together
-    first, second = [], []
-    for start in (0, 3):
-        own = [c for c in range(14) if start <= int(owner[c]) < start + 3]
-        one, two = by_sorting(images[start : start + 3], captions[own], owner[own] - start)
-        first.append(recalls(one))
-        second.append(recalls(two))
-    found = fold_recalls(images, captions, owner, size=3)
-    for way, folds in zip(found, (first, second), strict=True):
-        assert way == {k: pytest.approx((folds[0][k] + folds[1][k]) / 2) for k in (1, 5, 10)}
-
-
-def test_one_fold_is_the_whole_gallery_and_less_is_none() -> None:
-    images, captions, owner = unit(4, 3), unit(8, 4), torch.arange(4).repeat_interleave(2)
-    whole = recalls(image_ranks(images, captions, owner))
-    assert fold_recalls(images, captions, owner, size=4)[0] == whole
-    with pytest.raises(ValueError, match="no fold"):
-        fold_recalls(images, captions, owner, size=5)
