@@ -95,22 +95,23 @@ class StoppingAsItSaves(Watching):
         raise self.stop_with
 
 
-def image(colour: tuple[int, int, int]) -> bytes:
+def entry_of(artifacts: Artifacts, image: Image.Image, *texts: str) -> ManifestEntry:
+    """A stored image and its texts."""
     out = io.BytesIO()
-    Image.new("RGB", (20, 18), colour).save(out, "WEBP", lossless=True)
-    return out.getvalue()
+    image.save(out, "WEBP", lossless=True)
+    digest = artifacts.put(out.getvalue())
+    return ManifestEntry(pixels=digest, artifact=digest, texts=texts)
 
 
 def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:
-    digest = artifacts.put(image(colour))
-    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
+    return entry_of(artifacts, Image.new("RGB", (20, 18), colour), text)
 
 
-def trainer_of(artifacts: Artifacts, *, threads: int = 1) -> UpdateTrainer:
+def trainer_of(artifacts: Artifacts, *, threads: int = 1, device: str = "cpu") -> UpdateTrainer:
     """The trainer of a worker; the number of threads makes it another kind of machine."""
-    cpu = torch.device("cpu")
-    ask = VersionEvaluator(artifacts, device=cpu, threads=threads).ask
-    return UpdateTrainer(artifacts, device=cpu, threads=threads, ask=ask)
+    chosen = torch.device(device)
+    ask = VersionEvaluator(artifacts, device=chosen, threads=threads).ask
+    return UpdateTrainer(artifacts, device=chosen, threads=threads, ask=ask)
 
 
 def trained(
@@ -200,14 +201,13 @@ def red_and_blue(artifacts: Artifacts, config: dict[str, Any] | None = None) -> 
     )
 
 
-def shaded(artifacts: MemoryArtifacts, text: str, seed: int) -> ManifestEntry:
+def noise_image(
+    artifacts: Artifacts, seed: int, *texts: str, size: tuple[int, int] = (18, 20)
+) -> ManifestEntry:
     """An image on which every cut looks different."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randint(256, (18, 20, 3), generator=generator, dtype=torch.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise.numpy()).save(out, "WEBP", lossless=True)
-    digest = artifacts.put(out.getvalue())
-    return ManifestEntry(pixels=digest, artifact=digest, texts=(text,))
+    noise = torch.randint(256, (*size, 3), generator=generator, dtype=torch.uint8)
+    return entry_of(artifacts, Image.fromarray(noise.numpy()), *texts)
 
 
 def tensors(artifacts: MemoryArtifacts, version: Digest) -> dict[str, Tensor]:

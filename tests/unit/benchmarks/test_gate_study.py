@@ -10,7 +10,6 @@ from benchmarks.calibration.rates import (
     INTERVALS,
     Gate,
     Guard,
-    images_needed,
     newcombe,
     skewness_corrected,
     tango_score,
@@ -78,14 +77,6 @@ def test_rates_of_losses_alone_are_binomial() -> None:
     assert found_fails == pytest.approx(sum(binom.pmf(lost, 500, 0.03)), abs=1e-6)
     losses = [x for x in range(16) if score(Flips(count=500, gained=0, lost=x), -0.03) >= 2.5758]
     assert found_holds == pytest.approx(sum(binom.pmf(losses, 500, 0.03)), abs=1e-6)
-
-
-def test_as_many_images_as_needed_have_the_power_and_fewer_do_not() -> None:
-    case = {"churn": 0.1, "difference": -0.01, "tolerance": 0.03, "alpha": 0.005, "tests": 2}
-    needed = images_needed(0.8, **case)  # type: ignore[arg-type]
-    assert needed is not None
-    assert verdict_rates(needed, **case)[0] >= 0.8  # type: ignore[arg-type]
-    assert verdict_rates(needed * 19 // 20, **case)[0] < 0.8  # type: ignore[arg-type]
 
 
 def test_captions_follow_their_images_with_the_gates_own_design_effect() -> None:

@@ -60,9 +60,4 @@ def test_a_cancelled_import_stops(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     monitor = Watching(stop_in="loading", stop_at=100, stop_with=CancelRequested)
     with pytest.raises(CancelRequested):
-        read_while_growing(
-            lambda: download(cache, 8),
-            monitor,
-            caches=(cache,),
-            look_every_s=0.02,
-        )
+        read_while_growing(lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02)

@@ -57,9 +57,3 @@ def test_training_pixels_of_a_very_long_image_are_its_middle() -> None:
     pixels = tiny_clip().preprocess.training_pixels(image)
     assert pixels.shape == (3, 18, 36)
     assert pixels.float().mean() > 250
-
-
-def test_a_grey_image_becomes_rgb() -> None:
-    out = io.BytesIO()
-    Image.new("L", (5, 5), 7).save(out, "PNG")
-    assert read_image(out.getvalue()).mode == "RGB"

@@ -50,11 +50,5 @@ def test_a_limit_leaves_no_bf16_instructions_and_gives_the_machine_another_name(
         assert "AVX512" not in device
 
 
-def test_fp32_is_always_there_and_auto_never() -> None:
-    found = native_precisions(torch.device("cpu"))
-    assert Precision.FP32 in found
-    assert Precision.AUTO not in found
-
-
 def test_a_device_that_nothing_is_known_of_computes_in_fp32() -> None:
     assert native_precisions(torch.device("meta")) == {Precision.FP32}

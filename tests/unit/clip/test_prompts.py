@@ -36,12 +36,6 @@ def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(model: Clip
     assert str(model.context_length - 2) in refusal.value.message
 
 
-def test_template_counts_with_the_name(model: ClipModel) -> None:
-    long = PromptTemplate("one " * model.context_length + "{name}")
-    with pytest.raises(PromptTooLong):
-        require_readable(model, long, ["cat"])
-
-
 @pytest.mark.parametrize(
     "name",
     ["&nbsp;", "\ufeff", "<end_of_text>", "cat <START_OF_TEXT>", "&amp;lt;end_of_text&gt; cat"],

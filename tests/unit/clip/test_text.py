@@ -18,11 +18,6 @@ def model() -> ClipModel:
     return model
 
 
-def test_length_is_that_of_the_longest_sentence() -> None:
-    tokens = torch.tensor([[9, 5, 99, 0, 0], [9, 5, 6, 99, 0]])
-    assert sentence_length(tokens, end=99) == 4
-
-
 def test_cropped_features_equal_full_length_ones(model: ClipModel) -> None:
     tokens = model.tokenise(TEXTS)
     full = model.network.encode_text(tokens)

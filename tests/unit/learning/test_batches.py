@@ -1,20 +1,30 @@
-"""The training images: every batch a function of seed, epoch and indices alone."""
+"""The images of each step: a function of seed, epoch and step alone, under their targets."""
 
 from __future__ import annotations
 
-import io
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from core.clip.inputs import Preprocess, read_image
+from core.clip.model import load
 from core.datasets.manifests import ManifestEntry
-from core.learning.data import TrainingImages
+from core.learning.data import BatchLoader, BatchSampler, TrainingImages
+from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
+from core.recipes.rules import Recipe
+from core.training.trainer import TrainingSpec
+from tests.support.learning.lessons import (
+    noise_image,
+    prepared,
+    red_and_blue,
+    square,
+    with_recipe,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 
 SIDE = 16
@@ -29,15 +39,11 @@ Stored = tuple[MemoryArtifacts, list[ManifestEntry]]
 @pytest.fixture(scope="module")
 def stored() -> Stored:
     """Noise in twelve shapes."""
-    artifacts, noise = MemoryArtifacts(), np.random.default_rng(0)
-    entries = []
-    for index in range(IMAGES):
-        pixels = noise.integers(0, 256, (20 + index, 40 - index, 3), dtype=np.uint8)
-        out = io.BytesIO()
-        Image.fromarray(pixels).save(out, "WEBP", lossless=True)
-        digest = artifacts.put(out.getvalue())
-        entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=("noise",)))
-    return artifacts, entries
+    artifacts = MemoryArtifacts()
+    return artifacts, [
+        noise_image(artifacts, index, "noise", size=(20 + index, 40 - index))
+        for index in range(IMAGES)
+    ]
 
 
 def images(stored: Stored, *, augment: bool = True, cache_bytes: int = 2**30) -> TrainingImages:
@@ -96,3 +102,146 @@ def test_two_threads_share_the_cache_without_outgrowing_it(stored: Stored) -> No
     cache = source._decoded
     assert 0 <= cache._room < 6000
     assert sum(pixels.nbytes for pixels in cache._known.values()) == 6000 - cache._room
+
+
+RECIPE = Recipe(
+    method=Method.VRLWF,
+    batch_size=4,
+    exemplar_batch=3,
+    epochs=5,
+    precision=Precision.FP32,
+    seed=2,
+)
+
+
+def sampler(**changes: int) -> BatchSampler:
+    return BatchSampler(RECIPE, **{"images": 10, "exemplars": 7, "reference": 9, **changes})
+
+
+def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -> None:
+    made = sampler()
+    assert made.steps == 10
+    for epoch in range(5):
+        steps = [step for step in range(10) if made.epoch(step) == epoch]
+        seen = [index for step in steps for index in made.images(step)]
+        assert len(seen) == len(set(seen)) == 8
+        assert set(seen) <= set(range(10))
+
+
+def test_every_step_has_its_exemplars_and_reference_images_if_there_are_any() -> None:
+    made, without = sampler(), sampler(exemplars=0, reference=0)
+    for step in range(10):
+        assert without.exemplars(step) == without.reference(step) == []
+        assert len(made.exemplars(step)) == 3
+        assert len(made.reference(step)) == 4
+        assert set(made.exemplars(step)) <= set(range(10, 17))
+        assert set(made.reference(step)) <= set(range(17, 26))
+
+
+@pytest.mark.parametrize(("kind", "size"), [("exemplars", 7), ("reference", 9)])
+def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
+    made = sampler()
+    stream = [index for step in range(30) for index in getattr(made, kind)(step)]
+    for start in range(0, len(stream) - size + 1, size):
+        assert len(set(stream[start : start + size])) == size
+    assert max(Counter(stream).values()) - min(Counter(stream).values()) <= 1
+
+
+def test_each_round_has_an_order_of_its_own() -> None:
+    made = sampler()
+    stream = [index for step in range(14) for index in made.exemplars(step)]
+    rounds = {tuple(stream[start : start + 7]) for start in range(0, 42, 7)}
+    assert len(rounds) == 6
+
+
+def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:
+    made = sampler(exemplars=2)
+    assert all(sorted(made.exemplars(step)) == [10, 11] for step in range(10))
+
+
+def test_without_a_batch_of_their_own_exemplars_are_in_the_epoch() -> None:
+    recipe = replace(RECIPE, exemplar_batch=0, epochs=2)
+    made = BatchSampler(recipe, images=10, exemplars=6, reference=0)
+    assert (made.steps, made.learned) == (8, 4)
+    for epoch in range(2):
+        steps = [step for step in range(8) if made.epoch(step) == epoch]
+        assert sorted(index for step in steps for index in made.images(step)) == [*range(16)]
+        assert all(made.exemplars(step) == [] for step in steps)
+
+
+def test_few_images_share_their_batches_with_exemplars() -> None:
+    recipe = replace(RECIPE, exemplar_batch=0, epochs=1)
+    made = BatchSampler(recipe, images=1, exemplars=7, reference=0)
+    assert (made.steps, made.batch_size) == (2, 4)
+
+
+def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
+    spec = with_recipe(red_and_blue(artifacts), method=Method.REPLAY, exemplar_batch=3, **recipe)
+    return replace(spec, learned=("Green",))
+
+
+def reading_of(spec: TrainingSpec, artifacts: MemoryArtifacts) -> BatchLoader:
+    return prepared(artifacts, spec).reading
+
+
+def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
+    reading = reading_of(replaying(artifacts), artifacts)
+    for step in range(reading.sampler.steps):
+        data = reading.step(step)
+        assert data.pixels.shape == (4 + 3, 3, 16, 16)
+        strongest = data.pixels.float().mean(dim=(2, 3)).argmax(dim=1)
+        red, green, blue = 1, 2, 0  # columns: the update's classes as given, then those learned
+        of_channel = torch.tensor([red, green, blue])
+        assert torch.equal(data.target, of_channel[strongest])
+        assert (data.target == green).tolist() == [False] * 4 + [True] * 3
+
+
+def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
+    artifacts: MemoryArtifacts,
+) -> None:
+    spec = replaying(artifacts)
+    stranger = square(artifacts, "grey", (120, 120, 120))
+    reading = reading_of(replace(spec, exemplars=(*spec.exemplars, stranger)), artifacts)
+    assert reading.count == 10 + 4
+
+
+def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts) -> None:
+    """As `TrainingImages` alone would cut them; in the first steps the two numbers coincide."""
+    spec = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
+    spec = replace(
+        spec,
+        exemplars=tuple(noise_image(artifacts, n, "green") for n in range(20, 25)),
+        images=tuple(noise_image(artifacts, n, ("red", "blue")[n % 2]) for n in range(10)),
+    )
+    reading = reading_of(spec, artifacts)
+    sampler = reading.sampler
+    listed = {pixels: row for row, pixels in enumerate(reading.pixels)}
+    by_digest = {entry.pixels: entry for entry in (*spec.images, *spec.exemplars)}
+    ordered = [by_digest[pixels] for pixels in listed]
+    model = load(spec.parent, artifacts)
+    alone = TrainingImages(
+        ordered, artifacts, model.preprocess, seed=spec.recipe.seed, augment=True
+    )
+    for step in range(sampler.steps):
+        own = alone.batch(sampler.images(step), epoch=sampler.epoch(step))
+        others = alone.batch(sampler.exemplars(step), epoch=step)
+        assert torch.equal(reading.step(step).pixels, torch.cat([own, others]))
+
+
+def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
+    artifacts: MemoryArtifacts,
+) -> None:
+    """Read ahead, block by block, and found again by index."""
+    recipe = {"part": ModelPart.TEXT, "augment": False, "precision": Precision.FP32}
+    spec = replaying(artifacts, **recipe)
+    made = prepared(artifacts, spec)
+    model = load(spec.parent, artifacts)
+    for step in range(made.reading.sampler.steps):
+        data = made.reading.step(step)
+        with torch.no_grad():
+            prompts = model.encode_texts(spec.prompt.fill_all(("blue", "red", "green")))
+            pixels = torch.cat([made.reading.whole(int(i), int(i) + 1) for i in data.indices])
+            logits = model.scale * model.encode_images(pixels) @ prompts.T
+        expected = torch.nn.functional.cross_entropy(logits, data.target)
+        assert not data.pixels.numel()
+        assert made.update.gradients(data)["ce"] == pytest.approx(expected.item(), rel=1e-5)

@@ -126,7 +126,3 @@ def test_herding_asks_for_all_features_at_once_and_random_choice_for_none() -> N
         encoder = Encoder()
         choose_exemplars(entries(okapi=4, ibis=3), encoder, count=1000, choice=choice, seed=0)
         assert encoder.asked == asked
-
-
-def test_without_earlier_updates_there_are_none() -> None:
-    assert chosen([]) == ()

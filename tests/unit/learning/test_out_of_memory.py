@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.clip.machine import raising_out_of_memory
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.queries import ClassQuery
 from core.learning.student import Models
@@ -81,6 +82,11 @@ def test_halves_give_what_a_micro_batch_gives_whatever_the_method(
     ordered = train(artifacts, with_recipe(spec, micro_batch=images // 2))
     room(images // 2)
     assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest
+
+
+def test_what_torch_raises_today_where_no_memory_is_left_is_recognised() -> None:
+    with pytest.raises(OutOfMemory), raising_out_of_memory():
+        torch.empty(2**60, dtype=torch.uint8)
 
 
 def test_gradients_of_the_parts_before_the_want_count_once(

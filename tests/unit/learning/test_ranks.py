@@ -137,7 +137,11 @@ def test_weights_are_those_of_one_rank(
 ) -> None:
     spec = with_recipe(spec, **changes)
     alone = read_state(train(spec, artifacts, None), artifacts)
-    shared = read_state(train(spec, artifacts, twin, Watching(every=2)), artifacts)
+    twin.told = replace(spec, selection=None)  # as a worker tells its ranks
+    try:
+        shared = read_state(train(spec, artifacts, twin, Watching(every=2)), artifacts)
+    finally:
+        twin.told = None
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, rtol=ROUNDING, atol=1e-6)
 
@@ -166,20 +170,6 @@ def test_all_ranks_stop_at_a_loss_that_is_no_number(
         train(replace(spec, parent=stored(model, artifacts).digest), artifacts, twin)
     assert caught.value.facts == {"step": 0, "terms": {}}
     train(spec, artifacts, twin)  # neither waits for the other
-
-
-def test_rank_0_alone_needs_what_a_share_is_chosen_by(
-    spec: TrainingSpec, artifacts: LocalArtifacts, twin: Twin
-) -> None:
-    wise = with_recipe(spec, method=Method.WISE)
-    twin.told = replace(wise, selection=None)  # as a worker tells its ranks
-    try:
-        shared = read_state(train(wise, artifacts, twin), artifacts)
-    finally:
-        twin.told = None
-    alone = read_state(train(wise, artifacts, None), artifacts)
-    for name, value in shared.items():
-        torch.testing.assert_close(value, alone[name], rtol=ROUNDING, atol=1e-6)
 
 
 def test_ranks_that_hold_other_weights_are_found_out(

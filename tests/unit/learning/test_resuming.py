@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,14 +21,11 @@ from core.recipes.fields import (
     TeacherPolicy,
     Vocabulary,
 )
-from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import (
-    RECIPE,
     StoppingAsItSaves,
     Watching,
-    altered,
     another_root,
     stopped,
     train,
@@ -59,73 +57,63 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    "changes",
     [
-        RECIPE,
-        replace(RECIPE, precision=Precision.BF16, schedule=Schedule.STEP),
-        altered(RECIPE, method=Method.LWF, part=ModelPart.IMAGE),
-        replace(RECIPE, part=ModelPart.TEXT, augment=False, projection=0.5),
-        replace(
-            RECIPE, vocabulary=Vocabulary.FILE, vocabulary_texts=("a boat", "two cats", "rain")
-        ),
-        altered(
-            RECIPE,
-            method=Method.VRLWF_CROSS,
-            teacher=TeacherPolicy.BOTH,
-            precision=Precision.FP16,
-            averaging=Averaging.EMA,
-            averaging_decay=0.6,
-        ),
-        altered(
-            RECIPE,
-            method=Method.REPLAY,
-            exemplars=3,
-            exemplar_batch=2,
-            precision=Precision.FP16,
-            averaging=Averaging.RUNNING,
-        ),
-        altered(
-            RECIPE,
-            method=Method.VRLWF_REPLAY,
-            exemplars=3,
-            warm_start=0.3,
-            projection=0.5,
-            averaging=Averaging.RUNNING,
-        ),
-        altered(RECIPE, method=Method.VRLWF_FEATURES, teacher=TeacherPolicy.PARENT),
-        altered(
-            RECIPE,
-            method=Method.ZSCL,
-            teacher=TeacherPolicy.ROOT,
-            averaging=Averaging.RUNNING,
-            averaging_every=2,
-        ),
-        altered(
-            RECIPE,
-            method=Method.WISE,
-            micro_batch=3,
-            gradient_checkpointing=True,
-            averaging=Averaging.RUNNING,
-        ),
-        altered(
-            RECIPE,
-            method=Method.IMM_MEAN,
-            optimiser=Optimiser.ADAMW,
-            weight_decay=0.1,
-            unit_gradient=True,
-        ),
+        {"precision": Precision.BF16, "schedule": Schedule.STEP},
+        {
+            "part": ModelPart.TEXT,
+            "augment": False,
+            "projection": 0.5,
+            "vocabulary": Vocabulary.FILE,
+            "vocabulary_texts": ("a boat", "two cats", "rain"),
+        },
+        {"method": Method.LWF, "part": ModelPart.IMAGE},
+        {
+            "method": Method.VRLWF_CROSS,
+            "teacher": TeacherPolicy.BOTH,
+            "precision": Precision.FP16,
+            "averaging": Averaging.EMA,
+            "averaging_decay": 0.6,
+        },
+        {
+            "method": Method.REPLAY,
+            "exemplars": 3,
+            "exemplar_batch": 2,
+            "precision": Precision.FP16,
+            "averaging": Averaging.RUNNING,
+        },
+        {
+            "method": Method.VRLWF_REPLAY,
+            "exemplars": 3,
+            "warm_start": 0.3,
+            "projection": 0.5,
+            "averaging": Averaging.RUNNING,
+        },
+        {"method": Method.VRLWF_FEATURES, "teacher": TeacherPolicy.PARENT},
+        {
+            "method": Method.ZSCL,
+            "teacher": TeacherPolicy.ROOT,
+            "averaging": Averaging.RUNNING,
+            "averaging_every": 2,
+        },
+        {"method": Method.WISE, "micro_batch": 3, "gradient_checkpointing": True},
+        {
+            "method": Method.IMM_MEAN,
+            "optimiser": Optimiser.ADAMW,
+            "weight_decay": 0.1,
+            "unit_gradient": True,
+        },
     ],
+    ids=str,
 )
 def test_a_run_stopped_at_any_step_ends_in_the_same_digest(
-    recipe: Recipe, artifacts: MemoryArtifacts, spec: TrainingSpec
+    changes: dict[str, Any], artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
-    root = another_root(artifacts)
     green = FeatureStatistics.of(torch.eye(16)[:3])
     spec = replace(
-        spec,
-        recipe=recipe,
+        with_recipe(spec, **changes),
         learned=("green",),
-        root=root,
+        root=another_root(artifacts),
         feature_statistics={"green": artifacts.put(green.to_bytes())},
     )
     straight = KeepingEach(artifacts)

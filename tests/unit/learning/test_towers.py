@@ -23,8 +23,6 @@ from tests.support.learning.tiny_clip import stored, tiny_clip, tiny_config
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
 
-torch.set_num_threads(1)
-
 BATCH_NORM = ("resnet", "timm with batch norm")
 
 # A step of any size shows what moves; a small one keeps random towers from diverging.

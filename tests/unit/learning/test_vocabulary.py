@@ -146,16 +146,3 @@ def test_a_restored_block_is_read_as_it_was_the_first_time() -> None:
     fresh = Replay(small(), generator_of("another"), [teacher], block=3)
     fresh.restore(stream.state())
     assert teacher.blocks == [6]
-
-
-def test_the_stream_is_its_generators_alone() -> None:
-    before = torch.get_rng_state()
-    stream = replay(block=2)
-    first = stream.draw()[0]
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(5)
-    assert torch.equal(replay(block=2).draw()[0], first)
-
-
-def test_another_name_gives_another_stream() -> None:
-    assert not torch.equal(drawn(Recipe(), seed=0), drawn(Recipe(), seed=1))

@@ -14,15 +14,9 @@ from core.scoring.embedder import VersionEmbedder
 from core.scoring.search import ORTHOGONAL
 from core.values import Digest
 from core.vectors.rules import SearchedSuite
-from tests.support.learning.lessons import Watching
+from tests.support.learning.lessons import Watching, noise_image
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.unit.scoring.test_evaluator import picture
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ def test_parts_hold_the_vectors_of_their_images_whatever_the_other_parts(
     artifacts: MemoryArtifacts,
 ) -> None:
     digest = version(artifacts)
-    entries = [picture(artifacts, seed, "bag") for seed in range(8)]
+    entries = [noise_image(artifacts, seed, "bag") for seed in range(8)]
     parts = [entries[:4], entries[4:5], entries[5:]]
     watch = Watching()
     found = list(embedder(artifacts).embed(digest, parts, watch))
@@ -69,7 +63,7 @@ def test_parts_hold_the_vectors_of_their_images_whatever_the_other_parts(
 
 
 def test_a_missing_image_is_named(artifacts: MemoryArtifacts) -> None:
-    entry = picture(artifacts, 0, "bag")
+    entry = noise_image(artifacts, 0, "bag")
     artifacts.delete(entry.artifact)
     with pytest.raises(ArtifactMissing):
         list(embedder(artifacts).embed(version(artifacts), [[entry]], Watching()))
@@ -81,8 +75,8 @@ def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
     torch.manual_seed(1)
     turned = torch.linalg.qr(torch.randn(width(), width())).Q
     old, new = version(artifacts), version(artifacts, turned)
-    fitted = tuple(picture(artifacts, seed, f"thing {seed}") for seed in range(20))
-    tested = tuple(picture(artifacts, seed, f"thing {seed}") for seed in range(20, 50))
+    fitted = tuple(noise_image(artifacts, seed, f"thing {seed}") for seed in range(20))
+    tested = tuple(noise_image(artifacts, seed, f"thing {seed}") for seed in range(20, 50))
     classes = tuple(entry.class_name for entry in tested[:15])
     suites = [
         SearchedSuite(
@@ -122,7 +116,7 @@ def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(
 
 def test_vectors_that_are_no_numbers_are_refused(artifacts: MemoryArtifacts) -> None:
     broken = version(artifacts, torch.full((width(), width()), float("nan")))
-    entries = tuple(picture(artifacts, seed, "bag") for seed in range(4))
+    entries = tuple(noise_image(artifacts, seed, "bag") for seed in range(4))
     suite = SearchedSuite(
         name="bags",
         validation=RetrievalQuery(entries=entries),

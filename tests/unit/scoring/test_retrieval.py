@@ -9,11 +9,6 @@ from core.scoring.evaluator import caption_ranks, image_ranks
 from core.scoring.search import best_rows, nearest, neighbours_kept, share_in_common
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def unit(count: int, seed: int, width: int = 8) -> Tensor:
     rows = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(rows, dim=1)

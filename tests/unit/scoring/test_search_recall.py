@@ -21,11 +21,6 @@ from core.vectors.rules import Search
 from tests.unit.scoring.test_retrieval import unit
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def on_a_line(*positions: float) -> Tensor:
     """Unit vectors whose order by similarity to the first axis is that of the positions."""
     angles = torch.tensor(positions)
