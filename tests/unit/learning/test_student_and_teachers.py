@@ -168,7 +168,9 @@ def test_a_student_with_a_frozen_text_tower_reads_by_its_own_not_by_the_roots(
     assert len(roots) == (method is Method.VRLWF)
     with torch.no_grad():
         for model, features in ((noisy(tiny_clip()), batch.student), *roots):
-            torch.testing.assert_close(features.sentences, model.encode_tokens(made.sentences))
+            if made.sentences.numel():
+                sentences = model.encode_tokens(made.sentences)
+                torch.testing.assert_close(features.sentences, sentences)
             prompts = model.encode_tokens(made.models.class_tokens)
             torch.testing.assert_close(features.classes, prompts)
     for _, root in roots:
