@@ -70,7 +70,8 @@ def description(text: str, examples: Sequence[object] = ()) -> dict[str, object]
 def from_plain(kind: Any, value: Any) -> Any:
     """Return the value of a type from the plain JSON that `asdict` has made of it.
 
-    Types are those of fields: dataclasses, tuples, enumerations, optional ones, and plain values.
+    Types are those of fields: dataclasses, tuples, mappings of these, enumerations, optional ones,
+    and plain values.
     """
     parts = get_args(kind)
     if value is None:
@@ -79,6 +80,8 @@ def from_plain(kind: Any, value: Any) -> Any:
         return from_plain(parts[0], value)
     if get_origin(kind) is tuple:
         return tuple(from_plain(parts[0], item) for item in value)
+    if get_origin(kind) is Mapping:
+        return {name: from_plain(parts[1], item) for name, item in value.items()}
     if hasattr(kind, "__dataclass_fields__"):
         types = _types_of_fields(kind)
         return kind(**{name: from_plain(types[name], value[name]) for name in types & value.keys()})

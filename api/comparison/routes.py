@@ -81,16 +81,11 @@ def list_flips(
 ) -> FlipPage:
     """List the images that one of two versions answered right and the other wrong."""
     start = flip_after(after)
-    before, now, found = flips_since(services.platform, model, version, against)
-    wanted = [
-        flip
-        for flip in found
-        if flip.key > start
-        and suite in {None, flip.name}
-        and kind in {None, flip.kind}
-        and (class_name is None or (flip.class_name or "").lower() == class_name.lower())
-    ]
-    page = page_of(wanted, limit, FlipView.of, lambda flip: ":".join(flip.key))
+    before, now, found = flips_since(
+        services.platform, model, version, against, kind=kind, suite=suite, class_name=class_name
+    )
+    later = [flip for flip in found if flip.key > start]
+    page = page_of(later, limit, FlipView.of, lambda flip: ":".join(flip.key))
     return FlipPage(
         before=VersionRef.of(before),
         now=VersionRef.of(now),

@@ -8,6 +8,7 @@ from core.comparison.answers import (
     ChangedAnswer,
     Comparison,
     Flip,
+    FlipKind,
     cell_images,
     compare,
     flips,
@@ -61,10 +62,18 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> V
 
 
 def flips_since(
-    platform: Platform, model: str, version: int, against: str
+    platform: Platform,
+    model: str,
+    version: int,
+    against: str,
+    *,
+    kind: FlipKind | None = None,
+    suite: str | None = None,
+    class_name: str | None = None,
 ) -> tuple[Version, Version, list[Flip]]:
-    """Return a version's baseline, the version, and every flip from the one to the other.
+    """Return a version's baseline, the version, and the flips from the one to the other.
 
+    They are all, or those of a kind, a suite or a class, whose name is compared without case.
     `against` is "parent", "root" or a version's number. Raises ModelNotFound, VersionNotFound,
     AnswersMissing, or FieldInvalid if it is the version itself.
     """
@@ -80,7 +89,14 @@ def flips_since(
     answered, _ = _answered_by_both(
         read_answers(platform, found, (before, now), probabilities=True), before, now
     )
-    return before, now, flips(answered)
+    wanted = [
+        flip
+        for flip in flips(answered)
+        if kind in {None, flip.kind}
+        and suite in {None, flip.name}
+        and (class_name is None or (flip.class_name or "").lower() == class_name.lower())
+    ]
+    return before, now, wanted
 
 
 def changed_in_cell(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
 
 from core.archives.rules import Path, folder_of, path_of, shown
 from core.datasets.manifests import ManifestEntry, part_of, side_of
@@ -322,17 +321,6 @@ def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:
         raise SplitConflict(near=sorted(groups))
     nearest = min(similar_images, key=lambda image: (image.distance, image.group), default=None)
     return nearest.group if nearest else None
-
-
-class SimilarImages(Protocol):
-    """An immutable index, in memory, of images by their thumbnails."""
-
-    position: int  # of the last image, in insertion order
-
-    def near(self, thumbnail: str) -> Sequence[SimilarImage]: ...
-
-    def of(self, rows: Iterable[tuple[Digest, str]]) -> "SimilarImages":
-        """Return an index of these images alone, each a group of its own."""
 
 
 ImageWithThumbnail = tuple[Image, str]  # an image with its thumbnail

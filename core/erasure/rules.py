@@ -8,7 +8,7 @@ from typing import Any
 
 from core.jobs.rules import JobStatus
 from core.registry.versions import Version
-from core.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId, TrialId
+from core.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId, TrialId, from_plain
 
 
 class Retraining(StrEnum):
@@ -73,20 +73,8 @@ class Findings:
     @classmethod
     def from_json(cls, value: Json) -> "Findings":
         """Return the findings that `to_json` wrote."""
-        return cls(
-            artifacts={pixels: tuple(forms) for pixels, forms in value["artifacts"].items()},
-            archives=tuple(value["archives"]),
-            drafts=tuple(value["drafts"]),
-            datasets=tuple(RemadeVersion(**one) for one in value["datasets"]),
-            suites=tuple(value["suites"]),
-            versions=tuple(
-                MarkedVersion(**{**one, "learned": Exposure(one["learned"])})
-                for one in value["versions"]
-            ),
-            near_duplicates=tuple(value["near_duplicates"]),
-            vectors=tuple(value["vectors"]),
-            trials=tuple(value["trials"]),
-        )
+        findings: Findings = from_plain(cls, value)
+        return findings
 
 
 @dataclass(frozen=True, kw_only=True)

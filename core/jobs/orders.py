@@ -10,7 +10,7 @@ from core.datasets.image_lists import Grouping
 from core.datasets.rules import DatasetRef
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
-from core.values import DatasetId, Digest, ErasureId, Json
+from core.values import DatasetId, Digest, ErasureId, Json, from_plain
 
 
 class Queue(StrEnum):
@@ -202,7 +202,6 @@ _KINDS: Mapping[JobType, Callable[..., Order]] = {
     JobType.COMPARE_INDEX: CompareIndexOrder,
     JobType.REEMBED: ReembedOrder,
 }
-_ENUMS = {"archive_format": ArchiveFormat, "by": Grouping, "format": ExportFormat}
 
 
 def order_from_json(job_type: JobType, value: Json) -> Order:
@@ -212,7 +211,5 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
         recipe = Recipe.from_json(value["recipe"])
         named = DatasetRef(**reference) if reference else None
         return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
-    fields = {
-        name: _ENUMS[name](given) if name in _ENUMS else given for name, given in value.items()
-    }
-    return _KINDS[job_type](**fields)
+    order: Order = from_plain(_KINDS[job_type], value)
+    return order

@@ -1,6 +1,7 @@
 """`perennial versions`, `download`, `promote`, `rollback`, `aliases` and `history`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -79,25 +80,10 @@ revision_option = click.option(
 @override_option
 @revision_option
 @json_option
-def promote(
-    model: str,
-    version: int,
-    alias: str,
-    reason: str | None,
-    override: bool,
-    expected_revision: int | None,
-    as_json: bool,
-) -> None:
+def promote(model: str, version: int, override: bool, as_json: bool, **move: Any) -> None:
     """Point an alias at a version, if the gate lets it."""
     with connected() as client:
-        moved = client.aliases.promote(
-            model,
-            version,
-            alias=alias,
-            reason=reason,
-            override=override or None,
-            expected_revision=expected_revision,
-        )
+        moved = client.aliases.promote(model, version, override=override or None, **move)
     tell(moved, as_json, _told(moved))
 
 
@@ -109,25 +95,10 @@ def promote(
 @override_option
 @revision_option
 @json_option
-def rollback(
-    model: str,
-    alias: str,
-    reason: str,
-    to: int | None,
-    override: bool,
-    expected_revision: int | None,
-    as_json: bool,
-) -> None:
+def rollback(model: str, override: bool, as_json: bool, **move: Any) -> None:
     """Point an alias at the version that was live before."""
     with connected() as client:
-        moved = client.aliases.roll_back(
-            model,
-            alias=alias,
-            reason=reason,
-            to=to,
-            override=override or None,
-            expected_revision=expected_revision,
-        )
+        moved = client.aliases.roll_back(model, override=override or None, **move)
     tell(moved, as_json, _told(moved))
 
 

@@ -75,10 +75,8 @@ def classify(
     images: tuple[Path, ...],
     classes: tuple[str, ...],
     prompts: tuple[str, ...],
-    top_k: int | None,
-    none_of_these: float | None,
-    expect_digest: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Classify images with a version.
 
@@ -86,13 +84,7 @@ def classify(
     """
     with connected() as client:
         found = client.classify(
-            reference,
-            images,
-            classes or None,
-            prompts=prompts or None,
-            top_k=top_k,
-            none_of_these=none_of_these,
-            expect_digest=expect_digest,
+            reference, images, classes or None, prompts=prompts or None, **options
         )
     if as_json:
         print_json(found)

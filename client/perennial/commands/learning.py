@@ -50,12 +50,10 @@ def model() -> None:
 @click.option("--policy", help="Gate policy (default: the service's default).")
 @wait_option
 @json_option
-def create(
-    name: str, base: str, suites: tuple[str, ...], policy: str | None, wait: bool, as_json: bool
-) -> None:
+def create(name: str, wait: bool, as_json: bool, **options: Any) -> None:
     """Create a model, whose version 1 is BASE."""
     with connected() as client:
-        job = client.models.create(name, base=base, suites=suites, policy=policy)
+        job = client.models.create(name, **options)
         tell_job(client, job, wait, as_json, lambda *_: click.echo(f"{name} is ready."))
 
 
@@ -238,17 +236,11 @@ def jobs() -> None:
 @click.option("--status", type=click.Choice(get_args(JobStatus)), help="Only this status.")
 @click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
 @json_option
-def list_jobs(
-    model: str | None,
-    job_type: JobType | None,
-    status: JobStatus | None,
-    limit: int,
-    as_json: bool,
-) -> None:
+def list_jobs(limit: int, as_json: bool, **wanted: Any) -> None:
     """List the newest jobs."""
     with connected() as client:
-        found = client.jobs.list(model=model, job_type=job_type, status=status)
-        print_list(islice(found, limit), as_json, ("job", *COLUMNS), _row)
+        found = islice(client.jobs.list(**wanted), limit)
+        print_list(found, as_json, ("job", *COLUMNS), _row)
 
 
 @jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))

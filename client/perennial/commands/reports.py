@@ -1,7 +1,7 @@
 """`perennial report`, `evaluate`, `compare` and `blame`."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -201,30 +201,14 @@ def _print_comparison(found: Comparison) -> None:
 @click.option("--suite", help="Use only this suite, or 'version 2' for its holdout.")
 @wait_option
 @json_option
-def blame(
-    model: str,
-    version: int,
-    class_name: str | None,
-    by: Grouping | None,
-    groups: int | None,
-    suite: str | None,
-    wait: bool,
-    as_json: bool,
-) -> None:
+def blame(model: str, version: int, wait: bool, as_json: bool, **order: Any) -> None:
     """Find which images of VERSION's update cost a class its accuracy.
 
     Orders a job that trains the update again without each group of its images. With --wait, follows
     it and prints what each group changed; `perennial watch` prints that too.
     """
     with connected() as client:
-        job = client.jobs.order_blame(
-            model=model,
-            version=version,
-            class_name=class_name,
-            by=by,
-            groups=groups,
-            suite=suite,
-        )
+        job = client.jobs.order_blame(model=model, version=version, **order)
         if not wait:
             tell_ordered(job, as_json)
             return

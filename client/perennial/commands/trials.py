@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -16,13 +16,14 @@ from perennial.terminal.output import (
     tell,
 )
 from perennial.terminal.session import (
+    FILE,
     NEW_FOLDER,
     alias_option,
     connected,
     example,
     trial_option,
 )
-from perennial.types import ArmCounts, Sample, Trial, TrialReport
+from perennial.types import ArmCounts, Sample, Trial, TrialMode, TrialReport
 
 reason_option = click.option("--reason", help="Reason, kept in the audit event.")
 
@@ -48,22 +49,14 @@ def trial() -> None:
 @reason_option
 @json_option
 def start(
-    model: str,
-    version: int,
-    alias: str,
-    shadow: bool,
-    canary: float | None,
-    reason: str | None,
-    as_json: bool,
+    model: str, version: int, shadow: bool, canary: float | None, as_json: bool, **options: Any
 ) -> None:
     """Start a trial, as a shadow or as a canary."""
     if shadow is (canary is not None):
         raise click.UsageError("Give either --shadow or --canary SHARE.")
-    mode: Literal["canary", "shadow"] = "shadow" if shadow else "canary"
+    mode: TrialMode = "shadow" if shadow else "canary"
     with connected() as client:
-        started = client.trials.start(
-            model, version, mode=mode, share=canary, alias=alias, reason=reason
-        )
+        started = client.trials.start(model, version, mode=mode, share=canary, **options)
     tell(started, as_json, f"{_name(started)}: {_what(started)} runs as {started['id']}.")
 
 
@@ -137,7 +130,7 @@ def stop(model: str, alias: str, trial: str, reason: str | None, as_json: bool) 
 
 
 @trial.command(epilog=example("perennial trial label labels.csv"))
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @json_option
 def label(file: Path, as_json: bool) -> None:
     """Send labels back: a CSV file of predictions and the classes that are right."""

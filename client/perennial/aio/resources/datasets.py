@@ -247,13 +247,8 @@ class Suites(Resource):
 
         `prompt` is a template with one `{name}`; suites for retrieval do not use it.
         """
-        body = given(
-            name=name,
-            kind=kind,
-            dataset=dataset,
-            dataset_version=dataset_version,
-            prompt=prompt,
-        )
+        source = {"dataset": dataset, "dataset_version": dataset_version}
+        body = given(name=name, kind=kind, prompt=prompt, **source)
         return await self._connection.post(path_of("suites"), body)
 
     async def get(self, name: str) -> Suite:

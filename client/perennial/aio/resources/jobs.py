@@ -102,13 +102,7 @@ class Jobs(Resource):
         idempotency_key: str | None = None,
     ) -> Job:
         """Order an evaluation: score a version again, by the model's present suites and policy."""
-        body = given(
-            type="evaluate",
-            model=model,
-            version=version,
-            alias=alias,
-            priority=priority,
-        )
+        body = given(type="evaluate", model=model, version=version, alias=alias, priority=priority)
         return await self._order(path_of("jobs"), body, idempotency_key)
 
     async def order_blame(

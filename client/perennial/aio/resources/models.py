@@ -6,15 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.aio.connection import Resource, download, in_thread
-from perennial.requests import (
-    Image,
-    form_file,
-    given,
-    idempotency,
-    in_memory,
-    json_of,
-    path_of,
-)
+from perennial.requests import Image, form_file, given, idempotency, in_memory, json_of, path_of
 from perennial.types import (
     Alias,
     Blame,
