@@ -44,6 +44,14 @@ def wait_for_exit(process: subprocess.Popen[bytes], *, seconds: float = EXIT_S) 
     return process.returncode
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs still."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Site:
     """A home with a database, and the processes that were started on it."""
 

@@ -1,4 +1,4 @@
-"""Uploading in batches, and the datasets, suites and policies that come of it."""
+"""Uploading in batches and in parts, lists of several pages, and edits of datasets."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from core.datasets.manifests import Side
 from core.values import sha256
 from perennial.errors import ServiceError
 from perennial.requests import ImageFile
 from tests.support.api.archives import zipped
-from tests.support.api.image_files import picture, pictures_on
-from tests.support.api.imports import importing_worker
+from tests.support.api.image_files import picture
 from tests.support.api.served import Served
 
 
@@ -31,18 +29,13 @@ def test_images_go_up_in_batches_and_come_back_as_receipts(
     assert [receipt["file"] for receipt in receipts] == [f"{n}.png" for n in (1, 2, 3, 4, 1)]
     assert [receipt["outcome"] for receipt in receipts] == [*4 * ["created"], "duplicate"]
     assert served.client.datasets.get("batches")["counts"] == {"boot": 4}
-
-
-def test_a_batch_is_small_enough_for_one_request(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
     images = in_memory(5, 6, 7)
     first, second, _ = (len(image.data) for _, image in images)
+    monkeypatch.setattr("perennial.requests.BATCH_IMAGES", 3)
     monkeypatch.setattr("perennial.requests.BATCH_BYTES", first + second)
-    served.client.datasets.create("large")
-    sent: list[int] = []
-    served.client.datasets.upload("large", images, sent.append)
-    assert sent == [2, 1]
+    served.client.datasets.upload("batches", images, sent.append)
+    assert sent[3:] == [2, 1]
+    assert served.client.datasets.upload("never-created", []) == []  # without a request
 
 
 def test_files_are_read_from_disk_and_texts_keep_their_quotes(
@@ -53,59 +46,6 @@ def test_files_are_read_from_disk_and_texts_keep_their_quotes(
     served.client.datasets.create("captions", kind="captioned")
     (receipt,) = served.client.datasets.upload("captions", [('an owl, "Uhu"', path)])
     assert (receipt["file"], receipt["text"]) == ("owl.png", 'an owl, "Uhu"')
-
-
-def test_a_refused_image_has_a_receipt_with_the_reason(served: Served) -> None:
-    served.client.datasets.create("broken")
-    broken = ("boot", ImageFile(file_name="a.png", data=b"no image"))
-    _, receipt = served.client.datasets.upload("broken", [*in_memory(9), broken])
-    assert receipt["outcome"] == "rejected"
-    assert receipt["error"] is not None
-    with pytest.raises(ServiceError, match="422 all_rejected"):
-        served.client.datasets.upload("broken", [broken])
-
-
-def test_nothing_to_upload_is_no_request(served: Served) -> None:
-    assert served.client.datasets.upload("never-created", []) == []
-
-
-def test_a_frozen_dataset_becomes_a_suite(served: Served) -> None:
-    client = served.client
-    client.datasets.create("pets")
-    images = pictures_on(Side.TRAIN, 4)
-    pairs = [(("cat", "dog")[n % 2], data) for n, data in enumerate(images)]
-    client.datasets.upload(
-        "pets", [(text, ImageFile(file_name="a.png", data=data)) for text, data in pairs]
-    )
-    frozen = client.datasets.freeze("pets")
-    assert (frozen["number"], frozen["images"], frozen["classes"]) == (1, 4, ["cat", "dog"])
-    assert list(client.datasets.versions("pets")) == [frozen]
-
-    suite = client.suites.create("pets", kind="zero_shot", dataset="pets", dataset_version=1)
-    assert client.suites.get("pets") == suite
-    assert suite in list(client.suites.list())
-
-
-def test_a_policy_takes_the_defaults_of_what_is_left_out(served: Served) -> None:
-    made = served.client.policies.create("lenient", parent_tolerance=0.5)
-    default = served.client.policies.get("default")
-    assert made["parent_tolerance"] == 0.5
-    assert made["alpha"] == default["alpha"]
-    assert {policy["name"] for policy in served.client.policies.list()} >= {"default", "lenient"}
-
-
-def test_a_list_goes_on_to_its_last_page(served: Served) -> None:
-    names = {f"one-of-many-{n}" for n in range(60)}  # a page has 50
-    for name in names:
-        served.client.datasets.create(name)
-    listed = [dataset["name"] for dataset in served.client.datasets.list()]
-    assert names <= set(listed)
-    assert len(listed) == len(set(listed))
-
-
-def test_a_name_is_no_path(served: Served) -> None:
-    with pytest.raises(ServiceError, match="404"):
-        served.client.datasets.get("pets/versions?limit=1#x")
 
 
 def test_a_dataset_is_edited_and_looked_into(served: Served) -> None:
@@ -133,19 +73,23 @@ def test_a_dataset_is_edited_and_looked_into(served: Served) -> None:
     datasets.delete_image("edited", first)
     assert datasets.get("edited")["images"] == 3
     datasets.delete("edited")
-    with pytest.raises(ServiceError, match="404"):
-        datasets.get("edited")
+    for name in ("edited", "grown/versions?limit=1#x"):  # a name is no path
+        with pytest.raises(ServiceError, match="404"):
+            datasets.get(name)
 
 
-def test_a_bucket_is_imported_only_if_the_operator_allows_it(served: Served) -> None:
-    served.client.datasets.create("from-a-bucket")
-    with pytest.raises(ServiceError, match="422 bucket_not_allowed"):
-        served.client.datasets.import_bucket("from-a-bucket", "s3://photos/shoes")
-    with pytest.raises(ServiceError, match="422 field_invalid"):
-        served.client.datasets.import_bucket("from-a-bucket", "http://photos/shoes")
+def test_an_erasure_is_ordered_read_and_listed(served: Served) -> None:
+    served.client.datasets.create("owls")
+    (receipt,) = served.client.datasets.upload("owls", in_memory(10))
+    erasures = served.client.erasures
+    ordered = erasures.order([receipt["pixels"] or ""], reason="asked for", retrain="none")
+    assert erasures.get(ordered["id"]) == ordered
+    assert [one["id"] for one in erasures.list()] == [ordered["id"]]
+    with pytest.raises(ServiceError, match="erasure_pending"):
+        erasures.certificate(ordered["id"])
 
 
-def test_a_difference_is_read_to_its_last_page(served: Served) -> None:
+def test_lists_and_a_difference_are_read_to_their_last_page(served: Served) -> None:
     datasets = served.client.datasets
     datasets.create("grown")
     datasets.upload("grown", in_memory(30))
@@ -155,30 +99,8 @@ def test_a_difference_is_read_to_its_last_page(served: Served) -> None:
     diff = datasets.diff("grown", 2, against=1)
     assert len({change["pixels"] for change in diff["data"]}) == len(diff["data"]) == 60
     assert (diff["added"], diff["has_more"]) == (60, False)
-
-
-def test_a_folder_and_an_archive_are_imported_and_reported(served: Served, tmp_path: Path) -> None:
-    folder = tmp_path / "shoes"
-    for n in (40, 41):
-        path = folder / ("boot", "bag")[n % 2] / f"{n}.png"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(picture(n))
-    archive = tmp_path / "shoes.zip"
-    archive.write_bytes(zipped({"boot/40.png": picture(40)}))
-    datasets = served.client.datasets
-    datasets.create("imported")
-    trial = datasets.import_images("imported", archive, validate_only=True)
-    assert trial["images"] is not None
-    assert (trial["images"]["format"], trial["images"]["validate_only"]) == ("zip", True)
-    job = datasets.import_images("imported", folder, idempotency_key="once")
-    assert datasets.import_images("imported", folder, idempotency_key="once")["id"] == job["id"]
-    with importing_worker(served.platform) as work:
-        work()
-        work()
-    files = [row["file"] for row in datasets.import_report(job["id"])]
-    assert files == ["bag/41.png", "boot/40.png"]
-    assert [row["outcome"] for row in datasets.import_report(trial["id"])] == ["created"]
-    assert datasets.get("imported")["counts"] == {"bag": 1, "boot": 1}
+    listed = [image["pixels"] for image in datasets.images("grown")]
+    assert len(set(listed)) == len(listed) == 61
 
 
 def test_a_file_is_sent_in_parts_over_a_connection_that_breaks(

@@ -1,39 +1,34 @@
-"""Versions, their reports, and downloads that go on where they stopped."""
+"""Versions, aliases, trials and jobs, and downloads that go on where they stopped."""
 
-import tarfile
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse, Response
 
+from core.datasets.manifests import Side
 from core.gate.rules import Verdict
-from perennial.errors import ServiceError
+from core.trials.rows import Predictions
+from perennial.client import Client
+from perennial.errors import JobFailed, ServiceError
+from perennial.requests import ImageFile
+from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import Served
-from tests.support.evaluation.evaluations import report_of, second_update
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.factories import a_prediction
+from tests.support.scene import Scene
+from tests.support.servers.scripted import Script
 
 
 @pytest.fixture
 def model(served: Served) -> str:
-    """A model of the test's own with two versions; the second has a report."""
+    """A model of the test's own with two versions, of which the first is live."""
     made = a_root(served.platform, f"m-{uuid.uuid4().hex}")
-    report = report_of(second_update(), lambda *_: True)
-    a_candidate(served.platform, made, verdict=Verdict.PASSED, report=report)
+    a_candidate(served.platform, made, verdict=Verdict.PASSED)
     return made.name
-
-
-def test_versions_are_listed_oldest_first(served: Served, model: str) -> None:
-    versions = list(served.client.versions.list(model))
-    assert [version["version"] for version in versions] == [1, 2]
-    assert versions[1] == served.client.versions.get(model, 2)
-
-
-def test_a_report_is_read_and_shown_as_a_page(served: Served, model: str) -> None:
-    report = served.client.versions.report(model, 2)
-    assert report["measures"][0]["outcome"] in {"holds", "fails", "open", "advisory"}
-    assert served.client.versions.report_page(model, 2).startswith("<!doctype html>")
-    with pytest.raises(ServiceError, match="404 report_not_found"):
-        served.client.versions.report(model, 1)
 
 
 def test_a_reply_of_not_modified_is_returned(served: Served, model: str) -> None:
@@ -43,20 +38,29 @@ def test_a_reply_of_not_modified_is_returned(served: Served, model: str) -> None
     assert (answer.status_code, answer.content) == (304, b"")
 
 
+def test_an_alias_moves_and_goes_as_it_was_seen(served: Served, model: str) -> None:
+    aliases, versions = served.client.aliases, served.client.versions
+    made = aliases.promote(model, 2, alias="staging", expected_revision=0)
+    assert (made["alias"], made["revision"]) == ("staging", 1)
+    assert aliases.promote(model, 2)["revision"] == 2
+    for stale in (
+        lambda: aliases.promote(model, 2, alias="staging", expected_revision=0),
+        lambda: aliases.promote(model, 2, expected_revision=7),
+        lambda: aliases.roll_back(model, reason="worse", expected_revision=7),
+        lambda: aliases.delete(model, "production", expected_revision=7),
+    ):
+        with pytest.raises(ServiceError, match="412 stale_revision"):
+            stale()
+    aliases.delete(model, "staging", expected_revision=1)
+    aliases.delete(model, "production", reason="paused")
+    assert list(aliases.list(model)) == []
+    assert [move["reason"] for move in aliases.history(model)][2:] == ["paused"]
+    versions.delete(model, 2)
+    assert [version["version"] for version in versions.list(model)] == [1]
+
+
 def whole(served: Served, model: str) -> bytes:
     return served.client.request("GET", f"/v1/models/{model}/versions/1/download").content
-
-
-def test_a_download_is_a_tar_file(served: Served, model: str, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    path = served.client.versions.download(
-        model, 1, to=tmp_path / "one.tar", on_bytes=lambda there, total: seen.append((there, total))
-    )
-    with tarfile.open(path) as tar:
-        assert f"{model}-1/open_clip_config.json" in tar.getnames()
-    size = path.stat().st_size
-    assert seen[-1] == (size, size)
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("arrived", [1, 2, 1000, -1, None])
@@ -96,3 +100,119 @@ def test_bytes_of_another_version_are_not_gone_on_with(
     (tmp_path / "one.tar.0123456789abcdef.part").write_bytes(b"another version's")
     to = served.client.versions.download(model, 1, to=tmp_path / "one.tar")
     assert to.read_bytes() == whole(served, model)
+
+
+def test_versions_are_compared(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(served.platform.transactions, served.platform.artifacts)
+    made = scene.model()
+    scene.suite(made, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
+    knowing_each(scene, made, monkeypatch, {1: ("hat",), 2: ("bag", "cat", "dog")})
+    scene.update(made, scene.frozen("cat", "dog", offset=40), auto_promote=False)
+    scene.run()
+    versions = served.client.versions
+    flips = list(versions.flips("demo", 2))
+    lost = list(versions.flips("demo", 2, against=1, kind="lost", suite="easy", class_name="hat"))
+    assert lost == [flip for flip in flips if flip["class"] == "hat"]
+    assert {flip["now"] for flip in lost} == {"bag"}
+    comparison = versions.compare("demo", 1, 2)
+    assert (comparison["before"]["version"], comparison["now"]["version"]) == (1, 2)
+    assert comparison["lost"] + comparison["gained"] == len(flips)
+    blame = versions.blame("demo", "hat", version=2)
+    assert blame["fell"] is not None
+    assert (blame["fell"]["version"], blame["fell"]["lost"]) == (2, len(lost))
+    assert versions.blame("demo", "hat")["version"] == 1
+
+
+def test_a_trial_is_started_labelled_shown_and_stopped(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_candidate(served.platform, a_root(served.platform, "tried"), verdict=Verdict.PASSED)
+    trials = served.client.trials
+    with pytest.raises(ServiceError, match="412 stale_revision"):
+        trials.start("tried", 2, mode="shadow", expected_revision=7)
+    started = trials.start("tried", 2, mode="canary", share=0.25, reason="is it better?")
+    assert (started["candidate"], started["share"], started["end"]) == (2, 0.25, None)
+
+    monkeypatch.setattr("perennial.resources.serving.LABELS_AT_ONCE", 2)
+    with served.platform.transactions() as work:
+        made = [a_prediction(id=f"pred_{number}", trial=started["id"]) for number in (1, 2, 3)]
+        work[Predictions].add(made)
+        work.commit()
+    receipts = trials.label([(f"pred_{number}", "boot") for number in (1, 2, 3, 0)])
+    codes = [one["status"] or (one["error"] or {})["code"] for one in receipts]
+    assert codes == ["counted", "counted", "counted", "prediction_not_found"]
+    with pytest.raises(ServiceError, match="404 prediction_not_found"):
+        trials.label([("pred_0", "boot")])
+
+    report = trials.get("tried")
+    assert (report["id"], report["verdict"]) == (started["id"], "undecided")
+    stopped = trials.stop("tried", started["id"], reason="enough")
+    assert stopped["end"] == "stopped"
+    assert list(trials.list("tried")) == [stopped]
+
+
+TAUGHT = [
+    (text, ImageFile(file_name=f"{n}.png", data=data))
+    for n, data in enumerate(pictures_on(Side.TRAIN, 6))
+    for text in [("boot", "bag")[n % 2]]
+]
+
+
+def test_an_update_is_ordered_found_and_followed(served: Served) -> None:
+    a_candidate(served.platform, a_root(served.platform, "shoes"))
+    jobs, datasets = served.client.jobs, served.client.datasets
+    datasets.create("products")
+    datasets.upload("products", TAUGHT)
+    datasets.freeze("products")
+    job = jobs.order_update(
+        model="shoes",
+        dataset="products",
+        dataset_version=1,
+        parent=1,
+        recipe={"epochs": 3},
+        priority=4,
+        metadata={"team": "shop"},
+    )
+    assert (job["type"], job["status"], job["model"]) == ("update", "queued", "shoes")
+    assert (job["priority"], job["metadata"]) == (4, {"team": "shop"})
+    assert job["recipe"] is not None
+    assert job["recipe"]["epochs"] == 3
+    assert jobs.get(job["id"]) == job
+
+    now = datetime.now(UTC)
+    other = jobs.order_evaluation(model="shoes", version=2)
+    updates = jobs.list(model="shoes", job_type="update", status="queued", created_until=now)
+    assert list(updates) == [job]
+    assert [found["id"] for found in jobs.list(created_since=now)] == [other["id"]]
+    assert list(jobs.list(metadata="team:shop")) == [job]
+
+    jobs.cancel(job["id"])
+    events = list(jobs.events(job["id"]))
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    assert list(jobs.events(job["id"], after=1)) == events[1:]
+
+
+def state(status: str, error: Any = None) -> Response:
+    done = status in {"succeeded", "failed", "cancelled"}
+    return JSONResponse({"id": "job_1", "status": status, "done": done, "error": error})
+
+
+def test_waiting_shows_every_state_and_raises_how_the_job_ended(
+    script: Script, scripted_client: Client
+) -> None:
+    wait = scripted_client.jobs.wait
+    script.replies = [state("queued"), state("succeeded")]
+    assert wait("job_1", every=0)["status"] == "succeeded"
+    lost = {"code": "rank_lost", "message": "A rank has ended."}
+    for ended, error, said in (
+        ("cancelled", None, "^Job job_1 was cancelled$"),
+        ("failed", lost, r"failed: rank_lost: A rank has ended\.$"),
+    ):
+        script.replies, seen = [state("queued"), state(ended, error)], list[str]()
+        with pytest.raises(JobFailed, match=said) as raised:
+            wait("job_1", lambda job, seen=seen: seen.append(job["status"]), every=0)
+        assert seen == ["queued", ended]
+        assert raised.value.job["error"] == error
+    script.replies = [state("queued")]
+    with pytest.raises(TimeoutError, match="is queued after 0 s"):
+        wait("job_1", every=0, timeout=0)

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from perennial.requests import ImageFile
 from perennial.terminal.session import ERROR, JOB, USAGE
 from tests.support.api.archives import zipped
@@ -27,10 +25,6 @@ def test_a_dataset_is_filled_frozen_corrected_and_deleted(
     assert ["shoe", "0", "0", "11", "0"] in rows(changed, 5)
     shown = perennial("dataset", "show", "products").out
     assert (["shoe", "11"] in rows(shown, 2), ["2", "22", "2"] in rows(shown, 3)) == (True, True)
-    names = [
-        json.loads(line)["name"] for line in perennial("dataset", "list", "--json").out.splitlines()
-    ]
-    assert "products" in names
     assert "products" in perennial("dataset", "list").out
     assert perennial("dataset", "delete", "products", "--yes").code == 0
     assert perennial("dataset", "show", "products").err == "perennial: There is no such dataset.\n"
@@ -83,8 +77,7 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert f"{broken}: Images must be" in told.err
     assert site.client.suites.get("animals")["prompt"] == "one {name}"
     assert site.client.models.get("demo")["suites"] == ["pets", "animals"]
-    again = perennial(*command)
-    assert (again.code, "already" in again.err) == (ERROR, True)
+    assert "already" in perennial(*command).err
     assert ["animals", "zero_shot", "3", "2"] in rows(perennial("suite", "list").out, 4)
 
 
@@ -103,20 +96,15 @@ def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
     assert perennial("suite", "create", "talk", tmp_path, "--kind", "retrieval").code == 0
     texts = [sorted(image["texts"]) for image in site.client.datasets.images("talk")]
     assert sorted(texts) == [["a cat on a mat"], ["one", "two"]]
-    refused = perennial("suite", "create", "talk2", tmp_path / ".." / tmp_path.name)
-    assert (refused.code, "a.png: The image belongs to a suite" in refused.err) == (ERROR, True)
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}']
-)
-def test_a_list_that_cannot_be_read_names_the_line(
-    perennial: Run, tmp_path: Path, line: str
-) -> None:
+def test_a_list_that_cannot_be_read_names_the_line(perennial: Run, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture(1))
-    (tmp_path / "captions.jsonl").write_text("\n" + line)
-    ended = perennial("suite", "create", "bad", tmp_path, "--kind", "retrieval")
-    assert (ended.code, f"{tmp_path / 'captions.jsonl'} line 2" in ended.err) == (ERROR, True)
+    listed = tmp_path / "captions.jsonl"
+    for line in ("{", "[]", '{"path": "a.png"}', '{"path": "missing.png", "caption": "x"}'):
+        listed.write_text("\n" + line)
+        ended = perennial("suite", "create", "bad", tmp_path, "--kind", "retrieval")
+        assert (ended.code, f"{listed} line 2" in ended.err) == (ERROR, True)
 
 
 def test_advice_is_given_on_the_newest_version(site: Site, perennial: Run, folder: Path) -> None:
@@ -131,18 +119,10 @@ def test_advice_is_given_on_the_newest_version(site: Site, perennial: Run, folde
     ended = perennial("advise", "demo", "advised", "--recipe", '{"epochs": 3}')
     assert ["boot", "3", "8"] in rows(ended.out, 3)
     assert "Training takes 3 steps." in ended.out
-    command = ("advise", "demo", "advised", "--dataset-version", "2", "--json")
-    assert [row["name"] for row in json.loads(perennial(*command).out)["classes"]] == [
-        "bag",
-        "boot",
-    ]
-    for words, told in (
-        (("demo", "nope"), "There is no such dataset."),
-        (("nope", "advised"), "There is no such model."),
-        (("demo", "advised", "--dataset-version", "0"), "/dataset_version: "),
-    ):
-        found = perennial("advise", *words)
-        assert (found.code, told in found.err) == (ERROR, True), found.err
+    told = perennial("advise", "demo", "advised", "--dataset-version", "2", "--json").out
+    assert [row["name"] for row in json.loads(told)["classes"]] == ["bag", "boot"]
+    refused = perennial("advise", "demo", "advised", "--dataset-version", "0")
+    assert (refused.code, "/dataset_version: " in refused.err) == (ERROR, True)
 
 
 def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run) -> None:

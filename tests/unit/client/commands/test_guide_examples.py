@@ -47,7 +47,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
 }
 
 ELSEWHERE = {  # what the commands of other pages need, and the test of it
-    "docs/access.md": "requests by curl, which test_api_page looks up in docs/openapi.json",
+    "docs/access.md": "requests by curl, which test_document looks up in docs/openapi.json",
     "docs/api.md": "requests by curl, likewise",
     "docs/bundles.md": "the making of a key by openssl, and a setting",
     "docs/datasets.md": "imports of files and of a bucket, which tests/api/imports orders",

@@ -1,22 +1,25 @@
 """Embeddings, classes and trials of a model that has learned two classes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from starlette.responses import JSONResponse, Response
 
 from core.gate.rules import Verdict
 from core.registry.rows import Models
 from perennial.client import Client
 from perennial.commands import inference as embed
 from perennial.resources.serving import Trials
-from perennial.terminal.session import ERROR, USAGE
+from perennial.terminal.session import ERROR, KEY, URL, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.oracle import vector_of
 from tests.support.api.seeds import a_candidate, a_sample
 from tests.support.processes import wait_for
+from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 
@@ -84,13 +87,11 @@ def test_an_array_is_not_written_without_an_image(
 def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> None:
     for name, data in (("a.png", picture(1)), ("b.png", b"no image")):
         (tmp_path / name).write_bytes(data)
-    command = ("classify", "demo", tmp_path / "a.png", tmp_path / "b.png", "-c", "cat", "-c", "dog")
-    ended = perennial(*command)
+    images = (tmp_path / "a.png", tmp_path / "b.png")
+    ended = perennial("classify", "demo", *images, "-c", "cat", "-c", "dog")
     assert [str(tmp_path / "a.png"), "cat", "50.0"] in rows(ended.out, 3)
     assert f"demo: version {taught}\n" in ended.out
     assert "b.png: Images must be" in ended.err
-    found = json.loads(perennial(*command, "--json").out)
-    assert [len(one["predictions"]) for one in found["data"]] == [2, 0]
 
 
 def test_a_version_is_tried_beside_the_live_one(
@@ -135,11 +136,9 @@ def test_images_about_which_a_shadow_disagrees_are_listed_saved_and_deleted(
     site.oracle.turned.clear()
 
     lines = perennial("trial", "samples", "demo", "--json").out.splitlines()
-    known = {one["pixels"]: one for one in map(json.loads, lines)}
-    listed = rows(perennial("trial", "samples", "demo").out, 4)
-    assert {row[0]: row[1:] for row in listed} == {
-        pixels: ["boot", "bag", one["prediction"]] for pixels, one in known.items()
-    }
+    known = [one["pixels"] for one in map(json.loads, lines)]
+    listed = rows(perennial("trial", "samples", "demo").out, 3)
+    assert listed == [[pixels, "boot", "bag"] for pixels in known]
 
     folder = tmp_path / "new" / "samples"
     folder.mkdir(parents=True)
@@ -180,3 +179,110 @@ def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
     (saved,) = (tmp_path / "samples").iterdir()
     assert saved.read_bytes() == b"RIFF"
     assert perennial("trial", "stop", "demo").code == 0
+
+
+THRESHOLD = {
+    "false_rejection_rate": 0.05,
+    "statistic": "margin",
+    "threshold": 0.3,
+    "auroc": 0.8,
+    "source": "learned classes",
+    "list_size": 2,
+    "false_rejection": {"rate": 0.04, "lower": 0.01, "upper": 0.1, "images": 90},
+    "false_acceptance": {"rate": 0.3, "lower": 0.2, "upper": 0.4, "images": 90},
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "rate", "covered"), [((), b"0.05", True), (("0.1",), b"0.1", False)]
+)
+def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    rate: bytes,
+    covered: bool,
+) -> None:
+    predictions = [{"class": "bag", "probability": 0.5}]
+    data = [
+        {"file": name, "predictions": predictions, "none_of_these": none, "score": 0.2}
+        for name, none in (("a.png", True), ("b.png", False))
+    ]
+    for one in data:
+        (tmp_path / str(one["file"])).write_bytes(picture(1))
+    told = THRESHOLD | {"covered": covered}
+    reply = {"model": "demo", "version": 2, "digest": "d", "none_of_these": told, "data": data}
+    with scripted() as script:
+        script.replies = [JSONResponse(reply)]
+        monkeypatch.setenv(URL, script.url)
+        monkeypatch.setenv(KEY, "pk_any")
+        images = [tmp_path / str(one["file"]) for one in data]
+        ended = run("classify", "demo", *images, "--none-of-these", *words)
+    assert ended.code == 0, ended.err
+    assert rows(ended.out, 3) == [
+        [str(images[0]), "none of these", ""],
+        [str(images[1]), "bag", "50.0"],
+    ]
+    assert "the threshold rejects 4.0 % of those of a listed class" in ended.err
+    assert "accepts 30.0 % of the others" in ended.err
+    assert ("another prompt" in ended.err) is not covered
+    assert b'name="none_of_these"\r\n\r\n' + rate + b"\r\n" in script.bodies[0]
+
+
+IMAGE, PIXELS = b"RIFF", "a" * 64
+
+SAMPLE = {"prediction": "pred_1", "current": "boot", "candidate": "bag", "at": "2026-01-01T00:00"}
+
+Save = Callable[[str], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder that samples are saved in."""
+    folder = tmp_path / "place" / "samples"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def save(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
+    """Save the one sample of a service, by what it says are the pixels."""
+
+    def saved(pixels: str) -> None:
+        with scripted() as script:
+            script.replies = [
+                JSONResponse({"id": "trial_1"}),
+                JSONResponse({"data": [{"pixels": pixels, **SAMPLE}], "has_more": False}),
+                Response(IMAGE),
+            ]
+            monkeypatch.setenv(URL, script.url)
+            monkeypatch.setenv(KEY, "pk_any")
+            ended = run("trial", "samples", "demo", "--to", folder)
+        assert ended.code == 0, ended.err
+
+    return saved
+
+
+@pytest.mark.parametrize("name", ["../outside", "{place}/outside", "deeper/../../outside"])
+def test_a_name_does_not_lead_out_of_the_folder(save: Save, folder: Path, name: str) -> None:
+    save(name.format(place=folder.parent))
+    (file,) = (path for path in folder.parent.rglob("*") if path.is_file())
+    assert file == folder / "outside.webp"
+    assert file.read_bytes() == IMAGE
+
+
+@pytest.mark.parametrize("link", [f"{PIXELS}.webp", f"{PIXELS}.part"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_does_not_lead_out_of_the_folder(
+    save: Save, folder: Path, link: str, exists: bool
+) -> None:
+    outside = folder.parent / "outside"
+    if exists:
+        outside.write_bytes(b"mine")
+    (folder / link).symlink_to(outside)
+    save(PIXELS)
+    assert outside.exists() == exists
+    assert not exists or outside.read_bytes() == b"mine"
+    saved = folder / f"{PIXELS}.webp"
+    assert saved.read_bytes() == (b"mine" if exists and link == saved.name else IMAGE)

@@ -83,12 +83,7 @@ def task(number: int, photo: str | None = None) -> dict[str, Any]:
         "id": number,
         "data": {"photo": photo or f"/data/upload/1/{number}.png"},
         "meta": {},
-        "created_at": "2026-01-01T00:00:00.000000Z",
-        "updated_at": "2026-01-01T00:00:00.000000Z",
-        "is_labeled": False,
-        "overlap": 1,
         "project": 1,
-        "file_upload": number,
         "annotations": [],
         "predictions": [],
     }
@@ -97,26 +92,15 @@ def task(number: int, photo: str | None = None) -> dict[str, Any]:
 def event(action: str, number: int, *choices: str) -> dict[str, Any]:
     """An event about an annotation as Label Studio's webhooks send it."""
     result = {
-        "id": "Dx_aB91ISN",
         "from_name": "what",
         "to_name": "image",
         "type": "choices",
-        "origin": "manual",
         "value": {"choices": list(choices)},
     }
     return {
         "action": action,
-        "annotation": {
-            "id": number,
-            "completed_by": 1,
-            "result": [result] if choices else [],
-            "was_cancelled": False,
-            "ground_truth": False,
-            "lead_time": 2.5,
-            "task": number,
-            "project": 1,
-        },
-        "project": {"id": 1, "title": "shoes", "label_config": LABEL_CONFIG, "task_number": 6},
+        "annotation": {"id": number, "result": [result] if choices else [], "task": number},
+        "project": {"id": 1, "title": "shoes", "label_config": LABEL_CONFIG},
         "task": task(number),
     }
 
@@ -131,14 +115,9 @@ def test_label_studio_connects(backend: TestClient) -> None:
 
 
 def test_images_get_predictions_in_the_order_of_the_tasks(backend: TestClient) -> None:
+    elsewhere = task(2, "https://elsewhere.example/2.png")
     asked = {
-        "tasks": [
-            task(1),
-            task(99),
-            task(2, "https://elsewhere.example/2.png"),
-            task(3),
-        ],
-        "model_version": None,
+        "tasks": [task(1), task(99), elsewhere, task(3)],
         "project": "1.1700000000",
         "label_config": LABEL_CONFIG,
         "params": {"login": None, "password": None, "context": None},
@@ -162,17 +141,14 @@ def test_images_get_predictions_in_the_order_of_the_tasks(backend: TestClient) -
 
 
 def test_what_is_annotated_is_learned(site: Site, backend: TestClient) -> None:
-    def send(body: dict[str, Any]) -> dict[str, Any]:
+    def send(body: dict[str, Any]) -> Any:
         answer = backend.post("/webhook", json=body)
         assert answer.status_code == 201, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        return answer.json()
 
-    outcomes = [
-        send(event("ANNOTATION_CREATED", number, ("boot", "bag")[number % 2]))["outcome"]
-        for number in PICTURES
-    ]
-    assert outcomes == ["created"] * 6
+    for number in PICTURES:
+        created = event("ANNOTATION_CREATED", number, ("boot", "bag")[number % 2])
+        assert send(created)["outcome"] == "created"
     assert send(event("ANNOTATION_UPDATED", 0, "bag"))["outcome"] == "moved"
     assert send(event("ANNOTATION_UPDATED", 0, "boot"))["outcome"] == "moved"
     assert send(event("ANNOTATION_UPDATED", 0, "boot", "bag"))["outcome"] == "ignored"

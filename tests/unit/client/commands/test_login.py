@@ -45,6 +45,8 @@ def test_a_key_is_checked_and_stored_for_its_owner_alone(
     assert run("logout").code == 0
     assert not stored.exists()
     assert run("whoami").code == ERROR
+    stored.write_text("{")
+    assert f"{stored} is damaged" in run("whoami").err
 
 
 def test_what_is_typed_at_a_terminal_is_asked_for(
@@ -98,13 +100,6 @@ def test_the_environment_takes_precedence_and_a_key_goes_to_its_own_service_only
     assert f"Set {KEY} for http://elsewhere.example" in run("whoami").err
     monkeypatch.setenv(URL, site.url)
     assert run("whoami").code == 0
-
-
-def test_a_damaged_login_is_told(run: Run, stored: Path) -> None:
-    stored.parent.mkdir(parents=True)
-    stored.write_text("{")
-    ended = run("whoami")
-    assert (ended.code, f"{stored} is damaged" in ended.err) == (ERROR, True)
 
 
 def test_deletions_ask_first(site: Site, perennial: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
-"""The command itself: help, completion, verbs of other distributions, and odd ends."""
+"""The command itself: help, verbs of other distributions, odd ends, and commands on the pages."""
 
-import os
-import subprocess
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -48,13 +49,6 @@ def test_every_verb_that_prints_can_print_json() -> None:
             assert "as_json" in {parameter.name for parameter in found.params}, words
 
 
-def test_the_list_of_verbs_fits_a_narrow_terminal(run: Run) -> None:
-    told = run("--help").out
-    assert max(map(len, told.splitlines())) <= 80
-    summaries = [line for line in told.splitlines() if line.startswith("  ")]
-    assert not [line for line in summaries if line.endswith("...")]
-
-
 def test_another_distribution_adds_a_verb(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,23 +89,41 @@ def test_an_unknown_verb_and_an_odd_end_have_their_codes(
         assert (ended.code, told in ended.err) == (code, True)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_verbs(run: Run, shell: str) -> None:
-    assert "_PERENNIAL_COMPLETE" in run("completion", shell).out
+DOCS = [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/how-to").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "client/README.md", *DOCS]
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+LINE = re.compile(r"(?:^|\.venv/bin/)perennial ([a-z-]+ ?.*)")
+REDIRECTION = re.compile(r"\s(?:[<>|]|2>&1).*|\)$")
 
 
-def test_completion_knows_the_verbs() -> None:
-    asked = {
-        "_PERENNIAL_COMPLETE": "bash_complete",
-        "COMP_WORDS": "perennial da",
-        "COMP_CWORD": "1",
-    }
-    run = subprocess.run(
-        [sys.executable, "-m", "perennial"],
-        env=os.environ | asked,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.stdout == "plain,dataset\n"
+def lines() -> Iterator[Any]:
+    """Every command in a shell block of a page."""
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text("utf-8")):
+            for line in block.splitlines():
+                if found := LINE.search(line):
+                    words = shlex.split(REDIRECTION.sub("", found[1]), comments=True)
+                    yield pytest.param(words, id=f"{page.stem}: {' '.join(words)}")
+
+
+@pytest.mark.parametrize("words", list(lines()))
+def test_a_command_on_a_page_is_one_that_there_is(words: list[str]) -> None:
+    context, command = click.Context(perennial), perennial.get_command(None, words[0])  # type: ignore[arg-type]
+    rest = words[1:]
+    while isinstance(command, click.Group):
+        command, rest = command.get_command(context, rest[0]), rest[1:]
+    assert command is not None, words
+    inner = click.Context(command)
+    given, left, _ = command.make_parser(inner).parse_args(rest)  # fails for unknown options
+    assert left == []
+    for parameter in command.params:
+        assert given.get(parameter.name) or not parameter.required, parameter.name
+
+
+def test_the_page_of_commands_has_all_of_them_and_no_other() -> None:
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z`, -]+`) \|", page, flags=re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert told == VERBS.keys()
+    for name in perennial.list_commands(click.Context(perennial)):
+        assert f"`{name}`" in page, name

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -44,36 +43,24 @@ def test_continuous_integration_teaches_what_was_pushed(
     assert site.client.aliases.get("demo")["version"] == taught
 
 
-def test_versions_are_listed(perennial: Run, taught: int) -> None:
-    ended = perennial("versions", "demo")
-    (row,) = [line.split("│") for line in ended.out.splitlines() if "production" in line]
-    assert [cell.strip() for cell in row[1:7]] == [
-        str(taught),
-        "1",
-        "promoted",
-        "passed",
-        "production",
-        "bag, boot",
-    ]
+def test_versions_are_listed_reported_on_and_compared(
+    site: Site, perennial: Run, taught: int, tmp_path: Path
+) -> None:
+    wanted = [str(taught), "1", "promoted", "passed", "production", "bag, boot"]
+    assert wanted in rows(perennial("versions", "demo").out, 6)
     lines = perennial("versions", "demo", "--json").out.splitlines()
     assert [json.loads(line)["version"] for line in lines] == [1, taught]
 
-
-def test_a_report_is_a_table_a_page_and_json(
-    site: Site, perennial: Run, taught: int, tmp_path: Path
-) -> None:
-    found = site.client.versions.report("demo", taught)
+    report = site.client.versions.report("demo", taught)
     told = perennial("report", "demo", taught).out
-    assert f"demo: version {taught}, gate: passed\n- {found['reasons'][0]}\n" in told
+    assert f"demo: version {taught}, gate: passed\n- {report['reasons'][0]}\n" in told
     assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
-    assert json.loads(perennial("report", "demo", taught, "--json").out) == found
+    assert json.loads(perennial("report", "demo", taught, "--json").out) == report
     page = tmp_path / "report.html"
     assert perennial("report", "demo", taught, "--html", page).code == 0
     assert page.read_text().startswith("<!doctype html>")
     assert "root" in perennial("report", "demo", 1).err
 
-
-def test_two_versions_are_compared(site: Site, perennial: Run, taught: int) -> None:
     told = perennial("compare", "demo", 1, taught).out
     assert f"demo: version {taught} against 1: 0 images lost, " in told
     assert ["zero_shot", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
@@ -88,12 +75,7 @@ def test_groups_of_images_are_blamed(site: Site, perennial: Run, taught: int) ->
     assert "No group is to blame: 'bag' gains nothing" in ended.out
     (newest, *_) = site.client.jobs.list(model="demo", job_type="blame")
     assert perennial("watch", newest["id"]).out == ended.out
-    found = json.loads(perennial(*command, "--wait", "--json").out)
-    assert [group["images"] for group in found["groups"]] == [3, 3]
-    ordered = perennial(*command)
-    assert ordered.out.startswith("Ordered: job_")
-    refused = perennial("blame", "demo", taught, "--class", "owl", "--by", "random")
-    assert (refused.code, "'owl'" in refused.err) == (ERROR, True)
+    assert perennial(*command).out.startswith("Ordered: job_")
 
 
 def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught: int) -> None:
@@ -109,16 +91,6 @@ def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught
     ]
     moves = perennial("history", "demo").out
     assert ("to show it" in moves, "reviewed" in moves) == (True, True)
-    lines = perennial("history", "demo", "--json").out.splitlines()
-    assert [json.loads(line) for line in lines] == list(site.client.aliases.history("demo"))
-
-
-def test_a_version_is_downloaded(perennial: Run, taught: int, tmp_path: Path) -> None:
-    ended = perennial("download", "demo", taught, "--to", tmp_path / "v.tar", "--json")
-    assert json.loads(ended.out)["bytes"] == (tmp_path / "v.tar").stat().st_size
-    with tarfile.open(tmp_path / "v.tar") as archive:
-        assert any(name.endswith("open_clip_config.json") for name in archive.getnames())
-    assert perennial("download", "demo", 9, "--to", tmp_path / "w.tar").code == ERROR
 
 
 def test_a_model_is_created_shown_and_deleted(site: Site, perennial: Run, taught: int) -> None:
@@ -131,12 +103,10 @@ def test_a_model_is_created_shown_and_deleted(site: Site, perennial: Run, taught
     assert "other" not in {model["name"] for model in site.client.models.list()}
 
 
-def test_a_version_is_exported_into_a_folder(
-    site: Site, perennial: Run, taught: int, tmp_path: Path
+def test_a_version_is_exported_into_a_folder_unless_it_differs(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = site.client.versions.get("demo", taught)["digest"]
-    ordered = json.loads(perennial("export", "demo:1", "--json").out)
-    assert ordered["export"] == {"version": 1, "format": "open_clip"}
     for number, reference in enumerate(("demo", "demo@production", f"demo@sha256:{digest}")):
         output = tmp_path / f"out-{number}"
         told = perennial("export", reference, "--format", "onnx", "--output", output).out
@@ -145,18 +115,17 @@ def test_a_version_is_exported_into_a_folder(
         names = ["check.json", "image.onnx", "text.onnx"]
         assert sorted(path.name for path in output.iterdir()) == names
         assert digest in (output / "image.onnx").read_text()
+    exports = site.client.exports
+    (onnx,) = (one for one in exports.list("demo", taught) if one["format"] == "onnx")
+    assert exports.get("demo", taught, "onnx") == onnx
+    exports.delete("demo", taught, "onnx")
+    assert onnx not in exports.list("demo", taught)
     refused = perennial("export", "demo", "--output", output)
     assert (refused.code, f"{output} is not empty" in refused.err) == (ERROR, True)
     unknown = perennial("export", "demo@sha256:00")
     assert (unknown.code, "has the digest 00" in unknown.err) == (ERROR, True)
     for reference in ("demo:1x", "demo:", "demo:²", "demo:1@production"):  # not the live version
-        refused = perennial("export", reference)
-        assert (refused.code, "means no version" in refused.err) == (ERROR, True)
-
-
-def test_an_export_that_differs_is_a_failed_job(
-    site: Site, perennial: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+        assert "means no version" in perennial("export", reference).err
     monkeypatch.setattr(site.learner, "cosine", 0.5)
     failed = perennial("export", "demo:1", "--format", "onnx", "--wait")
     assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)
@@ -180,8 +149,6 @@ def test_the_vectors_of_a_dataset_are_stored_and_fetched(
     assert np.load(output).shape == (30, 4)
     lines = output.with_suffix(".jsonl").read_text().splitlines()
     assert {json.loads(line)["texts"][0] for line in lines} == {"cat", "dog"}
-    (found,) = site.client.vectors.list("demo", 1)
-    assert found == site.client.vectors.get("demo", 1, "pets", 1)
     site.client.vectors.delete("demo", 1, "pets", 1)
     assert site.client.vectors.list("demo", 1) == []
 
@@ -201,8 +168,6 @@ def test_an_old_index_is_reported_on_with_a_bridge(
     (found,) = site.client.vectors.reports("demo", taught)
     assert bridge.stat().st_size == found["bridge"]["size"]
     assert perennial("compatibility", reference, "--bridge", bridge).code == ERROR  # is there
-    told = perennial("compatibility", reference, "--from", 1, "--wait", "--json").out
-    assert json.loads(told)["searches"] == found["searches"]
 
 
 def test_a_bundle_is_imported_and_must_be_scored(
@@ -224,10 +189,9 @@ def test_a_bundle_is_imported_and_must_be_scored(
     assert perennial(*command).out.startswith("Ordered: job_")
     origin = site.client.bundles.origin("copy", 2)
     assert [one["version"] for one in origin["line"]] == [1, taught]
-    assert site.client.versions.get("copy", 2)["imported_from"]["signed_by"] == "lab"
     scored = perennial("evaluate", "copy", 2, "--wait", "--fail-on-gate")
     assert (scored.code, "gate: inconclusive" in scored.out) == (GATE, True)
     assert perennial("evaluate", "copy", 2, "--fail-on-gate").code == USAGE
     assert perennial("signing-key").out == f"{OURS.public}\n"
-    refused = perennial("import-version", "copy", bundle, "--expect-digest", "0" * 64)
+    refused = perennial(*command[:3], "--expect-digest", "0" * 64)
     assert (refused.code, "another version" in refused.err) == (ERROR, True)
