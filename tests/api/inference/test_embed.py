@@ -5,7 +5,6 @@ from struct import unpack
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse
 
 from api.inference.embed import MAX_INPUTS, MAX_TEXT
 from api.inference_client.questions import MAX_BYTES
@@ -108,12 +107,7 @@ REFUSED = [
     ({"json": {"texts": [1]}}, 422, "field_invalid", "/texts/0"),
     ({"json": {"texts": ["a"], "encoding_format": "int8"}}, 422, "field_invalid", None),
     ({"json": {"texts": ["a"], "images": []}}, 422, "field_unknown", "/images"),
-    (
-        {"data": {"encoding_format": "int8"}, "files": IMAGE},
-        422,
-        "field_invalid",
-        None,
-    ),
+    ({"data": {"encoding_format": "int8"}, "files": IMAGE}, 422, "field_invalid", None),
     ({"data": {"texts": "a"}, "files": IMAGE}, 422, "field_unknown", "/texts"),
     ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", ""),
     ({"content": b"a"}, 415, "unsupported_media_type", ""),
@@ -152,12 +146,3 @@ def test_requests_that_hold_too_many_pixels_are_told_to_come_back(
         assert service.client.post(EMBED, json={"texts": ["a"]}).is_success
     for path, sent in asked * 2:
         assert service.client.post(path, **sent).is_success
-
-
-def test_a_version_without_weights_is_not_servable(service: Service, oracle: Oracle) -> None:
-    oracle.answer = JSONResponse({"code": "artifact_missing", "message": "gone"}, 404)
-    assert code_of(service.client.post(EMBED, json={"texts": ["a"]})) == (409, "not_servable")
-    assert code_of(service.client.post("/v1/models/no/embed", json={"texts": ["a"]})) == (
-        404,
-        "model_not_found",
-    )

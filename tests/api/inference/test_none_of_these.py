@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from core.evaluation.calibrations import Calibrations
-from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.registry.rows import Versions
 from core.registry.versions import Model
-from core.rejection.queries import newest_of_root
 from core.rejection.rules import (
     LEARNED,
     Calibration,
@@ -21,7 +19,6 @@ from core.rejection.rules import (
     Statistic,
     Threshold,
 )
-from core.values import canonical_json
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part
 from tests.support.api.oracle import Oracle
@@ -111,14 +108,6 @@ def test_one_class_has_a_threshold_of_its_own(service: Service, oracle: Oracle) 
 
 @EMBEDDED
 @pytest.mark.usefixtures("calibrated")
-def test_other_classes_and_prompts_are_not_covered(service: Service) -> None:
-    for fields in ({"classes": '["boot", "okapi"]'}, {"prompt": "one {name}"}):
-        found = classify(service, 3, none_of_these="0.05", **fields).json()["none_of_these"]
-        assert found["covered"] is False
-
-
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
 def test_without_the_wish_nothing_is_told(service: Service) -> None:
     for version in (1, 2, 3):
         for fields in ({}, {"none_of_these": "off"}, {"none_of_these": ""}):
@@ -136,22 +125,6 @@ def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: 
         assert code_of(answer) == (409, "not_calibrated")
         assert why in answer.json()["detail"]
     assert oracle.requests == []
-
-
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
-def test_a_root_that_was_calibrated_with_an_update_tells_none_too(
-    service: Service, model: Model, oracle: Oracle
-) -> None:
-    stored = service.platform.artifacts.put(canonical_json(CALIBRATION.to_json()))
-    with service.platform.transactions() as work:
-        root = work[Versions].get(model.id, 1)
-        work[AnswerCache].add(root.digest, newest_of_root(model.id), stored)
-        work.commit()
-    oracle.cosines = [0.5, 0.25]
-    answer = classify(service, 1, classes='["boot", "bag"]', none_of_these="0.05")
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["data"][0]["none_of_these"] is True
 
 
 @EMBEDDED

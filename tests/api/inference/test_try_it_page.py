@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse
 
 from core.principal import Role
 from tests.support.api.browsing import Browser, browser_of
@@ -68,11 +67,3 @@ def test_an_image_that_cannot_be_read_is_refused_on_the_page(asked: Service) -> 
             answer = send(viewer, image)
             assert (answer.status_code, code in answer.text) == (status, True)
         assert send(viewer, picture(1), token="a.b").status_code == 403
-
-
-def test_an_inference_process_that_is_away_is_told(asked: Service, oracle: Oracle) -> None:
-    viewer = browser_of(asked, Role.VIEWER)
-    oracle.answer = JSONResponse({"code": "inference_busy", "message": ""}, 503)
-    answer = send(viewer, picture(2))
-    oracle.answer = None
-    assert (answer.status_code, "inference_busy" in answer.text) == (503, True)

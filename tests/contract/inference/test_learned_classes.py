@@ -5,7 +5,7 @@ import pytest
 from core.database.work import Transactions
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
-from core.errors import FieldInvalid, VersionNotFound
+from core.errors import FieldInvalid
 from core.inference.classify import MAX_CLASSES, Resolved, classification_of, known_classes
 from core.recipes.rules import class_texts
 from core.registry.alias_rows import Aliases
@@ -57,6 +57,8 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
         return classification_of(resolved, given).texts.classes
 
     model = scene.model()
+    with pytest.raises(FieldInvalid, match="send `classes`"):
+        asked(None)
     suite = create_suite(
         scene.platform,
         name="asked",
@@ -71,10 +73,3 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
     with pytest.raises(FieldInvalid):
         asked([str(number) for number in range(MAX_CLASSES + 1)])
     assert class_texts.cache_info().misses == before  # a refused list is not remembered
-
-
-@pytest.mark.parametrize("number", ["²", "x", "", "-1", "9999999999"])
-def test_reference_to_no_version_number_is_no_version(scene: Scene, number: str) -> None:
-    model = scene.model()
-    with scene.platform.transactions(read_only=True) as work, pytest.raises(VersionNotFound):
-        resolve(work, f"{model.name}:{number}")

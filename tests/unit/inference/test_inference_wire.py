@@ -22,14 +22,11 @@ def test_a_body_that_is_cut_off_within_its_head_is_refused() -> None:
             read_request(body[:size])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [b"", b"[]", b"NaN", b'{"top_k": ' + b"9" * 5000 + b"}", b"[" * 100_000, b"\xff", b"{}}"],
-    ids=["empty", "list", "no JSON", "endless number", "deep", "no UTF-8", "more than one"],
-)
-def test_a_head_that_is_no_object_is_refused(text: bytes) -> None:
-    with pytest.raises(Malformed):
-        read_request(struct.pack(">I", len(text)) + text)
+def test_a_head_that_is_no_object_is_refused() -> None:
+    endless = b'{"top_k": ' + b"9" * 5000 + b"}"
+    for text in (b"", b"[]", b"NaN", endless, b"[" * 100_000, b"\xff", b"{}}"):
+        with pytest.raises(Malformed):
+            read_request(struct.pack(">I", len(text)) + text)
 
 
 def test_a_length_beyond_the_body_is_refused() -> None:

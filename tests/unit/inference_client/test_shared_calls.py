@@ -1,12 +1,13 @@
-"""Calls that concurrent callers share: who goes with whom, what waits, and what fails."""
+"""Calls that concurrent callers share, and the pixels that requests hold."""
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from threading import Event
 
 import pytest
 
-from api.inference_client.questions import SharedCalls
+from api.inference_client.questions import PixelBudget, SharedCalls
 from core.errors import InferenceBusy, InferenceUnavailable
 
 
@@ -47,12 +48,6 @@ def caller() -> Iterator[Caller]:
     yield made
     made.go.set()
     made.shared.close()
-
-
-def test_a_single_caller_waits_for_nobody(caller: Caller) -> None:
-    caller.go.set()
-    assert caller.submit("a", [b"1", b"2"], "x").result(30) == [b"1", b"2"]
-    assert caller.calls == [("a", [b"1", b"2"], ["x"])]
 
 
 def test_what_arrives_during_a_call_shares_the_next_one(caller: Caller) -> None:
@@ -98,12 +93,8 @@ def test_a_call_that_takes_long_delays_only_those_that_ask_the_same() -> None:
     assert [key for key, *_ in caller.calls] == ["a new class list", "b"]
     third = caller.submit("c", [b"3"], "z")
     caller.go.set()
-    assert [one.result(30) for one in (slow, same, other, third)] == [
-        [b"0"],
-        [b"1"],
-        [b"2"],
-        [b"3"],
-    ]
+    answers = [one.result(30) for one in (slow, same, other, third)]
+    assert answers == [[b"0"], [b"1"], [b"2"], [b"3"]]
     caller.shared.close()
     assert (caller.shared._idle, len(caller.shared._calls)) == (2, 0)
 
@@ -142,16 +133,12 @@ def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[st
         caller.submit("a", [b"3"], "y")
     caller.go.set()
     waiting.result(30)
-    caller.shared.close()  # the thread has counted what is answered
-    assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
-
-
-def test_an_empty_queue_takes_a_request_beyond_its_limit() -> None:
-    caller = Caller(max_waiting=1)
-    caller.go.set()
-    parts = caller.shared.submit("a", [b"1"] * 5, "x")
+    while caller.shared._inputs:
+        time.sleep(0.01)  # until the thread has counted what is answered
+    parts = caller.shared.submit("a", [b"1"] * 5, "x")  # an empty queue takes more than its limit
     assert [len(part.result(30)) for part in parts] == [4, 1]
     caller.shared.close()
+    assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
 
 
 def test_who_has_gone_is_not_asked_for(caller: Caller) -> None:
@@ -173,3 +160,48 @@ def test_closing_lets_a_call_end_and_gives_up_what_waits() -> None:
     assert waiting.cancelled() or waiting.result(30) == [b"1"]
     with pytest.raises((CancelledError, RuntimeError)):
         caller.submit("a", [b"2"], "x").result(30)
+
+
+def test_requests_share_the_bytes_and_give_them_back() -> None:
+    budget = PixelBudget(max_bytes=100)
+    with budget.request() as take:
+        take(60)
+        with budget.request() as other:
+            other(40)
+            for refused in (take, other):
+                with pytest.raises(InferenceBusy):
+                    refused(1)
+        take(40)  # the other has given back its own
+        with budget.request() as other, pytest.raises(InferenceBusy):
+            other(1)
+    with budget.request() as take:
+        take(100)
+
+
+def test_a_request_that_is_alone_may_take_any_number_and_gives_back_if_it_fails() -> None:
+    budget = PixelBudget(max_bytes=100)
+
+    def fail() -> None:
+        with budget.request() as take:
+            take(70)
+            take(70)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with budget.request() as first, budget.request() as second:
+        first(50)
+        second(50)
+
+
+def test_what_an_answer_does_not_need_takes_half_at_most_and_leaves_the_rest_to_answers() -> None:
+    budget = PixelBudget(max_bytes=100)
+    with budget.request() as take, budget.request() as other:
+        assert take.spare(50)
+        assert not other.spare(1)
+        other(50)
+    with budget.request() as take:
+        take(60)
+        assert not take.spare(1)
+    with budget.request() as take:
+        assert take.spare(50)

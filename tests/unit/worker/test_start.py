@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 HEAVY = ("torch", "open_clip", "torchvision", "timm", "safetensors", "celery")
 LOADED = (
     "import json, sys; print(json.dumps([name for name in sys.argv[1:] if name in sys.modules]))"
@@ -23,11 +21,8 @@ def loaded_by(module: str) -> list[str]:
 
 # Whatever happens to torch or a device, the supervisor starts a child anew. A child hides its
 # environment, and ties its end to its parent's, before torch takes seconds to load.
-@pytest.mark.parametrize("module", ["worker.supervision.__main__", "worker.__main__"])
-def test_supervisor_and_child_begin_without_torch(module: str) -> None:
-    assert loaded_by(module) == ["celery"]
-
-
-@pytest.mark.parametrize("module", ["worker.inference.__main__", "worker.ranks.follower"])
-def test_inference_and_ranks_load_no_celery(module: str) -> None:
-    assert "celery" not in loaded_by(module)
+def test_processes_begin_without_what_they_do_not_need() -> None:
+    for module in ("worker.supervision.__main__", "worker.__main__"):
+        assert loaded_by(module) == ["celery"]
+    for module in ("worker.inference.__main__", "worker.ranks.follower"):
+        assert "celery" not in loaded_by(module)

@@ -25,7 +25,7 @@ from core.settings import Settings
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import Watching, red_and_blue, with_recipe
-from tests.support.processes import wait_for
+from tests.support.processes import is_alive, wait_for
 from worker.ranks.launcher import RankLauncher
 from worker.tools import rank_provider
 
@@ -146,24 +146,15 @@ def test_a_rank_ends_with_a_killed_worker() -> None:
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     worker.stdout.close()
-    wait_for(lambda: not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE, seconds=5)
+    wait_for(lambda: not is_alive(rank.pid), seconds=5)
 
 
-def test_the_worker_trains_on_as_many_ranks_as_the_settings_say(
+def test_the_worker_trains_on_as_many_ranks_as_the_settings_say_if_there_can_be_so_many(
     tmp_path: Path, artifacts: LocalArtifacts
 ) -> None:
-    assert rank_provider(Settings(home=tmp_path), artifacts, CPU).size == 1
-    assert rank_provider(Settings(home=tmp_path, ranks=3), artifacts, CPU).size == 3
-
-
-@pytest.mark.parametrize(("ranks", "device"), [(0, "cpu"), (1000, "cuda"), (2, "cuda:99")])
-def test_ranks_that_cannot_be_are_refused(
-    ranks: int, device: str, artifacts: LocalArtifacts
-) -> None:
-    with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
-        rank_provider(Settings(ranks=ranks), artifacts, torch.device(device))
-
-
-def test_the_environment_names_the_ranks(tmp_path: Path) -> None:
-    assert trainer(tmp_path, ranks=1).environment()["ranks"] == "1"
-    assert trainer(tmp_path, ranks=2).environment()["ranks"] == "2"
+    for ranks in (1, 2):
+        assert rank_provider(Settings(home=tmp_path, ranks=ranks), artifacts, CPU).size == ranks
+        assert trainer(tmp_path, ranks=ranks).environment()["ranks"] == str(ranks)
+    for ranks, device in ((0, "cpu"), (1000, "cuda"), (2, "cuda:99")):
+        with pytest.raises(UnsafeConfiguration, match="PERENNIAL_RANKS"):
+            rank_provider(Settings(ranks=ranks), artifacts, torch.device(device))

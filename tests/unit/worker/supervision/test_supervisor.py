@@ -1,16 +1,21 @@
-"""The supervisor over a real database and small real children."""
+"""The supervisor over a real database, small real children, and jobs that wait or were lost."""
 
 import time
 
 import psutil
 import pytest
 
+from core.database.work import Work
+from core.errors import DatabaseUnavailable
 from core.fleet.rows import Heartbeats
 from core.jobs.orders import Queue
 from core.jobs.queue import cancel_job
+from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
+from core.registry.rows import Models
 from core.values import JobId
+from tests.support.factories import a_job
 from tests.unit.worker.supervision.conftest import (
     DEAF,
     Nursery,
@@ -58,24 +63,6 @@ def test_child_that_renews_no_lease_is_killed_and_its_job_is_free(
     assert claimable(platform)
 
 
-def test_child_that_ignores_a_cancellation_is_terminated_then_killed(
-    platform: Platform, nursery: Nursery
-) -> None:
-    nursery.program = DEAF
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    job = queue(platform)
-    claim(platform, nursery.children[0].owner)
-    assert cancel_job(platform, job.id).status is JobStatus.CANCELLING
-
-    for passed in (0.1, 0.45):
-        supervisor.tick(now + passed)
-        assert nursery.children[0].exit_code is None
-    supervisor.tick(now + 0.75)
-
-    assert nursery.children[0].exit_code == -9
-
-
 def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
     platform: Platform, nursery: Nursery
 ) -> None:
@@ -94,15 +81,6 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
         assert work[Heartbeats].fresh(60) == []
 
 
-def test_living_child_beats(platform: Platform, nursery: Nursery) -> None:
-    supervise(platform, nursery).tick(time.monotonic())
-
-    with platform.transactions(read_only=True) as work:
-        ((name, facts),) = work[Heartbeats].fresh(60)
-    assert name == "here:1"
-    assert facts["child"] == nursery.children[0].pid
-
-
 def test_an_unexpected_error_ends_neither_the_child_nor_the_rest_of_the_tick(
     platform: Platform, nursery: Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,10 +96,76 @@ def test_an_unexpected_error_ends_neither_the_child_nor_the_rest_of_the_tick(
     supervisor.tick(now)
     assert "nobody foresaw" in caplog.text
     with platform.transactions(read_only=True) as work:
-        assert len(work[Heartbeats].fresh(60)) == 1
+        ((name, facts),) = work[Heartbeats].fresh(60)
+    assert (name, facts["child"]) == ("here:1", nursery.children[0].pid)
 
     supervisor.tick(now + 1)
 
     assert notifier.notified == 2
     (child,) = nursery.children
     assert child.exit_code is None
+
+
+def test_a_waiting_job_is_announced_less_and_less_often(
+    platform: Platform, nursery: Nursery
+) -> None:
+    notifier, now = RecordingNotifier(), time.monotonic()
+    supervisor = supervise(platform, nursery, notifier)
+    queue(platform)
+
+    for second in range(60):
+        supervisor.tick(now + second)
+
+    # after 0, 1, 3, 7 and 15 seconds, then every 8
+    assert notifier.notified == 10
+
+
+def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> None:
+    away = True
+
+    def transactions(*, read_only: bool = False) -> Work:
+        if away:
+            raise DatabaseUnavailable
+        return platform.transactions(read_only=read_only)
+
+    patient = Platform(
+        settings=platform.settings,
+        transactions=transactions,
+        artifacts=platform.artifacts,
+        clock=platform.clock,
+    )
+    notifier, now = RecordingNotifier(), time.monotonic()
+    supervisor = supervise(patient, nursery, notifier)
+    queue(platform)
+    supervisor.tick(now)
+    assert notifier.notified == 0
+
+    away = False
+    supervisor.tick(now + 1)
+
+    assert notifier.notified == 1
+
+
+def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claimed = claim(platform, "there:7:dead", lease_s=-1)
+    checkpoint = platform.artifacts.put(b"state")
+    with platform.transactions() as work:
+        work[Jobs].set_checkpoint(job.id, claimed.fence, checkpoint)
+        following = a_job(work[Models].get(job.model))
+        work[Jobs].add(following)
+        work.commit()
+    cancel_job(platform, job.id)
+
+    supervisor.tick(now + 1)
+
+    with platform.transactions(read_only=True) as work:
+        ended, last = work[Jobs].get(job.id), work[Jobs].events(job.id, 99, 0)[-1]
+    assert (ended.status, ended.checkpoint) == (JobStatus.CANCELLED, None)
+    assert (last.kind, last.data) == ("done", {"status": "cancelled"})
+    assert not platform.artifacts.has(checkpoint)
+    assert claim(platform, "there:8:alive").id == following.id

@@ -1,7 +1,16 @@
-"""When a child is left alone, asked to stop, or killed."""
+"""When a child is left alone, asked to stop or killed, and when a worker is alive."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from core.bootstrap import build, close, migrate
+from core.fleet.rows import Heartbeats
 from core.jobs.rules import HeldJob, JobStatus
+from core.settings import Settings
 from core.values import JobId
+from worker.supervision.health import is_alive
 from worker.supervision.supervisor import BackOff
 from worker.supervision.threads import Action, Watchdog
 
@@ -14,13 +23,9 @@ def watchdog() -> Watchdog:
     return Watchdog(grace_s=10, margin_s=2)
 
 
-def test_working_or_idle_child_is_left_alone() -> None:
-    assert watchdog().remedy([], 0) is Action.LEAVE
-    assert watchdog().remedy(held(), 0) is Action.LEAVE
-
-
 def test_child_whose_lease_runs_out_is_killed_before_others_may_claim_its_job() -> None:
-    assert watchdog().remedy(held(lease_s=2.5), 0) is Action.LEAVE
+    for jobs in ([], held(), held(lease_s=2.5)):
+        assert watchdog().remedy(jobs, 0) is Action.LEAVE
     assert watchdog().remedy(held(lease_s=1.5), 0) is Action.KILL
 
 
@@ -48,3 +53,33 @@ def test_back_off_doubles_up_to_its_longest_wait_and_starts_anew() -> None:
     assert [waits.next() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     waits.reset()
     assert waits.next() == 0.5
+
+
+def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    migrate(settings)
+    platform = build(settings)
+    assert not is_alive(platform, "here")
+    with platform.transactions() as work:
+        work[Heartbeats].record("elsewhere:1", {"host": "elsewhere"})
+        work.commit()
+    assert not is_alive(platform, "here")
+    with platform.transactions() as work:
+        work[Heartbeats].record("here:1", {"host": "here"})
+        work.commit()
+    assert is_alive(platform, "here")
+    with platform.transactions() as work:
+        work[Heartbeats]._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
+        work.commit()
+    assert not is_alive(platform, "here")
+    close(platform)
+
+
+def test_a_database_that_is_away_is_no_health(tmp_path: Path) -> None:
+    away = {"PERENNIAL_DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    command = [sys.executable, "-m", "worker.supervision.health"]
+    done = subprocess.run(
+        command, env=os.environ | away, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert "database" in done.stderr
