@@ -38,13 +38,14 @@ def five() -> int:
 
 def test_revisions_that_a_caller_decided_on() -> None:
     assert expected_revision('"7"', None, five) == 7
-    assert expected_revision('"7", "5"', None, five) == 5
+    for match in ('"7", "5"', '"7","5"', 'W/"9", "5"', ' , "5" ,'):
+        assert expected_revision(match, None, five) == 5
     assert expected_revision("*", None, five) == 5
     assert expected_revision(None, "*", five) == 0
     with pytest.raises(PreconditionRequired):
         expected_revision(None, None, five)
     with pytest.raises(PreconditionRequired):
         expected_revision(None, '"7"', five)
-    for match in ('"²"', '"7", "8"', '"5" x', "5"):
+    for match in ('"²"', '"7", "8"', 'W/"5"', '"5" x', '"5", "5', "5", '""'):
         with pytest.raises(StaleRevision):
             expected_revision(match, None, five)

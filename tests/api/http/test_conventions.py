@@ -30,15 +30,6 @@ def test_a_wrong_key_is_refused(service: Service) -> None:
         assert "pk_" not in answer.text
 
 
-def test_an_unauthorised_body_is_not_read(service: Service) -> None:
-    answer = service.client.post(
-        "/v1/datasets",
-        headers={"Authorization": "Bearer no", "Content-Type": "application/json"},
-        content=b"not json",
-    )
-    assert code_of(answer) == (401, "unauthorised")
-
-
 def test_problems_have_one_shape(service: Service) -> None:
     answer = service.client.get("/v1/models/nobody", headers={"X-Request-Id": "mine-17"})
     assert answer.json() == {
@@ -55,14 +46,10 @@ def test_problems_have_one_shape(service: Service) -> None:
     assert answer.headers["x-request-id"] == "mine-17"
 
 
-def test_a_request_id_that_is_not_plain_is_replaced(service: Service) -> None:
-    answer = service.client.get("/healthz", headers={"X-Request-Id": "<script>"})
-    assert answer.headers["x-request-id"].startswith("req_")
-
-
 def test_every_reply_forbids_sniffing_and_scripts(service: Service) -> None:
     for path in ("/healthz", "/v1/datasets", "/nowhere"):
-        headers = service.client.get(path).headers
+        headers = service.client.get(path, headers={"X-Request-Id": "<script>"}).headers
+        assert headers["x-request-id"].startswith("req_")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["content-security-policy"].startswith("default-src 'none'")
 
@@ -76,20 +63,6 @@ def test_unknown_fields_are_named_by_pointer(service: Service) -> None:
     ]
 
 
-def test_pointers_leave_out_the_names_of_union_members(service: Service) -> None:
-    body = {"type": "update", "model": "demo", "dataset": "d", "dataset_version": 0}
-    answer = service.client.post("/v1/jobs", json=body)
-    assert code_of(answer) == (422, "field_invalid")
-    assert [line["pointer"] for line in answer.json()["errors"]] == ["/dataset_version"]
-
-
-def test_query_parameters_are_named_too(service: Service) -> None:
-    for limit in (0, 201):
-        answer = service.client.get(f"/v1/datasets?limit={limit}")
-        assert code_of(answer) == (422, "field_invalid")
-        assert answer.json()["errors"][0]["pointer"] == "#query/limit"
-
-
 NOT_JSON = [b"{", b'{"name": "\xff"}', b'{"name": ' + b"[" * 10, '{"name": "a"}'.encode("utf-16")]
 
 
@@ -101,22 +74,10 @@ def test_a_body_that_is_not_json(service: Service) -> None:
         assert code_of(answer) == (400, "malformed"), body[:20]
 
 
-def test_text_that_no_database_could_hold(service: Service) -> None:
-    with service.untouched():
-        for odd in (r"\ud800", r"a\u0000"):
-            answer = service.client.post(
-                "/v1/jobs",
-                content=f'{{"type": "update", "recipe": {{"vocabulary_texts": ["a", "{odd}"]}}}}',
-                headers={"Content-Type": "application/json", "Idempotency-Key": "k"},
-            )
-            assert code_of(answer) == (422, "field_invalid")
-            assert answer.json()["errors"][0]["pointer"] == "/recipe/vocabulary_texts/1"
-    assert code_of(service.client.get("/v1/datasets/%00")) == (404, "not_found")
-    assert code_of(service.client.get("/v1/jobs?model=a%00")) == (422, "field_invalid")
-
-
 def test_unknown_paths_and_methods(service: Service) -> None:
-    assert code_of(service.client.get("/v1/nothing")) == (404, "not_found")
+    for path in ("/v1/nothing", "/v1/datasets/%00"):
+        assert code_of(service.client.get(path)) == (404, "not_found")
+    assert code_of(service.client.get("/v1/jobs?model=a%00")) == (422, "field_invalid")
     slash = service.client.get("/v1/datasets/", follow_redirects=False)
     assert code_of(slash) == (404, "not_found")
     answer = service.client.delete("/v1/datasets")
@@ -133,16 +94,11 @@ def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path, cap: s
             headers={"Content-Type": "application/json"},
         )
         declared = service.client.post("/v1/datasets", json={"name": "a" * 2000})
+        headers = {"Content-Type": "application/zip+json"}
+        renamed = service.client.post("/v1/datasets", content=b" " * 2000, headers=headers)
     assert code_of(sent) == (413, "body_too_large")
     assert code_of(declared) == (413, "body_too_large")
-
-
-def test_json_is_capped_whatever_its_type_is_called(home: Path) -> None:
-    with running(settings_of(home, max_json_bytes=1000)) as service, service.untouched():
-        for kind in ("application/zip+json", "application/json"):
-            headers = {"Content-Type": kind}
-            answer = service.client.post("/v1/datasets", content=b" " * 2000, headers=headers)
-            assert code_of(answer) == (413, "body_too_large")
+    assert code_of(renamed) == (413, "body_too_large")
 
 
 def test_a_fault_of_ours_tells_its_id_and_nothing_else(
@@ -187,21 +143,15 @@ def test_ready_means_a_worker_lives(service: Service) -> None:
     assert service.client.get("/readyz").json()["status"] == "ok"
 
 
-def test_not_ready_when_the_disk_is_full(home: Path) -> None:
-    with running(settings_of(home, min_free_bytes=2**60)) as service:
-        checks = service.client.get("/readyz").json()["facts"]["checks"]
-        assert checks["disk"] is False
-
-
-def test_not_ready_when_the_artifacts_are_away_and_says_so_alone(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_ready_when_the_disk_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: object) -> int:
         raise ArtifactsUnavailable
 
-    monkeypatch.setattr(type(service.platform.artifacts), "free_bytes", away)
-    checks = service.client.get("/readyz").json()["facts"]["checks"]
-    assert (checks["disk"], checks["database"]) == (False, True)
+    with running(settings_of(home, min_free_bytes=2**60)) as service:
+        checks = service.client.get("/readyz").json()["facts"]["checks"]
+        assert (checks["disk"], checks["database"]) == (False, True)
+        monkeypatch.setattr(type(service.platform.artifacts), "free_bytes", away)
+        assert service.client.get("/readyz").json()["facts"]["checks"] == checks
 
 
 @pytest.mark.parametrize("changes", [{"host": "0.0.0.0", "admin_key": ""}, {"admin_key": "admin"}])
@@ -219,12 +169,14 @@ def test_the_api_never_loads_torch_nor_what_no_setting_asks_for() -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+@EMBEDDED
 def test_the_committed_document_is_the_present_one(service: Service) -> None:
     committed = (ROOT / "docs" / "openapi.json").read_text("utf-8")
     present = to_text(service.client.app)  # type: ignore[arg-type]
     assert committed == present, "python -m api.openapi > docs/openapi.json"
 
 
+@EMBEDDED
 def test_operation_ids_are_stable_and_ours(service: Service) -> None:
     paths = service.client.get("/openapi.json").json()["paths"]
     found = [operation for methods in paths.values() for operation in methods.values()]

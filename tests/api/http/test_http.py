@@ -1,12 +1,16 @@
-"""What RFC 9110 says of methods, preconditions and what a client holds already."""
+"""What RFC 9110 says of methods, preconditions, tags, compression and what a client holds."""
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from httpx import Response
 
 from core.gate.rules import Verdict
+from core.registry.rows import Models
 from core.registry.versions import Model
+from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of
 
@@ -80,13 +84,6 @@ def test_every_operation_documents_what_every_operation_may_answer(service: Serv
             assert "429" not in codes, name
 
 
-@pytest.mark.parametrize("match", ['"7", "1"', '"1","7"', 'W/"9", "1"', ' , "1" ,'])
-def test_one_matching_tag_of_a_list_is_enough(service: Service, model: Model, match: str) -> None:
-    answer = service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": match})
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["etag"] == '"2"'
-
-
 def test_the_tags_of_several_lines_are_one_list(service: Service, model: Model) -> None:
     matches = [("If-Match", '"7"'), ("If-Match", '"1"')]
     answer = service.client.put(ALIAS, json={"version": 2}, headers=matches)
@@ -98,42 +95,126 @@ def test_the_tags_of_several_lines_are_one_list(service: Service, model: Model) 
     assert service.client.get(REPORT, headers=formats).status_code == 200
 
 
-def test_a_list_without_a_strong_match_is_a_failed_precondition(
-    service: Service, model: Model
-) -> None:
-    for match in ['"7", "9"', 'W/"1"', 'W/"1", "7"', '"1', "1", '""']:
-        with service.untouched():
-            answer = service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": match})
-        assert code_of(answer) == (412, "stale_revision"), match
-
-
-def test_a_rollback_takes_a_list_too(service: Service, model: Model) -> None:
-    service.client.put(ALIAS, json={"version": 2}, headers={"If-Match": "*"})
-    back = {"reason": "it is worse"}
-    answer = service.client.post(ALIAS + "/rollback", json=back, headers={"If-Match": '"5", "2"'})
-    assert (answer.status_code, answer.json()["version"]) == (200, 1)
-
-
-def test_a_download_that_the_client_holds_is_not_sent_again(service: Service, model: Model) -> None:
+def test_a_download_is_sent_to_whoever_does_not_hold_it(service: Service, model: Model) -> None:
     tag = service.client.get(DOWNLOAD).headers["etag"]
     for held in ["{}", '"other", {}', "W/{}", "*"]:
-        answer = service.client.get(DOWNLOAD, headers={"If-None-Match": held.format(tag)})
-        assert (answer.status_code, answer.content) == (304, b"")
-        assert answer.headers["etag"] == tag
+        for part in ({}, {"Range": "bytes=10-"}):
+            headers = part | {"If-None-Match": held.format(tag)}
+            answer = service.client.get(DOWNLOAD, headers=headers)
+            assert (answer.status_code, answer.content) == (304, b"")
+            assert answer.headers["etag"] == tag
+    another = {"Range": "bytes=10-", "If-Range": '"other"'}
+    for headers in ({"If-None-Match": '"other"'}, another):
+        assert service.client.get(DOWNLOAD, headers=headers).status_code == 200
 
 
-def test_a_client_that_holds_it_needs_no_range_either(service: Service, model: Model) -> None:
-    tag = service.client.get(DOWNLOAD).headers["etag"]
-    headers = {"If-None-Match": tag, "Range": "bytes=10-"}
-    assert service.client.get(DOWNLOAD, headers=headers).status_code == 304
+OWN = {"x-request-id": "", "ratelimit": ""}  # different in every reply
+
+GETS = {
+    "/healthz": 200,
+    "/v1/suites": 200,
+    "/v1/models": 200,
+    "/v1/models/demo": 200,
+    "/v1/models/demo/aliases/production": 200,
+    "/v1/datasets/products/versions/1": 200,
+    "/v1/models/demo/versions/1/download": 200,
+    "/v1/models/nobody": 404,
+    "/v1/nothing": 404,
+    "/v1/jobs/j/cancel": 405,
+}
 
 
-def test_a_download_that_the_client_does_not_hold_is_sent(service: Service, model: Model) -> None:
-    answer = service.client.get(DOWNLOAD, headers={"If-None-Match": '"other"'})
-    assert answer.status_code == 200
-    assert answer.content
+def test_head_has_the_status_and_headers_of_get_and_no_body(ready: Service) -> None:
+    for path, status in GETS.items():
+        got, head = ready.client.get(path), ready.client.head(path)
+        assert (head.status_code, head.content) == (status, b""), path
+        assert {**head.headers, **OWN} == {**got.headers, **OWN}, path
+    assert int(head.headers["content-length"]) > 0
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    head = ready.client.head(job["links"]["events"], headers={"Accept": "text/event-stream"})
+    assert head.status_code == 200
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
-def test_a_range_of_another_version_is_answered_whole(service: Service, model: Model) -> None:
-    headers = {"Range": "bytes=10-", "If-Range": '"other"'}
-    assert service.client.get(DOWNLOAD, headers=headers).status_code == 200
+def test_head_is_logged_under_its_route(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="api.observability")
+    service.client.head("/v1/models/demo")
+    routes = [line.route for line in caplog.records if getattr(line, "method", "") == "HEAD"]  # type: ignore[attr-defined]
+    assert routes == ["/v1/models/{model}"]
+
+
+def test_documents_that_the_client_has_are_not_sent_again(ready: Service) -> None:
+    with ready.platform.transactions(read_only=True) as work:
+        model = work[Models].get("demo")
+    a_candidate(ready.platform, model, verdict=Verdict.PASSED)
+    for path in (
+        "/v1/models/demo/versions/2/forgetting",
+        "/v1/datasets/products/versions/1",
+        "/v1/models/demo/versions/1",
+        "/v1/suites",
+    ):
+        first = ready.client.get(path)
+        tag = first.headers["etag"]
+        assert tag.startswith('W/"')
+        for sent in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+            again = ready.client.get(path, headers={"If-None-Match": sent})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+            assert "content-type" not in again.headers
+        assert ready.client.get(path, headers={"If-None-Match": '"other"'}).json() == first.json()
+    report = ready.client.get("/v1/models/demo/versions/2/forgetting")
+    assert report.headers["vary"] == "Accept"
+
+
+def test_a_tag_changes_with_the_document(ready: Service) -> None:
+    before = ready.client.get("/v1/models/demo").headers["etag"]
+    assert ready.client.patch("/v1/models/demo", json={"suites": []}).status_code == 200
+    assert ready.client.get("/v1/models/demo").headers["etag"] == before
+    ready.client.post("/v1/gate-policies", json={"name": "strict"})
+    ready.client.patch("/v1/models/demo", json={"policy": "strict"})
+    answer = ready.client.get("/v1/models/demo", headers={"If-None-Match": before})
+    assert (answer.status_code, answer.json()["policy"]) == (200, "strict")
+
+
+POLICIES = "/v1/gate-policies"
+GZIP, PLAIN = {"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}
+
+
+def get(service: Service, path: str, headers: Mapping[str, str] = GZIP) -> Response:
+    answer: Response = service.client.get(path, headers=headers)
+    return answer
+
+
+def raw(service: Service, path: str) -> bytes:
+    """The bytes of an answer as they are sent."""
+    with service.client.stream("GET", path, headers=GZIP) as answer:
+        return b"".join(answer.iter_raw())
+
+
+def test_large_documents_are_compressed_for_clients_that_take_it(service: Service) -> None:
+    for name in ("one", "two", "three", "four"):
+        service.client.post("/v1/gate-policies", json={"name": name})
+    plain, packed = (get(service, POLICIES, headers) for headers in (PLAIN, GZIP))
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 3
+    assert gzip.decompress(raw(service, POLICIES)) == plain.content
+    for answer in (plain, packed):
+        assert "Accept-Encoding" in answer.headers["vary"]
+        assert answer.headers["etag"] == plain.headers["etag"]
+
+
+def test_small_documents_downloads_and_event_streams_are_sent_as_they_are(ready: Service) -> None:
+    small = get(ready, "/v1/models")
+    download = get(ready, "/v1/models/demo/versions/1/download")
+    for answer in (small, download):
+        assert "content-encoding" not in answer.headers
+    assert int(download.headers["content-length"]) > 2048
+    part = get(ready, "/v1/models/demo/versions/1/download", {**GZIP, "Range": "bytes=0-1999"})
+    assert (part.status_code, part.content) == (206, download.content[:2000])
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    ready.client.post(job["links"]["cancel"])
+    stream = get(ready, job["links"]["events"], {**GZIP, "Accept": "text/event-stream"})
+    assert "content-encoding" not in stream.headers
+    assert "event: done" in stream.text

@@ -7,7 +7,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from core.principal import Role
-from perennial.connection import Connection
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
@@ -53,11 +52,7 @@ def test_what_watches_the_service_has_no_rate(home: Path) -> None:
             answer = service.client.get(path)
             assert answer.status_code == (503 if path == "/readyz" else 200), path
             assert "ratelimit" not in answer.headers
-
-
-@EMBEDDED
-def test_without_a_rate_nothing_is_counted(home: Path) -> None:
-    with running(settings_of(home, rate_requests=0)) as service:
+    with running(settings_of(home, rate_requests=0)) as service:  # which is no rate
         assert "ratelimit" not in service.client.get("/v1/datasets").headers
 
 
@@ -68,16 +63,3 @@ def test_processes_that_share_a_redis_count_together(home: Path) -> None:
         until_refused(one.client, 5)
         # At the full hour, again, one more at most.
         until_refused(another.client, 2)
-
-
-@EMBEDDED
-def test_the_client_waits_until_it_may_go_on(home: Path) -> None:
-    statuses: list[int] = []
-    with running(settings_of(home, rate_requests=1, rate_seconds=1)) as service:
-        service.client.event_hooks["response"] = [lambda a: statuses.append(a.status_code)]
-        connection = Connection(service.client)  # type: ignore[arg-type]
-        for _ in range(100):
-            assert connection.get("/v1/datasets")["data"] == []
-            if 429 in statuses:
-                break
-    assert statuses[-2:] == [429, 200]

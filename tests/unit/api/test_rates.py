@@ -54,15 +54,6 @@ def test_what_is_left_falls_to_nothing_for_each_caller_alone() -> None:
     assert (another.allowed, another.remaining) == (True, 2)
 
 
-def test_after_the_seconds_that_are_told_more_is_allowed() -> None:
-    async def ask(rates: Rates) -> Allowance:
-        refused = (await until_refused(rates, "a", 1000))[-1]
-        await asyncio.sleep(refused.reset_s)
-        return await rates.take("a")
-
-    assert counting(Settings(rate_requests=2, rate_seconds=1), ask).allowed
-
-
 def test_the_window_before_counts_in_part_and_the_one_before_it_not_at_all() -> None:
     counter = WindowCounter(4, 10)
     assert [counter.take("a", 19.0).remaining for _ in range(4)] == [3, 2, 1, 0]
@@ -88,11 +79,3 @@ def test_without_redis_a_process_counts_alone_and_says_so_once(
         found = counting(settings, lambda rates: until_refused(rates, "a", 4))
     assert [one.allowed for one in found[:2]] == [True] * 2
     assert [line.levelname for line in caplog.records] == ["WARNING"]
-
-
-def test_the_headers_are_those_of_the_draft() -> None:
-    left = Allowance(allowed=True, requests=1000, window_s=10, remaining=7, reset_s=4)
-    assert left.headers == {
-        "RateLimit-Policy": '"requests";q=1000;w=10',
-        "RateLimit": '"requests";r=7;t=4',
-    }

@@ -1,6 +1,6 @@
 """The work behind the answers of a trial is bounded, and none of it is lost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import Event, Lock, Timer
 from typing import Any
@@ -159,59 +159,57 @@ def test_originals_for_which_there_is_no_room_are_left_out_and_the_candidate_is_
     )
 
 
+def keeping(
+    monkeypatch: pytest.MonkeyPatch, images: Sequence[bytes], keep: Callable[[bytes], bool]
+) -> tuple[Callable[[Sequence[str]], None], list[bytes]]:
+    """A keeper of some images, given what the current version said of each, and what it tried."""
+    tried: list[bytes] = []
+
+    def kept(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
+        tried.append(data)
+        return keep(data)
+
+    monkeypatch.setattr(recording, "keep_sample", kept)
+    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
+    made = [PredictionId(f"pred_{number}") for number in range(len(images))]
+
+    def ask(answers: Sequence[str]) -> None:
+        originals = Originals(trial=TrialId("trial_1"), images=images, answers=answers)
+        keeper.keep(originals, made, ["boot"] * len(images))
+
+    return ask, tried
+
+
 def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[bytes] = []
-
-    def refuse(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
-        asked.append(data)
+    def refuse(data: bytes) -> bool:
         if data == b"bad":
             raise ImageCorrupt
         if data == b"worse":
             raise ValueError
         return data != b"last"
 
-    monkeypatch.setattr(recording, "keep_sample", refuse)
-    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
     images = [b"bad", b"worse", b"", b"same", b"agreed", b"last", b"late"]
-    answers = ["bag"] * 4 + ["Boot"] + ["bag"] * 2
-    made = [PredictionId(f"pred_{number}") for number in range(len(images))]
-    originals = Originals(trial=TrialId("trial_1"), images=images, answers=answers)
+    ask, tried = keeping(monkeypatch, images, refuse)
     for _ in range(2):
-        keeper.keep(originals, made, ["boot"] * len(images))
-    assert asked == [b"bad", b"worse", b"same", b"last"]
+        ask(["bag"] * 4 + ["Boot"] + ["bag"] * 2)
+    assert tried == [b"bad", b"worse", b"same", b"last"]
 
 
 def test_a_trial_keeps_no_more_samples_once_the_quota_is_used_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[bytes] = []
-
-    def refuse(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
-        asked.append(data)
+    def refuse(_: bytes) -> bool:
         raise QuotaExceeded
 
-    monkeypatch.setattr(recording, "keep_sample", refuse)
-    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
-    made = [PredictionId("pred_1"), PredictionId("pred_2")]
-    originals = Originals(trial=TrialId("trial_1"), images=[b"1", b"2"], answers=["bag"] * 2)
-    keeper.keep(originals, made, ["boot"] * 2)
-    assert asked == [b"1"]
+    ask, tried = keeping(monkeypatch, [b"1", b"2"], refuse)
+    ask(["bag"] * 2)
+    assert tried == [b"1"]
 
 
 def test_the_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
-
-    def keep(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
-        asked.append(data)
-        return True
-
-    monkeypatch.setattr(recording, "keep_sample", keep)
     monkeypatch.setattr(recording, "MOST_TRIED", 2)
-    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
-    images = [b"1", b"2", b"1", b"3", b"1"]
-    made = [PredictionId(f"pred_{number}") for number in range(5)]
-    originals = Originals(trial=TrialId("trial_1"), images=images, answers=["bag"] * 5)
-    keeper.keep(originals, made, ["boot"] * 5)
-    assert asked == [b"1", b"2", b"3", b"1"]
+    ask, tried = keeping(monkeypatch, [b"1", b"2", b"1", b"3", b"1"], lambda _: True)
+    ask(["bag"] * 5)
+    assert tried == [b"1", b"2", b"3", b"1"]

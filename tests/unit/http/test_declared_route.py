@@ -1,4 +1,4 @@
-"""JSON bodies of routes: a large one leaves the event loop to others, and takes little memory."""
+"""JSON bodies of routes, which leave the event loop and memory to others, and small refusals."""
 
 import asyncio
 import json
@@ -7,9 +7,14 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from pydantic import field_validator
+from starlette.requests import Request
 
 from api.http import routing as declared_route
-from api.http.json_bodies import AT_ONCE, parse_body
+from api.http.json_bodies import AT_ONCE, MAX_PARTS, parse_body, read_json
+from api.http.problems import LONGEST, MOST_ERRORS
+from api.http.schemas import RequestModel
+from core.errors import FieldInvalid
 from tests.support.api.greedy_json import GREEDY, most_bytes
 from tests.support.api.small_app import post, posted, small_app
 from tests.support.threads import Gate
@@ -46,6 +51,30 @@ def test_the_event_loop_goes_on_while_a_large_body_is_validated() -> None:
     asyncio.run(main())
 
 
+def test_the_event_loop_goes_on_while_a_large_body_is_read() -> None:
+    async def main() -> None:
+        gate = Gate()
+
+        class Slow(RequestModel):
+            text: str
+
+            @field_validator("text")
+            @classmethod
+            def _checked(cls, value: str) -> str:
+                gate.pass_through()
+                return value
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": LARGE}
+
+        request = Request({"type": "http", "headers": []}, receive)
+        found, _ = await asyncio.gather(read_json(request, Slow), gate.open())
+        assert len(found.text) == AT_ONCE
+        assert gate.was_opened
+
+    asyncio.run(main())
+
+
 def test_a_small_body_is_read_without_a_thread() -> None:
     threads: list[threading.Thread] = []
     app = small_app(check=lambda _: threads.append(threading.current_thread()))
@@ -65,3 +94,47 @@ def test_a_refusal_takes_at_most_a_few_times_the_memory_of_the_body(body: bytes)
         tracemalloc.stop()
     assert answer.status_code in {400, 422}
     assert peak < most_bytes(body)
+
+
+@pytest.mark.parametrize("unknown", [MOST_ERRORS, MOST_ERRORS + 1, 5_000, MAX_PARTS - 10])
+def test_the_first_errors_are_listed_and_the_others_counted(unknown: int) -> None:
+    answer = posted({"text": "a"} | {f"field_{number}": 1 for number in range(unknown)})
+    problem, omitted = answer.json(), unknown - MOST_ERRORS
+    assert (answer.status_code, problem["code"]) == (422, "field_unknown")
+    assert [line["pointer"] for line in problem["errors"]] == [
+        f"/field_{number}" for number in range(MOST_ERRORS)
+    ]
+    if omitted:
+        assert problem["facts"] == {"errors_omitted": omitted}
+        assert problem["detail"].endswith(f"; and {omitted:,} more")
+    else:
+        assert "facts" not in problem
+
+
+def test_an_unknown_field_gives_the_code_even_if_it_is_not_listed() -> None:
+    problem = posted({"text": "a", "more": [1] * 30, "other": 1}).json()
+    assert problem["code"] == "field_unknown"
+    assert {line["code"] for line in problem["errors"]} == {"field_invalid"}
+
+
+def test_a_name_that_was_sent_is_quoted_in_part() -> None:
+    answer = posted({"text": "a", "b" * 100_000: 1})
+    assert answer.json()["errors"][0]["pointer"] == "/" + "b" * (LONGEST - 2) + "…"
+    assert len(answer.content) < 3 * LONGEST
+
+
+def test_errors_and_their_facts_are_quoted_in_part() -> None:
+    def refuse(text: str) -> None:
+        raise FieldInvalid(f"No {text}", pointer=f"/{text}", model=text, count=len(text))
+
+    answer = posted({"text": "a" * 5000}, small_app(take=refuse))
+    problem = answer.json()
+    assert problem["detail"] == problem["errors"][0]["detail"] == f"No {'a' * (LONGEST - 4)}…"
+    assert len(problem["errors"][0]["pointer"]) == LONGEST
+    assert problem["facts"] == {"model": "a" * (LONGEST - 1) + "…", "count": 5000}
+
+    def fail(text: str) -> None:
+        raise ValueError(text)  # which the framework tells of
+
+    problem = posted({"text": "a" * 5000}, small_app(check=fail)).json()
+    assert len(problem["errors"][0]["detail"]) == LONGEST

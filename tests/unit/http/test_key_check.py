@@ -1,7 +1,11 @@
-"""Keys while tokens wait for an issuer that does not answer."""
+"""Keys while an issuer does not answer or the database is down, and when they were used last."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import httpx
@@ -9,11 +13,13 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.authentication import KeyCheck
+from api.http.authentication import KNOWN_S, MOST, KeyCheck, KeyUses, KnownScrapers
 from api.http.lookups import SharedLookup
 from api.http.middleware import RequestIds
 from core.errors import DatabaseUnavailable, IssuerUnavailable
 from core.principal import Principal, Role
+from core.values import KeyId
+from tests.support.factories import NOW, TESTER
 
 MORE_THAN_THREADS = 60  # all requests share 40
 
@@ -102,3 +108,91 @@ def test_each_request_of_a_look_up_that_fails_gets_503() -> None:
     assert [answer.status_code for answer in answers] == [503] * 5
     assert all("Retry-After" in answer.headers for answer in answers)
     assert {answer.json()["request_id"] for answer in answers} == {f"key-{n}" for n in range(5)}
+
+
+def test_a_key_is_known_for_a_while_after_it_was_last_accepted() -> None:
+    now = [0.0]
+    scrapers = KnownScrapers(lambda: now[0])
+    scrapers.remember("a", TESTER)
+    assert (scrapers.find("a"), scrapers.find("b")) == (TESTER, None)
+    now[0] = KNOWN_S
+    assert scrapers.find("a") is None
+    scrapers.remember("a", TESTER)
+    assert scrapers.find("a") == TESTER
+
+
+def test_few_keys_are_known_the_latest() -> None:
+    scrapers = KnownScrapers()
+    for number in range(MOST):
+        scrapers.remember(f"{number}", TESTER)
+    scrapers.remember("0", TESTER)
+    scrapers.remember("another", TESTER)
+    assert (scrapers.find("0"), scrapers.find("1")) == (TESTER, None)
+
+
+ONE, OTHER = KeyId("key_1"), KeyId("key_2")
+
+
+class Book:
+    """Takes the place of the platform: it notes what is written, or fails."""
+
+    def __init__(self) -> None:
+        self.written: list[Mapping[KeyId, datetime]] = []
+        self.fault: Exception | None = None
+        self.now = NOW
+
+    def clock(self) -> datetime:
+        return self.now
+
+    @contextmanager
+    def transactions(self) -> Iterator[Any]:
+        if self.fault is not None:
+            raise self.fault
+        note = SimpleNamespace(note_uses=self.written.append)
+        yield type("Faked", (), {"__getitem__": lambda _, kind: note, "commit": lambda _: None})()
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+@pytest.fixture
+def uses(book: Book) -> Iterator[KeyUses]:
+    made = KeyUses(book)  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_many_uses_are_written_once_with_the_last_time(book: Book, uses: KeyUses) -> None:
+    def authenticate(secrets: Any) -> Mapping[str, Principal]:
+        holders = {"one": ONE, "other": OTHER, "token": None}
+        return {
+            secret: Principal(name=secret, role=Role.VIEWER, models=None, key=holders[secret])
+            for secret in secrets
+            if secret in holders
+        }
+
+    noting = uses.noting(authenticate)
+    assert noting(["one", "wrong"]).keys() == {"one"}
+    book.now += timedelta(seconds=9)
+    for _ in range(100):
+        noting(["one", "other", "token"])
+    assert book.written == []
+    uses.flush()
+    uses.flush()  # nothing is new
+    assert book.written == [{ONE: book.now, OTHER: book.now}]
+
+
+def test_uses_wait_while_the_database_is_down_and_the_newer_ones_count(
+    book: Book, uses: KeyUses
+) -> None:
+    book.fault = DatabaseUnavailable()
+    uses.note({ONE, OTHER})
+    with pytest.raises(DatabaseUnavailable):
+        uses.flush()
+    book.now += timedelta(seconds=9)
+    uses.note({ONE})
+    book.fault = None
+    uses.flush()
+    assert book.written == [{ONE: book.now, OTHER: NOW}]
