@@ -4,17 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
 from api.embedded import EmbeddedProcesses, to_environment
 from core.settings import ImportBucket, Settings
 from tests.support.places import ROOT
+from tests.support.processes import is_alive, wait_for
 
 GENTLE, STUBBORN, BUSY = "gentle_companion", "stubborn_companion", "busy_companion"
 
@@ -69,36 +68,8 @@ def started(home: Path) -> Iterator[Callable[..., EmbeddedProcesses]]:
 
 def pids(home: Path, count: int) -> list[int]:
     """The ids that so many companions have left, once they have."""
-    eventually(lambda: len(list(home.glob("*.pid"))) >= count)
+    wait_for(lambda: len(list(home.glob("*.pid"))) >= count, seconds=20)
     return [int(path.stem) for path in home.glob("*.pid")]
-
-
-def eventually(true: Callable[[], bool], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def test_each_runs_in_a_process_group_of_its_own(
-    home: Path, started: Callable[..., EmbeddedProcesses]
-) -> None:
-    started(GENTLE, STUBBORN)
-    assert {os.getpgid(pid) for pid in pids(home, 2)} == set(pids(home, 2))
-
-
-def test_one_that_dies_is_started_again(
-    home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.embedded.RESTART_AFTER_S", 0.05)
-    started(GENTLE)
-    (first,) = pids(home, 1)
-    os.kill(first, signal.SIGKILL)
-    assert len(pids(home, 2)) == 2
 
 
 def test_stopping_ends_them_all_the_stubborn_by_force(
@@ -106,8 +77,9 @@ def test_stopping_ends_them_all_the_stubborn_by_force(
 ) -> None:
     companions = started(GENTLE, STUBBORN)
     found = pids(home, 2)
+    assert {os.getpgid(pid) for pid in found} == set(found)  # groups of their own
     companions.stop()
-    assert not any(alive(pid) for pid in found)
+    assert not any(map(is_alive, found))
 
 
 def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_order(
@@ -120,7 +92,7 @@ def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_or
     assert (home / "given back").exists()
 
 
-def test_one_that_cannot_be_started_is_tried_again(
+def test_one_that_dies_is_started_again_also_if_that_fails_at_first(
     home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.embedded.RESTART_AFTER_S", 0.05)
@@ -141,10 +113,6 @@ def test_one_that_cannot_be_started_is_tried_again(
     assert refused == [GENTLE]
 
 
-def test_companions_that_never_started_can_be_stopped(home: Path) -> None:
-    EmbeddedProcesses(Settings(home=home), [GENTLE]).stop()
-
-
 def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path;"
@@ -155,9 +123,9 @@ def test_killing_the_parent_leaves_none_behind(home: Path) -> None:
     command = [sys.executable, "-c", script, str(home)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as parent:
         found = pids(home, 2)
-        assert all(alive(pid) for pid in found)
+        assert all(map(is_alive, found))
         parent.kill()
-        eventually(lambda: not any(alive(pid) for pid in found))
+        wait_for(lambda: not any(map(is_alive, found)), seconds=20)
 
 
 def test_another_process_reads_the_same_settings(

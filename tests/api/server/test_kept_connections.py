@@ -68,31 +68,22 @@ def break_at(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     monkeypatch.setattr(function, broken)
 
 
-@pytest.mark.parametrize(
-    ("path", "function", "media_type"),
-    [
-        ("/ui/sign-in", "api.access.sign_in_pages.page", "text/html; charset=utf-8"),
-        (
-            "/v1/workers",
-            "api.operations.routes.list_workers",
-            "application/problem+json",
-        ),
-    ],
-    ids=["page", "JSON"],
-)
+FAULTS = [
+    ("/ui/sign-in", "api.access.sign_in_pages.page", "text/html; charset=utf-8"),
+    ("/v1/workers", "api.operations.routes.list_workers", "application/problem+json"),
+]
+
+
 def test_a_fault_of_ours_keeps_the_connection(
-    client: httpx.Client,
-    monkeypatch: pytest.MonkeyPatch,
-    path: str,
-    function: str,
-    media_type: str,
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_at(monkeypatch, function)
-    for _ in range(3):
-        answer = client.get(path)
-        assert (answer.status_code, answer.headers["content-type"]) == (500, media_type)
-        assert "connection" not in answer.headers
-        assert is_kept(client, answer)
+    for path, function, media_type in FAULTS:
+        break_at(monkeypatch, function)
+        for _ in range(3):
+            answer = client.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (500, media_type)
+            assert "connection" not in answer.headers
+            assert is_kept(client, answer)
 
 
 def test_a_fault_of_ours_is_logged_once_with_its_traceback_and_the_requests_id(

@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from core.errors import BucketUnavailable, ImageCorrupt, InferenceUnavailable
+from core.errors import BucketUnavailable, ImageCorrupt, InferenceUnavailable, PerennialError
 from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
-from tests.support.api.service import EMBEDDED, Service, code_of
+from tests.support.api.service import Service, code_of
+from tests.support.processes import wait_for
 
 CROWD = 45  # requests: more than there are threads
-
-FILE = {"boot": ("1.png", picture(1))}
 
 
 class Hung:
@@ -47,10 +47,7 @@ def crowded(service: Service, hung: Hung, least: int, send: Callable[[int], Any]
     """The answers to a crowd of requests; while they wait an alias is read and rolled back."""
     with ThreadPoolExecutor(CROWD) as pool:
         waiting = pool.map(send, range(CROWD))
-        deadline = time.monotonic() + 30
-        while len(hung.asked) < least:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: len(hung.asked) >= least, seconds=30)
         time.sleep(0.3)  # the others arrive
         alias = "/v1/models/demo/aliases/production"
         answered = threading.Event()
@@ -70,38 +67,29 @@ def crowded(service: Service, hung: Hung, least: int, send: Callable[[int], Any]
     return found
 
 
-def test_a_hung_inference_process_holds_up_no_rollback(service: Service) -> None:
+IMPORTS = "/v1/datasets/products/imports?s3=s3://photos"
+
+CLASSES = {"classes": '["a"]'}
+
+HANGING = [
+    ("inference", InferenceUnavailable(), 16, "/v1/models/demo/classify", CLASSES),
+    ("decoder", ImageCorrupt(), 8, "/v1/datasets/products/images", None),
+    ("buckets", BucketUnavailable(), 4, IMPORTS, None),
+]
+
+
+@pytest.mark.parametrize(("part", "error", "least", "path", "data"), HANGING)
+def test_what_hangs_holds_up_no_rollback(
+    service: Service, part: str, error: PerennialError, least: int, path: str, data: Any
+) -> None:
     a_root(service.platform)
-    hung = Hung(InferenceUnavailable())
-    change(service, inference=hung)
-    path, files, data = "/v1/models/demo/classify", {"images": FILE["boot"]}, {"classes": '["a"]'}
+    a_dataset(service, "products", boot=0, bag=3)
+    hung = Hung(error)
+    changed = replace(service.services, **{part: hung})
+    service.client.app.state.services = changed  # type: ignore[attr-defined]
+    files = None if path is IMPORTS else {"images" if data else "boot": ("1.png", picture(1))}
     answers = crowded(
-        service, hung, 16, lambda _: service.client.post(path, files=files, data=data)
+        service, hung, least, lambda _: service.client.post(path, files=files, data=data)
     )
-    assert {code_of(answer) for answer in answers} == {(503, "inference_unavailable")}
-
-
-def test_slow_decoders_hold_up_no_rollback(service: Service) -> None:
-    a_root(service.platform)
-    a_dataset(service, "products", boot=0, bag=3)
-    hung = Hung(ImageCorrupt())
-    change(service, decoder=hung)
-    path = "/v1/datasets/products/images"
-    answers = crowded(service, hung, 8, lambda _: service.client.post(path, files=FILE))
-    assert {code_of(answer) for answer in answers} == {(422, "all_rejected")}
-
-
-@EMBEDDED
-def test_a_slow_bucket_holds_up_no_rollback(service: Service) -> None:
-    a_root(service.platform)
-    a_dataset(service, "products", boot=0, bag=3)
-    hung = Hung(BucketUnavailable())
-    change(service, buckets=hung)
-    path = "/v1/datasets/products/imports?s3=s3://photos"
-    answers = crowded(service, hung, 4, lambda _: service.client.post(path))
-    assert {code_of(answer) for answer in answers} == {(503, "bucket_unavailable")}
-
-
-def change(service: Service, **parts: Any) -> None:
-    """Put other parts into a running service."""
-    service.client.app.state.services = replace(service.services, **parts)  # type: ignore[attr-defined]
+    code = "all_rejected" if part == "decoder" else error.code
+    assert {code_of(answer)[1] for answer in answers} == {code}

@@ -1,6 +1,5 @@
 """The decoder's process once an image has taken it over: what the kernel still lets it do."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from core.images import sandbox as processes
 from core.images.child import OK
 from core.images.confinement import CALLS, LIMITS, USER, is_supported
 from core.images.sandbox import DecodingProcess, Limits
-from tests.support.pictures import encode, make_decoder, picture
+from tests.support.pictures import make_decoder
 
 OFFERED = {LIMITS}
 
@@ -161,13 +160,3 @@ def test_each_layer_denies_by_itself_what_the_operations_page_says(
     allowed = {deed for deed in deeds if ask(deed) not in DENIED}
     assert allowed == set() if layer in OFFERED else allowed
     assert ask("6 * 7") == "42"
-
-
-def test_sandbox_layers_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    one = make_decoder()
-    for _ in range(2):
-        one.decode(encode(picture(), "PNG"))
-    one.close()
-    logged = [record for record in caplog.records if "sandbox" in record.message]
-    assert [set(record.__dict__["layers"]) for record in logged] == [OFFERED]

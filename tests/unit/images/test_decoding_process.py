@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psutil
 import pytest
@@ -16,50 +18,40 @@ from PIL import Image
 
 from core.errors import ImageCorrupt, ImageTooLarge
 from core.images import sandbox as processes
-from core.images.sandbox import DecodingProcess
+from core.images.sandbox import DecodingProcess, SandboxDecoder
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
+from tests.support.processes import is_alive, wait_for
+
+PNG = encode(picture(), "PNG")
 
 
 def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
 
-def test_one_process_decodes_many_images() -> None:
-    one = make_decoder()
-    before = children()
-    data = encode(picture(), "PNG")
+@contextmanager
+def started(data: bytes = PNG, **changes: Any) -> Iterator[tuple[SandboxDecoder, int]]:
+    """A decoder that has decoded an image, and its process."""
+    before, one = children(), make_decoder(**changes)
     one.decode(data)
     [child] = children() - before
-    for _ in range(20):
-        one.decode(data)
-    assert children() - before == {child}
+    yield one, child
     one.close()
-    assert children() == before
 
 
 def test_killed_process_is_replaced_without_the_caller_noticing() -> None:
-    one = make_decoder()
-    before = children()
-    data = encode(picture(), "PNG")
-    first = one.decode(data)
-    [child] = children() - before
-    os.kill(child, signal.SIGKILL)
-    assert one.decode(data) == first
-    one.close()
+    with started() as (one, child):
+        os.kill(child, signal.SIGKILL)
+        assert one.decode(PNG).width == 40
 
 
 def test_process_that_hangs_is_killed_and_the_next_image_served() -> None:
-    one = make_decoder(seconds=0.5)
-    before = children()
-    data = encode(picture(), "PNG")
-    one.decode(data)
-    [child] = children() - before
-    os.kill(child, signal.SIGSTOP)
-    with pytest.raises(ImageCorrupt):
-        one.decode(data)
-    assert not psutil.pid_exists(child)
-    assert one.decode(data).width == 40
-    one.close()
+    with started(seconds=0.5) as (one, child):
+        os.kill(child, signal.SIGSTOP)
+        with pytest.raises(ImageCorrupt):
+            one.decode(PNG)
+        assert not psutil.pid_exists(child)
+        assert one.decode(PNG).width == 40
 
 
 def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,22 +63,20 @@ def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(DecodingProcess, "_ask", die)
     with pytest.raises(ImageCorrupt):
-        make_decoder().decode(encode(picture(), "PNG"))
+        make_decoder().decode(PNG)
     assert len(started) == 2  # tried once more: the first process may have died of something else
 
 
 def test_memory_is_kept_for_the_next_image() -> None:
-    one, before = make_decoder(stored_side=512), children()
     noise = Image.frombytes("RGB", (512, 512), Random(0).randbytes(512 * 512 * 3))
     data = encode(noise, "PNG")
-    for _ in range(3):
-        one.decode(data)
-    [child] = children() - before
-    faults = page_faults(child)
-    for _ in range(5):
-        one.decode(data)
-    assert page_faults(child) - faults < 5 * 192  # the pages of its pixels alone, each time
-    one.close()
+    with started(data, stored_side=512) as (one, child):
+        for _ in range(2):
+            one.decode(data)
+        faults = page_faults(child)
+        for _ in range(5):
+            one.decode(data)
+        assert page_faults(child) - faults < 5 * 192  # the pages of its pixels alone, each time
 
 
 def page_faults(child: int) -> int:
@@ -98,16 +88,11 @@ def test_process_knows_no_secret_and_cannot_write_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PERENNIAL_ADMIN_KEY", "secret")
-    one = make_decoder()
-    before = children()
-    one.decode(encode(picture(), "PNG"))
-    [child] = children() - before
-    seen = psutil.Process(child)
-    assert "PERENNIAL_ADMIN_KEY" not in seen.environ()
-    limits = Path(f"/proc/{child}/limits").read_text()
+    with started() as (_, child):
+        assert "PERENNIAL_ADMIN_KEY" not in psutil.Process(child).environ()
+        limits = Path(f"/proc/{child}/limits").read_text()
     for name, value in (("file size", 0), ("open files", 0), ("address space", 512 * 1024 * 1024)):
         assert re.search(rf"Max {name} +{value} +{value} ", limits)
-    one.close()
 
 
 def test_process_ends_with_its_parent() -> None:
@@ -126,24 +111,14 @@ time.sleep(60)
         child = int(parent.stdout.readline())
         assert psutil.pid_exists(child)
         parent.kill()
-    deadline = time.monotonic() + 5
-    while is_alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(child)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    wait_for(lambda: not is_alive(child), seconds=5)
 
 
 def test_reply_that_no_image_could_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes.Limits, "reply_bytes", property(lambda self: 64))
     one = make_decoder()
     with pytest.raises(ImageCorrupt):
-        one.decode(encode(picture(), "PNG"))
+        one.decode(PNG)
     one.close()
 
 
@@ -160,5 +135,5 @@ def test_image_that_needs_too_much_memory_is_refused_and_the_next_one_served() -
     small = make_decoder(max_pixels=10**9, memory_bytes=300 * 1024 * 1024)
     with pytest.raises(ImageTooLarge):
         small.decode(png_of_zeros(12_000, 12_000))
-    assert small.decode(encode(picture(), "PNG")).width == 40
+    assert small.decode(PNG).width == 40
     small.close()
