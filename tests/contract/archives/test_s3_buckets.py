@@ -1,10 +1,9 @@
 """Buckets on a real S3 server: what is listed, and that no piece is of another object."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.contract.artifacts.test_s3_broken_answers import CutOff
 
 from core.archives.reader import PIECE, S3Buckets
 from core.archives.rules import BucketFolder, BucketObject
@@ -12,7 +11,7 @@ from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers import CREDENTIALS
-from tests.contract.artifacts.test_s3 import refusal
+from tests.contract.artifacts.test_s3 import CutOff, refusal
 from tests.support.servers.early_end import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
@@ -127,29 +126,23 @@ def test_only_buckets_with_a_name_in_the_settings_are_read(
         assert told.value.facts["bucket"] == name
 
 
-def test_a_listing_that_is_refused_without_a_word_is_a_fault_of_the_bucket(
+def test_what_a_bucket_refuses_is_told_without_secrets(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(*_: object) -> None:
-        raise refusal("404")  # as a store answers for a bucket that it does not have
+    def refuses(code: str) -> Callable[..., Any]:
+        def refuse(*_: object, **__: object) -> None:
+            raise refusal(code)
 
-    monkeypatch.setattr(bucket.client, "_make_api_call", refuses)
-    with pytest.raises(BucketUnavailable):
-        bucket.listed()
+        return refuse
 
-
-def test_an_endpoint_that_is_no_address_is_told_as_that() -> None:
-    buckets = S3Buckets({"photos": S3Access(endpoint="https://no_host.example")})
-    with pytest.raises(BucketUnavailable, match="invalid endpoint"):
-        list(buckets.objects(BucketFolder(bucket="photos")))
-
-
-def test_refusals_are_told_without_secrets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(**_: Any) -> None:
-        raise refusal("AccessDenied")
-
-    monkeypatch.setattr(bucket.client, "get_object", refuses)
+    monkeypatch.setattr(bucket.client, "get_object", refuses("AccessDenied"))
     with pytest.raises(BucketUnavailable, match="AccessDenied"):
         bucket.read(BucketObject(key="a", etag='"0"', size=1))
+    monkeypatch.setattr(bucket.client, "_make_api_call", refuses("404"))  # as for no bucket
+    with pytest.raises(BucketUnavailable):
+        bucket.listed()
+    nowhere = S3Buckets({"photos": S3Access(endpoint="https://no_host.example")})
+    with pytest.raises(BucketUnavailable, match="invalid endpoint"):
+        list(nowhere.objects(BucketFolder(bucket="photos")))
     access = S3Access(access_key_id="a", secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in repr(access)

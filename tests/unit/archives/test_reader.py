@@ -3,7 +3,6 @@
 import gzip
 import io
 import itertools
-import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -63,6 +62,7 @@ def read(
 def test_files_come_as_they_were_put_in_however_the_archive_is_cut(kind: str) -> None:
     for piece in (1, 777, 10**6):
         assert read(KINDS[kind], piece=piece) == FILES
+    assert list(read(KINDS[kind], skip=True)) == list(FILES)
 
 
 def test_gzip_files_may_be_joined() -> None:
@@ -70,11 +70,6 @@ def test_gzip_files_may_be_joined() -> None:
     parts = (data[:700], *[b""] * 1_000, data[700:])
     for piece in (1_000, 10**6):
         assert read(b"".join(map(gzip.compress, parts)), piece=piece) == FILES
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_files_that_are_not_read_are_skipped(kind: str) -> None:
-    assert list(read(KINDS[kind], skip=True)) == list(FILES)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,29 +101,13 @@ def test_a_tar_whose_next_header_is_damaged_or_missing_is_corrupt_and_does_not_e
         tar_with(pax_headers={"GNU.sparse.map": "0,1"}, size=512),
         tar_with(pax_headers={"comment": "x" * 70_000}),
         tar_with(name="x" * 70_000),
+        zipped({"../a/": b""}),  # a folder, as are files
+        tar_with(name="../a", type=b"5"),
     ],
 )
 def test_links_devices_holes_large_headers_and_encryption_are_unsafe(data: bytes) -> None:
     with pytest.raises(ArchiveUnsafe):
         read(data)
-
-
-@pytest.mark.parametrize("skip", [False, True])
-def test_a_tar_that_ends_before_a_file_of_boundless_size_is_corrupt(skip: bool) -> None:
-    with pytest.raises(ArchiveCorrupt):
-        read(tar_header("a", size=2**80) + END, skip=skip)
-
-
-def test_a_long_chain_of_headers_of_one_file_is_corrupt() -> None:
-    with pytest.raises(ArchiveCorrupt):
-        read(tar_header("a", kind=tarfile.GNUTYPE_LONGNAME) * 1_500 + tar_header("a") + END)
-
-
-def test_attributes_of_all_files_are_capped_together() -> None:
-    headers = [tar_attributes(b"g", **{name: "x" * 20_000}) + tar_header(name) for name in "abcd"]
-    assert list(read(b"".join(headers[:3]) + END)) == ["a", "b", "c"]
-    with pytest.raises(ArchiveUnsafe):
-        read(b"".join(headers) + END)
 
 
 def test_headers_of_earlier_files_are_not_kept() -> None:
@@ -165,14 +144,11 @@ def test_too_many_files_are_too_much(kind: str) -> None:
         read(KINDS[kind], files=2)
 
 
-@pytest.mark.parametrize(
-    "data", [zipped({"a": bytes(2 * 10**5)}), tarred({"a": bytes(2 * 10**5)}, "w:gz")]
-)
-def test_too_much_for_the_size_of_the_archive_is_too_much_even_if_it_is_skipped(
-    data: bytes,
-) -> None:
-    with pytest.raises(ArchiveTooBig, match="100 times"):
-        read(data, skip=True)
+def test_too_much_for_the_size_of_the_archive_is_too_much_even_if_it_is_skipped() -> None:
+    files = {"a": bytes(2 * 10**5)}
+    for data in (zipped(files), tarred(files, "w:gz")):
+        with pytest.raises(ArchiveTooBig, match="100 times"):
+            read(data, skip=True)
 
 
 def test_bytes_are_capped() -> None:
@@ -194,12 +170,6 @@ def test_a_zip_with_other_files_than_its_directory_lists_is_corrupt() -> None:
     for data in (one + other, one[: one.index(b"PK\x01\x02")] + other):
         with pytest.raises(ArchiveCorrupt, match="other files"):
             read(data)
-
-
-@pytest.mark.parametrize("data", [zipped({"../a/": b""}), tar_with(name="../a", type=b"5")])
-def test_paths_of_folders_are_checked_as_those_of_files(data: bytes) -> None:
-    with pytest.raises(ArchiveUnsafe):
-        read(data)
 
 
 def test_a_zip_whose_files_have_no_sizes_in_front_says_what_to_do() -> None:
