@@ -16,6 +16,7 @@ from core.platform import Platform
 from core.registry.rows import Models
 from core.values import JobId
 from tests.support.factories import a_job
+from tests.support.processes import wait_for
 from tests.unit.worker.supervision.conftest import (
     DEAF,
     Nursery,
@@ -61,6 +62,22 @@ def test_child_that_renews_no_lease_is_killed_and_its_job_is_free(
 
     assert nursery.children[0].exit_code == -9
     assert claimable(platform)
+
+
+def test_child_that_ignores_a_cancellation_is_terminated(
+    platform: Platform, nursery: Nursery
+) -> None:
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claim(platform, nursery.children[0].owner)
+    assert cancel_job(platform, job.id).status is JobStatus.CANCELLING
+
+    supervisor.tick(now + 0.1)
+    assert nursery.children[0].exit_code is None
+    supervisor.tick(now + 0.45)
+
+    assert wait_for(lambda: nursery.children[0].exit_code, seconds=20) == -15
 
 
 def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
