@@ -167,8 +167,6 @@ def _smaller(data: bytes) -> bytes:
 
 
 # Take the pictures of the pages in docs from the service that `make demo` leaves behind.
-#
-# A test takes them too, of a small model.
 
 ROOT = Path(__file__).parents[1]
 

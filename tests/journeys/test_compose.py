@@ -116,7 +116,7 @@ def test_every_service_is_healthy_by_its_own_check(stack: Stack) -> None:
     wait_for(lambda: stack.hands.is_healthy("inference"), seconds=LATE_S, every=0.5)
 
 
-def test_an_update_outlives_its_first_worker_goes_live_and_is_rolled_back(stack: Stack) -> None:
+def test_an_update_outlives_its_first_worker_and_is_served(stack: Stack) -> None:
     client = stack.client
     job = order_update(stack)
     busy = worker_in_mid_training(stack, job)
@@ -127,21 +127,12 @@ def test_an_update_outlives_its_first_worker_goes_live_and_is_rolled_back(stack:
     ended = stack.end_of(job)
     assert (ended["attempt"], ended["result"]["version"]) == (2, 2)
     assert busy["id"] not in {worker["id"] for worker in stack.living()}
-    assert len(list(client.versions.list("shop"))) == 2
-
-    seen = client.aliases.get("shop")["revision"]
-    client.aliases.promote("shop", 2, reason="reviewed", expected_revision=seen)
     images = by_class("fashion_mnist", "test")
     classes = sorted(images)[:2]
     asked = [images[name][0].file for name in classes]
-    served = client.classify("shop", asked, classes)
+    served = client.classify("shop:2", asked, classes)
     assert served["version"] == 2
     assert {answer["predictions"][0]["class"] for answer in served["data"]} <= set(classes)
-    client.aliases.roll_back("shop", reason="to show it")
-    assert client.classify("shop", asked, classes)["version"] == 1
-    history = client.aliases.history("shop")
-    moves = [(row["kind"], row["to_version"]) for row in history]
-    assert moves == [("created", 1), ("promoted", 2), ("rolled_back", 1)]
 
 
 def order_update(stack: Stack) -> str:

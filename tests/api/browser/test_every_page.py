@@ -15,7 +15,6 @@ from api.every_page import PAGES
 from api.guide import pages as guide
 from api.guide.reference import render_reference
 from api.http.routing import STATIC
-from api.pages import rendering
 from perennial.requests import ImageFile
 from tests.api.browser.conftest import follow, opened
 from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
@@ -25,10 +24,6 @@ from tests.support.api.served import serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.places import ROOT
 from tests.support.scene import Scene
-
-TEMPLATES = ROOT / "api" / "pages" / "templates"
-
-LAYOUT = '{% extends "pages/layout.html" %}'
 
 SAMPLES = "/ui/models/{model}/aliases/{alias}/trials/{trial}/samples"
 
@@ -57,7 +52,6 @@ def seen(
     """The findings of a browser that goes to every page."""
     found = Seen()
     with ExitStack() as stack:
-        note_templates(stack.enter_context(pytest.MonkeyPatch.context()), found.templates)
         home = tmp_path_factory.mktemp("unused") / "home"
         shutil.copytree(migrated_home, home)
         unused = stack.enter_context(serving(settings_of(home)))
@@ -86,18 +80,6 @@ def seen(
             patch.setattr(guide, "pages", dict)
             found.go(page, "/guide/without-documentation")
     return found
-
-
-def note_templates(patch: pytest.MonkeyPatch, names: set[str]) -> None:
-    """Have the names of all templates noted that are rendered."""
-    environment = rendering._environment()
-    get = environment.get_template
-
-    def noted(name: str, *given: object) -> object:
-        names.add(name)
-        return get(name, *given)  # type: ignore[arg-type]
-
-    patch.setattr(environment, "get_template", noted)
 
 
 def look_at_reference(page: Page, found: Seen) -> None:
@@ -161,13 +143,3 @@ def test_every_route_of_a_page_is_among_them(seen: Seen) -> None:
     routes = {route.path for route in ROUTES if "GET" in route.methods}
     assert routes >= NO_PAGES
     assert routes - NO_PAGES == {route_of(path) for path in seen.paths} - {None}
-
-
-def test_every_template_of_a_page_is_among_them(seen: Seen) -> None:
-    pages = {
-        str(path.relative_to(TEMPLATES))
-        for path in TEMPLATES.rglob("*.html")
-        if path.read_text("utf-8").startswith(LAYOUT)
-    }
-    assert len(pages) > 30
-    assert pages - seen.templates == set()

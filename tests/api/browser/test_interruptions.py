@@ -59,21 +59,13 @@ def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[s
         relay.mend()
         report(5)
         expect(page.get_by_text("training, 5 of 40")).to_be_visible()
+        expect(page.get_by_role("img", name="loss from step 1 to 5")).to_be_visible()
         expect(page.locator("#notice")).to_be_empty()
         expect(page.get_by_text("Live: queued")).to_be_visible()
         assert page.evaluate("noted") == ["1", "2", "3", "4", "5"]
         follow(page, "Cancel")
         expect(page.get_by_text("cancelled").first).to_be_visible()
-
-
-def test_a_session_that_ends_leads_to_sign_in(page: Page, site: tuple[str, Scene]) -> None:
-    platform = site[1].platform
-    sign_in_as_guest(page, site[1], Role.VIEWER)
-    revoke_key(platform, "guest-viewer")
-    follow(page, "line")
-    expect(page.get_by_text("After signing in you continue to /ui/models/line.")).to_be_visible()
-    sign_in(page, KEY)
-    expect(page.get_by_role("heading", name="line", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Order again")).to_be_visible()
 
 
 def test_what_was_typed_is_sent_after_a_new_sign_in(page: Page, site: tuple[str, Scene]) -> None:

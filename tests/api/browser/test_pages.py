@@ -1,14 +1,9 @@
-"""The pages in a real browser, by keyboard: the whole way, and live progress."""
+"""The pages in a real browser, by keyboard."""
 
 from playwright.sync_api import Page, expect
 
-from core.jobs.orders import EvaluateOrder
-from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind
-from core.registry.rows import Models
 from tests.api.browser.conftest import LATE_MS, follow
 from tests.support.api.image_files import picture
-from tests.support.factories import NOW
 from tests.support.scene import Scene
 
 FIRST_VIEW = 150_000  # bytes, without images
@@ -42,40 +37,6 @@ def test_a_person_reads_promotes_and_rolls_back_by_keyboard(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.goto("/ui/models/line")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-
-def test_an_admin_makes_and_revokes_a_key_by_keyboard(page: Page) -> None:
-    follow(page, "Audit")
-    expect(page.get_by_text("The chain holds.")).to_be_visible()
-    follow(page, "Keys")
-    page.get_by_role("textbox", name="Name", exact=True).fill("by-keyboard")
-    page.get_by_label("Role").select_option("contributor")
-    follow(page, "Create key")
-    expect(page.get_by_role("heading", name="shown only now")).to_be_visible()
-    expect(page.get_by_role("button", name="Copy")).to_be_visible()
-    page.get_by_text("for ever…").focus()
-    page.keyboard.press("Enter")
-    follow(page, "Revoke permanently")
-    expect(page.get_by_text("revoked").first).to_be_visible()
-
-
-def test_a_running_job_is_followed_live_and_cancelled(page: Page, site: tuple[str, Scene]) -> None:
-    line = site[1]
-    with line.platform.transactions(read_only=True) as work:
-        model = work[Models].get("line")
-    job = line.order(model, EvaluateOrder(version=2))
-    page.goto(f"/ui/jobs/{job.id}")
-    expect(page.get_by_text("Live")).to_be_visible()
-    for step in (10, 20, 30):
-        data = {"phase": "training", "step": step, "total": 40, "loss": 1 / step}
-        with line.platform.transactions() as work:
-            work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
-            work.commit()
-    expect(page.get_by_text("training, 30 of 40")).to_be_visible()
-    expect(page.get_by_role("img", name="loss from step 10 to 30")).to_be_visible()
-    follow(page, "Cancel")
-    expect(page.get_by_text("cancelled").first).to_be_visible()
-    expect(page.get_by_role("button", name="Order again")).to_be_visible()
 
 
 def test_an_image_is_shown_before_it_is_sent_and_what_is_wrong_beside_it(page: Page) -> None:

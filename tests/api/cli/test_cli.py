@@ -31,15 +31,6 @@ def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EMBEDDED
-@pytest.mark.parametrize("command", [[], *([name] for name in operators.commands)])
-def test_every_command_explains_itself(
-    command: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*command, "--help"]) == 0
-    assert capsys.readouterr().out.startswith("Usage: perennial")
-
-
-@EMBEDDED
 def test_perennial_has_every_operators_command() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     added = project["entry-points"]["perennial.commands"]

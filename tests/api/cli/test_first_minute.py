@@ -1,4 +1,4 @@
-"""The first lines that an embedded service prints, and who may read what it keeps."""
+"""The first lines that an embedded service prints, and who may read its files and its keys."""
 
 import os
 import stat
@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from devtools.ports import free_port
@@ -31,6 +33,7 @@ class Started:
     home: Path
     port: int
     log: Path
+    pid: int
 
     def says(self, words: str) -> bool:
         return words in self.log.read_text()
@@ -42,9 +45,9 @@ class Started:
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[Started]:
     """`perennial serve`, from a user whose files are open to all."""
-    started = Started(home=folder / "data" / "home", port=free_port(), log=folder / "log")
-    given = {"HOME": str(started.home), "PORT": str(started.port), "ADMIN_KEY": KEY, "THREADS": "1"}
-    with started.log.open("wb") as log:
+    home, port = folder / "data" / "home", free_port()
+    given = {"HOME": str(home), "PORT": str(port), "ADMIN_KEY": KEY, "THREADS": "1"}
+    with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "serve"],
             cwd=ROOT,
@@ -54,7 +57,7 @@ def service(folder: Path, **settings: str) -> Iterator[Started]:
             umask=0o022,
         )
         try:
-            yield started
+            yield Started(home=home, port=port, log=folder / "log", pid=process.pid)
         finally:
             process.terminate()
             process.wait(60)
@@ -80,15 +83,13 @@ def answers(started: Started) -> bool:
         return False
 
 
-def test_service_says_where_it_is_once_it_is_ready(ready: tuple[Started, int]) -> None:
+def test_service_says_where_it_is_once_it_is_ready_and_last_how_to_sign_in(
+    ready: tuple[Started, int],
+) -> None:
     started, status = ready
     assert status == 200
-    assert started.says(f"Perennial is running at http://127.0.0.1:{started.port};")
-
-
-def test_service_prints_last_how_to_sign_in_and_to_what(ready: tuple[Started, int]) -> None:
-    started, _ = ready
     address = f"http://127.0.0.1:{started.port}"
+    assert started.says(f"Perennial is running at {address};")
     told = [line for line in started.log.read_text().splitlines() if not line.startswith("{")]
     at, link = told[-1].split("/ui/sign-in?link=")
     assert at == address
@@ -98,6 +99,20 @@ def test_service_prints_last_how_to_sign_in_and_to_what(ready: tuple[Started, in
         answer = browser.post("/ui/sign-in", data={"link": token, "next": led})
         assert (answer.status_code, answer.headers["location"]) == (303, led)
         assert "First steps" in browser.get(led).text
+
+
+def test_no_process_shows_a_key(ready: tuple[Started, int]) -> None:
+    service = psutil.Process(ready[0].pid)
+    found = [service, *service.children()]
+    assert len(found) >= 3  # the API, the supervisor, inference
+    for process in found:
+        assert "pk_" not in " ".join(process.cmdline())
+        # A process that is just starting shows what it was given for a moment.
+        wait_for(partial(hides, process), seconds=LATE_S)
+
+
+def hides(process: psutil.Process) -> bool:
+    return "pk_" not in str(process.environ()) or sys.platform != "linux"
 
 
 def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:

@@ -24,7 +24,6 @@ class Seen:
     wide: list[str] = field(default_factory=list)  # pages that do not fit a phone
     ran: list[str] = field(default_factory=list)  # scripts in names
     paths: set[str] = field(default_factory=set)
-    templates: set[str] = field(default_factory=set)
     bars_in_dark: bool = False  # whether they were looked at
 
     def look(self, page: Page, at: str) -> None:
