@@ -4,11 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.jobs.queue import cancel_job
-from core.jobs.rules import JobStatus
 from tests.faults import short_form
-from tests.nightly.faults import line
-from tests.nightly.faults.stage import Stage, child_of, until
+from tests.nightly.faults.stage import Stage, child_of
 from tests.nightly.faults.tries import Row
 from tests.support.processes import wait_for_exit
 
@@ -20,13 +17,6 @@ def running() -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def stage(running: Stage) -> Stage:
-    """All of them ready."""
-    running.ready()
-    return running
-
-
 # The disk comes first: later it would have room in files that the database keeps.
 @pytest.mark.parametrize(
     "row", short_form.rows("stuffed", "production", "ahead"), ids=lambda row: row.label
@@ -35,23 +25,12 @@ def test_row_is_green(row: Row, running: Stage) -> None:
     short_form.require_green(row, running)
 
 
-def test_cancelled_job_stops_within_a_step_and_leaves_no_version(stage: Stage) -> None:
-    job = stage.order()
-    until(lambda: stage.find(job).phase == "training")
-
-    cancel_job(stage.platform, job)
-
-    ended = stage.wait_for_end(job)
-    assert ended.status is JobStatus.CANCELLED
-    assert ended.checkpoint is None
-    assert not line.versions_of(stage.platform, ended)
-
-
-def test_closed_standard_input_ends_the_supervisor(stage: Stage) -> None:
-    supervisor = stage.supervisors()[0]
+def test_closed_standard_input_ends_the_supervisor(running: Stage) -> None:
+    running.ready()
+    supervisor = running.supervisors()[0]
     child = child_of(supervisor)
     assert child is not None
-    process = stage.started(supervisor)
+    process = running.started(supervisor)
     assert process.stdin is not None
 
     process.stdin.close()

@@ -105,7 +105,8 @@ class Script:
         self.asked_questions += [(version, question.digest) for question in questions]
         read_for_answers(self.platform.artifacts, version, questions)
         self.evaluating(monitor)
-        return [answered(question, right=version not in self.wrong) for question in questions]
+        known = 0 if version in self.wrong else 10
+        return [answered(question, known=known) for question in questions]
 
     def formats(self) -> Collection[ExportFormat]:
         """All but one of them."""
@@ -133,19 +134,20 @@ class Script:
         return {"images": len(samples.images), "texts": len(samples.texts), **cosine}
 
 
-def answered(question: EvalQuery, *, right: bool) -> Answers:
-    """The right answers, or wrong ones."""
+def answered(question: EvalQuery, *, known: int) -> Answers:
+    """The right answer about so many of ten images in a row, and wrong ones about the others."""
     if isinstance(question, CalibrationQuery):
         return Calibration()
     if isinstance(question, ClassQuery):
-        shift = 0 if right else 1
         names = [name.lower() for name in question.classes]
-        columns = [names.index(entry.class_name.lower()) for entry in question.entries]
+        right = [names.index(entry.class_name.lower()) for entry in question.entries]
         return ClassAnswers(
-            predicted=tuple((column + shift) % len(question.classes) for column in columns)
+            predicted=tuple(
+                (column + (n % 10 >= known)) % len(names) for n, column in enumerate(right)
+            )
         )
     captions = sum(len(entry.texts) for entry in question.entries)
-    rank = 0 if right else 1
+    rank = 0 if known else 1
     return RetrievalAnswers(
         image_ranks=(rank,) * len(question.entries), caption_ranks=(rank,) * captions
     )

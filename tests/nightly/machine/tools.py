@@ -4,45 +4,43 @@ They read what the real ones read before they begin, so that a missing byte is s
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.artifacts.store import Artifacts
 from core.errors import ArtifactMissing
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
+from core.evaluation.queries import Answers, EvalQuery
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
-from core.recipes.fields import Precision
+from core.platform import Platform
 from core.registry.exports import ExportFormat
 from core.registry.versions import TensorEntry, Weights
-from core.rejection.queries import CalibrationQuery
-from core.rejection.rules import Calibration
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
-from tests.support.learning.tiny_vectors import TinyEmbedder
+from tests.support.scene import Script, answered
 
 STEPS = 3
 
 
-class TinyTools:
+class TinyTools(Script):
     """The tools that need torch, in one; `run` is in the checkpoints of this process."""
 
-    def __init__(self, artifacts: Artifacts, *, run: str) -> None:
-        self._artifacts = artifacts
+    def __init__(self, platform: Platform, *, run: str) -> None:
+        super().__init__(platform)
+        self._artifacts = platform.artifacts
         self._run = run
-        self.embedder = TinyEmbedder(artifacts)
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
         """An import."""
         monitor.advance("importing", 0, 1)
         return publish(self._artifacts, base), "a photo of {name}"
 
-    def train(self, task: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
+    def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """An update: a chain of hashes, of which each checkpoint is a link."""
         monitor.advance("loading", 0, 1)
-        read_for_training(self._artifacts, task)
-        step, state = self._begin(task, resume)
+        read_for_training(self._artifacts, spec)
+        step, state = self._begin(spec, resume)
         while step < STEPS:
             monitor.advance("training", step, STEPS)
             step, state = step + 1, next_state(state)
@@ -54,12 +52,8 @@ class TinyTools:
             weights=publish(self._artifacts, state),
             notes={},
             environments=({},),
-            feature_statistics=put_statistics(self._artifacts, task),
+            feature_statistics=put_statistics(self._artifacts, spec),
         )
-
-    def native_precisions(self) -> Collection[Precision]:
-        """What everything computes in."""
-        return (Precision.FP32,)
 
     def answer(
         self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
@@ -67,18 +61,14 @@ class TinyTools:
         """Some versions know nearly everything, others nearly nothing."""
         monitor.advance("evaluating", 0, 1)
         read_for_answers(self._artifacts, version, questions)
-        return [_answered(question, known=tenths_known(version)) for question in questions]
-
-    def formats(self) -> Collection[ExportFormat]:
-        """All."""
-        return tuple(ExportFormat)
+        return [answered(question, known=tenths_known(version)) for question in questions]
 
     def write(
         self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
     ) -> None:
-        """A file of what the weights are."""
+        """Files of what the weights are."""
         read_for_answers(self._artifacts, version, ())
-        (folder / "export").write_text(f"{version} as {export_format}")
+        super().write(version, export_format, folder, monitor)
 
     def check(
         self,
@@ -89,11 +79,10 @@ class TinyTools:
         monitor: Monitor,
     ) -> Json:
         """All is equal, once it was read."""
-        monitor.advance("checking", 0, 1)
         read_for_answers(self._artifacts, version, ())
         for image in samples.images:
             self._artifacts.get(image)
-        return {"least_cosine_images": 1.0, "least_cosine_texts": 1.0}
+        return super().check(version, export_format, folder, samples, monitor)
 
     def _begin(self, task: TrainingSpec, resume: Digest | None) -> tuple[int, str]:
         try:
@@ -148,18 +137,3 @@ def _weights(state: str) -> tuple[Weights, list[bytes]]:
 def tenths_known(version: Digest) -> int:
     """How much of anything a version knows."""
     return (2, 5, 8, 10)[int(version[:8], 16) % 4]
-
-
-def _answered(question: EvalQuery, *, known: int) -> Answers:
-    if isinstance(question, CalibrationQuery):
-        return Calibration()
-    if isinstance(question, ClassQuery):
-        names = [name.lower() for name in question.classes]
-        right = [names.index(entry.class_name.lower()) for entry in question.entries]
-        return ClassAnswers(
-            predicted=tuple(
-                (column + (n % 10 >= known)) % len(names) for n, column in enumerate(right)
-            )
-        )
-    captions = sum(len(entry.texts) for entry in question.entries)
-    return RetrievalAnswers(image_ranks=(0,) * len(question.entries), caption_ranks=(0,) * captions)

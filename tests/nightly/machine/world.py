@@ -92,8 +92,7 @@ class World:
 
     def start_worker(self) -> Process:
         """A worker that was notified: it claims a job and runs it to its end."""
-        tiny = TinyTools(self.artifacts, run=f"{self._named}")
-        tools = tools_of(tiny)
+        tools = tools_of(TinyTools(self.platform, run=f"{self._named}"))
         return self.start(
             "worker",
             lambda process: run_next_job(

@@ -32,7 +32,7 @@ def knowing_each(
 
 def answer_knowing(question: EvalQuery, known: Collection[str]) -> Answers:
     """Right answers about some classes, wrong ones about the others."""
-    right, wrong = (answered(question, right=value) for value in (True, False))
+    right, wrong = (answered(question, known=tenths) for tenths in (10, 0))
     if not isinstance(question, ClassQuery):
         return right
     assert isinstance(right, ClassAnswers)

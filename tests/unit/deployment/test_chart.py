@@ -112,12 +112,6 @@ def test_the_values_of_the_page_are_valid() -> None:
         assert {name: bad for name, one in found.items() if (bad := faults(one, NEWEST))} == {}
 
 
-def test_the_schemas_find_a_slip() -> None:
-    for kind in ("ScaledObject", "ServiceMonitor", "PrometheusRule", "Deployment"):
-        one = next(one for (of, _), one in rendered("everything").items() if of == kind)
-        assert faults({**one, "spec": {**one["spec"], "replica": 1}}, NEWEST), kind
-
-
 @pytest.mark.parametrize("service", NAMES)
 def test_a_workload_is_as_compose_has_it(service: str) -> None:
     wanted = compose.services(GIVEN)[service]
@@ -146,14 +140,6 @@ def test_a_workload_is_as_compose_has_it(service: str) -> None:
     assert f"{spec.get('terminationGracePeriodSeconds', 30)}s" == grace
 
 
-def test_variables_are_settings() -> None:
-    known = {f"PERENNIAL_{name.upper()}" for name in Settings.model_fields}
-    for (kind, _), one in rendered("everything").items():
-        if kind in WORKLOADS:
-            named = {name for name in variables(one) if name.startswith("PERENNIAL_")}
-            assert named <= known
-
-
 def test_a_secret_goes_to_the_processes_that_need_it_and_to_no_other() -> None:
     holders: dict[str, set[str]] = {}
     for (kind, name), one in rendered("everything").items():
@@ -175,9 +161,11 @@ def test_a_secret_goes_to_the_processes_that_need_it_and_to_no_other() -> None:
     }
 
 
-def test_pods_run_without_privileges() -> None:
+def test_pods_run_without_privileges_and_are_given_settings_that_there_are() -> None:
+    known = {f"PERENNIAL_{name.upper()}" for name in Settings.model_fields}
     for (kind, _), one in rendered("everything").items():
         if kind in WORKLOADS:
+            assert {name for name in variables(one) if name.startswith("PERENNIAL_")} <= known
             pod = pod_of(one)["spec"]
             assert pod["automountServiceAccountToken"] is False
             assert pod["securityContext"]["runAsNonRoot"] is True

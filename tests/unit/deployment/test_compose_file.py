@@ -46,12 +46,6 @@ def test_the_file_is_valid_by_composes_own_schema() -> None:
     assert valid(compose.read(GIVEN)) == []
 
 
-def test_the_schema_finds_a_slip() -> None:
-    broken = compose.read(GIVEN)
-    broken["services"]["api"]["read-only"] = True
-    assert valid(broken)
-
-
 def test_secrets_are_asked_for_and_have_no_default() -> None:
     asked = compose.asked()
     assert {name for name, (form, _) in asked.items() if form != "-"} == set(GIVEN)
@@ -121,12 +115,11 @@ def takers(profile: str) -> dict[str, set[str]]:
     return found
 
 
-def test_beside_gpus_no_processor_takes_an_update() -> None:
-    assert takers("gpu") == {"gpu": {"cuda"}, "housekeeping": {"cpu"}}
-
-
-def test_without_gpus_processors_take_every_job() -> None:
-    assert takers("cpu") == {"gpu": {"cpu"}, "housekeeping": {"cpu"}}
+@pytest.mark.parametrize(("profile", "updates_on"), [("gpu", "cuda"), ("cpu", "cpu")])
+def test_every_queue_has_takers_and_beside_gpus_no_processor_takes_an_update(
+    profile: str, updates_on: str
+) -> None:
+    assert takers(profile) == {"gpu": {updates_on}, "housekeeping": {"cpu"}}
 
 
 def test_gpu_workers_come_with_their_profile_alone_and_reserve_devices() -> None:

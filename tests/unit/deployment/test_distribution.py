@@ -54,14 +54,12 @@ def test_the_client_brings_httpx_and_what_its_command_needs() -> None:
     assert not {"perennial", "fastapi", "pydantic"} & set(installed_for(CLIENT))
 
 
-def test_the_command_comes_with_the_client_of_the_same_release() -> None:
-    version = CLIENT_PROJECT["project"]["version"]
-    assert f"perennial-client=={version}" in SERVICE
+def test_service_and_client_are_released_together_and_packed_apart() -> None:
+    for field in ("version", "requires-python", "license"):
+        assert CLIENT_PROJECT["project"][field] == PROJECT["project"][field]
+    assert f"perennial-client=={CLIENT_PROJECT['project']['version']}" in SERVICE
     assert "scripts" not in PROJECT["project"]
     assert list(CLIENT_PROJECT["project"]["scripts"]) == ["perennial"]
-
-
-def test_the_service_is_packed_without_its_client() -> None:
     patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     for package, packed in {"cli": True, "core.jobs": True, "client.perennial": False}.items():
         assert any(fnmatch(package, pattern) for pattern in patterns) is packed
@@ -124,11 +122,6 @@ def test_the_service_and_the_demo_need_nothing_that_only_tests_do() -> None:
         [sys.executable, "-c", IMPORTS, *absent], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_service_and_client_are_released_together() -> None:
-    for field in ("version", "requires-python", "license"):
-        assert CLIENT_PROJECT["project"][field] == PROJECT["project"][field]
 
 
 def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() -> None:

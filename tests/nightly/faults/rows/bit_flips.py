@@ -3,11 +3,9 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 
 import httpx
-import psutil
 
 from core.artifacts.store import ArtifactKind
 from core.datasets.freeze import read_manifest
@@ -26,9 +24,8 @@ from tests.nightly.faults.points import KILL, Blow
 from tests.nightly.faults.rows.worker_kill import judge
 from tests.nightly.faults.stage import Stage, now, until
 from tests.nightly.faults.tries import Try
-from tests.support.api.image_files import picture
 
-WAYS = 11  # in which stored bytes reach anybody
+WAYS = 9  # in which stored bytes reach anybody
 
 CODE = "artifact_corrupt"
 
@@ -47,8 +44,6 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         lambda: reading(stage, moments, ArtifactKind.REPORT, report),
         lambda: reading(stage, moments, ArtifactKind.TENSOR, promotion),
         lambda: reading(stage, moments, ArtifactKind.WEIGHTS, promotion),
-        lambda: kept_download(stage, moments),
-        lambda: loading(stage, moments),
         lambda: learning(stage, moments, trained_image),
         lambda: learning(stage, moments, manifest),
         lambda: scoring(stage, moments),
@@ -98,33 +93,6 @@ def promotion(stage: Stage, version: Version) -> httpx.Response:
     if answer.status_code != 200:
         return answer
     return httpx.Response(200, text=answer.json()["digest"])
-
-
-def kept_download(stage: Stage, moments: Random) -> Try:
-    """The damage is in the file that downloads are sent from: it is laid out anew."""
-    version = newest(stage)
-    before = download(stage, version).content
-    (path,) = (stage.settings.home / "exports").glob("*.tar")
-    with flipped_file(path, moments) as what:
-        after = download(stage, version).content
-    return Try(what=f"kept download, {what}", trouble="" if after == before else "it was sent")
-
-
-def loading(stage: Stage, moments: Random) -> Try:
-    """A new inference process finds the live version damaged; it serves it once it is whole."""
-    version = newest(stage)
-    assert promotion(stage, version).status_code == 200
-    before = until(lambda: _classified(stage, version))
-    with flipped(stage, choose(stage, moments, ArtifactKind.TENSOR, version), moments) as what:
-        _inference(stage).kill()
-        until(lambda: _refused(stage))
-    healed = now()
-    after = until(lambda: _classified(stage, version))
-    return Try(
-        what=f"tensor {what} by loading",
-        trouble="" if after == before else f"{before} became {after}",
-        recovery_s=now() - healed,
-    )
 
 
 # ---- Jobs -----------------------------------------------------------------------------------
@@ -213,23 +181,16 @@ def trained_image(stage: Stage, moments: Random) -> Digest:
 
 @contextmanager
 def flipped(stage: Stage, digest: Digest, moments: Random) -> Iterator[str]:
-    """A bit of an artifact is wrong meanwhile; which one."""
+    """A bit of an artifact is wrong meanwhile; which one. In the end it is what it was."""
     path = stage.settings.artifacts / digest[:2] / digest[2:]
-    with flipped_file(path, moments) as what:
-        assert not is_whole(stage, digest), what
-        yield f"{digest[:8]}, {what}"
-
-
-@contextmanager
-def flipped_file(path: Path, moments: Random) -> Iterator[str]:
-    """A bit of a file is wrong meanwhile; in the end it is what it was, if it is there still."""
     before = path.read_bytes()
     bit = moments.randrange(8 * len(before))
     data = bytearray(before)
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
     try:
-        yield f"bit {bit} of {8 * len(before)},"
+        assert not is_whole(stage, digest), f"bit {bit}"
+        yield f"{digest[:8]}, bit {bit} of {8 * len(before)},"
     finally:
         if path.exists():
             path.write_bytes(before)
@@ -271,31 +232,3 @@ def refusal(answer: httpx.Response) -> str:
     if answer.status_code == 500 and answer.json()["code"] == CODE:
         return ""
     return f"answered {answer.status_code}: {answer.text[:200]}"
-
-
-def _classify(stage: Stage) -> httpx.Response:
-    return stage.client.post(
-        f"{MODEL}/classify",
-        files=[("images", ("0.png", picture(0)))],
-        data={"classes": '["shape 0", "shape 1", "shape 2"]'},
-    )
-
-
-def _classified(stage: Stage, version: Version) -> object:
-    """What this version sees, if it is served now."""
-    answer = _classify(stage)
-    told = answer.json()
-    return told if answer.status_code == 200 and told["digest"] == version.digest else None
-
-
-def _refused(stage: Stage) -> bool:
-    """Whether classifying is refused because of damage; it must never be done."""
-    answer = _classify(stage)
-    assert answer.status_code == 503, answer.text
-    return bool(answer.json()["detail"] == ArtifactCorrupt().message)
-
-
-def _inference(stage: Stage) -> psutil.Process:
-    children = psutil.Process(stage.api.pid).children()
-    (found,) = [child for child in children if "worker.inference" in child.cmdline()]
-    return found

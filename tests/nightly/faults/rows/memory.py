@@ -1,13 +1,11 @@
 """A worker runs out of memory: its job is given up after three attempts, the next one runs.
 
 The kernel's part is played here: it kills the largest process, and that is the child, as soon as
-it has grown too far. With a limit on the process, memory is refused instead.
+it has grown too far.
 """
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from random import Random
 from threading import Event, Thread
 
@@ -27,54 +25,21 @@ ROOM = 64 << 20  # bytes beyond what a child holds when it is idle
 
 
 def run(stage: Stage, tries: int, _moments: Random) -> Iterator[Try]:
-    """By turns killed and refused."""
-    for number in range(tries):
+    """The kernel ends whoever has grown too far; the next job runs as if nothing had been."""
+    for _ in range(tries):
         stage.ready()
-        yield killed(stage) if number % 2 == 0 else refused(stage)
-
-
-def killed(stage: Stage) -> Try:
-    """The kernel ends whoever has grown too far."""
-    with _kernel(stage):
-        job = _order_hungry(stage)
-        ended = stage.wait_for_end(job)
-    code = (ended.error or {}).get("code")
-    good = ended.status is JobStatus.FAILED and code == "worker_lost" and ended.attempt <= 3
-    trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
-    return _next(stage, f"killed, {ended.attempt} attempts, {code}", trouble)
-
-
-def refused(stage: Stage) -> Try:
-    """The process may not have more."""
-    children = stage.children()
-    for child in children:
-        _limit(child, child.memory_info().vms + ROOM)
-    try:
-        job = _order_hungry(stage)
-        ended = stage.wait_for_end(job)
-    finally:
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                _limit(child, resource.RLIM_INFINITY)
-    code = (ended.error or {}).get("code")
-    good = ended.status is JobStatus.FAILED and code == "out_of_memory" and ended.attempt <= 3
-    trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
-    return _next(stage, f"refused, {ended.attempt} attempts, {code}", trouble)
-
-
-def _next(stage: Stage, what: str, trouble: str) -> Try:
-    """The next job of the same model runs as if nothing had been."""
-    given_up = now()
-    tried = judge(stage, stage.order(), given_up, what)
-    return replace(tried, trouble=trouble or tried.trouble)
+        with _kernel(stage):
+            ended = stage.wait_for_end(_order_hungry(stage))
+        given_up = now()
+        code = (ended.error or {}).get("code")
+        good = ended.status is JobStatus.FAILED and code == "worker_lost" and ended.attempt <= 3
+        trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
+        what = f"killed, {ended.attempt} attempts, {code}"
+        yield judge(stage, stage.order(), given_up, what, trouble)
 
 
 def _order_hungry(stage: Stage) -> JobId:
     return stage.order(recipe=line.RECIPE.to_json() | HUNGRY)
-
-
-def _limit(process: psutil.Process, most: int) -> None:
-    process.rlimit(psutil.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
 @contextmanager

@@ -44,8 +44,8 @@ class Learner(Script):
         self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Answer rightly or wrongly."""
-        right = (version == self.root) == self.forgets
-        return [answered(question, right=right) for question in questions]
+        known = 10 if (version == self.root) == self.forgets else 0
+        return [answered(question, known=known) for question in questions]
 
 
 @dataclass(frozen=True, kw_only=True)
