@@ -239,17 +239,12 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "open-ses
 
 
 @contextmanager
-def s3_server(
-    program: str = "moto.server", port: int | None = None
-) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Start a server; yield its URL and its process, and kill it at the end.
-
-    `program` is a module with moto's options.
-    """
-    port = port or free_port()
+def s3_server() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Start a server; yield its URL and its process, and kill it at the end."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
-        [sys.executable, "-m", program, "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

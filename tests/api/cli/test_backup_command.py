@@ -108,3 +108,11 @@ def test_beside_rows_artifacts_alone_are_put_back(
     service.platform.artifacts.delete(version)
     assert command("restore", home, tmp_path / "backup", "--artifacts-only") == 0
     assert served(service) == before
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    service: Service, home: Path, tmp_path: Path, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert command("backup", home, tmp_path / "file" / "backup") == 1
+    assert "file" in capsys.readouterr().err

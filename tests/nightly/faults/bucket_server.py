@@ -1,14 +1,15 @@
 """The server of a bucket that imports read, which fails when it is told to."""
 
-from contextlib import ExitStack
-from urllib.parse import urlsplit
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
 
-import httpx
-
-from core.artifacts.s3_requests import S3Access
 from core.settings import ImportBucket
 from devtools.ports import free_port
-from devtools.servers import CREDENTIALS, s3_server
+from devtools.servers import CREDENTIALS
 
 
 def a_bucket() -> ImportBucket:
@@ -22,41 +23,78 @@ def a_bucket() -> ImportBucket:
     )
 
 
-class BucketServer:
-    """The server, with the same objects each time that it starts."""
+@dataclass(kw_only=True)
+class Fault:
+    """A fault of the next objects that are read.
 
-    def __init__(self, bucket: ImportBucket, objects: dict[str, bytes], stack: ExitStack) -> None:
-        self._bucket = bucket
-        self._objects = objects
-        self._stack = stack
-        self._start()
+    A `kind` is `cut` (it breaks off within the object), `error` (the answer is 500) or `kill` (it
+    breaks off, and the server answers nobody any more).
+    """
 
-    def fail(self, kind: str, *, after: int, times: int) -> None:
-        """Have it fail, as `failing_s3` says, once so many objects have been read."""
-        told = {"kind": kind, "after": after, "times": times}
-        url = f"{self._bucket.endpoint}/fault"
-        httpx.post(url, params=told, trust_env=False).raise_for_status()
+    kind: str
+    after: int  # objects that are answered before
+    times: int
 
-    def mend(self) -> None:
-        """Have it answer again."""
-        if self._process.poll() is None:
-            self.fail("none", after=0, times=0)
-        else:
-            self._stack.close()
-            self._start()
+    def strikes(self) -> bool:
+        """Count the next object; return whether it fails."""
+        self.after -= 1
+        if self.after >= 0 or self.times == 0:
+            return False
+        self.times -= 1
+        return True
 
-    def _start(self) -> None:
-        port = urlsplit(self._bucket.endpoint).port
-        url, self._process = self._stack.enter_context(
-            s3_server("tests.nightly.faults.failing_s3", port=port)
+
+class BucketServer(ThreadingHTTPServer):
+    """A server of one bucket in threads of its own."""
+
+    daemon_threads = True
+
+    def __init__(self, bucket: ImportBucket, objects: Mapping[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", urlsplit(bucket.endpoint).port or 0), _Request)
+        self.objects = objects
+        self.fault = Fault(kind="cut", after=0, times=0)
+        self.one_at_a_time = threading.Lock()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer nobody any more."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: BucketServer
+
+    def do_GET(self) -> None:
+        """List the objects, or send one of them, from where it is asked for."""
+        _, _, key = unquote(urlsplit(self.path).path).strip("/").partition("/")
+        if not key:
+            self._send(200, self._listing())
+            return
+        with self.server.one_at_a_time:
+            struck, kind = self.server.fault.strikes(), self.server.fault.kind
+        data = self.server.objects[key]
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if struck and kind == "error":
+            self._send(500, b"<Error><Code>InternalError</Code></Error>")
+            return
+        self._send(206 if start else 200, data[start:], half=struck)
+        if struck and kind == "kill":
+            self.server.stop()
+
+    def _send(self, status: int, data: bytes, *, half: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if half else data)
+
+    def _listing(self) -> bytes:
+        rows = "".join(
+            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size>"
+            f"<ETag>{hashlib.sha256(data).hexdigest()}</ETag></Contents>"
+            for key, data in self.server.objects.items()
         )
-        access = S3Access(
-            endpoint=url,
-            access_key_id=self._bucket.access_key_id.get_secret_value(),
-            secret_access_key=self._bucket.secret_access_key.get_secret_value(),
-        )
-        client = access.client(1)
-        client.create_bucket(Bucket=self._bucket.name)
-        for key, data in self._objects.items():
-            client.put_object(Bucket=self._bucket.name, Key=key, Body=data)
-        client.close()
+        return f"<ListBucketResult>{rows}</ListBucketResult>".encode()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""

@@ -1,8 +1,7 @@
-"""No import, text, contract or document names a module, a file or a definition that is missing."""
+"""No text, contract or document names a module, a file or a definition that is missing."""
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from tests.support.places import ROOT, sources
 PACKAGES = "api|benchmarks|building|cli|core|demo|devtools|migrations|perennial|tests|worker"
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?![\w(]*/)")
 FILE = re.compile(rf"(?<![\w./-])(?:client|deploy|models|{PACKAGES})/[\w/-]+\.py\b")
-IMPORT = re.compile(rf"^\s*import ((?:{PACKAGES})(?:\.\w+)*)", re.MULTILINE)
 IMPORT_FROM = re.compile(
     rf"^\s*from ((?:{PACKAGES})(?:\.\w+)*) import (\([^)]*\)|[^(\n]+)$", re.MULTILINE
 )
@@ -102,28 +100,10 @@ def in_a_text(file: str, name: str) -> bool:
     return any(map(word.search, [*strings, *re.findall("#.*", text)]))
 
 
-def imported(file: str) -> Iterator[str]:
-    """The names that a Python file imports from this project, at any depth."""
-    text = text_of(ROOT / file)
-    yield from IMPORT.findall(text)
-    for module, names in IMPORT_FROM.findall(text):
-        for name in re.sub(r"#.*|[()]", "", names).split(","):
-            if words := name.split():
-                yield f"{module}.{words[0]}".removesuffix(".*")
-
-
 def is_name_of_code(name: str) -> bool:
     """Tell names of code from files, and from names of messages and spans: `perennial.job`."""
     parts = name.split(".")
     return parts[1] not in NOT_MODULES and (parts[0] != "perennial" or len(parts) > 2)
-
-
-def test_every_import_finds_its_module_and_name() -> None:
-    found = {(file, name) for file in files() if file.endswith(".py") for name in imported(file)}
-    assert len(found) > 1000
-    assert {
-        (file, name) for file, name in found if not exists(name) and name not in ABSENT
-    } == set()
 
 
 def test_every_dotted_name_in_a_text_exists() -> None:

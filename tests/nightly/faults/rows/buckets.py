@@ -1,13 +1,12 @@
 """The server of a bucket dies, answers 500 or breaks off within an object that an import reads."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
 from core.values import JobId
-from tests.nightly.faults.bucket_server import BucketServer
-from tests.nightly.faults.rows.imports import FILES, Draft, draft_of, new_dataset
+from tests.nightly.faults.bucket_server import BucketServer, Fault
+from tests.nightly.faults.rows.killed_worker import FILES, Draft, draft_of, new_dataset
 from tests.nightly.faults.stage import Stage, now
 from tests.nightly.faults.tries import Try
 
@@ -51,27 +50,29 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns, each into a dataset of its own, after an import that nothing disturbs."""
     stage.ready()
     (bucket,) = stage.settings.import_buckets
-    with ExitStack() as stack:
-        server = BucketServer(bucket, OBJECTS, stack)
-        dataset = new_dataset(stage, f"bucket-{now():.0f}")
-        wanted = _ended(stage, dataset, _order(stage, dataset))
-        for number in range(tries):
-            stage.ready()
-            dataset = new_dataset(stage, f"bucket-{number}-{now():.0f}")
-            way, after = WAYS[number % len(WAYS)], moments.randrange(len(OBJECTS))
-            server.fail(way.kind, after=after, times=way.times)
-            yield _strike(stage, server, dataset, f"{way.what}, {after} objects read", way, wanted)
+    server = BucketServer(bucket, OBJECTS)
+    dataset = new_dataset(stage, f"bucket-{now():.0f}")
+    wanted = _ended(stage, dataset, _order(stage, dataset))
+    for number in range(tries):
+        stage.ready()
+        dataset = new_dataset(stage, f"bucket-{number}-{now():.0f}")
+        way, after = WAYS[number % len(WAYS)], moments.randrange(len(OBJECTS))
+        server.fault = Fault(kind=way.kind, after=after, times=way.times)
+        job = _order(stage, dataset)
+        ended = _ended(stage, dataset, job)
+        server.stop()
+        server = BucketServer(bucket, OBJECTS)
+        yield _judged(stage, dataset, job, ended, f"{way.what}, {after} objects read", way, wanted)
+    server.stop()
 
 
-def _strike(
-    stage: Stage, server: BucketServer, dataset: str, what: str, way: Way, wanted: Ended
+def _judged(
+    stage: Stage, dataset: str, job: JobId, ended: Ended, what: str, way: Way, wanted: Ended
 ) -> Try:
-    job = _order(stage, dataset)
-    ended = _ended(stage, dataset, job)
+    """How the import ended, and if it failed, how it ends once the server is whole again."""
     trouble, took = "", None
     if not way.is_survived:
         trouble = "" if ended == FAILED else f"it ended as {ended}"[:500]
-        server.mend()
         back = now()
         again = stage.client.post(f"/v1/jobs/{job}/retry")
         if again.status_code == 202:
