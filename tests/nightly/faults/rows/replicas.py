@@ -1,24 +1,61 @@
 """SIGKILL of one of two replicas of inference under load: every request is answered."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from threading import Event, Thread
 from time import sleep
+from urllib.parse import urlsplit
 
 import httpx
 
 from tests.nightly.faults import line
-from tests.nightly.faults.replica import Replica
-from tests.nightly.faults.stage import KEY, Stage, now
+from tests.nightly.faults.stage import KEY, START_S, Stage, now
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
+from tests.support.processes import kill, wait_for, wait_for_exit
 
 CLIENTS = 4
 LOAD_S = 1.5  # before and after the kill
 CLASSES = json.dumps(["circle", "square"])
+
+
+class Replica:
+    """A process that can be killed and started again at the same URL."""
+
+    def __init__(self, stage: Stage, url: str) -> None:
+        self._stage = stage
+        self._url = url
+        self._process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        """Start it; it answers a little later."""
+        port = str(urlsplit(self._url).port)
+        self._process = self._stage.site.start("worker.inference", PERENNIAL_INFERENCE_PORT=port)
+
+    def wait(self) -> None:
+        """Return once it answers."""
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"{self._url}/healthz", trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        wait_for(answers, seconds=START_S)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        kill(self._process)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self._process.terminate()
+        wait_for_exit(self._process)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import psutil
 from core.registry.aliases import PRODUCTION
 from tests.nightly.faults import line
 from tests.nightly.faults.points import KILL, Blow
-from tests.nightly.faults.replica import Replica
+from tests.nightly.faults.rows.replicas import Replica
 from tests.nightly.faults.stage import Stage, now, until
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
