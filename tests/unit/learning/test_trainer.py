@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.clip.model import load
-from core.errors import CancelRequested, ModelNotTrainable, TooFewClasses
+from core.errors import CancelRequested, ClassInvalid, ModelNotTrainable, TooFewClasses
 from core.learning.methods import leading
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, Precision, Schedule, Vocabulary
@@ -104,6 +104,8 @@ def test_what_cannot_be_learned_is_refused_before_the_first_step(
     monitor = Watching()
     with pytest.raises(TooFewClasses):
         train(artifacts, replace(spec, classes=("red",)), monitor)
+    with pytest.raises(ClassInvalid):
+        train(artifacts, replace(spec, classes=(*spec.classes, "<end_of_text>")), monitor)
     with pytest.raises(ModelNotTrainable):
         train(artifacts, with_recipe(spec, vocabulary=Vocabulary.TRAINED), monitor)
     with pytest.raises(ModelNotTrainable):
