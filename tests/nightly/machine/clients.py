@@ -100,29 +100,16 @@ class Clients(Machine):
             auto_promote=update.auto,
             parent=pick(versions, update.parent or 0).number if by_number else None,
         )
-        self.order(
-            lambda request: order_update(
-                self.world.platform,
-                SILENCE,
-                request,
-                model=model.name,
-                order=order,
-                priority=update.priority,
-            ),
-            death,
-        )
+        place = self.placing(order_update, model=model.name, order=order, priority=update.priority)
+        self.order(place, death)
 
     @precondition(lambda self: may_order(self) and self.trained())
     @rule(which=WHICH, death=DEATHS)
     def order_evaluation(self, which: int, death: str | None) -> None:
         """Have a version judged again."""
         model, version = pick(self.trained(), which)
-        self.order(
-            lambda request: order_evaluation(
-                self.world.platform, SILENCE, request, model=model.name, version=version.number
-            ),
-            death,
-        )
+        place = self.placing(order_evaluation, model=model.name, version=version.number)
+        self.order(place, death)
 
     @precondition(lambda self: may_order(self) and self.trained())
     @rule(which=WHICH, death=DEATHS)
@@ -135,12 +122,7 @@ class Clients(Machine):
             by=Grouping.RANDOM,
             groups=2,
         )
-        self.order(
-            lambda request: order_blame(
-                self.world.platform, SILENCE, request, model=model.name, order=order
-            ),
-            death,
-        )
+        self.order(self.placing(order_blame, model=model.name, order=order), death)
 
     @precondition(lambda self: may_order(self) and self.promises.versions)
     @rule(which=WHICH, death=DEATHS)
@@ -148,12 +130,7 @@ class Clients(Machine):
         """Have a version written for other software."""
         model, version = pick(self.promises.versions, which)
         order = ExportOrder(version=version.number, format=ExportFormat.ONNX)
-        self.order(
-            lambda request: order_export(
-                self.world.platform, SILENCE, request, model=model.name, order=order
-            ),
-            death,
-        )
+        self.order(self.placing(order_export, model=model.name, order=order), death)
 
     @precondition(lambda self: may_order(self) and self.promises.versions)
     @rule(which=WHICH, lesson=WHICH, death=DEATHS)
@@ -161,36 +138,24 @@ class Clients(Machine):
         """Have the vectors of a dataset version stored."""
         model, version = pick(self.promises.versions, which)
         data = pick(self.world.lessons, lesson)
-        self.order(
-            lambda request: order_reembedding(
-                self.world.platform,
-                SILENCE,
-                request,
-                model=model.name,
-                version=version.number,
-                dataset=data.dataset,
-                dataset_version=data.number,
-            ),
-            death,
+        place = self.placing(
+            order_reembedding,
+            model=model.name,
+            version=version.number,
+            dataset=data.dataset,
+            dataset_version=data.number,
         )
+        self.order(place, death)
 
     @precondition(lambda self: may_order(self) and len(self.world.models()) < MODELS)
     @rule(death=DEATHS)
     def create_model(self, death: str | None) -> None:
         """Order an import."""
         name = f"m{len(self.world.models())}"
-        self.order(
-            lambda request: create_model(
-                self.world.platform,
-                SILENCE,
-                request,
-                name=name,
-                base="bundled",
-                suites=(SUITE,),
-                policy=POLICY,
-            ),
-            death,
+        place = self.placing(
+            create_model, name=name, base="bundled", suites=(SUITE,), policy=POLICY
         )
+        self.order(place, death)
 
     @precondition(lambda self: may_order(self) and self.to_retry())
     @rule(which=WHICH, death=DEATHS)
@@ -236,6 +201,10 @@ class Clients(Machine):
             for job in self.promises.jobs.values()
             if job.status in again and not (job.type is JobType.IMPORT and job.model in rooted)
         ]
+
+    def placing(self, verb: Callable[..., Job], **named: Any) -> Place:
+        """A verb that orders a job, with all but the request."""
+        return lambda request: verb(self.world.platform, SILENCE, request, **named)
 
     def order(self, place: Place, death: str | None) -> Job | None:
         """Ask until there is an answer: one job, or None for want of what it needs."""
