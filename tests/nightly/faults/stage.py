@@ -4,7 +4,7 @@ import json
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -184,9 +184,29 @@ class Stage:
 
     def order(self, **changes: Any) -> JobId:
         """Order the update: each time the same parent, data and recipe."""
-        answer = self.client.post("/v1/jobs", json=line.body() | changes)
+        return self.accepted("/v1/jobs", json=line.body() | changes)
+
+    def accepted(self, path: str, **request: Any) -> JobId:
+        """The job that a request has ordered."""
+        answer = self.client.post(path, **request)
         assert answer.status_code == 202, answer.text
         return JobId(answer.json()["id"])
+
+    def upload(self, dataset: str, files: Sequence[tuple[str, tuple[str, bytes]]]) -> None:
+        """Make a dataset of images by their classes."""
+        self.client.post("/v1/datasets", json={"name": dataset}).raise_for_status()
+        path = f"/v1/datasets/{dataset}/images"
+        self.client.post(path, files=files).raise_for_status()
+
+    def classify(self, images: Sequence[bytes]) -> Any:
+        """The answer about some images, None if there is none."""
+        files = [("images", (f"{n}.png", data)) for n, data in enumerate(images)]
+        fields = {"classes": '["shape 0", "shape 1", "shape 2"]'}
+        with suppress(httpx.TransportError):
+            path = f"/v1/models/{line.MODEL}/classify"
+            answer = self.client.post(path, files=files, data=fields)
+            return answer.json() if answer.status_code == 200 else None
+        return None
 
     def find(self, job: JobId) -> Job:
         """The job as it stands now."""
@@ -218,9 +238,8 @@ class Stage:
         self.mend()
         self.wait_for_api()
         wait_for(self._is_ready, seconds=START_S, every=0.2)
-        made = self.client.post("/v1/models", json=line.model_body(self.settings.home / "base"))
-        assert made.status_code == 202, made.text
-        self.wait_for_end(JobId(made.json()["id"]))
+        body = line.model_body(self.settings.home / "base")
+        self.wait_for_end(self.accepted("/v1/models", json=body))
         ordered = self.order()
         until(lambda: self.find(ordered).attempt)
         claimed = now()  # by this clock: what a worker writes down may be an hour off

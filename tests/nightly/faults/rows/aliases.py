@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from random import Random
 from threading import Lock, Thread
 
@@ -96,7 +95,7 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     assert ended.version is not None
     images = [picture(moments.randrange(1 << 20)) for _ in range(4)]
     stage.client.post(f"{PATH}/rollback", json={"to": 1, "reason": "to begin"})
-    before = until(lambda: _classify(stage, images))
+    before = until(lambda: stage.classify(images))
     for _ in range(tries):
         tag = {"If-Match": stage.client.get(PATH).headers["ETag"]}
         body = {"version": ended.version, "reason": "again"}
@@ -108,7 +107,7 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         assert done.status_code == 200, done.text
         moved = now()
         back = until(lambda: _served(stage, images, before["digest"])) - moved
-        present = _classify(stage, images)
+        present = stage.classify(images)
         yield Try(
             what=f"promotion served after {up_s:.2f} s",
             slow=f"more than {SOON_S} s" if up_s > SOON_S else "",
@@ -117,19 +116,7 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         )
 
 
-def _classify(stage: Stage, images: list[bytes]) -> dict[str, object] | None:
-    files = [("images", (f"{n}.png", data)) for n, data in enumerate(images)]
-    with suppress(httpx.TransportError):
-        answer = stage.client.post(
-            f"/v1/models/{line.MODEL}/classify",
-            files=files,
-            data={"classes": '["shape 0", "shape 1", "shape 2"]'},
-        )
-        return dict(answer.json()) if answer.status_code == 200 else None
-    return None
-
-
 def _served(stage: Stage, images: list[bytes], digest: object) -> float | None:
     """When this digest answered, if it does now."""
-    answer = _classify(stage, images)
+    answer = stage.classify(images)
     return now() if answer is not None and answer["digest"] == digest else None

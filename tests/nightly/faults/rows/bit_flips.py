@@ -112,7 +112,7 @@ def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random]
             trouble = refusal(answer)
     healed = now()
     if accepted and not trouble:
-        again = JobId(stage.client.post(f"/v1/jobs/{ended.id}/retry").json()["id"])
+        again = stage.accepted(f"/v1/jobs/{ended.id}/retry")
     else:
         again = stage.order()
     how = "failed" if accepted else "was refused"
@@ -126,8 +126,7 @@ def scoring(stage: Stage, moments: Random) -> Try:
     digest = choose(stage, moments, ArtifactKind.ANSWERS, None)
     with flipped(stage, digest, moments) as what:
         body = {"type": "evaluate", "model": line.MODEL, "version": version.number}
-        answer = stage.client.post("/v1/jobs", json=body)
-        ended = stage.wait_for_end(JobId(answer.json()["id"]))
+        ended = stage.wait_for_end(stage.accepted("/v1/jobs", json=body))
         healed = is_whole(stage, digest)
     same = newest(stage).report == version.report
     trouble = "" if healed else "the damaged answers stayed"

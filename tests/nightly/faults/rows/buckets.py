@@ -91,9 +91,7 @@ def _judged(
 def _order(stage: Stage, dataset: str) -> JobId:
     (bucket,) = stage.settings.import_buckets
     source = {"s3": f"s3://{bucket.name}/shop"}
-    answer = stage.client.post(f"/v1/datasets/{dataset}/imports", params=source)
-    assert answer.status_code == 202, answer.text
-    return JobId(answer.json()["id"])
+    return stage.accepted(f"/v1/datasets/{dataset}/imports", params=source)
 
 
 def _ended(stage: Stage, dataset: str, job: JobId) -> Ended:

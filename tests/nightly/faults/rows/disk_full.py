@@ -93,8 +93,7 @@ def _counted_as_loss(stage: Stage, job: JobId) -> str:
 def upload(stage: Stage, kind: str, moments: Random) -> Try:
     """The API finds no room for images: for one of them, or for all it has taken in so far."""
     name = f"{kind}-{moments.randrange(1 << 30)}"
-    made = stage.client.post("/v1/datasets", json={"name": name})
-    assert made.status_code == 201, made.text
+    stage.client.post("/v1/datasets", json={"name": name}).raise_for_status()
     if kind == "image":
         stage.points.arm("put-image.before", Blow(fill=str(_ballast(stage))))
         files = [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))]
@@ -113,9 +112,7 @@ def upload(stage: Stage, kind: str, moments: Random) -> Try:
 def freeze(stage: Stage, moments: Random) -> Try:
     """The API finds no room for a manifest."""
     name = f"freeze-{moments.randrange(1 << 30)}"
-    stage.client.post("/v1/datasets", json={"name": name})
-    files = [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))]
-    assert stage.client.post(f"/v1/datasets/{name}/images", files=files).status_code == 200
+    stage.upload(name, [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))])
     stage.points.arm("put-manifest.before", Blow(fill=str(_ballast(stage))))
     return _refused_then_done(
         stage, "manifest", lambda: stage.client.post(f"/v1/datasets/{name}/versions")

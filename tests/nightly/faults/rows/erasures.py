@@ -40,8 +40,7 @@ def _strike(stage: Stage, point: str, seeds: range) -> Try:
         form = work[ErasedImages].forms([gone["pixels"]])[gone["pixels"]]
     stage.points.arm(point, Blow(signal=KILL, whole=True))
     order = {"images": [gone["pixels"]], "reason": "asked for"}
-    answer = stage.client.post("/v1/erasures", json=order)
-    assert answer.status_code == 202, answer.text
+    answer = stage.client.post("/v1/erasures", json=order).raise_for_status()
     struck = until(lambda: stage.points.struck_at(point))
     erasure = _ended(stage, answer.json()["id"])
     again = [
@@ -65,10 +64,8 @@ def _strike(stage: Stage, point: str, seeds: range) -> Try:
 
 def _teach(stage: Stage, name: str, seeds: Sequence[int]) -> JobId:
     """A new dataset of pictures, and a short update of the root with it."""
-    assert stage.client.post("/v1/datasets", json={"name": name}).status_code == 201
-    files = [(f"shape {seed % 2}", (f"{seed}.png", picture(seed))) for seed in seeds]
-    assert stage.client.post(f"/v1/datasets/{name}/images", files=files).status_code == 200
-    assert stage.client.post(f"/v1/datasets/{name}/versions").status_code == 201
+    stage.upload(name, [(f"shape {s % 2}", (f"{s}.png", picture(s))) for s in seeds])
+    stage.client.post(f"/v1/datasets/{name}/versions").raise_for_status()
     return stage.order(dataset=name, recipe=SHORT, auto_promote=False)
 
 

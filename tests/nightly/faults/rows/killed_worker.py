@@ -128,9 +128,7 @@ class _Export:
 
     def order(self) -> JobId:
         self._stage.client.delete(EXPORT)
-        answer = self._stage.client.post(EXPORTS, json={"format": "open_clip"})
-        assert answer.status_code == 202, answer.text
-        return JobId(answer.json()["id"])
+        return self._stage.accepted(EXPORTS, json={"format": "open_clip"})
 
     def brought(self) -> bool:
         return self._stage.client.get(EXPORT).status_code == 200
@@ -162,13 +160,11 @@ class _Import:
 
     def order(self) -> JobId:
         self._dataset = new_dataset(self._stage, next(self._names))
-        answer = self._stage.client.post(
+        self._job = self._stage.accepted(
             f"/v1/datasets/{self._dataset}/imports",
             content=ARCHIVE,
             headers={"Content-Type": "application/zip"},
         )
-        assert answer.status_code == 202, answer.text
-        self._job = JobId(answer.json()["id"])
         return self._job
 
     def brought(self) -> int:
@@ -204,13 +200,11 @@ class _VersionImport:
 
     def order(self) -> JobId:
         self.delete_versions()
-        answer = self._stage.client.post(
+        return self._stage.accepted(
             f"/v1/models/{COPY}/imports",
             content=self._bundle,
             headers={"Content-Type": "application/x-tar"},
         )
-        assert answer.status_code == 202, answer.text
-        return JobId(answer.json()["id"])
 
     def brought(self) -> int:
         return len(self._versions())
@@ -236,9 +230,7 @@ def _bundle(stage: Stage) -> bytes:
     """The bundle of a version that an update has just made: the next `ready` forgets its bytes."""
     version = stage.wait_for_end(stage.order()).version
     exports = f"/v1/models/{line.MODEL}/versions/{version}/exports"
-    answer = stage.client.post(exports, json={"format": "bundle"})
-    assert answer.status_code == 202, answer.text
-    stage.wait_for_end(JobId(answer.json()["id"]))
+    stage.wait_for_end(stage.accepted(exports, json={"format": "bundle"}))
     return stage.client.get(f"{exports}/bundle/download").raise_for_status().content
 
 

@@ -17,8 +17,6 @@ from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
 from tests.support.processes import wait_for_exit
 
-CLASSIFY = f"/v1/models/{line.MODEL}/classify"
-
 ALIAS = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
 
 CANDIDATE = "the candidate's weights are gone, inference killed"
@@ -49,7 +47,7 @@ def _strikes(stage: Stage, tries: int, moments: Random, replica: Replica | None)
         started = stage.client.post(f"{ALIAS}/trials", json=body, headers={"If-Match": "*"})
         assert started.status_code == 201, started.text
         images = [picture(moments.randrange(1 << 20)) for _ in range(IMAGES)]
-        until(lambda images=images: _classify(stage, images[:1]))
+        until(lambda images=images: stage.classify(images[:1]))
         strike = STRIKES[number % len(STRIKES)]
         if strike == CANDIDATE:
             yield _fail(stage, images, replica)
@@ -60,7 +58,7 @@ def _strikes(stage: Stage, tries: int, moments: Random, replica: Replica | None)
 def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     """Labels are sent again until they are acknowledged: each counts once."""
     before = _settled(stage, 1)["counts"]
-    answer = _classify(stage, images)
+    answer = stage.classify(images)
     assert answer is not None
     _settled(stage, before["current"]["answered"] + IMAGES)
     labels = [{"prediction": row["prediction"], "label": "shape 0"} for row in answer["data"]]
@@ -95,9 +93,9 @@ def _fail(stage: Stage, images: list[bytes], replica: Replica | None) -> Try:
         replica.kill()
         replica.start()
     struck = now()
-    until(lambda: _classify(stage, images[:1]))
+    until(lambda: stage.classify(images[:1]))
     took = now() - struck
-    answers = [_classify(stage, images) for _ in range(3)]
+    answers = [stage.classify(images) for _ in range(3)]
     after = _settled(stage, before["current"]["answered"] + 1 + 3 * IMAGES)["counts"]
     failed = after["shadow"]["failed"] - before["shadow"]["failed"]
     answered = after["current"]["answered"] - before["current"]["answered"]
@@ -135,13 +133,3 @@ def _settled(stage: Stage, least: int) -> Any:
 
 def _report(stage: Stage) -> Any:
     return stage.client.get(f"{ALIAS}/trials/latest").json()
-
-
-def _classify(stage: Stage, images: list[bytes]) -> Any:
-    """The answer about some images, None if there is none."""
-    files = [("images", (f"{n}.png", data)) for n, data in enumerate(images)]
-    fields = {"classes": '["shape 0", "shape 1", "shape 2"]'}
-    with suppress(httpx.TransportError):
-        answer = stage.client.post(CLASSIFY, files=files, data=fields)
-        return answer.json() if answer.status_code == 200 else None
-    return None
