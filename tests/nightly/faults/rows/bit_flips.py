@@ -165,14 +165,18 @@ def choose(stage: Stage, moments: Random, kind: ArtifactKind, version: Version |
 
 def manifest(stage: Stage, moments: Random) -> Digest:
     """The list of what is learned, or of what is not to be forgotten."""
-    return choose(stage, moments, ArtifactKind.MANIFEST, None)
+    return manifest_of(stage, moments.choice((line.DATASET, line.SUITE)))
+
+
+def manifest_of(stage: Stage, dataset: str) -> Digest:
+    """The manifest of a dataset of the line."""
+    with stage.platform.transactions(read_only=True) as work:
+        return work[Datasets].version(work[Datasets].get(dataset).id, 1).manifest
 
 
 def trained_image(stage: Stage, moments: Random) -> Digest:
     """An image that an update learns."""
-    with stage.platform.transactions(read_only=True) as work:
-        dataset = work[Datasets].get(line.DATASET)
-        listed = work[Datasets].version(dataset.id, 1).manifest
+    listed = manifest_of(stage, line.DATASET)
     entries = read_manifest(stage.platform.artifacts, listed).entries
     learned = [one.artifact for one in entries if side_of(one.pixels) is Side.TRAIN]
     return moments.choice(sorted(learned))
