@@ -65,6 +65,7 @@ def test_an_open_bind_without_a_key_is_refused(
     assert "PERENNIAL_ADMIN_KEY" in capsys.readouterr().err
 
 
+@EMBEDDED
 def test_serve_prints_where_it_is_and_the_key_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
