@@ -12,12 +12,13 @@ from torch.nn.utils import parametrize
 
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable, TrainingDiverged
+from core.learning import losses
 from core.learning import methods as terms
-from core.learning import student as losses
 from core.learning.data import TrainingImages, choose_exemplars
+from core.learning.losses import logits
 from core.learning.methods import LearningMethod, MakeMethod, Term, TrainingStart
 from core.learning.mixing import TrainingEnd, mix, snapshot
-from core.learning.student import Batch, Features, logits
+from core.learning.student import Batch, Features
 from core.learning.vocabulary import Columns, RandomSentences, generator_of
 from core.recipes.fields import ExemplarChoice, Method
 from core.recipes.rules import Recipe, distinct

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts
-from core.learning import student as losses
+from core.learning import losses
+from core.learning.losses import logits
 from core.learning.mixing import TrainingEnd, mix_best, mix_fixed, mix_per_layer, snapshot
-from core.learning.student import Batch, Features, Models, logits
+from core.learning.student import Batch, Features, Models
 from core.learning.vocabulary import Columns
 from core.recipes.fields import LossTerm, MixingChoice
 from core.recipes.rules import Recipe

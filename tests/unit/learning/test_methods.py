@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.learning import student as losses
+from core.learning import losses
 from core.learning.methods import LearningMethod, Term, total
 from core.learning.student import Batch, Features
 from core.learning.vocabulary import Columns

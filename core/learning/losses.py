@@ -1,0 +1,76 @@
+"""The losses of continual CLIP updates, with the symbols of VR-LwF (Ding et al., 2207.09248).
+
+I, T and P are the L2-normalised features of images, class prompts and random sentences; s is the
+scale. The student's symbols are plain; the frozen teacher's have a prime: I', T', P', s'.
+
+    Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
+    V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
+
+    VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') if classes were learned before ]
+    crossed  L + β L_cross
+    LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
+    ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
+
+All except the last are means over images, so a batch may be split into parts.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def logits(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return Z = s I Tᵀ or V = s I Pᵀ, (images, texts)."""
+    return scale * images @ texts.T
+
+
+def cross_entropy(class_logits: Tensor, target: Tensor) -> Tensor:
+    """Return L_ce, the mean over images of −ln softmax(Z)[y].
+
+    `target` is y, column indices (images,).
+    """
+    return F.cross_entropy(class_logits, target)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return D(S, R; τ), the mean over images of KL(q ‖ p).
+
+    q = softmax(R/τ) is the teacher's distribution, p = softmax(S/τ) the student's. The gradient
+    at S is (p − q) / (τ · images). As in the paper, there is no factor τ².
+    """
+    log_p = F.log_softmax(student / temperature, dim=1)  # (images, texts)
+    log_q = F.log_softmax(teacher / temperature, dim=1)  # (images, texts)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def vr_lwf(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return L_vr = D(V, V'; τ), which preserves each image's ranking of the replayed sentences."""
+    return distillation(student, teacher, temperature)
+
+
+def lwf(student: Tensor, teacher: Tensor, seen: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return L_lwf = D(Z, Z'; τ) over the columns `seen`: the classes learned before and now."""
+    return distillation(student[:, seen], teacher[:, seen], temperature)
+
+
+def cross(new_on_old: Tensor, old_on_new: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return L_cross = D(s' I P'ᵀ, V'; τ) + D(s' I' Pᵀ, V'; τ).
+
+    Each term compares one of the student's towers with the teacher's other tower. L_vr depends
+    only on products of the student's own features, so rotating both towers together does not
+    change it. L_cross does change, and so keeps new vectors comparable with an existing index.
+    """
+    return distillation(new_on_old, teacher, temperature) + distillation(
+        old_on_new, teacher, temperature
+    )
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return τ² · mean over rows of −Σ softmax(R/τ) ln softmax(S/τ).
+
+    Its gradient has the direction of D's. On transposed logits, rows are texts and the softmax
+    is over the batch: the loss is then no mean over images, and a batch cannot be split.
+    Source: ZSCL (Zheng et al., 2303.06628).
+    """
+    q = F.softmax(teacher / temperature, dim=1)
+    log_p = F.log_softmax(student / temperature, dim=1)
+    return -(temperature**2) * (q * log_p).sum(dim=1).mean()
