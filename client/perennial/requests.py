@@ -39,6 +39,11 @@ def idempotency(key: str | None) -> dict[str, str]:
     return {KEY: secrets.token_urlsafe(16) if key is None else key}
 
 
+def if_match(revision: int | None) -> dict[str, str]:
+    """Return the headers of a change of what has a revision, or any one if that is None."""
+    return {"If-Match": "*" if revision is None else f'"{revision}"'}
+
+
 def may_be_repeated(method: str, sent: Mapping[str, Any]) -> bool:
     """Return whether a request may be sent again; a file that was read while sent may not."""
     whole = isinstance(sent.get("content", b""), bytes)

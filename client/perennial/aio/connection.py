@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -19,6 +20,7 @@ from perennial.requests import (
     given,
     json_of,
     may_be_repeated,
+    opened,
     pause_before_repeating,
 )
 from perennial.types import Event, Job
@@ -97,10 +99,29 @@ class Connection:
         return json_of(await self.send("GET", path, params=given(**query)))
 
     async def post(
-        self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **query: Any,
     ) -> Any:
-        """POST a JSON body, or none, and return the JSON of the reply."""
-        return json_of(await self.send("POST", path, json=body, headers=headers))
+        """POST a JSON body, or none, and return the JSON of the reply.
+
+        Query parameters that are None are left out.
+        """
+        sent = {"json": body, "headers": headers, "params": given(**query)}
+        return json_of(await self.send("POST", path, **sent))
+
+    async def post_file(
+        self, path: str, source: Path, *, headers: Mapping[str, str], **query: Any
+    ) -> Any:
+        """POST a file, or a folder as a tar, and return the JSON of the reply. Raises OSError."""
+        async with entered(opened(source)) as file:
+            length = {"Content-Length": str(file.seek(0, os.SEEK_END))}
+            file.seek(0)
+            sent = {"content": content_of(file), "headers": {**headers, **length}}
+            return json_of(await self.send("POST", path, params=given(**query), **sent))
 
     async def patch(self, path: str, body: Any) -> Any:
         """PATCH with a JSON body and return the JSON of the reply."""

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from perennial import types
 from perennial.aio.connection import Resource
 from perennial.requests import given, path_of
-from perennial.types import AuditEvent, Chain, Key, Role, Secret
 
 
 class Audit(Resource):
@@ -18,7 +18,7 @@ class Audit(Resource):
         subject: str | None = None,
         since: str | None = None,
         until: str | None = None,
-    ) -> AsyncIterator[AuditEvent]:
+    ) -> AsyncIterator[types.AuditEvent]:
         """Yield events, newest first.
 
         `subject` is a path such as "models/demo"; what is below it is listed too. Times have
@@ -33,7 +33,7 @@ class Audit(Resource):
             until=until,
         )
 
-    async def verify(self) -> Chain:
+    async def verify(self) -> types.Chain:
         """Return whether an event was removed, edited or forged, and which."""
         return await self._connection.get(path_of("audit-events", "verification"))
 
@@ -44,11 +44,11 @@ class Keys(Resource):
     async def create(
         self,
         name: str,
-        role: Role,
+        role: types.Role,
         *,
         models: Sequence[str] | None = None,
         expires_at: str | None = None,
-    ) -> Secret:
+    ) -> types.Secret:
         """Create a key, for some models or for all; its `secret` is in this reply alone.
 
         `expires_at` is a time with its zone, such as "2027-12-31T00:00:00Z".
@@ -57,15 +57,15 @@ class Keys(Resource):
         body = given(name=name, role=role, models=chosen, expires_at=expires_at)
         return await self._connection.post(path_of("api-keys"), body)
 
-    async def get(self, key: str) -> Key:
+    async def get(self, key: str) -> types.Key:
         """Return a key, by id or name."""
         return await self._connection.get(path_of("api-keys", key))
 
-    def list(self) -> AsyncIterator[Key]:
+    def list(self) -> AsyncIterator[types.Key]:
         """Yield all keys, also those that were revoked."""
         return self._connection.pages(path_of("api-keys"))
 
-    async def rotate(self, key: str, *, overlap_hours: float | None = None) -> Secret:
+    async def rotate(self, key: str, *, overlap_hours: float | None = None) -> types.Secret:
         """Give a key a new secret; the old one stays valid for the overlap, with 0 not at all."""
         body = given(overlap_hours=overlap_hours)
         return await self._connection.post(path_of("api-keys", key, "rotate"), body)

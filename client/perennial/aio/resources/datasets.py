@@ -1,11 +1,11 @@
 """Datasets, suites and erasures."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from perennial.aio.connection import Resource, content_of, drawn, entered
+from perennial import types
+from perennial.aio.connection import Resource, drawn
 from perennial.requests import (
     Image,
     batches,
@@ -13,29 +13,8 @@ from perennial.requests import (
     given,
     idempotency,
     json_of,
-    opened,
     path_of,
 )
-from perennial.types import (
-    Certificate,
-    Class,
-    Dataset,
-    DatasetDetail,
-    DatasetKind,
-    DatasetVersion,
-    Diff,
-    Erasure,
-    FrozenImage,
-    Job,
-    Moved,
-    NearDuplicates,
-    Receipt,
-    Retraining,
-    Statistics,
-    Suite,
-    SuiteKind,
-)
-from perennial.types import Image as ImageFacts
 
 
 class Datasets(Resource):
@@ -45,10 +24,10 @@ class Datasets(Resource):
         self,
         name: str,
         *,
-        kind: DatasetKind | None = None,
+        kind: types.DatasetKind | None = None,
         description: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Dataset:
+    ) -> types.Dataset:
         """Create an empty dataset, labelled unless `kind` says captioned."""
         body = given(name=name, kind=kind, description=description, metadata=metadata)
         return await self._connection.post(path_of("datasets"), body)
@@ -59,7 +38,7 @@ class Datasets(Resource):
         *,
         description: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Dataset:
+    ) -> types.Dataset:
         """Replace the description or the metadata of a dataset."""
         body = given(description=description, metadata=metadata)
         return await self._connection.patch(path_of("datasets", name), body)
@@ -68,11 +47,11 @@ class Datasets(Resource):
         """Delete a dataset with its images and versions, none of which may be in use."""
         await self._connection.delete(path_of("datasets", name))
 
-    async def get(self, name: str) -> DatasetDetail:
+    async def get(self, name: str) -> types.DatasetDetail:
         """Return a dataset with its image counts."""
         return await self._connection.get(path_of("datasets", name))
 
-    def list(self) -> AsyncIterator[Dataset]:
+    def list(self) -> AsyncIterator[types.Dataset]:
         """Yield all datasets."""
         return self._connection.pages(path_of("datasets"))
 
@@ -81,7 +60,7 @@ class Datasets(Resource):
         name: str,
         images: Iterable[tuple[str, Image]],
         on_batch: Callable[[int], object] | None = None,
-    ) -> Sequence[Receipt]:
+    ) -> Sequence[types.Receipt]:
         """Upload images in batches and return a receipt for each, in order.
 
         An image comes with its text: its class or, for a captioned dataset, a caption. `on_batch`
@@ -105,7 +84,7 @@ class Datasets(Resource):
         *,
         validate_only: bool = False,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Send an archive of images, or a folder as one, and return the job that imports it.
 
         Folders of images become classes, unless CSV or JSON Lines files in the archive list the
@@ -115,13 +94,9 @@ class Datasets(Resource):
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
             headers |= idempotency(idempotency_key)
-        query = _mode(validate_only)
         path = path_of("datasets", name, "imports")
-        async with entered(opened(source)) as archive:
-            headers["Content-Length"] = str(archive.seek(0, os.SEEK_END))
-            archive.seek(0)
-            sent = {"content": content_of(archive), "headers": headers, "params": query}
-            return json_of(await self._connection.send("POST", path, **sent))
+        mode = _mode(validate_only)
+        return await self._connection.post_file(path, source, headers=headers, **mode)
 
     async def import_upload(
         self,
@@ -130,7 +105,7 @@ class Datasets(Resource):
         *,
         validate_only: bool = False,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Import an archive that `uploads.send` has sent; see `import_images`."""
         return await self._import(name, {"upload": upload}, validate_only, idempotency_key)
 
@@ -141,24 +116,24 @@ class Datasets(Resource):
         *,
         validate_only: bool = False,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Import what lies below `s3://bucket/prefix` as it is now; see `import_images`.
 
         The service reads the bucket itself, if its operator allows that.
         """
         return await self._import(name, {"s3": address}, validate_only, idempotency_key)
 
-    async def import_report(self, job: str) -> Sequence[Receipt]:
+    async def import_report(self, job: str) -> Sequence[types.Receipt]:
         """Return what became of each file of an import."""
         report = await self._connection.send("GET", path_of("jobs", job, "report"))
         return [json.loads(line) for line in report.text.splitlines()]
 
-    async def freeze(self, name: str) -> DatasetVersion:
+    async def freeze(self, name: str) -> types.DatasetVersion:
         """Make a version, which never changes, of all present images."""
         path = path_of("datasets", name, "versions")
         return await self._connection.post(path)
 
-    def versions(self, name: str) -> AsyncIterator[DatasetVersion]:
+    def versions(self, name: str) -> AsyncIterator[types.DatasetVersion]:
         """Yield the versions of a dataset, oldest first."""
         return self._connection.pages(path_of("datasets", name, "versions"))
 
@@ -166,22 +141,22 @@ class Datasets(Resource):
         """Delete a version that no model, no suite and no job needs."""
         await self._connection.delete(path_of("datasets", name, "versions", version))
 
-    async def diff(self, name: str, version: int, *, against: int) -> Diff:
+    async def diff(self, name: str, version: int, *, against: int) -> types.Diff:
         """Return what a version added, removed and moved, with all images that differ."""
         path = path_of("datasets", name, "versions", version, "diff")
-        found: Diff = await self._connection.get(path, against=against)
+        found: types.Diff = await self._connection.get(path, against=against)
         rest = self._connection.pages(path, against=against, after=found["next"])
         if found["has_more"]:
             found["data"] += [change async for change in rest]
         return {**found, "has_more": False, "next": None}
 
-    def images(self, name: str, *, of_class: str | None = None) -> AsyncIterator[ImageFacts]:
+    def images(self, name: str, *, of_class: str | None = None) -> AsyncIterator[types.Image]:
         """Yield the images of a dataset, of one class or all."""
         return self._connection.pages(path_of("datasets", name, "images"), **{"class": of_class})
 
     def frozen_images(
         self, name: str, version: int, *, of_class: str | None = None
-    ) -> AsyncIterator[FrozenImage]:
+    ) -> AsyncIterator[types.FrozenImage]:
         """Yield the images of a dataset version, of one class or all."""
         path = path_of("datasets", name, "versions", version, "images")
         return self._connection.pages(path, **{"class": of_class})
@@ -197,34 +172,31 @@ class Datasets(Resource):
         """Delete an image of a dataset that none of its versions holds."""
         await self._connection.delete(path_of("datasets", name, "images", pixels))
 
-    async def rename_class(self, name: str, old: str, new: str, *, merge: bool = False) -> Class:
+    async def rename_class(
+        self, name: str, old: str, new: str, *, merge: bool = False
+    ) -> types.Class:
         """Rename a class; with `merge`, its images may join those of another class."""
         path = path_of("datasets", name, "classes", old)
         return await self._connection.patch(path, {"name": new, "merge": merge})
 
-    async def move_images(self, name: str, pixels: Iterable[str], *, to: str) -> Moved:
+    async def move_images(self, name: str, pixels: Iterable[str], *, to: str) -> types.Moved:
         """Move up to 1,000 images to a class, new or not; all or none."""
         body = {"class": to, "images": list(pixels)}
         return await self._connection.post(path_of("datasets", name, "moves"), body)
 
-    async def statistics(self, name: str) -> Statistics:
+    async def statistics(self, name: str) -> types.Statistics:
         """Count the present images of a dataset by class, side and near-duplicates."""
         return await self._connection.get(path_of("datasets", name, "statistics"))
 
-    def near_duplicates(self, name: str) -> AsyncIterator[NearDuplicates]:
+    def near_duplicates(self, name: str) -> AsyncIterator[types.NearDuplicates]:
         """Yield the groups of images that look alike."""
         return self._connection.pages(path_of("datasets", name, "near-duplicates"))
 
     async def _import(
         self, name: str, source: Mapping[str, str], validate_only: bool, key: str | None
-    ) -> Job:
-        reply = await self._connection.send(
-            "POST",
-            path_of("datasets", name, "imports"),
-            headers=idempotency(key),
-            params={**source, **_mode(validate_only)},
-        )
-        return json_of(reply)
+    ) -> types.Job:
+        path, query = path_of("datasets", name, "imports"), {**source, **_mode(validate_only)}
+        return await self._connection.post(path, headers=idempotency(key), **query)
 
 
 def _mode(validate_only: bool) -> dict[str, str]:
@@ -238,11 +210,11 @@ class Suites(Resource):
         self,
         name: str,
         *,
-        kind: SuiteKind,
+        kind: types.SuiteKind,
         dataset: str,
         dataset_version: int,
         prompt: str | None = None,
-    ) -> Suite:
+    ) -> types.Suite:
         """Create a suite from all images of a dataset version.
 
         `prompt` is a template with one `{name}`; suites for retrieval do not use it.
@@ -251,11 +223,11 @@ class Suites(Resource):
         body = given(name=name, kind=kind, prompt=prompt, **source)
         return await self._connection.post(path_of("suites"), body)
 
-    async def get(self, name: str) -> Suite:
+    async def get(self, name: str) -> types.Suite:
         """Return a suite."""
         return await self._connection.get(path_of("suites", name))
 
-    def list(self) -> AsyncIterator[Suite]:
+    def list(self) -> AsyncIterator[types.Suite]:
         """Yield all suites."""
         return self._connection.pages(path_of("suites"))
 
@@ -268,9 +240,9 @@ class Erasures(Resource):
         images: Sequence[str],
         *,
         reason: str,
-        retrain: Retraining | None = None,
+        retrain: types.Retraining | None = None,
         idempotency_key: str | None = None,
-    ) -> Erasure:
+    ) -> types.Erasure:
         """Order that images be erased, named by the digests of their pixels.
 
         `retrain` says which of the versions that learned from them are trained again.
@@ -279,14 +251,14 @@ class Erasures(Resource):
         headers = idempotency(idempotency_key)
         return await self._connection.post(path_of("erasures"), body, headers=headers)
 
-    async def get(self, erasure: str) -> Erasure:
+    async def get(self, erasure: str) -> types.Erasure:
         """Return an erasure, and how far it has come."""
         return await self._connection.get(path_of("erasures", erasure))
 
-    def list(self) -> AsyncIterator[Erasure]:
+    def list(self) -> AsyncIterator[types.Erasure]:
         """Yield all erasures, oldest first."""
         return self._connection.pages(path_of("erasures"))
 
-    async def certificate(self, erasure: str) -> Certificate:
+    async def certificate(self, erasure: str) -> types.Certificate:
         """Return the certificate of an erasure that has ended."""
         return await self._connection.get(path_of("erasures", erasure, "certificate"))

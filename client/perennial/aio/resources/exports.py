@@ -1,12 +1,11 @@
 """Versions as files: exports for other software, and bundles for other services."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perennial.aio.connection import Resource, content_of, download, entered
-from perennial.requests import given, idempotency, json_of, opened, path_of
-from perennial.types import Export, ExportFormat, Job, OriginDocument, SigningKey
+from perennial import types
+from perennial.aio.connection import Resource, download
+from perennial.requests import idempotency, path_of
 
 
 class Exports(Resource):
@@ -16,25 +15,27 @@ class Exports(Resource):
         self,
         model: str,
         version: int,
-        export_format: ExportFormat,
+        export_format: types.ExportFormat,
         *,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order the export of a version, which takes the place of its export in that format."""
         body = {"format": export_format}
         headers = idempotency(idempotency_key)
         return await self._connection.post(_exports_path(model, version), body, headers=headers)
 
-    async def list(self, model: str, version: int) -> Sequence[Export]:
+    async def list(self, model: str, version: int) -> Sequence[types.Export]:
         """Return the exports of a version, by format."""
         found = await self._connection.get(_exports_path(model, version))
         return found["data"]
 
-    async def get(self, model: str, version: int, export_format: ExportFormat) -> Export:
+    async def get(
+        self, model: str, version: int, export_format: types.ExportFormat
+    ) -> types.Export:
         """Return the export of a version in a format."""
         return await self._connection.get(_exports_path(model, version, export_format))
 
-    async def delete(self, model: str, version: int, export_format: ExportFormat) -> None:
+    async def delete(self, model: str, version: int, export_format: types.ExportFormat) -> None:
         """Delete an export."""
         await self._connection.delete(_exports_path(model, version, export_format))
 
@@ -42,7 +43,7 @@ class Exports(Resource):
         self,
         model: str,
         version: int,
-        export_format: ExportFormat,
+        export_format: types.ExportFormat,
         *,
         to: Path,
         on_bytes: Callable[[int, int], object] | None = None,
@@ -72,24 +73,16 @@ class Bundles(Resource):
         *,
         expect_digest: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Send a bundle, and return the job that makes a version of it.
 
         A service that trusts none of the keys that have signed it refuses it at once. With
         `expect_digest`, so does one that finds another version in it. Raises OSError.
         """
         headers = {"Content-Type": "application/x-tar"} | idempotency(idempotency_key)
-        async with entered(opened(source)) as file:
-            headers["Content-Length"] = str(file.seek(0, os.SEEK_END))
-            file.seek(0)
-            reply = await self._connection.send(
-                "POST",
-                _bundles_path(model),
-                content=content_of(file),
-                headers=headers,
-                params=given(expect_digest=expect_digest),
-            )
-        return json_of(reply)
+        return await self._connection.post_file(
+            _bundles_path(model), source, headers=headers, expect_digest=expect_digest
+        )
 
     async def import_upload(
         self,
@@ -98,22 +91,19 @@ class Bundles(Resource):
         *,
         expect_digest: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Import a bundle that `uploads.send` has sent; see `send`."""
-        reply = await self._connection.send(
-            "POST",
-            _bundles_path(model),
-            headers=idempotency(idempotency_key),
-            params=given(upload=upload, expect_digest=expect_digest),
+        headers = idempotency(idempotency_key)
+        return await self._connection.post(
+            _bundles_path(model), headers=headers, upload=upload, expect_digest=expect_digest
         )
-        return json_of(reply)
 
-    async def origin(self, model: str, version: int) -> OriginDocument:
+    async def origin(self, model: str, version: int) -> types.OriginDocument:
         """Return what the bundle of an imported version said of it, with its foreign reports."""
         path = path_of("models", model, "versions", version, "origin")
         return await self._connection.get(path)
 
-    async def signing_key(self) -> SigningKey:
+    async def signing_key(self) -> types.SigningKey:
         """Return the public key of the service's bundles."""
         return await self._connection.get(path_of("signing-key"))
 

@@ -4,18 +4,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from perennial import types
 from perennial.aio.connection import Resource, stream_events, wait_until_done
 from perennial.requests import given, idempotency, path_of
-from perennial.types import (
-    Advice,
-    BlameReport,
-    DatasetVersionRef,
-    Event,
-    Grouping,
-    Job,
-    JobStatus,
-    JobType,
-)
 
 
 class Jobs(Resource):
@@ -36,11 +27,11 @@ class Jobs(Resource):
         alias: str | None = None,
         auto_promote: bool | None = None,
         prompt: str | None = None,
-        reference: DatasetVersionRef | None = None,
+        reference: types.DatasetVersionRef | None = None,
         priority: int | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order an update: teach a model the classes of a dataset version.
 
         `recipe` has the fields that differ from the defaults or from the `preset` that it names.
@@ -73,8 +64,8 @@ class Jobs(Resource):
         parent: int | None = None,
         alias: str | None = None,
         prompt: str | None = None,
-        reference: DatasetVersionRef | None = None,
-    ) -> Advice:
+        reference: types.DatasetVersionRef | None = None,
+    ) -> types.Advice:
         """Return advice on an update before it is ordered; nothing is queued or written.
 
         An order that could not start raises the same error as `order_update`.
@@ -100,7 +91,7 @@ class Jobs(Resource):
         alias: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order an evaluation: score a version again, by the model's present suites and policy."""
         body = given(type="evaluate", model=model, version=version, alias=alias, priority=priority)
         return await self._order(path_of("jobs"), body, idempotency_key)
@@ -111,13 +102,13 @@ class Jobs(Resource):
         model: str,
         version: int,
         class_name: str | None = None,
-        by: Grouping | None = None,
+        by: types.Grouping | None = None,
         groups: int | None = None,
         suite: str | None = None,
         priority: int | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order a blame: find which images of a version's update cost a class its accuracy.
 
         The update is trained again without each of at most so many `groups` of its images, and
@@ -136,11 +127,11 @@ class Jobs(Resource):
         )
         return await self._order(path_of("jobs"), body, idempotency_key)
 
-    async def blame(self, job: str) -> BlameReport:
+    async def blame(self, job: str) -> types.BlameReport:
         """Return the report of a blame that has succeeded."""
         return await self._connection.get(path_of("jobs", job, "blame"))
 
-    async def get(self, job: str) -> Job:
+    async def get(self, job: str) -> types.Job:
         """Return a job."""
         return await self._connection.get(path_of("jobs", job))
 
@@ -148,12 +139,12 @@ class Jobs(Resource):
         self,
         *,
         model: str | None = None,
-        job_type: JobType | None = None,
-        status: JobStatus | None = None,
+        job_type: types.JobType | None = None,
+        status: types.JobStatus | None = None,
         created_since: datetime | None = None,
         created_until: datetime | None = None,
         metadata: str | None = None,
-    ) -> AsyncIterator[Job]:
+    ) -> AsyncIterator[types.Job]:
         """Yield jobs, newest first.
 
         Times need a time zone. `metadata` is `KEY:VALUE`, or `KEY` for any value.
@@ -168,11 +159,11 @@ class Jobs(Resource):
             metadata=metadata,
         )
 
-    def events(self, job: str, *, after: int | None = None) -> AsyncIterator[Event]:
+    def events(self, job: str, *, after: int | None = None) -> AsyncIterator[types.Event]:
         """Yield the events that a job has had so far, oldest first, or those after one of them."""
         return self._connection.pages(path_of("jobs", job, "events"), after=after)
 
-    def watch(self, job: str, *, after: int | None = None) -> AsyncIterator[Event]:
+    def watch(self, job: str, *, after: int | None = None) -> AsyncIterator[types.Event]:
         """Yield a job's events as they happen, or those after one of them, until it has ended.
 
         A connection that breaks is made again, and no event comes twice.
@@ -182,11 +173,11 @@ class Jobs(Resource):
     async def wait(
         self,
         job: str,
-        on_poll: Callable[[Job], object] | None = None,
+        on_poll: Callable[[types.Job], object] | None = None,
         *,
         every: float = 0.5,
         timeout: float | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Wait until a job has succeeded, and return it.
 
         It is polled every so many seconds; `on_poll` is called with it each time. Raises
@@ -196,13 +187,13 @@ class Jobs(Resource):
         """
         return await wait_until_done(lambda: self.get(job), on_poll, every=every, timeout=timeout)
 
-    async def cancel(self, job: str) -> Job:
+    async def cancel(self, job: str) -> types.Job:
         """Cancel a job: at once if it is queued, at its next step if it is running."""
         return await self._connection.post(path_of("jobs", job, "cancel"))
 
-    async def retry(self, job: str, *, idempotency_key: str | None = None) -> Job:
+    async def retry(self, job: str, *, idempotency_key: str | None = None) -> types.Job:
         """Order a failed or cancelled job again, and return the new job."""
         return await self._order(path_of("jobs", job, "retry"), None, idempotency_key)
 
-    async def _order(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> Job:
+    async def _order(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> types.Job:
         return await self._connection.post(path, body, headers=idempotency(key))

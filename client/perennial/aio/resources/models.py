@@ -5,23 +5,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from perennial import types
 from perennial.aio.connection import Resource, download, in_thread
-from perennial.requests import Image, form_file, given, idempotency, in_memory, json_of, path_of
-from perennial.types import (
-    Alias,
-    Blame,
-    Comparison,
-    DatasetVersionRef,
-    Flip,
-    FlipKind,
-    Job,
-    Learned,
-    Model,
-    Move,
-    Policy,
-    Report,
-    Start,
-    Version,
+from perennial.requests import (
+    Image,
+    form_file,
+    given,
+    idempotency,
+    if_match,
+    in_memory,
+    json_of,
+    path_of,
 )
 
 PRODUCTION = "production"
@@ -38,23 +32,23 @@ class Models(Resource):
         suites: Sequence[str] = (),
         policy: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Create a model and return the job that imports `base` as its version 1."""
         body = given(name=name, base=base, suites=list(suites), policy=policy)
         headers = idempotency(idempotency_key)
         return await self._connection.post(path_of("models"), body, headers=headers)
 
-    async def get(self, name: str) -> Model:
+    async def get(self, name: str) -> types.Model:
         """Return a model."""
         return await self._connection.get(path_of("models", name))
 
-    def list(self) -> AsyncIterator[Model]:
+    def list(self) -> AsyncIterator[types.Model]:
         """Yield all models, oldest first."""
         return self._connection.pages(path_of("models"))
 
     async def change(
         self, name: str, *, suites: Sequence[str] | None = None, policy: str | None = None
-    ) -> Model:
+    ) -> types.Model:
         """Set the suites or the policy that judge the model's next versions."""
         body = given(suites=None if suites is None else list(suites), policy=policy)
         return await self._connection.patch(path_of("models", name), body)
@@ -69,9 +63,9 @@ class Models(Resource):
         images: Iterable[tuple[str, Image]],
         *,
         recipe: Mapping[str, Any] | None = None,
-        reference: DatasetVersionRef | None = None,
+        reference: types.DatasetVersionRef | None = None,
         idempotency_key: str | None = None,
-    ) -> Start:
+    ) -> types.Start:
         """Teach classes: upload images, each with its class, and order an update, in one request.
 
         For more images than one request may hold, upload a dataset and order an update of it.
@@ -91,7 +85,7 @@ class Models(Resource):
         )
         return json_of(answer)
 
-    async def classes(self, name: str, *, alias: str | None = None) -> Learned:
+    async def classes(self, name: str, *, alias: str | None = None) -> types.Learned:
         """Return the classes that the version of an alias has learned."""
         return await self._connection.get(path_of("models", name, "classes"), alias=alias)
 
@@ -99,11 +93,11 @@ class Models(Resource):
 class Versions(Resource):
     """Versions: their facts, reports and weights."""
 
-    async def get(self, model: str, version: int) -> Version:
+    async def get(self, model: str, version: int) -> types.Version:
         """Return a version."""
         return await self._connection.get(path_of("models", model, "versions", version))
 
-    def list(self, model: str) -> AsyncIterator[Version]:
+    def list(self, model: str) -> AsyncIterator[types.Version]:
         """Yield the versions of a model, oldest first."""
         return self._connection.pages(path_of("models", model, "versions"))
 
@@ -111,7 +105,7 @@ class Versions(Resource):
         """Delete a version that no alias, no job and no other version needs."""
         await self._connection.delete(path_of("models", model, "versions", version))
 
-    async def report(self, model: str, version: int) -> Report:
+    async def report(self, model: str, version: int) -> types.Report:
         """Return the forgetting report of a version."""
         return await self._connection.get(_report_path(model, version))
 
@@ -129,20 +123,22 @@ class Versions(Resource):
         *,
         against: str | int = "parent",
         suite: str | None = None,
-        kind: FlipKind | None = None,
+        kind: types.FlipKind | None = None,
         class_name: str | None = None,
-    ) -> AsyncIterator[Flip]:
+    ) -> AsyncIterator[types.Flip]:
         """Yield the images that either a version or its baseline answered right, but not both."""
         path = path_of("models", model, "versions", version, "flips")
         query = {"against": against, "suite": suite, "kind": kind, "class": class_name}
         return self._connection.pages(path, **query)
 
-    async def compare(self, model: str, before: int, now: int) -> Comparison:
+    async def compare(self, model: str, before: int, now: int) -> types.Comparison:
         """Compare a version with an earlier one by their answers to the same test images."""
         path = path_of("models", model, "compare")
         return await self._connection.get(path, versions=f"{before},{now}")
 
-    async def blame(self, model: str, class_name: str, *, version: int | None = None) -> Blame:
+    async def blame(
+        self, model: str, class_name: str, *, version: int | None = None
+    ) -> types.Blame:
         """Return a class's accuracy along a line of versions, and where it fell most.
 
         The line is that of `version`, or else of the version that `production` points to.
@@ -181,11 +177,11 @@ class Aliases(Resource):
     alias moves whatever its present revision is.
     """
 
-    async def get(self, model: str, alias: str = PRODUCTION) -> Alias:
+    async def get(self, model: str, alias: str = PRODUCTION) -> types.Alias:
         """Return an alias."""
         return await self._connection.get(_alias_path(model, alias))
 
-    def list(self, model: str) -> AsyncIterator[Alias]:
+    def list(self, model: str) -> AsyncIterator[types.Alias]:
         """Yield the aliases of a model."""
         return self._connection.pages(path_of("models", model, "aliases"))
 
@@ -198,14 +194,14 @@ class Aliases(Resource):
         reason: str | None = None,
         override: bool | None = None,
         expected_revision: int | None = None,
-    ) -> Alias:
+    ) -> types.Alias:
         """Point an alias at a version, if the gate lets it.
 
         With `expected_revision=0` the alias is created, and must not exist. `override` promotes a
         version that the gate refuses; it needs a reason.
         """
         body = given(version=version, reason=reason, override=override)
-        headers = {"If-None-Match": "*"} if expected_revision == 0 else _if_match(expected_revision)
+        headers = {"If-None-Match": "*"} if expected_revision == 0 else if_match(expected_revision)
         answer = await self._connection.send(
             "PUT", _alias_path(model, alias), json=body, headers=headers
         )
@@ -220,10 +216,10 @@ class Aliases(Resource):
         to: int | None = None,
         override: bool | None = None,
         expected_revision: int | None = None,
-    ) -> Alias:
+    ) -> types.Alias:
         """Point an alias at the version that was live before, or at the earlier one `to`."""
         body = given(reason=reason, to=to, override=override)
-        headers = _if_match(expected_revision)
+        headers = if_match(expected_revision)
         path = f"{_alias_path(model, alias)}/rollback"
         return await self._connection.post(path, body, headers=headers)
 
@@ -236,20 +232,16 @@ class Aliases(Resource):
         expected_revision: int | None = None,
     ) -> None:
         """Delete an alias; the history of its moves stays."""
-        headers = _if_match(expected_revision)
+        headers = if_match(expected_revision)
         await self._connection.delete(_alias_path(model, alias), headers=headers, reason=reason)
 
-    def history(self, model: str, alias: str = PRODUCTION) -> AsyncIterator[Move]:
+    def history(self, model: str, alias: str = PRODUCTION) -> AsyncIterator[types.Move]:
         """Yield the moves of an alias, oldest first."""
         return self._connection.pages(f"{_alias_path(model, alias)}/history")
 
 
 def _alias_path(model: str, alias: str) -> str:
     return path_of("models", model, "aliases", alias)
-
-
-def _if_match(revision: int | None) -> dict[str, str]:
-    return {"If-Match": "*" if revision is None else f'"{revision}"'}
 
 
 class Policies(Resource):
@@ -269,7 +261,7 @@ class Policies(Resource):
         line_updates: int | None = None,
         negative_flips: float | None = None,
         reason: str | None = None,
-    ) -> Policy:
+    ) -> types.Policy:
         """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
         body = given(
             name=name,
@@ -286,10 +278,10 @@ class Policies(Resource):
         )
         return await self._connection.post(path_of("gate-policies"), body)
 
-    async def get(self, name: str) -> Policy:
+    async def get(self, name: str) -> types.Policy:
         """Return a policy."""
         return await self._connection.get(path_of("gate-policies", name))
 
-    def list(self) -> AsyncIterator[Policy]:
+    def list(self) -> AsyncIterator[types.Policy]:
         """Yield all policies."""
         return self._connection.pages(path_of("gate-policies"))

@@ -5,19 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from perennial import types
 from perennial.aio.connection import Resource, download, in_thread
-from perennial.requests import given, idempotency, path_of
-from perennial.types import (
-    Compatibility,
-    EmbeddingMap,
-    Job,
-    LabelReceipt,
-    Sample,
-    Trial,
-    TrialMode,
-    TrialReport,
-)
-from perennial.types import Vectors as StoredVectors
+from perennial.requests import given, idempotency, if_match, path_of
 
 PRODUCTION = "production"
 LATEST = "latest"
@@ -35,12 +25,12 @@ class Trials(Resource):
         model: str,
         version: int,
         *,
-        mode: TrialMode,
+        mode: types.TrialMode,
         share: float | None = None,
         alias: str = PRODUCTION,
         reason: str | None = None,
         expected_revision: int | None = None,
-    ) -> Trial:
+    ) -> types.Trial:
         """Try a version beside the one that an alias points at.
 
         A `canary` answers a share of the requests, up to a half; a `shadow` is asked once the other
@@ -48,15 +38,16 @@ class Trials(Resource):
         since.
         """
         body = given(version=version, mode=mode, share=share, reason=reason)
-        match = "*" if expected_revision is None else f'"{expected_revision}"'
-        path = _trial_path(model, alias)
-        return await self._connection.post(path, body, headers={"If-Match": match})
+        headers = if_match(expected_revision)
+        return await self._connection.post(_trial_path(model, alias), body, headers=headers)
 
-    async def get(self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION) -> TrialReport:
+    async def get(
+        self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> types.TrialReport:
         """Return what a trial's answers and labels say so far."""
         return await self._connection.get(_trial_path(model, alias, trial))
 
-    def list(self, model: str, *, alias: str = PRODUCTION) -> AsyncIterator[Trial]:
+    def list(self, model: str, *, alias: str = PRODUCTION) -> AsyncIterator[types.Trial]:
         """Yield the trials of an alias, oldest first."""
         return self._connection.pages(_trial_path(model, alias))
 
@@ -67,14 +58,14 @@ class Trials(Resource):
         *,
         alias: str = PRODUCTION,
         reason: str | None = None,
-    ) -> Trial:
+    ) -> types.Trial:
         """End a trial; the alias points where it did."""
         path = f"{_trial_path(model, alias, trial)}/stop"
         return await self._connection.post(path, given(reason=reason))
 
     def samples(
         self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
-    ) -> AsyncIterator[Sample]:
+    ) -> AsyncIterator[types.Sample]:
         """Yield the images about which the versions of a shadow disagree, if some are kept."""
         return self._connection.pages(_trial_path(model, alias, trial, "samples"))
 
@@ -91,14 +82,14 @@ class Trials(Resource):
         """Delete the samples of a trial; its counts stay."""
         await self._connection.delete(_trial_path(model, alias, trial, "samples"))
 
-    async def label(self, labels: Iterable[tuple[str, str]]) -> Sequence[LabelReceipt]:
+    async def label(self, labels: Iterable[tuple[str, str]]) -> Sequence[types.LabelReceipt]:
         """Send the classes that are right, each with the `prediction` of a classified image.
 
         Return a receipt for each. Labels may be sent again: each counts once. Raises ServiceError
         if all of a request, which holds up to 1,000, are refused.
         """
         rows = [{"prediction": prediction, "label": label} for prediction, label in labels]
-        receipts: list[LabelReceipt] = []
+        receipts: list[types.LabelReceipt] = []
         for first in range(0, len(rows), LABELS_AT_ONCE):
             body = {"labels": rows[first : first + LABELS_AT_ONCE]}
             reply = await self._connection.post(path_of("feedback"), body)
@@ -121,20 +112,20 @@ class Vectors(Resource):
         dataset_version: int,
         *,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order the vectors of a dataset version's images, in the place of those stored."""
         body = {"dataset": dataset, "dataset_version": dataset_version}
         headers = idempotency(idempotency_key)
         return await self._connection.post(_vectors_path(model, version), body, headers=headers)
 
-    async def list(self, model: str, version: int) -> Sequence[StoredVectors]:
+    async def list(self, model: str, version: int) -> Sequence[types.Vectors]:
         """Return what is stored by a version, by dataset and dataset version."""
         found = await self._connection.get(_vectors_path(model, version))
         return found["data"]
 
     async def get(
         self, model: str, version: int, dataset: str, dataset_version: int
-    ) -> StoredVectors:
+    ) -> types.Vectors:
         """Return what is stored of a dataset version's vectors."""
         path = _vectors_path(model, version, dataset, dataset_version)
         return await self._connection.get(path)
@@ -179,24 +170,24 @@ class Vectors(Resource):
         *,
         baseline: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> types.Job:
         """Order a report on an index of the baseline's vectors, by default the parent's."""
         path = _compatibility(model, version)
         headers = idempotency(idempotency_key)
         body = given(**{"from": baseline})
         return await self._connection.post(path, body, headers=headers)
 
-    async def reports(self, model: str, version: int) -> Sequence[Compatibility]:
+    async def reports(self, model: str, version: int) -> Sequence[types.Compatibility]:
         """Return the reports of a version, by the version that each compares it with."""
         found = await self._connection.get(_compatibility(model, version))
         return found["data"]
 
-    async def report(self, model: str, version: int, baseline: int) -> Compatibility:
+    async def report(self, model: str, version: int, baseline: int) -> types.Compatibility:
         """Return whether an index of the baseline's vectors still serves the version."""
         path = _compatibility(model, version, baseline)
         return await self._connection.get(path)
 
-    async def map(self, model: str, version: int, baseline: int) -> Sequence[EmbeddingMap]:
+    async def map(self, model: str, version: int, baseline: int) -> Sequence[types.EmbeddingMap]:
         """Return where both versions of a report put test images, by suite and holdout."""
         found = await self._connection.get(_compatibility(model, version, baseline, "map"))
         return found["data"]

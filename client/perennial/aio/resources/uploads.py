@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 
+from perennial import types
 from perennial.aio.connection import Resource, entered, in_thread
 from perennial.errors import ServiceError
 from perennial.requests import opened, path_of
-from perennial.types import UploadProgress
 
 PART_BYTES = 8 * 1024**2
 TRIES = 6  # of one part
@@ -25,12 +25,12 @@ _PART = _TUS | {"Content-Type": "application/offset+octet-stream"}
 class Uploads(Resource):
     """Uploads that go on where they were interrupted."""
 
-    async def create(self, length: int) -> UploadProgress:
+    async def create(self, length: int) -> types.UploadProgress:
         """Announce a file of `length` bytes."""
         headers = _TUS | {"Upload-Length": str(length)}
         return await self._connection.post(path_of("uploads"), headers=headers)
 
-    async def get(self, upload: str) -> UploadProgress:
+    async def get(self, upload: str) -> types.UploadProgress:
         """Return how much of an upload has arrived."""
         return await self._connection.get(path_of("uploads", upload))
 
@@ -77,7 +77,7 @@ class Uploads(Resource):
                     on_bytes(found["offset"], length)
         return found["id"]
 
-    async def _send_part(self, upload: UploadProgress, part: bytes) -> None:
+    async def _send_part(self, upload: types.UploadProgress, part: bytes) -> None:
         digest = b64encode(hashlib.sha256(part).digest()).decode()
         headers = _PART | {
             "Upload-Offset": str(upload["offset"]),
