@@ -191,18 +191,6 @@ def test_an_archive_that_the_disk_has_no_room_for_is_refused_before_it_is_sent(
     assert imports.send(data).status_code == 202
 
 
-@EMBEDDED
-def test_the_same_order_sent_again_is_the_same_job(imports: Imports) -> None:
-    headers = {"Content-Type": TYPES["zip"], "Idempotency-Key": "once"}
-
-    def send(**files: bytes) -> object:
-        data = zipped({f"boot/{name}": one for name, one in files.items()})
-        return imports.service.client.post(f"{PRODUCTS}/imports", content=data, headers=headers)
-
-    assert send(a=b"1").json()["id"] == send(a=b"1").json()["id"]  # type: ignore[attr-defined]
-    assert code_of(send(a=b"2")) == (422, "idempotency_mismatch")
-
-
 def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) -> None:
     def die() -> None:
         raise LeaseLost
@@ -222,18 +210,6 @@ def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) 
     client.post("/v1/datasets", json={"name": "products"})
     assert imports.report(imports.run(zipped(FOLDERS))) == told
     assert imports.draft() == resumed
-
-
-def test_a_cancelled_import_changes_nothing_and_can_be_ordered_again(imports: Imports) -> None:
-    client, job = imports.service.client, imports.order(zipped(FOLDERS))
-    here = f"/v1/jobs/{job['id']}"
-    imports.work(lambda: client.post(f"{here}/cancel"), after=3)
-    assert imports.job(job)["status"] == "cancelled"
-    assert imports.draft() == {}
-    again = client.post(f"{here}/retry").json()
-    assert again["retry_of"] == job["id"]
-    imports.work()
-    assert len(imports.draft()) == 3
 
 
 def test_an_archive_and_its_dataset_are_kept_until_the_job_has_ended(imports: Imports) -> None:

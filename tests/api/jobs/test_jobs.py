@@ -12,7 +12,7 @@ from api.jobs import routes as job_events
 from core.datasets.manifests import Side
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Progress
+from core.jobs.rules import Progress
 from core.principal import Role
 from core.registry.rows import Models
 from core.values import JobId
@@ -288,17 +288,6 @@ def test_a_filter_that_cannot_be_read_is_refused(service: Service) -> None:
         answer = service.client.get(f"/v1/jobs?{query}")
         assert code_of(answer) == (422, "field_invalid"), query
         assert answer.json()["errors"][0]["pointer"] == f"#query/{query.partition('=')[0]}"
-
-
-def test_events_come_as_a_page(ready: Service) -> None:
-    job = ready.client.post("/v1/jobs", json=update()).json()
-    ready.client.post(job["links"]["cancel"])
-    page = ready.client.get(job["links"]["events"] + "?limit=1").json()
-    assert [(event["id"], event["kind"]) for event in page["data"]] == [(1, "queued")]
-    assert page["has_more"]
-    rest = ready.client.get(job["links"]["events"] + "?after=" + page["next"]).json()
-    assert [event["kind"] for event in rest["data"]] == [JobStatus.CANCELLED]
-    assert code_of(ready.client.get("/v1/jobs/nope/events")) == (404, "job_not_found")
 
 
 def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:

@@ -11,15 +11,13 @@ from api.observability import Tracing
 from core import bootstrap
 from core.errors import TrainingDiverged
 from core.job_types.run import run_next_job
-from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.otlp import OtlpTracer
 from core.platform import Platform
 from core.settings import Settings
-from core.values import JobId
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
-from tests.support.api.service import EMBEDDED, KEY, Service, running, settings_of
+from tests.support.api.service import EMBEDDED, KEY, Service, settings_of
 from tests.support.scene import Script
 from tests.support.servers.collector import Collector
 from tests.support.tools import tools_of
@@ -124,13 +122,3 @@ def test_an_answer_that_breaks_off_is_a_failed_span_with_the_status_that_was_sen
     tracer.close()
     (span,) = collector.spans
     assert (span.failed, span.attributes["http.response.status_code"]) == (True, 200)
-
-
-@EMBEDDED
-def test_without_a_collector_jobs_carry_no_trace(home: Path) -> None:
-    with running(settings_of(home)) as service:
-        answer = service.client.post(
-            "/v1/models", json={"name": "plain"}, headers={"traceparent": CALLER}
-        )
-        with service.platform.transactions(read_only=True) as work:
-            assert work[Jobs].get(JobId(answer.json()["id"])).trace is None

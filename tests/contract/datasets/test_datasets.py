@@ -102,6 +102,14 @@ def test_captioned_image_counts_once_and_each_caption_has_its_time(
     assert found == {(digest(1), row.text): row.added_at for row in (first, second)}
 
 
+def test_dataset_is_removed_once_with_its_images(work: Work, dataset: Dataset) -> None:
+    work[Datasets].add_image(a_row(dataset, digest(1), "cat"))
+    work[Datasets].remove(dataset.id)
+    assert work[Datasets].images(dataset.id) == []
+    with pytest.raises(DatasetNotFound):
+        work[Datasets].remove(dataset.id)
+
+
 def test_image_added_again_brings_its_bytes_up_to_date(work: Work, dataset: Dataset) -> None:
     newer = an_image(digest(1), artifact=digest("another encoder"))
     work[Datasets].add_image(a_row(dataset, digest(1), "cat"))

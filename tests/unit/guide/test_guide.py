@@ -165,6 +165,7 @@ def test_values_and_their_bounds_are_named_in_words() -> None:
     assert (kind(whole), notes(whole)) == ("integer or null", ["at least 0", "at most 9"])
     several = {"type": "array", "items": {"$ref": "#/x/A"}}
     assert kind(several) == 'list of <a href="#schema-A">A</a>'
+    assert (kind({"type": "string", "format": "date-time"}), kind({})) == ("date-time", "any value")
     assert kind({"enum": ["a", "<"]}) == "<code>a</code>, <code>&lt;</code>"
     assert kind({"type": "object", "additionalProperties": {"type": "string"}}) == "map to string"
     assert notes({"maxLength": 5, "default": "x"}) == ["at most 5 characters", "default x"]
