@@ -4,14 +4,16 @@ import io
 import json
 import socket
 import threading
+from threading import Thread, current_thread
 from typing import Any
 
 import pytest
 from PIL import Image
 from starlette.responses import JSONResponse, Response
 
+from api.http import routing as writing
 from api.http.json_bodies import AT_ONCE, parse
-from api.inference import classify
+from api.inference import classify, embed, embeddings
 from core.images.child import tower_pixels
 from core.registry.versions import Model
 from core.values import ImageInput
@@ -196,3 +198,31 @@ def test_no_inference_process(service: Service, model: Model) -> None:
     answer = service.client.post(OF_VERSION, files=[image_part(1)])
     assert code_of(answer) == (503, "inference_unavailable")
     assert answer.headers["retry-after"]
+
+
+IMAGES = [image_part(1), image_part(2)]
+
+CALLS = [
+    (classify, "models/demo/classify", {"files": IMAGES, "data": {"classes": '["cat", "dog"]'}}),
+    (embed, "models/demo/embed", {"json": {"texts": ["a cat", "a dog"]}}),
+    (embeddings, "embeddings", {"json": {"model": "demo", "input": ["a cat", "a dog"]}}),
+]
+
+
+@pytest.mark.usefixtures("model")
+def test_a_large_answer_alone_is_written_in_a_thread(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, path, sent in CALLS:
+        threads: list[Thread] = []
+        show = module._show
+
+        def noted(*args: Any, threads: list[Thread] = threads, show: Any = show) -> Any:
+            threads.append(current_thread())
+            return show(*args)
+
+        monkeypatch.setattr(module, "_show", noted)
+        for most in (10**6, 3):
+            monkeypatch.setattr(writing, "VALUES_AT_ONCE", most)
+            assert service.client.post(f"/v1/{path}", **sent).status_code == 200
+        assert [one.name.startswith("AnyIO worker") for one in threads] == [False, True], path
