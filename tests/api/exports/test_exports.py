@@ -10,7 +10,6 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.fleet.rows import Heartbeats
-from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.registry.configure import add_suite
 from core.registry.versions import Model
@@ -149,20 +148,6 @@ def test_a_worker_without_the_libraries_says_so(desk: Desk) -> None:
     assert "extra `export`" in ended["error"]["message"]
 
 
-def test_an_order_is_repeated_by_its_key_and_does_not_wait_for_updates(
-    ready: Service,
-) -> None:
-    desk = Desk(ready, Script(ready.platform))
-    key = {"Idempotency-Key": "once"}
-    assert ready.client.post("/v1/jobs", json=update()).status_code == 202
-    first, second = desk.order(**key).json(), desk.order(**key).json()
-    assert first["id"] == second["id"]
-    with ready.platform.transactions() as work:
-        claimed = [work[Jobs].claim(f"w{n}", 60, 3) for n in range(3)]
-        assert [job and job.type for job in claimed] == ["update", "export", None]
-        work.commit()
-
-
 def test_images_and_texts_of_the_suites_are_asked_about(ready: Service) -> None:
     desk = Desk(ready, Script(ready.platform))
     suite = create_suite(
@@ -185,7 +170,6 @@ def test_an_export_is_deleted_alone_or_with_its_version(desk: Desk, model: Model
         client.get(f"{path}/{each}/download")
     assert client.delete(f"{path}/onnx").status_code == 204
     assert code_of(client.get(f"{path}/onnx/download")) == (404, "export_not_found")
-    assert code_of(client.delete(f"{path}/onnx")) == (404, "export_not_found")
     files = desk.service.kept()["files"]
     assert sum(name.startswith("exports/") for name in files) == 1
     desk.order("onnx", path)

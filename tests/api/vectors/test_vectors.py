@@ -109,7 +109,6 @@ def test_a_report_on_an_old_index_is_ordered_read_and_its_bridge_downloaded(
 
 def test_what_is_not_there_is_named(service: Service, data: DatasetVersion) -> None:
     for body, refusal in (
-        ({"dataset": "other", "dataset_version": 1}, (404, "dataset_not_found")),
         ({"dataset": data.dataset, "dataset_version": 2}, (404, "dataset_version_not_found")),
         ({"dataset": data.dataset}, (422, "field_invalid")),
     ):

@@ -69,19 +69,6 @@ def test_what_is_sent_twice_counts_once(scene: Scene, start: Start) -> None:
     }
 
 
-def test_a_label_that_comes_before_the_shadows_answer_waits_for_it(
-    scene: Scene, start: Start
-) -> None:
-    trial = start()
-    (made,) = record(scene, trial, 1)
-    (receipt,) = label_predictions(scene.platform, [(made.id, "boot")])
-    assert receipt.outcome == "waiting"
-    assert counts_of(scene, trial) == {"answered_current": 1}
-    shadows = {made.id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag")}
-    record_predictions(scene.platform, Batch(shadows=shadows))
-    assert counts_of(scene, trial)["lost"] == 1
-
-
 def test_processes_that_write_at_once_lose_and_repeat_nothing(scene: Scene, start: Start) -> None:
     trial = start()
     made = record(scene, trial, 40)

@@ -8,16 +8,11 @@ from core.artifacts.store import ArtifactKind
 from core.datasets.manifests import Side
 from core.datasets.rules import DatasetVersion
 from core.errors import (
-    ArtifactGone,
-    FieldInvalid,
     IndexReportNotFound,
-    SuitesTooSmall,
-    VersionNotFound,
 )
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus
-from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_version
 from core.values import Digest, Json
@@ -26,7 +21,7 @@ from core.vectors.rows import IndexReports
 from tests.support.api.seeds import a_candidate
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
-from tests.support.factories import NOW, TESTER
+from tests.support.factories import TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
@@ -182,21 +177,3 @@ def test_nothing_is_stored_if_an_image_is_erased_meanwhile(
     again = retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), ended.id)
     scene.script.embedder.meanwhile = lambda: None
     assert (scene.run().id, scene.job(again).status) == (again.id, JobStatus.SUCCEEDED)
-
-
-def test_what_could_not_start_is_refused(scene: Scene, model: Model) -> None:
-    with pytest.raises(SuitesTooSmall):
-        order(scene)  # the model has none
-    for version, baseline, refusal in (
-        (1, None, FieldInvalid),  # a root has no parent
-        (2, 2, FieldInvalid),
-        (2, 7, VersionNotFound),
-        (7, 1, VersionNotFound),
-    ):
-        with pytest.raises(refusal):
-            order(scene, version, baseline)
-    with scene.platform.transactions() as work:
-        work[Versions].release_weights(model.id, 2, NOW)
-        work.commit()
-    with pytest.raises(ArtifactGone):
-        order(scene, 1, 2)

@@ -12,7 +12,6 @@ from core.datasets.manifests import Side
 from core.datasets.rules import DatasetRef, DatasetVersion
 from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
 from core.jobs.queue import JobRequest
-from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.registry.rows import Versions
 from core.registry.versions import Model
@@ -92,18 +91,6 @@ def test_each_image_has_a_row_in_the_order_of_pixels(
     assert {text for line in lines for text in line["texts"]} == {"cat", "dog"}
 
 
-def test_new_vectors_take_the_place_of_old_ones_and_nothing_else_stays(
-    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
-) -> None:
-    before = set(artifacts.digests())
-    first = run(scene, model, data)
-    assert set(artifacts.digests()) - before == {first.artifact, first.images}
-    second = run(scene, model, data)
-    assert second.artifact == first.artifact
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[Vectors].all(model.id, 1) == [second]
-
-
 def test_a_job_that_is_stopped_resumes_after_its_last_part_and_ends_alike(
     scene: Scene, model: Model, data: DatasetVersion
 ) -> None:
@@ -126,30 +113,6 @@ def test_a_job_that_is_stopped_resumes_after_its_last_part_and_ends_alike(
     assert stored(scene, model, data).artifact == whole.artifact
 
 
-def test_a_worker_that_is_killed_loses_the_part_in_progress_alone(
-    scene: Scene, model: Model, data: DatasetVersion
-) -> None:
-    whole, embedder = run(scene, model, data), scene.script.embedder
-    embedder.embedded.clear()
-
-    def die() -> None:
-        if len(embedder.embedded) == 6:  # its second part is stored
-            raise KeyboardInterrupt  # nothing of the use case catches it
-
-    embedder.meanwhile = die
-    job = order(scene, data)
-    with pytest.raises(KeyboardInterrupt):
-        scene.run()
-    with scene.platform.transactions() as work:  # as when its lease expires
-        work[Jobs].release_owner("w")
-        work.commit()
-    embedder.embedded.clear()
-    embedder.meanwhile = lambda: None
-    assert (scene.run().id, scene.job(job).status) == (job.id, JobStatus.SUCCEEDED)
-    assert embedder.embedded == pixels_of(scene, data)[6:]
-    assert stored(scene, model, data).artifact == whole.artifact
-
-
 def test_a_part_that_is_gone_is_computed_again(
     scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
 ) -> None:
@@ -163,14 +126,6 @@ def test_a_part_that_is_gone_is_computed_again(
     embedder.embedded.clear()
     assert scene.run().status is JobStatus.SUCCEEDED
     assert embedder.embedded == pixels_of(scene, data)
-
-
-def test_erased_images_have_no_row(scene: Scene, model: Model, data: DatasetVersion) -> None:
-    pixels = entry_of(scene, data, Side.TRAIN).pixels
-    erase(scene, pixels)
-    found = run(scene, model, data)
-    assert found.rows == 7
-    assert pixels.encode() not in scene.platform.artifacts.get(found.images)
 
 
 def test_a_job_that_resumes_after_an_erasure_deletes_the_parts_from_before(
@@ -243,7 +198,12 @@ def test_a_dataset_version_is_kept_for_a_job_and_takes_its_vectors_with_it(
 def test_bytes_are_kept_as_long_as_the_row_and_the_row_as_long_as_the_model(
     scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
 ) -> None:
+    before = set(artifacts.digests())
+    run(scene, model, data)
     found = run(scene, model, data)
+    assert set(artifacts.digests()) - before == {found.artifact, found.images}
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Vectors].all(model.id, 1) == [found]
     assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2
     delete_model(scene.platform, model=model.name)
     with pytest.raises(VectorsNotFound):

@@ -18,7 +18,7 @@ from core.bundles.read import (
     read_bundle,
     read_signed,
 )
-from core.bundles.rules import ENVELOPE_FILE, predicate_of, statistics_file
+from core.bundles.rules import ENVELOPE_FILE, predicate_of
 from core.bundles.signing import Ed25519Signatures
 from core.bundles.write import complete_bundle
 from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
@@ -199,7 +199,3 @@ def test_a_file_that_comes_twice_is_refused(files: Files) -> None:
         archive.addfile(entry, io.BytesIO(files[CONFIG_FILE]))
     with pytest.raises(BundleInvalid, match="twice"):
         read(out.getvalue())
-
-
-def test_statistics_are_named_by_their_digest(files: Files) -> None:
-    assert of_statistics(files) == statistics_file(sha256(b"features"))

@@ -24,7 +24,7 @@ from core.registry.architecture import (
 )
 from tests.support.learning.lessons import altered
 from tests.support.learning.tiny_clip import tiny_config
-from tests.support.learning.towers import RESNET, TIMM_DROPOUT, TOWERS
+from tests.support.learning.towers import RESNET, TIMM_DROPOUT
 
 CONFIGS = {
     path.stem: json.loads(path.read_bytes())
@@ -68,11 +68,6 @@ def test_all_that_open_clip_lists_is_told_apart() -> None:
     decoders = {name for name, config in CONFIGS.items() if "multimodal_cfg" in config}
     assert refused == own_tokenizer | decoders
     assert set(FAMILIES) <= set(CONFIGS) - refused
-
-
-@pytest.mark.parametrize("tower", TOWERS)
-def test_the_towers_of_the_tests_can_be_taught(tower: str) -> None:
-    assert untrainable_reason(TOWERS[tower]) is None
 
 
 def changed(section: str, **values: Any) -> dict[str, Any]:
