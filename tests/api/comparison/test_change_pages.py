@@ -3,9 +3,7 @@
 import re
 from html import unescape
 
-from core.datasets.rows import Datasets
 from tests.support.api.browsing import SCRIPT, Browser
-from tests.support.api.service import Service
 from tests.support.scene import Scene
 
 CELL = re.compile(r'<a href="([^"]+)"[^>]*><g class="confusion (\w+)">.*?>([+−]\d+)</text>')
@@ -57,15 +55,3 @@ def test_versions_without_common_answers_are_told_the_command(line: Scene, viewe
     missing = viewer.get("/ui/models/demo/changes?now=1").text
     assert "Name two different versions." in missing
     assert viewer.get(f"{HERE}?now=9").status_code == 404
-
-
-def test_an_image_is_shown_by_its_pixels(shared_service: Service, viewer: Browser) -> None:
-    with shared_service.platform.transactions(read_only=True) as work:
-        row = work[Datasets].images(work[Datasets].get("products").id)[0]
-    here = f"/ui/images/{row.image.pixels}"
-    for path in (here, f"{here}/thumbnail"):
-        answer = viewer.get(path)
-        assert answer.headers["content-type"] == "image/webp"
-        assert answer.content[8:12] == b"WEBP"
-        assert viewer.get(path, If_None_Match=answer.headers["etag"]).status_code == 304
-    assert viewer.get(f"/ui/images/{'0' * 64}").status_code == 404

@@ -1,13 +1,16 @@
 """Limits of a policy beyond one difference: the error of a line, and negative flips."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import Measure, MeasureKind
+from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
@@ -15,6 +18,7 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     by_turns,
     entries,
+    learned,
     policy,
     report_of,
     right,
@@ -31,7 +35,7 @@ def levels(report: Report) -> dict[tuple[str, str], tuple[int | None, float | No
     return {(m.kind.value, m.name): (m.verdicts, m.level) for m in report.measures}
 
 
-# ---- The line's budget ----------------------------------------------------------------------
+# ---- The line's budget --------------------------------------------------------------
 
 
 def test_every_guard_has_the_level_of_its_own_verdict_and_the_gain_spends_nothing() -> None:
@@ -108,7 +112,7 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     assert len({at_alpha, of_all, flipped.design_effect}) == 3
 
 
-# ---- Negative flips -------------------------------------------------------------------------
+# ---- Negative flips -----------------------------------------------------------------
 
 
 def flips(report: Report) -> list[Measure]:
@@ -154,3 +158,39 @@ def test_formerly_right_answers_keep_their_images() -> None:
     alone = PairedHits(now=[True, False], before=[False, True])
     assert alone.formerly_right == PairedHits(now=[False], before=[True])
     assert alone.design_effect(0.005) == 1.0
+
+
+# ---- Judged again under another policy -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"line_error": 0.05},
+        {"parent_tolerance": 0.3, "root_tolerance": 0.2, "wanted_gain": 0.1},
+        {"negative_flips": 0.1, "alpha": 0.05},
+        {"line_error": 0.05, "line_updates": 2, "minimum_count": 1},
+    ],
+)
+def test_a_report_is_judged_as_the_gate_would_have_judged_it(limits: dict[str, Any]) -> None:
+    report = replace(report_of(second_update(policy=policy()), by_turns), judged_before=0)
+    wanted = policy(**limits)
+    there = report_of(second_update(policy=wanted), by_turns)
+    again = judge_again(report, wanted)
+    assert again.verdict is there.verdict
+    assert len(again.measures) == len(there.measures)
+    for ours, theirs in zip(again.measures, there.measures, strict=True):
+        # Captions of an image depend on each other, by how much is estimated for each measure.
+        if theirs.kind is not MeasureKind.TEXT_TO_IMAGE:
+            assert ours == theirs
+    assert judge_again(there, policy()).verdict is report.verdict
+
+
+def test_a_fault_stays_one_under_any_policy() -> None:
+    report = report_of(second_update(), learned)
+    broken = replace(report, verdict=Verdict.FAILED, reasons=("Its scores are not finite.",))
+    assert not any(ruling.outcome is Outcome.FAILS for ruling in broken.measures)
+    again = judge_again(broken, policy(parent_tolerance=1.0))
+    assert again.verdict is Verdict.FAILED
+    assert "Its scores are not finite." in again.reasons

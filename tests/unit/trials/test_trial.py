@@ -1,6 +1,8 @@
 """Trials: which versions may be tried, who is asked, and how a trial ends."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
@@ -11,13 +13,29 @@ from core.errors import (
     GateFailed,
     LearnedErasedImages,
     PerennialError,
+    PredictionLabelled,
     TrialEnded,
 )
 from core.gate.rules import Verdict
 from core.registry.versions import Version
-from core.trials.rules import Arm, TrialEnd, TrialMode, require_share, require_trial
+from core.trials.rules import (
+    COUNTS,
+    Arm,
+    Prediction,
+    Shadowed,
+    TrialCounts,
+    TrialEnd,
+    TrialMode,
+    TrialVerdict,
+    evidence_of,
+    labels_of,
+    next_point,
+    require_share,
+    require_trial,
+    tally,
+)
 from core.values import ErasureId, TrialId
-from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_prediction, a_trial, a_version
 
 KEYS = [f"key {number}" for number in range(4000)]
 
@@ -105,3 +123,120 @@ def test_a_canary_answers_callers_and_so_must_not_have_failed(
             continue
         with pytest.raises(refusal):
             require_trial(mode, current=current, candidate=candidate, scores={})
+
+
+# ---- Predictions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arm", list(Arm))
+@pytest.mark.parametrize(("label", "right"), [("boot", 1), ("BOOT", 1), ("bag", 0)])
+def test_a_canarys_answer_counts_for_its_arm(arm: Arm, label: str, right: int) -> None:
+    made = a_prediction(mode=TrialMode.CANARY, arm=arm, answer="Boot")
+    assert tally(made) == {f"answered_{arm}": 1}
+    found = tally(made.labelled(label))
+    assert found == Counter(
+        {f"answered_{arm}": 1, f"labelled_{arm}": 1} | ({f"right_{arm}": 1} if right else {})
+    )
+    assert set(found) <= set(COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("shadow", "label", "counts"),
+    [
+        ("boot", "boot", {"agreed", "right_current", "right_candidate"}),
+        ("Boot", "bag", {"agreed"}),
+        ("bag", "boot", {"disagreed", "right_current", "lost"}),
+        ("bag", "Bag", {"disagreed", "right_candidate", "gained"}),
+        ("bag", "hat", {"disagreed"}),
+    ],
+)
+def test_a_shadow_counts_pairs_in_either_order(shadow: str, label: str, counts: set[str]) -> None:
+    both = {"answered_current", "answered_candidate", "labelled_current", "labelled_candidate"}
+
+    def asked(one: Prediction) -> Prediction:
+        return one.shadowed_by(shadow, Shadowed.ANSWERED)
+
+    for steps in permutations([asked, lambda one: one.labelled(label)]):
+        made = a_prediction(mode=TrialMode.SHADOW, answer="boot")
+        assert tally(made) == {"answered_current": 1}
+        for step in steps:
+            made = step(made)
+        assert tally(made) == dict.fromkeys(both | counts, 1)
+
+
+@pytest.mark.parametrize("outcome", [Shadowed.DROPPED, Shadowed.FAILED])
+def test_a_label_without_a_second_answer_makes_no_pair(outcome: Shadowed) -> None:
+    made = a_prediction(mode=TrialMode.SHADOW).labelled("boot").shadowed_by(None, outcome)
+    assert tally(made) == {"answered_current": 1, outcome.value: 1}
+    assert tally(made.shadowed_by("boot", Shadowed.ANSWERED)) == tally(made)  # the first counts
+
+
+def test_the_first_label_stays() -> None:
+    made = a_prediction(answer="boot").labelled("Boot")
+    assert made.labelled("boot") == made
+    with pytest.raises(PredictionLabelled):
+        made.labelled("bag")
+
+
+def counts(current: int, candidate: int, *, gained: int, lost: int) -> TrialCounts:
+    """Of 300 labels for each version, so many say that it was right."""
+    return TrialCounts(
+        labelled_current=300,
+        labelled_candidate=300,
+        right_current=current,
+        right_candidate=candidate,
+        gained=gained,
+        lost=lost,
+    )
+
+
+@pytest.mark.parametrize("mode", list(TrialMode))
+def test_the_verdict_follows_the_labels(mode: TrialMode) -> None:
+    better = counts(200, 270, gained=75, lost=5)
+    for counted, verdict in (
+        (TrialCounts(), TrialVerdict.UNDECIDED),
+        (counts(200, 200, gained=0, lost=0), TrialVerdict.UNDECIDED),
+        (better, TrialVerdict.BETTER),
+        (counts(270, 200, gained=5, lost=75), TrialVerdict.WORSE),
+    ):
+        assert evidence_of(mode, counted).verdict is verdict
+    assert evidence_of(mode, TrialCounts()).estimate is None
+    assert evidence_of(mode, better).estimate == pytest.approx(70 / 300)
+
+
+# ---- The course of a trial -----------------------------------------------------------------
+
+
+SHADOW = a_trial(mode=TrialMode.SHADOW, share=None)
+
+PAIRS = TrialCounts(
+    labelled_current=100, labelled_candidate=100, right_current=70, right_candidate=80, gained=10
+)
+
+
+def test_a_point_says_what_the_labels_say() -> None:
+    point = next_point(SHADOW, PAIRS, NOW)
+    evidence = evidence_of(TrialMode.SHADOW, PAIRS)
+    assert point is not None
+    assert (point.trial, point.labels, point.at) == (SHADOW.id, 100, NOW)
+    assert point.estimate == evidence.estimate
+    assert (point.lower, point.upper) == (evidence.interval.lower, evidence.interval.upper)
+
+
+def test_points_come_with_growing_labels() -> None:
+    assert next_point(SHADOW, PAIRS, NOW, last=80) is not None
+    assert next_point(SHADOW, PAIRS, NOW, last=81) is None
+    assert next_point(SHADOW, PAIRS, NOW, last=99, growth=1.0) is not None
+    assert next_point(SHADOW, PAIRS, NOW, last=100, growth=1.0) is None
+    assert next_point(SHADOW, TrialCounts(), NOW) is None
+
+
+def test_of_a_canary_the_labels_of_both_versions_count_and_both_need_one() -> None:
+    canary = a_trial(mode=TrialMode.CANARY)
+    one_sided = TrialCounts(labelled_current=3, right_current=2)
+    assert labels_of(canary, one_sided) == 3
+    assert next_point(canary, one_sided, NOW) is None
+    both = replace(one_sided, labelled_candidate=1)
+    point = next_point(canary, both, NOW)
+    assert point is not None
+    assert point.labels == 4

@@ -1,13 +1,42 @@
-"""The status of a version after a verdict, a move and a collection."""
+"""Versions: the list of tensors that a digest is of, and the status after a verdict."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from core.errors import ArtifactGone
 from core.gate.rules import Verdict
-from core.registry.versions import VersionStatus
+from core.registry.versions import TensorEntry, VersionStatus, Weights
+from core.values import Digest
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version, digest
+
+BIAS = TensorEntry(name="text.bias", dtype="I64", shape=(), digest=Digest("bb"), size=8)
+
+PROJ = TensorEntry(name="visual.proj", dtype="F32", shape=(2, 3), digest=Digest("aa"), size=24)
+
+SPELLED = (
+    b'{"config":{"model_cfg":{"embed_dim":4}},'
+    b'"tensors":[["text.bias","I64",[],"bb",8],["visual.proj","F32",[2,3],"aa",24]]}'
+)
+
+
+def weights(*tensors: TensorEntry) -> Weights:
+    return Weights(config={"model_cfg": {"embed_dim": 4}}, tensors=tensors)
+
+
+def test_list_is_spelled_in_one_way_whatever_the_order_of_the_tensors() -> None:
+    assert weights(BIAS, PROJ).to_bytes() == weights(PROJ, BIAS).to_bytes() == SPELLED
+    assert weights(PROJ, BIAS).digest == hashlib.sha256(SPELLED).hexdigest()
+
+
+def test_list_is_read_as_it_was_spelled() -> None:
+    assert Weights.from_bytes(SPELLED) == weights(BIAS, PROJ)
+
+
+def test_size_is_that_of_all_tensors() -> None:
+    assert (weights(PROJ, BIAS).size, weights().size) == (32, 0)
+
 
 CANDIDATE, REJECTED, PROMOTED = VersionStatus
 

@@ -1,15 +1,24 @@
-"""A job keeps its lease while a library computes, and loses it if the library hangs."""
+"""A job keeps its lease while a library computes or an export is compared, unless it hangs."""
 
 from __future__ import annotations
 
 import itertools
 import threading
+import time
+from threading import Event
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
 
 from core.errors import CancelRequested
-from core.exporting.exporter import while_computing
+from core.exporting.exporter import compare, while_computing
+from core.exporting.onnx import Towers
+from core.exports.exporter import Samples
+from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.memory_artifacts import MemoryArtifacts
 
 
 class Counted:
@@ -61,3 +70,33 @@ def test_what_the_monitor_and_the_calculation_raise_is_raised() -> None:
         while_computing(lambda: spin(monitor.enough), monitor, look_every_s=0.02)
     with pytest.raises(ZeroDivisionError):
         while_computing(lambda: 1 // 0, monitor)
+
+
+class Listening:
+    """A monitor that notes when the lease is renewed."""
+
+    def __init__(self) -> None:
+        self.renewed = Event()
+
+    def advance(self, *_: Any) -> None: ...
+
+    def moved(self, count: int) -> None:
+        self.renewed.set()
+
+
+def test_a_batch_that_takes_long_keeps_the_lease() -> None:
+    clip, monitor = tiny_clip(seed=1), Listening()
+
+    def images(batch: list[Image.Image]) -> Tensor:
+        began = time.process_time()
+        while not monitor.renewed.is_set() and time.process_time() - began < 5:
+            pass
+        return clip.encode_images(
+            torch.stack([clip.preprocess.evaluation_pixels(one) for one in batch])
+        )
+
+    towers = Towers(images=images, texts=clip.encode_texts)
+    samples = Samples(images=(), texts=("a cat",))
+    found = compare(MemoryArtifacts(), clip, towers, samples, monitor)  # type: ignore[arg-type]
+    assert monitor.renewed.is_set()
+    assert min(found["least_cosine_images"], found["least_cosine_texts"]) >= 0.999999
