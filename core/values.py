@@ -68,7 +68,7 @@ def description(text: str, examples: Sequence[object] = ()) -> dict[str, object]
 
 
 def from_plain(kind: Any, value: Any) -> Any:
-    """Return the value of a type from the plain JSON that `asdict` has made of it.
+    """Return the value of a type from plain JSON, as `asdict` makes it, or from a row.
 
     Types are those of fields: dataclasses, tuples, mappings of these, enumerations, optional ones,
     and plain values.

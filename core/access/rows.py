@@ -12,7 +12,7 @@ from core.database.tables import api_key_secrets, api_keys, key_uses, sessions
 from core.database.work import Rows
 from core.errors import KeyNotFound, NameTaken
 from core.principal import Role
-from core.values import Digest, KeyId
+from core.values import Digest, KeyId, from_plain
 
 _FIND_KEYS = (
     select(api_keys, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
@@ -154,15 +154,5 @@ class Sessions(Rows):
 
 
 def to_key(row: Row[Any]) -> ApiKey:
-    models = None if row.models is None else tuple(row.models)
-    return ApiKey(
-        id=row.id,
-        name=row.name,
-        role=Role.known(row.role),
-        models=models,
-        prefix=row.prefix,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        rotated_at=row.rotated_at,
-        revoked_at=row.revoked_at,
-    )
+    key: ApiKey = from_plain(ApiKey, {**row._mapping, "role": Role.known(row.role)})
+    return key

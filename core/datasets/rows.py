@@ -20,7 +20,7 @@ from core.datasets.rules import (
 )
 from core.datasets.version_rows import DatasetVersionRows, uses_of
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
-from core.values import DatasetId, Digest, ErasureId
+from core.values import DatasetId, Digest, ErasureId, from_plain
 
 
 class DatasetImageRows(ImageListRows):
@@ -262,15 +262,8 @@ class Datasets(DatasetImageRows):
 
 
 def _to_dataset(row: Row[Any]) -> Dataset:
-    return Dataset(
-        id=row.id,
-        name=row.name,
-        kind=DatasetKind(row.kind),
-        created_at=row.created_at,
-        description=row.description,
-        metadata=row.metadata,
-        duplicates=row.duplicates,
-    )
+    dataset: Dataset = from_plain(Dataset, row._mapping)
+    return dataset
 
 
 # The images that datasets share.

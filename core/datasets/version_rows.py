@@ -29,12 +29,11 @@ from core.database.tables import (
 )
 from core.database.work import Rows
 from core.datasets.manifests import Manifest, Side
-from core.datasets.rules import DatasetUses, DatasetVersion, Suite, SuiteKind
+from core.datasets.rules import DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.hooks import Hook
-from core.recipes.fields import PromptTemplate
-from core.values import DatasetId, Digest, SuiteId
+from core.values import DatasetId, Digest, SuiteId, from_plain
 
 # Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
 
@@ -226,17 +225,8 @@ class DatasetVersionRows(Rows):
 
 
 def _to_version(row: Row[Any]) -> DatasetVersion:
-    return DatasetVersion(
-        dataset=row.dataset,
-        number=row.number,
-        manifest=row.manifest,
-        classes=tuple(row.classes),
-        counts=row.counts,
-        images=row.images,
-        near_duplicates=row.near_duplicates,
-        created_at=row.created_at,
-        replaced_by=row.replaced_by,
-    )
+    version: DatasetVersion = from_plain(DatasetVersion, row._mapping)
+    return version
 
 
 class Suites(Rows):
@@ -276,13 +266,5 @@ class Suites(Rows):
 
 
 def _to_suite(row: Row[Any]) -> Suite:
-    return Suite(
-        id=row.id,
-        name=row.name,
-        kind=SuiteKind(row.kind),
-        manifest=row.manifest,
-        classes=tuple(row.classes),
-        images=row.images,
-        prompt=PromptTemplate(row.prompt),
-        created_at=row.created_at,
-    )
+    suite: Suite = from_plain(Suite, {**row._mapping, "prompt": {"text": row.prompt}})
+    return suite
