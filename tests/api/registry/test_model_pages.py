@@ -46,12 +46,9 @@ def test_a_version_shows_its_verdict_with_reasons_and_intervals(
     root = viewer.get(f"{HERE}/versions/1").text
     assert "root" in root
     assert "perennial evaluate" not in root
-
-
-def test_the_whole_report_keeps_its_own_policy(line: Scene, viewer: Browser) -> None:
-    answer = viewer.get(f"{HERE}/versions/2/report")
-    assert "script-src" not in answer.headers["content-security-policy"]
-    assert "Forgetting report" in answer.text
+    whole = viewer.get(f"{HERE}/versions/2/report")
+    assert "script-src" not in whole.headers["content-security-policy"]
+    assert "Forgetting report" in whole.text
     assert viewer.get(f"{HERE}/versions/1/report").status_code == 404
 
 

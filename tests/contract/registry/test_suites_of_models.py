@@ -11,23 +11,9 @@ from core.registry.rows import Models
 from tests.support.scene import Scene
 
 
-def test_suite_named_twice_judges_once(transactions: Transactions) -> None:
-    scene = Scene(transactions)
-    data, model = scene.frozen("cat", "dog"), scene.model()
-    suite = create_suite(
-        scene.platform,
-        name="asked",
-        kind=SuiteKind.ZERO_SHOT,
-        dataset=data.dataset,
-        dataset_version=1,
-    )
-    found = configure_model(
-        scene.platform, model.name, suites=["asked", suite.id, "asked"], policy=None
-    )
-    assert found.suites == (suite.id,)
-
-
-def test_last_choice_of_suites_at_the_same_time_counts(transactions: Transactions) -> None:
+def test_last_choice_of_suites_at_the_same_time_counts_and_each_suite_once(
+    transactions: Transactions,
+) -> None:
     scene = Scene(transactions)
     data, model = scene.frozen("cat", "dog"), scene.model()
     one, two = (
@@ -44,7 +30,11 @@ def test_last_choice_of_suites_at_the_same_time_counts(transactions: Transaction
         with scene.platform.transactions() as work:
             work[Models].set_suites(model.id, [one.id])
             choice = pool.submit(
-                configure_model, scene.platform, model.name, suites=["two"], policy=None
+                configure_model,
+                scene.platform,
+                model.name,
+                suites=["two", two.id, "two"],
+                policy=None,
             )
             time.sleep(0.3)
             work.commit()

@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html import unescape
+from html.parser import HTMLParser
 
 import pytest
 
@@ -12,7 +14,9 @@ from api.pages import rendering as numbers
 from api.registry.report_pages import render_report, style_policy
 from core.datasets.rules import DatasetRef
 from core.evaluation.plan import HeldOutUpdate, LiveLineage
+from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
+from core.registry.versions import Version
 from core.rejection.rules import (
     Calibration,
     ErrorRate,
@@ -22,7 +26,6 @@ from core.rejection.rules import (
     Threshold,
 )
 from core.values import DatasetId
-from tests.support.api.report_pages import Tags, mostly_right, page
 from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
@@ -33,6 +36,39 @@ from tests.support.evaluation.evaluations import (
     second_update,
     taught,
 )
+
+
+def mostly_right(who: Version, question: EvalQuery, index: int) -> bool:
+    return isinstance(question, RetrievalQuery) or (index + who.number) % 5 > 0
+
+
+def page(report: Report) -> str:
+    return render_report(json.loads(report.to_bytes()))
+
+
+class Tags(HTMLParser):
+    """Collects tags and attributes, and fails on a tag that is closed out of order."""
+
+    VOID = frozenset({"meta", "br", "line", "rect", "circle"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
 
 HOSTILE = '<script>alert("1")</script>'
 
