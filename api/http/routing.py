@@ -1,15 +1,17 @@
 """Paths, the role that each operation takes, and routes that check what they declare."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from email.message import Message
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isclass, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette._utils import get_route_path
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
@@ -93,7 +95,7 @@ class DeclaredRoute(APIRoute):
         handle = super().get_route_handler()
         validate = None if self.body_field is None else self.body_field.validate
         role = role_of(self)
-        parameters = frozenset(field.alias for field in self.dependant.query_params)
+        parameters = frozenset(_query_parameters(self.dependant))
 
         async def handle_declared(request: Request) -> Response:
             if role is not None:
@@ -143,6 +145,16 @@ def _validated(body: bytes, validate: _Validate) -> Any:
     if flaws:
         raise RequestValidationError(flaws, body=value)
     return found
+
+
+def _query_parameters(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of the query parameters of a route: its own, or the fields of its model."""
+    for parameter in dependant.query_params:
+        kind = parameter.field_info.annotation
+        if isclass(kind) and issubclass(kind, BaseModel):
+            yield from (field.alias or name for name, field in kind.model_fields.items())
+        else:
+            yield parameter.alias
 
 
 def _require_declared(sent: QueryParams, declared: Collection[str]) -> None:

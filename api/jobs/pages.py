@@ -5,29 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from markupsafe import Markup
+from pydantic import model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.routing import PAGES, needs
-from api.http.schemas import After, AfterNumber, number_after
+from api.http.schemas import AfterNumber, number_after
 from api.jobs.outcomes import outcomes_of
 from api.jobs.routes import STREAM, read_events, stream_events
+from api.jobs.schemas import JobQuery
 from api.pages.browsing import PageRoute
-from api.pages.forms import Chosen, Text, read_form
+from api.pages.forms import read_form
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import page
 from core.job_types.retry import retry_job
-from core.jobs.orders import (
-    JobType,
-)
+from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, JobEvent, JobStatus
 from core.principal import Role
-from core.registry.rows import Models
 from core.values import JobId
 
 router = APIRouter(prefix=f"{PAGES}/jobs", route_class=PageRoute, include_in_schema=False)
@@ -40,32 +39,31 @@ _PLACE = ("phase", "step", "total")
 LastEventId = Annotated[str, Header(alias="Last-Event-ID", pattern="^[0-9]{0,9}$")]
 
 
+class ChosenJobs(JobQuery):
+    """What the form of the list sends: an empty field takes every job."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: value for name, value in fields.items() if value != ""}
+
+
 @router.get("", openapi_extra=needs(Role.VIEWER))
 def show_jobs(
-    request: Request,
-    services: WiredServices,
-    model: Text = "",
-    type: Chosen[JobType] = None,  # noqa: A002
-    status: Chosen[JobStatus] = None,
-    after: After = None,
+    request: Request, services: WiredServices, query: Annotated[ChosenJobs, Query()]
 ) -> Response:
-    """Show jobs; an empty field of the filter takes every job."""
+    """Show jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work[Jobs].named_page(
-            JOBS + 1,
-            JobId(after) if after else None,
-            model=work[Models].get(model).id if model else None,
-            job_type=type,
-            status=status,
-        )
+        rows = query.read(work, JOBS + 1)
         outcomes = outcomes_of(work, rows[:JOBS])
-    chosen = {"model": model, "type": type and type.value, "status": status and status.value}
     return page(
         request,
         "job_list.html",
         rows=list(zip(rows, outcomes, strict=False)),
         next=rows[JOBS - 1].job.id if len(rows) > JOBS else None,
-        chosen={name: value for name, value in chosen.items() if value},
+        chosen=query.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={"limit", "after"}
+        ),
         types=[one.value for one in JobType],
         statuses=[one.value for one in JobStatus],
         now=services.platform.clock(),

@@ -14,18 +14,15 @@ from starlette.responses import StreamingResponse
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.answers import preferred
 from api.http.routing import JSON, ThreadRoute, needs
-from api.http.schemas import After, AfterNumber, Limit, Page, number_after, page_of
+from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
 from api.jobs.orders import NewBlame, NewJob, NewUpdate
 from api.jobs.schemas import (
     AdviceView,
-    CreatedSince,
-    CreatedUntil,
     EventView,
+    JobQuery,
     JobView,
-    MetadataFilter,
     advice_view,
     job_view,
-    key_and_value,
 )
 from api.openapi_document import raises
 from core import errors
@@ -33,12 +30,10 @@ from core.advice.advise import advise
 from core.blame.order import order_blame
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
-from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus
+from core.jobs.rules import Job
 from core.principal import Role
-from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import JobId
 
@@ -149,30 +144,11 @@ def accepted(services: Services, response: Response, job: Job) -> JobView:
 
 
 @router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
-def list_jobs(
-    services: WiredServices,
-    limit: Limit = 50,
-    after: After = None,
-    model: str | None = None,
-    job_type: Annotated[JobType | None, Query(alias="type")] = None,
-    status: JobStatus | None = None,
-    created_since: CreatedSince = None,
-    created_until: CreatedUntil = None,
-    metadata: MetadataFilter = None,
-) -> Page[JobView]:
+def list_jobs(services: WiredServices, query: Annotated[JobQuery, Query()]) -> Page[JobView]:
     """List jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
-        rows = work[Jobs].named_page(
-            limit + 1,
-            JobId(after) if after else None,
-            model=work[Models].get(model).id if model else None,
-            job_type=job_type,
-            status=status,
-            since=created_since,
-            until=created_until,
-            metadata=key_and_value(metadata) if metadata else None,
-        )
-    return page_of(rows, limit, job_view, lambda row: row.job.id)
+        rows = query.read(work, query.limit + 1)
+    return page_of(rows, query.limit, job_view, lambda row: row.job.id)
 
 
 @router.get("/{job}", responses=raises(errors.JobNotFound), openapi_extra=needs(Role.VIEWER))

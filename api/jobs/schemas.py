@@ -1,15 +1,16 @@
 """Schemas of jobs, their events and advice."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import Query
-from pydantic import AliasPath, Field
+from pydantic import AliasPath, BaseModel, Field
 
-from api.http.schemas import BY_TEXT, ResponseModel, Time
+from api.http.schemas import BY_TEXT, After, Limit, ResponseModel, Time
 from core.advice.findings import Severity
 from core.advice.rules import Advice
 from core.archives.rules import ArchiveFormat
+from core.database.work import Work
 from core.datasets.image_lists import Grouping
 from core.jobs.orders import (
     BlameOrder,
@@ -24,9 +25,12 @@ from core.jobs.orders import (
     ReembedOrder,
     UpdateOrder,
 )
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, NamedJob
 from core.recipes.fields import Precision
 from core.registry.exports import ExportFormat
+from core.registry.rows import Models
+from core.values import JobId
 
 
 class ProgressView(ResponseModel):
@@ -292,27 +296,45 @@ def advice_view(advice: Advice) -> AdviceView:
     )
 
 
-# Query parameters that choose jobs.
+# The list of jobs.
 
-CreatedSince = Annotated[
-    Time | None,
-    Query(description="Jobs created at this time or later.", examples=["2026-11-26T09:30:00Z"]),
-]
 
-CreatedUntil = Annotated[Time | None, Query(description="Jobs created before this time.")]
+class JobQuery(BaseModel):
+    """What a list of jobs is asked for, by the API and by its page."""
 
-MetadataFilter = Annotated[
-    str | None,
-    Query(
+    limit: Limit = 50
+    after: After = None
+    model: str | None = None
+    job_type: JobType | None = Field(default=None, alias="type")
+    status: JobStatus | None = None
+    created_since: Time | None = Field(
+        default=None,
+        description="Jobs created at this time or later.",
+        examples=["2026-11-26T09:30:00Z"],
+    )
+    created_until: Time | None = Field(default=None, description="Jobs created before this time.")
+    metadata: str | None = Field(
+        default=None,
         min_length=1,
         max_length=600,
         examples=["team:shoes"],
         description="`KEY:VALUE`, or `KEY` for any value. The key ends at the first colon.",
-    ),
-]
+    )
+
+    def read(self, work: Work, limit: int) -> Sequence[NamedJob]:
+        """Return the first `limit` jobs of the page, newest first. Raises ModelNotFound."""
+        return work[Jobs].named_page(
+            limit,
+            JobId(self.after) if self.after else None,
+            model=work[Models].get(self.model).id if self.model else None,
+            job_type=self.job_type,
+            status=self.status,
+            since=self.created_since,
+            until=self.created_until,
+            metadata=_key_and_value(self.metadata) if self.metadata else None,
+        )
 
 
-def key_and_value(metadata: str) -> tuple[str, str | None]:
-    """Return the key of a metadata filter, and its value if it has one."""
+def _key_and_value(metadata: str) -> tuple[str, str | None]:
     key, colon, value = metadata.partition(":")
     return key, value if colon else None

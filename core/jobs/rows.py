@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,6 +35,17 @@ from core.jobs.rules import EventKind, HeldJob, Job, JobEvent, JobStatus, NamedJ
 from core.values import Digest, JobId, ModelId
 
 _COUNTING = 0x5761_6974_696E_6700  # the advisory lock of orders on PostgreSQL
+
+
+class JobFilter(TypedDict, total=False):
+    """The conditions on the jobs of a list; None, as when left out: no condition."""
+
+    model: ModelId | None
+    job_type: JobType | None
+    status: JobStatus | None
+    since: datetime | None  # created at this time or later
+    until: datetime | None  # created before
+    metadata: tuple[str, str | None] | None  # a key, and its value; None: any value
 
 
 class Jobs(HeldJobRows):
@@ -79,18 +90,9 @@ class Jobs(HeldJobRows):
             found.update((row.id, JobStatus(row.status)) for row in self._connection.execute(query))
         return found
 
-    def page(
-        self,
-        limit: int,
-        after: JobId | None,
-        *,
-        model: ModelId | None = None,
-        job_type: JobType | None = None,
-        status: JobStatus | None = None,
-    ) -> Sequence[Job]:
+    def page(self, limit: int, after: JobId | None, **wanted: Unpack[JobFilter]) -> Sequence[Job]:
         """Return a page of jobs, newest first; `after` is the last id of the previous page."""
-        named = self.named_page(limit, after, model=model, job_type=job_type, status=status)
-        return [found.job for found in named]
+        return [found.job for found in self.named_page(limit, after, **wanted)]
 
     def named(self, job: JobId) -> NamedJob:
         """Return a job with its model's name and parent's digest. Raises JobNotFound."""
@@ -99,36 +101,10 @@ class Jobs(HeldJobRows):
         return found
 
     def named_page(
-        self,
-        limit: int,
-        after: JobId | None,
-        *,
-        model: ModelId | None = None,
-        job_type: JobType | None = None,
-        status: JobStatus | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        metadata: tuple[str, str | None] | None = None,
+        self, limit: int, after: JobId | None, **wanted: Unpack[JobFilter]
     ) -> Sequence[NamedJob]:
-        """Return the page that `page` does, with values from the rows that jobs refer to.
-
-        Jobs were created at `since` or later and before `until`. `metadata` is a key that they
-        have, and its value; with None, any value.
-        """
-        key, value = metadata or (None, None)
-        return read_page(
-            self._connection,
-            limit,
-            after,
-            visible=self._visible,
-            model=model,
-            type=job_type,
-            status=status,
-            since=since,
-            until=until,
-            key=key,
-            value=value,
-        )
+        """Return the page that `page` does, with values from the rows that jobs refer to."""
+        return read_page(self._connection, limit, after, wanted, visible=self._visible)
 
     def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
         """Return the number of queued jobs of a model, or of those that somebody has ordered.
@@ -279,20 +255,22 @@ def read_page(
     connection: Connection,
     limit: int,
     after: JobId | None,
+    wanted: JobFilter,
     *,
     visible: Collection[ModelId] | None = None,
-    **wanted: str | datetime | None,
 ) -> Sequence[NamedJob]:
-    """Return a page of jobs, newest first; `wanted` maps conditions to values, None for any.
-
-    With `visible`, the jobs of other models are left out.
-    """
-    values = {name: value for name, value in wanted.items() if value is not None}
+    """Return a page of jobs, newest first; with `visible`, without the jobs of other models."""
+    key, value = wanted.get("metadata") or (None, None)
+    given = {**wanted, "metadata": None, "key": key, "value": value}
+    values = {name: value for name, value in given.items() if value is not None}
     query = _page(frozenset(values), goes_on=after is not None)
     if visible is not None:
         query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
     return [_to_named(row) for row in rows]
+
+
+_COLUMNS = {"model": jobs.c.model, "job_type": jobs.c.type, "status": jobs.c.status}
 
 
 @cache
@@ -318,8 +296,8 @@ def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
         names = ["created_at", "position"] if timed else ["position"]
         ends = (last.with_only_columns(earlier.c[name]).scalar_subquery() for name in names)
         query = query.where(tuple_(*order) < tuple_(*ends))
-    columns = sorted(wanted & {"model", "type", "status"})
-    query = query.where(*(jobs.c[name] == bindparam(name) for name in columns))
+    columns = sorted(wanted & _COLUMNS.keys())
+    query = query.where(*(_COLUMNS[name] == bindparam(name) for name in columns))
     if "since" in wanted:
         query = query.where(jobs.c.created_at >= bindparam("since"))
     if "until" in wanted:

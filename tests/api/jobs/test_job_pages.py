@@ -2,6 +2,7 @@
 
 import pytest
 
+from api.jobs.schemas import JobQuery
 from core.errors import OutOfMemory
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
@@ -62,12 +63,20 @@ def test_a_contributor_cancels_a_job_and_orders_it_again(
     helper.send(f"{retried}/cancel")
 
 
-def test_the_list_filters_by_model_type_and_status(line: Scene, viewer: Browser) -> None:
+def test_the_form_of_the_list_has_every_filter_but_times(viewer: Browser) -> None:
+    text, fields = viewer.get("/ui/jobs").text, JobQuery.model_fields.items()
+    names = {field.alias or name for name, field in fields}
+    for name in names - {"limit", "after", "created_since", "created_until"}:
+        assert f'name="{name}"' in text, name
+
+
+def test_the_list_filters_by_model_type_status_and_metadata(line: Scene, viewer: Browser) -> None:
     text = viewer.get("/ui/jobs?model=line&type=update&status=").text
     assert text.count('href="/ui/models/line/versions/2"') == 1
     assert "evaluate</a>" not in text
     assert '<option value="update" selected>' in text
     assert "No job matches." in viewer.get("/ui/jobs?status=failed").text
+    assert "No job matches." in viewer.get("/ui/jobs?model=&metadata=team%3Anobody").text
     assert viewer.get("/ui/jobs?type=bogus").status_code == 422
 
 
