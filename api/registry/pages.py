@@ -1,8 +1,8 @@
 """Pages of models: the overview, a model, a version, and forms that promote and roll back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +28,7 @@ from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import PRODUCTION, Alias, AliasMove
+from core.registry.aliases import PRODUCTION, AliasMove
 from core.registry.promotable import role_to_override
 from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back
 from core.registry.read import read_report, scores_of
@@ -236,20 +236,7 @@ async def promote_version(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Point the alias at the version, if it is still where the form has shown it."""
-
-    def move(fields: Fields) -> Alias:
-        return promote(
-            services.platform,
-            principal,
-            model=model,
-            alias=alias,
-            version=whole_field(fields, "version"),
-            expected_revision=whole_field(fields, "revision"),
-            reason=reason_field(fields),
-            override="override" in fields,
-        )
-
-    return await _move(request, services, PROMOTION, model, alias, move)
+    return await _move(request, services, principal, PROMOTION, model, alias)
 
 
 @router.get("/models/{model}/aliases/{alias}/rollback", openapi_extra=needs(Role.OPERATOR))
@@ -263,34 +250,31 @@ async def roll_alias_back(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
     """Roll the alias back, if it is still where the form has shown it."""
-
-    def move(fields: Fields) -> Alias:
-        return roll_back(
-            services.platform,
-            principal,
-            model=model,
-            alias=alias,
-            to=whole_field(fields, "version"),
-            expected_revision=whole_field(fields, "revision"),
-            reason=reason_field(fields),
-        )
-
-    return await _move(request, services, ROLLBACK, model, alias, move)
+    return await _move(request, services, principal, ROLLBACK, model, alias)
 
 
 async def _move(
-    request: Request,
-    services: Services,
-    kind: str,
-    model: str,
-    alias: str,
-    move: Callable[[Fields], Alias],
+    request: Request, services: Services, principal: Principal, kind: str, model: str, alias: str
 ) -> Response:
     fields = await read_form(request)
+    version = whole_field(fields, "version")
+
+    def move() -> None:
+        asked: dict[str, Any] = {
+            "model": model,
+            "alias": alias,
+            "expected_revision": whole_field(fields, "revision"),
+            "reason": reason_field(fields),
+        }
+        if kind == ROLLBACK:
+            roll_back(services.platform, principal, to=version, **asked)
+        else:
+            override = "override" in fields
+            promote(services.platform, principal, version=version, override=override, **asked)
+
     try:
-        await run_in_threadpool(move, fields)
+        await run_in_threadpool(move)
     except PerennialError as refusal:
-        version = whole_field(fields, "version")
         return await run_in_threadpool(
             _ask, request, services, kind, model, alias, version, fields, refusal
         )
