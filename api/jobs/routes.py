@@ -46,7 +46,7 @@ KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200  # events of a read
 LAST = "done"  # the kind of the last event that a worker adds to a job
 
-REFUSALS = (  # of jobs that could not start
+UPDATE_REFUSALS = (  # of updates that could not start
     errors.ImportFailed,
     errors.DatasetNotFound,
     errors.DatasetVersionNotFound,
@@ -63,6 +63,10 @@ REFUSALS = (  # of jobs that could not start
     errors.TooFewPerClass,
     errors.TooFewClasses,
     errors.ImageInSuite,
+)
+
+REFUSALS = (  # of jobs that could not start
+    *UPDATE_REFUSALS,
     errors.ArchiveGone,
     errors.AnswersMissing,
     errors.NotExportable,
@@ -199,7 +203,7 @@ def order_job_again(
 
 @router.post(
     "/advice",
-    responses=raises(errors.ModelNotFound, *REFUSALS),
+    responses=raises(errors.ModelNotFound, *UPDATE_REFUSALS),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:

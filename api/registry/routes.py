@@ -15,7 +15,7 @@ from api.http.json_bodies import parse
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.orders import ReferenceSet
-from api.jobs.routes import accepted
+from api.jobs.routes import UPDATE_REFUSALS, accepted
 from api.jobs.schemas import JobView
 from api.openapi_document import multipart, raises
 from api.registry.schemas import (
@@ -192,20 +192,11 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
     status_code=202,
     responses=raises(
         errors.ModelNotFound,
-        errors.RecipeInvalid,
-        errors.FieldInvalid,
-        errors.ImportFailed,
-        errors.DatasetNotFound,
-        errors.DatasetVersionNotFound,
-        errors.ModelNotTrainable,
-        errors.ArtifactGone,
-        errors.LearnedErasedImages,
-        errors.TooFewPerClass,
-        errors.TooFewClasses,
         errors.IdempotencyMismatch,
         errors.JobDeleted,
         errors.InProgress,
         errors.TooManyJobs,
+        *UPDATE_REFUSALS,
         *UPLOAD_ERRORS,
     ),
     openapi_extra=_FORM | needs(Role.CONTRIBUTOR),

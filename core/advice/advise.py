@@ -68,7 +68,7 @@ def advise(
     artifacts = platform.artifacts
     with platform.transactions() as work:  # it may lock, as an order does, and is rolled back
         found = work[Models].get(model)
-        order = preflight_order(work, artifacts, found, order)
+        order = preflight_order(platform, work, found, order)
         parent = present_parent(work, found.id, order)
     with platform.transactions(read_only=True) as work:
         data = work[Datasets].version(order.dataset, order.dataset_version)

@@ -90,7 +90,7 @@ def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) ->
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_remaining_images(work, order), found.suites
             require_promoter(request.principal, order)
-            preflight_order(work, platform.artifacts, model, order)
+            preflight_order(platform, work, model, order)
         case EvaluateOrder():
             preflight_evaluation(work, model, order)
         case BlameOrder():

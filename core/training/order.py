@@ -62,7 +62,7 @@ def order_update(
 
     def prepare(work: Work, found: Model) -> UpdateOrder:
         require_promoter(request.principal, order)
-        return preflight_order(work, platform.artifacts, found, order)
+        return preflight_order(platform, work, found, order)
 
     return order_for_model(
         platform,
@@ -92,7 +92,7 @@ def require_promoter(principal: Principal, order: UpdateOrder) -> None:
 
 
 def preflight_order(
-    work: Work, artifacts: Artifacts, model: Model, order: UpdateOrder
+    platform: Platform, work: Work, model: Model, order: UpdateOrder
 ) -> UpdateOrder:
     """Return the order with its datasets named by id, if its update could start.
 
@@ -104,12 +104,12 @@ def preflight_order(
         raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
     version = work[Datasets].version(dataset.id, order.dataset_version, keep=True)
     version.require_whole()
-    manifest = read_manifest(artifacts, version.manifest)
-    return preflight_update(work, artifacts, model, replace(order, dataset=dataset.id), manifest)
+    manifest = read_manifest(platform.artifacts, version.manifest)
+    return preflight_update(platform, work, model, replace(order, dataset=dataset.id), manifest)
 
 
 def preflight_update(
-    work: Work, artifacts: Artifacts, model: Model, order: UpdateOrder, manifest: Manifest
+    platform: Platform, work: Work, model: Model, order: UpdateOrder, manifest: Manifest
 ) -> UpdateOrder:
     """Return the order with its reference set named by id if an update of these images could start.
 
@@ -118,6 +118,7 @@ def preflight_update(
     TooFewPerClass, ImageInSuite, TooFewClasses; of methods that need more than images,
     FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced.
     """
+    artifacts = platform.artifacts
     if order.prompt is not None:
         PromptTemplate(order.prompt)
     require_import(work, model)

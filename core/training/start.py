@@ -111,9 +111,8 @@ class _Start:
         receipts = self._record(work)
         manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(self.dataset.id))
         _require_every_class(self.uploads, manifest)
-        artifacts = self.platform.artifacts
-        order = preflight_update(work, artifacts, model, self.order, manifest)
-        version = freeze(work, artifacts, self.dataset, self.now)
+        order = preflight_update(self.platform, work, model, self.order, manifest)
+        version = freeze(work, self.platform.artifacts, self.dataset, self.now)
         order = replace(order, dataset_version=version.number)
         job = enqueue(work, self.request, model, JobType.UPDATE, order, self.now)
         return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)

@@ -14,6 +14,8 @@ from tests.support.deployment.chart import CHART
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text()
+LIMIT = re.compile(r"^\| `PERENNIAL_(\w+)` \| `(\S+)` \|", flags=re.MULTILINE)
+LIMITS = LIMIT.findall((ROOT / "docs/limits.md").read_text("utf-8"))
 METRIC = re.compile(r"\b(?:perennial|process|python)_[a-z0-9_]+")
 OF_A_HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
@@ -49,12 +51,13 @@ def spelled(default: object) -> str:
             return f"`{default}`"
 
 
-def test_every_setting_stands_there_with_its_default() -> None:
-    told = {name: default for name, default, _ in rows("Configuration")}
-    assert told == {
-        f"`PERENNIAL_{name.upper()}`": spelled(field.default)
+def test_every_setting_stands_there_or_among_the_limits_with_its_default() -> None:
+    told = [(name, default) for name, default, _ in rows("Configuration")]
+    told += [(f"`PERENNIAL_{name}`", f"`{default}`") for name, default in LIMITS]
+    assert sorted(told) == sorted(
+        (f"`PERENNIAL_{name.upper()}`", spelled(field.default))
         for name, field in Settings.model_fields.items()
-    }
+    )
 
 
 def test_what_compose_may_be_told_stands_there_with_its_default() -> None:
