@@ -15,7 +15,6 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from core import bootstrap
 from core.artifacts import s3_transfers as s3_sending
-from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Location
 from core.errors import (
@@ -170,17 +169,6 @@ def test_a_store_is_handed_on_without_its_secrets(s3: S3Artifacts) -> None:
     handed = pickle.loads(packed)
     assert handed.get(found) == DATA
     handed.close()
-
-
-def test_settings_choose_the_store(s3: S3Artifacts, tmp_path: Path) -> None:
-    url = f"s3://{s3._place.bucket}/some/prefix/"
-    settings = Settings(home=tmp_path, artifacts_url=url, s3_endpoint=s3._place.endpoint or "")
-    platform = bootstrap.build(settings)
-    assert platform.artifacts.get(s3.put(DATA)) == DATA
-    bootstrap.close(platform)
-    for folder in ("", str(tmp_path / "elsewhere")):
-        chosen = bootstrap.artifacts_of(Settings(home=tmp_path, artifacts_url=folder))
-        assert isinstance(chosen, LocalArtifacts)
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://key:secret@bucket/x", "s3://b/x?y=z", "gs://b"])

@@ -82,15 +82,3 @@ def test_a_file_that_was_written_since_is_read(path: Path, replaced: bool) -> No
     for _ in range(2):
         with pytest.raises(ArtifactCorrupt):
             files.verify(path, DIGEST)
-
-
-def test_only_the_latest_files_are_remembered(
-    path: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verified_files, "MOST", 1)
-    files = VerifiedFiles(Clock())
-    other = path.with_name("other")
-    other.write_bytes(b"others")
-    for one, digest in [(path, DIGEST), (other, sha256(b"others")), (path, DIGEST)]:
-        files.verify(one, digest)
-    assert read == [path, other, path]

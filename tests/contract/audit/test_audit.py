@@ -1,6 +1,5 @@
-"""Audit events: written with the change that they tell of, in one chain, and found by an index."""
+"""Audit events: written with the change that they tell of, and in one chain."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -28,7 +27,6 @@ from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.ordering import an_unimported_model
 from tests.support.scene import Scene
 from tests.support.storage.databases import writing
-from tests.support.storage.query_plans import last_plan_of
 
 ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
 
@@ -168,33 +166,3 @@ def test_the_alias_of_an_import_is_recorded_with_its_job(scene: Scene) -> None:
         (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_CREATED))
         (move,) = work[Aliases].history(model.id, "production")
     assert event.change.actor == move.actor == f"job {job.id}"
-
-
-ROWS, FEW = 4000, 10
-
-EARLY = AuditFilter(since=NOW, until=NOW + timedelta(minutes=FEW))
-
-FILTERS: Mapping[str, AuditFilter] = {
-    "ix_audit_events_actor": AuditFilter(actor="few"),
-    "ix_audit_events_action": AuditFilter(action="few"),
-    "ix_audit_events_at": EARLY,
-    "ix_audit_events_subject_prefix": AuditFilter(subject="few"),
-}
-
-
-def row(number: int) -> dict[str, Any]:
-    names = dict.fromkeys(("actor", "action", "subject"), "few" if number <= FEW else "many")
-    at = NOW + timedelta(minutes=number - 1)
-    return {"sequence": number, **names, "reason": "", "at": at, "hash": "0" * 64}
-
-
-def test_a_filtered_list_reads_no_other_events(url: str) -> None:
-    with writing(url) as connection:
-        connection.execute(insert(audit_events), [row(number) for number in range(1, ROWS + 1)])
-        last_plan = last_plan_of(connection)
-        for index, wanted in FILTERS.items():
-            for after in (None, ROWS):
-                found = AuditTrail(connection).page(FEW, after, wanted)
-                assert [one.sequence for one in found] == list(range(FEW, 0, -1))
-                plan = last_plan()
-                assert index in plan, plan

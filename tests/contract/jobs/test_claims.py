@@ -81,16 +81,6 @@ def test_a_worker_claims_the_jobs_of_its_queues_alone(
         assert work[Jobs].claim("w", 60, 3, [Queue.GPU]).id == scoring.id
 
 
-def test_job_of_no_model_comes_back_as_it_was(transactions: Transactions, model: Model) -> None:
-    job, other = a_job_of_no_model(LANE), a_job(model)
-    store(transactions, job, other)
-    with transactions(read_only=True) as work:
-        assert work[Jobs].page(9, None) == [other, job]
-        assert work[Jobs].page(9, None, model=model.id) == [other]
-        named = work[Jobs].named(job.id)
-        assert (named.job, named.model, named.parent_digest) == (job, None, None)
-
-
 PROCESSES, THREADS = 4, 2
 
 MODELS, JOBS = 8, 6

@@ -1,10 +1,8 @@
 """A full disk is a pause, and a lease lasts as long as bytes move, however slowly."""
 
 import errno
-import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +11,11 @@ import torch
 from sqlalchemy import update as change
 
 from core.artifacts.local import LocalArtifacts
-from core.artifacts.s3 import S3Artifacts
 from core.clip.model import load, publish
 from core.database.tables import jobs
 from core.database.work import Transactions, Work
 from core.errors import CancelRequested, LeaseLost, StorageFull
-from core.jobs.monitor import JobMonitor, pause
+from core.jobs.monitor import JobMonitor
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
@@ -147,21 +144,6 @@ def test_pause_is_written_as_soon_as_a_full_database_has_room(
         "storage_full",
         0,
     )
-
-
-def test_a_worker_that_stops_does_not_wait_for_a_full_database(
-    scene: Scene, log: pytest.LogCaptureFixture
-) -> None:
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-
-    def full(*, read_only: bool = False) -> Work:
-        raise StorageFull
-
-    pause(replace(scene.platform, transactions=full), job, StorageFull(), stopping=lambda: True)
-    said = [(line.levelno, line.getMessage()) for line in log.records]
-    assert said == [
-        (logging.WARNING, ("the database has no space left; the job's lease will expire instead"))
-    ]
 
 
 def test_paused_job_is_not_claimed_at_once_and_waits_longer_until_a_new_checkpoint(
@@ -301,25 +283,6 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
-
-
-def test_s3_tells_that_a_writer_waits_for_a_collector_that_has_died(
-    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    digest = s3.put(b"data")
-    mark = s3._collecting._mark(digest)
-    bucket = {"Bucket": s3._place.bucket, "Key": mark}
-    s3._client.put_object(**bucket, Body=b"")
-    told: list[int] = []
-
-    def sleep(_seconds: float) -> None:
-        if len(told) > 5:
-            s3._client.delete_object(**bucket)
-        told.append(-1)
-
-    monkeypatch.setattr("core.artifacts.s3_requests.time", SimpleNamespace(sleep=sleep))
-    s3.put(b"data", told.append)
-    assert told == [len(b"data"), *[0, -1] * 3]
 
 
 def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(

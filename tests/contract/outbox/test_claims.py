@@ -9,10 +9,10 @@ from threading import Barrier
 import pytest
 
 from core.database.work import Transactions
-from core.errors import DeliveryNotFound, WebhookNotFound
+from core.errors import WebhookNotFound
 from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import Delivery, DeliveryStatus, EventType, Outcome
-from core.values import DeliveryId, ModelId, WebhookId
+from core.values import ModelId
 from tests.support.factories import NOW
 from tests.support.webhooks import an_event, deliveries_of, happened, refused, subscribed
 
@@ -214,21 +214,6 @@ def test_an_event_type_of_a_later_release_is_kept_and_harms_no_fact(
     assert [one.event for one in deliveries_of(transactions, webhook)] == [event.id]
     with transactions() as work:
         assert work[Webhooks].get(webhook.id) == webhook
-
-
-def test_pages_go_from_the_newest_back(transactions: Transactions) -> None:
-    webhook = subscribed(transactions)
-    events = [an_event(f"job_{n}") for n in range(3)]
-    happened(transactions, *events)
-    with transactions(read_only=True) as work:
-        first = work[Outbox].page(webhook.id, 2, None)
-        second = work[Outbox].page(webhook.id, 2, first[-1].id)
-        assert work[Outbox].get(webhook.id, second[0].id) == second[0]
-        with pytest.raises(DeliveryNotFound):
-            work[Outbox].get(WebhookId("hook_other"), second[0].id)
-        with pytest.raises(DeliveryNotFound):
-            work[Outbox].get(webhook.id, DeliveryId("dlv_none"))
-    assert [one.event for one in (*first, *second)] == [one.id for one in events[::-1]]
 
 
 def test_a_fact_does_not_fail_by_a_webhook_that_is_being_deleted(

@@ -1,6 +1,6 @@
 """Whatever a collection gives up, every line that may still be taught can be scored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,7 +17,6 @@ from core.registry.versions import Model, Version
 from core.training.order import order_update
 from core.values import ModelId
 from tests.support.api.seeds import a_candidate
-from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW
 from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME
@@ -48,40 +47,9 @@ def teach_a_line(scene: Scene, model: Model, length: int) -> None:
         assert teach(scene, model, parent=parent).status is JobStatus.SUCCEEDED
 
 
-def move(scene: Scene, model: Model, *moves: int) -> None:
-    """Promote versions one after another; a negative number rolls back to that version."""
-    for number in moves:
-        if number < 0:
-            go_back(scene, model, to=-number)
-        else:
-            go_live(scene, model, number, reason="for this test", override=True)
-
-
 def collect(scene: Scene) -> list[int]:
     """Collect all but what the newest version needs; return the versions that gave up weights."""
     return numbers(tidy(scene, NEWEST_ONLY).given_up)
-
-
-@pytest.mark.parametrize(
-    ("moves", "given_up"),
-    [
-        ([], [2, 3]),  # 5 is the newest, and 4 its parent
-        ([2, 3, 4, 5, -2], [3]),
-    ],
-)
-def test_a_line_learns_new_classes_after_its_learners_gave_up_their_weights(
-    scene: Scene,
-    model: Model,
-    moves: Sequence[int],
-    given_up: list[int],
-) -> None:
-    teach_a_line(scene, model, 5)
-    move(scene, model, *moves)
-    assert collect(scene) == given_up
-    kept = [version.number for version in scene.versions(model) if not version.collected_at]
-    for parent in kept:
-        ended = teach(scene, model, parent=parent)
-        assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
 
 
 def unjudged(scene: Scene, model: Model, *, parent: int) -> None:

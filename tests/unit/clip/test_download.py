@@ -32,20 +32,6 @@ def test_growth_is_told_in_bytes(tmp_path: Path) -> None:
     assert sizes[-1] <= 800
 
 
-def test_a_stalled_download_says_nothing(tmp_path: Path) -> None:
-    monitor = Watching()
-    read_while_growing(lambda: time.sleep(0.1), monitor, caches=(tmp_path,), look_every_s=0.01)
-    assert monitor.steps == []
-
-
-def test_what_the_reader_raises_is_raised(tmp_path: Path) -> None:
-    def fail() -> None:
-        raise TimeoutError("no answer")
-
-    with pytest.raises(TimeoutError, match="no answer"):
-        read_while_growing(fail, Watching(), caches=(tmp_path,), look_every_s=0.01)
-
-
 def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object, **__: object) -> None:
         error = FileNotFoundError("Failed to download file.")  # as open_clip passes it on

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import open_clip
@@ -11,10 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from core.artifacts.store import BytesCallback, ignore_bytes
-from core.clip.model import AT_ONCE, load, publish, read_state
-from core.errors import ArtifactCorrupt, CancelRequested
-from core.values import Digest
+from core.clip.model import load, publish, read_state
+from core.errors import ArtifactCorrupt
 from tests.support.learning.tiny_clip import folder_of, stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -67,41 +63,6 @@ def test_tensors_are_stored_as_raw_little_endian_bytes() -> None:
     artifacts = MemoryArtifacts()
     weights = publish({}, {"one": torch.tensor([1.0])}, artifacts, lambda done, total: None)
     assert artifacts.get(weights.tensors[0].digest) == b"\x00\x00\x80\x3f"
-
-
-class Gated(MemoryArtifacts):
-    """Stores zeros at once, and more only when the gate is opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-
-    def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
-        if any(data):
-            self.gate.wait(30)
-        return super().put(data, moved)
-
-
-def test_publishing_that_is_cancelled_stores_no_more_than_it_has_begun(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    artifacts = Gated()
-    state = {f"{number:03}": torch.tensor([float(number)]) for number in range(100)}
-    shut = ThreadPoolExecutor.shutdown
-
-    def shut_and_open(pool: ThreadPoolExecutor, *, cancel_futures: bool = False) -> None:
-        shut(pool, wait=False, cancel_futures=cancel_futures)
-        artifacts.gate.set()  # only now, when what had not begun has been given up
-        shut(pool)
-
-    def cancel(done: int, total: int) -> None:
-        assert (done, total) == (1, 100)
-        raise CancelRequested
-
-    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_and_open)
-    with pytest.raises(CancelRequested):
-        publish({}, state, artifacts, cancel)
-    assert len(artifacts.bytes_of) <= 1 + AT_ONCE
 
 
 def test_a_flipped_bit_is_found_before_the_model_is_used() -> None:

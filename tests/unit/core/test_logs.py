@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,31 +96,6 @@ def test_keys_and_passwords_are_never_written(
     assert "ValueError" in text
 
 
-def test_an_event_loop_writes_the_lines_of_an_iteration_together(tmp_path: Path) -> None:
-    class Writes(io.StringIO):
-        def write(self, text: str) -> int:
-            written.append(text.count("\n"))
-            return super().write(text)
-
-    written: list[int] = []
-    stream = Writes()
-    logs.configure(Settings(home=tmp_path, log_format="json"), process="api", stream=stream)
-
-    async def main() -> None:
-        log.info("first")
-        log.info("second")
-        assert written == []
-        await asyncio.sleep(0)
-        assert written == [2]
-        log.info("third")
-        log.warning("fourth")
-        assert written == [2, 2]
-
-    asyncio.run(main())
-    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
-    assert events[:4] == ["first", "second", "third", "fourth"]
-
-
 def test_no_event_loop_waits_for_another_that_is_busy_or_closed(tmp_path: Path) -> None:
     stream = io.StringIO()
     logs.configure(Settings(home=tmp_path, log_format="json"), process="api", stream=stream)
@@ -148,33 +122,6 @@ def test_no_event_loop_waits_for_another_that_is_busy_or_closed(tmp_path: Path) 
 
     with ThreadPoolExecutor(1) as others:
         asyncio.run(busy())
-
-
-def test_warnings_are_lines_too_and_each_is_written_once(
-    said: Callable[[], list[dict[str, Any]]],
-) -> None:
-    stream = io.StringIO()
-    logs.configure(Settings(log_format="json"), process="api", stream=stream)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn("careful", stacklevel=1)
-    (line,) = map(json.loads, stream.getvalue().splitlines())
-    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
-    assert "careful" in line["event"]
-    assert said() == []
-
-
-def test_a_terminal_gets_columns_and_warnings_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: True)
-    logs.configure(Settings(home=tmp_path), process="api", stream=stream)
-    log.info("quiet")
-    log.warning("loud")
-    (line,) = stream.getvalue().splitlines()
-    assert "loud" in line
-    assert not line.startswith("{")
 
 
 PROGRAM = """

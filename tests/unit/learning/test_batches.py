@@ -15,7 +15,7 @@ from core.clip.inputs import Preprocess, read_image
 from core.clip.model import load
 from core.datasets.manifests import ManifestEntry
 from core.learning.data import BatchLoader, BatchSampler, TrainingImages
-from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
+from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import (
@@ -147,13 +147,6 @@ def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
     assert max(Counter(stream).values()) - min(Counter(stream).values()) <= 1
 
 
-def test_each_round_has_an_order_of_its_own() -> None:
-    made = sampler()
-    stream = [index for step in range(14) for index in made.exemplars(step)]
-    rounds = {tuple(stream[start : start + 7]) for start in range(0, 42, 7)}
-    assert len(rounds) == 6
-
-
 def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:
     made = sampler(exemplars=2)
     assert all(sorted(made.exemplars(step)) == [10, 11] for step in range(10))
@@ -203,29 +196,6 @@ def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
     stranger = square(artifacts, "grey", (120, 120, 120))
     reading = reading_of(replace(spec, exemplars=(*spec.exemplars, stranger)), artifacts)
     assert reading.count == 10 + 4
-
-
-def test_a_step_is_cut_by_epoch_and_exemplars_by_step(artifacts: MemoryArtifacts) -> None:
-    """As `TrainingImages` alone would cut them; in the first steps the two numbers coincide."""
-    spec = replaying(artifacts, exemplar_choice=ExemplarChoice.RANDOM)
-    spec = replace(
-        spec,
-        exemplars=tuple(noise_image(artifacts, n, "green") for n in range(20, 25)),
-        images=tuple(noise_image(artifacts, n, ("red", "blue")[n % 2]) for n in range(10)),
-    )
-    reading = reading_of(spec, artifacts)
-    sampler = reading.sampler
-    listed = {pixels: row for row, pixels in enumerate(reading.pixels)}
-    by_digest = {entry.pixels: entry for entry in (*spec.images, *spec.exemplars)}
-    ordered = [by_digest[pixels] for pixels in listed]
-    model = load(spec.parent, artifacts)
-    alone = TrainingImages(
-        ordered, artifacts, model.preprocess, seed=spec.recipe.seed, augment=True
-    )
-    for step in range(sampler.steps):
-        own = alone.batch(sampler.images(step), epoch=sampler.epoch(step))
-        others = alone.batch(sampler.exemplars(step), epoch=step)
-        assert torch.equal(reading.step(step).pixels, torch.cat([own, others]))
 
 
 def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(

@@ -63,16 +63,6 @@ def test_a_checkpoint_with_code_in_it_is_refused() -> None:
         checkpoint.from_bytes(out.getvalue())
 
 
-def test_a_checkpoint_resumed_in_its_own_environment_is_exact_in_silence(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    trainer, monitor = trainer_of(artifacts), Watching()
-    for resume in (None, stopped(artifacts, spec)):
-        trained = trainer.train(spec, resume=resume, monitor=monitor)
-        assert trained.environments == (trainer.environment(),)
-    assert monitor.told == []
-
-
 def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     artifacts: MemoryArtifacts, spec: TrainingSpec
 ) -> None:
@@ -111,13 +101,6 @@ class Cramped(MemoryArtifacts):
         return self.free
 
 
-class Stopping(StoppingAsItSaves):
-    """Is told to stop as a checkpoint is skipped."""
-
-    def skip_checkpoint(self, step: int, facts: object) -> None:
-        raise self.stop_with
-
-
 def test_training_goes_on_without_a_checkpoint_while_its_weights_have_room() -> None:
     undisturbed = MemoryArtifacts()
     wanted = train(undisturbed, red_and_blue(undisturbed))
@@ -136,9 +119,3 @@ def test_training_is_given_up_where_its_weights_would_find_no_room_either() -> N
         train(cramped, red_and_blue(cramped), monitor)
     assert caught.value.facts["free_bytes"] == WEIGHTS_BYTES - 1
     assert [step for phase, step, _ in monitor.steps if phase == "training"] == []
-
-
-def test_worker_that_stops_does_so_without_the_checkpoint() -> None:
-    cramped = Cramped(WEIGHTS_BYTES)
-    with pytest.raises(StopRequested):
-        train(cramped, red_and_blue(cramped), Stopping(every=2))

@@ -253,12 +253,3 @@ def test_training_starts_nearer_to_the_root_only_if_every_class_is_replayed(
     start = prepared(artifacts, later).update.models.parameters
     from_root = all(torch.equal(value, state[name]) for name, value in start.items())
     assert from_root == (share == 0)
-
-
-def test_a_first_update_has_nothing_to_replay(
-    spec: TrainingSpec, artifacts: MemoryArtifacts
-) -> None:
-    first = replace(spec, learned=(), feature_statistics={})
-    version = trained(artifacts, first)
-    assert version.notes == {}
-    assert list(version.feature_statistics) == ["blue", "red"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,12 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import DecodedImages
 from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
 from core.evaluation.queries import ClassAnswers, RetrievalAnswers
-from core.learning import trainer as session
 from core.learning.methods import LearningMethod
 from core.learning.mixing import SHARES, TrainingEnd, layer_groups, mix
 from core.learning.optimisation import trained_parameters
@@ -28,10 +25,9 @@ from core.recipes.fields import Averaging, Method, MixingChoice, ModelPart, Teac
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import Selection, TrainingSpec
-from core.values import Digest, Json
+from core.values import Json
 from tests.support.learning.lessons import (
     Watching,
-    red_and_blue,
     tensors,
     train,
     trained,
@@ -181,34 +177,6 @@ def test_of_equals_wise_takes_the_smaller_share(
     value, notes = validated(score_of)
     assert notes["mixing"] == best
     assert value == pytest.approx(best)
-
-
-class Counting(MemoryArtifacts):
-    """Remembers what was read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: Counter[Digest] = Counter()
-
-    def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
-        self.read[digest] += 1
-        return super().get(digest, moved)
-
-
-def test_validation_images_are_read_once_for_all_shares_and_it_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Without room to keep them they are read once a share, to the same choice and scores."""
-    notes = []
-    for room, times in ((2**20, 1), (0, 11)):
-        monkeypatch.setattr(session, "SELECTION_BYTES", room)
-        artifacts = Counting()
-        spec = with_recipe(red_and_blue(artifacts), method=Method.WISE)
-        notes.append(trained(artifacts, spec).notes)
-        assert spec.selection is not None
-        (greens, _) = spec.selection.kept
-        assert [artifacts.read[entry.artifact] for entry in greens.entries] == [times] * 4
-    assert notes[0] == notes[1]
 
 
 def test_a_captioned_suite_counts_with_the_mean_of_both_directions(

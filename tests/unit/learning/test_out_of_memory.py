@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from core.clip.machine import raising_out_of_memory
 from core.errors import OutOfMemory, StopRequested
 from core.evaluation.queries import ClassQuery
 from core.learning.student import Models
-from core.recipes.fields import Averaging, Method, Precision
-from core.recipes.rules import Recipe
+from core.recipes.fields import Method
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, square, train, trained, with_recipe
@@ -65,23 +63,6 @@ def test_a_batch_that_does_not_fit_is_read_in_halves_from_then_on(
     assert given.weights.digest == ordered.digest
     assert given.notes["micro_batch"] == 2
     assert monitor.told == [("out_of_memory", {"step": 1, "micro_batch": 2})]
-
-
-@pytest.mark.parametrize("method", sorted(set(Method) - {Method.ZSCL, Method.VRLWF_FEATURES}))
-def test_halves_give_what_a_micro_batch_gives_whatever_the_method(
-    method: Method, artifacts: MemoryArtifacts, spec: TrainingSpec, room: Callable[..., None]
-) -> None:
-    spec = with_recipe(
-        replace(spec, learned=("green",)),
-        method=method,
-        precision=Precision.FP16,
-        averaging=Averaging.EMA,
-        exemplar_batch=2,
-    )
-    images = 6 if Recipe(method=method).exemplars else 4
-    ordered = train(artifacts, with_recipe(spec, micro_batch=images // 2))
-    room(images // 2)
-    assert trained(artifacts, spec, Watching()).weights.digest == ordered.digest
 
 
 def test_what_torch_raises_today_where_no_memory_is_left_is_recognised() -> None:

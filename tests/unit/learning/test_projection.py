@@ -86,10 +86,3 @@ def test_a_single_row_or_column_trains_freely(shape: tuple[int, ...]) -> None:
         parameter += 1
     projection.end()
     assert torch.equal(parameter.detach(), expected)
-
-
-def test_progress_is_reported_matrix_by_matrix() -> None:
-    told: list[tuple[int, int]] = []
-    parameters = {name: nn.Parameter(rows(3, 2)) for name in "ab"}
-    SpectralProjection(0.5, parameters, lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]

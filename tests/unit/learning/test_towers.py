@@ -137,12 +137,6 @@ def test_a_batch_read_in_parts_and_recomputed_gives_the_same_update(
             assert part[term] == pytest.approx(whole[term], rel=1e-3, abs=1e-6)
 
 
-def test_the_images_of_a_resnet_are_laid_out_by_channel(artifacts: MemoryArtifacts) -> None:
-    model = load(lesson(artifacts, config_of("resnet")).parent, artifacts)
-    weight = model.network.get_parameter("visual.layer1.0.conv2.weight")
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-
-
 def test_what_was_ordered_before_its_model_was_known_is_refused_before_the_first_step(
     artifacts: MemoryArtifacts,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 
 import pytest
 import torch
@@ -12,12 +11,9 @@ from torch import Tensor
 from core.clip.model import load
 from core.errors import CancelRequested, ClassInvalid, ModelNotTrainable, TooFewClasses
 from core.learning.methods import leading
-from core.learning.trainer import UpdateTrainer
-from core.recipes.fields import Method, ModelPart, Precision, Schedule, Vocabulary
-from core.recipes.rules import Recipe
+from core.recipes.fields import Method, Precision, Schedule, Vocabulary
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, prepared, red_and_blue, train, with_recipe
-from tests.support.learning.steps import counted, noisy, random_pixels, stand, step_data
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -44,33 +40,6 @@ def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, spec: Tra
     )
     assert [phase for phase, _, _ in monitor.steps][:2] == ["loading", "loading"]
     assert monitor.steps[-1][0] == "publishing"
-
-
-@pytest.mark.parametrize(
-    ("method", "images"), [(Method.FT, 4), (Method.REPLAY, 4 + 2), (Method.ZSCL, 4)]
-)
-def test_the_speed_counts_what_is_learned_from_exemplars_included(
-    method: Method, images: int, artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    seconds = count()  # one passes from each look at the clock to the next
-    trainer = UpdateTrainer(
-        artifacts, device=torch.device("cpu"), threads=1, clock=lambda: float(next(seconds))
-    )
-    replaying = replace(with_recipe(spec, method=method, exemplar_batch=2), learned=("green",))
-    monitor = Watching()
-    trainer.train(replaying, resume=None, monitor=monitor)
-    assert {terms["images_per_second"] for terms in monitor.terms} == {images}
-
-
-def test_what_is_read_ahead_of_the_first_step_is_told_as_loading(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    """Four candidates to encode and herd, then ten images and four exemplars cut only once."""
-    monitor = Watching()
-    ahead = {"method": Method.REPLAY, "part": ModelPart.TEXT, "augment": False}
-    train(artifacts, replace(with_recipe(spec, **ahead), learned=("green",)), monitor)
-    loading = [(step, total) for phase, step, total in monitor.steps if phase == "loading"]
-    assert loading == [(0, 1), *[(4, 4)] * 5, (14, 14), (1, 1)]
 
 
 def test_a_projected_update_leaves_the_leading_directions_as_they_are(
@@ -164,18 +133,3 @@ def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryA
     version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
     assert model.scale.item() > 400
     assert version.scale.item() <= 100.001
-
-
-def test_zscls_teacher_reads_the_reference_images_alone() -> None:
-    """Not the update's own images, and reference texts only once for all steps."""
-    recipe = Recipe(method=Method.ZSCL, precision=Precision.FP32)
-    made = stand(recipe, parent=noisy(tiny_clip()), root=tiny_clip())
-    (teacher,) = made.models.teachers
-    with (
-        counted(teacher.network.transformer) as old,
-        counted(made.models.student.network.transformer) as own,
-        counted(teacher.visual) as images,
-    ):
-        made.step(replace(step_data(5), reference=random_pixels(4)))
-    assert (old, images) == ([], [4])
-    assert own == [len(made.models.class_tokens)]  # the class prompts, for the cross entropy

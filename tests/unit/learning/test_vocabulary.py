@@ -89,11 +89,6 @@ def test_a_model_that_does_not_name_its_trained_tokens_is_refused() -> None:
         drawn(Recipe(vocabulary=Vocabulary.TRAINED))
 
 
-def test_a_sentence_may_fill_the_context() -> None:
-    tokens = drawn(Recipe(sentence_length=16))
-    assert (tokens[:, 15] == END).all()
-
-
 def test_given_texts_are_drawn_whole() -> None:
     texts = ("a red panda", "an okapi at dusk")
     tokens = drawn(Recipe(vocabulary=Vocabulary.FILE, vocabulary_texts=texts, sentences=40))

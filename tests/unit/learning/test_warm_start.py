@@ -18,7 +18,6 @@ from tests.support.learning.lessons import (
     another_root,
     prepared,
     red_and_blue,
-    trained,
     with_recipe,
 )
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -80,11 +79,3 @@ def test_an_update_whose_exemplars_are_gone_starts_from_its_parent(
     models = models_of(gone, artifacts, exemplars=exemplars, warm_start=0.0, feature_replay=0)
     start = tensors(spec.parent if share else spec.root, artifacts)
     assert all(torch.equal(value, start[name]) for name, value in models.parameters.items())
-
-
-def test_the_notes_say_how_many_exemplars_were_learned_from(
-    spec: TrainingSpec, artifacts: MemoryArtifacts
-) -> None:
-    for exemplars, notes in ((3, {"exemplars": 3}), (0, {})):
-        later = with_recipe(spec, method=Method.VRLWF_REPLAY, exemplars=exemplars)
-        assert trained(artifacts, later).notes == notes

@@ -87,18 +87,6 @@ def test_classes_are_searched_for_by_prompt_and_by_image() -> None:
     assert by_image.raw == (1.0, 1.0)  # the dog has no other
 
 
-def test_each_block_of_a_long_search_is_told() -> None:
-    classes = ("cat", "dog")
-    entries = tuple(entry(number, classes[number % 2]) for number in range(600))
-    query = ClassQuery(entries=entries, classes=classes, prompt=DEFAULT_PROMPT)
-    images, told = unit(600, 3), []
-    indexes = Indexes(raw=images, bridged=images, reembedded=images, texts=images[:2])
-    list(search_recalls("pets", query, indexes, lambda: told.append(1)))
-    assert len(told) == 3 * (1 + 2)  # indexes, by a block of classes and two of images
-    compare_vectors("pets", indexes, lambda: told.append(1))
-    assert len(told) == 9 + 4 * 2
-
-
 def test_a_suite_of_single_images_is_not_searched_by_image() -> None:
     query = ClassQuery(entries=(entry(0, "cat"),), classes=("cat",), prompt=DEFAULT_PROMPT)
     one = unit(1, 1)
