@@ -18,6 +18,7 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     by_turns,
     entries,
+    forgets_cats,
     learned,
     policy,
     report_of,
@@ -194,3 +195,6 @@ def test_a_fault_stays_one_under_any_policy() -> None:
     again = judge_again(broken, policy(parent_tolerance=1.0))
     assert again.verdict is Verdict.FAILED
     assert "Its scores are not finite." in again.reasons
+    failed = report_of(second_update(policy=policy(alpha=0.05)), forgets_cats)
+    lenient = judge_again(failed, policy(parent_tolerance=1.0, root_tolerance=1.0))
+    assert (failed.verdict is Verdict.FAILED, lenient.verdict is Verdict.FAILED) == (True, False)

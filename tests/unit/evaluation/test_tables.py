@@ -273,6 +273,7 @@ def test_scores_of_candidate_parent_and_root() -> None:
     # emoji has 10 each of cat, dog, Bag and sun; only the candidate forgot the cats
     assert (candidate.zero_shot, parent.zero_shot, root.zero_shot) == (0.75, 1.0, 1.0)
     assert candidate.average == 0.875
+    assert report.transfer.forward == 0.0
 
 
 def test_backward_transfer_sees_what_was_lost_since_learned() -> None:
