@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from api.bundles.schemas import OriginDocument, SigningKeyView
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.http.bodies import ARCHIVE_TYPES, UploadQuery, declared_length, sent_archive
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import VersionNumber
-from api.jobs.routes import accepted
+from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import binary, raises
 from core import errors
@@ -47,46 +47,37 @@ DigestQuery = Annotated[
         errors.BundleNotTrusted,
         errors.LineageUnknown,
         errors.LearnedErasedImages,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
         errors.StorageFull,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
     ),
     openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.ADMIN),
 )
 async def import_bundle(
     model: str,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
+    ordering: PlacedOrder,
     expect_digest: DigestQuery = None,
     upload: UploadQuery = None,
-    key: IdempotencyKey = None,
 ) -> JobView:
     """Order the import of a version from a bundle, which is the request's body or an upload.
 
     A signature of no trusted key is refused at once. The version has no verdict here: it must be
     scored before an alias can move to it.
     """
+    services, request = ordering.services, ordering.request
     await run_in_threadpool(_require_model, services, model, declared_length(request))
     arriving = ArrivingBundle(services, model, expect_digest)
     archive = await sent_archive(request, services.platform, upload, arriving.inspect)
     body = {"archive": archive.digest, "expect_digest": expect_digest}
-    ordered_by = job_request(request, principal, key, body)
 
     def ordered() -> JobView:
         job = order_version_import(
-            services.platform,
-            services.notifier,
-            ordered_by,
+            *ordering.of(body),
             arriving.signed,
             model=model,
             archive=archive.digest,
             size=archive.size,
         )
-        return accepted(services, response, job)
+        return ordering.accepted(job)
 
     return await run_in_threadpool(ordered)
 

@@ -1,12 +1,12 @@
 """Routes of erasures."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.erasure.schemas import CertificateView, ErasureView, NewErasure, erasure_view
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
-from api.jobs.routes import POLL_AFTER_S
+from api.jobs.routes import POLL_AFTER_S, PlacedOrder
 from api.openapi_document import raises
 from core import errors
 from core.erasure.order import Progress, certify, order_erasure, progress_of
@@ -29,29 +29,20 @@ router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadR
     ),
     openapi_extra=needs(Role.ADMIN),
 )
-def order_image_erasure(
-    body: NewErasure,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> ErasureView:
+def order_image_erasure(body: NewErasure, ordering: PlacedOrder) -> ErasureView:
     """Erase images from all datasets and the store, and mark the versions that learned from them.
 
     Versions are trained again without the images, by updates that it orders. Aliases do not move.
     """
     erasure = order_erasure(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump(mode="json")),
+        *ordering.of(body.model_dump(mode="json")),
         images=[Digest(pixels) for pixels in body.images],
         reason=body.reason,
         retraining=body.retrain,
     )
-    response.headers["Location"] = f"/v1/erasures/{erasure.id}"
-    response.headers["Retry-After"] = str(POLL_AFTER_S)
-    return erasure_view(_progress(services, erasure.id))
+    ordering.response.headers["Location"] = f"/v1/erasures/{erasure.id}"
+    ordering.response.headers["Retry-After"] = str(POLL_AFTER_S)
+    return erasure_view(_progress(ordering.services, erasure.id))
 
 
 @router.get("", openapi_extra=needs(Role.ADMIN))

@@ -1,14 +1,14 @@
 """Routes of exports: a version as files that other software loads."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.exports.schemas import ExportList, ExportView, NewExport, export_view
 from api.exports.tars import delete_exports, stored_export
 from api.http.answers import IfNoneMatch, answer_download
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import VersionNumber
-from api.jobs.routes import accepted
+from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import downloads, raises
 from core import errors
@@ -49,22 +49,12 @@ _DOWNLOADS = downloads(
         errors.LearnedErasedImages,
         errors.NotExportable,
         errors.ExporterMissing,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
     ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_version_export(
-    model: str,
-    version: VersionNumber,
-    body: NewExport,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
+    model: str, version: VersionNumber, body: NewExport, ordering: PlacedOrder
 ) -> JobView:
     """Order the export of a version: its files are written, loaded and compared with the version.
 
@@ -72,13 +62,11 @@ def order_version_export(
     format: the new one takes the place of the old.
     """
     job = order_export(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump(mode="json")),
+        *ordering.of(body.model_dump(mode="json")),
         model=model,
         order=ExportOrder(version=version, format=body.format),
     )
-    return accepted(services, response, job)
+    return ordering.accepted(job)
 
 
 @router.get("", responses=raises(*NOT_THERE), openapi_extra=needs(Role.VIEWER))

@@ -3,10 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
 from api.http.bodies import (
     ARCHIVE_TYPES,
@@ -16,7 +16,7 @@ from api.http.bodies import (
     sent_archive,
 )
 from api.http.routing import ThreadRoute, needs
-from api.jobs.routes import accepted
+from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import binary, raises
 from core import errors
@@ -76,47 +76,41 @@ S3Query = Annotated[
         errors.ArchiveEmpty,
         errors.ArchiveUnsafe,
         errors.ArchiveTooBig,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
         errors.StorageFull,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
     ),
     openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.CONTRIBUTOR),
 )
 async def import_images(
     dataset: str,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
+    ordering: PlacedOrder,
     validate_only: ValidateOnly = "false",
     upload: UploadQuery = None,
     s3: S3Query = None,
-    key: IdempotencyKey = None,
 ) -> JobView:
     """Order the import of a zip, tar or tar.gz of images, or of objects in a bucket.
 
     An archive is the request's body, or an upload.
     """
+    services, request = ordering.services, ordering.request
     if s3 is not None:
         if upload is not None:
             raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
         await require_no_body(request, "s3")
         wanted = {"s3": s3, "validate_only": validate_only == "true"}
-        listed_by = job_request(request, principal, key, wanted)
+        platform, notifier, ordered_by = ordering.of(wanted)
 
         def listed() -> JobView:
             job = order_bucket_import(
-                services.platform,
-                services.notifier,
+                platform,
+                notifier,
                 services.buckets,
-                listed_by,
+                ordered_by,
                 dataset=dataset,
                 folder=BucketFolder.of(s3),
                 validate_only=validate_only == "true",
             )
-            return accepted(services, response, job)
+            return ordering.accepted(job)
 
         return await run_sync(listed, limiter=services.listing)
     found = await run_in_threadpool(_find, services, dataset, declared_length(request))
@@ -129,11 +123,9 @@ async def import_images(
         validate_only=validate_only == "true",
     )
     body = {"archive": order.archive, "validate_only": order.validate_only}
-    ordered_by = job_request(request, principal, key, body)
 
     def ordered() -> JobView:
-        job = order_import(services.platform, services.notifier, ordered_by, order)
-        return accepted(services, response, job)
+        return ordering.accepted(order_import(*ordering.of(body), order))
 
     return await run_in_threadpool(ordered)
 

@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
@@ -30,10 +31,11 @@ from core.advice.advise import advise
 from core.blame.order import order_blame
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
-from core.jobs.queue import cancel_job
+from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job
-from core.principal import Role
+from core.jobs.rules import Job, JobNotifier
+from core.platform import Platform
+from core.principal import Principal, Role
 from core.training.order import order_update
 from core.values import JobId
 
@@ -75,6 +77,55 @@ REFUSALS = (  # of jobs that could not start
     errors.DatasetEmpty,
 )
 
+
+def accepted(services: Services, response: Response, job: Job) -> JobView:
+    """Return the job as it is now, and set the headers of a 202 response."""
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_AFTER_S)
+    with services.platform.transactions(read_only=True) as work:
+        return job_view(work[Jobs].named(job.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordering:
+    """A request that orders a job, and its response."""
+
+    request: Request
+    response: Response
+    services: Services
+    principal: Principal
+    key: str | None
+
+    def of(self, body: object) -> tuple[Platform, JobNotifier, JobRequest]:
+        """Return what an order takes; `body` is what the key belongs to: see `job_request`."""
+        ordered_by = job_request(self.request, self.principal, self.key, body)
+        return self.services.platform, self.services.notifier, ordered_by
+
+    def accepted(self, job: Job) -> JobView:
+        """Return the job as it is now, and set the headers of a 202 response."""
+        return accepted(self.services, self.response, job)
+
+
+async def _ordering(
+    request: Request,
+    response: Response,
+    services: WiredServices,
+    principal: CurrentPrincipal,
+    key: IdempotencyKey = None,
+) -> Ordering:
+    return Ordering(
+        request=request, response=response, services=services, principal=principal, key=key
+    )
+
+
+PlacedOrder = Annotated[Ordering, Depends(_ordering)]
+ORDER_ERRORS = (
+    errors.InProgress,
+    errors.IdempotencyMismatch,
+    errors.JobDeleted,
+    errors.TooManyJobs,
+)
+
 _SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browsers may send
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -86,41 +137,23 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post(
     "",
     status_code=202,
-    responses=raises(
-        errors.ModelNotFound,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
-        *REFUSALS,
-    ),
+    responses=raises(errors.ModelNotFound, *ORDER_ERRORS, *REFUSALS),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
-def order_job(
-    body: NewJob,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> JobView:
+def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
     """Order an update, an evaluation or a blame; what could not start is refused at once."""
-    ordered_by = job_request(request, principal, key, body.model_dump(mode="json"))
+    asked = ordering.of(body.model_dump(mode="json"))
     if isinstance(body, NewUpdate):
         job = order_update(
-            services.platform,
-            services.notifier,
-            ordered_by,
+            *asked,
             model=body.model,
-            order=body.order(promotes=principal.may(Role.OPERATOR)),
+            order=body.order(promotes=ordering.principal.may(Role.OPERATOR)),
             priority=body.priority,
             metadata=body.metadata,
         )
     elif isinstance(body, NewBlame):
         job = order_blame(
-            services.platform,
-            services.notifier,
-            ordered_by,
+            *asked,
             model=body.model,
             order=body.order(),
             priority=body.priority,
@@ -128,23 +161,13 @@ def order_job(
         )
     else:
         job = order_evaluation(
-            services.platform,
-            services.notifier,
-            ordered_by,
+            *asked,
             model=body.model,
             version=body.version,
             alias=body.alias,
             priority=body.priority,
         )
-    return accepted(services, response, job)
-
-
-def accepted(services: Services, response: Response, job: Job) -> JobView:
-    """Return the job as it is now, and set the headers of a 202 response."""
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = str(POLL_AFTER_S)
-    with services.platform.transactions(read_only=True) as work:
-        return job_view(work[Jobs].named(job.id))
+    return ordering.accepted(job)
 
 
 @router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
@@ -187,18 +210,9 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
-def order_job_again(
-    job: str,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> JobView:
+def order_job_again(job: str, ordering: PlacedOrder) -> JobView:
     """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
-    ordered_by = job_request(request, principal, key, None)
-    again = retry_job(services.platform, services.notifier, ordered_by, JobId(job))
-    return accepted(services, response, again)
+    return ordering.accepted(retry_job(*ordering.of(None), JobId(job)))
 
 
 @router.post(

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.exports.tars import delete_exports
 from api.http.forms import UPLOAD_ERRORS, Form, decode_upload, receive_form, text_field
 from api.http.json_bodies import parse
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.orders import ReferenceSet
-from api.jobs.routes import UPDATE_REFUSALS, accepted
+from api.jobs.routes import ORDER_ERRORS, UPDATE_REFUSALS, Ordering, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import multipart, raises
 from api.registry.schemas import (
@@ -34,7 +34,6 @@ from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.uploads import Upload, require_room
 from core.datasets.version_rows import Suites
 from core.gate.rows import Policies
-from core.jobs.queue import JobRequest
 from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
@@ -61,32 +60,20 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute
         errors.ModelNotTrainable,
         errors.SuiteNotFound,
         errors.PolicyNotFound,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.InProgress,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
     ),
     openapi_extra=needs(Role.OPERATOR),
 )
-def register_model(
-    body: NewModel,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> JobView:
+def register_model(body: NewModel, ordering: PlacedOrder) -> JobView:
     """Create a model; a job imports its root as version 1."""
     job = create_model(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump()),
+        *ordering.of(body.model_dump()),
         name=body.name,
         base=body.base,
         suites=tuple(body.suites),
         policy=body.policy,
     )
-    return accepted(services, response, job)
+    return ordering.accepted(job)
 
 
 @router.get("", openapi_extra=needs(Role.VIEWER))
@@ -192,30 +179,20 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
     status_code=202,
     responses=raises(
         errors.ModelNotFound,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.InProgress,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
         *UPDATE_REFUSALS,
         *UPLOAD_ERRORS,
     ),
     openapi_extra=_FORM | needs(Role.CONTRIBUTOR),
 )
-async def teach_classes(
-    model: str,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
-) -> StartView:
+async def teach_classes(model: str, ordering: PlacedOrder) -> StartView:
     """Teach classes: upload their images as a new dataset version and order an update."""
+    services, request = ordering.services, ordering.request
     await run_in_threadpool(_require_model, services, model)
     async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
         work = partial(decode_upload, services, images, DatasetKind.LABELLED)
         form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
-        ordered_by = job_request(request, principal, key, form.fingerprint)
-        return await run_in_threadpool(_learn, services, response, images, ordered_by, model, form)
+        return await run_in_threadpool(_learn, ordering, images, model, form)
 
 
 def _require_model(services: Services, model: str) -> None:
@@ -224,18 +201,9 @@ def _require_model(services: Services, model: str) -> None:
         require_import(work, work[Models].get(model))
 
 
-def _learn(
-    services: Services,
-    response: Response,
-    images: ArtifactBatch,
-    ordered_by: JobRequest,
-    model: str,
-    form: Form[Upload],
-) -> StartView:
+def _learn(ordering: Ordering, images: ArtifactBatch, model: str, form: Form[Upload]) -> StartView:
     start = learn_classes(
-        services.platform,
-        services.notifier,
-        ordered_by,
+        *ordering.of(form.fingerprint),
         model=model,
         recipe=_recipe(text_field(form.fields, RECIPE)),
         reference=_reference(text_field(form.fields, REFERENCE)),
@@ -243,7 +211,7 @@ def _learn(
         keep_images=images.commit,
     )
     return StartView(
-        job=accepted(services, response, start.job),
+        job=ordering.accepted(start.job),
         dataset=DatasetView.of(start.dataset),
         dataset_version=DatasetVersionView.of(start.version),
         files=[ReceiptView.model_validate(receipt.to_json()) for receipt in start.receipts],

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
+from api.dependencies import Services, WiredServices
 from api.exports.tars import stored_file
 from api.http.answers import IfNoneMatch, answer_download, matches_etag
 from api.http.routing import ThreadRoute, needs
 from api.http.schemas import VersionNumber
-from api.jobs.routes import accepted
+from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import downloads, raises
 from api.vectors.schemas import (
@@ -63,37 +63,25 @@ _BRIDGES: dict[int | str, dict[str, Any]] = {
         errors.DatasetVersionNotFound,
         errors.DatasetEmpty,
         errors.ArtifactGone,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
+        *ORDER_ERRORS,
     ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_vectors(
-    model: str,
-    version: VersionNumber,
-    body: NewVectors,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
+    model: str, version: VersionNumber, body: NewVectors, ordering: PlacedOrder
 ) -> JobView:
     """Order the vectors of all images of a dataset version, in the place of those that are stored.
 
     The job stores them part by part, and resumes after the last part when its worker is killed.
     """
     job = order_reembedding(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump(mode="json")),
+        *ordering.of(body.model_dump(mode="json")),
         model=model,
         version=version,
         dataset=body.dataset,
         dataset_version=body.dataset_version,
     )
-    return accepted(services, response, job)
+    return ordering.accepted(job)
 
 
 @router.get("/vectors", responses=raises(*NO_VERSION), openapi_extra=needs(Role.VIEWER))
@@ -223,26 +211,12 @@ def _find_vectors(
     "/compatibility",
     status_code=202,
     responses=raises(
-        *NO_VERSION,
-        errors.FieldInvalid,
-        errors.SuitesTooSmall,
-        errors.ArtifactGone,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
+        *NO_VERSION, errors.FieldInvalid, errors.SuitesTooSmall, errors.ArtifactGone, *ORDER_ERRORS
     ),
     openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_index_comparison(
-    model: str,
-    version: VersionNumber,
-    body: NewComparison,
-    request: Request,
-    response: Response,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
+    model: str, version: VersionNumber, body: NewComparison, ordering: PlacedOrder
 ) -> JobView:
     """Order a report on whether an index of an older version's vectors still holds.
 
@@ -250,14 +224,12 @@ def order_index_comparison(
     is, mapped by a bridge that is fitted on the validation images, and embedded again.
     """
     job = order_comparison(
-        services.platform,
-        services.notifier,
-        job_request(request, principal, key, body.model_dump(mode="json")),
+        *ordering.of(body.model_dump(mode="json")),
         model=model,
         version=version,
         baseline=body.baseline,
     )
-    return accepted(services, response, job)
+    return ordering.accepted(job)
 
 
 @router.get(
