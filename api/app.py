@@ -35,7 +35,6 @@ from api.inference import classify, embed, embeddings
 from api.jobs import routes as jobs
 from api.lifespan import make_lifespan, require_safe
 from api.observability import Metrics, Telemetry, Tracing
-from api.operations import health_routes as health
 from api.operations import routes as operations
 from api.pages.browsing import ProblemPages
 from api.rates import Rates
@@ -51,7 +50,7 @@ from core.settings import Settings
 
 RESOURCES = (  # routes are matched in this order: the most requested come first
     jobs.router,
-    health.router,
+    operations.health,
     classify.router,
     embed.router,
     embeddings.router,

@@ -12,7 +12,7 @@ from api.gate import pages as gate
 from api.guide import pages as guide
 from api.inference import pages as try_it
 from api.jobs import pages as jobs
-from api.pages import static_files
+from api.pages import browsing
 from api.registry import pages as models
 from api.trials import pages as trials
 from api.vectors import pages as embedding_map
@@ -35,5 +35,5 @@ PAGES = (
     webhooks.router,
     sign_in.router,
     guide.router,
-    static_files.router,
+    browsing.router,
 )

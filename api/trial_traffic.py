@@ -11,8 +11,7 @@ from api.background_writer import BackgroundWriter
 from api.inference_client.client import Inference
 from core.errors import InferenceBusy, PerennialError, QuotaExceeded
 from core.images.decoder import Decoder
-from core.inference.classifier import ClassificationRequest
-from core.inference.classify import Resolved
+from core.inference.classify import ClassificationRequest, Resolved
 from core.platform import Platform
 from core.trials.record import Batch, ShadowAnswer, keep_sample, record_predictions
 from core.trials.rules import Arm, Prediction, Shadowed, Trial, TrialMode, Tried, same_class

@@ -26,8 +26,12 @@ from api.inference_client.client import Classified
 from api.openapi_document import multipart, raises
 from api.trial_traffic import Originals, Part, part_of
 from core import errors
-from core.inference.classifier import ClassificationRequest
-from core.inference.classify import Resolved, classification_of, known_classes
+from core.inference.classify import (
+    ClassificationRequest,
+    Resolved,
+    classification_of,
+    known_classes,
+)
 from core.principal import Role
 from core.rejection.rules import DEFAULT_RATE, Chosen, ErrorRate, Statistic, choose
 from core.trials.rules import Arm, TrialMode

@@ -28,7 +28,7 @@ from api.inference_client.questions import (
 from core import logs
 from core.access.authenticate import make_key
 from core.errors import InferenceUnavailable
-from core.inference.classifier import ClassificationRequest
+from core.inference.classify import ClassificationRequest
 from core.inference.wire import MEDIA_TYPE, Embedded, write_request
 from core.settings import Settings
 

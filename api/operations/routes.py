@@ -1,15 +1,16 @@
-"""Routes of workers, metrics and garbage collection."""
+"""Routes of workers, metrics, garbage collection and health."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.routing import ThreadRoute, needs
-from api.http.schemas import Page
+from api.http.schemas import Page, ResponseModel
 from api.openapi_document import raises
 from api.operations.schemas import CollectionView, NewCollection, WorkerView, worker_view
 from core import errors
 from core.fleet.workers import list_workers
+from core.operations.maintenance import check_readiness
 from core.principal import Role
 from core.upkeep.gc import collect_garbage
 
@@ -54,3 +55,32 @@ def get_metrics(services: WiredServices, principal: CurrentPrincipal) -> Respons
     """
     principal.require_every_model()
     return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+# Liveness and readiness, the only routes that need no key.
+
+health = APIRouter(tags=["health"], route_class=ThreadRoute)
+
+
+class Health(ResponseModel):
+    """The state of the process."""
+
+    status: str = "ok"
+
+
+class Readiness(Health):
+    """The state of the service, with the result of each check."""
+
+    checks: dict[str, bool]
+
+
+@health.get("/healthz")
+async def get_health() -> Health:
+    """Report that the process runs; nothing else is checked."""
+    return Health()
+
+
+@health.get("/readyz", responses=raises(errors.NotReady))
+def get_readiness(services: WiredServices) -> Readiness:
+    """Check that the database answers, the disk has room and a worker is alive."""
+    return Readiness(checks=check_readiness(services.platform))

@@ -7,16 +7,16 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from anyio import fail_after
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import MEDIA_TYPE, problem
-from api.http.routing import PAGES, SIGN_IN, ThreadRoute, is_guide, is_page, page_path
+from api.http.routing import PAGES, SIGN_IN, STATIC, ThreadRoute, is_guide, is_page, page_path
 from api.pages.forms import TOKEN, read_open_form
-from api.pages.rendering import HEADERS, page, takes_json
-from core.errors import Forbidden, PerennialError
+from api.pages.rendering import HEADERS, find_asset, page, takes_json
+from core.errors import Forbidden, NotFound, PerennialError
 
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -192,3 +192,18 @@ def _unexpected(request: Request) -> Response:
         detail="The service's log has the details under this request id.",
         retryable=True,
     )
+
+
+# Static files of pages.
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get(STATIC + "{name}")
+async def get_static_file(name: str) -> Response:
+    """Return a static file, which never changes: its name has the hash of its bytes."""
+    asset = find_asset(name)
+    if asset is None:
+        raise NotFound("There is no such file: reload the page.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(asset.data, headers=headers, media_type=asset.media_type)

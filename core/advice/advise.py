@@ -37,7 +37,7 @@ from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import entries_in
 from core.gate.rows import Policies
 from core.images.decoder import Decoder
-from core.inference.classifier import ClassificationRequest, Classifier
+from core.inference.classify import ClassificationRequest, Classifier
 from core.inference.wire import MAX_IMAGES
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.rows import Jobs

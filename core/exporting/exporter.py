@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,7 +21,6 @@ from core.clip.machine import release_of
 from core.clip.model import ClipModel, load
 from core.exporting.huggingface import load_huggingface, write_huggingface
 from core.exporting.onnx import Towers, load_onnx, round_weights, write_onnx
-from core.exporting.open_clip import load_open_clip
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
 from core.registry.exports import ExportFormat, available_formats
@@ -212,3 +212,21 @@ def while_computing(
                 monitor.moved(0)
             seen = now
         return result.result()
+
+
+def load_open_clip(folder: Path) -> Towers:
+    """Load a folder that `write_folder` wrote as its users do."""
+    name = f"local-dir:{folder.absolute()}"
+    network, _, preprocess = open_clip.create_model_and_transforms(name)
+    tokenizer = open_clip.get_tokenizer(name)
+    network.eval()
+
+    def images(batch: list[Image.Image]) -> Tensor:
+        features: Tensor = network.encode_image(torch.stack([preprocess(one) for one in batch]))
+        return features
+
+    def texts(batch: list[str]) -> Tensor:
+        features: Tensor = network.encode_text(tokenizer(batch))
+        return features
+
+    return Towers(images=images, texts=texts)

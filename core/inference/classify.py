@@ -1,13 +1,13 @@
 """Prepare a classification: settle the classes of a resolved version and their prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
-from core.inference.classifier import ClassificationRequest
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate
-from core.recipes.rules import class_texts
+from core.recipes.rules import ClassTexts, class_texts
 from core.registry.read import open_classes_of
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried
@@ -30,6 +30,27 @@ class Resolved:
         """Raise EmbeddingSpaceChanged if the version has another digest than the expected one."""
         if expected is not None and expected.removeprefix("sha256:") != self.version.digest:
             raise EmbeddingSpaceChanged(digest=self.version.digest, expected=expected[:80])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationRequest:
+    """A version, the input of its image tower, and the classes that it may choose from."""
+
+    version: Version
+    input: ImageInput
+    texts: ClassTexts
+
+
+class Classifier(Protocol):
+    def classify(
+        self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
+    ) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Return a list of `{"class", "probability"}` for each image, most probable first.
+
+        The images are pixels of the version's input. Raises InferenceUnavailable; InferenceBusy;
+        NotServable when the version's weights are missing; FieldInvalid when the version cannot
+        take the classes.
+        """
 
 
 def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side, part_of
 from core.errors import InferenceUnavailable
 from core.images.decoder import DecodedImage
-from core.inference.classifier import ClassificationRequest
+from core.inference.classify import ClassificationRequest
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.recipes.fields import Method, TeacherPolicy
