@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from api.http.limits import UNLIMITED
 from api.http.middleware import TAGGED
 from api.http.problems import MEDIA_TYPE, status_of, title_of, type_of
-from api.http.routing import JSON, OPEN_PATHS, needs
+from api.http.routing import EXAMPLES, JSON, OPEN_PATHS, needs, raises
 from api.http.schemas import Problem, ProblemLine
 from core import errors
 from core.principal import Role
@@ -19,8 +19,6 @@ DESCRIPTION = (
     "Teach CLIP models new classes without forgetting the old ones. Every error is an RFC 9457 "
     "problem document with a stable `code`. Every path that takes GET also takes HEAD."
 )
-
-_EXAMPLES = "#/components/examples/"
 
 _ErrorTypes = Sequence[type[errors.PerennialError]]
 
@@ -68,20 +66,6 @@ def stored_images(*error_types: type[errors.PerennialError]) -> dict[int | str, 
             *error_types, errors.ImageNotFound, errors.ArtifactMissing, errors.ArtifactCorrupt
         ),
     }
-
-
-def raises(*error_types: type[errors.PerennialError]) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may raise these errors, with an example of each."""
-    by_status: dict[int | str, dict[str, Any]] = {}
-    for error_type in error_types:
-        status = status_of(error_type)
-        response = by_status.setdefault(status, {"content": {MEDIA_TYPE: {"examples": {}}}})
-        response["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
-        code = error_type().code
-        response["content"][MEDIA_TYPE]["examples"][code] = {"$ref": f"{_EXAMPLES}{code}"}
-    for response in by_status.values():
-        response["description"] = ", ".join(response["content"][MEDIA_TYPE]["examples"])
-    return by_status
 
 
 def multipart(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -141,7 +125,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 def _examples(paths: str) -> dict[str, Any]:
     """Return an example of each error that a path refers to."""
     by_code = {each().code: each for each in _with_subclasses(errors.PerennialError)}
-    used = (code for code in sorted(by_code) if f'"{_EXAMPLES}{code}"' in paths)
+    used = (code for code in sorted(by_code) if f'"{EXAMPLES}{code}"' in paths)
     return {code: {"value": _example(by_code[code])} for code in used}
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import After, AfterNumber, number_after
 from api.pages.browsing import PageRoute
 from api.pages.forms import Chosen, Day, Text, end_of, names_field, read_form, start_of, whole_field
@@ -25,7 +25,7 @@ from core.errors import FieldInvalid, PerennialError
 from core.principal import Principal, Role
 from core.values import KeyId
 
-router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 KEYS, EVENTS = 40, 40  # of a page
 LONGEST_OVERLAP = 24 * 30  # hours
@@ -34,13 +34,13 @@ CHECKED_AT_ONCE = 5000  # events; a longer chain is checked when somebody asks
 Fields = Mapping[str, str]
 
 
-@router.get("/keys", openapi_extra=needs(Role.ADMIN))
+@router.get("/keys", Role.ADMIN)
 def show_keys(request: Request, services: WiredServices, after: After = None) -> Response:
     """Show API keys, oldest first, and a form that makes one."""
     return _list(request, services, after)
 
 
-@router.post("/keys", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys", Role.ADMIN)
 async def make_key(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -63,7 +63,7 @@ async def make_key(
     return await run_in_threadpool(make)
 
 
-@router.get("/keys/{key}", openapi_extra=needs(Role.ADMIN))
+@router.get("/keys/{key}", Role.ADMIN)
 def show_key(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -71,7 +71,7 @@ def show_key(
     return _one(request, services, principal, key)
 
 
-@router.post("/keys/{key}/rotate", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys/{key}/rotate", Role.ADMIN)
 async def give_new_secret(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -88,7 +88,7 @@ async def give_new_secret(
     return await run_in_threadpool(rotate)
 
 
-@router.post("/keys/{key}/revoke", openapi_extra=needs(Role.ADMIN))
+@router.post("/keys/{key}/revoke", Role.ADMIN)
 async def end_key(
     key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -195,7 +195,7 @@ def _overlap(fields: Fields) -> timedelta:
 # Audit events: who changed what, when and why, and whether their chain holds.
 
 
-@router.get("/audit", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit", Role.ADMIN)
 def show_audit(
     request: Request,
     services: WiredServices,
@@ -232,7 +232,7 @@ def show_audit(
     )
 
 
-@router.get("/audit/chain", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit/chain", Role.ADMIN)
 def show_chain(request: Request, services: WiredServices) -> Response:
     """Recompute the chain of hashes, and show whether it holds."""
     part = "hx-request" in request.headers

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from api.access.schemas import (
     AuditEventView,
@@ -15,9 +15,8 @@ from api.access.schemas import (
     SecretView,
 )
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, AfterNumber, Limit, Page, Time, number_after, page_of
-from api.openapi_document import raises
 from core import errors
 from core.access.keys import create_key, model_names, revoke_key, rotate_key
 from core.access.rows import Keys
@@ -28,7 +27,7 @@ from core.audit.rules import AuditEvent, AuditFilter
 from core.database.work import Work
 from core.principal import Role
 
-router = APIRouter(prefix="/v1", tags=["access"], route_class=ThreadRoute)
+router = Routes(prefix="/v1", tags=["access"], route_class=ThreadRoute)
 
 Text = Annotated[str | None, Query(max_length=300)]
 
@@ -46,11 +45,12 @@ Until = Annotated[Time | None, Query(description="Exclusive.")]
 
 @router.post(
     "/api-keys",
+    Role.ADMIN,
+    errors.NameInvalid,
+    errors.NameTaken,
+    errors.ModelNotFound,
+    errors.FieldInvalid,
     status_code=201,
-    responses=raises(
-        errors.NameInvalid, errors.NameTaken, errors.ModelNotFound, errors.FieldInvalid
-    ),
-    openapi_extra=needs(Role.ADMIN),
 )
 def make_api_key(body: NewKey, services: WiredServices, response: Response) -> SecretView:
     """Create an API key; its secret is in this response and in no other."""
@@ -65,7 +65,7 @@ def make_api_key(body: NewKey, services: WiredServices, response: Response) -> S
     return _with_secret(services, key, secret)
 
 
-@router.get("/api-keys", openapi_extra=needs(Role.ADMIN))
+@router.get("/api-keys", Role.ADMIN)
 def list_api_keys(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[KeyView]:
     """List API keys, oldest first, also those that were revoked or have expired."""
     now = services.platform.clock()
@@ -84,9 +84,7 @@ def _facts(work: Work, key: ApiKey, now: datetime) -> dict[str, Any]:
     return {"models": models, "live": key.is_live(now)}
 
 
-@router.get(
-    "/api-keys/{key}", responses=raises(errors.KeyNotFound), openapi_extra=needs(Role.ADMIN)
-)
+@router.get("/api-keys/{key}", Role.ADMIN, errors.KeyNotFound)
 def get_api_key(key: str, services: WiredServices) -> KeyView:
     """Return an API key, by id or name."""
     with services.platform.transactions(read_only=True) as work:
@@ -96,11 +94,7 @@ def get_api_key(key: str, services: WiredServices) -> KeyView:
     return KeyView.of(found, **facts, last_used_at=used)
 
 
-@router.post(
-    "/api-keys/{key}/rotate",
-    responses=raises(errors.KeyNotFound, errors.KeyNotLive),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.post("/api-keys/{key}/rotate", Role.ADMIN, errors.KeyNotFound, errors.KeyNotLive)
 def rotate_api_key(key: str, services: WiredServices, body: Rotation | None = None) -> SecretView:
     """Give an API key a new secret; the present one stays valid for a while.
 
@@ -112,10 +106,11 @@ def rotate_api_key(key: str, services: WiredServices, body: Rotation | None = No
 
 @router.delete(
     "/api-keys/{key}",
+    Role.ADMIN,
+    errors.KeyNotFound,
+    errors.LastAdminKey,
     status_code=204,
     response_class=Response,
-    responses=raises(errors.KeyNotFound, errors.LastAdminKey),
-    openapi_extra=needs(Role.ADMIN),
 )
 def revoke_api_key(key: str, services: WiredServices) -> None:
     """Revoke an API key for ever; it stays listed. The next request with it gets 401."""
@@ -129,7 +124,7 @@ def _with_secret(services: Services, key: ApiKey, secret: str) -> SecretView:
     return SecretView.of(key, **facts, last_used_at=used, secret=secret)
 
 
-@router.get("/principal", openapi_extra=needs(Role.VIEWER))
+@router.get("/principal", Role.VIEWER)
 def get_principal(services: WiredServices, principal: CurrentPrincipal) -> PrincipalView:
     """Return the caller: the name of its key or token, its role and its models."""
     with services.platform.transactions(read_only=True) as work:
@@ -142,7 +137,7 @@ def get_principal(services: WiredServices, principal: CurrentPrincipal) -> Princ
     )
 
 
-@router.get("/audit-events", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit-events", Role.ADMIN)
 def list_audit_events(
     services: WiredServices,
     limit: Limit = 50,
@@ -165,7 +160,7 @@ def _audit_event(event: AuditEvent) -> AuditEventView:
     return AuditEventView.of(event.change, sequence=event.sequence, hash=event.hash)
 
 
-@router.get("/audit-events/verification", openapi_extra=needs(Role.ADMIN))
+@router.get("/audit-events/verification", Role.ADMIN)
 def verify_audit_events(services: WiredServices) -> ChainView:
     """Recompute the chain of hashes; return the first event that does not fit, if any."""
     check = verify_audit(services.platform)

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.authentication import SESSION_COOKIE
 from api.http.problems import request_id
-from api.http.routing import PAGES, SIGN_IN, needs, page_path
+from api.http.routing import PAGES, SIGN_IN, Routes, page_path
 from api.pages.browsing import PageRoute, UnsentForm, unsent_in
 from api.pages.forms import read_form, read_open_form
 from api.pages.rendering import page
@@ -17,7 +17,7 @@ from core.access import authenticate as sessions
 from core.errors import Unauthorised
 from core.principal import Role
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = Routes(route_class=PageRoute, include_in_schema=False)
 
 USED = "This link has been used or has expired: sign in with a key."
 
@@ -89,7 +89,7 @@ def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str)
     return page(request, "unsent_form.html", unsent=unsent, back=back)
 
 
-@router.post(f"{PAGES}/sign-out", openapi_extra=needs(Role.VIEWER))
+@router.post(f"{PAGES}/sign-out", Role.VIEWER)
 async def sign_out(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 
 from api.bundles.schemas import OriginDocument, SigningKeyView
 from api.dependencies import Services, WiredServices
 from api.http.bodies import ARCHIVE_TYPES, UploadQuery, declared_length, sent_archive
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import VersionNumber
 from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
-from api.openapi_document import binary, raises
+from api.openapi_document import binary
 from core import errors
 from core.bundles.import_version import order_version_import, require_place_for
 from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
@@ -20,7 +20,7 @@ from core.datasets.uploads import require_room
 from core.principal import Role
 from core.registry.rows import Models, Versions
 
-router = APIRouter(tags=["bundles"], route_class=ThreadRoute)
+router = Routes(tags=["bundles"], route_class=ThreadRoute)
 
 DigestQuery = Annotated[
     str | None,
@@ -33,24 +33,23 @@ DigestQuery = Annotated[
 
 @router.post(
     "/v1/models/{model}/imports",
+    Role.ADMIN,
+    errors.ModelNotFound,
+    errors.UnsupportedArchive,
+    errors.UploadNotFound,
+    errors.UploadExpired,
+    errors.UploadIncomplete,
+    errors.ArchiveUnsafe,
+    errors.ArchiveCorrupt,
+    errors.ArchiveTooBig,
+    errors.BundleInvalid,
+    errors.BundleNotTrusted,
+    errors.LineageUnknown,
+    errors.LearnedErasedImages,
+    errors.StorageFull,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        errors.ModelNotFound,
-        errors.UnsupportedArchive,
-        errors.UploadNotFound,
-        errors.UploadExpired,
-        errors.UploadIncomplete,
-        errors.ArchiveUnsafe,
-        errors.ArchiveCorrupt,
-        errors.ArchiveTooBig,
-        errors.BundleInvalid,
-        errors.BundleNotTrusted,
-        errors.LineageUnknown,
-        errors.LearnedErasedImages,
-        errors.StorageFull,
-        *ORDER_ERRORS,
-    ),
-    openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.ADMIN),
+    openapi_extra=binary(*ARCHIVE_TYPES, required=False),
 )
 async def import_bundle(
     model: str,
@@ -84,14 +83,12 @@ async def import_bundle(
 
 @router.get(
     "/v1/models/{model}/versions/{version}/origin",
-    responses=raises(
-        errors.ModelNotFound,
-        errors.VersionNotFound,
-        errors.OriginNotFound,
-        errors.ArtifactMissing,
-        errors.ArtifactCorrupt,
-    ),
-    openapi_extra=needs(Role.VIEWER),
+    Role.VIEWER,
+    errors.ModelNotFound,
+    errors.VersionNotFound,
+    errors.OriginNotFound,
+    errors.ArtifactMissing,
+    errors.ArtifactCorrupt,
 )
 def get_origin(model: str, version: VersionNumber, services: WiredServices) -> OriginDocument:
     """Return what the bundle of an imported version said of it: its line and foreign reports."""
@@ -104,11 +101,7 @@ def get_origin(model: str, version: VersionNumber, services: WiredServices) -> O
     return OriginDocument.model_validate({**record, "links": links})
 
 
-@router.get(
-    "/v1/signing-key",
-    responses=raises(errors.SigningKeyMissing),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/v1/signing-key", Role.VIEWER, errors.SigningKeyMissing)
 def get_signing_key(services: WiredServices) -> SigningKeyView:
     """Return the public key of this service's bundles."""
     return SigningKeyView.of(services.signatures.public_key(), algorithm="ed25519")

@@ -6,12 +6,12 @@ from itertools import chain, islice, zip_longest
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
 from api.dependencies import Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import Number
 from api.pages import plots
 from api.pages.browsing import PageRoute
@@ -34,7 +34,7 @@ from core.registry.read import read_report
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 
-router = APIRouter(
+router = Routes(
     prefix=f"{PAGES}/models/{{model}}/changes", route_class=PageRoute, include_in_schema=False
 )
 
@@ -47,7 +47,7 @@ Chosen = Annotated[Number | None, Query()]
 Skip = Annotated[int, Query(ge=0, le=10_000_000)]
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_changes(
     model: str, request: Request, services: WiredServices, now: One, before: Chosen = None
 ) -> Response:
@@ -91,7 +91,7 @@ def show_changes(
     )
 
 
-@router.get("/images", openapi_extra=needs(Role.VIEWER))
+@router.get("/images", Role.VIEWER)
 def show_images(
     model: str,
     request: Request,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import Header
 from starlette.responses import Response
 
 from api.comparison.schemas import (
@@ -24,9 +24,8 @@ from api.comparison.schemas import (
 )
 from api.dependencies import WiredServices
 from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
-from api.http.routing import JSON, ThreadRoute, needs
+from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import Limit, VersionNumber, page_of
-from api.openapi_document import raises
 from api.registry.report_pages import comparison_csv
 from core import errors
 from core.blame.blame_images import flat_rows, read_blame
@@ -36,7 +35,7 @@ from core.comparison.compare import compare_versions, flips_since
 from core.principal import Role
 from core.values import JobId
 
-router = APIRouter(tags=["versions"], route_class=ThreadRoute)
+router = Routes(tags=["versions"], route_class=ThreadRoute)
 
 
 _BLAME_COLUMNS = (
@@ -63,11 +62,7 @@ _COMPARISONS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get(
-    "/v1/models/{model}/versions/{version}/flips",
-    responses=raises(*_REFUSALS),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/v1/models/{model}/versions/{version}/flips", Role.VIEWER, *_REFUSALS)
 def list_flips(
     model: str,
     version: VersionNumber,
@@ -96,10 +91,7 @@ def list_flips(
 
 
 @router.get(
-    "/v1/models/{model}/compare",
-    responses=_COMPARISONS,
-    response_model=ComparisonView,
-    openapi_extra=needs(Role.VIEWER),
+    "/v1/models/{model}/compare", Role.VIEWER, responses=_COMPARISONS, response_model=ComparisonView
 )
 def get_comparison(
     model: str,
@@ -120,9 +112,7 @@ def get_comparison(
 
 
 @router.get(
-    "/v1/models/{model}/blame",
-    responses=raises(*_REFUSALS, errors.AliasNotFound, errors.ClassNotFound),
-    openapi_extra=needs(Role.VIEWER),
+    "/v1/models/{model}/blame", Role.VIEWER, *_REFUSALS, errors.AliasNotFound, errors.ClassNotFound
 )
 def get_blame(
     model: str,
@@ -140,6 +130,7 @@ def get_blame(
 
 @router.get(
     "/v1/jobs/{job}/blame",
+    Role.VIEWER,
     responses={
         200: {"content": CSV_CONTENT},
         **raises(
@@ -151,7 +142,6 @@ def get_blame(
         ),
     },
     response_model=BlameReportView,
-    openapi_extra=needs(Role.VIEWER),
 )
 def get_blame_report(
     job: str,

@@ -7,14 +7,14 @@ from itertools import groupby, islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.schemas import Pixels
 from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form
 from api.pages.rendering import page
@@ -28,7 +28,7 @@ from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.values import Digest, clean_class
 
-router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 # A form has few fields: the images of a page must fit, each a field.
 IMAGES, GROUPS, OF_GROUP = 40, 5, 8
@@ -81,7 +81,7 @@ class Group:
         return len({image.texts[0] for image in self.images}) > 1
 
 
-@router.get("/datasets/{dataset}/images", openapi_extra=needs(Role.VIEWER))
+@router.get("/datasets/{dataset}/images", Role.VIEWER)
 def show_images(
     dataset: str,
     request: Request,
@@ -98,7 +98,7 @@ def show_images(
     return show_listing(request, services, dataset, listing, done=done)
 
 
-@router.get("/datasets/{dataset}/near-duplicates", openapi_extra=needs(Role.VIEWER))
+@router.get("/datasets/{dataset}/near-duplicates", Role.VIEWER)
 def show_near_duplicates(
     dataset: str,
     request: Request,
@@ -113,7 +113,7 @@ def show_near_duplicates(
     return show_listing(request, services, dataset, listing, done=done)
 
 
-@router.post("/datasets/{dataset}/moves", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/datasets/{dataset}/moves", Role.CONTRIBUTOR)
 async def move_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
     """Move the chosen images to a class, new or not; all or none."""
 
@@ -126,7 +126,7 @@ async def move_chosen(dataset: str, request: Request, services: WiredServices) -
     return await _edit(request, services, dataset, move)
 
 
-@router.post("/datasets/{dataset}/removals", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/datasets/{dataset}/removals", Role.CONTRIBUTOR)
 async def remove_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
     """Remove the chosen images, of which no version holds one; all or none."""
 
@@ -138,7 +138,7 @@ async def remove_chosen(dataset: str, request: Request, services: WiredServices)
     return await _edit(request, services, dataset, remove)
 
 
-@router.post("/datasets/{dataset}/renames", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/datasets/{dataset}/renames", Role.CONTRIBUTOR)
 async def rename(dataset: str, request: Request, services: WiredServices) -> Response:
     """Rename a class, or join it to another one."""
 
@@ -275,7 +275,7 @@ def _images(rows: Iterable[DatasetImage]) -> list[ListedImage]:
 # Images of any dataset, for pages that name them by their pixels.
 
 
-@router.get("/images/{pixels}", openapi_extra=needs(Role.VIEWER))
+@router.get("/images/{pixels}", Role.VIEWER)
 def get_image(
     pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
@@ -284,7 +284,7 @@ def get_image(
     return image_answer(services, artifact, if_none_match)
 
 
-@router.get("/images/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
+@router.get("/images/{pixels}/thumbnail", Role.VIEWER)
 async def get_thumbnail(
     pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:

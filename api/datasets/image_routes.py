@@ -3,7 +3,7 @@
 from functools import partial
 from itertools import groupby
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
@@ -24,9 +24,9 @@ from api.http.forms import (
     receive_form,
     store_uploads,
 )
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
-from api.openapi_document import multipart, raises, stored_images
+from api.openapi_document import multipart, stored_images
 from core import errors
 from core.artifacts.store import ArtifactBatch
 from core.datasets.edit import remove_image, stored_form
@@ -37,9 +37,7 @@ from core.datasets.uploads import Receipt, Upload
 from core.principal import Role
 from core.values import Digest
 
-router = APIRouter(
-    prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute
-)
+router = Routes(prefix="/v1/datasets/{dataset}/images", tags=["datasets"], route_class=ThreadRoute)
 
 _WEBP = stored_images(errors.DatasetNotFound, errors.ImageCorrupt, errors.ImageTooLarge)
 
@@ -50,11 +48,7 @@ CLASS_FORM = multipart(
 )
 
 
-@router.post(
-    "",
-    responses=raises(errors.DatasetNotFound, *UPLOAD_ERRORS),
-    openapi_extra=CLASS_FORM | needs(Role.CONTRIBUTOR),
-)
+@router.post("", Role.CONTRIBUTOR, errors.DatasetNotFound, *UPLOAD_ERRORS, openapi_extra=CLASS_FORM)
 async def upload_images(dataset: str, request: Request, services: WiredServices) -> UploadView:
     """Add images to a dataset; each file gets a receipt, and a bad one does not stop the others."""
     found = await run_in_threadpool(dataset_to_fill, services, dataset)
@@ -73,7 +67,7 @@ def _record(
     return record_uploads(services.platform, dataset, uploads)
 
 
-@router.get("", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER, errors.DatasetNotFound)
 def list_images(
     dataset: str,
     services: WiredServices,
@@ -92,16 +86,18 @@ def list_images(
 
 @router.delete(
     "/{pixels}",
+    Role.CONTRIBUTOR,
+    errors.DatasetNotFound,
+    errors.ImageNotFound,
+    errors.ImageFrozen,
     status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.ImageNotFound, errors.ImageFrozen),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def delete_image(dataset: str, pixels: Pixels, services: WiredServices) -> None:
     """Delete an image of a dataset that none of its versions holds."""
     remove_image(services.platform, dataset, Digest(pixels))
 
 
-@router.get("/{pixels}", responses=_WEBP, response_class=Response, openapi_extra=needs(Role.VIEWER))
+@router.get("/{pixels}", Role.VIEWER, responses=_WEBP, response_class=Response)
 def get_image(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
@@ -110,12 +106,7 @@ def get_image(
     return image_answer(services, artifact, if_none_match)
 
 
-@router.get(
-    "/{pixels}/thumbnail",
-    responses=_WEBP,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{pixels}/thumbnail", Role.VIEWER, responses=_WEBP, response_class=Response)
 async def get_thumbnail(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:

@@ -6,12 +6,12 @@ from secrets import token_urlsafe
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, read_form
@@ -29,7 +29,7 @@ from core.registry.rows import Models
 from core.training.order import order_update
 from core.values import DatasetId, Json, canonical_json, sha256
 
-router = APIRouter(
+router = Routes(
     prefix=f"{PAGES}/datasets/{{dataset}}/versions/{{version}}/update",
     route_class=PageRoute,
     include_in_schema=False,
@@ -57,13 +57,13 @@ def _page(dataset: str, version: VersionNumber, request: Request, services: Wire
 Shown = Annotated[_Page, Depends(_page)]
 
 
-@router.get("", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.get("", Role.CONTRIBUTOR)
 def show_order(shown: Shown) -> Response:
     """Show the form of an order."""
     return _show(shown)
 
 
-@router.post("/advice", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/advice", Role.CONTRIBUTOR)
 async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
     """Advise on the order, which is a dry run, and show the form again with the advice."""
     fields, services = await read_form(shown.request), shown.services
@@ -84,7 +84,7 @@ async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
     return await run_sync(answer, limiter=services.advising)
 
 
-@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("", Role.CONTRIBUTOR)
 async def order(shown: Shown, principal: CurrentPrincipal) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
     fields, services = await read_form(shown.request), shown.services

@@ -5,13 +5,13 @@ from functools import partial
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.image_pages import AfterPixels, OfClass
 from api.dependencies import Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form, short_field
@@ -25,7 +25,7 @@ from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.registry.rows import Models
 
-router = APIRouter(prefix=f"{PAGES}/datasets", route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=f"{PAGES}/datasets", route_class=PageRoute, include_in_schema=False)
 
 DATASETS = 25  # of the list
 CLASSES, VERSIONS = 100, 20  # of a dataset; its newest
@@ -36,13 +36,13 @@ LONGEST_DESCRIPTION = 500  # characters
 ClassName = Annotated[str, Query(max_length=500)]
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_datasets(request: Request, services: WiredServices, after: After = None) -> Response:
     """Show datasets, oldest first."""
     return _list_page(request, services, after=after)
 
 
-@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("", Role.CONTRIBUTOR)
 async def make_dataset(request: Request, services: WiredServices) -> Response:
     """Make an empty dataset, and show it."""
     fields = await read_form(request)
@@ -98,13 +98,13 @@ def _kind(fields: Mapping[str, str]) -> DatasetKind:
         raise FieldInvalid(f"kind must be {kinds}.", pointer="/kind") from error
 
 
-@router.get("/{dataset}", openapi_extra=needs(Role.VIEWER))
+@router.get("/{dataset}", Role.VIEWER)
 def show_dataset(dataset: str, request: Request, services: WiredServices) -> Response:
     """Show a dataset."""
     return _dataset_page(request, services, dataset)
 
 
-@router.get("/{dataset}/statistics", openapi_extra=needs(Role.VIEWER))
+@router.get("/{dataset}/statistics", Role.VIEWER)
 def show_statistics(
     dataset: str, request: Request, services: WiredServices, after: ClassName = ""
 ) -> Response:
@@ -126,7 +126,7 @@ def show_statistics(
     )
 
 
-@router.post("/{dataset}/versions", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/{dataset}/versions", Role.CONTRIBUTOR)
 async def freeze(dataset: str, request: Request, services: WiredServices) -> Response:
     """Freeze the present images into a version, unless the newest has the same, and show it."""
     await read_form(request)
@@ -168,7 +168,7 @@ def _dataset_page(
     )
 
 
-@router.get("/{dataset}/versions/{version}", openapi_extra=needs(Role.VIEWER))
+@router.get("/{dataset}/versions/{version}", Role.VIEWER)
 def show_version(
     dataset: str, version: VersionNumber, request: Request, services: WiredServices
 ) -> Response:
@@ -187,7 +187,7 @@ def show_version(
     )
 
 
-@router.get("/{dataset}/versions/{version}/images", openapi_extra=needs(Role.VIEWER))
+@router.get("/{dataset}/versions/{version}/images", Role.VIEWER)
 def show_images(
     dataset: str,
     version: VersionNumber,
@@ -217,7 +217,7 @@ def show_images(
     )
 
 
-@router.get("/{dataset}/versions/{version}/diff", openapi_extra=needs(Role.VIEWER))
+@router.get("/{dataset}/versions/{version}/diff", Role.VIEWER)
 def show_diff(
     dataset: str,
     version: VersionNumber,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import Body, Path, Query, Response
 from pydantic import BeforeValidator
 
 from api.datasets.schemas import (
@@ -26,7 +26,7 @@ from api.datasets.schemas import (
     near_duplicates_view,
 )
 from api.dependencies import Services, WiredServices
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute, raises
 from api.http.schemas import (
     After,
     AfterNumber,
@@ -37,7 +37,6 @@ from api.http.schemas import (
     page_of,
     whole_number,
 )
-from api.openapi_document import raises
 from core import errors
 from core.datasets import edit as edit_classes
 from core.datasets.edit import create_dataset, describe_dataset
@@ -49,7 +48,7 @@ from core.principal import Role
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/datasets", tags=["datasets"], route_class=ThreadRoute)
 
 Against = Annotated[
     int,
@@ -63,12 +62,7 @@ _OF_A_VERSION = raises(
 )
 
 
-@router.post(
-    "",
-    status_code=201,
-    responses=raises(errors.NameInvalid, errors.NameTaken),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
+@router.post("", Role.CONTRIBUTOR, errors.NameInvalid, errors.NameTaken, status_code=201)
 def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
     """Create an empty dataset."""
     dataset = create_dataset(
@@ -82,7 +76,7 @@ def open_dataset(body: NewDataset, services: WiredServices, response: Response) 
     return DatasetView.of(dataset)
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def list_datasets(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[DatasetView]:
@@ -92,9 +86,7 @@ def list_datasets(
     return page_of(rows, limit, DatasetView.of, lambda row: row.id)
 
 
-@router.get(
-    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.VIEWER)
-)
+@router.get("/{dataset}", Role.VIEWER, errors.DatasetNotFound)
 def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
@@ -107,9 +99,7 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
     )
 
 
-@router.patch(
-    "/{dataset}", responses=raises(errors.DatasetNotFound), openapi_extra=needs(Role.CONTRIBUTOR)
-)
+@router.patch("/{dataset}", Role.CONTRIBUTOR, errors.DatasetNotFound)
 def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
     """Set the description or the metadata of a dataset."""
     changed = describe_dataset(
@@ -118,22 +108,13 @@ def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -
     return DatasetView.of(changed)
 
 
-@router.delete(
-    "/{dataset}",
-    status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.delete("/{dataset}", Role.ADMIN, errors.DatasetNotFound, errors.InUse, status_code=204)
 def delete_dataset(dataset: str, services: WiredServices) -> None:
     """Delete a dataset with its images and versions; its name is free afterwards."""
     deletion.delete_dataset(services.platform, dataset=dataset)
 
 
-@router.get(
-    "/{dataset}/statistics",
-    responses=raises(errors.DatasetNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{dataset}/statistics", Role.VIEWER, errors.DatasetNotFound)
 def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     """Count the present images of a dataset by class, side and near-duplicates."""
     with services.platform.transactions(read_only=True) as work:
@@ -143,11 +124,7 @@ def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
     return StatisticsView.of(counted, duplicates=found.duplicates)
 
 
-@router.get(
-    "/{dataset}/near-duplicates",
-    responses=raises(errors.DatasetNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{dataset}/near-duplicates", Role.VIEWER, errors.DatasetNotFound)
 def list_near_duplicates(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[NearDuplicatesView]:
@@ -161,14 +138,12 @@ def list_near_duplicates(
 
 @router.patch(
     "/{dataset}/classes/{name:path}",
-    responses=raises(
-        errors.DatasetNotFound,
-        errors.ClassNotFound,
-        errors.ClassInvalid,
-        errors.ClassTaken,
-        errors.NotLabelled,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    Role.CONTRIBUTOR,
+    errors.DatasetNotFound,
+    errors.ClassNotFound,
+    errors.ClassInvalid,
+    errors.ClassTaken,
+    errors.NotLabelled,
 )
 def rename_dataset_class(
     dataset: str, name: ClassName, body: ClassChange, services: WiredServices
@@ -182,10 +157,11 @@ def rename_dataset_class(
 
 @router.post(
     "/{dataset}/moves",
-    responses=raises(
-        errors.DatasetNotFound, errors.ImageNotFound, errors.ClassInvalid, errors.NotLabelled
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    Role.CONTRIBUTOR,
+    errors.DatasetNotFound,
+    errors.ImageNotFound,
+    errors.ClassInvalid,
+    errors.NotLabelled,
 )
 def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
     """Move images of a dataset to a class, new or not; all or none."""
@@ -199,9 +175,11 @@ def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView
 
 @router.post(
     "/{dataset}/versions",
+    Role.CONTRIBUTOR,
+    errors.DatasetNotFound,
+    errors.DatasetEmpty,
+    errors.ImageInSuite,
     status_code=201,
-    responses=raises(errors.DatasetNotFound, errors.DatasetEmpty, errors.ImageInSuite),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def freeze_dataset(
     dataset: str,
@@ -215,11 +193,7 @@ def freeze_dataset(
     return DatasetVersionView.of(version)
 
 
-@router.get(
-    "/{dataset}/versions",
-    responses=raises(errors.DatasetNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{dataset}/versions", Role.VIEWER, errors.DatasetNotFound)
 def list_dataset_versions(
     dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[DatasetVersionView]:
@@ -233,8 +207,9 @@ def list_dataset_versions(
 
 @router.get(
     "/{dataset}/versions/{version}",
-    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound),
-    openapi_extra=needs(Role.VIEWER),
+    Role.VIEWER,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
 )
 def get_dataset_version(
     dataset: str, version: VersionNumber, services: WiredServices
@@ -247,20 +222,18 @@ def get_dataset_version(
 
 @router.delete(
     "/{dataset}/versions/{version}",
+    Role.ADMIN,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.InUse,
     status_code=204,
-    responses=raises(errors.DatasetNotFound, errors.DatasetVersionNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
 )
 def delete_dataset_version(dataset: str, version: VersionNumber, services: WiredServices) -> None:
     """Delete a version of a dataset; its number is not given again."""
     deletion.delete_dataset_version(services.platform, dataset=dataset, version=version)
 
 
-@router.get(
-    "/{dataset}/versions/{version}/images",
-    responses=_OF_A_VERSION,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{dataset}/versions/{version}/images", Role.VIEWER, responses=_OF_A_VERSION)
 def list_frozen_images(
     dataset: str,
     version: VersionNumber,
@@ -279,9 +252,7 @@ def list_frozen_images(
     return page_of(later, limit, FrozenImageView.of, lambda entry: entry.pixels)
 
 
-@router.get(
-    "/{dataset}/versions/{version}/diff", responses=_OF_A_VERSION, openapi_extra=needs(Role.VIEWER)
-)
+@router.get("/{dataset}/versions/{version}/diff", Role.VIEWER, responses=_OF_A_VERSION)
 def diff_dataset_versions(
     dataset: str,
     version: VersionNumber,

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices
 from api.http.forms import Form, dataset_to_fill, decode_upload, receive_form, store_uploads
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
 from api.pages.rendering import HEADERS, page, takes_json
@@ -24,14 +24,14 @@ from core.errors import FieldInvalid
 from core.principal import Role
 from core.values import canonical_json, sha256
 
-router = APIRouter(
+router = Routes(
     prefix=f"{PAGES}/datasets/{{dataset}}/images", route_class=PageRoute, include_in_schema=False
 )
 
 TEXT = "text"  # the field with the class or the caption of all files
 
 
-@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("", Role.CONTRIBUTOR)
 async def add_images(
     dataset: str,
     request: Request,

@@ -1,33 +1,28 @@
 """Routes of erasures."""
 
-from fastapi import APIRouter
-
 from api.dependencies import Services, WiredServices
 from api.erasure.schemas import CertificateView, ErasureView, NewErasure, erasure_view
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.routes import POLL_AFTER_S, PlacedOrder
-from api.openapi_document import raises
 from core import errors
 from core.erasure.order import Progress, certify, order_erasure, progress_of
 from core.erasure.rows import Erasures
 from core.principal import Role
 from core.values import Digest, ErasureId
 
-router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
 
 
 @router.post(
     "",
+    Role.ADMIN,
+    errors.ImageNotFound,
+    errors.FieldInvalid,
+    errors.InProgress,
+    errors.IdempotencyMismatch,
+    errors.JobDeleted,
     status_code=202,
-    responses=raises(
-        errors.ImageNotFound,
-        errors.FieldInvalid,
-        errors.InProgress,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-    ),
-    openapi_extra=needs(Role.ADMIN),
 )
 def order_image_erasure(body: NewErasure, ordering: PlacedOrder) -> ErasureView:
     """Erase images from all datasets and the store, and mark the versions that learned from them.
@@ -45,7 +40,7 @@ def order_image_erasure(body: NewErasure, ordering: PlacedOrder) -> ErasureView:
     return erasure_view(_progress(ordering.services, erasure.id))
 
 
-@router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("", Role.ADMIN)
 def list_erasures(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[ErasureView]:
@@ -55,17 +50,13 @@ def list_erasures(
     return page_of(rows, limit, erasure_view, lambda row: row.erasure.id)
 
 
-@router.get("/{erasure}", responses=raises(errors.ErasureNotFound), openapi_extra=needs(Role.ADMIN))
+@router.get("/{erasure}", Role.ADMIN, errors.ErasureNotFound)
 def get_erasure(erasure: str, services: WiredServices) -> ErasureView:
     """Return an erasure, and how far it has come."""
     return erasure_view(_progress(services, ErasureId(erasure)))
 
 
-@router.get(
-    "/{erasure}/certificate",
-    responses=raises(errors.ErasureNotFound, errors.ErasurePending),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.get("/{erasure}/certificate", Role.ADMIN, errors.ErasureNotFound, errors.ErasurePending)
 def get_erasure_certificate(erasure: str, services: WiredServices) -> CertificateView:
     """Return what an erasure has taken back, what replaces what, and what it cannot reach."""
     return CertificateView(**certify(services.platform, ErasureId(erasure)))

@@ -1,16 +1,16 @@
 """Routes of exports: a version as files that other software loads."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.dependencies import Services, WiredServices
 from api.exports.schemas import ExportList, ExportView, NewExport, export_view
 from api.exports.tars import delete_exports, stored_export
 from api.http.answers import IfNoneMatch, answer_download
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import VersionNumber
 from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
-from api.openapi_document import downloads, raises
+from api.openapi_document import downloads
 from core import errors
 from core.exports.make import order_export
 from core.exports.rows import Exports
@@ -21,7 +21,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.upkeep import delete as deletion
 
-router = APIRouter(
+router = Routes(
     prefix="/v1/models/{model}/versions/{version}/exports",
     tags=["exports"],
     route_class=ThreadRoute,
@@ -42,16 +42,14 @@ _DOWNLOADS = downloads(
 
 @router.post(
     "",
+    Role.CONTRIBUTOR,
+    *NOT_THERE,
+    errors.ArtifactGone,
+    errors.LearnedErasedImages,
+    errors.NotExportable,
+    errors.ExporterMissing,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        *NOT_THERE,
-        errors.ArtifactGone,
-        errors.LearnedErasedImages,
-        errors.NotExportable,
-        errors.ExporterMissing,
-        *ORDER_ERRORS,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_version_export(
     model: str, version: VersionNumber, body: NewExport, ordering: PlacedOrder
@@ -69,7 +67,7 @@ def order_version_export(
     return ordering.accepted(job)
 
 
-@router.get("", responses=raises(*NOT_THERE), openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER, *NOT_THERE)
 def list_exports(model: str, version: VersionNumber, services: WiredServices) -> ExportList:
     """List the exports of a version, by format."""
     with services.platform.transactions(read_only=True) as work:
@@ -78,11 +76,7 @@ def list_exports(model: str, version: VersionNumber, services: WiredServices) ->
     return ExportList(data=[export_view(row, model=found.name) for row in rows])
 
 
-@router.get(
-    "/{export_format}",
-    responses=raises(*NOT_THERE, errors.ExportNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{export_format}", Role.VIEWER, *NOT_THERE, errors.ExportNotFound)
 def get_export(
     model: str, version: VersionNumber, export_format: ExportFormat, services: WiredServices
 ) -> ExportView:
@@ -91,12 +85,7 @@ def get_export(
     return export_view(export, model=found.name)
 
 
-@router.get(
-    "/{export_format}/download",
-    responses=_DOWNLOADS,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{export_format}/download", Role.VIEWER, responses=_DOWNLOADS, response_class=Response)
 def download_export(
     model: str,
     version: VersionNumber,
@@ -116,10 +105,7 @@ def download_export(
 
 
 @router.delete(
-    "/{export_format}",
-    status_code=204,
-    responses=raises(*NOT_THERE, errors.ExportNotFound),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    "/{export_format}", Role.CONTRIBUTOR, *NOT_THERE, errors.ExportNotFound, status_code=204
 )
 def delete_export(
     model: str, version: VersionNumber, export_format: ExportFormat, services: WiredServices

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
-from api.http.routing import FIRST_STEPS, needs
+from api.http.routing import FIRST_STEPS, Routes
 from api.inference.pages import VersionAnswer, ask, versions_to_ask
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form, whole_field
@@ -19,14 +19,14 @@ from core.first_steps import first_steps
 from core.first_steps.first_steps import Step, read_progress
 from core.principal import Principal, Role
 
-router = APIRouter(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
 
 INDICES = [str(index) for index in range(first_steps.CLASSES)]
 
 Order = Callable[..., object]
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_first_steps(request: Request, services: WiredServices) -> Response:
     """Show the steps; a page that follows a job is loaded again when that has ended."""
     if "hx-request" in request.headers and not read_progress(services.platform).waits:
@@ -34,7 +34,7 @@ def show_first_steps(request: Request, services: WiredServices) -> Response:
     return _show(request, services)
 
 
-@router.post("/images", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/images", Role.CONTRIBUTOR)
 async def load_images(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -42,7 +42,7 @@ async def load_images(
     return await _order(request, services, principal, Step.IMAGES, first_steps.load_images)
 
 
-@router.post("/model", openapi_extra=needs(Role.ADMIN))
+@router.post("/model", Role.ADMIN)
 async def make_model(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -50,19 +50,19 @@ async def make_model(
     return await _order(request, services, principal, Step.MODEL, first_steps.make_model)
 
 
-@router.post("/teach", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/teach", Role.CONTRIBUTOR)
 async def teach(request: Request, services: WiredServices, principal: CurrentPrincipal) -> Response:
     """Teach the model five classes."""
     return await _order(request, services, principal, Step.TEACH, first_steps.teach)
 
 
-@router.get("/samples/{index}", openapi_extra=needs(Role.VIEWER))
+@router.get("/samples/{index}", Role.VIEWER)
 def get_sample(index: str) -> Response:
     """Return an image that no version has seen."""
     return Response(_sample(index), media_type="image/webp")
 
 
-@router.post("/classify", openapi_extra=needs(Role.VIEWER))
+@router.post("/classify", Role.VIEWER)
 async def classify_sample(
     request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

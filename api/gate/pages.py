@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, Text, read_form, reason_field
 from api.pages.rendering import page, percent, small_percent, whole
@@ -27,14 +27,14 @@ from core.registry.read import read_report
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 
-router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 ROWS = 25  # of the list of suites, and of that of policies
 LATEST = 30  # versions, of which the newest with a report is shown
 KNOWN = 100  # suites whose names the page lists
 
 
-@router.get("/suites", openapi_extra=needs(Role.VIEWER))
+@router.get("/suites", Role.VIEWER)
 def show_suites(
     request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
 ) -> Response:
@@ -71,7 +71,7 @@ class Rule:
     meaning: str
 
 
-@router.get("/models/{model}/policy", openapi_extra=needs(Role.VIEWER))
+@router.get("/models/{model}/policy", Role.VIEWER)
 def show_policy(model: str, request: Request, services: WiredServices) -> Response:
     """Show the policy and the suites of a model, and the error budget of its line."""
     platform = services.platform
@@ -149,20 +149,20 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
 # Change what judges a model: first show what would change, then change it.
 
 
-@router.get("/models/{model}/policy/change", openapi_extra=needs(Role.ADMIN))
+@router.get("/models/{model}/policy/change", Role.ADMIN)
 def show_form(model: str, request: Request, services: WiredServices) -> Response:
     """Show the form with what judges the model now."""
     return _ask(request, services, model)
 
 
-@router.post("/models/{model}/policy/change/preview", openapi_extra=needs(Role.ADMIN))
+@router.post("/models/{model}/policy/change/preview", Role.ADMIN)
 async def show_preview(model: str, request: Request, services: WiredServices) -> Response:
     """Show what would change, and change nothing."""
     fields = await read_form(request)
     return await run_in_threadpool(_ask, request, services, model, fields)
 
 
-@router.post("/models/{model}/policy/change", openapi_extra=needs(Role.ADMIN))
+@router.post("/models/{model}/policy/change", Role.ADMIN)
 async def change(model: str, request: Request, services: WiredServices) -> Response:
     """Change what judges the model's next versions."""
     fields = await read_form(request)

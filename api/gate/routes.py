@@ -1,12 +1,11 @@
 """Routes of suites and gate policies, by which the gate judges versions."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.dependencies import WiredServices
 from api.gate.schemas import NewPolicy, NewSuite, PolicyView, SuiteView
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
-from api.openapi_document import raises
 from core import errors
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
@@ -16,21 +15,19 @@ from core.principal import Role
 from core.recipes.fields import PromptTemplate
 from core.values import PolicyId, new_id
 
-router = APIRouter(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
+router = Routes(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
 
 
 @router.post(
     "/suites",
+    Role.OPERATOR,
+    errors.NameInvalid,
+    errors.PromptInvalid,
+    errors.NameTaken,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.ImageInTraining,
     status_code=201,
-    responses=raises(
-        errors.NameInvalid,
-        errors.PromptInvalid,
-        errors.NameTaken,
-        errors.DatasetNotFound,
-        errors.DatasetVersionNotFound,
-        errors.ImageInTraining,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
 )
 def make_suite(body: NewSuite, services: WiredServices, response: Response) -> SuiteView:
     """Create a suite from all images of a dataset version; they can no longer be trained on."""
@@ -46,7 +43,7 @@ def make_suite(body: NewSuite, services: WiredServices, response: Response) -> S
     return SuiteView.of(suite)
 
 
-@router.get("/suites", openapi_extra=needs(Role.VIEWER))
+@router.get("/suites", Role.VIEWER)
 def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
     """List suites, oldest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -54,21 +51,14 @@ def list_suites(services: WiredServices, limit: Limit = 50, after: After = None)
     return page_of(rows, limit, SuiteView.of, lambda row: row.id)
 
 
-@router.get(
-    "/suites/{suite}", responses=raises(errors.SuiteNotFound), openapi_extra=needs(Role.VIEWER)
-)
+@router.get("/suites/{suite}", Role.VIEWER, errors.SuiteNotFound)
 def get_suite(suite: str, services: WiredServices) -> SuiteView:
     """Return a suite."""
     with services.platform.transactions(read_only=True) as work:
         return SuiteView.of(work[Suites].get(suite))
 
 
-@router.post(
-    "/gate-policies",
-    status_code=201,
-    responses=raises(errors.NameInvalid, errors.NameTaken),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.post("/gate-policies", Role.ADMIN, errors.NameInvalid, errors.NameTaken, status_code=201)
 def make_policy(body: NewPolicy, services: WiredServices, response: Response) -> PolicyView:
     """Create a gate policy, which sets how much a version may forget before the gate fails it."""
     now = services.platform.clock()
@@ -77,7 +67,7 @@ def make_policy(body: NewPolicy, services: WiredServices, response: Response) ->
     return PolicyView.of(policy)
 
 
-@router.get("/gate-policies", openapi_extra=needs(Role.VIEWER))
+@router.get("/gate-policies", Role.VIEWER)
 def list_policies(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[PolicyView]:
@@ -87,11 +77,7 @@ def list_policies(
     return page_of(rows, limit, PolicyView.of, lambda row: row.id)
 
 
-@router.get(
-    "/gate-policies/{policy}",
-    responses=raises(errors.PolicyNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/gate-policies/{policy}", Role.VIEWER, errors.PolicyNotFound)
 def get_policy(policy: str, services: WiredServices) -> PolicyView:
     """Return a gate policy."""
     with services.platform.transactions(read_only=True) as work:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import FileResponse, Response
 
 from api.guide.library import (
@@ -17,12 +17,12 @@ from api.guide.library import (
     search,
     title_of_folder,
 )
-from api.http.routing import GUIDE
+from api.http.routing import GUIDE, Routes
 from api.pages.browsing import PageRoute
 from api.pages.rendering import page
 from core.errors import NotFound
 
-router = APIRouter(prefix=GUIDE, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=GUIDE, route_class=PageRoute, include_in_schema=False)
 
 LINK = re.compile(r'<a href="([^"]+)">(.*?)</a>')
 

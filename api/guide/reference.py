@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from jinja2 import Environment
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from api.http.routing import ThreadRoute
+from api.http.routing import Routes, ThreadRoute
 from api.pages.rendering import environment, policy_of
 
-router = APIRouter(route_class=ThreadRoute)
+router = Routes(route_class=ThreadRoute)
 
 Schema = Mapping[str, Any]
 

@@ -1,25 +1,27 @@
 """Paths, the role that each operation takes, and routes that check what they declare."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from email.message import Message
 from functools import wraps
 from inspect import isclass, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.types import DecoratedCallable
 from pydantic import BaseModel
 from starlette._utils import get_route_path
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from api.http.json_bodies import AT_ONCE, parse_body
-from core.errors import FieldInvalid, FieldUnknown, UnsupportedMediaType
+from api.http.problems import MEDIA_TYPE, status_of
+from core.errors import FieldInvalid, FieldUnknown, PerennialError, UnsupportedMediaType
 from core.principal import Role
 
 PAGES = "/ui"
@@ -29,6 +31,7 @@ GUIDE = "/guide"
 FIRST_STEPS = f"{PAGES}/first-steps"
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", SIGN_IN})
 ROLE = "x-required-role"
+EXAMPLES = "#/components/examples/"
 JSON, FORM = "application/json", "multipart/form-data"
 VALUES_AT_ONCE = 5000  # numbers, which take a millisecond
 
@@ -67,6 +70,82 @@ def needs(role: Role) -> dict[str, Any]:
 def role_of(route: APIRoute) -> Role | None:
     """Return the role that a route takes, None if anyone may ask for its path."""
     return None if is_open(route.path) else Role((route.openapi_extra or {})[ROLE])
+
+
+def raises(*error_types: type[PerennialError]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may raise these errors, with an example of each."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for error_type in error_types:
+        status = status_of(error_type)
+        response = by_status.setdefault(status, {"content": {MEDIA_TYPE: {"examples": {}}}})
+        response["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
+        code = error_type().code
+        response["content"][MEDIA_TYPE]["examples"][code] = {"$ref": f"{EXAMPLES}{code}"}
+    for response in by_status.values():
+        response["description"] = ", ".join(response["content"][MEDIA_TYPE]["examples"])
+    return by_status
+
+
+class Routes:
+    """Routes, each with its path, the role that it takes, and the errors that it may answer with.
+
+    The role is None where anyone may ask. Errors that any operation may raise are left out.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._router = APIRouter(**options)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes, in the order in which they are matched."""
+        return self._router.routes
+
+    def get(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that reads."""
+        return self._router.get(path, **_declared(role, raised, options))
+
+    def post(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that makes something, or does it."""
+        return self._router.post(path, **_declared(role, raised, options))
+
+    def put(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that sets something."""
+        return self._router.put(path, **_declared(role, raised, options))
+
+    def patch(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that changes something."""
+        return self._router.patch(path, **_declared(role, raised, options))
+
+    def delete(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that deletes."""
+        return self._router.delete(path, **_declared(role, raised, options))
+
+    def options(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route that says what there is."""
+        return self._router.options(path, **_declared(role, raised, options))
+
+
+def _declared(
+    role: Role | None, raised: Sequence[type[PerennialError]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    extra = {} if role is None else needs(role)
+    return {
+        **options,
+        "responses": {**options.get("responses", {}), **raises(*raised)},
+        "openapi_extra": {**options.get("openapi_extra", {}), **extra},
+    }
 
 
 class DeclaredRoute(APIRoute):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
@@ -15,10 +15,10 @@ from api.http.bodies import (
     require_no_body,
     sent_archive,
 )
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute, raises
 from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
-from api.openapi_document import binary, raises
+from api.openapi_document import binary
 from core import errors
 from core.archives.rules import BucketFolder
 from core.datasets.rows import Datasets
@@ -29,7 +29,7 @@ from core.jobs.orders import ImportImagesOrder
 from core.principal import Role
 from core.values import DatasetId, JobId
 
-router = APIRouter(tags=["imports"], route_class=ThreadRoute)
+router = Routes(tags=["imports"], route_class=ThreadRoute)
 
 JSON_LINES = "application/x-ndjson"
 _COLUMNS = ("file", "text", "outcome", "pixels", "side", "near_duplicate_of", "code", "detail")
@@ -64,22 +64,21 @@ S3Query = Annotated[
 
 @router.post(
     "/v1/datasets/{dataset}/imports",
+    Role.CONTRIBUTOR,
+    errors.DatasetNotFound,
+    errors.UnsupportedArchive,
+    errors.UploadNotFound,
+    errors.UploadExpired,
+    errors.UploadIncomplete,
+    errors.BucketNotAllowed,
+    errors.BucketUnavailable,
+    errors.ArchiveEmpty,
+    errors.ArchiveUnsafe,
+    errors.ArchiveTooBig,
+    errors.StorageFull,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        errors.DatasetNotFound,
-        errors.UnsupportedArchive,
-        errors.UploadNotFound,
-        errors.UploadExpired,
-        errors.UploadIncomplete,
-        errors.BucketNotAllowed,
-        errors.BucketUnavailable,
-        errors.ArchiveEmpty,
-        errors.ArchiveUnsafe,
-        errors.ArchiveTooBig,
-        errors.StorageFull,
-        *ORDER_ERRORS,
-    ),
-    openapi_extra=binary(*ARCHIVE_TYPES, required=False) | needs(Role.CONTRIBUTOR),
+    openapi_extra=binary(*ARCHIVE_TYPES, required=False),
 )
 async def import_images(
     dataset: str,
@@ -130,12 +129,7 @@ async def import_images(
     return await run_in_threadpool(ordered)
 
 
-@router.get(
-    "/v1/jobs/{job}/report",
-    responses=_REPORTS,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/v1/jobs/{job}/report", Role.VIEWER, responses=_REPORTS, response_class=Response)
 def get_file_report(
     job: str, services: WiredServices, accept: Annotated[str | None, Header()] = None
 ) -> Response:

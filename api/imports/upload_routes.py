@@ -3,23 +3,23 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import WiredServices
 from api.http import tus
 from api.http.bodies import PART_TYPE
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import ResponseModel, whole_number
-from api.openapi_document import binary, raises
+from api.openapi_document import binary
 from core import errors
 from core.datasets.uploads import require_room
 from core.imports import uploads
 from core.principal import Role
 from core.values import UploadId
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/uploads", tags=["uploads"], route_class=ThreadRoute)
 
 _MOST = 9_999_999_999  # ten digits, as of every number in a request's head
 
@@ -52,7 +52,7 @@ class UploadProgressView(ResponseModel):
     expires_at: datetime
 
 
-@router.options("", status_code=204, openapi_extra=needs(Role.CONTRIBUTOR))
+@router.options("", Role.CONTRIBUTOR, status_code=204)
 def describe_uploads(services: WiredServices, response: Response) -> None:
     """Say which parts of the tus protocol uploads know."""
     response.headers["Tus-Resumable"] = response.headers["Tus-Version"] = tus.VERSION
@@ -63,11 +63,12 @@ def describe_uploads(services: WiredServices, response: Response) -> None:
 
 @router.post(
     "",
+    Role.CONTRIBUTOR,
+    errors.TusVersion,
+    errors.BodyTooLarge,
+    errors.TooManyUploads,
+    errors.StorageFull,
     status_code=201,
-    responses=raises(
-        errors.TusVersion, errors.BodyTooLarge, errors.TooManyUploads, errors.StorageFull
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def create_upload(
     services: WiredServices, response: Response, length: Length, version: Version = None
@@ -81,11 +82,7 @@ def create_upload(
     return UploadProgressView.of(made)
 
 
-@router.get(
-    "/{upload}",
-    responses=raises(errors.UploadNotFound, errors.UploadExpired),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
+@router.get("/{upload}", Role.CONTRIBUTOR, errors.UploadNotFound, errors.UploadExpired)
 def get_upload(upload: str, services: WiredServices, response: Response) -> UploadProgressView:
     """Return how much of an upload has arrived; HEAD says it in headers."""
     found = uploads.find_upload(services.platform, UploadId(upload))
@@ -95,17 +92,16 @@ def get_upload(upload: str, services: WiredServices, response: Response) -> Uplo
 
 @router.patch(
     "/{upload}",
+    Role.CONTRIBUTOR,
+    errors.TusVersion,
+    errors.UploadNotFound,
+    errors.UploadExpired,
+    errors.OffsetMismatch,
+    errors.ChecksumMismatch,
+    errors.TooManyParts,
+    errors.StorageFull,
     status_code=204,
-    responses=raises(
-        errors.TusVersion,
-        errors.UploadNotFound,
-        errors.UploadExpired,
-        errors.OffsetMismatch,
-        errors.ChecksumMismatch,
-        errors.TooManyParts,
-        errors.StorageFull,
-    ),
-    openapi_extra=binary(PART_TYPE) | needs(Role.CONTRIBUTOR),
+    openapi_extra=binary(PART_TYPE),
 )
 async def append_to_upload(
     upload: str,
@@ -131,10 +127,7 @@ async def append_to_upload(
 
 
 @router.delete(
-    "/{upload}",
-    status_code=204,
-    responses=raises(errors.TusVersion, errors.UploadNotFound),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    "/{upload}", Role.CONTRIBUTOR, errors.TusVersion, errors.UploadNotFound, status_code=204
 )
 def delete_upload(
     upload: str, services: WiredServices, response: Response, version: Version = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import nan
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
+from fastapi import BackgroundTasks, Header, Request, Response
 from pydantic import AliasPath, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -13,7 +13,7 @@ from api.datasets.schemas import ReceiptError
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.forms import text_field
 from api.http.json_bodies import parse, read_aside
-from api.http.routing import JSON, ThreadRoute, needs, written
+from api.http.routing import JSON, Routes, ThreadRoute, written
 from api.http.schemas import ResponseModel
 from api.inference.images import (
     FIELDS,
@@ -23,7 +23,7 @@ from api.inference.images import (
     received_images,
 )
 from api.inference_client.client import Classified
-from api.openapi_document import multipart, raises
+from api.openapi_document import multipart
 from api.trial_traffic import Originals, Part, part_of
 from core import errors
 from core.inference.classify import (
@@ -118,7 +118,7 @@ class ClassifyView(ResponseModel):
     trial: TrialAnswer | None = None
 
 
-router = APIRouter(
+router = Routes(
     prefix="/v1/models/{reference}/classify", tags=["inference"], route_class=ThreadRoute
 )
 
@@ -161,9 +161,13 @@ _FORM = multipart(
 
 @router.post(
     "",
+    Role.VIEWER,
+    *FORM_ERRORS,
+    errors.ClassInvalid,
+    errors.PromptInvalid,
+    errors.NotCalibrated,
     response_model=ClassifyView,
-    responses=raises(*FORM_ERRORS, errors.ClassInvalid, errors.PromptInvalid, errors.NotCalibrated),
-    openapi_extra=_FORM | needs(Role.VIEWER),
+    openapi_extra=_FORM,
 )
 async def classify_images(
     reference: str,

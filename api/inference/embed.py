@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import unpack
 from typing import Annotated, Literal, cast, get_args
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from api.datasets.schemas import ReceiptError
@@ -14,7 +14,7 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.bodies import media_type_of
 from api.http.forms import text_field
 from api.http.json_bodies import read_json
-from api.http.routing import FORM, JSON, ThreadRoute, needs, written
+from api.http.routing import FORM, JSON, Routes, ThreadRoute, written
 from api.http.schemas import RequestModel, ResponseModel
 from api.inference.images import (
     EXPECT_DIGEST,
@@ -26,15 +26,13 @@ from api.inference.images import (
 )
 from api.inference_client import questions
 from api.inference_client.questions import EmbedImages
-from api.openapi_document import multipart, raises
+from api.openapi_document import multipart
 from core import errors
 from core.inference.classify import Resolved
 from core.inference.wire import Embedded
 from core.principal import Role
 
-router = APIRouter(
-    prefix="/v1/models/{reference}/embed", tags=["inference"], route_class=ThreadRoute
-)
+router = Routes(prefix="/v1/models/{reference}/embed", tags=["inference"], route_class=ThreadRoute)
 
 MAX_INPUTS = 2048  # as many as OpenAI's API takes
 MAX_TEXT = 2000  # characters; a tower reads the first 77 tokens or so
@@ -104,12 +102,7 @@ class _Asked:
     encoding_format: EncodingFormat
 
 
-@router.post(
-    "",
-    response_model=EmbedView,
-    responses=raises(*FORM_ERRORS),
-    openapi_extra=_BODY | needs(Role.VIEWER),
-)
+@router.post("", Role.VIEWER, *FORM_ERRORS, response_model=EmbedView, openapi_extra=_BODY)
 async def embed_inputs(
     reference: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field, field_validator
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.bodies import image_of, is_data_url
 from api.http.forms import IN_FLIGHT
 from api.http.problems import PATH
-from api.http.routing import JSON, ThreadRoute, needs, written
+from api.http.routing import JSON, Routes, ThreadRoute, written
 from api.http.schemas import RequestModel, ResponseModel
 from api.inference.embed import (
     MAX_INPUTS,
@@ -25,14 +25,13 @@ from api.inference.images import (
     ERRORS,
 )
 from api.inference_client.questions import EmbedImages, EmbedTexts
-from api.openapi_document import raises
 from core import errors
 from core.errors import FieldInvalid
 from core.inference.classify import Resolved
 from core.inference.wire import Embedded
 from core.principal import Role
 
-router = APIRouter(tags=["inference"], route_class=ThreadRoute)
+router = Routes(tags=["inference"], route_class=ThreadRoute)
 
 _Placed = Sequence[tuple[str, str]]  # inputs, each with the JSON pointer to it
 
@@ -106,12 +105,7 @@ class EmbeddingList(ResponseModel):
     usage: Usage
 
 
-@router.post(
-    PATH,
-    response_model=EmbeddingList,
-    responses=raises(*ERRORS),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.post(PATH, Role.VIEWER, *ERRORS, response_model=EmbeddingList)
 async def create_embeddings(
     asked: NewEmbeddings, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.inference.images import readable_pixels, received_images
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
@@ -20,7 +20,7 @@ from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 
-router = APIRouter(
+router = Routes(
     prefix=f"{PAGES}/models/{{model}}/try", route_class=PageRoute, include_in_schema=False
 )
 
@@ -36,14 +36,14 @@ class VersionAnswer:
     classes: Sequence[tuple[str, float]]
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_form(model: str, request: Request, services: WiredServices) -> Response:
     """Show the form that takes an image."""
     found, wanted = versions_to_ask(services, model)
     return page(request, "try_it.html", model=found, wanted=wanted, answers=(), refusal=None)
 
 
-@router.post("", openapi_extra=needs(Role.VIEWER))
+@router.post("", Role.VIEWER)
 async def ask_versions(
     model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from markupsafe import Markup
 from pydantic import model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import AfterNumber, number_after
 from api.jobs.outcomes import outcomes_of
 from api.jobs.routes import STREAM, read_events, stream_events
@@ -29,7 +29,7 @@ from core.jobs.rules import EventKind, JobEvent, JobStatus
 from core.principal import Role
 from core.values import JobId
 
-router = APIRouter(prefix=f"{PAGES}/jobs", route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=f"{PAGES}/jobs", route_class=PageRoute, include_in_schema=False)
 
 JOBS = 40  # of a page
 EVENTS = 60  # of the list, newest
@@ -48,7 +48,7 @@ class ChosenJobs(JobQuery):
         return {name: value for name, value in fields.items() if value != ""}
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_jobs(
     request: Request, services: WiredServices, query: Annotated[ChosenJobs, Query()]
 ) -> Response:
@@ -70,19 +70,19 @@ def show_jobs(
     )
 
 
-@router.get("/{job}", openapi_extra=needs(Role.VIEWER))
+@router.get("/{job}", Role.VIEWER)
 def show_job(job: str, request: Request, services: WiredServices) -> Response:
     """Show a job."""
     return page(request, "job.html", **_read(services, JobId(job)))
 
 
-@router.get("/{job}/panel", openapi_extra=needs(Role.VIEWER))
+@router.get("/{job}/panel", Role.VIEWER)
 def show_panel(job: str, request: Request, services: WiredServices) -> Response:
     """Show the part of the page that changes while a job runs."""
     return page(request, "job_panel.html", **_read(services, JobId(job)))
 
 
-@router.get("/{job}/events", openapi_extra=needs(Role.VIEWER))
+@router.get("/{job}/events", Role.VIEWER)
 async def follow_job(
     job: str,
     services: WiredServices,
@@ -95,7 +95,7 @@ async def follow_job(
     return StreamingResponse(stream_events(services, JobId(job), start), media_type=STREAM)
 
 
-@router.post("/{job}/cancel", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/{job}/cancel", Role.CONTRIBUTOR)
 async def stop_job(job: str, request: Request, services: WiredServices) -> Response:
     """Cancel a job: at once if it is queued, at its next step if it runs."""
     await read_form(request)
@@ -103,7 +103,7 @@ async def stop_job(job: str, request: Request, services: WiredServices) -> Respo
     return RedirectResponse(f"{PAGES}/jobs/{job}", 303)
 
 
-@router.post("/{job}/retry", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("/{job}/retry", Role.CONTRIBUTOR)
 async def order_job_again(
     job: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.answers import preferred
-from api.http.routing import JSON, ThreadRoute, needs
+from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
 from api.jobs.orders import NewBlame, NewJob, NewUpdate
 from api.jobs.schemas import (
@@ -25,7 +25,6 @@ from api.jobs.schemas import (
     advice_view,
     job_view,
 )
-from api.openapi_document import raises
 from core import errors
 from core.advice.advise import advise
 from core.blame.order import order_blame
@@ -39,7 +38,7 @@ from core.principal import Principal, Role
 from core.training.order import order_update
 from core.values import JobId
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 
 POLL_AFTER_S = 1  # told to who has ordered a job
 STREAM = "text/event-stream"
@@ -134,12 +133,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post(
-    "",
-    status_code=202,
-    responses=raises(errors.ModelNotFound, *ORDER_ERRORS, *REFUSALS),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
+@router.post("", Role.CONTRIBUTOR, errors.ModelNotFound, *ORDER_ERRORS, *REFUSALS, status_code=202)
 def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
     """Order an update, an evaluation or a blame; what could not start is refused at once."""
     asked = ordering.of(body.model_dump(mode="json"))
@@ -170,7 +164,7 @@ def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
     return ordering.accepted(job)
 
 
-@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER, errors.ModelNotFound)
 def list_jobs(services: WiredServices, query: Annotated[JobQuery, Query()]) -> Page[JobView]:
     """List jobs, newest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -178,7 +172,7 @@ def list_jobs(services: WiredServices, query: Annotated[JobQuery, Query()]) -> P
     return page_of(rows, query.limit, job_view, lambda row: row.job.id)
 
 
-@router.get("/{job}", responses=raises(errors.JobNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("/{job}", Role.VIEWER, errors.JobNotFound)
 def get_job(job: str, services: WiredServices) -> JobView:
     """Return a job."""
     with services.platform.transactions(read_only=True) as work:
@@ -187,10 +181,7 @@ def get_job(job: str, services: WiredServices) -> JobView:
 
 
 @router.post(
-    "/{job}/cancel",
-    status_code=202,
-    responses=raises(errors.JobNotFound, errors.JobFinished),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    "/{job}/cancel", Role.CONTRIBUTOR, errors.JobNotFound, errors.JobFinished, status_code=202
 )
 def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     """Cancel a job: at once if it is queued, at its next step if it is running."""
@@ -199,27 +190,21 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
 
 @router.post(
     "/{job}/retry",
+    Role.CONTRIBUTOR,
+    errors.JobNotFound,
+    errors.Conflict,
+    errors.IdempotencyMismatch,
+    errors.JobDeleted,
+    errors.TooManyJobs,
+    *REFUSALS,
     status_code=202,
-    responses=raises(
-        errors.JobNotFound,
-        errors.Conflict,
-        errors.IdempotencyMismatch,
-        errors.JobDeleted,
-        errors.TooManyJobs,
-        *REFUSALS,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_job_again(job: str, ordering: PlacedOrder) -> JobView:
     """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
     return ordering.accepted(retry_job(*ordering.of(None), JobId(job)))
 
 
-@router.post(
-    "/advice",
-    responses=raises(errors.ModelNotFound, *UPDATE_REFUSALS),
-    openapi_extra=needs(Role.CONTRIBUTOR),
-)
+@router.post("/advice", Role.CONTRIBUTOR, errors.ModelNotFound, *UPDATE_REFUSALS)
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
 
@@ -241,12 +226,7 @@ def _advise(services: Services, body: NewUpdate) -> AdviceView:
     return advice_view(advice)
 
 
-@router.get(
-    "/{job}/events",
-    responses=_ANSWERS,
-    response_model=Page[EventView],
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{job}/events", Role.VIEWER, responses=_ANSWERS, response_model=Page[EventView])
 async def list_job_events(
     job: str,
     services: WiredServices,

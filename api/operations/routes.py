@@ -1,12 +1,11 @@
 """Routes of workers, metrics, garbage collection and health."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import CurrentPrincipal, WiredServices
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import Page, ResponseModel
-from api.openapi_document import raises
 from api.operations.schemas import CollectionView, NewCollection, WorkerView, worker_view
 from core import errors
 from core.fleet.workers import list_workers
@@ -14,18 +13,16 @@ from core.operations.maintenance import check_readiness
 from core.principal import Role
 from core.upkeep.gc import collect_garbage
 
-router = APIRouter(tags=["operations"], route_class=ThreadRoute)
+router = Routes(tags=["operations"], route_class=ThreadRoute)
 
 
-@router.get("/v1/workers", openapi_extra=needs(Role.VIEWER))
+@router.get("/v1/workers", Role.VIEWER)
 def show_workers(services: WiredServices) -> Page[WorkerView]:
     """List the workers with a heartbeat in the last day, except those that have shut down."""
     return Page(data=[worker_view(state) for state in list_workers(services.platform)])
 
 
-@router.post(
-    "/v1/gc", responses=raises(errors.ArtifactsUnavailable), openapi_extra=needs(Role.ADMIN)
-)
+@router.post("/v1/gc", Role.ADMIN, errors.ArtifactsUnavailable)
 def collect(
     body: NewCollection, services: WiredServices, principal: CurrentPrincipal
 ) -> CollectionView:
@@ -43,9 +40,9 @@ def collect(
 
 @router.get(
     "/metrics",
+    Role.VIEWER,
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    openapi_extra=needs(Role.VIEWER),
 )
 def get_metrics(services: WiredServices, principal: CurrentPrincipal) -> Response:
     """Return Prometheus metrics.
@@ -59,7 +56,7 @@ def get_metrics(services: WiredServices, principal: CurrentPrincipal) -> Respons
 
 # Liveness and readiness, the only routes that need no key.
 
-health = APIRouter(tags=["health"], route_class=ThreadRoute)
+health = Routes(tags=["health"], route_class=ThreadRoute)
 
 
 class Health(ResponseModel):
@@ -80,7 +77,7 @@ async def get_health() -> Health:
     return Health()
 
 
-@health.get("/readyz", responses=raises(errors.NotReady))
+@health.get("/readyz", None, errors.NotReady)
 def get_readiness(services: WiredServices) -> Readiness:
     """Check that the database answers, the disk has room and a worker is alive."""
     return Readiness(checks=check_readiness(services.platform))

@@ -7,13 +7,22 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from anyio import fail_after
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import MEDIA_TYPE, problem
-from api.http.routing import PAGES, SIGN_IN, STATIC, ThreadRoute, is_guide, is_page, page_path
+from api.http.routing import (
+    PAGES,
+    SIGN_IN,
+    STATIC,
+    Routes,
+    ThreadRoute,
+    is_guide,
+    is_page,
+    page_path,
+)
 from api.pages.forms import TOKEN, read_open_form
 from api.pages.rendering import HEADERS, find_asset, page, takes_json
 from core.errors import Forbidden, NotFound, PerennialError
@@ -196,7 +205,7 @@ def _unexpected(request: Request) -> Response:
 
 # Static files of pages.
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = Routes(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get(STATIC + "{name}")

@@ -3,13 +3,12 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import Header, Path, Query, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.answers import ANY, IfMatch, etag, expected_revision
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
-from api.openapi_document import raises
 from api.registry.schemas import (
     AliasView,
     MoveView,
@@ -25,14 +24,14 @@ from core.registry.promote import promote, roll_back
 from core.registry.rows import Models, Versions
 from core.upkeep import delete as deletion
 
-router = APIRouter(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)
 
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", examples=["*"])]
 
 _UNKNOWN = (errors.ModelNotFound, errors.AliasNotFound)
 
 
-@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER, errors.ModelNotFound)
 def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
     """List the aliases of a model."""
     with services.platform.transactions(read_only=True) as work:
@@ -40,7 +39,7 @@ def list_aliases(model: str, services: WiredServices) -> Page[AliasView]:
         return Page(data=[_view(work, row) for row in rows])
 
 
-@router.get("/{alias}", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
+@router.get("/{alias}", Role.VIEWER, *_UNKNOWN)
 def get_alias(model: str, alias: str, services: WiredServices, response: Response) -> AliasView:
     """Return an alias, with the ETag that a move sends as If-Match."""
     with services.platform.transactions(read_only=True) as work:
@@ -50,18 +49,16 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
 
 @router.put(
     "/{alias}",
-    responses=raises(
-        *_UNKNOWN,
-        errors.VersionNotFound,
-        errors.GateFailed,
-        errors.LearnedErasedImages,
-        errors.EvaluationPending,
-        errors.EvaluationStale,
-        errors.ArtifactGone,
-        errors.StaleRevision,
-        errors.PreconditionRequired,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
+    Role.OPERATOR,
+    *_UNKNOWN,
+    errors.VersionNotFound,
+    errors.GateFailed,
+    errors.LearnedErasedImages,
+    errors.EvaluationPending,
+    errors.EvaluationStale,
+    errors.ArtifactGone,
+    errors.StaleRevision,
+    errors.PreconditionRequired,
 )
 def move_alias(
     model: str,
@@ -91,14 +88,12 @@ def move_alias(
 
 @router.delete(
     "/{alias}",
+    Role.ADMIN,
+    *_UNKNOWN,
+    errors.InUse,
+    errors.StaleRevision,
+    errors.PreconditionRequired,
     status_code=204,
-    responses=raises(
-        *_UNKNOWN,
-        errors.InUse,
-        errors.StaleRevision,
-        errors.PreconditionRequired,
-    ),
-    openapi_extra=needs(Role.ADMIN),
 )
 def delete_alias(
     model: str,
@@ -123,16 +118,14 @@ def delete_alias(
 
 @router.post(
     "/{alias}/rollback",
-    responses=raises(
-        *_UNKNOWN,
-        errors.VersionNotFound,
-        errors.NoPrevious,
-        errors.GateFailed,
-        errors.LearnedErasedImages,
-        errors.ArtifactGone,
-        errors.StaleRevision,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
+    Role.OPERATOR,
+    *_UNKNOWN,
+    errors.VersionNotFound,
+    errors.NoPrevious,
+    errors.GateFailed,
+    errors.LearnedErasedImages,
+    errors.ArtifactGone,
+    errors.StaleRevision,
 )
 def roll_alias_back(
     model: str,
@@ -159,7 +152,7 @@ def roll_alias_back(
     return _answer(services, response, moved)
 
 
-@router.get("/{alias}/history", responses=raises(*_UNKNOWN), openapi_extra=needs(Role.VIEWER))
+@router.get("/{alias}/history", Role.VIEWER, *_UNKNOWN)
 def list_alias_moves(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[MoveView]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
@@ -35,7 +35,7 @@ from core.registry.read import read_report, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 
-router = APIRouter(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 MODELS = 25  # of a page
 VERSIONS = 30  # of a page
@@ -71,7 +71,7 @@ class ModelRow:
         return self.newest is not None and self.newest.number != live
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
     """Show the models, and the jobs that run now."""
     with services.platform.transactions(read_only=True) as work:
@@ -111,7 +111,7 @@ def _row(work: Work, model: Model, moves: list[AliasMove]) -> ModelRow:
     )
 
 
-@router.get("/models/{model}", openapi_extra=needs(Role.VIEWER))
+@router.get("/models/{model}", Role.VIEWER)
 def show_model(
     model: str,
     request: Request,
@@ -166,7 +166,7 @@ def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
     return [version for version in found if version.number < end]
 
 
-@router.get("/models/{model}/versions/{version}", openapi_extra=needs(Role.VIEWER))
+@router.get("/models/{model}/versions/{version}", Role.VIEWER)
 def show_version(
     model: str, version: VersionNumber, request: Request, services: WiredServices
 ) -> Response:
@@ -198,7 +198,7 @@ def show_version(
     )
 
 
-@router.get("/models/{model}/versions/{version}/report", openapi_extra=needs(Role.VIEWER))
+@router.get("/models/{model}/versions/{version}/report", Role.VIEWER)
 def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
     """Show the whole report, as one page that can be saved and sent."""
     with services.platform.transactions(read_only=True) as work:
@@ -219,7 +219,7 @@ def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
 # Moves of an alias, each behind a reason and a confirmation.
 
 
-@router.get("/models/{model}/aliases/{alias}/promotion", openapi_extra=needs(Role.OPERATOR))
+@router.get("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
 def confirm_promotion(
     model: str,
     alias: str,
@@ -231,7 +231,7 @@ def confirm_promotion(
     return _ask(request, services, PROMOTION, model, alias, version)
 
 
-@router.post("/models/{model}/aliases/{alias}/promotion", openapi_extra=needs(Role.OPERATOR))
+@router.post("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
 async def promote_version(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:
@@ -239,13 +239,13 @@ async def promote_version(
     return await _move(request, services, principal, PROMOTION, model, alias)
 
 
-@router.get("/models/{model}/aliases/{alias}/rollback", openapi_extra=needs(Role.OPERATOR))
+@router.get("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
 def confirm_rollback(model: str, alias: str, request: Request, services: WiredServices) -> Response:
     """Ask for the reason of a rollback to the version that was live before."""
     return _ask(request, services, ROLLBACK, model, alias, None)
 
 
-@router.post("/models/{model}/aliases/{alias}/rollback", openapi_extra=needs(Role.OPERATOR))
+@router.post("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
 async def roll_alias_back(
     model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

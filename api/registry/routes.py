@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-from fastapi import APIRouter
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
@@ -12,12 +11,12 @@ from api.dependencies import Services, WiredServices
 from api.exports.tars import delete_exports
 from api.http.forms import UPLOAD_ERRORS, Form, decode_upload, receive_form, text_field
 from api.http.json_bodies import parse
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
 from api.jobs.orders import ReferenceSet
 from api.jobs.routes import ORDER_ERRORS, UPDATE_REFUSALS, Ordering, PlacedOrder
 from api.jobs.schemas import JobView
-from api.openapi_document import multipart, raises
+from api.openapi_document import multipart
 from api.registry.schemas import (
     LearnedClass,
     LearnedView,
@@ -46,23 +45,21 @@ from core.training.start import learn_classes
 from core.upkeep import delete as deletion
 from core.values import ModelId
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
 
 
 @router.post(
     "",
+    Role.OPERATOR,
+    errors.NameInvalid,
+    errors.NameTaken,
+    errors.BaseUnknown,
+    errors.WeightsFormat,
+    errors.ModelNotTrainable,
+    errors.SuiteNotFound,
+    errors.PolicyNotFound,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        errors.NameInvalid,
-        errors.NameTaken,
-        errors.BaseUnknown,
-        errors.WeightsFormat,
-        errors.ModelNotTrainable,
-        errors.SuiteNotFound,
-        errors.PolicyNotFound,
-        *ORDER_ERRORS,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
 )
 def register_model(body: NewModel, ordering: PlacedOrder) -> JobView:
     """Create a model; a job imports its root as version 1."""
@@ -76,7 +73,7 @@ def register_model(body: NewModel, ordering: PlacedOrder) -> JobView:
     return ordering.accepted(job)
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def list_models(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[ModelView]:
     """List models, oldest first."""
     with services.platform.transactions(read_only=True) as work:
@@ -85,7 +82,7 @@ def list_models(services: WiredServices, limit: Limit = 50, after: After = None)
         return Page(data=_views(work, page.data), has_more=page.has_more, next=page.next)
 
 
-@router.get("/{model}", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("/{model}", Role.VIEWER, errors.ModelNotFound)
 def get_model(model: str, services: WiredServices) -> ModelView:
     """Return a model."""
     with services.platform.transactions(read_only=True) as work:
@@ -93,9 +90,7 @@ def get_model(model: str, services: WiredServices) -> ModelView:
 
 
 @router.patch(
-    "/{model}",
-    responses=raises(errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound),
-    openapi_extra=needs(Role.ADMIN),
+    "/{model}", Role.ADMIN, errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound
 )
 def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
     """Set the suites and the policy that judge the model's next versions."""
@@ -104,12 +99,7 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
         return _views(work, [found])[0]
 
 
-@router.delete(
-    "/{model}",
-    status_code=204,
-    responses=raises(errors.ModelNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.delete("/{model}", Role.ADMIN, errors.ModelNotFound, errors.InUse, status_code=204)
 def delete_model(model: str, services: WiredServices) -> None:
     """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
     deleted = deletion.delete_model(services.platform, model=model)
@@ -157,11 +147,7 @@ _FORM = multipart(
 )
 
 
-@router.get(
-    "/{model}/classes",
-    responses=raises(errors.ModelNotFound, errors.AliasNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{model}/classes", Role.VIEWER, errors.ModelNotFound, errors.AliasNotFound)
 def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -> LearnedView:
     """List the classes an alias's version has learned, and which version taught each last."""
     with services.platform.transactions(read_only=True) as work:
@@ -176,14 +162,13 @@ def list_classes(model: str, services: WiredServices, alias: str = PRODUCTION) -
 
 @router.post(
     "/{model}/classes",
+    Role.CONTRIBUTOR,
+    errors.ModelNotFound,
+    *ORDER_ERRORS,
+    *UPDATE_REFUSALS,
+    *UPLOAD_ERRORS,
     status_code=202,
-    responses=raises(
-        errors.ModelNotFound,
-        *ORDER_ERRORS,
-        *UPDATE_REFUSALS,
-        *UPLOAD_ERRORS,
-    ),
-    openapi_extra=_FORM | needs(Role.CONTRIBUTOR),
+    openapi_extra=_FORM,
 )
 async def teach_classes(model: str, ordering: PlacedOrder) -> StartView:
     """Teach classes: upload their images as a new dataset version and order an update."""

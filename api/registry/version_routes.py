@@ -3,16 +3,16 @@
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import Header, Response
 from pydantic import with_config
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api.dependencies import WiredServices
 from api.exports.tars import delete_exports, export_path
 from api.http.answers import CSV, CSV_CONTENT, IfNoneMatch, answer_download, preferred
-from api.http.routing import JSON, ThreadRoute, needs
+from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
-from api.openapi_document import downloads, raises
+from api.openapi_document import downloads
 from api.registry.report_pages import (
     render_report,
     report_csv,
@@ -30,7 +30,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep import delete as deletion
 
-router = APIRouter(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 
 TAR, HTML = "application/x-tar", "text/html"
 SVG = "image/svg+xml"
@@ -65,7 +65,7 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER, errors.ModelNotFound)
 def list_versions(
     model: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
 ) -> Page[VersionView]:
@@ -77,11 +77,7 @@ def list_versions(
     return page_of(rows, limit, lambda row: _view(row, found, overridden), lambda row: row.number)
 
 
-@router.get(
-    "/{version}",
-    responses=raises(errors.ModelNotFound, errors.VersionNotFound),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{version}", Role.VIEWER, errors.ModelNotFound, errors.VersionNotFound)
 def get_version(model: str, version: VersionNumber, services: WiredServices) -> VersionView:
     """Return a version."""
     with services.platform.transactions(read_only=True) as work:
@@ -96,9 +92,11 @@ def _view(version: Version, model: Model, overridden: Collection[int]) -> Versio
 
 @router.delete(
     "/{version}",
+    Role.ADMIN,
+    errors.ModelNotFound,
+    errors.VersionNotFound,
+    errors.InUse,
     status_code=204,
-    responses=raises(errors.ModelNotFound, errors.VersionNotFound, errors.InUse),
-    openapi_extra=needs(Role.ADMIN),
 )
 def delete_version(model: str, version: VersionNumber, services: WiredServices) -> None:
     """Delete a version; its number is not given again, and its weights are collected."""
@@ -106,12 +104,7 @@ def delete_version(model: str, version: VersionNumber, services: WiredServices) 
     delete_exports(services.platform, deleted.model, deleted.number)
 
 
-@router.get(
-    "/{version}/download",
-    responses=_DOWNLOADS,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{version}/download", Role.VIEWER, responses=_DOWNLOADS, response_class=Response)
 def download_version(
     model: str,
     version: VersionNumber,
@@ -132,12 +125,7 @@ def download_version(
     )
 
 
-@router.get(
-    "/{version}/forgetting",
-    responses=_REPORTS,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/{version}/forgetting", Role.VIEWER, responses=_REPORTS, response_class=Response)
 def get_forgetting(
     model: str,
     version: VersionNumber,

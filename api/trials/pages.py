@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.schemas import Pixels
 from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import (
     LONGEST_REASON,
@@ -42,9 +42,7 @@ from core.trials.rules import (
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, ModelId
 
-router = APIRouter(
-    prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False
-)
+router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False)
 
 CANDIDATES, TRIALS = 60, 100  # newest versions to choose from; trials of the list
 SAMPLES = 60  # that are shown
@@ -53,7 +51,7 @@ SAMPLES_PATH = "/aliases/{alias}/trials/{trial}/samples"
 Fields = Mapping[str, str]
 
 
-@router.get("/trial", openapi_extra=needs(Role.VIEWER))
+@router.get("/trial", Role.VIEWER)
 def show_trial(
     model: str, request: Request, services: WiredServices, alias: Text = PRODUCTION
 ) -> Response:
@@ -61,7 +59,7 @@ def show_trial(
     return _show(request, services, model, alias)
 
 
-@router.post("/trial/start", openapi_extra=needs(Role.OPERATOR))
+@router.post("/trial/start", Role.OPERATOR)
 async def start(model: str, request: Request, services: WiredServices) -> Response:
     """Start a trial, if the alias is still where the form has shown it."""
     fields = await read_form(request)
@@ -82,7 +80,7 @@ async def start(model: str, request: Request, services: WiredServices) -> Respon
     return await run_in_threadpool(_try, request, services, model, fields, begin)
 
 
-@router.post("/trial/stop", openapi_extra=needs(Role.OPERATOR))
+@router.post("/trial/stop", Role.OPERATOR)
 async def stop(model: str, request: Request, services: WiredServices) -> Response:
     """Stop a trial; the alias stays where it is."""
     fields = await read_form(request)
@@ -188,7 +186,7 @@ def _mode(fields: Fields) -> TrialMode:
         raise FieldInvalid("Choose shadow or canary.", pointer="/mode") from error
 
 
-@router.get(SAMPLES_PATH + "/{pixels}", openapi_extra=needs(Role.VIEWER))
+@router.get(SAMPLES_PATH + "/{pixels}", Role.VIEWER)
 def get_sample(
     model: str,
     alias: str,
@@ -203,7 +201,7 @@ def get_sample(
     )
 
 
-@router.get(SAMPLES_PATH + "/{pixels}/thumbnail", openapi_extra=needs(Role.VIEWER))
+@router.get(SAMPLES_PATH + "/{pixels}/thumbnail", Role.VIEWER)
 async def get_thumbnail(
     model: str,
     alias: str,
@@ -217,7 +215,7 @@ async def get_thumbnail(
     return await thumbnail_answer(services, artifact, if_none_match)
 
 
-@router.post(SAMPLES_PATH + "/delete", openapi_extra=needs(Role.OPERATOR))
+@router.post(SAMPLES_PATH + "/delete", Role.OPERATOR)
 async def delete(
     model: str, alias: str, trial: str, request: Request, services: WiredServices
 ) -> Response:

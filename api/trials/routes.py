@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.datasets.schemas import Pixels
 from api.dependencies import WiredServices
 from api.http.answers import IfMatch, IfNoneMatch, expected_revision, image_answer
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
-from api.openapi_document import raises, stored_images
+from api.openapi_document import stored_images
 from api.trials.schemas import (
     Feedback,
     FeedbackView,
@@ -31,7 +31,7 @@ from core.trials.rows import Trials, TrialSamples
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, PredictionId
 
-router = APIRouter(tags=["trials"], route_class=ThreadRoute)
+router = Routes(tags=["trials"], route_class=ThreadRoute)
 
 TRIALS = "/v1/models/{model}/aliases/{alias}/trials"
 SAMPLES = f"{TRIALS}/{{trial}}/samples"
@@ -43,20 +43,18 @@ _UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)
 
 @router.post(
     TRIALS,
+    Role.OPERATOR,
+    *_UNKNOWN_ALIAS,
+    errors.VersionNotFound,
+    errors.TrialRunning,
+    errors.GateFailed,
+    errors.EvaluationPending,
+    errors.LearnedErasedImages,
+    errors.ArtifactGone,
+    errors.NotServable,
+    errors.StaleRevision,
+    errors.PreconditionRequired,
     status_code=201,
-    responses=raises(
-        *_UNKNOWN_ALIAS,
-        errors.VersionNotFound,
-        errors.TrialRunning,
-        errors.GateFailed,
-        errors.EvaluationPending,
-        errors.LearnedErasedImages,
-        errors.ArtifactGone,
-        errors.NotServable,
-        errors.StaleRevision,
-        errors.PreconditionRequired,
-    ),
-    openapi_extra=needs(Role.OPERATOR),
 )
 def begin_trial(
     model: str,
@@ -87,7 +85,7 @@ def begin_trial(
     return TrialView.of(trial, model=_name(services.platform, model))
 
 
-@router.get(TRIALS, responses=raises(errors.ModelNotFound), openapi_extra=needs(Role.VIEWER))
+@router.get(TRIALS, Role.VIEWER, errors.ModelNotFound)
 def list_trials(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[TrialView]:
@@ -99,9 +97,7 @@ def list_trials(
     return page_of(rows, limit, show, lambda row: row.id)
 
 
-@router.get(
-    f"{TRIALS}/{{trial}}", responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.VIEWER)
-)
+@router.get(f"{TRIALS}/{{trial}}", Role.VIEWER, *_UNKNOWN_TRIAL)
 def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> TrialReport:
     """Return what a trial's answers and labels say so far; `latest` is the newest trial."""
     with services.platform.transactions(read_only=True) as work:
@@ -112,11 +108,7 @@ def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> Tr
     return trial_report(wanted, counts, course, model=found.name)
 
 
-@router.post(
-    f"{TRIALS}/{{trial}}/stop",
-    responses=raises(*_UNKNOWN_TRIAL, errors.TrialEnded),
-    openapi_extra=needs(Role.OPERATOR),
-)
+@router.post(f"{TRIALS}/{{trial}}/stop", Role.OPERATOR, *_UNKNOWN_TRIAL, errors.TrialEnded)
 def end_trial(
     model: str, alias: str, trial: str, body: StopTrial, services: WiredServices
 ) -> TrialView:
@@ -127,14 +119,12 @@ def end_trial(
 
 @router.post(
     "/v1/feedback",
-    responses=raises(
-        errors.PredictionNotFound,
-        errors.PredictionLabelled,
-        errors.TrialEnded,
-        errors.ClassInvalid,
-        errors.AllRejected,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    Role.CONTRIBUTOR,
+    errors.PredictionNotFound,
+    errors.PredictionLabelled,
+    errors.TrialEnded,
+    errors.ClassInvalid,
+    errors.AllRejected,
 )
 def send_feedback(body: Feedback, services: WiredServices) -> FeedbackView:
     """Label predictions made during trials with the classes that are right; each counts once.
@@ -167,7 +157,7 @@ def _name(platform: Platform, reference: str) -> str:
         return work[Models].get(reference).name
 
 
-@router.get(SAMPLES, responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.VIEWER))
+@router.get(SAMPLES, Role.VIEWER, *_UNKNOWN_TRIAL)
 def list_samples(
     model: str,
     alias: str,
@@ -189,9 +179,9 @@ def list_samples(
 
 @router.get(
     SAMPLES + "/{pixels}",
+    Role.VIEWER,
     responses=stored_images(*_UNKNOWN_TRIAL),
     response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
 )
 def get_sample(
     model: str,
@@ -208,9 +198,7 @@ def get_sample(
     return image_answer(services, artifact, if_none_match)
 
 
-@router.delete(
-    SAMPLES, status_code=204, responses=raises(*_UNKNOWN_TRIAL), openapi_extra=needs(Role.OPERATOR)
-)
+@router.delete(SAMPLES, Role.OPERATOR, *_UNKNOWN_TRIAL, status_code=204)
 def remove_samples(model: str, alias: str, trial: str, services: WiredServices) -> None:
     """Delete the samples of a trial, which makes no room for others; its counts stay."""
     delete_samples(services.platform, model=model, alias=alias, trial=trial)

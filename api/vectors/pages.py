@@ -6,13 +6,13 @@ from itertools import chain
 from math import ceil
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import Number
 from api.pages.browsing import PageRoute
 from api.pages.forms import Chosen, Text, read_form, whole_field
@@ -24,14 +24,14 @@ from core.registry.rows import Models, Versions
 from core.vectors.compare_index import embedding_maps, order_comparison
 from core.vectors.rules import EmbeddingMap, Point
 
-router = APIRouter(
+router = Routes(
     prefix=f"{PAGES}/models/{{model}}/map", route_class=PageRoute, include_in_schema=False
 )
 
 VERSIONS = 200  # to choose from
 
 
-@router.get("", openapi_extra=needs(Role.VIEWER))
+@router.get("", Role.VIEWER)
 def show_map(
     model: str,
     request: Request,
@@ -44,7 +44,7 @@ def show_map(
     return _show(request, services, model, before, now, suite)
 
 
-@router.post("", openapi_extra=needs(Role.CONTRIBUTOR))
+@router.post("", Role.CONTRIBUTOR)
 async def order_map(
     model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
 ) -> Response:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.dependencies import Services, WiredServices
 from api.exports.tars import stored_file
 from api.http.answers import IfNoneMatch, answer_download, matches_etag
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute, raises
 from api.http.schemas import VersionNumber
 from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
-from api.openapi_document import downloads, raises
+from api.openapi_document import downloads
 from api.vectors.schemas import (
     CompatibilityList,
     CompatibilityView,
@@ -36,7 +36,7 @@ from core.vectors.rows import IndexReports, Vectors
 from core.vectors.rules import IndexReport
 from core.vectors.stored import StoredVectors
 
-router = APIRouter(
+router = Routes(
     prefix="/v1/models/{model}/versions/{version}", tags=["vectors"], route_class=ThreadRoute
 )
 
@@ -56,16 +56,14 @@ _BRIDGES: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/vectors",
+    Role.CONTRIBUTOR,
+    *NO_VERSION,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.DatasetEmpty,
+    errors.ArtifactGone,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        *NO_VERSION,
-        errors.DatasetNotFound,
-        errors.DatasetVersionNotFound,
-        errors.DatasetEmpty,
-        errors.ArtifactGone,
-        *ORDER_ERRORS,
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_vectors(
     model: str, version: VersionNumber, body: NewVectors, ordering: PlacedOrder
@@ -84,7 +82,7 @@ def order_vectors(
     return ordering.accepted(job)
 
 
-@router.get("/vectors", responses=raises(*NO_VERSION), openapi_extra=needs(Role.VIEWER))
+@router.get("/vectors", Role.VIEWER, *NO_VERSION)
 def list_vectors(model: str, version: VersionNumber, services: WiredServices) -> VectorsList:
     """List the vectors by a version that are stored, by dataset and dataset version."""
     with services.platform.transactions(read_only=True) as work:
@@ -99,11 +97,7 @@ def list_vectors(model: str, version: VersionNumber, services: WiredServices) ->
     )
 
 
-@router.get(
-    "/vectors/{dataset}/{dataset_version}",
-    responses=raises(*NOT_THERE),
-    openapi_extra=needs(Role.VIEWER),
-)
+@router.get("/vectors/{dataset}/{dataset_version}", Role.VIEWER, *NOT_THERE)
 def get_vectors(
     model: str,
     version: VersionNumber,
@@ -118,9 +112,9 @@ def get_vectors(
 
 @router.get(
     "/vectors/{dataset}/{dataset_version}/download",
+    Role.VIEWER,
     responses=downloads(NPY, *_FAILURES),
     response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
 )
 def download_vectors(
     model: str,
@@ -138,9 +132,9 @@ def download_vectors(
 
 @router.get(
     "/vectors/{dataset}/{dataset_version}/images",
+    Role.VIEWER,
     responses=downloads(LINES, *_FAILURES),
     response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
 )
 def download_vector_images(
     model: str,
@@ -174,10 +168,7 @@ def _sent(
 
 
 @router.delete(
-    "/vectors/{dataset}/{dataset_version}",
-    status_code=204,
-    responses=raises(*NOT_THERE),
-    openapi_extra=needs(Role.CONTRIBUTOR),
+    "/vectors/{dataset}/{dataset_version}", Role.CONTRIBUTOR, *NOT_THERE, status_code=204
 )
 def delete_vectors(
     model: str,
@@ -209,11 +200,13 @@ def _find_vectors(
 
 @router.post(
     "/compatibility",
+    Role.CONTRIBUTOR,
+    *NO_VERSION,
+    errors.FieldInvalid,
+    errors.SuitesTooSmall,
+    errors.ArtifactGone,
+    *ORDER_ERRORS,
     status_code=202,
-    responses=raises(
-        *NO_VERSION, errors.FieldInvalid, errors.SuitesTooSmall, errors.ArtifactGone, *ORDER_ERRORS
-    ),
-    openapi_extra=needs(Role.CONTRIBUTOR),
 )
 def order_index_comparison(
     model: str, version: VersionNumber, body: NewComparison, ordering: PlacedOrder
@@ -232,9 +225,7 @@ def order_index_comparison(
     return ordering.accepted(job)
 
 
-@router.get(
-    "/compatibility", responses=raises(*NO_VERSION, *UNREADABLE), openapi_extra=needs(Role.VIEWER)
-)
+@router.get("/compatibility", Role.VIEWER, *NO_VERSION, *UNREADABLE)
 def list_compatibility(
     model: str, version: VersionNumber, services: WiredServices
 ) -> CompatibilityList:
@@ -246,9 +237,7 @@ def list_compatibility(
 
 
 @router.get(
-    "/compatibility/{baseline}",
-    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
-    openapi_extra=needs(Role.VIEWER),
+    "/compatibility/{baseline}", Role.VIEWER, *NO_VERSION, errors.IndexReportNotFound, *UNREADABLE
 )
 def get_compatibility(
     model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
@@ -259,8 +248,10 @@ def get_compatibility(
 
 @router.get(
     "/compatibility/{baseline}/map",
-    responses=raises(*NO_VERSION, errors.IndexReportNotFound, *UNREADABLE),
-    openapi_extra=needs(Role.VIEWER),
+    Role.VIEWER,
+    *NO_VERSION,
+    errors.IndexReportNotFound,
+    *UNREADABLE,
 )
 def get_embedding_map(
     model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
@@ -274,10 +265,7 @@ def get_embedding_map(
 
 
 @router.get(
-    "/compatibility/{baseline}/bridge",
-    responses=_BRIDGES,
-    response_class=Response,
-    openapi_extra=needs(Role.VIEWER),
+    "/compatibility/{baseline}/bridge", Role.VIEWER, responses=_BRIDGES, response_class=Response
 )
 def download_bridge(
     model: str,

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services, WiredServices
-from api.http.routing import PAGES, needs
+from api.http.routing import PAGES, Routes
 from api.http.schemas import After
 from api.pages.browsing import PageRoute
 from api.pages.forms import names_field, read_form, short_field
@@ -22,7 +22,7 @@ from core.values import DeliveryId, WebhookId
 from core.webhooks import change as webhooks
 from core.webhooks.change import create_webhook
 
-router = APIRouter(prefix=f"{PAGES}/webhooks", route_class=PageRoute, include_in_schema=False)
+router = Routes(prefix=f"{PAGES}/webhooks", route_class=PageRoute, include_in_schema=False)
 
 DELIVERIES = 40  # of a page
 LONGEST_DESCRIPTION = 500  # characters
@@ -30,13 +30,13 @@ LONGEST_DESCRIPTION = 500  # characters
 Fields = Mapping[str, str]
 
 
-@router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("", Role.ADMIN)
 def show_webhooks(request: Request, services: WiredServices) -> Response:
     """Show all webhooks."""
     return _list(request, services)
 
 
-@router.post("", openapi_extra=needs(Role.ADMIN))
+@router.post("", Role.ADMIN)
 async def make_webhook(request: Request, services: WiredServices) -> Response:
     """Make a webhook, and show the secret that signs its messages."""
     fields = await read_form(request)
@@ -85,7 +85,7 @@ def _events(fields: Fields) -> list[EventType]:
     return chosen
 
 
-@router.get("/{webhook}", openapi_extra=needs(Role.ADMIN))
+@router.get("/{webhook}", Role.ADMIN)
 def show_webhook(
     webhook: str, request: Request, services: WiredServices, after: After = None
 ) -> Response:
@@ -121,7 +121,7 @@ def _one(
     )
 
 
-@router.post("/{webhook}/test", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/test", Role.ADMIN)
 async def send_test(webhook: str, request: Request, services: WiredServices) -> Response:
     """Order the delivery of a test event."""
     return await _change(
@@ -129,13 +129,13 @@ async def send_test(webhook: str, request: Request, services: WiredServices) -> 
     )
 
 
-@router.post("/{webhook}/pause", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/pause", Role.ADMIN)
 async def pause(webhook: str, request: Request, services: WiredServices) -> Response:
     """Let deliveries wait."""
     return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=True))
 
 
-@router.post("/{webhook}/resume", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/resume", Role.ADMIN)
 async def resume(webhook: str, request: Request, services: WiredServices) -> Response:
     """Send what waits, and go on."""
     return await _change(request, webhook, lambda: _set_paused(services, webhook, paused=False))
@@ -146,7 +146,7 @@ def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
     webhooks.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
 
 
-@router.post("/{webhook}/rotate", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/rotate", Role.ADMIN)
 async def give_new_secret(webhook: str, request: Request, services: WiredServices) -> Response:
     """Make a new secret, and show it."""
     await read_form(request)
@@ -154,7 +154,7 @@ async def give_new_secret(webhook: str, request: Request, services: WiredService
     return await run_in_threadpool(_one, request, services, rotated.id, secret=rotated.secret)
 
 
-@router.post("/{webhook}/delete", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/delete", Role.ADMIN)
 async def delete(webhook: str, request: Request, services: WiredServices) -> Response:
     """Delete a webhook with its deliveries."""
     await read_form(request)
@@ -162,7 +162,7 @@ async def delete(webhook: str, request: Request, services: WiredServices) -> Res
     return RedirectResponse(f"{PAGES}/webhooks", 303)
 
 
-@router.post("/{webhook}/deliveries/{delivery}/redeliver", openapi_extra=needs(Role.ADMIN))
+@router.post("/{webhook}/deliveries/{delivery}/redeliver", Role.ADMIN)
 async def redeliver(
     webhook: str, delivery: str, request: Request, services: WiredServices
 ) -> Response:

@@ -1,11 +1,10 @@
 """Routes of webhooks and their deliveries."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.dependencies import WiredServices
-from api.http.routing import ThreadRoute, needs
+from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
-from api.openapi_document import raises
 from api.webhooks.schemas import (
     DeliveryView,
     NewWebhook,
@@ -19,14 +18,16 @@ from core.principal import Role
 from core.values import DeliveryId, WebhookId
 from core.webhooks import change as webhooks
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=ThreadRoute)
+router = Routes(prefix="/v1/webhooks", tags=["webhooks"], route_class=ThreadRoute)
 
 
 @router.post(
     "",
+    Role.ADMIN,
+    errors.UrlForbidden,
+    errors.ModelNotFound,
+    errors.TooManyWebhooks,
     status_code=201,
-    responses=raises(errors.UrlForbidden, errors.ModelNotFound, errors.TooManyWebhooks),
-    openapi_extra=needs(Role.ADMIN),
 )
 def make_webhook(
     body: NewWebhook, services: WiredServices, response: Response
@@ -47,7 +48,7 @@ def make_webhook(
     return WebhookWithSecret.of(made)
 
 
-@router.get("", openapi_extra=needs(Role.ADMIN))
+@router.get("", Role.ADMIN)
 def list_webhooks(
     services: WiredServices, limit: Limit = 50, after: After = None
 ) -> Page[WebhookView]:
@@ -57,7 +58,7 @@ def list_webhooks(
     return page_of(rows, limit, WebhookView.of, lambda row: row.id)
 
 
-@router.get("/{webhook}", responses=raises(errors.WebhookNotFound), openapi_extra=needs(Role.ADMIN))
+@router.get("/{webhook}", Role.ADMIN, errors.WebhookNotFound)
 def get_webhook(webhook: str, services: WiredServices) -> WebhookView:
     """Return a webhook."""
     with services.platform.transactions(read_only=True) as work:
@@ -65,9 +66,7 @@ def get_webhook(webhook: str, services: WiredServices) -> WebhookView:
 
 
 @router.patch(
-    "/{webhook}",
-    responses=raises(errors.WebhookNotFound, errors.UrlForbidden, errors.ModelNotFound),
-    openapi_extra=needs(Role.ADMIN),
+    "/{webhook}", Role.ADMIN, errors.WebhookNotFound, errors.UrlForbidden, errors.ModelNotFound
 )
 def change_webhook(webhook: str, body: WebhookChanges, services: WiredServices) -> WebhookView:
     """Change a webhook, pause it or resume it; pending deliveries go to the new URL."""
@@ -77,44 +76,26 @@ def change_webhook(webhook: str, body: WebhookChanges, services: WiredServices) 
     return WebhookView.of(changed)
 
 
-@router.delete(
-    "/{webhook}",
-    status_code=204,
-    responses=raises(errors.WebhookNotFound),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.delete("/{webhook}", Role.ADMIN, errors.WebhookNotFound, status_code=204)
 def delete_webhook(webhook: str, services: WiredServices) -> None:
     """Delete a webhook and its deliveries, also those that are pending."""
     webhooks.delete_webhook(services.platform, WebhookId(webhook))
 
 
-@router.post(
-    "/{webhook}/rotate-secret",
-    responses=raises(errors.WebhookNotFound),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.post("/{webhook}/rotate-secret", Role.ADMIN, errors.WebhookNotFound)
 def rotate_webhook_secret(webhook: str, services: WiredServices) -> WebhookWithSecret:
     """Make a new secret; for a day, messages are signed by the former one too."""
     rotated = webhooks.rotate_secret(services.platform, WebhookId(webhook))
     return WebhookWithSecret.of(rotated)
 
 
-@router.post(
-    "/{webhook}/test",
-    status_code=202,
-    responses=raises(errors.WebhookNotFound),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.post("/{webhook}/test", Role.ADMIN, errors.WebhookNotFound, status_code=202)
 def test_webhook(webhook: str, services: WiredServices) -> DeliveryView:
     """Order the delivery of an event of type `webhook.test`."""
     return DeliveryView.of(webhooks.order_test(services.platform, WebhookId(webhook)))
 
 
-@router.get(
-    "/{webhook}/deliveries",
-    responses=raises(errors.WebhookNotFound),
-    openapi_extra=needs(Role.ADMIN),
-)
+@router.get("/{webhook}/deliveries", Role.ADMIN, errors.WebhookNotFound)
 def list_webhook_deliveries(
     webhook: str,
     services: WiredServices,
@@ -130,9 +111,10 @@ def list_webhook_deliveries(
 
 @router.post(
     "/{webhook}/deliveries/{delivery}/redeliver",
+    Role.ADMIN,
+    errors.WebhookNotFound,
+    errors.DeliveryNotFound,
     status_code=202,
-    responses=raises(errors.WebhookNotFound, errors.DeliveryNotFound),
-    openapi_extra=needs(Role.ADMIN),
 )
 def redeliver(webhook: str, delivery: str, services: WiredServices) -> DeliveryView:
     """Order a delivery once more, now and under the same event id."""
