@@ -109,9 +109,6 @@ SHOWN = 100  # images of one group
 class NearDuplicateRows(Rows):
     """The part of `Datasets` that reads near-duplicates."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
     def near_duplicate_page(
         self, dataset: DatasetId, limit: int, after: Digest | None
     ) -> Sequence[NearDuplicates]:

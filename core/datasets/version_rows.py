@@ -109,9 +109,6 @@ def either(
 class DatasetVersionRows(Rows):
     """The part of `Datasets` that reads and writes versions."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
     def add(self, version: DatasetVersion, manifest: Manifest) -> None:
         """Store a frozen version and the images that it trains on."""
         values = {

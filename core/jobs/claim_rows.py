@@ -177,11 +177,8 @@ def _require_held(status: str | None, job: JobId, fence: int) -> JobStatus:
 # Events of jobs, numbered without gaps.
 
 
-class JobEventRows:
+class JobEventRows(Rows):
     """The part of `Jobs` that reads and writes events."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def add(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
         """Add a job's next event and lock the job's row until commit. Raises JobNotFound."""

@@ -167,19 +167,7 @@ Order = (
     | CompareIndexOrder
     | ReembedOrder
 )
-OrderT = TypeVar(
-    "OrderT",
-    ImportOrder,
-    UpdateOrder,
-    EvaluateOrder,
-    ImportImagesOrder,
-    EraseOrder,
-    BlameOrder,
-    ExportOrder,
-    ImportVersionOrder,
-    CompareIndexOrder,
-    ReembedOrder,
-)
+OrderT = TypeVar("OrderT", bound=Order)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
