@@ -1,4 +1,4 @@
-"""What jobs are done with: torch, for the settings' device and threads, which takes seconds."""
+"""The tools of jobs: torch, for the settings' device and threads, which takes seconds."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What has come of a job, in words: a page, a verdict, a sentence."""
+"""The outcome of a job in words: a page, a verdict, a sentence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ _TAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What has come of a job: a page, a verdict, a sentence, and what no page shows."""
+    """The outcome of a job: a page, a verdict, a sentence, and what no page shows."""
 
     link: tuple[str, str] | None = None  # the address of the page, and its name
     tag: tuple[str, str] | None = None  # the look of the verdict, and its words

@@ -1,4 +1,4 @@
-"""What a browser sends and is answered: forms of this origin, unsent forms, problems as pages."""
+"""Requests of browsers: forms of this origin, unsent forms, problems as pages, static files."""
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
@@ -73,7 +73,7 @@ ARRIVES_S = 10
 
 @dataclass(frozen=True, kw_only=True)
 class UnsentForm:
-    """What a person typed into a form of a page, and where the form goes."""
+    """The text that a person typed into a form of a page, and the address that the form goes to."""
 
     to: str
     fields: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What pip calls to build the client: setuptools, after what is not kept has been written."""
+"""The build backend that pip calls: setuptools, after what is not kept has been written."""
 
 from typing import Any
 

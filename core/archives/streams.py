@@ -93,7 +93,7 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What a header says of a file, or of an extended header."""
+    """The header of a file, or of an extended header."""
 
     kind: bytes
     name: bytes

@@ -1,4 +1,4 @@
-"""Which update, and which images, made a version forget."""
+"""The update, and the images, that made a version forget."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

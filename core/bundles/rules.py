@@ -1,4 +1,4 @@
-"""What a bundle holds: a signed statement of a version, and the header of its weights."""
+"""The contents of a bundle: a signed statement of a version, and the header of its weights."""
 
 import json
 from base64 import b64decode, b64encode

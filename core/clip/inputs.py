@@ -1,4 +1,4 @@
-"""What a model is given: images as pixels, and texts as tokens."""
+"""The input of a model: images as pixels, and texts as tokens."""
 
 import io
 from collections.abc import Callable, Mapping

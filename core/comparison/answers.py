@@ -1,4 +1,4 @@
-"""What two versions answer differently."""
+"""The differences between the answers of two versions."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

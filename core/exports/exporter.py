@@ -1,4 +1,4 @@
-"""What writes exports and checks them: torch implements it."""
+"""The protocol of writing and checking exports, which torch implements."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What confines the decoding process before it reads its first untrusted byte.
+"""Confine the decoding process before it reads its first untrusted byte.
 
 The layers are independent: a system that lacks one still applies the others. docs/operations.md
 lists what each layer removes.

@@ -38,7 +38,7 @@ from core.vectors.reembed import reembed
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What a worker has to do jobs with: the first five need torch."""
+    """The tools with which a worker does jobs; the first five need torch."""
 
     importer: Importer
     trainer: Trainer

@@ -1,4 +1,4 @@
-"""What must be kept: versions and aliases that are in use, and weights that jobs need."""
+"""Versions and aliases that are in use, and weights that jobs need."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

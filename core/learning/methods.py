@@ -160,22 +160,22 @@ class LearningMethod:
 
     @property
     def replays_vocabulary(self) -> bool:
-        """Whether the terms use random sentences."""
+        """True if the terms use random sentences."""
         return self.recipe.replays_vocabulary
 
     @property
     def distils(self) -> bool:
-        """Whether any term uses a teacher."""
+        """True if any term uses a teacher."""
         return self.distils_batches or any(term.distils for term in self.reference_terms())
 
     @property
     def distils_batches(self) -> bool:
-        """Whether any term on the update's own images uses a teacher."""
+        """True if any term on the update's own images uses a teacher."""
         return any(term.distils for term in self.terms())
 
     @property
     def scores(self) -> bool:
-        """Whether `conclude` chooses by scores on validation parts."""
+        """True if `conclude` chooses by scores on validation parts."""
         return self.recipe.mixing_choice.uses_validation
 
     def prepare(self, beginning: TrainingStart) -> None:

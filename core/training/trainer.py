@@ -1,4 +1,4 @@
-"""What trains: the order that it gets, and what it returns."""
+"""The protocol of training: what a trainer is given, and what it returns."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What labels prove, at any time that one looks: bets and confidence sequences."""
+"""Bets and confidence sequences: what labels prove at any time that one looks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

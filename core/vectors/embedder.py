@@ -1,4 +1,4 @@
-"""What computes and compares vectors: torch implements it."""
+"""The protocol of computing and comparing vectors, which torch implements."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether two versions can share an index: the verdict, its images and its report."""
+"""The verdict on two versions that share an index, its images and its report."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

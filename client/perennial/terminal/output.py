@@ -1,4 +1,4 @@
-"""What the terminal shows: JSON, tables, reports and progress."""
+"""Output on the terminal: JSON, tables, reports and progress."""
 
 import json
 import os

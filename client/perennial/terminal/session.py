@@ -1,4 +1,4 @@
-"""What commands share: arguments, exit codes and failures, the login, and following a job."""
+"""The parts that commands share: arguments, exit codes and failures, the login, following a job."""
 
 import json
 import os
