@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
@@ -69,12 +68,7 @@ class Prefetcher(Generic[_D]):
             self._submit_next()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the thread once the batch in progress is made; drop the batches not begun."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()

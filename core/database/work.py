@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import copy
-from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
@@ -89,12 +88,7 @@ class Work:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Roll back what was not committed and return the connection to the pool."""
         if self._connection is not None:
             self._connection.close()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -63,12 +62,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
