@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.dependencies import CurrentPrincipal
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, AfterNumber, number_after
 from api.pages.browsing import PageRoute
 from api.pages.forms import Chosen, Day, Text, end_of, names_field, read_form, start_of, whole_field
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
 from core.access.rows import Keys
 from core.access.rules import ApiKey
@@ -35,86 +34,76 @@ Fields = Mapping[str, str]
 
 
 @router.get("/keys", Role.ADMIN)
-def show_keys(request: Request, services: WiredServices, after: After = None) -> Response:
+def show_keys(asked: PageRequest, after: After = None) -> Response:
     """Show API keys, oldest first, and a form that makes one."""
-    return _list(request, services, after)
+    return _list(asked, after)
 
 
 @router.post("/keys", Role.ADMIN)
-async def make_key(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def make_key(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Make a key, and show its secret."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
 
     def make() -> Response:
         try:
             key, secret = create_key(
-                services.platform,
+                asked.platform,
                 name=fields.get("name", ""),
                 role=_role(fields),
                 models=names_field(fields, "models") or None,
                 expires_at=_end_of(fields.get("expires", "")),
             )
         except PerennialError as refusal:
-            return _list(request, services, None, fields, refusal)
-        return _one(request, services, principal, key.id, secret=secret)
+            return _list(asked, None, fields, refusal)
+        return _one(asked, principal, key.id, secret=secret)
 
     return await run_in_threadpool(make)
 
 
 @router.get("/keys/{key}", Role.ADMIN)
-def show_key(
-    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+def show_key(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Show a key, by id or name."""
-    return _one(request, services, principal, key)
+    return _one(asked, principal, key)
 
 
 @router.post("/keys/{key}/rotate", Role.ADMIN)
-async def give_new_secret(
-    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def give_new_secret(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Give a key a new secret, and show it."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
 
     def rotate() -> Response:
         try:
-            rotated, secret = rotate_key(services.platform, key, _overlap(fields))
+            rotated, secret = rotate_key(asked.platform, key, _overlap(fields))
         except PerennialError as refusal:
-            return _one(request, services, principal, key, refusal=refusal)
-        return _one(request, services, principal, rotated.id, secret=secret)
+            return _one(asked, principal, key, refusal=refusal)
+        return _one(asked, principal, rotated.id, secret=secret)
 
     return await run_in_threadpool(rotate)
 
 
 @router.post("/keys/{key}/revoke", Role.ADMIN)
-async def end_key(
-    key: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def end_key(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Revoke a key for ever."""
-    await read_form(request)
+    await read_form(asked.request)
     try:
-        await run_in_threadpool(revoke_key, services.platform, key)
+        await run_in_threadpool(revoke_key, asked.platform, key)
     except PerennialError as refusal:
-        return await run_in_threadpool(_one, request, services, principal, key, refusal=refusal)
+        return await run_in_threadpool(_one, asked, principal, key, refusal=refusal)
     return RedirectResponse(f"{PAGES}/keys/{key}", 303)
 
 
 def _list(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     after: str | None,
     sent: Fields | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
-    now = services.platform.clock()
-    with services.platform.transactions(read_only=True) as work:
+    now = asked.platform.clock()
+    with asked.platform.transactions(read_only=True) as work:
         keys = work[Keys].page(KEYS + 1, after)
         uses = work[Keys].last_uses([key.id for key in keys])
         rows = [_known(work, key, now, uses) for key in keys[:KEYS]]
-    return page(
-        request,
+    return asked.page(
         "administration/keys.html",
         rows=rows,
         next=keys[KEYS - 1].id if len(keys) > KEYS else None,
@@ -126,20 +115,18 @@ def _list(
 
 
 def _one(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     principal: Principal,
     reference: str,
     *,
     secret: str | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
-    now = services.platform.clock()
-    with services.platform.transactions(read_only=True) as work:
+    now = asked.platform.clock()
+    with asked.platform.transactions(read_only=True) as work:
         key = work[Keys].get(reference)
         known = _known(work, key, now, work[Keys].last_uses([key.id]))
-    return page(
-        request,
+    return asked.page(
         "administration/key.html",
         **known,
         secret=secret,
@@ -197,8 +184,7 @@ def _overlap(fields: Fields) -> timedelta:
 
 @router.get("/audit", Role.ADMIN)
 def show_audit(
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     actor: Text = "",
     action: Text = "",
     model: Text = "",
@@ -215,12 +201,11 @@ def show_audit(
         until=end_of(until),
     )
     start = number_after(after) if after is not None else None
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         rows = work[AuditTrail].page(EVENTS + 1, start, wanted)
         head = work[AuditTrail].head()
     chosen = {"actor": actor, "action": action, "model": model, "since": since, "until": until}
-    return page(
-        request,
+    return asked.page(
         "administration/audit.html",
         events=[(row, address_of(row.change.subject)) for row in rows[:EVENTS]],
         next=rows[EVENTS - 1].sequence if len(rows) > EVENTS else None,
@@ -228,16 +213,16 @@ def show_audit(
         actions=[one.value for one in Action],
         count=head.sequence,
         at_once=head.sequence <= CHECKED_AT_ONCE,
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
 @router.get("/audit/chain", Role.ADMIN)
-def show_chain(request: Request, services: WiredServices) -> Response:
+def show_chain(asked: PageRequest) -> Response:
     """Recompute the chain of hashes, and show whether it holds."""
-    part = "hx-request" in request.headers
-    found: dict[str, Any] = {"check": verify_audit(services.platform)}
-    return page(request, f"administration/audit_chain{'_part' if part else ''}.html", **found)
+    part = "hx-request" in asked.request.headers
+    found: dict[str, Any] = {"check": verify_audit(asked.platform)}
+    return asked.page(f"administration/audit_chain{'_part' if part else ''}.html", **found)
 
 
 def address_of(subject: str) -> str | None:

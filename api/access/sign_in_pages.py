@@ -6,13 +6,13 @@ from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import CurrentPrincipal
 from api.http.authentication import SESSION_COOKIE
 from api.http.problems import request_id
 from api.http.routing import PAGES, SIGN_IN, Routes, page_path
 from api.pages.browsing import PageRoute, UnsentForm, unsent_in
 from api.pages.forms import read_form, read_open_form
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest, page
 from core.access import authenticate as sessions
 from core.errors import Unauthorised
 from core.principal import Role
@@ -32,49 +32,44 @@ async def lead_to_pages() -> Response:
 
 
 @router.get(SIGN_IN)
-async def show_sign_in(
-    request: Request,
-    services: WiredServices,
-    next: Next = PAGES,  # noqa: A002
-    link: Link = "",
-) -> Response:
+async def show_sign_in(asked: PageRequest, next: Next = PAGES, link: Link = "") -> Response:  # noqa: A002
     """Show the form to sign in with a key or, with a good link, by one button.
 
     The link is used up by the button: whatever looks at the page before the person cannot use it.
     """
-    issued = services.sign_in_link
+    issued = asked.services.sign_in_link
     good = issued is not None and issued.is_good(link)
     why = USED if link and not good else None
     kept = link if good else ""
-    return page(request, "sign_in.html", back=page_path(next), link=kept, why=why)
+    return asked.page("sign_in.html", back=page_path(next), link=kept, why=why)
 
 
 @router.post(SIGN_IN)
-async def sign_in(request: Request, services: WiredServices) -> Response:
+async def sign_in(asked: PageRequest) -> Response:
     """Open a session, and go on to where the browser was led to sign in."""
-    fields = await read_open_form(request)
+    fields = await read_open_form(asked.request)
     back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
     unsent = unsent_in(fields)
     if link := fields.get("link", ""):
-        issued = services.sign_in_link
+        issued = asked.services.sign_in_link
         taken = issued.take(link) if issued else None
         if taken is None:
-            return page(request, "sign_in.html", status=401, back=back, why=USED)
+            return asked.page("sign_in.html", status=401, back=back, why=USED)
         secret = taken
     try:
         session, expires_at = await run_in_threadpool(
-            sessions.sign_in, services.platform, secret, request_id=request_id(request)
+            sessions.sign_in, asked.platform, secret, request_id=request_id(asked.request)
         )
     except Unauthorised as refusal:
         why = refusal.message
-        return page(request, "sign_in.html", status=401, back=back, unsent=unsent, why=why)
-    response = _go_on(request, back, unsent, session)
+        return asked.page("sign_in.html", status=401, back=back, unsent=unsent, why=why)
+    response = _go_on(asked.request, back, unsent, session)
     response.set_cookie(
         SESSION_COOKIE,
         session,
         expires=expires_at,
         path=PAGES,
-        secure=request.url.scheme == "https",
+        secure=asked.request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
@@ -90,13 +85,11 @@ def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str)
 
 
 @router.post(f"{PAGES}/sign-out", Role.VIEWER)
-async def sign_out(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def sign_out(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """End the session."""
-    await read_form(request)
-    session = request.scope["state"]["session"]
-    await run_in_threadpool(sessions.sign_out, services.platform, principal, session)
+    await read_form(asked.request)
+    session = asked.request.scope["state"]["session"]
+    await run_in_threadpool(sessions.sign_out, asked.platform, principal, session)
     response = RedirectResponse(SIGN_IN, 303)
     response.delete_cookie(SESSION_COOKIE, path=PAGES)
     return response

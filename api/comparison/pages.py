@@ -6,18 +6,18 @@ from itertools import chain, islice, zip_longest
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Query
 from markupsafe import Markup
 from starlette.responses import Response
 
-from api.dependencies import Services, WiredServices
+from api.dependencies import Services
 from api.http.routing import PAGES, Routes
 from api.http.schemas import Number
 from api.pages import plots
 from api.pages.browsing import PageRoute
 from api.pages.forms import Text
 from api.pages.plots import Drawing, cut, text
-from api.pages.rendering import isolate, page
+from api.pages.rendering import PageRequest, isolate
 from api.registry.report_pages import change_title, changes_shown
 from core.comparison.answers import Confusion, ConfusionTable, Flip, FlipKind
 from core.comparison.compare import (
@@ -48,11 +48,9 @@ Skip = Annotated[int, Query(ge=0, le=10_000_000)]
 
 
 @router.get("", Role.VIEWER)
-def show_changes(
-    model: str, request: Request, services: WiredServices, now: One, before: Chosen = None
-) -> Response:
+def show_changes(model: str, asked: PageRequest, now: One, before: Chosen = None) -> Response:
     """Show what changed from one version to another, by default from its parent."""
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         newer = work[Versions].get(found.id, now)
@@ -70,15 +68,14 @@ def show_changes(
     try:
         compared = compare_versions(platform, model, before, now)
     except AnswersMissing as missing:
-        return page(request, "changes_missing.html", missing=missing, **context)
+        return asked.page("changes_missing.html", missing=missing, **context)
     flipped = compared.comparison.flips
     drawn = _drawn(compared, flipped)
     here = f"{PAGES}/models/{found.name}/changes/images?"
-    return page(
-        request,
+    return asked.page(
         "changes.html",
         compared=compared,
-        rulings=_rulings(services, newer, before),
+        rulings=_rulings(asked.services, newer, before),
         interval_plot=plots.interval_plot,
         measure_title=plots.measure_title,
         first={kind.value: _some(flipped, kind) for kind in FlipKind},
@@ -94,8 +91,7 @@ def show_changes(
 @router.get("/images", Role.VIEWER)
 def show_images(
     model: str,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     now: One,
     before: One,
     kind: Annotated[FlipKind | None, Query()] = None,
@@ -105,21 +101,20 @@ def show_images(
     skip: Skip = 0,
 ) -> Response:
     """Show images that two versions answer differently; with `predicted`, those of a cell."""
-    platform = services.platform
+    platform = asked.platform
     found: Sequence[Any]
     if predicted:
         found = changed_in_cell(
             platform, model, before, now, name=suite, class_name=class_name, predicted=predicted
         )
     else:
-        asked = {"suite": suite or None, "class_name": class_name or None}
-        _, _, found = flips_since(platform, model, now, str(before), kind=kind, **asked)
+        wanted = {"suite": suite or None, "class_name": class_name or None}
+        _, _, found = flips_since(platform, model, now, str(before), kind=kind, **wanted)
     chosen = {"kind": kind and kind.value, "suite": suite, "class": class_name}
     chosen |= {"predicted": predicted}
     with platform.transactions(read_only=True) as work:
         named = work[Models].get(model)
-    return page(
-        request,
+    return asked.page(
         "changed_images.html",
         model=named,
         before=before,

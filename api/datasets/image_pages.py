@@ -7,17 +7,17 @@ from itertools import groupby, islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.schemas import Pixels
-from api.dependencies import Services, WiredServices
+from api.dependencies import WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.database.work import Work
 from core.datasets import edit as edit_classes
 from core.datasets.edit import remove_images, stored_form_anywhere
@@ -84,8 +84,7 @@ class Group:
 @router.get("/datasets/{dataset}/images", Role.VIEWER)
 def show_images(
     dataset: str,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     of_class: OfClass = "",
     after: AfterPixels = "",
     moved: Count = 0,
@@ -95,57 +94,52 @@ def show_images(
     """Show the images of a class, or all; the numbers say what was just done."""
     listing = Listing(of_class=of_class, after=after)
     done = _done(moved=moved, removed=removed, renamed=renamed)
-    return show_listing(request, services, dataset, listing, done=done)
+    return show_listing(asked, dataset, listing, done=done)
 
 
 @router.get("/datasets/{dataset}/near-duplicates", Role.VIEWER)
 def show_near_duplicates(
-    dataset: str,
-    request: Request,
-    services: WiredServices,
-    after: AfterPixels = "",
-    moved: Count = 0,
-    removed: Count = 0,
+    dataset: str, asked: PageRequest, after: AfterPixels = "", moved: Count = 0, removed: Count = 0
 ) -> Response:
     """Show groups of images that look alike, side by side."""
     listing = Listing(alike=True, after=after)
     done = _done(moved=moved, removed=removed)
-    return show_listing(request, services, dataset, listing, done=done)
+    return show_listing(asked, dataset, listing, done=done)
 
 
 @router.post("/datasets/{dataset}/moves", Role.CONTRIBUTOR)
-async def move_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+async def move_chosen(dataset: str, asked: PageRequest) -> Response:
     """Move the chosen images to a class, new or not; all or none."""
 
     def move(fields: Fields) -> str:
         moved = edit_classes.move_images(
-            services.platform, dataset, _chosen(fields), to=fields.get("to", "")
+            asked.platform, dataset, _chosen(fields), to=fields.get("to", "")
         )
         return _listing(fields).url(dataset, moved=moved)
 
-    return await _edit(request, services, dataset, move)
+    return await _edit(asked, dataset, move)
 
 
 @router.post("/datasets/{dataset}/removals", Role.CONTRIBUTOR)
-async def remove_chosen(dataset: str, request: Request, services: WiredServices) -> Response:
+async def remove_chosen(dataset: str, asked: PageRequest) -> Response:
     """Remove the chosen images, of which no version holds one; all or none."""
 
     def remove(fields: Fields) -> str:
         chosen = _chosen(fields)
-        remove_images(services.platform, dataset, chosen)
+        remove_images(asked.platform, dataset, chosen)
         return _listing(fields).url(dataset, removed=len(chosen))
 
-    return await _edit(request, services, dataset, remove)
+    return await _edit(asked, dataset, remove)
 
 
 @router.post("/datasets/{dataset}/renames", Role.CONTRIBUTOR)
-async def rename(dataset: str, request: Request, services: WiredServices) -> Response:
+async def rename(dataset: str, asked: PageRequest) -> Response:
     """Rename a class, or join it to another one."""
 
     def change(fields: Fields) -> str:
         name = fields.get("to", "")
         images = edit_classes.rename_class(
-            services.platform,
+            asked.platform,
             dataset,
             fields.get("class", ""),
             to=name,
@@ -153,20 +147,17 @@ async def rename(dataset: str, request: Request, services: WiredServices) -> Res
         )
         return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
 
-    return await _edit(request, services, dataset, change)
+    return await _edit(asked, dataset, change)
 
 
-async def _edit(
-    request: Request, services: Services, dataset: str, edit: Callable[[Fields], str]
-) -> Response:
+async def _edit(asked: PageRequest, dataset: str, edit: Callable[[Fields], str]) -> Response:
     """Do what a form asks for and show its page again; if it is refused, with the reason."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
 
     def show_refused(refusal: PerennialError) -> Response:
         chosen = [name for name in fields if _DIGEST.fullmatch(name)]
         return show_listing(
-            request,
-            services,
+            asked,
             dataset,
             _listing(fields),
             chosen=chosen,
@@ -201,8 +192,7 @@ def _done(**counts: int) -> tuple[str, int] | None:
 
 
 def show_listing(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     dataset: str,
     listing: Listing,
     *,
@@ -212,12 +202,11 @@ def show_listing(
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return a page of images; after a refusal, with those that were chosen and why not."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         counts = work[Datasets].count(found.id)
         groups, following = _groups(work, found.id, listing)
-    return page(
-        request,
+    return asked.page(
         "datasets/images.html",
         dataset=found,
         labelled=found.kind is DatasetKind.LABELLED,

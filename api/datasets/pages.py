@@ -5,17 +5,17 @@ from functools import partial
 from itertools import islice
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.image_pages import AfterPixels, OfClass
-from api.dependencies import Services, WiredServices
+from api.dependencies import Services
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form, short_field
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
@@ -37,47 +37,43 @@ ClassName = Annotated[str, Query(max_length=500)]
 
 
 @router.get("", Role.VIEWER)
-def show_datasets(request: Request, services: WiredServices, after: After = None) -> Response:
+def show_datasets(asked: PageRequest, after: After = None) -> Response:
     """Show datasets, oldest first."""
-    return _list_page(request, services, after=after)
+    return _list_page(asked, after=after)
 
 
 @router.post("", Role.CONTRIBUTOR)
-async def make_dataset(request: Request, services: WiredServices) -> Response:
+async def make_dataset(asked: PageRequest) -> Response:
     """Make an empty dataset, and show it."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
     try:
         made = await run_in_threadpool(
             create_dataset,
-            services.platform,
+            asked.platform,
             fields.get("name", ""),
             _kind(fields),
             description=short_field(fields, "description", LONGEST_DESCRIPTION),
         )
     except PerennialError as refusal:
-        return await run_in_threadpool(
-            _list_page, request, services, fields=fields, refusal=refusal
-        )
+        return await run_in_threadpool(_list_page, asked, fields=fields, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{made.name}", 303)
 
 
 def _list_page(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     *,
     after: str | None = None,
     fields: Mapping[str, str] | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the page; after a refusal, with what was sent and why it is refused."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].page(DATASETS + 1, after)
         shown = found[:DATASETS]
         ids = [dataset.id for dataset in shown]
         newest = work[Datasets].newest_versions(ids)
         taught = work[Models].taught(ids)
-    return page(
-        request,
+    return asked.page(
         "datasets/list.html",
         rows=[(one, *newest.get(one.id, (None, 0)), taught.get(one.id, ())) for one in shown],
         first=after is None,
@@ -86,7 +82,7 @@ def _list_page(
         fields=fields or {},
         longest=LONGEST_DESCRIPTION,
         refusal=refusal,
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
@@ -99,23 +95,20 @@ def _kind(fields: Mapping[str, str]) -> DatasetKind:
 
 
 @router.get("/{dataset}", Role.VIEWER)
-def show_dataset(dataset: str, request: Request, services: WiredServices) -> Response:
+def show_dataset(dataset: str, asked: PageRequest) -> Response:
     """Show a dataset."""
-    return _dataset_page(request, services, dataset)
+    return _dataset_page(asked, dataset)
 
 
 @router.get("/{dataset}/statistics", Role.VIEWER)
-def show_statistics(
-    dataset: str, request: Request, services: WiredServices, after: ClassName = ""
-) -> Response:
+def show_statistics(dataset: str, asked: PageRequest, after: ClassName = "") -> Response:
     """Show how many images of each class are on each side, and how many look alike."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
         counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
     later = [name for name in counted.classes if name > after]
-    return page(
-        request,
+    return asked.page(
         "datasets/statistics.html",
         dataset=found,
         labelled=labelled,
@@ -127,32 +120,27 @@ def show_statistics(
 
 
 @router.post("/{dataset}/versions", Role.CONTRIBUTOR)
-async def freeze(dataset: str, request: Request, services: WiredServices) -> Response:
+async def freeze(dataset: str, asked: PageRequest) -> Response:
     """Freeze the present images into a version, unless the newest has the same, and show it."""
-    await read_form(request)
-    frozen = partial(freeze_version, services.platform, dataset, if_changed=True)
+    await read_form(asked.request)
+    frozen = partial(freeze_version, asked.platform, dataset, if_changed=True)
     try:
         version = await run_in_threadpool(frozen)
     except PerennialError as refusal:
-        return await run_in_threadpool(_dataset_page, request, services, dataset, refusal=refusal)
+        return await run_in_threadpool(_dataset_page, asked, dataset, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{dataset}/versions/{version.number}", 303)
 
 
 def _dataset_page(
-    request: Request,
-    services: Services,
-    dataset: str,
-    *,
-    refusal: PerennialError | None = None,
+    asked: PageRequest, dataset: str, *, refusal: PerennialError | None = None
 ) -> Response:
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         counts = work[Datasets].count(found.id)
         versions = work[Datasets].versions(found.id)
         taught = work[Models].taught([found.id]).get(found.id, ())
-    return page(
-        request,
+    return asked.page(
         "datasets/dataset.html",
         dataset=found,
         labelled=found.kind is DatasetKind.LABELLED,
@@ -169,21 +157,18 @@ def _dataset_page(
 
 
 @router.get("/{dataset}/versions/{version}", Role.VIEWER)
-def show_version(
-    dataset: str, version: VersionNumber, request: Request, services: WiredServices
-) -> Response:
+def show_version(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Show a version."""
-    found, versions = _with_versions(services, dataset)
-    with services.platform.transactions(read_only=True) as work:
+    found, versions = _with_versions(asked.services, dataset)
+    with asked.platform.transactions(read_only=True) as work:
         frozen = work[Datasets].version(found.id, version)
-    return page(
-        request,
+    return asked.page(
         "datasets/version.html",
         dataset=found,
         version=frozen,
         previous=max((one.number for one in versions if one.number < version), default=None),
         classes=frozen.classes[:VERSION_CLASSES],
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
@@ -191,22 +176,20 @@ def show_version(
 def show_images(
     dataset: str,
     version: VersionNumber,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     of_class: OfClass = "",
     after: AfterPixels = "",
 ) -> Response:
     """Show a page of the images of a class or of all."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         frozen = work[Datasets].version(found.id, version)
     images = [
         entry
-        for entry in _read(services, frozen).entries
+        for entry in _read(asked.services, frozen).entries
         if entry.pixels > after and of_class in {"", *entry.texts}
     ]
-    return page(
-        request,
+    return asked.page(
         "datasets/version_images.html",
         dataset=found,
         version=frozen,
@@ -221,19 +204,17 @@ def show_images(
 def show_diff(
     dataset: str,
     version: VersionNumber,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     against: Annotated[Number, Query()],
     after: AfterPixels = "",
 ) -> Response:
     """Show which images a version added, removed and moved, compared with another one."""
-    found, versions = _with_versions(services, dataset)
-    with services.platform.transactions(read_only=True) as work:
+    found, versions = _with_versions(asked.services, dataset)
+    with asked.platform.transactions(read_only=True) as work:
         new, old = (work[Datasets].version(found.id, number) for number in (version, against))
-    diff = Diff.between(_read(services, old), _read(services, new))
+    diff = Diff.between(_read(asked.services, old), _read(asked.services, new))
     later = [change for change in diff.changes if change.pixels > after]
-    return page(
-        request,
+    return asked.page(
         "datasets/diff.html",
         dataset=found,
         version=version,

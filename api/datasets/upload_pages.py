@@ -10,12 +10,12 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices
+from api.dependencies import CurrentPrincipal, IdempotencyKey, Services
 from api.http.forms import Form, dataset_to_fill, decode_upload, receive_form, store_uploads
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
-from api.pages.rendering import HEADERS, page, takes_json
+from api.pages.rendering import HEADERS, PageRequest, takes_json
 from core.artifacts.store import ArtifactBatch
 from core.datasets.receive import BatchKey, record_batch, require_unused
 from core.datasets.rules import Dataset, DatasetKind
@@ -33,32 +33,27 @@ TEXT = "text"  # the field with the class or the caption of all files
 
 @router.post("", Role.CONTRIBUTOR)
 async def add_images(
-    dataset: str,
-    request: Request,
-    services: WiredServices,
-    principal: CurrentPrincipal,
-    key: IdempotencyKey = None,
+    dataset: str, asked: PageRequest, principal: CurrentPrincipal, key: IdempotencyKey = None
 ) -> Response:
     """Add the files of a form: all to the class in a field, or each to the class it is named after.
 
     A form that is sent again under its Idempotency-Key adds nothing.
     """
-    found = await run_in_threadpool(dataset_to_fill, services, dataset)
-    async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
+    found = await run_in_threadpool(dataset_to_fill, asked.services, dataset)
+    async with contextmanager_in_threadpool(asked.platform.artifacts.batch()) as images:
         form = await receive_form(
-            request,
-            services,
-            partial(decode_upload, services, images, found.kind),
+            asked.request,
+            asked.services,
+            partial(decode_upload, asked.services, images, found.kind),
             fields=[TOKEN, TEXT],
         )
-        require_token(request, form.fields.get(TOKEN, ""))
+        require_token(asked.request, form.fields.get(TOKEN, ""))
         uploads = _uploads(found.kind, form)
-        batch = _batch(request, principal.name, key, form)
-        receipts = await run_in_threadpool(_record, services, images, found, uploads, batch)
-    if takes_json(request):
+        batch = _batch(asked.request, principal.name, key, form)
+        receipts = await run_in_threadpool(_record, asked.services, images, found, uploads, batch)
+    if takes_json(asked.request):
         return JSONResponse([receipt.to_json() for receipt in receipts], headers=HEADERS)
-    return page(
-        request,
+    return asked.page(
         "datasets/uploaded.html",
         status=200 if any(receipt.accepted for receipt in receipts) else 422,
         dataset=found,

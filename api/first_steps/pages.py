@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from anyio.to_thread import run_sync
-from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import FIRST_STEPS, Routes
 from api.inference.pages import VersionAnswer, ask, versions_to_ask
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form, whole_field
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.errors import ImageNotFound, PerennialError
 from core.first_steps import first_steps
 from core.first_steps.first_steps import Step, read_progress
@@ -27,33 +26,29 @@ Order = Callable[..., object]
 
 
 @router.get("", Role.VIEWER)
-def show_first_steps(request: Request, services: WiredServices) -> Response:
+def show_first_steps(asked: PageRequest) -> Response:
     """Show the steps; a page that follows a job is loaded again when that has ended."""
-    if "hx-request" in request.headers and not read_progress(services.platform).waits:
+    if "hx-request" in asked.request.headers and not read_progress(asked.platform).waits:
         return Response(headers={"HX-Refresh": "true"})
-    return _show(request, services)
+    return _show(asked)
 
 
 @router.post("/images", Role.CONTRIBUTOR)
-async def load_images(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def load_images(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Load the pack's images."""
-    return await _order(request, services, principal, Step.IMAGES, first_steps.load_images)
+    return await _order(asked, principal, Step.IMAGES, first_steps.load_images)
 
 
 @router.post("/model", Role.ADMIN)
-async def make_model(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def make_model(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Make the model and what judges it."""
-    return await _order(request, services, principal, Step.MODEL, first_steps.make_model)
+    return await _order(asked, principal, Step.MODEL, first_steps.make_model)
 
 
 @router.post("/teach", Role.CONTRIBUTOR)
-async def teach(request: Request, services: WiredServices, principal: CurrentPrincipal) -> Response:
+async def teach(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Teach the model five classes."""
-    return await _order(request, services, principal, Step.TEACH, first_steps.teach)
+    return await _order(asked, principal, Step.TEACH, first_steps.teach)
 
 
 @router.get("/samples/{index}", Role.VIEWER)
@@ -63,62 +58,58 @@ def get_sample(index: str) -> Response:
 
 
 @router.post("/classify", Role.VIEWER)
-async def classify_sample(
-    request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def classify_sample(asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Ask the versions about an image that none has seen."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
     sample = whole_field(fields, "sample")
     data = await run_in_threadpool(_sample, str(sample))
-    found, wanted = await run_in_threadpool(versions_to_ask, services, first_steps.MODEL)
+    found, wanted = await run_in_threadpool(versions_to_ask, asked.services, first_steps.MODEL)
     answers: Sequence[VersionAnswer] = ()
     refusal = None
     try:
-        resolved = [await services.find_version(f"{found.name}:{n}", principal) for _, n in wanted]
-        with services.pixels.request() as take:
+        resolved = [
+            await asked.services.find_version(f"{found.name}:{n}", principal) for _, n in wanted
+        ]
+        with asked.services.pixels.request() as take:
             take(resolved[0].input.size)
-            decode = partial(services.decoder.pixels, data, resolved[0].input)
-            pixels = await run_sync(decode, limiter=services.decoding)
-            answers = await ask(services, wanted, resolved, [pixels])
+            decode = partial(asked.services.decoder.pixels, data, resolved[0].input)
+            pixels = await run_sync(decode, limiter=asked.services.decoding)
+            answers = await ask(asked.services, wanted, resolved, [pixels])
     except PerennialError as error:
         refusal = error
     return await run_in_threadpool(
-        partial(_show, request, services, answers=answers, refusal=refusal, sample=sample)
+        partial(_show, asked, answers=answers, refusal=refusal, sample=sample)
     )
 
 
-async def _order(
-    request: Request, services: Services, principal: Principal, step: Step, order: Order
-) -> Response:
+async def _order(asked: PageRequest, principal: Principal, step: Step, order: Order) -> Response:
     """Order what a step needs, unless it is done or under way: a second press does nothing."""
-    await read_form(request)
-    ordered_by = job_request(request, principal, None, None)
+    await read_form(asked.request)
+    ordered_by = job_request(asked.request, principal, None, None)
 
     def ordered() -> None:
-        progress = read_progress(services.platform)
+        progress = read_progress(asked.platform)
         if step in progress.now and not progress.waits:
-            order(services.platform, services.notifier, ordered_by)
+            order(asked.platform, asked.services.notifier, ordered_by)
 
     try:
         await run_in_threadpool(ordered)
     except PerennialError as refusal:
-        return await run_in_threadpool(partial(_show, request, services, refusal=refusal))
+        return await run_in_threadpool(partial(_show, asked, refusal=refusal))
     return RedirectResponse(f"{FIRST_STEPS}#{step.value}", 303)
 
 
 def _show(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     *,
     answers: Sequence[VersionAnswer] = (),
     refusal: PerennialError | None = None,
     sample: int | None = None,
 ) -> Response:
     has_pack = first_steps.has_pack()
-    return page(
-        request,
+    return asked.page(
         "first_steps.html",
-        progress=read_progress(services.platform),
+        progress=read_progress(asked.platform),
         has_pack=has_pack,
         classes=first_steps.product_classes() if has_pack else (),
         model=first_steps.MODEL,
@@ -126,7 +117,7 @@ def _show(
         answers=answers,
         refusal=refusal,
         sample=sample,
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 

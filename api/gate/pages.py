@@ -4,16 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import Services, WiredServices
 from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, Text, read_form, reason_field
-from api.pages.rendering import page, percent, small_percent, whole
+from api.pages.rendering import PageRequest, percent, small_percent, whole
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again
@@ -35,17 +33,14 @@ KNOWN = 100  # suites whose names the page lists
 
 
 @router.get("/suites", Role.VIEWER)
-def show_suites(
-    request: Request, services: WiredServices, suites_after: Text = "", policies_after: Text = ""
-) -> Response:
+def show_suites(asked: PageRequest, suites_after: Text = "", policies_after: Text = "") -> Response:
     """Show suites and policies, oldest first."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         suites = work[Suites].page(ROWS + 1, suites_after or None)
         policies = work[Policies].page(ROWS + 1, policies_after or None)
         shown, rules = suites[:ROWS], policies[:ROWS]
         judged = work[Models].judged([*(one.id for one in shown), *(one.id for one in rules)])
-    return page(
-        request,
+    return asked.page(
         "administration/suites.html",
         suites=shown,
         policies=rules,
@@ -55,7 +50,7 @@ def show_suites(
         next_policy=rules[-1].id if len(policies) > ROWS else None,
         suites_after=suites_after,
         policies_after=policies_after,
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
@@ -72,16 +67,15 @@ class Rule:
 
 
 @router.get("/models/{model}/policy", Role.VIEWER)
-def show_policy(model: str, request: Request, services: WiredServices) -> Response:
+def show_policy(model: str, asked: PageRequest) -> Response:
     """Show the policy and the suites of a model, and the error budget of its line."""
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         policy = work[Policies].get(found.policy)
         suites = [work[Suites].get(suite) for suite in found.suites]
     judged = newest_judged(platform, found)
-    return page(
-        request,
+    return asked.page(
         "administration/policy.html",
         model=found,
         policy=policy,
@@ -150,23 +144,23 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
 
 
 @router.get("/models/{model}/policy/change", Role.ADMIN)
-def show_form(model: str, request: Request, services: WiredServices) -> Response:
+def show_form(model: str, asked: PageRequest) -> Response:
     """Show the form with what judges the model now."""
-    return _ask(request, services, model)
+    return _ask(asked, model)
 
 
 @router.post("/models/{model}/policy/change/preview", Role.ADMIN)
-async def show_preview(model: str, request: Request, services: WiredServices) -> Response:
+async def show_preview(model: str, asked: PageRequest) -> Response:
     """Show what would change, and change nothing."""
-    fields = await read_form(request)
-    return await run_in_threadpool(_ask, request, services, model, fields)
+    fields = await read_form(asked.request)
+    return await run_in_threadpool(_ask, asked, model, fields)
 
 
 @router.post("/models/{model}/policy/change", Role.ADMIN)
-async def change(model: str, request: Request, services: WiredServices) -> Response:
+async def change(model: str, asked: PageRequest) -> Response:
     """Change what judges the model's next versions."""
-    fields = await read_form(request)
-    platform = services.platform
+    fields = await read_form(asked.request)
+    platform = asked.platform
 
     def save() -> Response:
         try:
@@ -179,21 +173,20 @@ async def change(model: str, request: Request, services: WiredServices) -> Respo
                 platform, found.id, suites=wanted.suites, policy=wanted.policy, reason=reason
             )
         except PerennialError as refusal:
-            return _ask(request, services, model, fields, refusal)
+            return _ask(asked, model, fields, refusal)
         return RedirectResponse(f"{PAGES}/models/{found.name}/policy", 303)
 
     return await run_in_threadpool(save)
 
 
 def _ask(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     model: str,
     fields: Mapping[str, str] | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the form; with fields, also what they would change."""
-    platform = services.platform
+    platform = asked.platform
     now = platform.clock()
     found, policy, suites = _present(platform, model)
     preview: dict[str, Any] | None = None
@@ -213,8 +206,7 @@ def _ask(
     with platform.transactions(read_only=True) as work:
         known = [suite.name for suite in work[Suites].page(KNOWN, None)]
     named = f"{found.name[:53]}-{now:%Y-%m-%d}"
-    return page(
-        request,
+    return asked.page(
         "administration/policy_change.html",
         model=found,
         policy=policy,

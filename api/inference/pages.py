@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import Request, Response
+from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.dependencies import CurrentPrincipal, Services
 from api.http.routing import PAGES, Routes
 from api.inference.images import readable_pixels, received_images
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.errors import PerennialError, VersionNotFound
 from core.inference.classify import Resolved, classification_of, known_classes
 from core.principal import Role
@@ -37,37 +37,35 @@ class VersionAnswer:
 
 
 @router.get("", Role.VIEWER)
-def show_form(model: str, request: Request, services: WiredServices) -> Response:
+def show_form(model: str, asked: PageRequest) -> Response:
     """Show the form that takes an image."""
-    found, wanted = versions_to_ask(services, model)
-    return page(request, "try_it.html", model=found, wanted=wanted, answers=(), refusal=None)
+    found, wanted = versions_to_ask(asked.services, model)
+    return asked.page("try_it.html", model=found, wanted=wanted, answers=(), refusal=None)
 
 
 @router.post("", Role.VIEWER)
-async def ask_versions(
-    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def ask_versions(model: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Ask each of the versions which class the image shows; all choose from the same classes."""
-    found, wanted = await run_in_threadpool(versions_to_ask, services, model)
+    found, wanted = await run_in_threadpool(versions_to_ask, asked.services, model)
     answers: Sequence[VersionAnswer] = ()
     refusal = None
     if not wanted:
         raise VersionNotFound("This model has no versions yet.")
     resolved = [
-        await services.find_version(f"{found.name}:{number}", principal) for _, number in wanted
+        await asked.services.find_version(f"{found.name}:{number}", principal)
+        for _, number in wanted
     ]
     fields = [TOKEN, "classes"]
-    async with received_images(request, services, resolved[0], fields=fields) as form:
-        require_token(request, form.fields.get(TOKEN, ""))
+    async with received_images(asked.request, asked.services, resolved[0], fields=fields) as form:
+        require_token(asked.request, form.fields.get(TOKEN, ""))
         try:
             pixels = readable_pixels(form.files)[:1]
             classes = _lines(form.fields.get("classes", ""))
-            answers = await ask(services, wanted, resolved, pixels, classes)
+            answers = await ask(asked.services, wanted, resolved, pixels, classes)
         except PerennialError as error:
             refusal = error
-    part = "hx-request" in request.headers
-    return page(
-        request,
+    part = "hx-request" in asked.request.headers
+    return asked.page(
         "try_it_answers.html" if part else "try_it.html",
         status=200 if part else None,  # htmx shows no part with another one
         model=found,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request
+from fastapi import Header, Query
 from markupsafe import Markup
 from pydantic import model_validator
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,7 @@ from api.jobs.schemas import JobQuery
 from api.pages.browsing import PageRoute
 from api.pages.forms import read_form
 from api.pages.plots import Drawing, line, text
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.job_types.retry import retry_job
 from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
@@ -49,15 +49,12 @@ class ChosenJobs(JobQuery):
 
 
 @router.get("", Role.VIEWER)
-def show_jobs(
-    request: Request, services: WiredServices, query: Annotated[ChosenJobs, Query()]
-) -> Response:
+def show_jobs(asked: PageRequest, query: Annotated[ChosenJobs, Query()]) -> Response:
     """Show jobs, newest first."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         rows = query.read(work, JOBS + 1)
         outcomes = outcomes_of(work, rows[:JOBS])
-    return page(
-        request,
+    return asked.page(
         "job_list.html",
         rows=list(zip(rows, outcomes, strict=False)),
         next=rows[JOBS - 1].job.id if len(rows) > JOBS else None,
@@ -66,20 +63,20 @@ def show_jobs(
         ),
         types=[one.value for one in JobType],
         statuses=[one.value for one in JobStatus],
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
 @router.get("/{job}", Role.VIEWER)
-def show_job(job: str, request: Request, services: WiredServices) -> Response:
+def show_job(job: str, asked: PageRequest) -> Response:
     """Show a job."""
-    return page(request, "job.html", **_read(services, JobId(job)))
+    return asked.page("job.html", **_read(asked.services, JobId(job)))
 
 
 @router.get("/{job}/panel", Role.VIEWER)
-def show_panel(job: str, request: Request, services: WiredServices) -> Response:
+def show_panel(job: str, asked: PageRequest) -> Response:
     """Show the part of the page that changes while a job runs."""
-    return page(request, "job_panel.html", **_read(services, JobId(job)))
+    return asked.page("job_panel.html", **_read(asked.services, JobId(job)))
 
 
 @router.get("/{job}/events", Role.VIEWER)
@@ -96,22 +93,20 @@ async def follow_job(
 
 
 @router.post("/{job}/cancel", Role.CONTRIBUTOR)
-async def stop_job(job: str, request: Request, services: WiredServices) -> Response:
+async def stop_job(job: str, asked: PageRequest) -> Response:
     """Cancel a job: at once if it is queued, at its next step if it runs."""
-    await read_form(request)
-    await run_in_threadpool(cancel_job, services.platform, JobId(job))
+    await read_form(asked.request)
+    await run_in_threadpool(cancel_job, asked.platform, JobId(job))
     return RedirectResponse(f"{PAGES}/jobs/{job}", 303)
 
 
 @router.post("/{job}/retry", Role.CONTRIBUTOR)
-async def order_job_again(
-    job: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def order_job_again(job: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Order a failed or cancelled job again, and show the new one."""
-    await read_form(request)
-    ordered_by = job_request(request, principal, None, None)
+    await read_form(asked.request)
+    ordered_by = job_request(asked.request, principal, None, None)
     again = await run_in_threadpool(
-        retry_job, services.platform, services.notifier, ordered_by, JobId(job)
+        retry_job, asked.platform, asked.services.notifier, ordered_by, JobId(job)
     )
     return RedirectResponse(f"{PAGES}/jobs/{again.id}", 303)
 

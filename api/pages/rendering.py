@@ -9,19 +9,21 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.resources import files
 from math import floor, log10
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from api.dependencies import Services, WiredServices
 from api.http.problems import status_of
 from api.http.routing import JSON, PAGES, STATIC
 from api.pages.forms import form_token
 from core.errors import (
     PerennialError,
 )
+from core.platform import Platform
 from core.principal import Role
 from core.values import BIDI_CONTROLS, sha256
 
@@ -59,6 +61,30 @@ def page(
         )
     )
     return HTMLResponse(text, status, headers=HEADERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A request for a page, and the services that answer it."""
+
+    request: Request
+    services: Services
+
+    @property
+    def platform(self) -> Platform:
+        """The platform, whose transactions are the caller's."""
+        return self.services.platform
+
+    def page(self, template: str, **context: Any) -> HTMLResponse:
+        """Return a page: see `page`."""
+        return page(self.request, template, **context)
+
+
+async def _asked(request: Request, services: WiredServices) -> _Asked:
+    return _Asked(request=request, services=services)
+
+
+PageRequest = Annotated[_Asked, Depends(_asked)]
 
 
 def takes_json(request: Request) -> bool:

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices
+from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, read_form, reason_field, whole_field
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
 from core.database.work import Work
@@ -72,23 +72,22 @@ class ModelRow:
 
 
 @router.get("", Role.VIEWER)
-def show_overview(request: Request, services: WiredServices, after: After = None) -> Response:
+def show_overview(asked: PageRequest, after: After = None) -> Response:
     """Show the models, and the jobs that run now."""
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         models = work[Models].page(MODELS + 1, after)
         rows = _rows(work, models[:MODELS])
         running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
         queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
     more = len(models) > MODELS
-    return page(
-        request,
+    return asked.page(
         "overview.html",
         rows=rows,
         fresh=after is None and not more and all(row.is_root_alone for row in rows),
         first=after is None,
         next=rows[-1].model.id if more else None,
         jobs=[*running, *queued][:JOBS],
-        now=services.platform.clock(),
+        now=asked.platform.clock(),
     )
 
 
@@ -114,13 +113,12 @@ def _row(work: Work, model: Model, moves: list[AliasMove]) -> ModelRow:
 @router.get("/models/{model}", Role.VIEWER)
 def show_model(
     model: str,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     before: Before = None,
     moved: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """Show a model; with `before`, versions older than it; `moved` names an alias just moved."""
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         versions = _versions(work, found, before)
@@ -138,8 +136,7 @@ def show_model(
         )
         for version in versions
     ]
-    return page(
-        request,
+    return asked.page(
         "model.html",
         model=found,
         rows=rows[::-1],
@@ -167,11 +164,9 @@ def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
 
 
 @router.get("/models/{model}/versions/{version}", Role.VIEWER)
-def show_version(
-    model: str, version: VersionNumber, request: Request, services: WiredServices
-) -> Response:
+def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Show a version."""
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
@@ -179,8 +174,7 @@ def show_version(
         job = work[Jobs].get(wanted.job)
         dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
     report, missing = _report(platform, wanted)
-    return page(
-        request,
+    return asked.page(
         "version.html",
         model=found,
         version=wanted,
@@ -221,69 +215,62 @@ def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
 
 @router.get("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
 def confirm_promotion(
-    model: str,
-    alias: str,
-    request: Request,
-    services: WiredServices,
-    version: Annotated[Number, Query()],
+    model: str, alias: str, asked: PageRequest, version: Annotated[Number, Query()]
 ) -> Response:
     """Ask for the reason of a promotion, beside what is known of the version."""
-    return _ask(request, services, PROMOTION, model, alias, version)
+    return _ask(asked, PROMOTION, model, alias, version)
 
 
 @router.post("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
 async def promote_version(
-    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal
 ) -> Response:
     """Point the alias at the version, if it is still where the form has shown it."""
-    return await _move(request, services, principal, PROMOTION, model, alias)
+    return await _move(asked, principal, PROMOTION, model, alias)
 
 
 @router.get("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
-def confirm_rollback(model: str, alias: str, request: Request, services: WiredServices) -> Response:
+def confirm_rollback(model: str, alias: str, asked: PageRequest) -> Response:
     """Ask for the reason of a rollback to the version that was live before."""
-    return _ask(request, services, ROLLBACK, model, alias, None)
+    return _ask(asked, ROLLBACK, model, alias, None)
 
 
 @router.post("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
 async def roll_alias_back(
-    model: str, alias: str, request: Request, services: WiredServices, principal: CurrentPrincipal
+    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal
 ) -> Response:
     """Roll the alias back, if it is still where the form has shown it."""
-    return await _move(request, services, principal, ROLLBACK, model, alias)
+    return await _move(asked, principal, ROLLBACK, model, alias)
 
 
 async def _move(
-    request: Request, services: Services, principal: Principal, kind: str, model: str, alias: str
+    asked: PageRequest, principal: Principal, kind: str, model: str, alias: str
 ) -> Response:
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
     version = whole_field(fields, "version")
 
     def move() -> None:
-        asked: dict[str, Any] = {
+        wanted: dict[str, Any] = {
             "model": model,
             "alias": alias,
             "expected_revision": whole_field(fields, "revision"),
             "reason": reason_field(fields),
         }
         if kind == ROLLBACK:
-            roll_back(services.platform, principal, to=version, **asked)
+            roll_back(asked.platform, principal, to=version, **wanted)
         else:
             override = "override" in fields
-            promote(services.platform, principal, version=version, override=override, **asked)
+            promote(asked.platform, principal, version=version, override=override, **wanted)
 
     try:
         await run_in_threadpool(move)
     except PerennialError as refusal:
-        return await run_in_threadpool(
-            _ask, request, services, kind, model, alias, version, fields, refusal
-        )
+        return await run_in_threadpool(_ask, asked, kind, model, alias, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
 
 
 def _ask(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     kind: str,
     model: str,
     alias: str,
@@ -292,7 +279,7 @@ def _ask(
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the form of a move as things are now; after a refusal, with what it was and why."""
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         newest = work[Aliases].newest_moves(found.id, alias, MOVES)
@@ -302,8 +289,7 @@ def _ask(
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
     sent = fields or {}
-    return page(
-        request,
+    return asked.page(
         "alias_move.html",
         kind=kind,
         model=found,
@@ -316,7 +302,7 @@ def _ask(
         reasons=scores_of(platform.artifacts, to).get("reasons", ()),
         reason=sent.get("reason", ""),
         refusal=refusal,
-        may_override=_may_override(request.scope["state"]["principal"], to, kind),
+        may_override=_may_override(asked.request.scope["state"]["principal"], to, kind),
         longest=LONGEST_REASON,
         now=platform.clock(),
     )

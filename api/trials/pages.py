@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -20,7 +19,7 @@ from api.pages.forms import (
     read_form,
     whole_field,
 )
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from api.trials.plots import course_plot, difference_plot
 from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
@@ -52,22 +51,20 @@ Fields = Mapping[str, str]
 
 
 @router.get("/trial", Role.VIEWER)
-def show_trial(
-    model: str, request: Request, services: WiredServices, alias: Text = PRODUCTION
-) -> Response:
+def show_trial(model: str, asked: PageRequest, alias: Text = PRODUCTION) -> Response:
     """Show the trial of an alias that runs, or its newest one."""
-    return _show(request, services, model, alias)
+    return _show(asked, model, alias)
 
 
 @router.post("/trial/start", Role.OPERATOR)
-async def start(model: str, request: Request, services: WiredServices) -> Response:
+async def start(model: str, asked: PageRequest) -> Response:
     """Start a trial, if the alias is still where the form has shown it."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
 
     def begin() -> object:
         mode = _mode(fields)
         return start_trial(
-            services.platform,
+            asked.platform,
             model=model,
             alias=fields.get("alias", ""),
             candidate=whole_field(fields, "candidate"),
@@ -77,47 +74,44 @@ async def start(model: str, request: Request, services: WiredServices) -> Respon
             reason=optional_reason_field(fields),
         )
 
-    return await run_in_threadpool(_try, request, services, model, fields, begin)
+    return await run_in_threadpool(_try, asked, model, fields, begin)
 
 
 @router.post("/trial/stop", Role.OPERATOR)
-async def stop(model: str, request: Request, services: WiredServices) -> Response:
+async def stop(model: str, asked: PageRequest) -> Response:
     """Stop a trial; the alias stays where it is."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
 
     def end() -> object:
         return stop_trial(
-            services.platform,
+            asked.platform,
             model=model,
             alias=fields.get("alias", ""),
             trial=fields.get("trial", ""),
             reason=optional_reason_field(fields),
         )
 
-    return await run_in_threadpool(_try, request, services, model, fields, end)
+    return await run_in_threadpool(_try, asked, model, fields, end)
 
 
-def _try(
-    request: Request, services: Services, model: str, fields: Fields, change: Callable[[], object]
-) -> Response:
+def _try(asked: PageRequest, model: str, fields: Fields, change: Callable[[], object]) -> Response:
     """Return the way back to the page, or the page with why nothing was changed."""
     alias = fields.get("alias", "")
     try:
         change()
     except PerennialError as refusal:
-        return _show(request, services, model, alias, fields, refusal)
+        return _show(asked, model, alias, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
 
 
 def _show(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     model: str,
     alias: str,
     sent: Fields | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
-    platform = services.platform
+    platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         present = work[Aliases].find(found.id, alias)
@@ -133,8 +127,7 @@ def _show(
     evidence = evidence_of(latest.mode, counts) if latest and counts else None
     if latest and counts:
         course = _until_now(latest, counts, course, platform.clock())
-    return page(
-        request,
+    return asked.page(
         "administration/trial.html",
         model=found,
         alias=alias,
@@ -216,14 +209,12 @@ async def get_thumbnail(
 
 
 @router.post(SAMPLES_PATH + "/delete", Role.OPERATOR)
-async def delete(
-    model: str, alias: str, trial: str, request: Request, services: WiredServices
-) -> Response:
+async def delete(model: str, alias: str, trial: str, asked: PageRequest) -> Response:
     """Delete the samples of a trial."""
-    await read_form(request)
+    await read_form(asked.request)
 
     def remove() -> None:
-        delete_samples(services.platform, model=model, alias=alias, trial=trial)
+        delete_samples(asked.platform, model=model, alias=alias, trial=trial)
 
     await run_in_threadpool(remove)
     return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)

@@ -6,18 +6,18 @@ from itertools import chain
 from math import ceil
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Query
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import Number
 from api.pages.browsing import PageRoute
 from api.pages.forms import Chosen, Text, read_form, whole_field
 from api.pages.plots import Drawing, box, cut, text
-from api.pages.rendering import isolate, page
+from api.pages.rendering import PageRequest, isolate
 from core.errors import IndexReportNotFound, PerennialError
 from core.principal import Role
 from core.registry.rows import Models, Versions
@@ -34,51 +34,47 @@ VERSIONS = 200  # to choose from
 @router.get("", Role.VIEWER)
 def show_map(
     model: str,
-    request: Request,
-    services: WiredServices,
+    asked: PageRequest,
     now: Annotated[Number, Query()],
     before: Chosen[Number] = None,
     suite: Text = "",
 ) -> Response:
     """Show a map of two versions' embeddings, by default with the version's parent."""
-    return _show(request, services, model, before, now, suite)
+    return _show(asked, model, before, now, suite)
 
 
 @router.post("", Role.CONTRIBUTOR)
-async def order_map(
-    model: str, request: Request, services: WiredServices, principal: CurrentPrincipal
-) -> Response:
+async def order_map(model: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
     """Order the job that embeds the images by both versions, and follow it."""
-    fields = await read_form(request)
+    fields = await read_form(asked.request)
     before, now = (whole_field(fields, name) for name in ("before", "now"))
 
     def order() -> Response:
         try:
             job = order_comparison(
-                services.platform,
-                services.notifier,
-                job_request(request, principal, None, None),
+                asked.platform,
+                asked.services.notifier,
+                job_request(asked.request, principal, None, None),
                 model=model,
                 version=now,
                 baseline=before,
             )
         except PerennialError as refusal:
-            return _show(request, services, model, before, now, "", refusal)
+            return _show(asked, model, before, now, "", refusal)
         return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
 
     return await run_in_threadpool(order)
 
 
 def _show(
-    request: Request,
-    services: Services,
+    asked: PageRequest,
     model: str,
     before: int | None,
     now: int,
     suite: str,
     refusal: PerennialError | None = None,
 ) -> Response:
-    with services.platform.transactions(read_only=True) as work:
+    with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         newer = work[Versions].get(found.id, now)
         start = max(0, now - VERSIONS)
@@ -86,13 +82,12 @@ def _show(
     before = before or newer.parent or now
     context: dict[str, Any] = {"report": None, "maps": ()}
     try:
-        _, report, maps = embedding_maps(services.platform, model, now, before)
+        _, report, maps = embedding_maps(asked.platform, model, now, before)
         context = {"report": report, "maps": maps}
     except IndexReportNotFound:
         pass
     chosen = next((one for one in context["maps"] if suite in {"", one.suite}), None)
-    return page(
-        request,
+    return asked.page(
         "embedding_map.html",
         model=found,
         before=before,
@@ -101,7 +96,7 @@ def _show(
         chosen=chosen,
         plot=map_plot(chosen, before, now) if chosen else None,
         refusal=refusal,
-        clock_now=services.platform.clock(),
+        clock_now=asked.platform.clock(),
         **context,
     )
 
