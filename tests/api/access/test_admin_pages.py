@@ -73,27 +73,6 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(
     assert (late.status_code, "key_not_live" in late.text) == (409, True)
 
 
-def test_what_cannot_be_a_key_is_refused_beside_the_form(
-    shared_service: Service, admin: Browser
-) -> None:
-    create_key(shared_service.platform, name="taken", role=Role.VIEWER)
-    wrong = [
-        ({"name": "taken"}, 409, "name_taken"),
-        ({"name": "a", "role": "king"}, 422, "Choose a role"),
-        ({"name": "a", "expires": "soon"}, 422, "Write the last day"),
-        ({"name": "a", "expires": "2001-01-01"}, 422, "expired already"),
-    ]
-    with shared_service.untouched():
-        for fields, status, words in wrong:
-            answer = admin.send("/ui/keys", **{"role": "viewer", "expires": ""} | fields)
-            assert (answer.status_code, words in answer.text) == (status, True), fields
-            assert f'value="{fields["name"]}"' in answer.text
-        for overlap in ("721", "-1", "soon", ""):
-            assert admin.send("/ui/keys/taken/rotate", overlap=overlap).status_code == 422
-        assert admin.get("/ui/keys/nobody").status_code == 404
-        assert admin.send("/ui/keys/nobody/revoke").status_code == 404
-
-
 SCRIPT = "<script>alert(4)</script>"
 
 NUMBER = re.compile(r'<td class="n muted">(\d+)</td>')

@@ -215,24 +215,6 @@ class CutOff(nullcontext[Any]):
         pass
 
 
-def test_pieces_go_on_where_an_answer_was_cut_off(
-    s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = os.urandom(600_000)
-    found, real, asked = s3.put(data), s3._client.get_object, list[str]()
-
-    def cut_off(**given: Any) -> Any:
-        asked.append(given.get("Range", ""))
-        answer = real(**given)
-        return (
-            answer if len(asked) == 3 else answer | {"Body": CutOff(answer["Body"].read(100_000))}
-        )
-
-    monkeypatch.setattr(s3._client, "get_object", cut_off)
-    assert b"".join(s3.pieces(found)) == data
-    assert asked == ["", "bytes=100000-", "bytes=200000-"]
-
-
 def test_an_answer_whose_connection_closes_early_is_not_taken_for_a_damaged_artifact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,17 +14,14 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditEvent, AuditFilter, AuditHead
 from core.database.tables import audit_events
 from core.database.work import Transactions
-from core.jobs.orders import ImportOrder
 from core.platform import Platform
 from core.principal import SERVICE
-from core.registry.alias_rows import Aliases
 from core.settings import Settings
 from core.values import KeyId
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing
 from tests.support.evaluation.judged import update as teach
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.ordering import an_unimported_model
 from tests.support.scene import Scene
 from tests.support.storage.databases import writing
 
@@ -156,13 +153,3 @@ def test_a_promotion_by_a_job_is_recorded_with_it(
     assert change.subject == f"models/{model.name}/aliases/production"
     assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
     assert change.reason == "passed the gate"
-
-
-def test_the_alias_of_an_import_is_recorded_with_its_job(scene: Scene) -> None:
-    model = an_unimported_model(scene)
-    job = scene.order(model, ImportOrder(base="bundled"))
-    scene.run()
-    with scene.platform.transactions(read_only=True) as work:
-        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_CREATED))
-        (move,) = work[Aliases].history(model.id, "production")
-    assert event.change.actor == move.actor == f"job {job.id}"

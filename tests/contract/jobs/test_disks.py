@@ -13,12 +13,11 @@ from sqlalchemy import update as change
 from core.artifacts.local import LocalArtifacts
 from core.clip.model import load, publish
 from core.database.tables import jobs
-from core.database.work import Transactions, Work
-from core.errors import CancelRequested, LeaseLost, StorageFull
+from core.database.work import Transactions
+from core.errors import LeaseLost
 from core.jobs.monitor import JobMonitor
-from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus, Monitor
+from core.jobs.rules import JobStatus, Monitor
 from core.learning.step import Checkpoints, read_checkpoint
 from core.values import Digest
 from tests.support.claims import claim
@@ -116,34 +115,6 @@ def test_candidate_that_cannot_be_scored_for_want_of_room_is_scored_later(
     assert len(scene.script.tasks) == 1
     assert len(scene.versions(model)) == 2
     assert scene.job(job).lost == 0
-
-
-def test_pause_is_written_as_soon_as_a_full_database_has_room(
-    scene: Scene, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-    transactions, tries = scene.platform.transactions, []
-
-    def full(monitor: Monitor) -> None:
-        disk.full = True
-
-        def refused(*, read_only: bool = False) -> Work:
-            tries.append(read_only)
-            if len(tries) < 3:
-                raise StorageFull
-            return transactions(read_only=read_only)
-
-        object.__setattr__(scene.platform, "transactions", refused)
-
-    monkeypatch.setattr("core.jobs.monitor.RETRY_S", 0.0)
-    scene.script.training = full
-    left: Job = scene.run()
-    assert (left.id, left.status, left.phase, left.lost) == (
-        job.id,
-        JobStatus.QUEUED,
-        "storage_full",
-        0,
-    )
 
 
 def test_paused_job_is_not_claimed_at_once_and_waits_longer_until_a_new_checkpoint(
@@ -283,16 +254,3 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
-
-
-def test_artifact_of_a_job_that_is_being_cancelled_is_not_written_to_its_end(
-    scene: Scene, monitor: JobMonitor, slow_disk: list[bool]
-) -> None:
-    with scene.platform.transactions(read_only=True) as work:
-        (job,) = work[Jobs].page(9, None, status=JobStatus.RUNNING)
-    cancel_job(scene.platform, job.id)
-    before = sorted(scene.platform.artifacts.digests())
-    with pytest.raises(CancelRequested):
-        checkpoints_of(scene, monitor).keep(CHECKPOINT, 8)
-    assert sorted(scene.platform.artifacts.digests()) == before
-    assert len(slow_disk) <= 6  # of which it takes more for all

@@ -23,10 +23,9 @@ from core.job_types.run import run_next_job
 from core.jobs.orders import ImportOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
-from core.values import Json
+from core.values import Json, sha256
 from tests.support.claims import lose_lease
 from tests.support.factories import NOW
-from tests.support.learning.training_jobs import STATE, raising, training
 from tests.support.ordering import an_unimported_model
 from tests.support.scene import Scene
 from tests.support.tools import tools_of
@@ -34,6 +33,27 @@ from tests.support.tools import tools_of
 Line = tuple[int, str]  # level and text
 
 CLAIMED = (logging.INFO, "job claimed")
+
+STATE = sha256(b"state")
+
+
+def training(scene: Scene, *, then: Callable[[Monitor], object]) -> Job:
+    """A queued update that takes a step, keeps a checkpoint, and to which something happens."""
+
+    def train(monitor: Monitor) -> None:
+        monitor.advance("training", 1, 9)
+        monitor.save_checkpoint(scene.platform.artifacts.put(b"state"), 1)
+        then(monitor)
+
+    scene.script.training = train
+    return scene.update(scene.model(), scene.frozen("cat", "dog"))
+
+
+def raising(error: BaseException) -> Callable[[Monitor], object]:
+    def happen(monitor: Monitor) -> None:
+        raise error
+
+    return happen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,19 +55,6 @@ def test_filtered_jobs_of_one_time_page_newest_first(
     assert found == made[::-1]
 
 
-def test_jobs_are_filtered(transactions: Transactions, make_model) -> None:
-    one, two = make_model(), make_model()
-    mine, theirs = a_job(one), a_job(two)
-    with transactions() as work:
-        work[Jobs].add(mine)
-        work[Jobs].add(theirs)
-        work[Jobs].cancel(theirs.cancel(LATER), JobStatus.QUEUED, LATER)
-        assert work[Jobs].page(9, None, model=one.id) == [mine]
-        assert work[Jobs].page(9, None, status=JobStatus.CANCELLED)[0].id == theirs.id
-        assert len(work[Jobs].page(9, None, job_type=JobType.IMPORT)) == 2
-        assert work[Jobs].page(9, None, job_type=JobType.UPDATE) == []
-
-
 def test_cancelling_keeps_what_the_worker_wrote(transactions: Transactions, model: Model) -> None:
     with transactions() as work:
         work[Jobs].add(a_job(model))

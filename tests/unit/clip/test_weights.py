@@ -25,14 +25,6 @@ def test_a_stored_model_comes_back_bit_for_bit() -> None:
     assert torch.equal(back.encode_texts(["a dog"]), model.encode_texts(["a dog"]))
 
 
-def test_digest_does_not_depend_on_the_order_of_tensors() -> None:
-    artifacts, model = MemoryArtifacts(), tiny_clip()
-    state = model.network.state_dict()
-    backwards = dict(reversed(state.items()))
-    again = publish(model.config, backwards, artifacts, lambda done, total: None)
-    assert again.digest == stored(model, artifacts).digest
-
-
 def test_digest_changes_with_one_bit_of_one_tensor_and_the_rest_is_shared() -> None:
     artifacts, model = MemoryArtifacts(), tiny_clip()
     before = stored(model, artifacts)

@@ -138,6 +138,38 @@ def test_features_that_are_known_need_not_be_read_again(method: Method, part: Mo
     assert_same(gradients, same)
 
 
+def test_known_features_spare_the_teachers_and_the_frozen_tower() -> None:
+    made = stand(replace(RECIPE, part=ModelPart.TEXT))
+    made = made.knowing(made.models.know(step_data().pixels))
+    with counted(made.models.student.visual) as own, counted(made.models.teachers[0].visual) as old:
+        made.step()
+    assert own == old == []
+
+
+@pytest.mark.parametrize(
+    ("part", "texts", "images"),
+    [
+        (ModelPart.WHOLE, [3 + 6], [2, 2, 2, 1]),  # the classes and the sentences
+        (ModelPart.IMAGE, [], [2, 2, 2, 1]),
+        (ModelPart.TEXT, [3 + 6], [2, 2, 2, 1]),
+    ],
+)
+def test_the_student_reads_once_and_teachers_only_what_it_cannot_give_them(
+    part: ModelPart, texts: list[int], images: list[int]
+) -> None:
+    made = stand(replace(RECIPE, part=part, micro_batch=2))
+    (student, (teacher,)) = made.models.student, made.models.teachers
+    with (
+        counted(student.network.transformer) as own_texts,
+        counted(teacher.network.transformer) as old_texts,
+        counted(student.visual) as own_images,
+        counted(teacher.visual) as old_images,
+    ):
+        made.step()
+    assert (own_texts, own_images) == (texts, images)
+    assert (old_texts, old_images) == ([], [] if part is ModelPart.TEXT else images)
+
+
 @pytest.mark.parametrize("method", [Method.FT, Method.WISE, Method.IMM_MEAN, Method.REPLAY])
 def test_methods_that_distil_nothing_have_no_teacher(method: Method) -> None:
     assert stand(altered(RECIPE, method=method)).models.teachers == ()

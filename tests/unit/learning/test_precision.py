@@ -131,18 +131,6 @@ def test_a_restored_update_goes_on_with_the_scale_it_had(
     assert all(map(torch.equal, values(first), values(second)))
 
 
-def test_a_restored_update_still_knows_its_last_good_terms(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    first = prepared(artifacts, spec)
-    terms = [advance(first) for _ in range(2)]
-    second = prepared(artifacts, spec, make_method=losing(after=0))
-    second.update.restore(first.update.state())
-    with pytest.raises(TrainingDiverged) as caught:
-        advance(second)
-    assert caught.value.facts == {"step": 2, "terms": terms[-1]}
-
-
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_half_precision_comes_close_to_fp32(precision: Precision) -> None:
     recipe = Recipe(

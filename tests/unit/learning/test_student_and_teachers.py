@@ -1,20 +1,30 @@
-"""The student and its teachers: who they are, what they share, and whose text is read."""
+"""The student and its teachers: who they are, what they share, and with what weights they begin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from core.clip.model import ClipModel
+from core.clip.model import ClipModel, load
 from core.learning.distributed import repeatable
-from core.learning.student import Batch
+from core.learning.student import Batch, Models
 from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
-from tests.support.learning.lessons import PRECISIONS, altered
+from core.training.trainer import TrainingSpec
+from core.values import Digest
+from tests.support.learning.lessons import (
+    PRECISIONS,
+    altered,
+    another_root,
+    prepared,
+    red_and_blue,
+    with_recipe,
+)
 from tests.support.learning.steps import (
     Stand,
     in_double,
@@ -24,6 +34,7 @@ from tests.support.learning.steps import (
     step_data,
 )
 from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.memory_artifacts import MemoryArtifacts
 
 RECIPE = Recipe(sentences=6, sentence_length=6, precision=Precision.FP32)
 
@@ -175,3 +186,61 @@ def test_every_tower_runs_in_the_same_arithmetic(precision: Precision) -> None:
     batch = batch_of(stand(replace(RECIPE, precision=precision)), random_pixels(4))
     assert torch.equal(batch.student.images, batch.teachers[0].images)
     assert {row.dtype for row in (batch.student.images, batch.student.classes)} == {torch.float32}
+
+
+@pytest.fixture
+def spec(artifacts: MemoryArtifacts) -> TrainingSpec:
+    """A second update with exemplars."""
+    root = another_root(artifacts)
+    return replace(red_and_blue(artifacts), learned=("green",), root=root)
+
+
+def tensors(digest: Digest, artifacts: MemoryArtifacts) -> dict[str, Tensor]:
+    return dict(load(digest, artifacts).network.named_parameters())
+
+
+def models_of(spec: TrainingSpec, artifacts: MemoryArtifacts, **recipe: Any) -> Models:
+    spec = with_recipe(spec, method=Method.VRLWF_REPLAY, **recipe)
+    return prepared(artifacts, spec).update.models
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("part", ModelPart)
+def test_only_the_trained_tensors_start_between_parent_and_root(
+    part: ModelPart, share: float, spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    models = models_of(spec, artifacts, part=part, warm_start=share)
+    parent, root = (tensors(digest, artifacts) for digest in (spec.parent, spec.root))
+    for name, value in models.student.network.named_parameters():
+        if name not in models.parameters or share == 1:
+            assert torch.equal(value, parent[name])
+        else:
+            between = root[name].lerp(parent[name], share) if share else root[name]
+            assert torch.equal(value, between)
+
+
+@pytest.mark.parametrize("policy", TeacherPolicy)
+def test_teachers_keep_their_weights(
+    policy: TeacherPolicy, spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    models = models_of(spec, artifacts, teacher=policy, warm_start=0.25)
+    expected = {
+        TeacherPolicy.PARENT: [spec.parent],
+        TeacherPolicy.ROOT: [spec.root],
+        TeacherPolicy.BOTH: [spec.parent, spec.root],
+    }[policy]
+    assert len(models.teachers) == len(expected)
+    for teacher, digest in zip(models.teachers, expected, strict=True):
+        state = tensors(digest, artifacts)
+        for name, value in teacher.network.named_parameters():
+            assert torch.equal(value, state[name])
+
+
+@pytest.mark.parametrize(("exemplars", "share"), [(9, 1.0), (0, 0.0)])
+def test_an_update_whose_exemplars_are_gone_starts_from_its_parent(
+    exemplars: int, share: float, spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    gone = replace(spec, exemplars=())
+    models = models_of(gone, artifacts, exemplars=exemplars, warm_start=0.0, feature_replay=0)
+    start = tensors(spec.parent if share else spec.root, artifacts)
+    assert all(torch.equal(value, start[name]) for name, value in models.parameters.items())

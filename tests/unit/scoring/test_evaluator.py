@@ -161,10 +161,6 @@ def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version
     assert alone == beside
 
 
-def test_nothing_asked_is_nothing_answered(artifacts: CountingArtifacts, version: Digest) -> None:
-    assert evaluator(artifacts).answer(version, [], Watching()) == ()
-
-
 def test_a_probability_is_that_of_the_softmax_over_all_classes() -> None:
     """Of equal classes the first is given, and none to an image without numbers."""
     images = torch.tensor([[1.0, 0.0], [0.0, 1.0], [nan, 0.0]]).repeat(IMAGES_AT_ONCE, 1)

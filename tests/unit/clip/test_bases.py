@@ -1,20 +1,36 @@
-"""Bases: what is imported as it is, and what is refused."""
+"""Bases: what is imported as it is, what is refused, and what a download tells."""
 
 from __future__ import annotations
 
+import errno
 import json
+import time
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 
-from core.clip.bases import BaseImporter
+from core.bases.bases import CATALOGUE
+from core.clip.bases import BaseImporter, read_pretrained, read_while_growing
+from core.clip.catalogue import to_text
 from core.clip.model import load
-from core.errors import BaseUnknown, ModelNotTrainable, PromptInvalid, WeightsFormat
+from core.errors import (
+    BaseUnknown,
+    CancelRequested,
+    ModelNotTrainable,
+    PromptInvalid,
+    StorageFull,
+    WeightsFormat,
+)
 from tests.support.learning.lessons import Watching
 from tests.support.learning.tiny_clip import folder_of, tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
+
+
+def test_the_committed_catalogue_is_that_of_the_installed_open_clip() -> None:
+    committed = CATALOGUE.read_text("utf-8")
+    assert committed == to_text(), f"python -m core.clip.catalogue > {CATALOGUE}"
 
 
 def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
@@ -140,3 +156,41 @@ def test_a_base_that_does_not_download_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(open_clip, "create_model", offline)
     with pytest.raises(BaseUnknown, match="no route"):
         BaseImporter(MemoryArtifacts()).load("ViT-B-32:openai", Watching())
+
+
+def download(folder: Path, parts: int) -> str:
+    folder.mkdir()
+    with (folder / "weights").open("wb", buffering=0) as file:
+        for _ in range(parts):
+            file.write(b"x" * 100)
+            time.sleep(0.05)
+    return "loaded"
+
+
+def test_growth_is_told_in_bytes(tmp_path: Path) -> None:
+    monitor, cache = Watching(), tmp_path / "cache"
+    result = read_while_growing(
+        lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02
+    )
+    assert result == "loaded"
+    sizes = [size for _, size, _ in monitor.steps]
+    assert len(sizes) >= 2
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] <= 800
+
+
+def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> None:
+        error = FileNotFoundError("Failed to download file.")  # as open_clip passes it on
+        raise error from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("open_clip.create_model", download)
+    with pytest.raises(StorageFull):
+        read_pretrained("ViT-B-32", "openai")
+
+
+def test_a_cancelled_import_stops(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    monitor = Watching(stop_in="loading", stop_at=100, stop_with=CancelRequested)
+    with pytest.raises(CancelRequested):
+        read_while_growing(lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02)

@@ -1,0 +1,195 @@
+"""Images, texts and tokens become what open_clip makes of them, in fewer steps and less memory."""
+
+import io
+import random
+
+import open_clip
+import pytest
+import torch
+from open_clip.transform import image_transform_v2
+from PIL import Image
+
+from core.clip.inputs import (
+    KEPT_LENGTH,
+    BoundedTokenizer,
+    Preprocess,
+    encode_text,
+    is_croppable,
+    read_image,
+    sentence_length,
+)
+from core.clip.model import ClipModel
+from tests.support.learning.rounding import feature_error
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
+
+
+def picture(width: int, height: int, image_format: str = "WEBP") -> bytes:
+    """A photograph-like gradient with a corner that tells left from right."""
+    image = Image.new("RGB", (width, height))
+    image.putdata(
+        [
+            (x * 255 // width, y * 255 // height, (x * y) % 256)
+            for y in range(height)
+            for x in range(width)
+        ]
+    )
+    out = io.BytesIO()
+    image.save(out, image_format, lossless=True)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [(40, 30), (16, 16), (9, 31)])
+def test_evaluation_input_equals_open_clips(mode: str, size: tuple[int, int]) -> None:
+    preprocess = Preprocess.of({"resize_mode": mode, "mean": [0.4, 0.5, 0.6]}, 16)
+    image = read_image(picture(*size))
+    ours = preprocess.normalise(preprocess.evaluation_pixels(image))
+    theirs = image_transform_v2(preprocess.settings, is_train=False)(image)
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ((36, 36), (3, 18, 18)),
+        ((72, 36), (3, 18, 36)),
+        ((36, 54), (3, 27, 18)),
+        ((8, 4), (3, 18, 36)),
+    ],
+)
+def test_training_pixels_leave_a_margin_and_keep_the_shape(
+    size: tuple[int, int], shape: tuple[int, int, int]
+) -> None:
+    assert tiny_clip().preprocess.training_pixels(read_image(picture(*size))).shape == shape
+
+
+TEXTS = ("a photo of a red panda.", "an okapi", "this is a photo of the blue whale .")
+
+
+@pytest.fixture
+def model() -> ClipModel:
+    model = tiny_clip()
+    model.network.double()
+    return model
+
+
+def test_cropped_features_equal_full_length_ones(model: ClipModel) -> None:
+    tokens = model.tokenise(TEXTS)
+    full = model.network.encode_text(tokens)
+    cropped = encode_text(model.network, tokens, end=49407)
+    assert sentence_length(tokens, 49407) < tokens.shape[1]
+    within = feature_error(model, torch.float64) * full.norm(dim=-1).max().item()
+    torch.testing.assert_close(cropped, full, rtol=0, atol=within)
+
+
+def test_cropped_gradients_equal_full_length_ones(model: ClipModel) -> None:
+    tokens = model.tokenise(TEXTS)
+    weights = torch.randn(3, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    names = [name for name, _ in model.network.named_parameters() if "visual" not in name]
+    found = []
+    for run in (model.network.encode_text, lambda ids: encode_text(model.network, ids, end=49407)):
+        model.network.zero_grad()
+        (run(tokens) * weights).sum().backward()
+        grads = [model.network.get_parameter(name).grad for name in names]
+        found.append([None if grad is None else grad.clone() for grad in grads])
+    for full, cropped in zip(*found, strict=True):
+        assert (full is None) == (cropped is None)
+        if full is not None:
+            within = feature_error(model, torch.float64) * full.abs().max().item()
+            torch.testing.assert_close(cropped, full, rtol=0, atol=within)
+
+
+def test_the_causal_tower_of_a_custom_text_model_is_cropped_too() -> None:
+    config = tiny_config()
+    config["model_cfg"]["custom_text"] = True
+    model = tiny_clip(config=config)
+    model.network.double()
+    tokens = model.tokenise(TEXTS)
+    assert is_croppable(model.network)
+    torch.testing.assert_close(
+        encode_text(model.network, tokens, end=49407), model.network.encode_text(tokens)
+    )
+
+
+@pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])
+def test_a_tower_that_looks_behind_the_end_runs_at_full_length(change: dict[str, object]) -> None:
+    model = tiny_clip(config=tiny_config(**change))
+    tokens = model.tokenise(TEXTS)
+    assert not is_croppable(model.network)
+    assert torch.equal(
+        encode_text(model.network, tokens, end=49407), model.network.encode_text(tokens)
+    )
+
+
+def test_features_have_length_one_and_do_not_depend_on_their_neighbours() -> None:
+    model = tiny_clip()
+    together = model.encode_texts(TEXTS)
+    assert together.shape == (3, 16)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(model.encode_texts(TEXTS[1:2]), together[1:2])
+
+
+LETTERS = "eeeetttaaooinshrdlu bcdfgkmpvwy'!?.,&;0159éßждの猫🥾🦊👩\u200d💻"
+
+SPELLINGS = [
+    "",
+    "   ",
+    "a photo of a red panda.",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "abababababab!!!???!!",
+    "größer 🥾 &amp;amp; it's we'll",
+    "a<end_of_text>b <start_of_text>",
+    "supercalifragilisticexpialidocious" * 9,
+    *("".join(random.Random(seed).choices(LETTERS, k=20 + 9 * seed)) for seed in range(60)),
+    *("".join(random.Random(seed).choices(LETTERS[:19], k=400)) for seed in range(4)),
+]
+
+
+@pytest.fixture(scope="module")
+def bounded() -> BoundedTokenizer:
+    return BoundedTokenizer(context_length=77)
+
+
+def test_every_text_has_open_clips_tokens(bounded: BoundedTokenizer) -> None:
+    own = open_clip.SimpleTokenizer(context_length=77)
+    assert [bounded.encode(text) for text in SPELLINGS] == [own.encode(text) for text in SPELLINGS]
+    assert bounded(SPELLINGS).equal(own(SPELLINGS))
+
+
+def test_no_two_merges_give_the_same_piece(bounded: BoundedTokenizer) -> None:
+    """Then the pair that makes a piece has a lower rank than any pair with that piece.
+
+    So the leftmost of the lowest pairs can be merged alone, where open_clip merges all at once.
+    """
+    assert len({"".join(pair) for pair in bounded.bpe_ranks}) == len(bounded.bpe_ranks)
+
+
+def test_the_steps_of_a_long_word_grow_as_its_length(
+    bounded: BoundedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted(dict[tuple[str, str], int]):
+        looked_up = 0
+
+        def get(self, *args: object) -> object:  # type: ignore[override]
+            Counted.looked_up += 1
+            return super().get(*args)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(bounded, "bpe_ranks", Counted(bounded.bpe_ranks))
+    steps = []
+    for length in (500, 2000):
+        Counted.looked_up = 0
+        bounded.encode("".join(random.Random(1).choices(LETTERS[:19], k=length)))
+        steps.append(Counted.looked_up)
+    assert steps[1] < 5 * steps[0]
+
+
+def test_words_are_kept_in_bounded_memory(bounded: BoundedTokenizer) -> None:
+    words = set(bounded.cache)
+    bounded.encode("x" * (KEPT_LENGTH + 1))
+    bounded.encode("panda")
+    bounded.encode("panda")
+    assert set(bounded.cache) == words  # which nothing bounds
+    kept = bounded._known.cache_info()
+    assert kept.hits >= 1
+    assert kept.maxsize is not None
+    assert kept.currsize <= kept.maxsize

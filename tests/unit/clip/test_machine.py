@@ -1,0 +1,179 @@
+"""What a machine computes in, with how many threads, and batches that are made ahead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import version
+
+import pytest
+import torch
+from torch import Tensor
+from torch.torch_version import TorchVersion
+
+from core.clip.machine import LIBRARIES, Prefetcher, environment, native_precisions, thread_count
+from core.errors import ArtifactMissing, CancelRequested
+from core.recipes.fields import Precision
+from tests.support.places import ROOT
+
+
+def numbered(step: int) -> Tensor:
+    return torch.tensor([step])
+
+
+def threads_of_ahead() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+@pytest.mark.parametrize(("first", "last", "depth"), [(0, 5, 2), (3, 5, 2), (0, 5, 9), (4, 4, 2)])
+def test_every_step_gets_its_batch_in_order(first: int, last: int, depth: int) -> None:
+    with Prefetcher(numbered, first, last, depth=depth) as ahead:
+        assert [int(ahead.take()) for _ in range(first, last)] == list(range(first, last))
+        with pytest.raises(IndexError):
+            ahead.take()
+    assert not threads_of_ahead()
+
+
+def test_batches_are_made_before_they_are_asked_for() -> None:
+    made = threading.Semaphore(0)
+
+    def make(step: int) -> Tensor:
+        made.release()
+        return numbered(step)
+
+    with Prefetcher(make, 0, 9, depth=2) as ahead:
+        assert made.acquire(timeout=10)
+        assert made.acquire(timeout=10)
+        assert not made.acquire(timeout=0.05)  # and no further: memory is bounded
+        ahead.take()
+        assert made.acquire(timeout=10)
+
+
+def test_an_error_is_raised_where_its_batch_is_taken() -> None:
+    def make(step: int) -> Tensor:
+        if step == 1:
+            raise ArtifactMissing(digest="gone")
+        return numbered(step)
+
+    def run() -> None:
+        with Prefetcher(make, 0, 9) as ahead:
+            assert int(ahead.take()) == 0
+            ahead.take()
+
+    with pytest.raises(ArtifactMissing):
+        run()
+    assert not threads_of_ahead()
+
+
+@pytest.mark.parametrize("stop", [CancelRequested, KeyboardInterrupt])
+def test_an_interrupted_run_leaves_no_thread(stop: type[BaseException]) -> None:
+    made = []
+
+    def make(step: int) -> Tensor:
+        time.sleep(0.01)
+        made.append(step)
+        return numbered(step)
+
+    def run() -> None:
+        with Prefetcher(make, 0, 1000, depth=500) as ahead:
+            ahead.take()
+            raise stop
+
+    with pytest.raises(stop):
+        run()
+    assert not threads_of_ahead()
+    assert len(made) < 50  # what was being made, not what was ordered
+
+
+ASK = """
+import sys
+sys.modules["open_clip"] = None  # not asked for anything, and slow to import
+from core.loading import loading
+with loading():
+    import torch
+    from core.clip.machine import environment
+    from core.clip.machine import native_precisions
+print(*sorted(native_precisions(torch.device("cpu"))))
+print(environment(torch.device("cpu"), 1)["device"])
+"""
+
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {LIMITS[0]: "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+        {LIMITS[1]: "AVX512_CORE"},
+    ],
+)
+def test_a_limit_leaves_no_bf16_instructions_and_gives_the_machine_another_name(
+    limits: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env=os.environ | dict.fromkeys(LIMITS, "") | limits,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    precisions, device = done.stdout.splitlines()
+    assert "bf16" not in {*precisions.split(), *device.strip("()").split(", ")}
+    if "ATEN_CPU_CAPABILITY" in limits:
+        assert precisions == "fp32"
+        assert "AVX512" not in device
+
+
+def test_a_device_that_nothing_is_known_of_computes_in_fp32() -> None:
+    assert native_precisions(torch.device("meta")) == {Precision.FP32}
+
+
+@pytest.mark.parametrize(
+    ("threads", "named", "expected"),
+    [
+        (3, "97", 3),
+        (0, "97", 97),
+        (0, "97,1", 97),
+        (0, "", os.cpu_count()),
+        (0, "0", os.cpu_count()),
+    ],
+)
+def test_a_setting_goes_before_openmps_variable_and_that_before_the_cores(
+    threads: int, named: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+    assert thread_count(threads) == expected
+
+
+def test_the_build_of_torch_is_recorded_where_its_package_does_not_tell_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.15.0+cu132"))
+    found = environment(torch.device("cpu"), threads=1)
+    assert type(found["torch"]) is str  # a TorchVersion equals other texts
+    assert found["torch"] == "2.15.0+cu132"
+    others = set(LIBRARIES) - {"torch"}
+    assert {name: found[name] for name in others} == {name: version(name) for name in others}
+
+
+LOADED = """
+import sys
+from core.loading import loading
+with loading():
+    import worker.tools, worker.inference.server
+    from tests.support.learning.lessons import red_and_blue, train
+    from tests.support.memory_artifacts import MemoryArtifacts
+artifacts = MemoryArtifacts()
+train(artifacts, red_and_blue(artifacts))
+print(*sorted({"sympy", "timm", "torch._dynamo", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_an_update_loads_neither_the_compiler_nor_timm() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
