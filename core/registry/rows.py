@@ -129,9 +129,10 @@ class Models(Rows):
 
     def remove(self, model: ModelId) -> None:
         """Delete a locked model with its versions, aliases, their history, and its jobs."""
-        # Versions first, as promotions lock the version before they write an alias.
-        rows = select(versions.c.number).where(versions.c.model == model)
-        self._connection.execute(rows.order_by(versions.c.number).with_for_update())
+        # As moves do: versions, then aliases, then what takes part by hooks, such as trials.
+        for table, key in ((versions, versions.c.number), (aliases, aliases.c.name)):
+            rows = select(key).where(table.c.model == model).order_by(key)
+            self._connection.execute(rows.with_for_update())
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
         DELETE_WITH_MODEL(self._connection, model)

@@ -83,8 +83,8 @@ def count_changes(work: Work, changes: Changes) -> None:
 def _shadowed(
     work: Work, answers: Mapping[PredictionId, ShadowAnswer]
 ) -> Sequence[tuple[Prediction, Prediction]]:
+    trials = work[Trials].hold(work[Predictions].trials_of(answers))
     found = work[Predictions].lock(answers)
-    trials = work[Trials].hold({one.trial for one in found.values()})
     changes = [
         (one, one.shadowed_by(answers[id_].answer, answers[id_].outcome))
         for id_, one in found.items()
@@ -140,9 +140,10 @@ def label_predictions(
     PredictionNotFound, TrialEnded and PredictionLabelled.
     """
     with platform.transactions() as work:
-        found = dict(work[Predictions].lock({prediction for prediction, _ in labels}))
+        asked = {prediction for prediction, _ in labels}
+        trials = _trials(work, work[Predictions].trials_of(asked))
+        found = dict(work[Predictions].lock(asked))
         before = dict(found)
-        trials = _trials(work, {one.trial for one in found.values()})
         receipts = []
         for prediction, label in labels:
             try:
@@ -196,7 +197,7 @@ def _settled(receipt: Receipt, changed: Mapping[PredictionId, Prediction]) -> Re
 
 
 def _trials(work: Work, ids: set[TrialId]) -> dict[TrialId, Trial]:
-    """Return the trials of those models that the principal may see; they end after this."""
+    """Return the trials of models that the principal may see; none ends before the commit."""
     found = {}
     for id_, trial in work[Trials].hold(ids).items():
         with suppress(ModelNotFound):

@@ -170,8 +170,19 @@ class Predictions(Rows):
         insert_missing(self._connection, predictions, [vars(one) for one in new])
         return {one.id for one in new}
 
+    def trials_of(self, ids: Collection[PredictionId]) -> set[TrialId]:
+        """Return the trials of predictions, to hold them before the predictions are locked."""
+        found: set[TrialId] = set()
+        for chunk in chunks(ids):
+            query = select(predictions.c.trial).where(predictions.c.id.in_(chunk)).distinct()
+            found.update(self._connection.scalars(query))
+        return found
+
     def lock(self, ids: Collection[PredictionId]) -> Mapping[PredictionId, Prediction]:
-        """Return predictions, locked in the order of their ids, so that nobody deadlocks."""
+        """Return predictions, locked in the order of their ids, so that nobody deadlocks.
+
+        Their trials are held first: whoever deletes a model locks its trials, then deletes these.
+        """
         found: dict[PredictionId, Prediction] = {}
         for chunk in chunks(sorted(ids)):
             query = select(predictions).where(predictions.c.id.in_(chunk))
