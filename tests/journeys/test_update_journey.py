@@ -1,7 +1,4 @@
-"""The whole main job over HTTP, with real processes and the bundled model.
-
-On servers, `test_compose` goes the same way in short.
-"""
+"""The whole main job over HTTP, with real processes and the bundled model."""
 
 import time
 from collections.abc import Iterator

@@ -1,13 +1,8 @@
-"""docker-compose.yml as Compose reads it, and its services started by hand."""
+"""docker-compose.yml as Compose reads it."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
@@ -63,100 +58,3 @@ def _put_in(found: re.Match[str], variables: Mapping[str, str]) -> str:
     if form != "-":
         raise Unset(rest or name)
     return str(rest)
-
-
-class ByHand:
-    """Processes with the commands and the environment of the file's services, and no other.
-
-    `places` says what stands on this machine for what the file names: hosts, ports. Each process
-    has a folder of its own for /data.
-    """
-
-    def __init__(self, found: dict[str, Service], folder: Path, places: Mapping[str, str]) -> None:
-        self._services = found
-        self._folder = folder
-        folder.mkdir()
-        self._places = places
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def run(self, service: str, *, seconds: float) -> None:
-        """Run a one-shot to its end."""
-        process = self.start(service)
-        assert process.wait(seconds) == 0, self.log
-
-    def start(self, service: str, *options: str, **more: str) -> "subprocess.Popen[bytes]":
-        """Start a service once more; `more` is what the file need not say to a container."""
-        number = len(self._started)
-        folder = self._folder / f"{service}-{number}"
-        folder.mkdir()
-        command = self._here(self._services[service]["command"], folder)
-        with (self._folder / f"{number:02}-{service}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *(self._put(option, folder) for option in options)],
-                env=self._environment(service, folder) | more,
-                cwd=ROOT,  # the image's folder
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._started.append(process)
-        return process
-
-    def is_healthy(self, service: str) -> bool:
-        """Whether the service's own check says so."""
-        kind, *command = self._services[service]["healthcheck"]["test"]
-        assert kind == "CMD"
-        checked = subprocess.run(
-            self._here(command, self._folder),
-            env=self._environment(service, self._folder),
-            cwd=ROOT,
-            check=False,
-            timeout=120,
-        )
-        return checked.returncode == 0
-
-    def lines(self, *services: str) -> list[str]:
-        """What these services have written."""
-        logs = [log for name in services for log in sorted(self._folder.glob(f"*-{name}.log"))]
-        return [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-
-    @property
-    def log(self) -> str:
-        """What all have written, with the names of their logs."""
-        logs = sorted(self._folder.glob("*.log"))
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')}" for path in logs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """SIGTERM for all, as `docker compose down` sends; SIGKILL for who stays."""
-        for process in self._started:
-            process.terminate()
-        try:
-            for process in self._started:
-                process.wait(120)
-        finally:
-            for process in self._started:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-
-    def _environment(self, service: str, folder: Path) -> dict[str, str]:
-        given = self._services[service].get("environment", {})
-        here = {name: self._put(str(value), folder) for name, value in given.items()}
-        return {"PATH": os.environ["PATH"], **here}
-
-    def _here(self, command: list[str], folder: Path) -> list[str]:
-        program, *rest = command
-        if program == "python":
-            program = sys.executable
-        elif program == "perennial":  # of this environment, which may not be on the path
-            program = str(Path(sys.executable).with_name("perennial"))
-        return [program, *(self._put(part, folder) for part in rest)]
-
-    def _put(self, text: str, folder: Path) -> str:
-        places = {**self._places, "/data": str(folder)}
-        names = re.compile("|".join(map(re.escape, places)))
-        return names.sub(lambda found: places[found[0]], text)  # what is put in stays as it is

@@ -50,6 +50,11 @@ EVERYTHING: dict[str, Any] = {
         "dashboard": {"enabled": True},
     },
 }
+FORMS: dict[str, dict[str, Any]] = {
+    "cpu": {},
+    "gpu": {"profile": "gpu"},
+    "everything": EVERYTHING,
+}
 WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
 # By the services of docker-compose.yml.
 NAMES = {
@@ -64,7 +69,7 @@ NAMES = {
 
 @cache
 def rendered(form: str) -> dict[tuple[str, str], Resource]:
-    return render(**{"cpu": {}, "gpu": {"profile": "gpu"}, "everything": EVERYTHING}[form])
+    return render(**FORMS[form])
 
 
 def container(resource: Resource) -> Resource:
@@ -91,13 +96,9 @@ def faults(resource: Resource, version: str) -> list[str]:
     return []
 
 
-def test_helm_finds_no_fault() -> None:
-    for values in ({}, {"profile": "gpu"}, EVERYTHING):
-        assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), values=values)
-
-
-@pytest.mark.parametrize("form", ["cpu", "gpu", "everything"])
-def test_every_resource_is_valid(form: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_helm_and_kubernetes_find_no_fault(form: str) -> None:
+    assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), values=FORMS[form])
     found = rendered(form)
     for version in (OLDEST, NEWEST):
         assert {name: bad for name, one in found.items() if (bad := faults(one, version))} == {}
@@ -205,17 +206,11 @@ def test_whatever_selects_pods_selects_those_of_one_workload() -> None:
         assert "replicas" not in found["Deployment", name]["spec"]
 
 
-def test_the_api_names_every_replica_of_inference() -> None:
+def test_replicas_of_inference_are_named_and_gpus_asked_for_where_there_are_some() -> None:
     urls = variables(rendered("everything")["Deployment", "p-api"])["PERENNIAL_INFERENCE_URL"]
     assert urls.split() == [f"http://p-inference-{n}.p-inference:8751" for n in range(3)]
-    assert Settings(inference_url=urls).inference_replicas == tuple(urls.split())
-
-
-def test_gpus_are_asked_for_where_there_are_some() -> None:
     for name in (("Deployment", "p-worker-gpu"), ("StatefulSet", "p-inference")):
         assert container(rendered("everything")[name])["resources"]["limits"]["nvidia.com/gpu"]
-    worker = rendered("everything")["Deployment", "p-worker-gpu"]
-    assert variables(worker)["PERENNIAL_RANKS"] == "4"
     assert "nvidia.com/gpu" not in json.dumps([*rendered("cpu").values()])
 
 

@@ -122,17 +122,6 @@ def test_every_queue_has_takers_and_beside_gpus_no_processor_takes_an_update(
     assert takers(profile) == {"gpu": {updates_on}, "housekeeping": {"cpu"}}
 
 
-def test_gpu_workers_come_with_their_profile_alone_and_reserve_devices() -> None:
-    (device,) = of("worker-gpu")["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    profiles = {name: of(name)["profiles"] for name in SERVICES if "profiles" in of(name)}
-    assert profiles == {
-        "worker": ["cpu"],
-        "worker-gpu": ["gpu"],
-        "worker-housekeeping": ["gpu"],
-    }
-
-
 @pytest.mark.parametrize("service", sorted(OURS))
 def test_our_processes_read_every_variable_that_they_are_given(
     service: str, monkeypatch: pytest.MonkeyPatch
