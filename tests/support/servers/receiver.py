@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from standardwebhooks import Webhook
+
+from tests.support.servers.answering import QuietHandler, answering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     receiver = Receiver()
     receiver.may_answer.set()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -77,27 +78,6 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             except OSError:
                 pass  # the sender waits no longer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-    scheme = "http" if tls is None else "https"
-    receiver.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/told"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with answering(Handler, tls) as url:
+        receiver.url = f"{url}/told"
         yield receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -2,10 +2,7 @@
 
 import importlib
 import importlib.util
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from core.datasets.manifests import Side
 from tests.support.api.image_files import pictures_on
 from tests.support.api.service import KEY
 from tests.support.places import ROOT
+from tests.support.servers.answering import QuietHandler, answering
 from tests.unit.client.commands.conftest import Site
 
 TOKEN = "Token studio-token"
@@ -29,7 +27,7 @@ LABEL_CONFIG = """
 PICTURES = dict(enumerate(pictures_on(Side.TRAIN, 6)))
 
 
-class Studio(BaseHTTPRequestHandler):
+class Studio(QuietHandler):
     """Label Studio's uploaded files, which take its token."""
 
     def do_GET(self) -> None:
@@ -40,18 +38,6 @@ class Studio(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: Any) -> None: ...
-
-
-@contextmanager
-def studio() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Studio) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
 
 @pytest.fixture(scope="module")
 def backend(site: Site) -> Iterator[TestClient]:
@@ -61,7 +47,7 @@ def backend(site: Site) -> Iterator[TestClient]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with studio() as url:
+    with answering(Studio) as url:
         settings = {
             "PERENNIAL_URL": site.url,
             "PERENNIAL_KEY": KEY,
