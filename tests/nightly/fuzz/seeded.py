@@ -9,13 +9,11 @@ import pytest
 from core import bootstrap
 from core.access.keys import ensure_admin_key
 from core.gate.policies import ensure_default_policy
-from core.jobs.rules import JobStatus
+from tests.support.api.browsing import make_line
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import Service, running, settings_of
-from tests.support.evaluation.each_class import knowing_each
-from tests.support.scene import Scene
 
 
 @contextmanager
@@ -30,7 +28,8 @@ def seeded(home: Path) -> Iterator[Served]:
     with running(settings) as service:
         ensure_admin_key(service.platform)
         ensure_default_policy(service.platform)
-        _learn(service)
+        with pytest.MonkeyPatch.context() as patch:
+            make_line(service.platform, patch)
         a_root(service.platform, "spare")
         a_dataset(service, "products", boot=0, bag=3)
         _write_ids(service, home)
@@ -38,20 +37,8 @@ def seeded(home: Path) -> Iterator[Served]:
         yield served
 
 
-def _learn(service: Service) -> None:
-    """Give the model `demo` a second version that lost and gained; no weights are trained."""
-    scene = Scene(service.platform.transactions, service.platform.artifacts)
-    made = scene.model()
-    scene.suite(made, scene.frozen("hat", "bag", each=6, offset=500), name="held")
-    with pytest.MonkeyPatch.context() as patched:
-        knowing_each(scene, made, patched, {1: ("hat",), 2: ("bag", "cat", "dog")})
-        scene.update(made, scene.frozen("cat", "dog", offset=40), auto_promote=False)
-        if scene.run().status is not JobStatus.SUCCEEDED:
-            raise RuntimeError("the seed's update did not succeed")
-
-
 def _write_ids(service: Service, home: Path) -> None:
-    job = service.client.post("/v1/jobs", json=update()).json()
+    job = service.client.post("/v1/jobs", json=update(model="line")).json()
     images = service.client.get("/v1/datasets/products/images").json()["data"]
     (home / "jobs.txt").write_text(f'"{job["id"]}"\n')
     (home / "pixels.txt").write_text("".join(f'"{image["pixels"]}"\n' for image in images))
