@@ -158,15 +158,7 @@ def a_model(policy: GatePolicy, **changes: Any) -> Model:
 
 def a_job(model: Model, **changes: Any) -> Job:
     """A queued import of a model."""
-    made = Job(
-        id=JobId(f"job_{next(_numbers):06}"),
-        type=JobType.IMPORT,
-        model=model.id,
-        lane=model.id,
-        order=ImportOrder(base="bundled"),
-        created_at=NOW,
-    )
-    return replace(made, **changes)
+    return a_job_of_no_model(model.id, **{"model": model.id} | changes)
 
 
 def a_job_of_no_model(lane: str, **changes: Any) -> Job:
