@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from random import Random
 
 from tests.nightly.faults.catalogue import ROWS
-from tests.nightly.faults.rows import clock, database_full, disk_full
+from tests.nightly.faults.rows import clock, disk_full
+from tests.nightly.faults.rows.servers import stuffed
 from tests.nightly.faults.stage import Stage
 from tests.nightly.faults.tries import Outcome, Row
 
@@ -18,7 +19,7 @@ from tests.nightly.faults.tries import Outcome, Row
 @contextmanager
 def servers() -> Iterator[Stage]:
     """Production with a database on a small disk and a second worker that is an hour ahead."""
-    with database_full.stuffed(second=clock.faked(clock.HOUR_S)) as stage:
+    with stuffed(second=clock.faked(clock.HOUR_S)) as stage:
         yield stage
 
 

@@ -84,7 +84,7 @@ def moves_and_collections(service: Service) -> None:
         service.promote(which=last, override=True, reason="because", late=0, death=death)
         service.promises_hold()
     service.roll_back(which=0, death=None)
-    service.order_blame(which=0, death=None)
+    service.question(which=0, blame=True, death=None)
     work(service)
 
     service.delete(which=0)

@@ -1,8 +1,8 @@
 """Inject every fault into real processes and check the outcome: `make test-faults`.
 
 Faults occur at named points and at random moments drawn from `--seed`. Each attempt is printed as
-it ends, then the table, including the rows of earlier runs from `benchmarks/out/faults.json`. The
-exit code is 1 if a row fails.
+it ends, then the table, which is written to `benchmarks/out/faults.json`. The exit code is 1 if a
+row fails.
 """
 
 import argparse
@@ -10,11 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import groupby
 from random import Random
 
-from tests.nightly.faults import table
+from benchmarks.output import publish
 from tests.nightly.faults.catalogue import ROWS, STAGES
 from tests.nightly.faults.stage import Stage
 from tests.nightly.faults.tries import Outcome, Row, Try
@@ -32,16 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows:
             print(f"{row.label:26} {row.tries} tries")
         return 0
-    outcomes: list[Outcome] = []
-    for stage, group in groupby(rows, key=lambda row: row.stage):
-        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed):
-            outcomes.append(outcome)
-            table.record(outcome, seed=chosen.seed, order=[row.label for row in ROWS])
-    table.print_all()
-    for outcome in outcomes:
-        for trouble in outcome.troubles + outcome.delays:
-            print(f"{outcome.row.label}: {trouble}")
-    return 1 if any(outcome.troubles or outcome.delays for outcome in outcomes) else 0
+    outcomes = [
+        outcome
+        for stage, group in groupby(rows, key=lambda row: row.stage)
+        for outcome in run_on(stage, list(group), tries=chosen.tries, seed=chosen.seed)
+    ]
+    publish("faults", [outcome.told() for outcome in outcomes], seed=chosen.seed)
+    troubles = [
+        f"{outcome.row.label}: {trouble}"
+        for outcome in outcomes
+        for trouble in outcome.troubles + outcome.delays
+    ]
+    print(*troubles, sep="\n")
+    return 1 if troubles else 0
 
 
 def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> Iterator[Outcome]:
@@ -66,16 +69,10 @@ def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> I
                     print(stage.site.log[-5000:], flush=True)
                 traceback.print_exception(fault)
                 stage = None
-                _abandon(stack)
+                with suppress(Exception):  # the next rows have a stage of their own
+                    stack.close()
             seconds = time.monotonic() - began
             yield Outcome(row=row, wanted=wanted, tries=made, seconds=seconds)
-
-
-def _abandon(stack: ExitStack) -> None:
-    try:
-        stack.close()
-    except Exception as fault:  # noqa: BLE001 - the next rows have a stage of their own
-        traceback.print_exception(fault)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,17 +7,9 @@ from typing import Any
 from safetensors.torch import save_file
 from sqlalchemy import delete
 
-from core.bootstrap import decoder
 from core.database.tables import answers
 from core.database.work import Work
-from core.datasets.edit import create_dataset
-from core.datasets.freeze import freeze_version
-from core.datasets.receive import record_uploads
-from core.datasets.rules import DatasetKind, SuiteKind
-from core.datasets.suites import create_suite
-from core.datasets.uploads import receive_file
-from core.gate.policies import create_policy, ensure_default_policy
-from core.gate.rules import GatePolicy
+from core.gate.policies import create_policy
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.platform import Platform
@@ -28,9 +20,11 @@ from core.registry.promote import roll_back
 from core.registry.read import require_weights
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version, Weights
-from core.values import Digest, PolicyId
+from core.values import Digest
+from perennial.client import Client
+from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
-from tests.support.factories import TESTER
+from tests.support.factories import TESTER, a_policy
 from tests.support.learning.tiny_clip import tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
@@ -48,24 +42,21 @@ def write_base(folder: Path) -> str:
 
 
 def prepare(platform: Platform, base: Path) -> None:
-    """What the line needs: a base, images to teach, a suite, a policy that lets all pass."""
+    """What the API does not make: a base, and a policy that lets all pass."""
     write_base(base)
-    ensure_default_policy(platform)
-    policy = GatePolicy(
-        id=PolicyId("gate_lenient"),
-        name=POLICY,
-        parent_tolerance=1.0,
-        root_tolerance=1.0,
-        holdout_tolerance=1.0,
-        wanted_gain=-1.0,
-        minimum_count=1,
-        reason="what is tested is recovery",
-        created_at=platform.clock(),
-    )
-    create_policy(platform, policy)
-    _upload(platform, DATASET, range(45))
-    _upload(platform, SUITE, range(100, 120))
-    create_suite(platform, name=SUITE, kind=SuiteKind.ZERO_SHOT, dataset=SUITE, dataset_version=1)
+    lenient = dict.fromkeys(("parent_tolerance", "root_tolerance", "holdout_tolerance"), 1.0)
+    create_policy(platform, a_policy(name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient))
+
+
+def upload(client: Client) -> None:
+    """Images to teach, and a suite."""
+    for name, seeds in ((DATASET, range(45)), (SUITE, range(100, 120))):
+        client.datasets.create(name, kind="labelled")
+        files = (ImageFile(file_name=f"{seed}.png", data=picture(seed)) for seed in seeds)
+        texts = (f"shape {seed % 3}" for seed in seeds)
+        client.datasets.upload(name, zip(texts, files, strict=True))
+        client.datasets.freeze(name)
+    client.suites.create(SUITE, kind="zero_shot", dataset=SUITE, dataset_version=1)
 
 
 def model_body(base: Path) -> dict[str, Any]:
@@ -90,16 +81,7 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
 
     The root goes live again; answers and the bytes that only updates have are forgotten.
     """
-    if live_version(platform) != 1:
-        roll_back(
-            platform,
-            TESTER,
-            model=MODEL,
-            alias=PRODUCTION,
-            to=1,
-            expected_revision=None,
-            reason="the next try begins",
-        )
+    go_back_to_root(platform)
     with platform.transactions() as work:
         assert isinstance(work, Work)
         assert work._connection is not None
@@ -114,6 +96,20 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
             if tensor.digest not in kept:
                 artifacts.delete(tensor.digest)
         artifacts.delete(undisturbed)
+
+
+def go_back_to_root(platform: Platform) -> None:
+    """Have version 1 live."""
+    if live_version(platform) != 1:
+        roll_back(
+            platform,
+            TESTER,
+            model=MODEL,
+            alias=PRODUCTION,
+            to=1,
+            expected_revision=None,
+            reason="the next try begins",
+        )
 
 
 def live_version(platform: Platform) -> int:
@@ -155,24 +151,3 @@ def _version(platform: Platform, number: int) -> Version:
 
 def _weights(platform: Platform, digest: Digest) -> Weights:
     return Weights.from_bytes(platform.artifacts.get(digest))
-
-
-def _upload(platform: Platform, name: str, seeds: range) -> None:
-    dataset = create_dataset(platform, name, DatasetKind.LABELLED)
-    opened = decoder(platform.settings, processes=1)
-    try:
-        uploads = [
-            receive_file(
-                platform.artifacts.put,
-                opened,
-                DatasetKind.LABELLED,
-                text=f"shape {seed % 3}",
-                file_name=None,
-                data=picture(seed),
-            )
-            for seed in seeds
-        ]
-        record_uploads(platform, dataset, uploads)
-    finally:
-        opened.close()
-    freeze_version(platform, dataset.name)

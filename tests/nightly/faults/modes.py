@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from core.settings import ImportBucket
 from devtools.ports import free_port
-from devtools.servers import DURABLE, postgres_server, redis_server, run_sql
-from tests.nightly.faults.bucket_server import a_bucket
+from devtools.servers import CREDENTIALS, DURABLE, postgres_server, redis_server, run_sql
 from tests.nightly.faults.points import Points
 from tests.nightly.faults.stage import API, KEY, WORKER, Program, Stage
 from tests.support.bundles import OURS
@@ -104,3 +104,14 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def a_bucket() -> ImportBucket:
+    """A bucket on a free port of this machine."""
+    return ImportBucket(
+        name="photos",
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        region="us-east-1",
+        access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )

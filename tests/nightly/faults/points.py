@@ -18,7 +18,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -27,32 +26,20 @@ from tests.support.places import ROOT
 
 INJECT = ROOT / "tests" / "nightly" / "faults" / "inject"
 
-# Repository and method that write, and whose commit it is.
+# Rows and their method that writes, and whose commit it is.
 WRITES = {
-    ("jobs", "claim"): "claim",
-    ("jobs", "set_checkpoint"): "checkpoint",
-    ("jobs", "set_version"): "publish",
-    ("answers", "add"): "evaluate",
-    ("versions", "save"): "verdict",
-    ("aliases", "move"): "promote",
-    ("jobs", "add"): "order",
-    ("datasets", "add_images"): "import",
-    ("erasures", "save"): "erase",
-    ("exports", "put"): "export",
-    ("predictions", "save"): "label",
-    ("versions", "add"): "version",
-}
-
-# Where the rows of each are.
-ROWS = {
-    "jobs": "core.jobs.rows:Jobs",
-    "answers": "core.evaluation.rows:AnswerCache",
-    "versions": "core.registry.rows:Versions",
-    "aliases": "core.registry.alias_rows:Aliases",
-    "datasets": "core.datasets.rows:Datasets",
-    "erasures": "core.erasure.rows:Erasures",
-    "exports": "core.exports.rows:Exports",
-    "predictions": "core.trials.rows:Predictions",
+    ("core.jobs.rows:Jobs", "claim"): "claim",
+    ("core.jobs.rows:Jobs", "set_checkpoint"): "checkpoint",
+    ("core.jobs.rows:Jobs", "set_version"): "publish",
+    ("core.evaluation.rows:AnswerCache", "add"): "evaluate",
+    ("core.registry.rows:Versions", "save"): "verdict",
+    ("core.registry.alias_rows:Aliases", "move"): "promote",
+    ("core.jobs.rows:Jobs", "add"): "order",
+    ("core.datasets.rows:Datasets", "add_images"): "import",
+    ("core.erasure.rows:Erasures", "save"): "erase",
+    ("core.exports.rows:Exports", "put"): "export",
+    ("core.trials.rows:Predictions", "save"): "label",
+    ("core.registry.rows:Versions", "add"): "version",
 }
 
 # Module and function that put an artifact, and what it is.
@@ -69,15 +56,6 @@ PUTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Blow:
-    """What happens to a process at a point."""
-
-    signal: int = 0  # 0: none
-    whole: bool = False  # its parent first: the whole worker, not the child alone
-    fill: str = ""  # a file to let grow until the disk that holds it is full
-
-
 class Points:
     """The points of one service, told to its processes through a folder."""
 
@@ -90,12 +68,16 @@ class Points:
         """What makes a process heed the points."""
         return {"FAULT_POINTS": str(self._folder), "PYTHONPATH": f"{INJECT}{os.pathsep}{ROOT}"}
 
-    def arm(self, point: str, blow: Blow) -> None:
-        """Have the next process that gets there struck; no other point stays armed."""
+    def arm(self, point: str, *, signal: int = 0, whole: bool = False, fill: str = "") -> None:
+        """Have the next process that gets there struck; no other point stays armed.
+
+        A signal goes to it, and to its parent first if the whole worker is to be struck; `fill` is
+        a file that grows until the disk that holds it is full.
+        """
         for old in self._folder.glob("*.*"):
             old.unlink(missing_ok=True)
         ready = self._folder / "new"
-        ready.write_text(json.dumps(asdict(blow)))
+        ready.write_text(json.dumps({"signal": signal, "whole": whole, "fill": fill}))
         ready.rename(self._folder / point)
 
     def struck_at(self, point: str) -> float | None:
@@ -120,13 +102,13 @@ class Points:
             (self._folder / point).rename(taken)
         except FileNotFoundError:
             return
-        blow = Blow(**json.loads(taken.read_text()))
-        if blow.fill:
-            fill(Path(blow.fill))
-        if blow.signal and blow.whole:
-            os.kill(os.getppid(), blow.signal)
-        if blow.signal:
-            os.kill(os.getpid(), blow.signal)
+        blow = json.loads(taken.read_text())
+        if blow["fill"]:
+            fill(Path(blow["fill"]))
+        if blow["signal"] and blow["whole"]:
+            os.kill(os.getppid(), blow["signal"])
+        if blow["signal"]:
+            os.kill(os.getpid(), blow["signal"])
             time.sleep(0.05)  # a signal may come a moment later, and nothing may be done before
 
 
@@ -140,6 +122,23 @@ def fill(ballast: Path) -> None:
                     pass
             except OSError:
                 continue
+
+
+def note_writes(work: Any, note: Callable[[str], None]) -> None:
+    """Have each write of a transaction noted, a claim if there was a job to claim."""
+
+    def noting(point: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(*arguments: Any, **named: Any) -> Any:
+            result = write(*arguments, **named)
+            if result is not None or point != "claim":
+                note(point)
+            return result
+
+        return written
+
+    for (rows, method), point in WRITES.items():
+        where = work[resolve_name(rows)]
+        setattr(where, method, noting(point, getattr(where, method)))
 
 
 def install(folder: Path) -> None:
@@ -158,20 +157,13 @@ def install(folder: Path) -> None:
     def watched_enter(work: Any) -> Any:
         enter(work)
         work.passed = []
-        for (repository, method), point in WRITES.items():
-            where = work[resolve_name(ROWS[repository])]
-            setattr(where, method, noting(work.passed, point, getattr(where, method)))
+
+        def note(point: str) -> None:
+            work.passed.append(point)
+            points.reach(f"{point}.before")
+
+        note_writes(work, note)
         return work
-
-    def noting(passed: list[str], point: str, write: Callable[..., Any]) -> Callable[..., Any]:
-        def written(*arguments: Any, **named: Any) -> Any:
-            result = write(*arguments, **named)
-            if point != "claim" or result is not None:
-                passed.append(point)
-                points.reach(f"{point}.before")
-            return result
-
-        return written
 
     def watched_commit(work: Any) -> None:
         commit(work)

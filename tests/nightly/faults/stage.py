@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -18,9 +17,10 @@ from core.jobs.rules import Job
 from core.operations.rows import Gauges
 from core.values import Digest, JobId
 from devtools.servers import PostgresServer, RedisServer
+from perennial.client import Client
 from tests.nightly.faults import line
 from tests.nightly.faults.points import Points
-from tests.support.processes import Site, wait_for, wait_for_exit
+from tests.support.processes import Site, kill, wait_for, wait_for_exit
 
 T = TypeVar("T")
 
@@ -63,11 +63,19 @@ class Stage:
         self._broker = broker
         self._programs = programs
         self._running: list[subprocess.Popen[bytes] | None] = [None] * len(programs)
-        headers = {"Authorization": f"Bearer {KEY}"}
-        url = f"http://127.0.0.1:{site.settings.port}"
-        self.client = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self.client = self.new_client()
         self.undisturbed: Digest
         self.lasts_s: float  # an undisturbed update, from its claim to its end
+
+    def new_client(self) -> httpx.Client:
+        """A client with the admin's key."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.settings.port}",
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=60,
+            trust_env=False,
+            verify=TLS,
+        )
 
     # ---- Processes ----
 
@@ -102,6 +110,20 @@ class Stage:
                     process.stdin.close()
                 environment = {**self.points.environment, **program.environment}
                 self._running[place] = self.site.start(*program.command, **environment)
+
+    def run_also(self, program: Program) -> int:
+        """Have one more program run always; its place among those that do."""
+        if program not in self._programs:
+            self._programs.append(program)
+            self._running.append(None)
+        self.mend()
+        return self._programs.index(program)
+
+    def kill_program(self, place: int) -> None:
+        """SIGKILL the program at a place; `mend` starts it again."""
+        process = self._running[place]
+        assert process is not None
+        kill(process)
 
     def ready(self) -> None:
         """Have everything run: the API answers, every worker child receives messages."""
@@ -180,6 +202,10 @@ class Stage:
         hearing = [child for child in self.children() if self.points.is_ready(child.pid)]
         return len(hearing) == wanted and self.answers()
 
+    def struck_at(self, point: str) -> float:
+        """When a process was struck at a point, once one was."""
+        return until(lambda: self.points.struck_at(point))
+
     # ---- Jobs ----
 
     def order(self, **changes: Any) -> JobId:
@@ -227,7 +253,7 @@ class Stage:
         """How many seconds after a moment the job was claimed (again); None: never."""
         with self.platform.transactions(read_only=True) as work:
             events = work[Jobs].events(job, 10_000, 0)
-        claims = [since_epoch(event.at) - moment for event in events if event.kind == "claimed"]
+        claims = [event.at.timestamp() - moment for event in events if event.kind == "claimed"]
         return min((late for late in claims if late > 0), default=None)
 
     # ---- Beginning and end ----
@@ -238,6 +264,8 @@ class Stage:
         self.mend()
         self.wait_for_api()
         wait_for(self._is_ready, seconds=START_S, every=0.2)
+        with Client(str(self.client.base_url), KEY, trust_env=False) as client:
+            line.upload(client)
         body = line.model_body(self.settings.home / "base")
         self.wait_for_end(self.accepted("/v1/models", json=body))
         ordered = self.order()
@@ -283,11 +311,6 @@ def has_ended(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     return True
-
-
-def since_epoch(moment: datetime) -> float:
-    """Seconds since 1970."""
-    return moment.timestamp()
 
 
 def _command(process: psutil.Process) -> str:

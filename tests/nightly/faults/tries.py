@@ -36,6 +36,17 @@ class Try:
         return f"{self.what}{took}" + ("" if self.survived else f": {self.trouble}{counts}")
 
 
+def each(attempt: Callable[[Stage, int, Random], Try]) -> Run:
+    """A row whose tries have nothing in common but that all is running before each."""
+
+    def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+        for number in range(tries):
+            stage.ready()
+            yield attempt(stage, number, moments)
+
+    return run
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A fault of the table on one kind of stage."""

@@ -22,8 +22,8 @@ from core.registry.exports import ExportFormat
 from core.training.order import order_update
 from core.values import sha256
 from core.vectors.reembed import order_reembedding
-from tests.nightly.machine.erased import REFUSALS
 from tests.nightly.machine.machine import WHICH, Machine, pick
+from tests.nightly.machine.promises import REFUSALS
 from tests.nightly.machine.world import POLICY, SUITE
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
@@ -33,6 +33,9 @@ DEATHS = st.sampled_from([None, None, "order.before", "order.after"])
 MODELS, WAITING, RECENT = 2, 6, 8
 
 NEWEST = -1  # of those that there are
+
+# What cannot start, for want of something.
+UNSTARTABLE = (AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound)
 
 SILENCE = SilentNotifier()
 
@@ -104,48 +107,35 @@ class Clients(Machine):
         self.order(place, death)
 
     @precondition(lambda self: may_order(self) and self.trained())
-    @rule(which=WHICH, death=DEATHS)
-    def order_evaluation(self, which: int, death: str | None) -> None:
-        """Have a version judged again."""
+    @rule(which=WHICH, blame=st.booleans(), death=DEATHS)
+    def question(self, which: int, blame: bool, death: str | None) -> None:
+        """Have an update judged again, or trained again without each half of its images."""
         model, version = pick(self.trained(), which)
-        place = self.placing(order_evaluation, model=model.name, version=version.number)
-        self.order(place, death)
-
-    @precondition(lambda self: may_order(self) and self.trained())
-    @rule(which=WHICH, death=DEATHS)
-    def order_blame(self, which: int, death: str | None) -> None:
-        """Have an update trained again without each half of its images."""
-        model, version = pick(self.trained(), which)
-        order = BlameOrder(
-            version=version.number,
-            class_name=version.update_classes[0],
-            by=Grouping.RANDOM,
-            groups=2,
-        )
-        self.order(self.placing(order_blame, model=model.name, order=order), death)
+        if not blame:
+            verb, named = order_evaluation, {"version": version.number}
+        else:
+            order = BlameOrder(
+                version=version.number,
+                class_name=version.update_classes[0],
+                by=Grouping.RANDOM,
+                groups=2,
+            )
+            verb, named = order_blame, {"order": order}
+        self.order(self.placing(verb, model=model.name, **named), death)
 
     @precondition(lambda self: may_order(self) and self.promises.versions)
-    @rule(which=WHICH, death=DEATHS)
-    def order_export(self, which: int, death: str | None) -> None:
-        """Have a version written for other software."""
+    @rule(which=WHICH, lesson=WHICH, export=st.booleans(), death=DEATHS)
+    def use(self, which: int, lesson: int, export: bool, death: str | None) -> None:
+        """Have a version written for other software, or the vectors of a dataset version stored."""
         model, version = pick(self.promises.versions, which)
-        order = ExportOrder(version=version.number, format=ExportFormat.ONNX)
-        self.order(self.placing(order_export, model=model.name, order=order), death)
-
-    @precondition(lambda self: may_order(self) and self.promises.versions)
-    @rule(which=WHICH, lesson=WHICH, death=DEATHS)
-    def order_vectors(self, which: int, lesson: int, death: str | None) -> None:
-        """Have the vectors of a dataset version stored."""
-        model, version = pick(self.promises.versions, which)
-        data = pick(self.world.lessons, lesson)
-        place = self.placing(
-            order_reembedding,
-            model=model.name,
-            version=version.number,
-            dataset=data.dataset,
-            dataset_version=data.number,
-        )
-        self.order(place, death)
+        if export:
+            order = ExportOrder(version=version.number, format=ExportFormat.ONNX)
+            verb, named = order_export, {"order": order}
+        else:
+            data = pick(self.world.lessons, lesson)
+            dataset = {"dataset": data.dataset, "dataset_version": data.number}
+            verb, named = order_reembedding, {"version": version.number, **dataset}
+        self.order(self.placing(verb, model=model.name, **named), death)
 
     @precondition(lambda self: may_order(self) and len(self.world.models()) < MODELS)
     @rule(death=DEATHS)
@@ -216,10 +206,7 @@ class Clients(Machine):
             if job is None:
                 assert len(self.world.jobs()) - before == (death == "order.after")
                 job = place(request)
-        except (
-            *(AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound),
-            *REFUSALS,
-        ) as refusal:
+        except (*UNSTARTABLE, *REFUSALS) as refusal:
             assert len(self.world.jobs()) == before
             self.promises.erased.allow(refusal.code)
             self.happened[f"order refused: {refusal.code}"] += 1

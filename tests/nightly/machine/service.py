@@ -5,19 +5,24 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
+from core.erasure.order import order_erasure
+from core.erasure.rules import Retraining
+from core.jobs.orders import EraseOrder
+from core.jobs.queue import JobRequest
+from core.jobs.rules import Job
 from tests.nightly.machine.clients import DEATHS as ORDER_DEATHS
-from tests.nightly.machine.clients import NEWEST, UPDATES, Update, may_order
-from tests.nightly.machine.erasers import Erasers
-from tests.nightly.machine.machine import WHICH
+from tests.nightly.machine.clients import NEWEST, SILENCE, UPDATES, Clients, Update, may_order
+from tests.nightly.machine.machine import WHICH, pick
 from tests.nightly.machine.operators import Operators
-from tests.nightly.machine.workers import DEATHS
+from tests.nightly.machine.workers import DEATHS, Workers
 from tests.nightly.machine.world import quick_and_repeatable
 
 STEPS_A_RUN = 100
+MOST_ERASED = 3  # of a run, so that every class keeps enough images to be learned
 STRIKES = st.lists(DEATHS, min_size=1, max_size=4) | st.none() | st.lists(DEATHS, min_size=2)
 
 
-class Service(Erasers, Operators):
+class Service(Clients, Workers, Operators):
     """Clients, workers and operators of one service."""
 
     @initialize(seeds=st.lists(st.integers(0, 3), min_size=1, max_size=4))
@@ -35,9 +40,7 @@ class Service(Erasers, Operators):
         if strikes is None:
             return
         for strike in strikes:
-            worker = self.world.start_worker()
-            if self.strike(worker, strike):
-                self.lease_passes(worker.name)
+            self.strike_one(strike)
         last = self.world.start_worker()
         self.advance(last, last.go_on)
 
@@ -48,6 +51,55 @@ class Service(Erasers, Operators):
         self.collect_all(keep_last)
         update = Update(lesson=lesson, seed=seed, parent=NEWEST)
         self.update(update, death=None, strikes=[])
+
+    @precondition(lambda self: may_order(self) and len(self.promises.erased.taken) < MOST_ERASED)
+    @rule(
+        which=WHICH,
+        image=WHICH,
+        retraining=st.sampled_from([Retraining.ALL, *Retraining]),
+        death=ORDER_DEATHS,
+        strike=st.none() | st.sampled_from(["erase.before", "erase.after"]),
+    )
+    def erase(
+        self,
+        which: int,
+        image: int,
+        retraining: Retraining,
+        death: str | None,
+        strike: str | None,
+    ) -> None:
+        """Order that an image be erased that was learned, or waits to be; its worker may die."""
+        taken = self.promises.erased.taken
+        learned = {(version.dataset, version.dataset_version) for _, version in self.trained()}
+        lessons = self.world.lessons
+        known = [one for one in lessons if (one.dataset, one.number) in learned]
+        held = self.world.manifest(pick(known or lessons, which)).entries
+        entry = pick([one for one in held if one not in taken.values()], image)
+
+        def place(request: JobRequest) -> Job:
+            erasure = order_erasure(
+                self.world.platform,
+                SILENCE,
+                request,
+                images=[entry.pixels],
+                reason="asked for",
+                retraining=retraining,
+            )
+            order = EraseOrder(erasure=erasure.id)
+            return next(job for job in self.world.jobs() if job.order == order)  # not a retry
+
+        job = self.order(place, death)
+        assert job is not None
+        assert isinstance(job.order, EraseOrder)
+        taken[job.order.erasure] = entry
+        if strike is not None:
+            self.strike_one(strike)
+
+    def strike_one(self, strike: str) -> None:
+        """A worker goes on until it dies at a point, and its lease passes."""
+        worker = self.world.start_worker()
+        if self.strike(worker, strike):
+            self.lease_passes(worker.name)
 
 
 def run(steps: int, *, seed: int) -> None:

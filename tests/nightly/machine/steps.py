@@ -12,8 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -22,7 +20,7 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
 from core.database.work import Transactions, Work
 from core.values import Digest
-from tests.nightly.faults.points import ROWS, WRITES
+from tests.nightly.faults.points import note_writes
 
 # A promotion writes a verdict too: of several names a commit has the first.
 NAMES = ("erase", "promote", "verdict", "publish", "checkpoint", "evaluate", "claim", "order")
@@ -137,9 +135,7 @@ class SteppedUnitOfWork(Work):
 
     def __enter__(self) -> "SteppedUnitOfWork":
         super().__enter__()
-        for (repository, method), point in WRITES.items():
-            where = self[resolve_name(ROWS[repository])]
-            setattr(where, method, self._noting(point, getattr(where, method)))
+        note_writes(self, self._written.add)
         return self
 
     def commit(self) -> None:
@@ -148,21 +144,9 @@ class SteppedUnitOfWork(Work):
         super().commit()
         reach(f"{point}.after")
 
-    def _noting(self, point: str, write: Callable[..., Any]) -> Callable[..., Any]:
-        def written(*arguments: Any, **named: Any) -> Any:
-            result = write(*arguments, **named)
-            if result is not None or point != "claim":
-                self._written.add(point)
-            return result
-
-        return written
-
 
 class SteppedArtifacts(LocalArtifacts):
     """A folder of artifacts with a point after each `put` and before each look at one."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
 
     def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
         digest = super().put(data, moved)

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from threading import Lock, Thread
+from threading import Lock
 
 import httpx
 
 from core.registry.aliases import PRODUCTION
 from tests.nightly.faults import line
-from tests.nightly.faults.stage import KEY, TLS, Stage, now, until
+from tests.nightly.faults.stage import Stage, now, until
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
 
@@ -24,7 +25,7 @@ class Moves:
     """Moves that clients make until so many have been won between them."""
 
     def __init__(self, stage: Stage, wanted: int, version: int) -> None:
-        self._url = f"http://127.0.0.1:{stage.settings.port}"
+        self._stage = stage
         self._version = version
         self._wanted = wanted
         self._lock = Lock()
@@ -33,12 +34,9 @@ class Moves:
     def make(self, seed: int) -> None:
         """One client: look, decide by what was seen, move; then look again, or go by the answer."""
         choices = Random(seed)
-        headers = {"Authorization": f"Bearer {KEY}"}
         seen: httpx.Response | None = None
-        with httpx.Client(
-            base_url=self._url, headers=headers, timeout=60, trust_env=False, verify=TLS
-        ) as http:
-            while self._go_on():
+        with self._stage.new_client() as http:
+            while self.codes[200] < self._wanted:
                 seen = seen or http.get(PATH)
                 tag = {"If-Match": seen.headers["ETag"]}
                 if seen.json()["version"] == 1 or choices.random() < 0.3:
@@ -52,10 +50,6 @@ class Moves:
                     self.codes[answer.status_code] += 1
                 seen = answer if answer.status_code == 200 and choices.random() < 0.5 else None
 
-    def _go_on(self) -> bool:
-        with self._lock:
-            return self.codes[200] < self._wanted
-
 
 def races(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """So many moves won, by 50 clients at once; each won move is a try."""
@@ -63,29 +57,20 @@ def races(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     ended = stage.wait_for_end(stage.order())
     assert ended.version is not None
     before = stage.client.get(PATH).json()["revision"]
-    moves = Moves(stage, tries, ended.version)
-    threads = [
-        Thread(target=moves.make, args=(moments.randrange(1 << 30),)) for _ in range(CLIENTS)
-    ]
-    began = now()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    moves, began = Moves(stage, tries, ended.version), now()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(moves.make, [moments.randrange(1 << 30) for _ in range(CLIENTS)]))
     took = now() - began
     line.live_version(stage.platform)  # a history row for each revision
-    after = stage.client.get(PATH).json()["revision"]
+    made = stage.client.get(PATH).json()["revision"] - before
     wins, others = moves.codes[200], set(moves.codes) - {200, 412}
-    trouble = f"answers: {moves.codes}" if others else ""
-    what = f"{wins} won, {moves.codes[412]} refused by 412 in {took:.0f} s"
-    for number in range(min(wins, tries)):
-        last = number == tries - 1
-        yield Try(
-            what=what if last else f"move {number}",
-            trouble=trouble if last else "",
-            lost=max(wins - (after - before), 0) if last else 0,
-            duplicated=max((after - before) - wins, 0) if last else 0,
-        )
+    yield from (Try(what=f"move {number}") for number in range(min(wins, tries) - 1))
+    yield Try(
+        what=f"{wins} won, {moves.codes[412]} refused by 412 in {took:.0f} s",
+        trouble=f"answers: {moves.codes}" if others else "",
+        lost=max(wins - made, 0),
+        duplicated=max(made - wins, 0),
+    )
 
 
 def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -94,7 +79,7 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     ended = stage.wait_for_end(stage.order())
     assert ended.version is not None
     images = [picture(moments.randrange(1 << 20)) for _ in range(4)]
-    stage.client.post(f"{PATH}/rollback", json={"to": 1, "reason": "to begin"})
+    line.go_back_to_root(stage.platform)
     before = until(lambda: stage.classify(images))
     for _ in range(tries):
         tag = {"If-Match": stage.client.get(PATH).headers["ETag"]}

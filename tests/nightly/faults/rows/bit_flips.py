@@ -20,9 +20,9 @@ from core.upkeep.gc import roots_of, tensors_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, JobId, sha256
 from tests.nightly.faults import line
-from tests.nightly.faults.points import KILL, Blow
-from tests.nightly.faults.rows.worker_kill import judge
-from tests.nightly.faults.stage import Stage, now, until
+from tests.nightly.faults.points import KILL
+from tests.nightly.faults.rows.workers import judge
+from tests.nightly.faults.stage import Stage, now
 from tests.nightly.faults.tries import Try
 
 WAYS = 9  # in which stored bytes reach anybody
@@ -62,11 +62,9 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 def reading(stage: Stage, moments: Random, kind: ArtifactKind, ask: Ask) -> Try:
     """Ask the API for what rests on the damaged bytes; then, with whole ones, once more."""
     version = newest(stage)
-    back_to_root(stage)
-    forget_downloads(stage)
+    begin_again(stage)
     before = ask(stage, version)
-    back_to_root(stage)
-    forget_downloads(stage)
+    begin_again(stage)
     with flipped(stage, choose(stage, moments, kind, version), moments) as what:
         trouble = refusal(ask(stage, version))
     after = ask(stage, version)
@@ -138,9 +136,9 @@ def scoring(stage: Stage, moments: Random) -> Try:
 def resuming(stage: Stage, moments: Random) -> Try:
     """A worker dies after a checkpoint that is damaged then: its heir starts over."""
     stage.ready()
-    stage.points.arm("checkpoint.after", Blow(signal=KILL, whole=True))
+    stage.points.arm("checkpoint.after", signal=KILL, whole=True)
     job = stage.order()
-    struck = until(lambda: stage.points.struck_at("checkpoint.after"))
+    struck = stage.struck_at("checkpoint.after")
     found = stage.find(job)
     assert found.checkpoint is not None
     with flipped(stage, found.checkpoint, moments) as what:
@@ -217,15 +215,9 @@ def newest(stage: Stage) -> Version:
         return work[Versions].all(work[Models].get(line.MODEL).id)[-1]
 
 
-def back_to_root(stage: Stage) -> None:
-    """Have version 1 live, as before a promotion."""
-    if stage.client.get(ALIAS).json()["version"] != 1:
-        answer = stage.client.post(f"{ALIAS}/rollback", json={"to": 1, "reason": "once more"})
-        assert answer.status_code == 200, answer.text
-
-
-def forget_downloads(stage: Stage) -> None:
-    """Have the next download laid out anew."""
+def begin_again(stage: Stage) -> None:
+    """Have version 1 live, as before a promotion, and the next download laid out anew."""
+    line.go_back_to_root(stage.platform)
     for path in (stage.settings.home / "exports").glob("*.tar"):
         path.unlink()
 

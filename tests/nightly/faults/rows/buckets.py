@@ -1,14 +1,91 @@
 """The server of a bucket dies, answers 500 or breaks off within an object that an import reads."""
 
-from collections.abc import Iterator
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
+from urllib.parse import unquote, urlsplit
 
+from core.settings import ImportBucket
 from core.values import JobId
-from tests.nightly.faults.bucket_server import BucketServer, Fault
 from tests.nightly.faults.rows.killed_worker import FILES, Draft, draft_of, new_dataset
 from tests.nightly.faults.stage import Stage, now
 from tests.nightly.faults.tries import Try
+from tests.support.servers.answering import QuietHandler, QuietServer
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """A fault of the next objects that are read.
+
+    A `kind` is `cut` (it breaks off within the object), `error` (the answer is 500) or `kill` (it
+    breaks off, and the server answers nobody any more).
+    """
+
+    kind: str
+    after: int  # objects that are answered before
+    times: int
+
+    def strikes(self) -> bool:
+        """Count the next object; return whether it fails."""
+        self.after -= 1
+        if self.after >= 0 or self.times == 0:
+            return False
+        self.times -= 1
+        return True
+
+
+class BucketServer(QuietServer):
+    """A server of one bucket in threads of its own."""
+
+    def __init__(self, bucket: ImportBucket, objects: Mapping[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", urlsplit(bucket.endpoint).port or 0), _Request)
+        self.objects = objects
+        self.fault = Fault(kind="cut", after=0, times=0)
+        self.one_at_a_time = threading.Lock()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer nobody any more."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Request(QuietHandler):
+    server: BucketServer
+
+    def do_GET(self) -> None:
+        """List the objects, or send one of them, from where it is asked for."""
+        _, _, key = unquote(urlsplit(self.path).path).strip("/").partition("/")
+        if not key:
+            self._send(200, self._listing())
+            return
+        with self.server.one_at_a_time:
+            struck, kind = self.server.fault.strikes(), self.server.fault.kind
+        data = self.server.objects[key]
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if struck and kind == "error":
+            self._send(500, b"<Error><Code>InternalError</Code></Error>")
+            return
+        self._send(206 if start else 200, data[start:], half=struck)
+        if struck and kind == "kill":
+            self.server.stop()
+
+    def _send(self, status: int, data: bytes, *, half: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if half else data)
+
+    def _listing(self) -> bytes:
+        rows = "".join(
+            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size>"
+            f"<ETag>{hashlib.sha256(data).hexdigest()}</ETag></Contents>"
+            for key, data in self.server.objects.items()
+        )
+        return f"<ListBucketResult>{rows}</ListBucketResult>".encode()
+
 
 OBJECTS = {f"shop/{name}": data for name, data in FILES.items()}
 
@@ -62,30 +139,22 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         ended = _ended(stage, dataset, job)
         server.stop()
         server = BucketServer(bucket, OBJECTS)
-        yield _judged(stage, dataset, job, ended, f"{way.what}, {after} objects read", way, wanted)
+        trouble, took = "", None
+        if not way.is_survived:  # with a server that is whole again it ends well
+            trouble = "" if ended == FAILED else f"it ended as {ended}"[:500]
+            back = now()
+            again = stage.accepted(f"/v1/jobs/{job}/retry")
+            ended = _ended(stage, dataset, again)
+            took = now() - back
+        yield Try(
+            what=f"{way.what}, {after} objects read",
+            trouble=trouble,
+            lost=len(wanted.draft.keys() - ended.draft.keys()),
+            duplicated=len(ended.draft.keys() - wanted.draft.keys()),
+            equal=ended == wanted,
+            recovery_s=took,
+        )
     server.stop()
-
-
-def _judged(
-    stage: Stage, dataset: str, job: JobId, ended: Ended, what: str, way: Way, wanted: Ended
-) -> Try:
-    """How the import ended, and if it failed, how it ends once the server is whole again."""
-    trouble, took = "", None
-    if not way.is_survived:
-        trouble = "" if ended == FAILED else f"it ended as {ended}"[:500]
-        back = now()
-        again = stage.client.post(f"/v1/jobs/{job}/retry")
-        if again.status_code == 202:
-            ended = _ended(stage, dataset, JobId(again.json()["id"]))
-        took = now() - back
-    return Try(
-        what=what,
-        trouble=trouble,
-        lost=len(wanted.draft.keys() - ended.draft.keys()),
-        duplicated=len(ended.draft.keys() - wanted.draft.keys()),
-        equal=ended == wanted,
-        recovery_s=took,
-    )
 
 
 def _order(stage: Stage, dataset: str) -> JobId:

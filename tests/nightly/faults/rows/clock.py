@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from random import Random
 from time import sleep
@@ -13,9 +14,9 @@ from core.jobs.rules import JobStatus
 from devtools.programs import FAKETIME, find
 from tests.nightly.faults import line
 from tests.nightly.faults.modes import production
-from tests.nightly.faults.rows.worker_kill import judge
+from tests.nightly.faults.rows.workers import judge
 from tests.nightly.faults.stage import Stage, now, until
-from tests.nightly.faults.tries import Try
+from tests.nightly.faults.tries import Try, each
 
 HOUR_S = 3600
 
@@ -37,30 +38,19 @@ def faked(offset: int) -> Mapping[str, str]:
     }
 
 
-def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+@each
+def run(stage: Stage, number: int, moments: Random) -> Try:
     """By turns each of the two works under the other's eyes, and is killed for it to take over."""
-    lasts_s: dict[bool, float] = {}  # of a plain update by the skewed one, and by the right one
-    for number in range(tries):
-        stage.ready()
-        skewed_one = number % 2 == 0
-        if number % 4 < 2:
-            tried, lasts_s[skewed_one] = watched(stage, skewed_one=skewed_one)
-            yield tried
-        else:
-            moment = moments.uniform(0.1, 0.9) * lasts_s[skewed_one]
-            yield killed(stage, moment, skewed_one=skewed_one)
+    act = watched if number % 4 < 2 else partial(killed, moment=moments.uniform(0.1, 0.9))
+    return act(stage, skewed_one=number % 2 == 0)
 
 
-def watched(stage: Stage, *, skewed_one: bool) -> tuple[Try, float]:
-    """While one works for longer than its lease, the other must not take the job from it.
-
-    Also how many seconds a plain update takes this one.
-    """
-    right, wrong = stage.supervisors()
+def watched(stage: Stage, *, skewed_one: bool) -> Try:
+    """While one works for longer than its lease, the other must not take the job from it."""
     least = ceil(1.2 * stage.settings.lease_seconds / stage.lasts_s)
     for times in (least, 2 * least, 4 * least, 8 * least):
         recipe = line.RECIPE.to_json() | {"epochs": line.RECIPE.epochs * times}
-        with only(stage, wrong if skewed_one else right):
+        with only(stage, stage.supervisors()[skewed_one]):
             job = stage.order(recipe=recipe)
             until(lambda job=job: stage.holder(job))
             began = now()
@@ -72,23 +62,21 @@ def watched(stage: Stage, *, skewed_one: bool) -> tuple[Try, float]:
     trouble = "" if good else f"{ended.status} after {ended.attempt} attempts: {ended.error}"
     if lasted <= stage.settings.lease_seconds:
         trouble = trouble or f"it lasted no longer than a lease: {lasted:.1f} s"
-    tried = Try(what=f"{_name(skewed_one)} works for {lasted:.1f} s", trouble=trouble)
-    return tried, lasted / times
+    return Try(what=f"{_name(skewed_one)} works for {lasted:.1f} s", trouble=trouble)
 
 
-def killed(stage: Stage, moment: float, *, skewed_one: bool) -> Try:
-    """The job of a killed worker is taken over by the one whose clock differs."""
-    right, wrong = stage.supervisors()
-    with only(stage, wrong if skewed_one else right):
+def killed(stage: Stage, *, moment: float, skewed_one: bool) -> Try:
+    """The job of a worker that is killed at a part of it is taken over by the other one."""
+    with only(stage, stage.supervisors()[skewed_one]):
         job = stage.order()
         supervisor, child = until(lambda: stage.holder(job))
-        sleep(moment)
+        sleep(moment * stage.lasts_s)
         fence = stage.find(job).fence
         struck = now()
         stage.kill(supervisor, child)
     until(lambda: stage.find(job).fence > fence or stage.find(job).status.done)
     took = now() - struck  # by this clock: what a worker wrote down may be an hour off
-    tried = judge(stage, job, struck, f"{_name(skewed_one)} killed after {moment:.1f} s")
+    tried = judge(stage, job, struck, f"{_name(skewed_one)} killed at {moment:.1f}")
     return replace(tried, recovery_s=took)
 
 

@@ -20,10 +20,10 @@ from core.jobs.rules import JobStatus
 from core.values import JobId
 from tests.nightly.faults import line
 from tests.nightly.faults.modes import embedded
-from tests.nightly.faults.points import Blow, fill
-from tests.nightly.faults.rows.worker_kill import judge
-from tests.nightly.faults.stage import Stage, now, until
-from tests.nightly.faults.tries import Try
+from tests.nightly.faults.points import fill
+from tests.nightly.faults.rows.workers import judge
+from tests.nightly.faults.stage import Stage, now
+from tests.nightly.faults.tries import Try, each
 from tests.support.api.image_files import picture
 
 SIZE = 96 << 20  # bytes: the embedded service with a minuscule model and its broker
@@ -56,7 +56,8 @@ def small_disk(size: int) -> Iterator[Path]:
         folder.rmdir()
 
 
-def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+@each
+def run(stage: Stage, number: int, moments: Random) -> Try:
     """Each kind of write in turn."""
     kinds: list[Callable[[], Try]] = [
         lambda: update(stage, "checkpoint"),
@@ -67,16 +68,14 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         lambda: row(stage),
         *(partial(update, stage, kind) for kind in ("tensor", "weights", "answers", "report")),
     ]
-    for number in range(tries):
-        stage.ready()
-        yield kinds[number % len(kinds)]()
+    return kinds[number % len(kinds)]()
 
 
 def update(stage: Stage, kind: str) -> Try:
     """A worker finds no room for one of its artifacts: its job is paused and goes on with room."""
-    stage.points.arm(f"put-{kind}.before", Blow(fill=str(_ballast(stage))))
+    stage.points.arm(f"put-{kind}.before", fill=str(_ballast(stage)))
     job = stage.order()
-    until(lambda: stage.points.struck_at(f"put-{kind}.before"))
+    stage.struck_at(f"put-{kind}.before")
     sleep(WITHOUT_ROOM_S)  # long enough for the job to be paused, or to be claimed again in vain
     freed = _make_room(stage)
     tried = judge(stage, job, freed, f"{kind}: without room for a while")
@@ -95,7 +94,7 @@ def upload(stage: Stage, kind: str, moments: Random) -> Try:
     name = f"{kind}-{moments.randrange(1 << 30)}"
     stage.client.post("/v1/datasets", json={"name": name}).raise_for_status()
     if kind == "image":
-        stage.points.arm("put-image.before", Blow(fill=str(_ballast(stage))))
+        stage.points.arm("put-image.before", fill=str(_ballast(stage)))
         files = [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))]
     else:
         fill(_ballast(stage))
@@ -113,7 +112,7 @@ def freeze(stage: Stage, moments: Random) -> Try:
     """The API finds no room for a manifest."""
     name = f"freeze-{moments.randrange(1 << 30)}"
     stage.upload(name, [("one", ("one.png", picture(moments.randrange(1000, 1 << 20))))])
-    stage.points.arm("put-manifest.before", Blow(fill=str(_ballast(stage))))
+    stage.points.arm("put-manifest.before", fill=str(_ballast(stage)))
     return _refused_then_done(
         stage, "manifest", lambda: stage.client.post(f"/v1/datasets/{name}/versions")
     )

@@ -1,22 +1,25 @@
 """SIGKILL of the worker that runs a job, and what the job has brought once it has ended.
 
 An import of an archive brings all of it or nothing yet, an export a file that is always the same or
-none, and an import of a bundle a whole version or none.
+none, an import of a bundle a whole version or none, and after an erasure the image is gone and the
+line is as if it never had it.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from random import Random
 from time import sleep
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
+from core.datasets.rows import ErasedImages
 from core.jobs.rules import JobStatus
-from core.values import Digest, JobId, sha256
+from core.registry.rows import Models, Versions
+from core.values import JobId, sha256
 from tests.nightly.faults import line
-from tests.nightly.faults.points import KILL, Blow
+from tests.nightly.faults.points import KILL
 from tests.nightly.faults.stage import Stage, now, until
-from tests.nightly.faults.tries import Try
+from tests.nightly.faults.tries import Try, each
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.support.bundles import unpacked
@@ -31,47 +34,19 @@ FILES = {f"shape {n % 3}/{n}.png": picture(700 + n, side=64) for n in range(IMAG
 
 ARCHIVE = zipped(FILES)
 
-COPY = "copy"  # a model with the same root, as it would be on another service
-
-VERSIONS = f"/v1/models/{COPY}/versions"
+COPY = "/v1/models/copy"  # a model with the same root, as it would be on another service
 
 Draft = dict[str, tuple[list[str], str | None]]  # by pixels
 
 
-class RepeatedJob(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class RepeatedJob:
     """A job that may be ordered again and again, and that always brings the same."""
 
     points: Mapping[str, object]  # what it has brought at each named point
-
-    def order(self) -> JobId:
-        """Order the job, when nothing is left of what it brought before."""
-
-    def brought(self) -> object:
-        """Return what the job has brought by now."""
-
-    def result(self) -> object:
-        """Return all that the job has brought in the end, every byte read."""
-
-
-def exports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Kill the worker of one export after another, each ordered once the last was deleted."""
-    stage.ready()
-    yield from _run(stage, _Export(stage), tries, moments)
-
-
-def imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Kill the worker of one import after another, each into a dataset of its own."""
-    stage.ready()
-    yield from _run(stage, _Import(stage), tries, moments)
-
-
-def version_imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Kill the worker of one import after another, each once the last version was deleted."""
-    stage.ready()
-    imported = _VersionImport(stage, _bundle(stage))
-    _make_copy(stage)
-    yield from _run(stage, imported, tries, moments)
-    imported.delete_versions()
+    order: Callable[[], JobId]  # when nothing is left of what it brought before
+    brought: Callable[[], object]  # by now
+    result: Callable[[], object]  # all that it has brought in the end, every byte read
 
 
 def _run(stage: Stage, job: RepeatedJob, tries: int, moments: Random) -> Iterator[Try]:
@@ -82,105 +57,95 @@ def _run(stage: Stage, job: RepeatedJob, tries: int, moments: Random) -> Iterato
     points = list(job.points)
     for number in range(tries):
         stage.ready()
-        turn, at_random = divmod(number, 2)
-        point = None if at_random else points[turn % len(points)]
-        yield _strike(stage, job, point, lasts_s * moments.random(), wanted)
-
-
-def _strike(
-    stage: Stage, job: RepeatedJob, point: str | None, delay_s: float, wanted: object
-) -> Try:
-    trouble = ""
-    if point is not None:
-        stage.points.arm(point, Blow(signal=KILL, whole=True))
-    ordered = job.order()
-    if point is None:
-        sleep(delay_s)
-        struck = now()
-        if holder := stage.holder(ordered):
-            stage.kill(*holder)
-    else:
-        struck = until(lambda: stage.points.struck_at(point))
+        trouble = ""
+        if number % 2 == 0:
+            where = points[number // 2 % len(points)]
+            stage.points.arm(where, signal=KILL, whole=True)
+            ordered = job.order()
+            struck = stage.struck_at(where)
+            stage.wait_for_api()
+            if (brought := job.brought()) != job.points[where]:
+                trouble = f"it had brought {brought}"
+        else:
+            delay_s = lasts_s * moments.random()
+            where = f"{delay_s:.2f} s"
+            ordered = job.order()
+            sleep(delay_s)
+            struck = now()
+            if holder := stage.holder(ordered):
+                stage.kill(*holder)
+        ended = stage.wait_for_end(ordered)
         stage.wait_for_api()
-        if (brought := job.brought()) != job.points[point]:
-            trouble = f"it had brought {brought}"
-    ended = stage.wait_for_end(ordered)
-    stage.wait_for_api()
-    result = job.result()
-    good = ended.status is JobStatus.SUCCEEDED
-    if not good or result != wanted:
-        trouble = trouble or f"{ended.status}, {ended.error}, {result}"[:500]
-    return Try(
-        what=f"worker at {point or f'{delay_s:.2f} s'}",
-        trouble=trouble,
-        lost=0 if good else 1,
-        duplicated=line.kinds(stage.platform, ended).count("done") - 1,
-        equal=result == wanted,
-        recovery_s=stage.claimed_after(ordered, struck),
+        result = job.result()
+        good = ended.status is JobStatus.SUCCEEDED
+        if not good or result != wanted:
+            trouble = trouble or f"{ended.status}, {ended.error}, {result}"[:500]
+        yield Try(
+            what=f"worker at {where}",
+            trouble=trouble,
+            lost=0 if good else 1,
+            duplicated=line.kinds(stage.platform, ended).count("done") - 1,
+            equal=result == wanted,
+            recovery_s=stage.claimed_after(ordered, struck),
+        )
+
+
+def exports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Kill the worker of one export after another, each ordered once the last was deleted."""
+    stage.ready()
+    client = stage.client
+
+    def order() -> JobId:
+        client.delete(EXPORT)
+        return stage.accepted(EXPORTS, json={"format": "open_clip"})
+
+    def result() -> tuple[str, bool]:
+        """The digest of the file, as downloaded, and whether it is the one that is shown."""
+        assert not [*(stage.settings.home / "exporting").glob("*/*")]
+        shown = client.get(EXPORT).raise_for_status().json()["artifact"]
+        digest = sha256(client.get(f"{EXPORT}/download").raise_for_status().content)
+        return digest, digest == shown
+
+    job = RepeatedJob(
+        points={"export.before": False, "export.after": True},  # whether it is there
+        order=order,
+        brought=lambda: client.get(EXPORT).is_success,
+        result=result,
     )
+    yield from _run(stage, job, tries, moments)
 
 
-class _Export:
-    points: ClassVar = {"export.before": False, "export.after": True}  # whether it is there
+def imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Kill the worker of one import after another, each into a dataset of its own."""
+    stage.ready()
+    names = (f"struck-{number}-{now():.0f}" for number in count())
+    made: list[tuple[str, JobId]] = []
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def order() -> JobId:
+        dataset = new_dataset(stage, next(names))
+        path, headers = f"/v1/datasets/{dataset}/imports", {"Content-Type": "application/zip"}
+        made.append((dataset, stage.accepted(path, content=ARCHIVE, headers=headers)))
+        return made[-1][1]
 
-    def order(self) -> JobId:
-        self._stage.client.delete(EXPORT)
-        return self._stage.accepted(EXPORTS, json={"format": "open_clip"})
-
-    def brought(self) -> bool:
-        return self._stage.client.get(EXPORT).status_code == 200
-
-    def result(self) -> str:
-        """The digest of the file, as downloaded; it is the one that the service says."""
-        assert not [*(self._stage.settings.home / "exporting").glob("*/*")]
-        shown: Any = self._stage.client.get(EXPORT)
-        if shown.status_code != 200:
-            return str(shown.text)
-        answer = self._stage.client.get(f"{EXPORT}/download")
-        digest = hashlib.sha256(answer.content).hexdigest()
-        return digest if digest == shown.json()["artifact"] else f"{digest}, not as shown"
-
-
-class _Import:
-    points: ClassVar = {  # images in the draft: none before the commit
-        "put-imported.after": 0,
-        "import.before": 0,
-        "put-file-report.after": 0,
-        "import.after": IMAGES,
-    }
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._names = (f"struck-{number}-{now():.0f}" for number in count())
-        self._dataset: str
-        self._job: JobId
-
-    def order(self) -> JobId:
-        self._dataset = new_dataset(self._stage, next(self._names))
-        self._job = self._stage.accepted(
-            f"/v1/datasets/{self._dataset}/imports",
-            content=ARCHIVE,
-            headers={"Content-Type": "application/zip"},
-        )
-        return self._job
-
-    def brought(self) -> int:
-        return len(draft_of(self._stage, self._dataset))
-
-    def result(self) -> tuple[list[str], Draft]:
+    def result() -> tuple[list[str], Draft]:
         """The outcomes of the report and the draft."""
-        answer = self._stage.client.get(
-            f"/v1/jobs/{self._job}/report", headers={"Accept": "text/csv"}
-        )
-        return answer.text.splitlines(), draft_of(self._stage, self._dataset)
+        dataset, job = made[-1]
+        report = stage.client.get(f"/v1/jobs/{job}/report", headers={"Accept": "text/csv"})
+        return report.text.splitlines(), draft_of(stage, dataset)
+
+    none_yet = dict.fromkeys(("put-imported.after", "import.before", "put-file-report.after"), 0)
+    job = RepeatedJob(
+        points={**none_yet, "import.after": IMAGES},  # images in the draft
+        order=order,
+        brought=lambda: len(draft_of(stage, made[-1][0])),
+        result=result,
+    )
+    yield from _run(stage, job, tries, moments)
 
 
 def new_dataset(stage: Stage, name: str) -> str:
     """Make an empty dataset; its name."""
-    assert stage.client.post("/v1/datasets", json={"name": name}).status_code == 201
+    stage.client.post("/v1/datasets", json={"name": name}).raise_for_status()
     return name
 
 
@@ -190,40 +155,42 @@ def draft_of(stage: Stage, dataset: str) -> Draft:
     return {one["pixels"]: (one["texts"], one["near_duplicate_of"]) for one in answer["data"]}
 
 
-class _VersionImport:
-    # Versions: the root alone before the commit.
-    points: ClassVar = {"put-bundled.after": 1, "version.before": 1, "version.after": 2}
+def versions(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Kill the worker of one import after another, each once the last version was deleted."""
+    stage.ready()
+    client, bundle = stage.client, _bundle(stage)
+    body = line.model_body(stage.settings.home / "base") | {"name": "copy"}
+    answer = client.post("/v1/models", json=body)
+    if answer.status_code == 202:
+        stage.wait_for_end(JobId(answer.json()["id"]))
 
-    def __init__(self, stage: Stage, bundle: bytes) -> None:
-        self._stage = stage
-        self._bundle = bundle
+    def numbers() -> list[int]:
+        return [one["version"] for one in client.get(f"{COPY}/versions").json()["data"]]
 
-    def order(self) -> JobId:
-        self.delete_versions()
-        return self._stage.accepted(
-            f"/v1/models/{COPY}/imports",
-            content=self._bundle,
-            headers={"Content-Type": "application/x-tar"},
-        )
+    def delete_all_but_the_root() -> None:
+        for version in numbers()[1:]:
+            client.delete(f"{COPY}/versions/{version}").raise_for_status()
 
-    def brought(self) -> int:
-        return len(self._versions())
+    def order() -> JobId:
+        delete_all_but_the_root()
+        headers = {"Content-Type": "application/x-tar"}
+        return stage.accepted(f"{COPY}/imports", content=bundle, headers=headers)
 
-    def result(self) -> tuple[int, Digest]:
-        """Return the number of versions and the weights of the newest, each tensor verified."""
-        versions = self._versions()
-        number = versions[-1]["version"]
-        answer = self._stage.client.get(f"{VERSIONS}/{number}/download").raise_for_status()
-        return len(versions), sha256(unpacked(answer.content)["open_clip_model.safetensors"])
+    def result() -> tuple[int, str]:
+        """The number of versions and the weights of the newest, each tensor verified."""
+        path = f"{COPY}/versions/{numbers()[-1]}/download"
+        files = unpacked(client.get(path).raise_for_status().content)
+        return len(numbers()), sha256(files["open_clip_model.safetensors"])
 
-    def delete_versions(self) -> None:
-        """Delete all but the root."""
-        for version in self._versions()[1:]:
-            self._stage.client.delete(f"{VERSIONS}/{version['version']}").raise_for_status()
-
-    def _versions(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._stage.client.get(VERSIONS).json()["data"]
-        return found
+    job = RepeatedJob(
+        # Versions: the root alone before the commit.
+        points={"put-bundled.after": 1, "version.before": 1, "version.after": 2},
+        order=order,
+        brought=lambda: len(numbers()),
+        result=result,
+    )
+    yield from _run(stage, job, tries, moments)
+    delete_all_but_the_root()
 
 
 def _bundle(stage: Stage) -> bytes:
@@ -234,8 +201,72 @@ def _bundle(stage: Stage) -> bytes:
     return stage.client.get(f"{exports}/bundle/download").raise_for_status().content
 
 
-def _make_copy(stage: Stage) -> None:
-    body = line.model_body(stage.settings.home / "base") | {"name": COPY}
-    answer = stage.client.post("/v1/models", json=body)
-    if answer.status_code == 202:
-        stage.wait_for_end(JobId(answer.json()["id"]))
+ERASED_FROM = 24  # images
+
+# By turns: rows written, rows committed and bytes not yet deleted, the version that replaces
+# another one written.
+ERASE_POINTS = ("erase.before", "erase.after", "publish.before")
+
+SHORT = {**line.RECIPE.to_json(), "epochs": 2}
+
+
+@each
+def erasures(stage: Stage, number: int, moments: Random) -> Try:
+    """Each with images of its own, for what was erased is not let in again."""
+    point, first = ERASE_POINTS[number % len(ERASE_POINTS)], moments.randrange(10**6, 10**9)
+    seeds, name = range(first, first + ERASED_FROM), f"taken-{first}"
+    taught = stage.wait_for_end(_teach(stage, name, seeds))
+    listed = stage.client.get(f"/v1/datasets/{name}/images?limit=200").json()["data"]
+    gone = next(one for one in listed if one["side"] == "train")
+    with stage.platform.transactions(read_only=True) as work:
+        form = work[ErasedImages].forms([gone["pixels"]])[gone["pixels"]]
+    stage.points.arm(point, signal=KILL, whole=True)
+    order = {"images": [gone["pixels"]], "reason": "asked for"}
+    answer = stage.client.post("/v1/erasures", json=order).raise_for_status()
+    struck = stage.struck_at(point)
+    erasure = _erased(stage, answer.json()["id"])
+    again = [
+        JobId(one["id"]) for one in stage.client.get(erasure["links"]["updates"]).json()["data"]
+    ]
+    left = [seed for seed in seeds if f"{seed}.png" != gone["file"]]
+    control = stage.wait_for_end(_teach(stage, f"{name}-control", left))
+    repeated = [stage.find(job) for job in again]
+    struck_job = repeated[0].id if point.startswith("publish") else JobId(erasure["job"])
+    frozen = stage.client.get(f"/v1/datasets/{name}/versions").json()["data"]
+    return Try(
+        what=f"worker at {point}",
+        trouble="its bytes are stored" if stage.platform.artifacts.has(form) else "",
+        lost=sum(job.status is not JobStatus.SUCCEEDED for job in repeated),
+        duplicated=abs(len(repeated) - 1)
+        + abs(len(frozen) - 2)
+        + _wrongly_replaced(stage, taught.version),
+        equal=[line.digest_of(stage.platform, job) for job in repeated]
+        == [line.digest_of(stage.platform, control)],
+        recovery_s=stage.claimed_after(struck_job, struck),
+    )
+
+
+def _teach(stage: Stage, name: str, seeds: Sequence[int]) -> JobId:
+    """A new dataset of pictures, and a short update of the root with it."""
+    stage.upload(name, [(f"shape {s % 2}", (f"{s}.png", picture(s))) for s in seeds])
+    stage.client.post(f"/v1/datasets/{name}/versions").raise_for_status()
+    return stage.order(dataset=name, recipe=SHORT, auto_promote=False)
+
+
+def _erased(stage: Stage, erasure: str) -> dict[str, Any]:
+    """The erasure once nothing more happens; whoever dies meanwhile is started again."""
+
+    def ended() -> dict[str, Any] | None:
+        stage.mend()
+        stage.wait_for_api()
+        found: dict[str, Any] = stage.client.get(f"/v1/erasures/{erasure}").json()
+        return None if found["status"] in {"erasing", "retraining"} else found
+
+    return until(ended)
+
+
+def _wrongly_replaced(stage: Stage, number: int | None) -> int:
+    """Return how many versions more than one replace another one."""
+    with stage.platform.transactions(read_only=True) as work:
+        versions = work[Versions].all(work[Models].get(line.MODEL).id)
+    return abs(sum(version.replaces == number for version in versions) - 1)

@@ -1,18 +1,152 @@
-"""API, Redis and PostgreSQL killed, Redis flushed, while clients order and a worker works."""
+"""API, Redis and PostgreSQL killed, Redis flushed, the database without room, while clients order.
 
-from collections.abc import Iterator
+Each order has an Idempotency-Key, and its client remembers what was answered.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from random import Random
-from threading import Event
+from threading import Event, Thread
 from time import sleep
+from typing import Any, Self
 
+import httpx
+
+from core.jobs.rows import Jobs
+from core.jobs.rules import JobStatus
+from core.registry.rows import Models
 from core.values import JobId
-from tests.nightly.faults.points import KILL, Blow
+from devtools.servers import run_sql
+from tests.nightly.faults.modes import production
+from tests.nightly.faults.points import KILL, fill
 from tests.nightly.faults.rows.clock import only
-from tests.nightly.faults.rows.orders import Account, Clients, settle, wait_for_order
-from tests.nightly.faults.rows.worker_kill import judge
-from tests.nightly.faults.stage import Stage, now, until
-from tests.nightly.faults.tries import Try
-from tests.support.processes import wait_for_exit
+from tests.nightly.faults.rows.disk_full import BALLAST, small_disk
+from tests.nightly.faults.rows.workers import judge
+from tests.nightly.faults.stage import START_S, Stage, now, until
+from tests.nightly.faults.tries import Try, each
+from tests.support.processes import wait_for, wait_for_exit
+
+
+@dataclass
+class Answered:
+    """An order, and what its client was told."""
+
+    name: str  # of the model, and the Idempotency-Key
+    sent: float
+    status: int | None = None  # None: the connection broke
+    done: float = 0.0
+    job: JobId | None = None
+
+
+@dataclass
+class Clients:
+    """Some clients that order at once, until they are told to stop."""
+
+    stage: Stage
+    prefix: str
+    count: int = 4
+    pause_s: float = 0.1
+    on_accepted: Callable[[], None] = lambda: None
+    answers: list[Answered] = field(default_factory=list)
+    _stopping: Event = field(default_factory=Event)
+    _threads: list[Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Begin to order."""
+        for number in range(self.count):
+            thread = Thread(target=self._order_on, args=(number,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait for the last answers."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def accepted(self) -> list[Answered]:
+        """What was acknowledged."""
+        return [one for one in self.answers if one.status == 202]
+
+    def _order_on(self, client: int) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            name = f"{self.prefix}-{client}-{number}"
+            answer = Answered(name=name, sent=now())
+            self.answers.append(answer)
+            order(self.stage, answer)
+            if answer.status == 202:
+                self.on_accepted()
+            number += 1
+            self._stopping.wait(self.pause_s)
+
+
+def order(stage: Stage, answer: Answered) -> None:
+    """Send an order, and note what comes back."""
+    headers = {"Idempotency-Key": answer.name}
+    body = {"name": answer.name, "base": str(stage.settings.home / "base")}
+    with suppress(httpx.TransportError), stage.new_client() as client:
+        reply = client.post("/v1/models", json=body, headers=headers)
+        answer.status, answer.done = reply.status_code, now()
+        if reply.status_code == 202:
+            answer.job = JobId(reply.json()["id"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of orders."""
+
+    lost: int
+    duplicated: int
+    trouble: str
+
+
+def settle(stage: Stage, answers: Sequence[Answered]) -> Account:
+    """Send every order again, and see that each made one job, the acknowledged one, which ends."""
+    lost, twice, trouble = 0, 0, ""
+    jobs: list[JobId] = []
+    for first in answers:
+        again = Answered(name=first.name, sent=now())
+        for _ in range(5):  # in progress: its first sender may still be at it
+            order(stage, again)
+            if again.status != 409:
+                break
+            sleep(0.2)
+        if again.job is None:
+            trouble = f"{first.name} sent again: {again.status}"
+            continue
+        jobs.append(again.job)
+        lost += first.job is not None and not stage.client.get(f"/v1/jobs/{first.job}").is_success
+        twice += first.job not in {None, again.job}
+        twice += _jobs_of(stage, first.name) - 1
+    for job in jobs:
+        ended = stage.wait_for_end(job)
+        if ended.status is not JobStatus.SUCCEEDED:
+            lost += 1
+            trouble = f"{ended.status}: {ended.error}"
+    return Account(lost=lost, duplicated=twice, trouble=trouble)
+
+
+def wait_for_order(stage: Stage, name: str) -> Answered:
+    """The first order of this name that is accepted; sent until one is."""
+
+    def accepted() -> Answered | None:
+        answer = Answered(name=name, sent=now())
+        order(stage, answer)
+        return answer if answer.status == 202 else None
+
+    return wait_for(accepted, seconds=START_S)
+
+
+def _jobs_of(stage: Stage, model: str) -> int:
+    with stage.platform.transactions(read_only=True) as work:
+        return len(work[Jobs].page(10, None, model=work[Models].get(model).id))
+
 
 WITHIN_S = 1.5  # of random moments
 
@@ -22,118 +156,109 @@ LOOKS = {"/healthz": 200, "/readyz": 503, "/v1/models": 503, "/v1/jobs": 503, "/
 API_POINTS = ("order.before", "order.after", "reply", "any moment")
 
 
-def api(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+@each
+def api(stage: Stage, number: int, moments: Random) -> Try:
     """SIGKILL of the API before and after a commit, right after a reply, and at any moment."""
-    for number in range(tries):
-        point = API_POINTS[number % len(API_POINTS)]
-        moment = moments.uniform(0, WITHIN_S)
-        stage.ready()
-        job = stage.order()
-        killed = Event()
-
-        def kill(killed: Event = killed) -> None:
-            if not killed.is_set():
-                killed.set()
-                stage.api.kill()
-
-        with Clients(stage, f"api-{number}") as clients:
-            until(lambda clients=clients: clients.accepted)
-            if point.startswith("order"):
-                stage.points.arm(point, Blow(signal=KILL))
-            elif point == "reply":
-                clients.on_accepted = kill
-            else:
-                sleep(moment)
-                kill()
-            wait_for_exit(stage.api)
-            struck = now()
-        stage.mend()
-        first = wait_for_order(stage, f"api-{number}-again")
-        took = first.done - struck
-        account = settle(stage, [*clients.answers, first])
-        what = f"{point}, {len(clients.accepted)} of {len(clients.answers)} acknowledged"
-        yield _tried(stage, job, what, account, struck, took)
+    point, moment = API_POINTS[number % len(API_POINTS)], moments.uniform(0, WITHIN_S)
+    job = stage.order()
+    victim = stage.api
+    with Clients(stage, f"api-{number}") as clients:
+        until(lambda: clients.accepted)
+        if point.startswith("order"):
+            stage.points.arm(point, signal=KILL)
+        elif point == "reply":
+            clients.on_accepted = victim.kill
+        else:
+            sleep(moment)
+            victim.kill()
+        wait_for_exit(victim)
+        struck = now()
+    stage.mend()
+    first = wait_for_order(stage, f"api-{number}-again")
+    what = f"{point}, {len(clients.accepted)} of {len(clients.answers)} acknowledged"
+    answers = [*clients.answers, first]
+    return judge_with_orders(stage, job, what, answers, struck, first.done - struck)
 
 
-def redis(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+@each
+def redis(stage: Stage, number: int, moments: Random) -> Try:
     """SIGKILL of Redis at a random moment; orders go on while it is away."""
-    for number in range(tries):
-        moment, away = moments.uniform(0, WITHIN_S), moments.uniform(0.2, 2.0)
-        stage.ready()
-        before = _children(stage)
-        job = stage.order()
-        with Clients(stage, f"redis-{number}", count=2, pause_s=0.5) as clients:
-            sleep(moment)
-            stage.broker.kill()
-            sleep(away)
-            stage.broker.start()
-            back = now()
-            sleep(0.5)
-        account = settle(stage, clients.answers)
-        what = f"away for {away:.1f} s, {len(clients.answers)} orders meanwhile"
-        took = _consumes_again(stage, clients, back)
-        trouble = _refused(clients) or _deaf(stage, f"redis-{number}") or _restarted(stage, before)
-        yield _tried(stage, job, what, account, back, took, trouble)
+    moment, away = moments.uniform(0, WITHIN_S), moments.uniform(0.2, 2.0)
+
+    def harm() -> None:
+        sleep(moment)
+        stage.broker.kill()
+        sleep(away)
+        stage.broker.start()
+
+    return _without_messages(stage, f"redis-{number}", f"away for {away:.1f} s", harm)
 
 
-def flush(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+@each
+def flush(stage: Stage, number: int, moments: Random) -> Try:
     """FLUSHALL again and again while orders come in."""
-    for number in range(tries):
-        moment = moments.uniform(0, 0.5)
-        stage.ready()
-        before = _children(stage)
-        job = stage.order()
-        with (
-            Clients(stage, f"flush-{number}", count=2) as clients,
-            stage.broker.client() as client,
-        ):
-            sleep(moment)
+
+    def harm() -> None:
+        sleep(moments.uniform(0, 0.5))
+        with stage.broker.client() as client:
             for _ in range(10):
                 client.flushall()
                 sleep(0.1)
-            flushed = now()
-        account = settle(stage, clients.answers)
-        took = _consumes_again(stage, clients, flushed)
-        what = f"10 times, {len(clients.answers)} orders meanwhile"
-        trouble = _refused(clients) or _deaf(stage, f"flush-{number}") or _restarted(stage, before)
-        yield _tried(stage, job, what, account, flushed, took, trouble)
+
+    return _without_messages(stage, f"flush-{number}", "10 times", harm)
 
 
-def postgres(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+def _without_messages(stage: Stage, name: str, what: str, harm: Callable[[], None]) -> Try:
+    """Harm the broker while clients order: all are accepted, and every worker hears again."""
+    before = [child.pid for child in stage.children()]
+    job = stage.order()
+    with Clients(stage, name, count=2, pause_s=0.3) as clients:
+        harm()
+        back = now()
+        sleep(0.5)
+    refused = [one for one in clients.answers if one.status != 202]
+    trouble = f"not accepted: {refused[0]}" if refused else _deaf(stage, name)
+    if (present := [child.pid for child in stage.children()]) != before:
+        trouble = trouble or f"children were {before} and are {present}"
+    waits = [stage.claimed_after(one.job, back) for one in clients.accepted if one.job]
+    took = min((late for late in waits if late is not None), default=None)
+    what = f"{what}, {len(clients.answers)} orders meanwhile"
+    return judge_with_orders(stage, job, what, clients.answers, back, took, trouble)
+
+
+@each
+def postgres(stage: Stage, number: int, moments: Random) -> Try:
     """SIGKILL of PostgreSQL, all its processes, at a random moment."""
-    for number in range(tries):
-        moment, away = moments.uniform(0, WITHIN_S), moments.uniform(0.2, 2.0)
-        stage.ready()
-        job = stage.order()
-        with Clients(stage, f"postgres-{number}", count=2, pause_s=0.3) as clients:
-            sleep(moment)
-            stage.database.kill()
-            down = now()
-            sleep(away)
-            answers = {path: stage.client.get(path).status_code for path in LOOKS}
-            up = now()
-            stage.database.start()
-            first = wait_for_order(stage, f"postgres-{number}-again")
-        meanwhile = [one for one in clients.answers if down < one.sent and 0 < one.done < up]
-        lies = [one for one in meanwhile if one.status != 503]
-        trouble = f"while it was down: {lies[0]}" if lies else ""
-        if answers != LOOKS:
-            trouble = f"while it was down: {answers}"
-        account = settle(stage, [*clients.answers, first])
-        what = f"away for {away:.1f} s, {len(meanwhile)} orders refused meanwhile"
-        yield _tried(stage, job, what, account, down, first.done - up, trouble)
+    moment, away = moments.uniform(0, WITHIN_S), moments.uniform(0.2, 2.0)
+    job = stage.order()
+    with Clients(stage, f"postgres-{number}", count=2, pause_s=0.3) as clients:
+        sleep(moment)
+        stage.database.kill()
+        down = now()
+        sleep(away)
+        looks = {path: stage.client.get(path).status_code for path in LOOKS}
+        up = now()
+        stage.database.start()
+        first = wait_for_order(stage, f"postgres-{number}-again")
+    meanwhile = [one for one in clients.answers if down < one.sent and 0 < one.done < up]
+    lies = [one for one in meanwhile if one.status != 503]
+    trouble = f"while it was down: {looks}, {lies}" if lies or looks != LOOKS else ""
+    what = f"away for {away:.1f} s, {len(meanwhile)} orders refused meanwhile"
+    answers = [*clients.answers, first]
+    return judge_with_orders(stage, job, what, answers, down, first.done - up, trouble)
 
 
-def _tried(
+def judge_with_orders(
     stage: Stage,
     job: JobId,
     what: str,
-    account: Account,
+    answers: Sequence[Answered],
     struck: float,
     took: float | None,
     trouble: str = "",
 ) -> Try:
-    """The orders of the clients, and the update that was running meanwhile."""
+    """What became of the orders of clients, and of the update that was running meanwhile."""
+    account = settle(stage, answers)
     update = judge(stage, job, struck, what)
     return Try(
         what=what,
@@ -143,23 +268,6 @@ def _tried(
         equal=update.equal,
         recovery_s=took,
     )
-
-
-def _consumes_again(stage: Stage, clients: Clients, moment: float) -> float | None:
-    """From a moment to the next claim of what was accepted; None when all was claimed before."""
-    jobs = [one.job for one in clients.accepted if one.job is not None]
-    waits = [stage.claimed_after(job, moment) for job in jobs]
-    return min((late for late in waits if late is not None), default=None)
-
-
-def _children(stage: Stage) -> list[int]:
-    return [child.pid for child in stage.children()]
-
-
-def _refused(clients: Clients) -> str:
-    """Trouble, if an order was not accepted."""
-    refused = [one for one in clients.answers if one.status != 202]
-    return f"not accepted: {refused[0]}" if refused else ""
 
 
 def _deaf(stage: Stage, prefix: str) -> str:
@@ -175,7 +283,54 @@ def _deaf(stage: Stage, prefix: str) -> str:
     return ""
 
 
-def _restarted(stage: Stage, before: list[int]) -> str:
-    """Trouble, if a worker child is not the one it was."""
-    present = _children(stage)
-    return "" if present == before else f"children were {before} and are {present}"
+SIZE = 256 << 20  # bytes: an empty cluster with some log
+
+CALM = {202, 503, 507}  # accepted; or refused, while it recovers or because it has no room
+
+WITHOUT_ROOM_S = 2.0  # from the first refusal on
+
+
+@contextmanager
+def stuffed(**changes: Any) -> Iterator[Stage]:
+    """PostgreSQL on a disk of its own; all else has room."""
+    with small_disk(SIZE) as disk, production(disk=disk, **changes) as stage:
+        # Its log may not grow so far that it always has room within.
+        where = stage.database.url
+        run_sql(where, "postgres", "ALTER SYSTEM SET max_wal_size = '48MB'")
+        run_sql(where, "postgres", "ALTER SYSTEM SET min_wal_size = '32MB'")
+        run_sql(where, "postgres", "SELECT pg_reload_conf()")
+        yield stage
+
+
+@each
+def want_room(stage: Stage, number: int, moments: Random) -> Try:
+    """No room from a random moment of an update on, until orders have been refused for a while."""
+    ballast = stage.database.folder / BALLAST
+    job = stage.order()
+    sleep(moments.uniform(0, stage.lasts_s))
+    fill(ballast)
+    struck = now()
+    with Clients(stage, f"full-{number}", count=2) as clients:
+        wait_for(lambda: refused_since(clients, struck), seconds=START_S)
+        sleep(WITHOUT_ROOM_S)
+        os.truncate(ballast, 0)
+        freed = now()
+        wait_for(lambda: _back(stage), seconds=START_S)
+        first = wait_for_order(stage, f"full-{number}-again")
+    answers = [*clients.answers, first]
+    codes = dict(Counter(one.status for one in answers))
+    what = f"orders were answered {codes}"
+    trouble = "" if {*codes} <= CALM else "refused otherwise than for want of room"
+    return judge_with_orders(stage, job, what, answers, struck, first.done - freed, trouble)
+
+
+def refused_since(clients: Clients, moment: float) -> list[Answered]:
+    """The orders that were answered after a moment, and not accepted."""
+    return [one for one in clients.answers if one.done > moment and one.status != 202]
+
+
+def _back(stage: Stage) -> bool:
+    """Whether the database answers again; it is started where it has given up, as by a manager."""
+    if not stage.database.is_up():
+        stage.database.start()
+    return stage.answers()

@@ -1,21 +1,115 @@
-"""A trial whose candidate cannot be asked any more, and the API killed while labels arrive."""
+"""Replicas killed under load, a trial whose candidate is gone, labels sent to a killed API."""
 
+import json
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from random import Random
+from threading import Event
+from time import sleep
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
 from core.registry.aliases import PRODUCTION
 from tests.nightly.faults import line
-from tests.nightly.faults.points import KILL, Blow
-from tests.nightly.faults.rows.replicas import Replica
-from tests.nightly.faults.stage import Stage, now, until
+from tests.nightly.faults.points import KILL
+from tests.nightly.faults.stage import START_S, Program, Stage, now, until
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
-from tests.support.processes import wait_for_exit
+from tests.support.processes import wait_for, wait_for_exit
+
+CLIENTS = 4
+LOAD_S = 1.5  # before and after the kill
+CLASSES = json.dumps(["circle", "square"])
+
+
+class Replica:
+    """A process that runs always at the same URL, and can be killed."""
+
+    def __init__(self, stage: Stage, url: str) -> None:
+        self._stage = stage
+        self._url = url
+        port = {"PERENNIAL_INFERENCE_PORT": str(urlsplit(url).port)}
+        self._place = stage.run_also(Program(command=("worker.inference",), environment=port))
+
+    def wait(self) -> None:
+        """Have it run, and return once it answers."""
+        self._stage.mend()
+        wait_for(self._answers, seconds=START_S)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._stage.kill_program(self._place)
+
+    def _answers(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self._url}/healthz", trust_env=False).is_success
+        return False
+
+
+@dataclass
+class Load:
+    """The answers to clients that ask without a pause."""
+
+    statuses: list[tuple[float, int]] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+    ended: Event = field(default_factory=Event)
+
+    def ask(self, stage: Stage) -> None:
+        """Classify until the end."""
+        files = [("images", ("a.png", picture(7, side=64)))]
+        path = f"/v1/models/{line.MODEL}/classify"
+        with stage.new_client() as client:
+            while not self.ended.is_set():
+                answer = client.post(path, files=files, data={"classes": CLASSES})
+                self.statuses.append((now(), answer.status_code))
+                if answer.is_success:
+                    self.digests.add(answer.json()["digest"])
+
+
+def kill_replicas(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+    """Kill the replicas by turns, and start each again."""
+    stage.ready()
+    urls = stage.settings.inference_replicas
+    running = [Replica(stage, url) for url in urls]
+    for replica in running:
+        replica.wait()
+    for number in range(tries):
+        place, load = number % len(urls), Load()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            asking = [pool.submit(load.ask, stage) for _ in range(CLIENTS)]
+            try:
+                sleep(LOAD_S + 0.2 * moments.random())
+                running[place].kill()
+                struck = now()
+                sleep(LOAD_S)
+                running[place].wait()
+                sleep(LOAD_S)
+            finally:
+                load.ended.set()
+        for client in asking:
+            client.result()
+        yield _judged(stage, load, struck, urls[place])
+
+
+def _judged(stage: Stage, load: Load, struck: float, victim: str) -> Try:
+    failed = [status for _, status in load.statuses if status != 200]
+    after = [at for at, _ in load.statuses if at > struck]
+    live = stage.client.get(f"/v1/models/{line.MODEL}/aliases/production").json()["version"]
+    wanted = stage.client.get(f"/v1/models/{line.MODEL}/versions/{live}").json()["digest"]
+    trouble = f"{len(failed)} of {len(load.statuses)} were answered with {set(failed)}"
+    return Try(
+        what=f"{victim}, {len(load.statuses)} requests",
+        trouble=trouble if failed else "",
+        lost=len(failed),
+        equal=load.digests == {wanted},
+        recovery_s=min(after) - struck if after else None,
+    )
+
 
 ALIAS = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
 
@@ -26,23 +120,16 @@ STRIKES = ("label.after", CANDIDATE, "label.before")
 IMAGES = 6
 
 
-def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
+def trials(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns: the candidate fails, or the API is killed around the commit of labels."""
-    with ExitStack() as stack:
-        replica = None
-        if not stage.is_embedded:
-            stage.ready()
-            replica = Replica(stage, stage.settings.inference_replicas[0])
-            stack.callback(replica.stop)
-            replica.wait()
-        yield from _strikes(stage, tries, moments, replica)
-
-
-def _strikes(stage: Stage, tries: int, moments: Random, replica: Replica | None) -> Iterator[Try]:
+    replica = None
+    if not stage.is_embedded:
+        replica = Replica(stage, stage.settings.inference_replicas[0])
+        replica.wait()
     for number in range(tries):
         stage.ready()
         ended = stage.wait_for_end(stage.order())
-        stage.client.post(f"{ALIAS}/rollback", json={"to": 1, "reason": "to begin"})
+        line.go_back_to_root(stage.platform)
         body = {"version": ended.version, "mode": "shadow"}
         started = stage.client.post(f"{ALIAS}/trials", json=body, headers={"If-Match": "*"})
         assert started.status_code == 201, started.text
@@ -62,7 +149,7 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     assert answer is not None
     _settled(stage, before["current"]["answered"] + IMAGES)
     labels = [{"prediction": row["prediction"], "label": "shape 0"} for row in answer["data"]]
-    stage.points.arm(point, Blow(signal=KILL))
+    stage.points.arm(point, signal=KILL)
     with suppress(httpx.TransportError):
         stage.client.post("/v1/feedback", json={"labels": labels})
     wait_for_exit(stage.api)
@@ -91,7 +178,7 @@ def _fail(stage: Stage, images: list[bytes], replica: Replica | None) -> Try:
         _kill_embedded_inference(stage)
     else:
         replica.kill()
-        replica.start()
+        stage.mend()
     struck = now()
     until(lambda: stage.classify(images[:1]))
     took = now() - struck
