@@ -185,16 +185,10 @@ def test_whatever_selects_pods_selects_those_of_one_workload() -> None:
         if kind in WORKLOADS
     }
     for (kind, name), one in found.items():
-        spec = one.get("spec", {})
-        selector = {
-            "Service": spec.get("selector"),
-            "PodDisruptionBudget": spec.get("selector", {}).get("matchLabels"),
-            "Deployment": spec.get("selector", {}).get("matchLabels"),
-            "StatefulSet": spec.get("selector", {}).get("matchLabels"),
-            "NetworkPolicy": spec.get("podSelector", {}).get("matchLabels"),
-        }.get(kind)
-        if selector is not None:
-            selected = {pod for pod, labels in pods.items() if selector.items() <= labels.items()}
+        if kind in {"Service", "PodDisruptionBudget", "Deployment", "StatefulSet", "NetworkPolicy"}:
+            selector = one["spec"]["podSelector" if kind == "NetworkPolicy" else "selector"]
+            labels = selector.get("matchLabels", selector).items()
+            selected = {pod for pod, own in pods.items() if labels <= own.items()}
             assert selected == ({*pods} if name == "p-internal" else {name})
     targets = {
         one["spec"]["scaleTargetRef"]["name"]
