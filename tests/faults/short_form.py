@@ -5,29 +5,11 @@ here, other tests run beside, on machines of any speed. Starting a stage takes t
 one stage of each mode has the peculiarities of all: rows that need none must be green with them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 
 from tests.nightly.faults.catalogue import ROWS
-from tests.nightly.faults.rows import clock, disk_full
-from tests.nightly.faults.rows.servers import stuffed
 from tests.nightly.faults.stage import Stage
 from tests.nightly.faults.tries import Outcome, Row
-
-
-@contextmanager
-def servers() -> Iterator[Stage]:
-    """Production with a database on a small disk and a second worker that is an hour ahead."""
-    with stuffed(second=clock.faked(clock.HOUR_S)) as stage:
-        yield stage
-
-
-@contextmanager
-def embedded() -> Iterator[Stage]:
-    """The embedded service on a small disk."""
-    with disk_full.cramped() as stage:
-        yield stage
 
 
 def rows(*stages: str) -> list[Row]:

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import short_form
+from tests.nightly.faults.rows.disk_full import cramped
 from tests.nightly.faults.stage import Stage
 from tests.nightly.faults.tries import Row
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stage]:
-    """API, worker and inference."""
-    with short_form.embedded() as stage:
+    """API, worker and inference on a small disk."""
+    with cramped() as stage:
         yield stage
 
 

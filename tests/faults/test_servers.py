@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import short_form
+from tests.nightly.faults.rows.clock import HOUR_S, faked
+from tests.nightly.faults.rows.servers import stuffed
 from tests.nightly.faults.stage import Stage, child_of
 from tests.nightly.faults.tries import Row
 from tests.support.processes import wait_for_exit
@@ -12,8 +14,8 @@ from tests.support.processes import wait_for_exit
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stage]:
-    """API, PostgreSQL, Redis and two workers."""
-    with short_form.servers() as stage:
+    """API, PostgreSQL on a small disk, Redis and two workers, one of them an hour ahead."""
+    with stuffed(second=faked(HOUR_S)) as stage:
         yield stage
 
 

@@ -1,10 +1,9 @@
 """The modes of the service: in production and embedded, each on a stage of its own."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import SecretStr
@@ -48,7 +47,7 @@ def production(
         database = stack.enter_context(postgres_server(DURABLE, disk))
         broker = stack.enter_context(redis_server())
         run_sql(database.url, "postgres", "CREATE DATABASE faults")
-        home = stack.enter_context(_folder())
+        home = Path(stack.enter_context(_folder()))
         replicas = (f"http://127.0.0.1:{free_port()}" for _ in range(REPLICAS))
         site = Site(
             home,
@@ -68,7 +67,7 @@ def production(
             Program(command=WORKER, environment={}),
             Program(command=WORKER, environment=second or {}),
         ]
-        points = Points(stack.enter_context(_folder()))
+        points = Points(Path(stack.enter_context(_folder())))
         yield from _run(Stage(site, points, programs, database=database, broker=broker))
 
 
@@ -76,7 +75,7 @@ def production(
 def embedded(home: Path | None = None) -> Iterator[Stage]:
     """The embedded service: SQLite, a filesystem broker, one worker, inference."""
     with ExitStack() as stack:
-        home = home or stack.enter_context(_folder())
+        home = home or Path(stack.enter_context(_folder()))
         site = Site(
             home,
             **SETTINGS,
@@ -85,7 +84,7 @@ def embedded(home: Path | None = None) -> Iterator[Stage]:
             inference_port=free_port(),
             root_folders=(home,),
         )
-        points = Points(stack.enter_context(_folder()))
+        points = Points(Path(stack.enter_context(_folder())))
         yield from _run(Stage(site, points, [Program(command=API, environment={})]))
 
 
@@ -97,13 +96,8 @@ def _run(stage: Stage) -> Iterator[Stage]:
         stage.close()
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="perennial-faults-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="perennial-faults-", ignore_cleanup_errors=True)
 
 
 def a_bucket() -> ImportBucket:

@@ -6,10 +6,11 @@ Each order has an Idempotency-Key, and its client remembers what was answered.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
-from threading import Event, Thread
+from threading import Event
 from time import sleep
 from typing import Any, Self
 
@@ -52,21 +53,18 @@ class Clients:
     on_accepted: Callable[[], None] = lambda: None
     answers: list[Answered] = field(default_factory=list)
     _stopping: Event = field(default_factory=Event)
-    _threads: list[Thread] = field(default_factory=list)
+    _pool: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
 
     def __enter__(self) -> Self:
         """Begin to order."""
         for number in range(self.count):
-            thread = Thread(target=self._order_on, args=(number,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._pool.submit(self._order_on, number)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop, and wait for the last answers."""
         self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
 
     @property
     def accepted(self) -> list[Answered]:
