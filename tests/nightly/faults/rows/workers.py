@@ -300,9 +300,9 @@ def want_memory(stage: Stage, _number: int, _moments: Random) -> Try:
         found = stage.find(job)
         return found if found.status.done else None
 
-    given_up = until(ended)
+    given_up, at = until(ended), now()
     code = (given_up.error or {}).get("code")
     good = given_up.status is JobStatus.FAILED and code == "worker_lost" and given_up.attempt <= 3
     what = f"killed, {given_up.attempt} attempts, {code}"
     trouble = "" if good else f"{given_up.status}, {what}: {given_up.error}"
-    return judge(stage, stage.order(), now(), what, trouble)
+    return judge(stage, stage.order(), at, what, trouble)
