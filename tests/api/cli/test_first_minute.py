@@ -64,33 +64,18 @@ def service(folder: Path, **settings: str) -> Iterator[Started]:
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, int]]:
-    """A service at the moment it says where it is, and the status of its `/readyz` then."""
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A service that says where it is; it is ready from that moment on."""
     with service(tmp_path_factory.mktemp("first")) as started:
         wait_for(lambda: started.says("Perennial is running at"), seconds=LATE_S, every=0.001)
-        try:
-            status = started.get("/readyz").status_code
-        except httpx.TransportError:
-            status = 0
-        wait_for(lambda: answers(started), seconds=LATE_S)
-        yield started, status
+        assert started.get("/readyz").status_code == 200
+        yield started
 
 
-def answers(started: Started) -> bool:
-    try:
-        return started.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def test_service_says_where_it_is_once_it_is_ready_and_last_how_to_sign_in(
-    ready: tuple[Started, int],
-) -> None:
-    started, status = ready
-    assert status == 200
-    address = f"http://127.0.0.1:{started.port}"
-    assert started.says(f"Perennial is running at {address};")
-    told = [line for line in started.log.read_text().splitlines() if not line.startswith("{")]
+def test_service_says_where_it_is_and_last_how_to_sign_in(ready: Started) -> None:
+    address = f"http://127.0.0.1:{ready.port}"
+    assert ready.says(f"Perennial is running at {address};")
+    told = [line for line in ready.log.read_text().splitlines() if not line.startswith("{")]
     at, link = told[-1].split("/ui/sign-in?link=")
     assert at == address
     token, led = link.split("&next=")
@@ -101,8 +86,8 @@ def test_service_says_where_it_is_once_it_is_ready_and_last_how_to_sign_in(
         assert "First steps" in browser.get(led).text
 
 
-def test_no_process_shows_a_key(ready: tuple[Started, int]) -> None:
-    service = psutil.Process(ready[0].pid)
+def test_no_process_shows_a_key(ready: Started) -> None:
+    service = psutil.Process(ready.pid)
     found = [service, *service.children()]
     assert len(found) >= 3  # the API, the supervisor, inference
     for process in found:
@@ -115,10 +100,9 @@ def hides(process: psutil.Process) -> bool:
     return "pk_" not in str(process.environ()) or sys.platform != "linux"
 
 
-def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int]) -> None:
-    started, _ = ready
+def test_nobody_else_may_read_what_the_service_keeps(ready: Started) -> None:
     client = httpx.Client(
-        base_url=f"http://127.0.0.1:{started.port}/v1",
+        base_url=f"http://127.0.0.1:{ready.port}/v1",
         headers={"Authorization": f"Bearer {KEY}"},
         trust_env=False,
     )
@@ -127,8 +111,8 @@ def test_nobody_else_may_read_what_the_service_keeps(ready: tuple[Started, int])
         sent = client.post("/datasets/pets/images", files=[("cat", ("a.png", picture(1)))])
         assert sent.status_code == 200
         assert client.post("/models", json={"name": "m", "base": "bundled"}).status_code == 202
-    kept = [started.home.parent, started.home, *started.home.rglob("*")]
-    names = {path.relative_to(started.home.parent).parts[1:2] for path in kept}
+    kept = [ready.home.parent, ready.home, *ready.home.rglob("*")]
+    names = {path.relative_to(ready.home.parent).parts[1:2] for path in kept}
     assert {("perennial.db",), ("artifacts",), ("broker",)} <= names
     assert [path for path in kept if path.stat().st_mode & OPEN_TO_OTHERS] == []
 

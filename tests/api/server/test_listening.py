@@ -21,8 +21,7 @@ from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, running, settings_of
 from tests.support.processes import Site, wait_for
-from tests.support.servers.connections import accepted, waits_for_acknowledgement
-from tests.support.servers.server_thread import in_thread
+from tests.support.servers.server_thread import accepted, in_thread, waits_for_acknowledgement
 from worker.inference import server as inference
 
 

@@ -12,7 +12,7 @@ from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers import CREDENTIALS
 from tests.contract.artifacts.test_s3 import CutOff, refusal
-from tests.support.servers.early_end import early_end
+from tests.support.servers.answering import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
 

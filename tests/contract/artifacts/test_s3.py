@@ -26,7 +26,7 @@ from core.errors import (
 from core.settings import Settings
 from core.values import Digest, sha256
 from devtools.servers import CREDENTIALS, s3_server
-from tests.support.servers.early_end import early_end
+from tests.support.servers.answering import early_end
 
 DATA = b"some bytes"
 

@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.values import Digest
 from devtools.ports import free_port
 from tests.support.learning.tiny_clip import tiny_clip
-from tests.support.servers.connections import accepted, waits_for_acknowledgement
+from tests.support.servers.server_thread import accepted, waits_for_acknowledgement
 from tests.unit.worker.inference.conftest import SHOWN, store
 from worker.inference.app import warm_up
 from worker.inference.classifier import MicroBatcher
