@@ -63,8 +63,8 @@ def production(
             **changes,
         )
         programs = [
-            Program(command=API, environment={}),
-            Program(command=WORKER, environment={}),
+            Program(command=API),
+            Program(command=WORKER),
             Program(command=WORKER, environment=second or {}),
         ]
         points = Points(Path(stack.enter_context(_folder())))
@@ -85,7 +85,7 @@ def embedded(home: Path | None = None) -> Iterator[Stage]:
             root_folders=(home,),
         )
         points = Points(Path(stack.enter_context(_folder())))
-        yield from _run(Stage(site, points, [Program(command=API, environment={})]))
+        yield from _run(Stage(site, points, [Program(command=API)]))
 
 
 def _run(stage: Stage) -> Iterator[Stage]:

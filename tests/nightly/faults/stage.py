@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
@@ -20,7 +20,7 @@ from devtools.servers import PostgresServer, RedisServer
 from perennial.client import Client
 from tests.nightly.faults import line
 from tests.nightly.faults.points import Points
-from tests.support.processes import Site, kill, wait_for, wait_for_exit
+from tests.support.processes import Site, wait_for, wait_for_exit
 
 T = TypeVar("T")
 
@@ -35,12 +35,18 @@ API = ("cli", "serve")
 WORKER = ("worker.supervision", "--exit-with-parent")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Program:
     """A process that must always be running."""
 
     command: tuple[str, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self.process.poll() is None
 
 
 class Stage:
@@ -62,7 +68,6 @@ class Stage:
         self._database = database
         self._broker = broker
         self._programs = programs
-        self._running: list[subprocess.Popen[bytes] | None] = [None] * len(programs)
         self.client = self.new_client()
         self.undisturbed: Digest
         self.lasts_s: float  # an undisturbed update, from its claim to its end
@@ -82,8 +87,9 @@ class Stage:
     @property
     def api(self) -> "subprocess.Popen[bytes]":
         """The API process."""
-        assert self._running[0] is not None
-        return self._running[0]
+        process = self._programs[0].process
+        assert process is not None
+        return process
 
     @property
     def database(self) -> PostgresServer:
@@ -104,26 +110,21 @@ class Stage:
 
     def mend(self) -> None:
         """Start what should run and does not, as a service manager would."""
-        for place, (program, process) in enumerate(zip(self._programs, self._running, strict=True)):
-            if process is None or process.poll() is not None:
-                if process is not None and process.stdin is not None:
-                    process.stdin.close()
+        for program in self._programs:
+            if not program.is_running:
+                if program.process is not None and program.process.stdin is not None:
+                    program.process.stdin.close()
                 environment = {**self.points.environment, **program.environment}
-                self._running[place] = self.site.start(*program.command, **environment)
+                program.process = self.site.start(*program.command, **environment)
 
-    def run_also(self, program: Program) -> int:
-        """Have one more program run always; its place among those that do."""
-        if program not in self._programs:
+    def run_also(self, program: Program) -> Program:
+        """Have one more program run always, unless there is one like it; return it."""
+        alike = (program.command, program.environment)
+        found = [one for one in self._programs if (one.command, one.environment) == alike]
+        if not found:
             self._programs.append(program)
-            self._running.append(None)
         self.mend()
-        return self._programs.index(program)
-
-    def kill_program(self, place: int) -> None:
-        """SIGKILL the program at a place; `mend` starts it again."""
-        process = self._running[place]
-        assert process is not None
-        kill(process)
+        return (found or [program])[0]
 
     def ready(self) -> None:
         """Have everything run: the API answers, every worker child receives messages."""
@@ -155,16 +156,13 @@ class Stage:
                 children = psutil.Process(self.api.pid).children()
                 return [child for child in children if "worker.supervision" in _command(child)]
             return []
-        started = [
-            process
-            for program, process in zip(self._programs, self._running, strict=True)
-            if program.command == WORKER and process is not None and process.poll() is None
-        ]
-        return [psutil.Process(process.pid) for process in started]
+        workers = [one for one in self._programs if one.command == WORKER and one.is_running]
+        return [psutil.Process(one.process.pid) for one in workers if one.process]
 
     def started(self, supervisor: psutil.Process) -> "subprocess.Popen[bytes]":
         """The handle of a worker that this stage has started itself."""
-        return next(one for one in self._running if one is not None and one.pid == supervisor.pid)
+        running = (one.process for one in self._programs if one.process)
+        return next(process for process in running if process.pid == supervisor.pid)
 
     def kill(self, supervisor: psutil.Process, *others: psutil.Process) -> None:
         """SIGKILL a supervisor, then others, and return once the supervisor has ended.

@@ -1,6 +1,7 @@
 """Replicas killed under load, a trial whose candidate is gone, labels sent to a killed API."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,35 +21,25 @@ from tests.nightly.faults.points import KILL
 from tests.nightly.faults.stage import START_S, Program, Stage, now, until
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
-from tests.support.processes import wait_for, wait_for_exit
+from tests.support.processes import kill, wait_for, wait_for_exit
 
 CLIENTS = 4
 LOAD_S = 1.5  # before and after the kill
 CLASSES = json.dumps(["circle", "square"])
 
 
-class Replica:
-    """A process that runs always at the same URL, and can be killed."""
+def replica_at(stage: Stage, url: str) -> "subprocess.Popen[bytes]":
+    """The process of inference that runs always at a URL, once it answers."""
+    environment = {"PERENNIAL_INFERENCE_PORT": str(urlsplit(url).port)}
+    program = stage.run_also(Program(command=("worker.inference",), environment=environment))
 
-    def __init__(self, stage: Stage, url: str) -> None:
-        self._stage = stage
-        self._url = url
-        port = {"PERENNIAL_INFERENCE_PORT": str(urlsplit(url).port)}
-        self._place = stage.run_also(Program(command=("worker.inference",), environment=port))
-
-    def wait(self) -> None:
-        """Have it run, and return once it answers."""
-        self._stage.mend()
-        wait_for(self._answers, seconds=START_S)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self._stage.kill_program(self._place)
-
-    def _answers(self) -> bool:
+    def answering() -> "subprocess.Popen[bytes] | None":
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self._url}/healthz", trust_env=False).is_success
-        return False
+            if httpx.get(f"{url}/healthz", trust_env=False).is_success:
+                return program.process
+        return None
+
+    return wait_for(answering, seconds=START_S)
 
 
 @dataclass
@@ -75,25 +66,24 @@ def kill_replicas(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """Kill the replicas by turns, and start each again."""
     stage.ready()
     urls = stage.settings.inference_replicas
-    running = [Replica(stage, url) for url in urls]
-    for replica in running:
-        replica.wait()
+    for url in urls:
+        replica_at(stage, url)
     for number in range(tries):
-        place, load = number % len(urls), Load()
+        victim, load = urls[number % len(urls)], Load()
         with ThreadPoolExecutor(CLIENTS) as pool:
             asking = [pool.submit(load.ask, stage) for _ in range(CLIENTS)]
             try:
                 sleep(LOAD_S + 0.2 * moments.random())
-                running[place].kill()
+                kill(replica_at(stage, victim))
                 struck = now()
                 sleep(LOAD_S)
-                running[place].wait()
+                replica_at(stage, victim)
                 sleep(LOAD_S)
             finally:
                 load.ended.set()
         for client in asking:
             client.result()
-        yield _judged(stage, load, struck, urls[place])
+        yield _judged(stage, load, struck, victim)
 
 
 def _judged(stage: Stage, load: Load, struck: float, victim: str) -> Try:
@@ -122,10 +112,8 @@ IMAGES = 6
 
 def trials(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns: the candidate fails, or the API is killed around the commit of labels."""
-    replica = None
     if not stage.is_embedded:
-        replica = Replica(stage, stage.settings.inference_replicas[0])
-        replica.wait()
+        replica_at(stage, stage.settings.inference_replicas[0])
     for number in range(tries):
         stage.ready()
         ended = stage.wait_for_end(stage.order())
@@ -137,7 +125,7 @@ def trials(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         until(lambda images=images: stage.classify(images[:1]))
         strike = STRIKES[number % len(STRIKES)]
         if strike == CANDIDATE:
-            yield _fail(stage, images, replica)
+            yield _fail(stage, images)
         else:
             yield _label(stage, strike, images)
 
@@ -170,14 +158,14 @@ def _label(stage: Stage, point: str, images: list[bytes]) -> Try:
     )
 
 
-def _fail(stage: Stage, images: list[bytes], replica: Replica | None) -> Try:
+def _fail(stage: Stage, images: list[bytes]) -> Try:
     """Once inference is back it knows the live version alone: every answer comes, and says so."""
     before = _settled(stage, 1)["counts"]
     stage.platform.artifacts.delete(stage.undisturbed)
-    if replica is None:
+    if stage.is_embedded:
         _kill_embedded_inference(stage)
     else:
-        replica.kill()
+        kill(replica_at(stage, stage.settings.inference_replicas[0]))
         stage.mend()
     struck = now()
     until(lambda: stage.classify(images[:1]))
