@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from core.erasure.rules import Retraining
 from tests.nightly.machine.clients import NEWEST, Update
+from tests.nightly.machine.machine import WRITES
 from tests.nightly.machine.service import Service, run
-from tests.nightly.machine.workers import WRITES
 from tests.nightly.machine.world import LESSONS, quick_and_repeatable
 
 STEPS = 300

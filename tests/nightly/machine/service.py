@@ -12,9 +12,8 @@ from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
 from tests.nightly.machine.clients import DEATHS as ORDER_DEATHS
 from tests.nightly.machine.clients import NEWEST, SILENCE, UPDATES, Clients, Update, may_order
-from tests.nightly.machine.machine import WHICH, pick
+from tests.nightly.machine.machine import DEATHS, WHICH, Workers, pick
 from tests.nightly.machine.operators import Operators
-from tests.nightly.machine.workers import DEATHS, Workers
 from tests.nightly.machine.world import quick_and_repeatable
 
 STEPS_A_RUN = 100
