@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Event
 from time import sleep
@@ -214,14 +214,15 @@ def _without_messages(stage: Stage, name: str, what: str, harm: Callable[[], Non
         harm()
         back = now()
         sleep(0.5)
+    what = f"{what}, {len(clients.answers)} orders meanwhile"
+    tried = judge_with_orders(stage, job, what, clients.answers, back, None)
     refused = [one for one in clients.answers if one.status != 202]
     trouble = f"not accepted: {refused[0]}" if refused else _deaf(stage, name)
     if (present := [child.pid for child in stage.children()]) != before:
         trouble = trouble or f"children were {before} and are {present}"
     waits = [stage.claimed_after(one.job, back) for one in clients.accepted if one.job]
     took = min((late for late in waits if late is not None), default=None)
-    what = f"{what}, {len(clients.answers)} orders meanwhile"
-    return judge_with_orders(stage, job, what, clients.answers, back, took, trouble)
+    return replace(tried, trouble=tried.trouble or trouble, recovery_s=took)
 
 
 @each
