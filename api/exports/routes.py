@@ -4,7 +4,7 @@ from fastapi import Response
 
 from api.dependencies import Services, WiredServices
 from api.exports.schemas import ExportList, ExportView, NewExport, export_view
-from api.exports.tars import delete_exports, stored_export
+from api.exports.tars import delete_cached_tars, stored_export
 from api.http.answers import IfNoneMatch, answer_download
 from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import VersionNumber
@@ -114,7 +114,7 @@ def delete_export(
     deleted = deletion.delete_export(
         services.platform, model=model, version=version, export_format=export_format
     )
-    delete_exports(services.platform, deleted.model, deleted.version, deleted.format)
+    delete_cached_tars(services.platform, deleted.model, deleted.version, deleted.format)
 
 
 def _find(

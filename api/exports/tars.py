@@ -108,7 +108,7 @@ def _delete_unused(folder: Path) -> None:
                 path.unlink()
 
 
-def delete_exports(
+def delete_cached_tars(
     platform: Platform,
     model: ModelId,
     number: int | None = None,

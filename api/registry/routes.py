@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.dependencies import Services, WiredServices
-from api.exports.tars import delete_exports
+from api.exports.tars import delete_cached_tars
 from api.http.forms import UPLOAD_ERRORS, Form, decode_upload, receive_form, text_field
 from api.http.json_bodies import parse
 from api.http.routing import Routes, ThreadRoute
@@ -103,7 +103,7 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
 def delete_model(model: str, services: WiredServices) -> None:
     """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
     deleted = deletion.delete_model(services.platform, model=model)
-    delete_exports(services.platform, deleted.id)
+    delete_cached_tars(services.platform, deleted.id)
 
 
 def _views(work: Work, models: Sequence[Model]) -> list[ModelView]:

@@ -8,7 +8,7 @@ from pydantic import with_config
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api.dependencies import WiredServices
-from api.exports.tars import delete_exports, export_path
+from api.exports.tars import delete_cached_tars, export_path
 from api.http.answers import CSV, CSV_CONTENT, IfNoneMatch, answer_download, preferred
 from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
@@ -101,7 +101,7 @@ def _view(version: Version, model: Model, overridden: Collection[int]) -> Versio
 def delete_version(model: str, version: VersionNumber, services: WiredServices) -> None:
     """Delete a version; its number is not given again, and its weights are collected."""
     deleted = deletion.delete_version(services.platform, model=model, version=version)
-    delete_exports(services.platform, deleted.model, deleted.number)
+    delete_cached_tars(services.platform, deleted.model, deleted.number)
 
 
 @router.get("/{version}/download", Role.VIEWER, responses=_DOWNLOADS, response_class=Response)

@@ -16,7 +16,7 @@ from core.jobs.rules import Job, JobNotifier, JobStatus, Monitor, model_of
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import PRODUCTION, MoveKind
-from core.registry.promote import move_alias
+from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, VersionStatus, Weights
 from core.values import ModelId, PolicyId, clean_name, new_id
@@ -112,7 +112,7 @@ def import_model(
             created_at=now,
         )
         work[Versions].add(root)
-        move_alias(
+        point_alias(
             work,
             None,
             name=PRODUCTION,

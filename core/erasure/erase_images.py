@@ -37,7 +37,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd
-from core.trials.run import end_trial
+from core.trials.run import end_running_trial
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, canonical_json
 from core.vectors.rows import IndexReports, Vectors
@@ -167,7 +167,7 @@ def _mark_all(
         for trial in work[Trials].running(model.id):
             if trial.candidate in found:
                 end = TrialEnd.ERASED
-                end_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
+                end_running_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
 
 
 def _marked(

@@ -49,7 +49,7 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.promotable import ReportCoverage
-from core.registry.promote import descends_from, lost_line, move_alias, promotion_requirements
+from core.registry.promote import descends_from, lost_line, point_alias, promotion_requirements
 from core.registry.read import ancestors, holdout_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, version_path
@@ -304,7 +304,7 @@ def promote_if_passed(
     if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
         return outcome | {"reason": EvaluationStale().code, **facts}
     try:
-        moved = move_alias(
+        moved = point_alias(
             work,
             alias,
             name=order.alias,

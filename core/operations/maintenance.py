@@ -57,7 +57,7 @@ def end_cancelled_jobs(platform: Platform) -> None:
                 platform.artifacts.delete(job.checkpoint)
 
 
-def forget_old_traces(platform: Platform) -> None:
+def delete_expired(platform: Platform) -> None:
     """Delete what is no longer needed.
 
     That is: expired sessions of browsers, Idempotency-Keys after a day, uploads a day after they

@@ -84,7 +84,7 @@ def promote(
         )
         if overridden:
             principal.require(role_to_override(to))
-        moved = move_alias(
+        moved = point_alias(
             work,
             present,
             name=clean_name(alias),
@@ -146,7 +146,7 @@ def roll_back(
         present = work[Aliases].get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)
-        moved = move_alias(
+        moved = point_alias(
             work,
             present,
             name=alias,
@@ -203,7 +203,7 @@ ACTIONS = {
 }
 
 
-def move_alias(
+def point_alias(
     work: Work,
     alias: Alias | None,
     *,

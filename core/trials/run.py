@@ -101,7 +101,7 @@ def stop_trial(
         found = work[Models].get(model)
         wanted = work[Trials].find(found.id, alias, trial)
         wanted.require_running()
-        ended = end_trial(
+        ended = end_running_trial(
             work,
             found,
             alias,
@@ -117,7 +117,7 @@ def stop_trial(
     return ended
 
 
-def end_trial(
+def end_running_trial(
     work: Work,
     model: Model,
     alias: str,
@@ -148,7 +148,9 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
     if trial is not None:
         end = TrialEnd.PROMOTED if trial.candidate == to.number else TrialEnd.ALIAS_MOVED
         model = work[Models].get(to.model)
-        end_trial(work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason)
+        end_running_trial(
+            work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason
+        )
 
 
 def subject_of(model: Model, trial: Trial) -> str:

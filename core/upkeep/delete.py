@@ -17,7 +17,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import TrialEnd
-from core.trials.run import end_trial
+from core.trials.run import end_running_trial
 from core.values import require_unused
 
 
@@ -41,7 +41,7 @@ def delete_alias(
         require_revision(present, expected_revision)
         require_alias_unused(present, unfinished=unfinished_jobs(work, found.id))
         row = delete(present, reason=reason, actor=work.principal.name, now=now)
-        end_trial(
+        end_running_trial(
             work,
             found,
             alias,

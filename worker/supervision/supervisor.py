@@ -23,7 +23,7 @@ from core.errors import Unavailable
 from core.fleet.rows import Heartbeats
 from core.jobs.rows import Jobs
 from core.jobs.rules import HeldJob, JobNotifier
-from core.operations.maintenance import end_cancelled_jobs, forget_old_traces, notify_waiting_jobs
+from core.operations.maintenance import delete_expired, end_cancelled_jobs, notify_waiting_jobs
 from core.platform import Platform
 from core.registry.exports import available_formats
 from core.values import Json
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 ERROR_PAUSE_S = 1.0
 HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
-FORGET_EVERY_S = 600.0
+DELETE_EVERY_S = 600.0
 
 
 class BackOff:
@@ -126,7 +126,7 @@ class Supervisor:
         self._restart_backoff = BackOff(0.5, 30.0)
         self._notify_backoff = BackOff(settings.sweep_seconds, 8 * settings.sweep_seconds)
         self._start_at = self._notify_at = self._heartbeat_at = 0.0
-        self._end_cancelled_at = self._forget_at = 0.0
+        self._end_cancelled_at = self._delete_at = 0.0
 
     def stop(self) -> None:
         """Make `run` end soon; may be called from a signal handler or another thread."""
@@ -155,7 +155,7 @@ class Supervisor:
             partial(self._end_cancelled_jobs, now),
             partial(self._notify, now),
             partial(self._send_heartbeat, now),
-            partial(self._forget_old_traces, now),
+            partial(self._delete_expired, now),
         )
         for step in steps:
             try:
@@ -240,10 +240,10 @@ class Supervisor:
             work.commit()
         self._heartbeat_at = now + self._platform.settings.sweep_seconds
 
-    def _forget_old_traces(self, now: float) -> None:
-        if now >= self._forget_at:
-            forget_old_traces(self._platform)
-            self._forget_at = now + FORGET_EVERY_S
+    def _delete_expired(self, now: float) -> None:
+        if now >= self._delete_at:
+            delete_expired(self._platform)
+            self._delete_at = now + DELETE_EVERY_S
 
     def _shut_down(self) -> None:
         if self._child is not None:

@@ -16,7 +16,7 @@ import pytest
 
 from api.http.bodies import AT_ONCE
 from core.imports import uploads
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.principal import Role
 from core.values import sha256
 from tests.support.api.archives import tarred
@@ -151,10 +151,10 @@ def test_an_upload_expires_and_is_forgotten_later(
     monkeypatch.setattr(uploads, "KEPT", timedelta(0))
     path, now = create(service, 1), service.platform.clock()
     for hours, found in ((0, (410, "upload_expired")), (23, (410, "upload_expired"))):
-        forget_old_traces(replace(service.platform, clock=lambda h=hours: now + timedelta(hours=h)))  # type: ignore[misc]
+        delete_expired(replace(service.platform, clock=lambda h=hours: now + timedelta(hours=h)))  # type: ignore[misc]
         assert code_of(service.client.get(path)) == found
         assert code_of(send(service, path, b"1", 0)) == found
-    forget_old_traces(replace(service.platform, clock=lambda: now + timedelta(hours=25)))
+    delete_expired(replace(service.platform, clock=lambda: now + timedelta(hours=25)))
     assert code_of(service.client.get(path)) == (404, "upload_not_found")
 
 

@@ -2,7 +2,7 @@
 
 from core.fleet.rows import Heartbeats
 from core.jobs.rules import HeldJob
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.values import JobId
 from tests.support.api.service import Service
 from worker.supervision.supervisor import facts_of
@@ -34,5 +34,5 @@ def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Servi
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["fresh"], round(shown["beat_age_s"], -1)) == (False, 60)
     age(service, 25 * 3600)
-    forget_old_traces(service.platform)
+    delete_expired(service.platform)
     assert service.client.get("/v1/workers").json()["data"] == []

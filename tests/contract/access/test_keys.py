@@ -28,7 +28,7 @@ from core.errors import (
     Unauthorised,
     UnsafeConfiguration,
 )
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.platform import Platform
 from core.principal import Principal, Role
 from core.values import sha256
@@ -213,7 +213,7 @@ def test_a_session_is_its_keys_until_it_expires(platform: Platform, scene: Scene
     assert holder(later(platform, 11 * HOUR), session) is not None
     assert holder(later(platform, 12 * HOUR), session) is None
     assert holder(platform, secret) is None
-    forget_old_traces(later(platform, 13 * HOUR))
+    delete_expired(later(platform, 13 * HOUR))
     assert not stored(platform, session)
 
 

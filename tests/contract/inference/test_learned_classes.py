@@ -11,7 +11,7 @@ from core.recipes.rules import class_texts
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.configure import add_suite
-from core.registry.promote import move_alias
+from core.registry.promote import point_alias
 from core.registry.read import learned_classes, resolve
 from core.values import ImageInput
 from tests.support.factories import NOW
@@ -34,7 +34,7 @@ def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Sce
     assert version.classes == ("Cat", "dog", "owl")
     assert version.update_classes == ("cat", "owl")
     with scene.platform.transactions() as work:
-        move_alias(
+        point_alias(
             work,
             work[Aliases].get(model.id, "production"),
             name="production",

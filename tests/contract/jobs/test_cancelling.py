@@ -16,7 +16,7 @@ from core.jobs.orders import EvaluateOrder, JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
-from core.operations.maintenance import end_cancelled_jobs, forget_old_traces
+from core.operations.maintenance import delete_expired, end_cancelled_jobs
 from core.registry.configure import configure_model
 from core.registry.versions import Model
 from core.training.order import order_update
@@ -89,10 +89,10 @@ def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Sce
     with scene.platform.transactions() as work:
         work[Jobs].release(job.id, claimed.fence)
         work.commit()
-    forget_old_traces(scene.platform)
+    delete_expired(scene.platform)
     assert scene.platform.artifacts.has(spent)
     cancel_job(scene.platform, job.id)
-    forget_old_traces(scene.platform)
+    delete_expired(scene.platform)
     assert not scene.platform.artifacts.has(spent)
     assert scene.job(job).checkpoint is None
 

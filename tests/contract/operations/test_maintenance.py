@@ -1,4 +1,4 @@
-"""Maintenance: jobs that are notified again or ended, and traces that are deleted."""
+"""Maintenance: jobs that are notified again or ended, and what is deleted after some time."""
 
 import logging
 import os
@@ -19,8 +19,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.operations.maintenance import (
     ANY_JOB,
+    delete_expired,
     end_cancelled_jobs,
-    forget_old_traces,
     notify_waiting_jobs,
 )
 from core.settings import Settings
@@ -112,7 +112,7 @@ def test_a_key_is_forgotten_a_day_after_it_was_used(scene: Scene) -> None:
         work.commit()
 
     def sweep(after: timedelta) -> IdempotentReply | None:
-        forget_old_traces(replace(scene.platform, clock=lambda: NOW + after))
+        delete_expired(replace(scene.platform, clock=lambda: NOW + after))
         with scene.platform.transactions(read_only=True) as work:
             return work[Idempotency].find("me", "k")
 
@@ -127,5 +127,5 @@ def test_temporaries_of_dead_writers_are_swept_after_an_hour(scene: Scene, tmp_p
         left = folder / f".new-{age_s}"
         left.write_bytes(b"half")
         os.utime(left, (time.time() - age_s,) * 2)
-    forget_old_traces(replace(scene.platform, artifacts=LocalArtifacts(folder.parent)))
+    delete_expired(replace(scene.platform, artifacts=LocalArtifacts(folder.parent)))
     assert [left.name for left in folder.iterdir()] == [".new-3590"]

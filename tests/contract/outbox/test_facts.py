@@ -13,7 +13,7 @@ from core.operations.maintenance import end_cancelled_jobs
 from core.outbox.rules import Delivery, Webhook
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
-from core.registry.promote import move_alias
+from core.registry.promote import point_alias
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_alias
@@ -127,7 +127,7 @@ def test_moves_of_an_alias_and_its_deletion_are_about_one_object(
     webhook = subscribed(scene.platform.transactions)
     for number, kind in ((2, MoveKind.PROMOTED), (1, MoveKind.ROLLED_BACK)):
         with scene.platform.transactions() as work:
-            move_alias(
+            point_alias(
                 work,
                 work[Aliases].get(model.id, PRODUCTION),
                 name=PRODUCTION,

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import timedelta
 
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.principal import Principal, Role
 from core.registry.versions import Model
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
@@ -143,7 +143,7 @@ def test_of_each_caller_of_a_canary_one_label_counts(
     }
     assert counts_of(scene, trial) == wanted
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
-    forget_old_traces(scene.platform)
+    delete_expired(scene.platform)
     with scene.platform.transactions() as work:
         assert len(work[Predictions].first_labels({(trial.id, callers[0])})) == 1  # forgotten
 
@@ -174,11 +174,11 @@ def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs
     assert kept(scene, made) == [False, False, True, True]  # at once, not some batches later
     put_clock(scene, scene.platform.clock() + timedelta(minutes=61))
     made = made[2:] + record(scene, trial, 1)
-    forget_old_traces(scene.platform)
+    delete_expired(scene.platform)
     assert kept(scene, made) == [False, False, True]
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
     record(scene, trial, 1)
-    forget_old_traces(scene.platform)
+    delete_expired(scene.platform)
     assert kept(scene, made) == [False, False, False]
     assert counts_of(scene, trial) == {"answered_current": 5}
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from core.database.tables import deliveries
 from core.jobs.claim_rows import Counters
 from core.jobs.rules import CounterValue
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.outbox.rows import Outbox
 from core.outbox.rules import DELIVERIES_ENDED, Delivery, DeliveryStatus, Message
 from core.platform import Platform
@@ -129,5 +129,5 @@ def test_deliveries_are_forgotten_after_two_weeks(platform: Platform, clock: Clo
     happened(platform.transactions, an_event())
     for days, left in ((13.9, 1), (0.2, 0)):
         clock.forward(days * 24 * 3600)
-        forget_old_traces(platform)
+        delete_expired(platform)
         assert len(deliveries_of(platform.transactions, webhook)) == left

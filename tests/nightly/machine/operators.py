@@ -21,7 +21,7 @@ from core.errors import (
 )
 from core.gate.rules import Verdict
 from core.jobs.needs import versions_of
-from core.operations.maintenance import forget_old_traces
+from core.operations.maintenance import delete_expired
 from core.registry.aliases import Alias, by_override, live_stack
 from core.registry.promote import promote, roll_back
 from core.registry.versions import Model, Version
@@ -145,7 +145,7 @@ class Operators(Machine):
         """Days pass, and a collection begins or goes on; it may give up all but some versions."""
         for _ in range(days):
             self.world.a_day_passes()
-            forget_old_traces(self.world.platform)
+            delete_expired(self.world.platform)
         self._collect(points, keep_last, death=death)
 
     def collect_all(self, keep_last: int) -> None:

@@ -7,7 +7,7 @@ from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
-from core.registry.promote import move_alias
+from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, TensorEntry, Version, VersionStatus, Weights
 from core.trials.rows import TrialSamples
@@ -35,7 +35,7 @@ def a_root(
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )
         work[Versions].add(root)
-        move_alias(
+        point_alias(
             work,
             None,
             name=PRODUCTION,

@@ -21,7 +21,7 @@ from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
-from core.registry.promote import move_alias
+from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.trials.rows import Trials
@@ -163,7 +163,7 @@ def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: 
 
 def point_production_to(platform: Platform, version: Version) -> None:
     with platform.transactions() as work:
-        move_alias(
+        point_alias(
             work,
             work[Aliases].find(version.model, "production"),
             name="production",
