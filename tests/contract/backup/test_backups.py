@@ -9,7 +9,6 @@ import pytest
 
 from core.archives.rules import ArchiveFormat
 from core.artifacts.local import LocalArtifacts
-from core.artifacts.s3 import S3Artifacts
 from core.artifacts.store import Artifacts
 from core.audit.record import verify_audit
 from core.backup import backup as backups
@@ -93,31 +92,6 @@ def test_rows_and_bytes_come_back_in_either_kind_of_database(
             (webhook,) = work[Webhooks].page(9, None)
             assert job.id in {one.object for one in work[Outbox].page(webhook.id, 9, None)}
         assert verify_audit(platform).broken_at is None
-
-
-def test_bytes_go_from_a_folder_to_s3_and_back(
-    settings: Settings,
-    folder: Path,
-    tmp_path: Path,
-    databases: Databases,
-    s3: S3Artifacts,
-) -> None:
-    place = s3._place
-    address = {
-        "artifacts_url": f"s3://{place.bucket}/{place.prefix}",
-        "s3_endpoint": place.endpoint or "",
-        "s3_region": place.region or "",
-    }
-    before = bytes_of(LocalArtifacts(settings.artifacts))
-    back_up(settings, folder)
-    on_s3 = Settings(home=tmp_path / "s3", database_url=databases.fresh("sqlite"), **address)
-    restore(on_s3, folder)
-    assert bytes_of(s3) == before
-    back_up(on_s3, tmp_path / "from s3")
-    third = Settings(home=tmp_path / "third", database_url=databases.fresh("sqlite"))
-    assert lost_of(restore(third, tmp_path / "from s3")) == (set(), set())
-    assert bytes_of(LocalArtifacts(third.artifacts)) == before
-    assert rows_of(third.database) == rows_of(settings.database)
 
 
 def test_the_second_time_only_what_is_new_is_copied(settings: Settings, folder: Path) -> None:

@@ -97,26 +97,6 @@ def test_full_disk_while_publishing_pauses_the_job_and_keeps_its_checkpoint(
     assert not scene.platform.artifacts.has(left.checkpoint)
 
 
-def test_candidate_that_cannot_be_scored_for_want_of_room_is_scored_later(
-    scene: Scene, disk: Disk
-) -> None:
-    model = scene.model()
-    job = scene.update(model, scene.frozen("cat", "dog"))
-
-    def fill(monitor: Monitor) -> None:
-        disk.full = True
-
-    scene.script.evaluating = fill
-    left = scene.run()
-    assert (left.status, left.version, left.phase) == (JobStatus.QUEUED, 2, "storage_full")
-    disk.full, scene.script.evaluating = False, nothing
-    wait_it_out(scene)
-    assert scene.run().status is JobStatus.SUCCEEDED
-    assert len(scene.script.tasks) == 1
-    assert len(scene.versions(model)) == 2
-    assert scene.job(job).lost == 0
-
-
 def test_paused_job_is_not_claimed_at_once_and_waits_longer_until_a_new_checkpoint(
     scene: Scene, disk: Disk
 ) -> None:

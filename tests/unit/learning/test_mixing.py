@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from torch import Tensor, nn
 
 from core.clip.inputs import DecodedImages
-from core.clip.model import ClipModel, empty_network, load
+from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
 from core.evaluation.queries import ClassAnswers, RetrievalAnswers
 from core.learning.methods import LearningMethod
@@ -37,46 +36,6 @@ from tests.support.learning.lessons import (
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
-
-TEXT = [
-    "text stem",
-    *(f"text resblocks.{block} to resblocks.{block + 1}" for block in range(0, 12, 2)),
-    "text head",
-]
-
-
-def names_of(model: str) -> list[str]:
-    """The names of an open_clip model's parameters."""
-    with torch.device("meta"):
-        network = empty_network({"model_cfg": open_clip.get_model_config(model)})
-    return [name for name, _ in network.named_parameters()]
-
-
-@pytest.mark.parametrize(
-    ("model", "image"),
-    [
-        (
-            "ViT-B-32",
-            [f"resblocks.{block} to resblocks.{block + 1}" for block in range(0, 12, 2)],
-        ),
-        (
-            "RN50",
-            [
-                *("layer1.0 to layer1.1", "layer1.2 to layer2.1", "layer2.2 to layer3.0"),
-                *("layer3.1 to layer3.2", "layer3.3 to layer3.5", "layer4.0 to layer4.2"),
-            ],
-        ),
-        (
-            "ViT-B-16-SigLIP",
-            [f"blocks.{block} to blocks.{block + 1}" for block in range(0, 12, 2)],
-        ),
-    ],
-)
-def test_a_tower_has_a_stem_six_groups_of_adjacent_blocks_and_a_head(
-    model: str, image: list[str]
-) -> None:
-    expected = ["stem", *image, "head"]
-    assert list(layer_groups(names_of(model))) == [*TEXT, *(f"image {name}" for name in expected)]
 
 
 @pytest.mark.parametrize("part", ModelPart)

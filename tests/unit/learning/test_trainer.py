@@ -82,15 +82,6 @@ def test_what_cannot_be_learned_is_refused_before_the_first_step(
     assert not monitor.terms
 
 
-def test_training_leaves_torch_as_it_found_it(
-    artifacts: MemoryArtifacts, spec: TrainingSpec
-) -> None:
-    before = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
-    train(artifacts, spec)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert torch.are_deterministic_algorithms_enabled() is before[1]
-
-
 def moves(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[Tensor]:
     """What each step adds to all weights that train."""
     run = prepared(artifacts, spec)

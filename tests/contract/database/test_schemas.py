@@ -1,10 +1,13 @@
-"""Processes that start for the first time at once, and the schema that they make."""
+"""The schema: made once at the first start; that of another version is refused and stays."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -12,14 +15,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
+from sqlalchemy import inspect, make_url
 
 from core.access.authenticate import authenticate
 from core.access.keys import ensure_admin_key
 from core.access.rows import Keys
 from core.database.engine import open_engine
-from core.database.migrate import METADATA, MIGRATIONS
+from core.database.migrate import METADATA, MIGRATIONS, migrate
 from core.database.schema import REVISION
 from core.database.work import Transactions, Work
+from core.errors import UnsafeConfiguration
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
@@ -29,6 +34,7 @@ from core.settings import Settings
 from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.storage.databases import writing
 
 KEY = "pk_of-both"
 
@@ -107,3 +113,84 @@ def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code, empty_url]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
     assert tables_of(empty_url) == {*METADATA.tables, "alembic_version"}
+
+
+COMMANDS = {
+    "migrate": ["cli", "migrate"],
+    "serve": ["cli", "serve", "--port", "0"],
+    "gc": ["cli", "gc"],
+    "worker": ["worker.supervision"],
+    "inference": ["worker.inference"],
+}
+
+
+@pytest.fixture(params=["0035", "f00000000000", None])
+def other_url(request: pytest.FixtureRequest, empty_url: str) -> str:
+    """A database with rows, and with a schema of before, of after, or one that is not named."""
+    return made_by_another(empty_url, request.param)
+
+
+def made_by_another(url: str, revision: str | None) -> str:
+    migrate(url)
+    with writing(url) as connection:
+        connection.exec_driver_sql("INSERT INTO tallies VALUES ('jobs', '{}', 1)")
+        if revision is None:
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+        else:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    return url
+
+
+def contents(url: str) -> Any:
+    """The bytes of a file, or the tables and rows of a database on a server."""
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite":
+        files = Path(str(where.database)).parent.glob(f"{Path(str(where.database)).name}*")
+        return {file.name: file.read_bytes() for file in files}
+    with writing(url) as connection:
+        names = sorted(inspect(connection).get_table_names())
+        rows = {
+            name: connection.exec_driver_sql(f"SELECT *, xmin FROM {name}").all()
+            for name in {"tallies", "alembic_version"} & set(names)
+        }
+    return names, rows
+
+
+def test_a_database_of_another_version_is_refused_and_not_changed(other_url: str) -> None:
+    before = contents(other_url)
+    with pytest.raises(UnsafeConfiguration, match="start this one with an empty database"):
+        migrate(other_url)
+    assert contents(other_url) == before
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_process_says_so_and_ends(empty_url: str, tmp_path: Path, name: str) -> None:
+    before = contents(made_by_another(empty_url, "0035"))
+    environment = {
+        "PERENNIAL_HOME": str(tmp_path),
+        "PERENNIAL_DATABASE_URL": empty_url,
+        "PERENNIAL_INFERENCE_KEY": "pk_" + "k" * 40,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", *COMMANDS[name]],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"perennial: This version of Perennial needs a database with schema {REVISION}, but the "
+        "database has schema 0035: "
+    )
+    assert done.stderr.count("\n") == 1
+    assert contents(empty_url) == before
+
+
+def test_tables_of_others_do_not_matter(empty_url: str) -> None:
+    with writing(empty_url) as connection:
+        connection.exec_driver_sql("CREATE TABLE others (id INTEGER)")
+    migrate(empty_url)
+    migrate(empty_url)
