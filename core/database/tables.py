@@ -356,7 +356,7 @@ jobs = Table(
     Column("owner", String),
     Column("lease_until", Float(53)),
     Column("checkpoint", String(64)),
-    Column("version", Integer),
+    Column("version", Integer),  # of an update alone; `versions.job` says who made any version
     Column("retry_of", ForeignKey("jobs.id")),
     Column("ordered_by", String),  # a key's id or a name
     Column("result", JSON(none_as_null=True)),
