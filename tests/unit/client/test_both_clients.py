@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from building.reply_types import TYPES
-from building.sync_client import write, written
+from building.sync_client import write
 from perennial import AsyncClient, Client
 from perennial.aio import connection as event_stream
 from perennial.errors import ServiceError
@@ -23,7 +22,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.served import Served
 from tests.support.api.service import KEY
 from tests.support.deployment.requirements import installed_for
-from tests.support.places import ROOT, is_ignored
+from tests.support.places import ROOT
 from tests.support.servers.scripted import Script
 from tests.unit.client.test_requests import stream
 
@@ -43,13 +42,6 @@ def test_both_clients_have_the_same_methods() -> None:
     found = list(methods(AsyncClient("http://127.0.0.1:1", "pk_any")))
     assert found == list(methods(Client("http://127.0.0.1:1", "pk_any")))
     assert len(found) > 60
-
-
-def test_git_ignores_all_that_is_written() -> None:
-    paths = [TYPES, *(path for path, _ in written())]
-    modules = [path.relative_to(ROOT).as_posix() for path in paths]
-    assert modules[1:]
-    assert [name for name in modules if not is_ignored(name)] == []
 
 
 def test_what_is_written_follows_its_source(tmp_path: Path) -> None:

@@ -78,17 +78,6 @@ def test_a_dataset_is_edited_and_looked_into(served: Served) -> None:
             datasets.get(name)
 
 
-def test_an_erasure_is_ordered_read_and_listed(served: Served) -> None:
-    served.client.datasets.create("owls")
-    (receipt,) = served.client.datasets.upload("owls", in_memory(10))
-    erasures = served.client.erasures
-    ordered = erasures.order([receipt["pixels"] or ""], reason="asked for", retrain="none")
-    assert erasures.get(ordered["id"]) == ordered
-    assert [one["id"] for one in erasures.list()] == [ordered["id"]]
-    with pytest.raises(ServiceError, match="erasure_pending"):
-        erasures.certificate(ordered["id"])
-
-
 def test_lists_and_a_difference_are_read_to_their_last_page(served: Served) -> None:
     datasets = served.client.datasets
     datasets.create("grown")

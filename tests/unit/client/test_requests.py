@@ -24,39 +24,21 @@ from tests.support.api.served import Served
 from tests.support.servers.scripted import Script
 
 
-def test_images_classes_and_options_are_sent(
+def test_images_and_the_options_that_were_given_are_sent(
     script: Script, scripted_client: Client, tmp_path: Path
 ) -> None:
     path = tmp_path / "owl.png"
     path.write_bytes(picture(1))
     script.replies = [JSONResponse({"model": "pets", "version": 2, "digest": "d", "data": []})]
-    answer = scripted_client.classify("pets@production", [path], ["owl", "elk"], top_k=1)
-    assert answer["version"] == 2
-    assert script.requests == [("POST", "/v1/models/pets@production/classify")]
-    assert b'["owl", "elk"]' in script.bodies[0]
-    assert b'filename="owl.png"' in script.bodies[0]
-    assert b"prompt" not in script.bodies[0]
-    script.replies = [JSONResponse({"model": "pets", "version": 2, "digest": "d", "data": []})]
-    scripted_client.classify("pets", [path], prompts=["a {name}", "one {name}"])
-    assert b'["a {name}", "one {name}"]' in script.bodies[1]
-
-
-def test_images_or_texts_to_embed_are_sent(
-    script: Script, scripted_client: Client, tmp_path: Path
-) -> None:
-    path = tmp_path / "owl.png"
-    path.write_bytes(picture(1))
-    reply = {"model": "pets", "version": 2, "digest": "d", "width": 2, "data": []}
-    script.replies = [JSONResponse(reply), JSONResponse(reply)]
-    assert scripted_client.embed("pets:2", images=[path], expect_digest="d")["width"] == 2
-    scripted_client.embed("pets", texts=["an owl"], encoding_format="base64")
+    scripted_client.classify("pets@production", [path], ["owl"], prompts=["a {name}", "{name}"])
+    scripted_client.embed("pets:2", texts=["an owl"], encoding_format="base64")
     assert script.requests == [
+        ("POST", "/v1/models/pets@production/classify"),
         ("POST", "/v1/models/pets:2/embed"),
-        ("POST", "/v1/models/pets/embed"),
     ]
-    assert b'filename="owl.png"' in script.bodies[0]
-    assert b'name="expect_digest"' in script.bodies[0]
-    assert b"encoding_format" not in script.bodies[0]
+    for sent in (b'["owl"]', b'["a {name}", "{name}"]', b'filename="owl.png"'):
+        assert sent in script.bodies[0]
+    assert b"top_k" not in script.bodies[0]
     assert json.loads(script.bodies[1]) == {"texts": ["an owl"], "encoding_format": "base64"}
     for wrong in ({}, {"images": [], "texts": ["an owl"]}):
         with pytest.raises(ValueError, match="either images or texts"):
@@ -107,13 +89,8 @@ def test_an_order_is_sent_again_under_the_same_key(
     assert script.requests == 3 * [("POST", "/v1/jobs/job_1/retry")]
     (sent,) = {headers["idempotency-key"] for headers in script.headers}
     assert sent == key or (key is None and len(sent) > 20)
-
-
-def test_orders_without_a_key_are_different_orders(script: Script, scripted_client: Client) -> None:
-    script.replies = [JSONResponse({"id": "job_2"})]
-    scripted_client.jobs.retry("job_1")
-    scripted_client.jobs.retry("job_1")
-    assert len({headers["idempotency-key"] for headers in script.headers}) == 2
+    scripted_client.jobs.retry("job_1", idempotency_key=key)
+    assert (script.headers[-1]["idempotency-key"] == sent) is (key is not None)
 
 
 def test_an_archive_is_sent_once(script: Script, scripted_client: Client, tmp_path: Path) -> None:
@@ -209,12 +186,6 @@ def test_a_stream_goes_on_after_the_last_event(script: Script, scripted_client: 
     assert {headers["accept"] for headers in script.headers} == {"text/event-stream"}
 
 
-def test_a_stream_starts_after_a_given_event(script: Script, scripted_client: Client) -> None:
-    script.replies = [stream("done", first=8)]
-    assert [event["id"] for event in scripted_client.jobs.watch("job_1", after=7)] == [8]
-    assert script.headers[0]["last-event-id"] == "7"
-
-
 def test_a_job_that_ended_without_a_worker_ends_its_stream(
     script: Script, scripted_client: Client
 ) -> None:
@@ -267,23 +238,16 @@ def test_facts_are_kept_and_an_error_travels_between_processes(script: Script) -
     assert (str(copy), vars(copy)) == (str(error), vars(error))
 
 
-def test_a_page_of_a_proxy_is_shown_in_short(script: Script) -> None:
-    error = refused(script, HTMLResponse("<h1>Bad\n  gateway</h1>" + 999 * "x", 502))
-    assert (error.status, error.code, error.request_id) == (502, "bad_gateway", "")
-    assert "text/html" in error.detail
-    assert "<h1>Bad gateway</h1>" in error.detail
-    assert len(error.detail) < 400
-
-
 @pytest.mark.parametrize(
     ("reply", "code", "told"),
     [
         (HTMLResponse("", 413), "content_too_large", ""),
-        (HTMLResponse("", 414), "uri_too_long", ""),
-        (HTMLResponse("", 416), "range_not_satisfiable", ""),
-        (HTMLResponse("", 422), "unprocessable_content", ""),
-        (HTMLResponse("", 431), "request_header_fields_too_large", ""),
         (Response("?", 599), "unknown_status", "?"),
+        (
+            HTMLResponse("<h1>Bad\n  gateway</h1>" + 999 * "x", 502),
+            "bad_gateway",
+            "<h1>Bad gateway",
+        ),
         (JSONResponse({"message": "slow down"}, 429), "too_many_requests", "slow down"),
         (RedirectResponse("https://elsewhere.example", 308), "permanent_redirect", "elsewhere"),
         (HTMLResponse("<p>Sign in to this network", 200), "reply_not_json", "Sign in"),
@@ -294,8 +258,9 @@ def test_what_stands_before_the_service_is_told_by_one_code_on_every_python(
     reply: Response, code: str, told: str, script: Script
 ) -> None:
     error = refused(script, reply)
-    assert (error.status, error.code) == (reply.status_code, code)
+    assert (error.status, error.code, error.request_id) == (reply.status_code, code, "")
     assert told in error.detail
+    assert len(error.detail) < 400
 
 
 def test_no_reply_is_an_error_of_httpx() -> None:
