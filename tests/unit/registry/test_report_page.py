@@ -1,9 +1,10 @@
-"""The report as a page: complete, escaped, and alone in the world."""
+"""The report as a page and as plots: complete, escaped, and alone in the world."""
 
 import base64
 import hashlib
 import json
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from api.pages import rendering as numbers
-from api.registry.report_pages import render_report, style_policy
+from api.registry.report_pages import render_report, report_svg, style_policy, svg_policy
 from core.datasets.rules import DatasetRef
 from core.evaluation.plan import HeldOutUpdate, LiveLineage
 from core.evaluation.queries import EvalQuery, RetrievalQuery
@@ -72,7 +73,6 @@ class Tags(HTMLParser):
 
 HOSTILE = '<script>alert("1")</script>'
 
-BOOTS = entries("second", [("boot",), ("coat",)] * 10)
 
 FIRST_UPDATE = {
     "parent": ROOT,
@@ -81,67 +81,93 @@ FIRST_UPDATE = {
 }
 
 
-def test_page_shows_verdict_reasons_measures_lineage_policy_and_counts() -> None:
-    chosen = policy(
-        reason="Small models forget more.", line_error=0.05, line_updates=40, negative_flips=0.03
-    )
-    plan = second_update(policy=chosen)
-    report = report_of(plan, mostly_right, verdicts={plan.zero_shot[0].own.digest: 60})
-    html = unescape(page(report))
-    # 5 * 40 / (99 * 100) percent; 60 / 100 of 5 percent; the rest
-    budget = "".join(f'<td class="n">{cell}</td>' for cell in (60, "0.02", "3", "2"))
-    for words in (
-        report.verdict.value,
-        *report.reasons,
-        *(version.digest for version in (ROOT, FIRST, SECOND)),
-        "emoji · top-1",
-        "shapes · image → text R@1",
-        "holdout of version 2 · top-1",
-        "Small models forget more.",
-        "vrlwf",
-        "2 candidates were evaluated on these test parts before this one",
-        "1 image of this update is a near-duplicate of an older image.",
-        "Error budget of this line",
-        f"<td>emoji</td>{budget}",
-        "emoji · top-1 · negative flips",
-        "at most 3.0 % of the answers that were right",
-    ):
-        assert words in html
-    assert html.count('class="tag ') == len(report.measures)
-    assert page(report) == page(report)
-
-
-def test_page_shows_what_would_be_replaced_and_holdouts_together() -> None:
+def full_report() -> Report:
+    """A report on version 4, which has every part that a report may have."""
     live = taught(ROOT, 9, ("hat", "sock"))
     more = taught(live, 10, ("cup", "jar"))
-    line = LiveLineage(
-        version=more,
-        updates=(
-            HeldOutUpdate(version=live, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
-            HeldOutUpdate(version=more, holdout=entries("tenth", [("cup",), ("jar",)] * 10)),
-        ),
+    updates = tuple(
+        HeldOutUpdate(version=one, holdout=entries(str(one.number), [(one.classes[-1],)] * 20))
+        for one in (live, more, FIRST, SECOND)
     )
-    third = taught(SECOND, 4, ("hat",))
+    third = replace(
+        taught(SECOND, 4, ("hat",)),
+        notes={
+            "mixing": 0.7,
+            "layers": [{"layer": "image head", "mixing": 1.0}],
+            "tried": [
+                {"mixing": 0.4, "new": 0.5, "kept": 0.75},
+                {"mixing": 0.7, "new": 0.625, "kept": 0.5},
+                {"layer": "image head", "mixing": 1.0, "new": 0.625, "kept": 0.8125},
+            ],
+            "lost_batches": 3,
+        },
+        reference=DatasetRef(dataset=DatasetId("ds_9"), version=4),
+    )
     plan = second_update(
         candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
         parent=SECOND,
-        earlier=[
-            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-            HeldOutUpdate(version=SECOND, holdout=BOOTS),
-        ],
-        live=line,
+        earlier=updates[2:],
+        live=LiveLineage(version=more, updates=updates[:2]),
+        policy=policy(
+            reason="Small models forget more.",
+            line_error=0.05,
+            line_updates=40,
+            negative_flips=0.03,
+            parent_tolerance=0.15,
+            root_tolerance=1.0,
+        ),
     )
-    html = page(report_of(plan, mostly_right))
-    for words in (
-        "live version",
-        "holdouts of 2 updates of the live version · top-1",
-        "holdouts of 2 updates · top-1",
-        "versions that learned them",
-        "Version 10 was live",
-        more.digest,
-    ):
-        assert words in html
+    verdicts = {plan.zero_shot[0].own.digest: 60}
+    devices = ({"device": "cpu (x)"}, {"device": "cuda (y)"})
+    report = report_of(plan, mostly_right, verdicts=verdicts)
+    return replace(report, environments=devices, exact=False, rejection=calibration())
+
+
+def calibration() -> Calibration:
+    """Thresholds for lists of 1,200 classes."""
+    rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]
+    threshold = Threshold(
+        rate=0.05, threshold=1, false_rejection=rates[0], false_acceptance=rates[1]
+    )
+    lists = ListCalibration(
+        size=1200, statistic=Statistic.MARGIN, auroc=0.875, thresholds=(threshold,)
+    )
+    source = SourceCalibration(name="sky", classes=("a", "b"), prompt="{name}", lists=(lists,))
+    return Calibration(sources=(source,))
+
+
+def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None:
+    report = full_report()
+    html = page(report)
     assert Tags(html).open == []
+    words = " ".join(unescape(re.sub("<[^>]*>|\\s+", " ", html)).split())
+    for told in (
+        report.verdict.value,
+        *report.reasons,
+        *(version.digest for version in (ROOT, SECOND)),
+        "emoji · top-1 · negative flips",
+        "shapes · image → text R@1",
+        "holdouts of 2 updates of the live version · top-1",
+        "Version 10 was live",
+        "Small models forget more.",
+        "2 candidates were evaluated on these test parts before this one",
+        "1 image of this update is a near-duplicate of an older image.",
+        "emoji 60 0.02 3 2 worn out",  # at 5 * 40 / (99 * 100) percent, after 60 / 100 of 5 percent
+        "at most 3.0 % of the answers that were right",
+        "Not bit-reproducible",
+        "device cpu (x)",
+        "sky 1,200 margin 87.5 12.5 5.0 to 25.0 37.5 15.0 to 75.0",
+        "all 0.7 chosen 62.5 50.0",
+        "image head 1.0 chosen 62.5 81.2",
+        "ds_9, version 4",
+    ):
+        assert told in words, told
+    assert html.count('class="tag ') == len(report.measures) + 1  # what is worn out
+    stored = report_of(second_update(), mostly_right).to_json()
+    del stored["notes"], stored["reference"]  # as before there were any
+    bare = render_report(stored)
+    for absent in ("What training chose", "bit-reproducible", "None of these", "worn out"):
+        assert absent not in bare
 
 
 def test_page_needs_nothing_from_elsewhere_runs_nothing_and_allows_its_style_alone() -> None:
@@ -204,23 +230,6 @@ def test_sparse_reports_have_a_page_too(changes: dict[str, object]) -> None:
         assert '<span class="over">root</span>' not in html
 
 
-@pytest.mark.parametrize(
-    ("classes", "each", "words"),
-    [
-        (40, 2, ("40 classes:", "Only the worst 16 are drawn")),
-        (30, 1, ("Each has a single test image", '<b class="down">lost</b>')),
-    ],
-)
-def test_long_class_lists_are_cut_and_single_images_not_plotted(
-    classes: int, each: int, words: tuple[str, ...]
-) -> None:
-    many = taught(FIRST, 3, tuple(f"class {i:02}" for i in range(classes)))
-    held_out = entries("many", [(name,) for name in many.update_classes] * each)
-    plan = second_update(candidate=HeldOutUpdate(version=many, holdout=held_out))
-    html = page(report_of(plan, mostly_right))
-    assert all(one in html for one in words)
-
-
 def test_numbers_are_written_for_people() -> None:
     assert numbers.points(-0.0042) == "−0.4"
     assert numbers.points(-0.0001) == "0.0"
@@ -230,79 +239,26 @@ def test_numbers_are_written_for_people() -> None:
     assert numbers.ticks(-0.06, 0.05) == pytest.approx([-0.06, -0.04, -0.02, 0.0, 0.02, 0.04])
 
 
-# ---- Parts that not every report has --------------------------------------------------------
+# ---- The plots as one document --------------------------------------------------------------
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_page_says_what_was_computed_in_and_when_a_repeat_is_not_exact() -> None:
-    home, away = {"device": "cpu (x)", "threads": "2"}, {"device": "cuda (y)", "threads": "2"}
+def test_plots_are_one_document_in_which_names_add_no_markup() -> None:
     report = report_of(second_update(), mostly_right)
-    assert "bit-reproducible" not in page(replace(report, environments=(home,), exact=True))
-    assert "bit-reproducible" not in page(replace(report, environments=(), exact=None))
-    html = unescape(page(replace(report, environments=(home, away), exact=False)))
-    assert "Not bit-reproducible" in html
-    assert html.index("device cpu (x)") < html.index("device cuda (y)")
-
-
-def test_page_shows_the_thresholds_for_none_of_these() -> None:
-    report = report_of(second_update(), mostly_right)
-    assert "None of these" not in page(report)  # it had too few images
-    rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]
-    lists = ListCalibration(
-        size=1200,
-        statistic=Statistic.MARGIN,
-        auroc=0.875,
-        thresholds=tuple(
-            Threshold(rate=rate, threshold=1, false_rejection=rates[0], false_acceptance=rates[1])
-            for rate in (0.05, 0.1)
-        ),
-    )
-    source = SourceCalibration(name="sky", classes=("a", "b"), prompt="{name}", lists=(lists,))
-    html = page(replace(report, rejection=Calibration(sources=(source,))))
-    assert Tags(html).open == []
-    row = re.sub("<[^>]*>|\\s+", " ", html[html.index("<td>sky</td>") :]).split()
-    assert " ".join(row[:12]) == "sky 1,200 margin 87.5 12.5 5.0 to 25.0 37.5 15.0 to 75.0"
-    assert html.count("<td>sky</td>") == 1
-
-
-def noted() -> Report:
-    """A report on a version with a reference set and a mixing weight for each layer."""
-    tried = [
-        {"mixing": 0.4, "new": 0.5, "kept": 0.75},
-        {"mixing": 0.7, "new": 0.625, "kept": 0.5},
-        {"layer": "image head", "mixing": 0.9, "new": 0.5, "kept": 0.5},
-        {"layer": "image head", "mixing": 1.0, "new": 0.625, "kept": 0.75},
-    ]
-    layers = [{"layer": "image stem", "mixing": 0.7}, {"layer": "image head", "mixing": 1.0}]
-    version = replace(
-        SECOND,
-        notes={"mixing": 0.7, "layers": layers, "tried": tried, "lost_batches": 3},
-        reference=DatasetRef(dataset=DatasetId("ds_9"), version=4),
-    )
-    candidate = HeldOutUpdate(version=version, holdout=BOOTS)
-    return report_of(second_update(candidate=candidate), mostly_right)
-
-
-def test_page_shows_the_mixing_weights_that_were_tried_and_those_that_were_chosen() -> None:
-    html = page(noted())
-    assert '<tr><td>image stem</td><td class="n">0.7</td></tr>' in html
-    assert '<tr><td>image head</td><td class="n">1.0</td></tr>' in html
-    rows = re.findall(r'<tr><td>([a-z ]+)</td><td class="n">(<b>)?([\d.]+)', html)
-    assert rows[2:] == [
-        ("all", "", "0.4"),
-        ("all", "<b>", "0.7"),
-        ("image head", "", "0.9"),
-        ("image head", "<b>", "1.0"),
-    ]
-    for cell in ("62.5", "75.0", "lost batches", "ds_9, version 4"):
-        assert cell in html
-    assert Tags(html).open == []
-    stored = report_of(second_update(), mostly_right).to_json()
-    del stored["notes"], stored["reference"]  # as before there were any
-    assert "What training chose" not in render_report(stored)
-
-
-def test_page_says_which_images_are_worn_out() -> None:
-    chosen = policy(line_error=0.05, parent_tolerance=0.15, root_tolerance=1.0)
-    html = page(report_of(second_update(policy=chosen), mostly_right))
-    assert "worn out</span>" in html
-    assert "worn out</span>" not in page(report_of(second_update(), mostly_right))
+    change = replace(report.changes[0].classes[0], class_name=HOSTILE)
+    classes = (change, *(replace(change, class_name=f"class {number}") for number in range(24)))
+    table = replace(report.changes[0], classes=classes, baseline="<b>")
+    stored = replace(report, changes=(table, *report.changes[1:])).to_bytes()
+    root = ET.fromstring(report_svg(json.loads(stored)))
+    assert not [tag for tag in root.iter() if tag.tag.endswith(("script", "}b"))]
+    names = [text.text or "" for text in root.iter(f"{SVG}text")]
+    assert HOSTILE in names
+    assert [name for name in names if name.endswith(", the worst 16 of 25 classes")]
+    assert ("class 14" in names, "class 15" in names) == (True, False)
+    end, height = 0.0, float(root.attrib["viewBox"].split()[-1])
+    for plot in root.findall(f"{SVG}svg"):
+        assert float(plot.attrib["y"]) >= end
+        end = float(plot.attrib["y"]) + float(plot.attrib["height"])
+    assert 0 < end <= height
+    assert "default-src 'none'; style-src 'sha256-" in svg_policy()
