@@ -98,14 +98,3 @@ def test_what_the_gate_refuses_takes_an_administrator(
     done = admin.send(promotion, **fields, override="yes")
     assert done.status_code == 303
     assert "override" in admin.get(here).text
-
-
-def test_what_is_not_there_is_a_page(shared_service: Service, here: str, operator: Browser) -> None:
-    promotion = f"{here}/aliases/production/promotion"
-    assert operator.get(f"{promotion}?version=77").status_code == 404
-    assert operator.get("/ui/models/demo/aliases/production/rollback").status_code == 409
-    assert operator.get(f"{here}/aliases/nothing/rollback").status_code == 404
-    with shared_service.untouched():
-        for version, revision in (("x", "1"), ("1", ""), ("-1", "1")):
-            answer = operator.send(promotion, version=version, revision=revision, reason="r")
-            assert answer.status_code == 422
