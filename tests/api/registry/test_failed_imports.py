@@ -88,17 +88,3 @@ def test_an_import_that_is_tried_again_holds_the_name_and_updates_wait_for_it(
         work_on(service)
     ended = service.client.get(update_ordered.headers["location"]).json()
     assert ended["status"] == "succeeded"
-
-
-def test_an_update_that_waited_for_an_import_in_vain_is_not_tried_again(service: Service) -> None:
-    a_dataset(service, "products", boot=0, bag=3)
-    cancelled = ordered(service)
-    service.client.post(f"/v1/jobs/{cancelled['id']}/cancel")
-    assert ordered(service)["id"] != cancelled["id"]
-    job = service.client.post("/v1/jobs", json=update()).json()
-    work_on(service, fault=BaseUnknown())
-    work_on(service)
-    assert service.client.get(f"/v1/jobs/{job['id']}").json()["status"] == "failed"
-    with service.untouched():
-        answer = service.client.post(f"/v1/jobs/{job['id']}/retry")
-    assert code_of(answer) == (409, "import_failed")

@@ -6,12 +6,11 @@ import pytest
 
 from core.gate.rules import Verdict
 from core.registry.versions import Model
-from core.trials.rows import Trials, TrialSamples
-from core.trials.rules import CoursePoint, Sample
-from core.values import PredictionId
+from core.trials.rows import Trials
+from core.trials.rules import CoursePoint
 from tests.support.api.browsing import Browser, Marks
 from tests.support.api.image_files import picture
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.seeds import a_candidate, a_root, a_sample
 from tests.support.api.service import Service
 
 HERE = "/ui/models/tried/trial"
@@ -89,20 +88,9 @@ def test_a_trial_starts_counts_and_stops(
 def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
     """Show a sample with both answers, and delete it."""
     image = service.services.decoder.decode(picture(1))
-    with service.platform.transactions() as work:
+    with service.platform.transactions(read_only=True) as work:
         (trial,) = work[Trials].running()
-        sample = Sample(
-            trial=trial.id,
-            pixels=image.pixels,
-            artifact=service.platform.artifacts.put(image.data),
-            prediction=PredictionId("pred_1"),
-            answer=SCRIPT,
-            shadow_answer="bag",
-            at=service.platform.clock(),
-            size=4,
-        )
-        work[TrialSamples].add(sample)
-        work.commit()
+    a_sample(service.platform, trial.id, image.data, SCRIPT)
     shown = viewer.get(HERE).text
     assert "Where they disagree" in shown
     assert (SCRIPT in shown, "Delete these images" in shown) == (False, False)

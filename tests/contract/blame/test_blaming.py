@@ -11,8 +11,7 @@ from core.blame.blame_images import flat_rows, read_blame, read_finished
 from core.datasets.freeze import freeze
 from core.datasets.image_lists import Grouping
 from core.datasets.rows import Datasets
-from core.errors import BlameNotFound, StopRequested
-from core.jobs.queue import cancel_job
+from core.errors import StopRequested
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, sha256
@@ -186,21 +185,3 @@ def test_what_cannot_be_resumed_from_begins_again(
     artifacts.delete(left)
     assert blamed.scene.run().status is JobStatus.SUCCEEDED
     assert blamed.left_out == [*blamed.uploads[:2], *blamed.uploads]
-
-
-@ON_SQLITE
-def test_a_cancelled_blame_ends_in_the_middle_and_has_no_report(blamed: Blamed) -> None:
-    job = ordered(blamed)
-
-    def train(monitor: Monitor) -> None:
-        if len(blamed.trained) == 2:
-            cancel_job(blamed.scene.platform, job.id)
-        monitor.advance("training", 9, 9)
-
-    blamed.scene.script.training = train
-    ended = blamed.scene.run()
-    assert (ended.status, ended.result) == (JobStatus.CANCELLED, None)
-    assert len(blamed.trained) == 2
-    for other in (job, ordered(blamed)):
-        with pytest.raises(BlameNotFound):
-            report_of(blamed, other)

@@ -3,45 +3,27 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
-from core.datasets.rules import SuiteKind
-from core.datasets.suites import create_suite
 from core.errors import GateFailed, StaleRevision
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.rows import AnswerCache
-from core.gate.policies import create_policy
-from core.gate.rules import GatePolicy, Verdict
+from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
-from core.registry.configure import add_suite, configure_model
-from core.registry.promote import promote
-from core.registry.rows import Models, Versions
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.rules import Calibration
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
-from tests.support.factories import TESTER, a_policy
+from tests.support.evaluation.judged import a_judged_model, go_live
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
-
-
-def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
-    given = {"expected_revision": 1, "reason": "", "override": False}
-    return promote(
-        scene.platform,
-        TESTER,
-        model=model.name,
-        alias="production",
-        version=version,
-        **given | changes,
-    )
 
 
 def test_answers_that_are_gone_or_damaged_are_asked_again(
@@ -185,25 +167,13 @@ def test_candidate_that_gives_no_numbers_has_failed_and_the_job_says_so(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = guarded(scene)
-    lose_numbers(scene, monkeypatch, of=2)
-    ended = scene.run()
-    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
-    assert ended.result is not None
-    assert ended.result["promotion"]["reason"] == "gate_failed"
-    report = scene.platform.artifacts.get(report_of(scene.version(model, 2)))
-    assert b"contain NaN or infinity" in report
-
-
-def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> None:
-    """Let one version of the model answer as one whose features are NaN."""
     answer = scene.script.answer
 
     def answer_or_not(
         version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         given = answer(version, questions, monitor)
-        (model,) = read_models(scene)
-        if version != scene.version(model, of).digest:
+        if version != scene.version(model, 2).digest:
             return given
         return [
             ClassAnswers(predicted=(len(question.classes),) * len(question.entries))
@@ -213,11 +183,12 @@ def lose_numbers(scene: Scene, monkeypatch: pytest.MonkeyPatch, *, of: int) -> N
         ]
 
     monkeypatch.setattr(scene.script, "answer", answer_or_not)
-
-
-def read_models(scene: Scene) -> Sequence[Model]:
-    with scene.platform.transactions(read_only=True) as work:
-        return work[Models].page(9, None)
+    ended = scene.run()
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert ended.result is not None
+    assert ended.result["promotion"]["reason"] == "gate_failed"
+    report = scene.platform.artifacts.get(report_of(scene.version(model, 2)))
+    assert b"contain NaN or infinity" in report
 
 
 def report_of(version: Version) -> Digest:
@@ -227,21 +198,7 @@ def report_of(version: Version) -> Digest:
 
 def guarded(scene: Scene) -> Model:
     """A model with a suite, and a queued update that passes: only the root answers wrong."""
-    model = scene.model()
-    suited = scene.frozen("sun", "moon", offset=100)
-    suite = create_suite(
-        scene.platform,
-        name="sky",
-        kind=SuiteKind.ZERO_SHOT,
-        dataset=suited.dataset,
-        dataset_version=1,
-    )
-    add_suite(scene.platform, model.name, suite)
-    policy: GatePolicy = a_policy(
-        minimum_count=1, parent_tolerance=1.0, root_tolerance=1.0, alpha=0.1
-    )
-    create_policy(scene.platform, policy)
-    configure_model(scene.platform, model.name, suites=None, policy=policy.name)
+    model = a_judged_model(scene)
     scene.update(model, scene.frozen("cat", "dog", each=8))
     scene.script.wrong = {scene.version(model, 1).digest}
     return model

@@ -2,51 +2,33 @@
 
 import pytest
 
-from core.database.work import Transactions
 from core.datasets.freeze import read_manifest, refuse_suite_images
-from core.datasets.rules import DatasetVersion, Suite, SuiteKind
-from core.datasets.suites import create_suite
 from core.errors import ImageInSuite, ImageInTraining
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
 from tests.support.scene import Scene
 
 
-@pytest.fixture
-def scene(transactions: Transactions) -> Scene:
-    return Scene(transactions)
-
-
-def suite_of(scene: Scene, data: DatasetVersion) -> Suite:
-    return create_suite(
-        scene.platform,
-        name="asked",
-        kind=SuiteKind.ZERO_SHOT,
-        dataset=data.dataset,
-        dataset_version=data.number,
-    )
-
-
 def test_images_that_a_version_has_learned_from_become_no_suite(scene: Scene) -> None:
-    data = scene.frozen("cat", "dog")
-    scene.update(scene.model(), data)
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    scene.update(model, data)
     assert scene.run().version == 2
     with pytest.raises(ImageInTraining):
-        suite_of(scene, data)
+        scene.suite(model, data)
 
 
 def test_images_that_wait_to_be_learned_from_become_no_suite(scene: Scene) -> None:
-    data = scene.frozen("cat", "dog")
-    job = scene.update(scene.model(), data)
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    job = scene.update(model, data)
     with pytest.raises(ImageInTraining):
-        suite_of(scene, data)
+        scene.suite(model, data)
     cancel_job(scene.platform, job.id)
-    assert suite_of(scene, data).images == data.images
+    assert scene.suite(model, data).images == data.images
 
 
 def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: Scene) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog")
-    suite_of(scene, data)
+    scene.suite(model, data)
     scene.update(model, data)  # as one that was ordered at the same moment, or is tried again
     ended = scene.run()
     assert ended.status is JobStatus.FAILED
@@ -56,8 +38,8 @@ def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: 
 
 
 def test_refusals_count_the_images_that_are_shared(scene: Scene) -> None:
-    data = scene.frozen("cat", "dog")
-    suite_of(scene, data)
+    model, data = scene.model(), scene.frozen("cat", "dog")
+    scene.suite(model, data)
     entries = read_manifest(scene.platform.artifacts, data.manifest).entries
     for shared, counted in ((1, "1 image"), (2, "2 images")):
         with (
@@ -65,6 +47,6 @@ def test_refusals_count_the_images_that_are_shared(scene: Scene) -> None:
             pytest.raises(ImageInSuite, match=f"contain {counted} of the dataset, counting"),
         ):
             refuse_suite_images(work, entries[:shared])
-    scene.update(scene.model(), scene.frozen("owl", "elk", offset=50))
+    scene.update(model, scene.frozen("owl", "elk", offset=50))
     with pytest.raises(ImageInTraining, match="contain 2 images of this dataset, counting"):
-        suite_of(scene, scene.frozen("owl", each=2, offset=50))
+        scene.suite(model, scene.frozen("owl", each=2, offset=50))

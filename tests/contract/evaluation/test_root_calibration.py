@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.datasets.rules import SuiteKind
-from core.datasets.suites import create_suite
 from core.errors import NotCalibrated
 from core.evaluation.calibrations import Calibrations
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor
-from core.registry.configure import add_suite, configure_model
+from core.registry.configure import configure_model
 from core.registry.versions import Model
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration, ListCalibration, SourceCalibration, Statistic
@@ -83,15 +81,7 @@ def suited(
 ) -> Model:
     """A model whose root is live, with one more suite that has enough images in both parts."""
     model = model or scene.model()
-    images = scene.frozen("sun", "moon", each=40, offset=offset)
-    suite = create_suite(
-        scene.platform,
-        name=name,
-        kind=SuiteKind.ZERO_SHOT,
-        dataset=images.dataset,
-        dataset_version=1,
-    )
-    add_suite(scene.platform, model.name, suite)
+    scene.suite(model, scene.frozen("sun", "moon", each=40, offset=offset), name)
     return model
 
 

@@ -12,7 +12,7 @@ from core.database.work import Transactions
 from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, StaleRevision
 from core.gate.rules import Verdict
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import Alias, AliasMove, MoveKind
+from core.registry.aliases import AliasMove, MoveKind
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import Digest
@@ -49,11 +49,13 @@ def judge(scene: Scene, version: Version, verdict: Verdict) -> Version:
 # ---- What is written down -------------------------------------------------------------------
 
 
-def test_promotion_is_written_down(scene: Scene, model: Model) -> None:
-    later = replace(scene.platform, clock=lambda: NOW.replace(year=2027))
-    scene.platform = later
+def test_promotion_and_rollback_are_written_down(scene: Scene, model: Model) -> None:
+    later = NOW.replace(year=2027)
+    scene.platform = replace(scene.platform, clock=lambda: later)
     alias = go_live(scene, model, 3, reason="better", expected_revision=2)
-    row = AliasMove(
+    assert (alias.version, alias.revision, alias.updated_at) == (3, 3, later)
+    assert go_back(scene, model, reason="worse", expected_revision=3) == 2
+    promotion = AliasMove(
         model=model.id,
         alias="production",
         revision=3,
@@ -62,27 +64,11 @@ def test_promotion_is_written_down(scene: Scene, model: Model) -> None:
         to_version=3,
         reason="better",
         actor=TESTER.name,
-        at=NOW.replace(year=2027),
+        at=later,
     )
-    assert history(scene, model)[-1] == row
-    assert alias == Alias(
-        model=model.id, name="production", version=3, revision=3, updated_at=row.at
-    )
-
-
-def test_rollback_is_written_down(scene: Scene, model: Model) -> None:
-    assert go_back(scene, model, reason="worse", expected_revision=2) == 1
-    assert history(scene, model)[-1] == AliasMove(
-        model=model.id,
-        alias="production",
-        revision=3,
-        kind=MoveKind.ROLLED_BACK,
-        from_version=2,
-        to_version=1,
-        reason="worse",
-        actor=TESTER.name,
-        at=NOW,
-    )
+    back = {"revision": 4, "kind": MoveKind.ROLLED_BACK, "from_version": 3, "to_version": 2}
+    rollback = replace(promotion, reason="worse", **back)
+    assert history(scene, model)[-2:] == [promotion, rollback]
 
 
 # ---- What is refused ------------------------------------------------------------------------

@@ -7,12 +7,12 @@ import pytest
 from core.database.work import Transactions
 from core.datasets.rows import Datasets
 from core.datasets.version_rows import Suites
-from core.errors import ModelNotFound, NameTaken, PolicyNotFound, SuiteNotFound, VersionNotFound
+from core.errors import ModelNotFound, NameTaken, VersionNotFound
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
 from core.principal import Principal, Role
-from core.recipes.fields import Method, PromptTemplate
+from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, VersionStatus
@@ -29,41 +29,6 @@ from tests.support.factories import (
     a_version,
     digest,
 )
-
-
-def test_suite_is_found_and_knows_its_images(transactions: Transactions) -> None:
-    suite, dataset = a_suite(prompt=PromptTemplate("a sketch of a {name}.")), a_dataset()
-    manifest = a_manifest(dataset, {digest(1): "cat", digest(2): "dog"})
-    with transactions() as work:
-        work[Suites].add(suite, manifest)
-        assert work[Suites].get(suite.id) == work[Suites].get(suite.name) == suite
-        assert work[Suites].page(10, None) == [suite]
-        assert work[Suites].contains([digest(1), digest(3)]) == {digest(1)}
-        work[Suites].add(a_suite(), manifest)  # of the same images
-        assert work[Suites].contains([digest(1)]) == {digest(1)}
-        with pytest.raises(NameTaken):
-            work[Suites].add(a_suite(name=suite.name), manifest)
-        with pytest.raises(SuiteNotFound):
-            work[Suites].get("other")
-
-
-def test_policy_keeps_every_number(transactions: Transactions) -> None:
-    policy = a_policy(
-        parent_tolerance=0.06,
-        minimum_count=50,
-        line_error=0.05,
-        line_updates=40,
-        negative_flips=0.03,
-        reason="a small model",
-    )
-    with transactions() as work:
-        work[Policies].add(policy)
-        assert work[Policies].get(policy.id) == work[Policies].get(policy.name) == policy
-        assert work[Policies].page(10, None) == [policy]
-        with pytest.raises(NameTaken):
-            work[Policies].add(a_policy(name=policy.name))
-        with pytest.raises(PolicyNotFound):
-            work[Policies].get("other")
 
 
 def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> None:

@@ -9,8 +9,10 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Json
+from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,
@@ -178,16 +180,36 @@ def test_verdict_lets_a_version_go_live_while_it_covers_what_is_in_force(
     go_live(scene, model, 2)  # a suite fewer leaves nothing open
 
 
-def test_version_that_failed_after_it_was_live_needs_an_override_to_return(
-    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+# ---- What failed after it was live ----------------------------------------------------------
+
+
+def test_rollback_passes_over_a_version_that_has_failed_since_unless_it_is_overridden(
+    scene: Scene,
 ) -> None:
-    hard = ("fox", "pig")
-    knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
-    update(scene, model, *CATS)
-    go_back(scene, model)
-    scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
-    scene.order(model, EvaluateOrder(version=2))
-    scene.run()
-    with pytest.raises(GateFailed):
-        go_live(scene, model, 2, reason="it was good once")
-    go_live(scene, model, 2, reason="it was good once", override=True)
+    model = scene.model()
+    for number in (2, 3, 4):
+        a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=number - 1)
+        go_live(scene, model, number)
+    with scene.platform.transactions() as work:
+        version = work[Versions].get(model.id, 3)
+        assert version.report is not None
+        work[Versions].save(version.judged(Verdict.FAILED, version.report))
+        work.commit()
+    with pytest.raises(GateFailed) as refusal:
+        go_back(scene, model, to=3)
+    scores = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
+    assert refusal.value.facts["scores"] == scores
+    assert go_back(scene, model) == 2
+    assert go_back(scene, model, to=3, override=True) == 3
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Aliases].history(model.id, "production")[-1].override
+
+
+def test_rollback_to_what_the_live_version_does_not_descend_from_is_free(
+    scene: Scene, model: Model
+) -> None:
+    update(scene, model, *CATS, auto_promote=False)
+    update(scene, model, *OWLS, parent=1, auto_promote=False)
+    for number in (2, 3):
+        go_live(scene, model, number, override=True, reason="both are wanted")
+    assert go_back(scene, model, to=2) == 2

@@ -3,29 +3,16 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from core.database.work import Transactions
-from core.datasets.rules import SuiteKind
-from core.datasets.suites import create_suite
 from core.registry.configure import configure_model
 from core.registry.rows import Models
 from tests.support.scene import Scene
 
 
 def test_last_choice_of_suites_at_the_same_time_counts_and_each_suite_once(
-    transactions: Transactions,
+    scene: Scene,
 ) -> None:
-    scene = Scene(transactions)
     data, model = scene.frozen("cat", "dog"), scene.model()
-    one, two = (
-        create_suite(
-            scene.platform,
-            name=name,
-            kind=SuiteKind.ZERO_SHOT,
-            dataset=data.dataset,
-            dataset_version=1,
-        )
-        for name in ("one", "two")
-    )
+    one, two = (scene.suite(model, data, name) for name in ("one", "two"))
     with ThreadPoolExecutor(1) as pool:
         with scene.platform.transactions() as work:
             work[Models].set_suites(model.id, [one.id])

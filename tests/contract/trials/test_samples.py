@@ -156,32 +156,6 @@ def test_samples_take_part_in_the_quota_until_they_are_deleted(
     assert keep(scene, other.id, b"3")
 
 
-def test_an_image_that_is_a_sample_and_in_a_dataset_counts_once_for_the_quota(
-    scene: Scene, start: Start
-) -> None:
-    data, trial = scene.frozen("boot", "bag"), start()
-    with scene.platform.transactions() as work:
-        (row, other, *_) = work[Datasets].images(data.dataset)
-        before = work[Datasets].stored_bytes()
-        for pixels, size in ((row.image.pixels, row.image.size), (sha256(b"new"), 5)):
-            work[TrialSamples].add(
-                Sample(
-                    trial=trial.id,
-                    pixels=pixels,
-                    artifact=row.image.artifact,
-                    prediction=PredictionId("pred_1"),
-                    answer="boot",
-                    shadow_answer="bag",
-                    at=trial.started_at,
-                    size=size,
-                )
-            )
-        assert work[Datasets].stored_bytes() == before + 5
-        new = replace(row.image, pixels=sha256(b"new"))
-        newer = replace(row.image, pixels=sha256(b"newer"), size=7)
-        assert work[Datasets].missing_bytes([row.image, other.image, new, newer]) == 7
-
-
 def test_an_erased_image_is_gone_from_samples_and_is_kept_no_more(
     scene: Scene, model: Model, start: Start
 ) -> None:

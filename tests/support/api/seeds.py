@@ -101,14 +101,14 @@ def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -
     return weights
 
 
-def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF") -> Sample:
-    """A sample of a trial, about which its versions said boot and bag; its bytes are stored."""
+def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF", answer: str = "boot") -> Sample:
+    """A sample of a trial, about which the candidate said bag; its bytes are stored."""
     sample = Sample(
         trial=TrialId(trial),
         pixels=Digest("a" * 64),
         artifact=platform.artifacts.put(data),
         prediction=PredictionId("pred_1"),
-        answer="boot",
+        answer=answer,
         shadow_answer="bag",
         at=platform.clock(),
         size=len(data),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part, part_of
-from core.datasets.rules import Suite, SuiteKind
+from core.datasets.rules import SuiteKind
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
 from core.evaluation.queries import (
@@ -22,52 +21,38 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import Report
 from core.gate.rules import GatePolicy
-from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
-from core.registry.versions import Model, Version, VersionStatus
+from core.registry.versions import Version, VersionStatus
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration
-from core.values import DatasetId, Digest, JobId, ModelId, PolicyId, SuiteId, sha256
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+from core.values import DatasetId, Digest, ModelId, PolicyId, SuiteId, sha256
+from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
 
 
 def policy(**changes: Any) -> GatePolicy:
-    """The default policy, with changes."""
-    values = {"id": PolicyId("gate_1"), "name": "default", "minimum_count": 10, "created_at": NOW}
-    return GatePolicy(**{**values, **changes})
+    """The default policy, which judges few images, with changes."""
+    return a_policy(**{"id": PolicyId("gate_1"), "name": "default", "minimum_count": 10, **changes})
 
 
-def model() -> Model:
-    """A model named demo."""
-    return Model(
-        id=ModelId("model_1"), name="demo", suites=(), policy=PolicyId("gate_1"), created_at=NOW
-    )
+MODEL = a_model(policy(), id=ModelId("model_1"), name="demo")
 
-
-def version(number: int, *, parent: int | None = None, teaches: Sequence[str] = ()) -> Version:
-    """Version 1 is a root, the others are candidates."""
-    return Version(
-        model=ModelId("model_1"),
-        number=number,
-        status=VersionStatus.PROMOTED if parent is None else VersionStatus.CANDIDATE,
-        digest=sha256(f"version {number}".encode()),
-        size=1,
-        parent=parent,
-        job=JobId("job_1"),
-        recipe=None if parent is None else Recipe(),
-        dataset=None if parent is None else DatasetId("ds_1"),
-        dataset_version=None if parent is None else 1,
-        update_classes=tuple(teaches),
-        prompt=DEFAULT_PROMPT,
-        created_at=NOW,
-    )
+ROOT = a_version(a_job(MODEL), status=VersionStatus.PROMOTED)
 
 
 def taught(before: Version, number: int, teaches: Sequence[str]) -> Version:
     """The version that an update of `before` made."""
-    made = version(number, parent=before.number, teaches=teaches)
-    return replace(made, classes=before.classes + tuple(teaches))
+    return replace(
+        ROOT,
+        number=number,
+        status=VersionStatus.CANDIDATE,
+        digest=digest(f"version {number}"),
+        parent=before.number,
+        recipe=Recipe(),
+        dataset=DatasetId("ds_1"),
+        dataset_version=1,
+        update_classes=tuple(teaches),
+        classes=before.classes + tuple(teaches),
+    )
 
 
 def entries(
@@ -92,15 +77,12 @@ def suite(name: str, images: Sequence[ManifestEntry], kind: SuiteKind) -> Scored
     """A suite of these images."""
     manifest = Manifest(kind=kind.dataset_kind, entries=tuple(images))
     return ScoredSuite(
-        suite=Suite(
+        suite=a_suite(
             id=SuiteId(f"suite_{name}"),
             name=name,
             kind=kind,
-            manifest=sha256(manifest.to_bytes()),
             classes=manifest.classes,
             images=len(images),
-            prompt=DEFAULT_PROMPT,
-            created_at=NOW,
         ),
         manifest=manifest,
     )
@@ -138,11 +120,17 @@ def _answer(question: EvalQuery, right: Callable[[int], bool]) -> Answers:
     )
 
 
-ROOT = version(1)
-
 FIRST = taught(ROOT, 2, ("bag", "shirt"))
 
 SECOND = taught(FIRST, 3, ("boot", "coat"))
+
+
+THIRD = taught(SECOND, 4, ("hat",))
+
+EARLIER = [
+    HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
+    HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
+]
 
 
 def second_update(**changes: Any) -> EvaluationPlan:
@@ -150,22 +138,25 @@ def second_update(**changes: Any) -> EvaluationPlan:
     emoji = [("cat",), ("dog",), ("Bag",), ("sun",)] * 10
     captions = [("a red square", "a square"), ("a blue ring",), ("a dot", "one dot", "a point")] * 5
     values: dict[str, Any] = {
-        "model": model(),
+        "model": MODEL,
         "policy": policy(),
-        "candidate": HeldOutUpdate(
-            version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)
-        ),
+        "candidate": EARLIER[1],
         "parent": FIRST,
         "root": ROOT,
-        "earlier": [
-            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10))
-        ],
+        "earlier": EARLIER[:1],
         "suites": [
             suite("emoji", entries("emoji", emoji), SuiteKind.ZERO_SHOT),
             suite("shapes", entries("shapes", captions), SuiteKind.RETRIEVAL),
         ],
     }
     return plan_queries(**{**values, **changes})
+
+
+def third_update(**changes: Any) -> EvaluationPlan:
+    """The examination of version 4, which has learned hat after these."""
+    held_out = HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 10))
+    given: dict[str, Any] = {"candidate": held_out, "parent": SECOND, "earlier": EARLIER}
+    return second_update(**{**given, **changes})
 
 
 def report_of(

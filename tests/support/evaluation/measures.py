@@ -1,20 +1,7 @@
 """Measures and policies of the gate."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 from core.gate.measures import Measure, MeasureKind, Outcome
-from core.gate.rules import GatePolicy, Judgement
-from core.values import PolicyId
-
-
-def policy(**changes: Any) -> GatePolicy:
-    return GatePolicy(
-        id=PolicyId("gate_1"),
-        name="default",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        **changes,
-    )
+from core.gate.rules import Judgement
 
 
 def measure(

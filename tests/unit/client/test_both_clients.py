@@ -1,11 +1,10 @@
 """The asynchronous client, the one that is written from it, and what both need."""
 
 import asyncio
-import inspect
 import subprocess
 import sys
 import tomllib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from building.sync_client import write
-from perennial import AsyncClient, Client
+from perennial import AsyncClient
 from perennial.aio import connection as event_stream
 from perennial.errors import ServiceError
 from tests.support.api.image_files import picture
@@ -25,39 +23,6 @@ from tests.support.deployment.requirements import installed_for
 from tests.support.places import ROOT
 from tests.support.servers.scripted import Script
 from tests.unit.client.test_requests import stream
-
-
-def methods(client: Any) -> Iterator[tuple[str, str]]:
-    """The names of a client's methods and those of its resources, with their parameters."""
-    for name, found in inspect.getmembers(client):
-        if not name.startswith("_") and callable(found):
-            parameters = inspect.signature(found).parameters
-            yield name, ", ".join(str(parameter) for parameter in parameters.values())
-    for name, resource in vars(client).items():
-        if not name.startswith("_"):
-            yield from ((f"{name}.{verb}", text) for verb, text in methods(resource))
-
-
-def test_both_clients_have_the_same_methods() -> None:
-    found = list(methods(AsyncClient("http://127.0.0.1:1", "pk_any")))
-    assert found == list(methods(Client("http://127.0.0.1:1", "pk_any")))
-    assert len(found) > 60
-
-
-def test_what_is_written_follows_its_source(tmp_path: Path) -> None:
-    source, module = tmp_path / "aio/resources/any.py", tmp_path / "resources/any.py"
-    source.parent.mkdir(parents=True)
-    for verb in ("get", "find"):
-        source.write_text(f"async def {verb}() -> None:\n    await any()\n")
-        write(tmp_path)
-        assert module.read_text().endswith(f".\ndef {verb}() -> None:\n    any()\n")
-    written_at = module.stat().st_mtime_ns
-    write(tmp_path)
-    assert module.stat().st_mtime_ns == written_at
-    source.unlink()
-    write(tmp_path)
-    assert not module.exists()
-
 
 CLIENT = ROOT / "client"
 NEEDED = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]["dependencies"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.evaluation.judge import judge_again
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
 from core.gate.measures import Measure, MeasureKind, Outcome
@@ -17,14 +17,13 @@ from tests.support.evaluation.evaluations import (
     ROOT,
     SECOND,
     by_turns,
-    entries,
     forgets_cats,
     learned,
     policy,
     report_of,
     right,
     second_update,
-    taught,
+    third_update,
 )
 
 
@@ -54,17 +53,7 @@ def test_every_guard_has_the_level_of_its_own_verdict_and_the_gain_spends_nothin
 
 
 def test_pooled_holdouts_spend_as_the_one_that_has_judged_most() -> None:
-    third = taught(SECOND, 4, ("hat", "sock"))
-    earlier = [
-        HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-        HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
-    ]
-    plan = second_update(
-        policy=policy(line_error=0.05),
-        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-        parent=SECOND,
-        earlier=earlier,
-    )
+    plan = third_update(policy=policy(line_error=0.05))
     older, newer, _ = (holdout.exam.own.digest for holdout in plan.holdouts)
     found = levels(report_of(plan, right, verdicts={older: 9, newer: 8}))
     assert found["holdouts", "2 updates"] == (9, pytest.approx(5 / (108 * 109)))

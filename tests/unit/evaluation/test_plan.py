@@ -6,6 +6,7 @@ from core.evaluation.plan import HeldOutUpdate
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe, competing_classes
 from tests.support.evaluation.evaluations import (
+    EARLIER,
     FIRST,
     ROOT,
     SECOND,
@@ -13,7 +14,7 @@ from tests.support.evaluation.evaluations import (
     report_of,
     second_update,
     suite,
-    taught,
+    third_update,
 )
 
 
@@ -28,15 +29,7 @@ def test_candidate_parent_and_root_answer_the_same_questions_once() -> None:
 
 
 def test_learner_further_back_answers_for_its_holdout_alone() -> None:
-    third = taught(SECOND, 4, ("hat",))
-    plan = second_update(
-        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 5)),
-        parent=SECOND,
-        earlier=[
-            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",)] * 5)),
-            HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",)] * 5)),
-        ],
-    )
+    plan = third_update()
     asked = {who.number: questions for who, questions in plan.questions}
     assert set(asked) == {1, 2, 3, 4}
     exam = plan.holdouts[0].exam
@@ -115,13 +108,7 @@ def test_holdout_without_a_test_image_is_left_out() -> None:
 
 
 def test_first_update_asks_its_only_baseline_once() -> None:
-    plan = second_update(
-        candidate=HeldOutUpdate(
-            version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)
-        ),
-        parent=ROOT,
-        earlier=[],
-    )
+    plan = second_update(candidate=EARLIER[0], parent=ROOT, earlier=[])
     assert [who.number for who, _ in plan.questions] == [2, 1]
 
 

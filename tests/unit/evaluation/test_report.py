@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from core.datasets.manifests import Part
 from core.datasets.rules import DatasetRef, SuiteKind
@@ -35,8 +36,8 @@ from core.rejection.rules import (
 )
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
+    EARLIER,
     FIRST,
-    NOW,
     ROOT,
     SECOND,
     answered,
@@ -49,7 +50,9 @@ from tests.support.evaluation.evaluations import (
     second_update,
     suite,
     taught,
+    third_update,
 )
+from tests.support.factories import NOW
 
 
 def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> None:
@@ -70,13 +73,7 @@ def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> 
 
 
 def test_parent_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
-    plan = second_update(
-        candidate=HeldOutUpdate(
-            version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 5)
-        ),
-        parent=ROOT,
-        earlier=[],
-    )
+    plan = second_update(candidate=EARLIER[0], parent=ROOT, earlier=[])
     measure = report_of(plan, learned).measures[0]
     assert (measure.baseline, measure.tolerance) == ("parent and root", 0.03)
 
@@ -238,9 +235,6 @@ def test_report_names_the_suites_it_answered_also_those_without_a_test_image() -
 # ---- Facts that are recorded beside the measures -------------------------------------------
 
 
-BOOTS = entries("second", [("boot",), ("coat",)] * 10)
-
-
 def live_line() -> LiveLineage:
     """Versions 9 and 10, which have learned what the candidate has not; version 10 is live."""
     ninth = taught(ROOT, 9, ("hat", "sock"))
@@ -263,7 +257,7 @@ def full_report() -> Report:
         environments=({"device": "cpu"}, {"device": "cuda"}),
     )
     plan = second_update(
-        candidate=HeldOutUpdate(version=trained, holdout=BOOTS),
+        candidate=replace(EARLIER[1], version=trained),
         live=live_line(),
         policy=policy(alpha=0.1, line_error=0.05, negative_flips=0.5),
     )
@@ -361,6 +355,15 @@ def test_the_candidates_thresholds_stand_in_its_report() -> None:
     assert Report.from_json(json.loads(report.to_bytes())).rejection == calibration
 
 
+def test_the_documented_report_is_the_stored_one() -> None:
+    stored = json.loads(full_report().to_bytes())
+    report = TypeAdapter(Report)
+    assert report.dump_python(report.validate_python(stored), mode="json") == stored
+    schema = report.json_schema(mode="serialization")
+    assert stored.keys() == schema["properties"].keys()
+    assert stored["measures"][0].keys() == schema["$defs"]["Ruling"]["properties"].keys()
+
+
 @pytest.mark.parametrize("found", [None, 0, 1, 3, "2"])
 def test_report_of_a_format_that_is_not_known_is_refused(found: object) -> None:
     stored = report_of(second_update(), right).to_json() | {"format": found}
@@ -399,17 +402,7 @@ def together(plan: EvaluationPlan, wrong: int, wrong_before: int) -> Measure:
 
 
 def test_holdouts_of_the_line_are_measured_together_against_whoever_learned_them() -> None:
-    third = taught(SECOND, 4, ("hat",))
-    plan = second_update(
-        candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-        parent=SECOND,
-        earlier=[
-            HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-            HeldOutUpdate(version=SECOND, holdout=BOOTS),
-        ],
-        policy=policy(holdout_tolerance=0.07),
-    )
-    found = together(plan, 3, 1)
+    found = together(third_update(policy=policy(holdout_tolerance=0.07)), 3, 1)
     assert (found.name, found.baseline) == ("2 updates", "versions that learned them")
     assert (found.baseline_version, found.tolerance) == (None, 0.07)
     assert (found.images, found.count) == (40, 40)

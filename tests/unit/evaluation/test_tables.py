@@ -14,6 +14,7 @@ from core.gate.measures import MeasureKind
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
+    EARLIER,
     FIRST,
     ROOT,
     SECOND,
@@ -26,6 +27,7 @@ from tests.support.evaluation.evaluations import (
     right,
     second_update,
     taught,
+    third_update,
 )
 
 Z = 1.959963984540054  # exceeded with probability 0.025
@@ -303,19 +305,8 @@ def test_new_competitors_are_not_called_forgetting() -> None:
     ]
 
 
-def three_updates() -> list[HeldOutUpdate]:
-    third = taught(SECOND, 4, ("hat",))
-    return [
-        HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10)),
-        HeldOutUpdate(version=SECOND, holdout=entries("second", [("boot",), ("coat",)] * 10)),
-        HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-    ]
-
-
 def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
-    updates = three_updates()
-    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
-    previous = report_of(second_update(), learned)
+    plan, previous = third_update(), report_of(second_update(), learned)
     with_report = {row.version: row.macro for row in report_of(plan, learned, previous).matrix}
     assert with_report == {
         1: (0.0, 0.0, 0.0),
@@ -331,10 +322,8 @@ def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
 
 
 def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught_to_be() -> None:
-    updates = three_updates()
-    again = entries("first", [("boot",), ("coat",)] * 10)
-    updates[1] = HeldOutUpdate(version=SECOND, holdout=again)
-    plan = second_update(candidate=updates[2], parent=SECOND, earlier=updates[:2])
+    again = HeldOutUpdate(version=SECOND, holdout=entries("first", [("boot",), ("coat",)] * 10))
+    plan = third_update(earlier=[EARLIER[0], again])
 
     def forgot_the_first(who: Version, question: EvalQuery, index: int) -> bool:
         bags = isinstance(question, ClassQuery) and question.entries[0].class_name == "bag"

@@ -7,12 +7,13 @@ import pytest
 
 from core.gate.measures import Measure, MeasureKind, Outcome, paired_interval, proportion_interval
 from core.gate.rules import ErrorBudget, Verdict, judge
-from tests.support.evaluation.measures import gain, measure, outcomes, policy
+from tests.support.evaluation.measures import gain, measure, outcomes
+from tests.support.factories import a_policy
 
 
 def test_without_a_budget_each_verdict_is_judged_at_the_policys_own_error() -> None:
-    assert policy().budget is None
-    assert policy().level(1) is policy().level(300) is None
+    assert a_policy().budget is None
+    assert a_policy().level(1) is a_policy().level(300) is None
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_without_a_budget_each_verdict_is_judged_at_the_policys_own_error() -> N
 def test_a_level_is_the_share_of_the_budget_but_no_more_than_the_policys_error(
     alpha: float, verdict: int, level: float
 ) -> None:
-    assert policy(alpha=alpha, line_error=0.05).level(verdict) == pytest.approx(level)
+    assert a_policy(alpha=alpha, line_error=0.05).level(verdict) == pytest.approx(level)
 
 
 def at_level(count: int, gained: int, lost: int, level: float, **changes: Any) -> Measure:
@@ -37,7 +38,7 @@ def at_level(count: int, gained: int, lost: int, level: float, **changes: Any) -
 
 
 def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
-    chosen = policy(minimum_count=1, line_error=0.05)
+    chosen = a_policy(minimum_count=1, line_error=0.05)
     assert outcomes(judge([measure(count=300)], chosen)) == [Outcome.HOLDS]
     judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], chosen)
     assert judgement.verdict is Verdict.INCONCLUSIVE
@@ -46,13 +47,13 @@ def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
 
 
 def test_only_a_guard_is_worn_out() -> None:
-    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], policy(line_error=0.05))
+    judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], a_policy(line_error=0.05))
     assert not any("worn out" in reason for reason in judgement.reasons)
 
 
 def test_a_level_leaves_failing_as_it_is() -> None:
     barely = at_level(1000, 20, 77, 1e-9)
-    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+    assert judge([barely, gain()], a_policy()).verdict is Verdict.FAILED
 
 
 def flips(lost: int, count: int, limit: float) -> Measure:
@@ -76,7 +77,7 @@ def test_negative_flips_block_fail_and_pass_though_the_net_loss_is_zero() -> Non
     assert net.difference == 0
     upper = proportion_interval(60, 1000, 0.005).upper
     judged = {
-        limit: judge([net, flips(60, 1000, limit), gain()], policy()).verdict
+        limit: judge([net, flips(60, 1000, limit), gain()], a_policy()).verdict
         for limit in (0.03, upper - 1e-6, upper + 1e-6)
     }
     assert list(judged.values()) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
@@ -84,8 +85,8 @@ def test_negative_flips_block_fail_and_pass_though_the_net_loss_is_zero() -> Non
 
 def test_negative_flips_fail_where_their_lower_bound_is_above_the_limit() -> None:
     lower = proportion_interval(60, 1000, 0.005).lower
-    (failing,) = judge([flips(60, 1000, lower - 0.002)], policy()).measures
-    (open_,) = judge([flips(60, 1000, lower + 0.002)], policy()).measures
+    (failing,) = judge([flips(60, 1000, lower - 0.002)], a_policy()).measures
+    (open_,) = judge([flips(60, 1000, lower + 0.002)], a_policy()).measures
     assert (failing.outcome, open_.outcome) == (Outcome.FAILS, Outcome.OPEN)
 
 

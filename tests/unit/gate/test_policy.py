@@ -4,25 +4,26 @@ import pytest
 
 from core.gate.measures import MeasureKind, Outcome, p_below, paired_interval
 from core.gate.rules import Verdict, images_to_settle, judge
-from tests.support.evaluation.measures import gain, measure, outcomes, policy
+from tests.support.evaluation.measures import gain, measure, outcomes
+from tests.support.factories import a_policy
 
 
 def test_harmless_update_passes() -> None:
-    judgement = judge([measure(gained=20, lost=25), gain()], policy())
+    judgement = judge([measure(gained=20, lost=25), gain()], a_policy())
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
     assert "within tolerance" in judgement.reasons[0]
 
 
 def test_forgetting_beyond_tolerance_fails_whatever_was_gained() -> None:
-    judgement = judge([measure(lost=200), gain()], policy())
+    judgement = judge([measure(lost=200), gain()], a_policy())
     assert judgement.verdict is Verdict.FAILED
     assert outcomes(judgement) == [Outcome.FAILS, Outcome.HOLDS]
     assert "Top-1 on emoji against the parent changed by −10.0 points" in judgement.reasons[0]
 
 
 def test_noise_neither_passes_nor_fails() -> None:
-    judgement = judge([measure(count=600, gained=20, lost=34), gain()], policy())
+    judgement = judge([measure(count=600, gained=20, lost=34), gain()], a_policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.OPEN, Outcome.HOLDS]
 
@@ -32,9 +33,9 @@ def test_failing_is_corrected_for_the_number_of_measures(count: int) -> None:
     # Below its tolerance at one-sided 0.5 %, but not at a twentieth of that.
     barely = measure(count=1000, gained=20, lost=77)
     assert barely.upper < -barely.tolerance
-    assert judge([barely, gain()], policy()).verdict is Verdict.FAILED
+    assert judge([barely, gain()], a_policy()).verdict is Verdict.FAILED
     crowd = [measure(name=f"suite-{i}", count=count) for i in range(200)]
-    judgement = judge([barely, *crowd, gain()], policy())
+    judgement = judge([barely, *crowd, gain()], a_policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.measures[0].outcome is Outcome.OPEN
 
@@ -42,8 +43,8 @@ def test_failing_is_corrected_for_the_number_of_measures(count: int) -> None:
 def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
     # Its p-value, 0.0035, is under 0.005 but not under a half of it.
     barely = measure(count=1000, gained=20, lost=75, name="second")
-    assert outcomes(judge([barely, measure()], policy()))[0] is Outcome.OPEN
-    judgement = judge([measure(lost=400), barely], policy())
+    assert outcomes(judge([barely, measure()], a_policy()))[0] is Outcome.OPEN
+    judgement = judge([measure(lost=400), barely], a_policy())
     assert outcomes(judgement) == [Outcome.FAILS, Outcome.FAILS]
 
 
@@ -51,7 +52,7 @@ def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
 @pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT])
 def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
     small = measure(kind, count=count, lost=count * 9 // 10, name="small")
-    judgement = judge([measure(), small, gain()], policy())
+    judgement = judge([measure(), small, gain()], a_policy())
     assert judgement.verdict is Verdict.FAILED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.FAILS, Outcome.HOLDS]
     assert "small against the parent changed by" in judgement.reasons[0]
@@ -60,7 +61,7 @@ def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
 def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> None:
     small = measure(count=300, gained=6, lost=12, name="small")
     assert not small.holds
-    judgement = judge([measure(), small, gain()], policy())
+    judgement = judge([measure(), small, gain()], a_policy())
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
     assert judgement.measures[1].more_images == 200
@@ -68,10 +69,10 @@ def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> 
 
 
 def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
-    assert judge([measure(count=500), gain()], policy()).verdict is Verdict.PASSED
+    assert judge([measure(count=500), gain()], a_policy()).verdict is Verdict.PASSED
     small = measure(count=499)
     assert small.holds
-    judgement = judge([small, gain()], policy())
+    judgement = judge([small, gain()], a_policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
 
@@ -79,44 +80,44 @@ def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
 def test_a_p_value_at_the_level_does_not_fail() -> None:
     barely = measure(count=1000, gained=20, lost=75)
     p_value = p_below(barely.flips, -0.03)
-    assert outcomes(judge([barely], policy(alpha=p_value))) == [Outcome.OPEN]
-    assert outcomes(judge([barely], policy(alpha=p_value * 1.001))) == [Outcome.FAILS]
+    assert outcomes(judge([barely], a_policy(alpha=p_value))) == [Outcome.OPEN]
+    assert outcomes(judge([barely], a_policy(alpha=p_value * 1.001))) == [Outcome.FAILS]
 
 
 def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
-    judgement = judge([measure(), gain()], policy(), ["It answers nothing."])
+    judgement = judge([measure(), gain()], a_policy(), ["It answers nothing."])
     assert judgement.verdict is Verdict.FAILED
     assert judgement.reasons[0] == "It answers nothing."
 
 
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
     captions = measure(MeasureKind.TEXT_TO_IMAGE, count=2000, images=400, design_effect=3.0)
-    assert outcomes(judge([captions, gain()], policy())) == [Outcome.ADVISORY, Outcome.HOLDS]
+    assert outcomes(judge([captions, gain()], a_policy())) == [Outcome.ADVISORY, Outcome.HOLDS]
 
 
 def test_unguarded_model_is_never_promoted_and_says_why() -> None:
     for measures in ([gain()], [gain(), measure(count=100)]):
-        judgement = judge(measures, policy())
+        judgement = judge(measures, a_policy())
         assert judgement.verdict is Verdict.INCONCLUSIVE
         assert any("No measure guards this model" in reason for reason in judgement.reasons)
 
 
 def test_without_a_holdout_nothing_is_promoted() -> None:
-    judgement = judge([measure()], policy())
+    judgement = judge([measure()], a_policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert any("holdout has no test image" in reason for reason in judgement.reasons)
 
 
 def test_small_holdout_is_judged_by_its_interval() -> None:
-    assert judge([measure(), gain(12, 0, 20)], policy()).verdict is Verdict.PASSED
-    doubtful = judge([measure(), gain(3, 1, 20)], policy())
+    assert judge([measure(), gain(12, 0, 20)], a_policy()).verdict is Verdict.PASSED
+    doubtful = judge([measure(), gain(3, 1, 20)], a_policy())
     assert doubtful.verdict is Verdict.INCONCLUSIVE
     assert any("the wanted gain" in reason for reason in doubtful.reasons)
 
 
 def test_wanted_gain_is_asked_for() -> None:
-    assert judge([measure(), gain(60, 5, wanted=0.3)], policy()).verdict is Verdict.PASSED
-    assert judge([measure(), gain(40, 5, wanted=0.3)], policy()).verdict is Verdict.INCONCLUSIVE
+    assert judge([measure(), gain(60, 5, wanted=0.3)], a_policy()).verdict is Verdict.PASSED
+    assert judge([measure(), gain(40, 5, wanted=0.3)], a_policy()).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_as_many_more_images_as_promised_do_fail_it_and_one_fewer_do_not(
 
 def test_an_open_measure_says_how_many_more_images_would_settle_it() -> None:
     open_ = measure(count=600, gained=20, lost=30)
-    (ruling, _) = judge([open_, gain()], policy()).measures
+    (ruling, _) = judge([open_, gain()], a_policy()).measures
     assert ruling.flips == open_.flips
     assert ruling.more_images == images_to_settle(open_, alpha=0.005, tests=2)
     assert ruling.more_images is not None
@@ -162,5 +163,5 @@ def test_an_open_measure_says_how_many_more_images_would_settle_it() -> None:
 def test_a_difference_at_its_tolerance_is_not_settled_by_counting() -> None:
     doubtful = measure(count=1000, gained=20, lost=50)
     assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
-    judgement = judge([doubtful, gain()], policy())
+    judgement = judge([doubtful, gain()], a_policy())
     assert any("any practical number" in reason for reason in judgement.reasons)

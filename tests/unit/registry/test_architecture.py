@@ -110,10 +110,6 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
             "The image tower 'x' has no pooling.",
         ),
         (
-            changed("vision_cfg", timm_model_name="x", timm_pool="", timm_proj=""),
-            "The image tower 'x' has no pooling.",
-        ),
-        (
             tiny_config()["model_cfg"] | {"multimodal_cfg": {}},
             "Models with a caption decoder (CoCa) are not supported.",
         ),

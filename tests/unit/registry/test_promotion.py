@@ -192,12 +192,6 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
     ("now", "covered", "sentences", "facts"),
     [
         (
-            BESIDE,
-            COVERED,
-            f"{TOLD}; it has not learned cat, dog. {AGAIN}",
-            {"live": 3, "lost": LOST, "score_again": SCORE_AGAIN},
-        ),
-        (
             replace(BESIDE, lost_classes=()),
             COVERED,
             f"{TOLD}; it lacks the updates that led to version 2, version 3. {AGAIN}",
@@ -209,20 +203,6 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
             f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
             f"{OVERRIDE}.",
             {"live": 3, "lost": LOST},
-        ),
-        (
-            BARE,
-            replace(COVERED, suites=frozenset({"suite_2"})),
-            "The verdict on version 7 does not cover these suites of the model: emoji, digits. "
-            f"{AGAIN}",
-            {"suites": ["emoji", "digits"], "score_again": SCORE_AGAIN},
-        ),
-        (
-            BARE,
-            replace(COVERED, policy="gate_2"),
-            "The verdict on version 7 was made under another policy than the model's current one, "
-            f"'strict'. {AGAIN}",
-            {"policy": "strict", "score_again": SCORE_AGAIN},
         ),
         (
             BESIDE,

@@ -31,11 +31,13 @@ from tests.support.evaluation.evaluations import (
     FIRST,
     ROOT,
     SECOND,
+    THIRD,
     entries,
     policy,
     report_of,
     second_update,
     taught,
+    third_update,
 )
 
 
@@ -87,10 +89,10 @@ def full_report() -> Report:
     more = taught(live, 10, ("cup", "jar"))
     updates = tuple(
         HeldOutUpdate(version=one, holdout=entries(str(one.number), [(one.classes[-1],)] * 20))
-        for one in (live, more, FIRST, SECOND)
+        for one in (live, more)
     )
     third = replace(
-        taught(SECOND, 4, ("hat",)),
+        THIRD,
         notes={
             "mixing": 0.7,
             "layers": [{"layer": "image head", "mixing": 1.0}],
@@ -103,11 +105,9 @@ def full_report() -> Report:
         },
         reference=DatasetRef(dataset=DatasetId("ds_9"), version=4),
     )
-    plan = second_update(
+    plan = third_update(
         candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-        parent=SECOND,
-        earlier=updates[2:],
-        live=LiveLineage(version=more, updates=updates[:2]),
+        live=LiveLineage(version=more, updates=updates),
         policy=policy(
             reason="Small models forget more.",
             line_error=0.05,

