@@ -106,21 +106,6 @@ def test_a_list_that_cannot_be_read_names_the_line(perennial: Run, tmp_path: Pat
         assert (ended.code, f"{listed} line 2" in ended.err) == (ERROR, True)
 
 
-def test_advice_is_given_on_the_newest_version(site: Site, perennial: Run, folder: Path) -> None:
-    client = site.client
-    client.datasets.create("advised")
-    refused = perennial("advise", "demo", "advised")
-    assert "run `perennial dataset freeze advised`" in refused.err
-    client.datasets.upload("advised", [("bag", path) for path in sorted(folder.glob("bag/*"))])
-    client.datasets.freeze("advised")
-    client.datasets.upload("advised", [("boot", path) for path in sorted(folder.glob("boot/*"))])
-    client.datasets.freeze("advised")
-    ended = perennial("advise", "demo", "advised", "--recipe", '{"epochs": 3}')
-    assert "Training takes 3 steps." in ended.out
-    told = perennial("advise", "demo", "advised", "--dataset-version", "2", "--json").out
-    assert [row["name"] for row in json.loads(told)["classes"]] == ["bag", "boot"]
-
-
 def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run) -> None:
     client = site.client
     client.datasets.create("private")

@@ -16,7 +16,6 @@ from perennial.commands import inference as embed
 from perennial.resources.serving import Trials
 from perennial.terminal.session import ERROR, KEY, URL, USAGE
 from tests.support.api.image_files import picture
-from tests.support.api.oracle import vector_of
 from tests.support.api.seeds import a_candidate, a_sample
 from tests.support.processes import wait_for
 from tests.support.servers.scripted import scripted
@@ -31,17 +30,6 @@ def taught(site: Site) -> int:
     version = a_candidate(site.platform, model, verdict=Verdict.PASSED, teaches=("bag", "boot"))
     site.client.aliases.promote("demo", version.number, override=True, reason="for these tests")
     return version.number
-
-
-def test_texts_are_embedded_as_json_lines(perennial: Run, taught: int) -> None:
-    ended = perennial("embed", "demo", "--text", "a boot", "--text", "a bag", "--json")
-    lines = [json.loads(line) for line in ended.out.splitlines()]
-    assert [line["input"] for line in lines] == ["a boot", "a bag"]
-    wanted = b"".join(vector_of(text.encode()) for text in ("a boot", "a bag"))
-    given = np.array([line["embedding"] for line in lines], dtype="<f4")
-    assert given.tobytes() == wanted
-    table = perennial("embed", "demo", "--text", "a boot").out
-    assert ["a boot", f"{given[0][0]:+.4f} {given[0][1]:+.4f}"] in rows(table, 2)
 
 
 def test_images_are_embedded_into_an_array_of_one_version(
@@ -113,9 +101,7 @@ def test_a_version_is_tried_beside_the_live_one(
     assert "pred_0: prediction_not_found" in sent.err
     labels.write_text("no prediction\n")
     assert perennial("trial", "label", str(labels)).code == USAGE
-    shown = perennial("trial", "show", "demo")
-    assert "undecided, without labels of both" in shown.out
-    assert "(candidate)" in shown.out
+    assert "undecided, without labels of both" in perennial("trial", "show", "demo").out
     assert perennial("trial", "stop", "demo", "--reason", "enough").code == 0
     (listed,) = rows(perennial("trial", "list", "demo").out, 5)
     assert listed[-1] == "stopped"
