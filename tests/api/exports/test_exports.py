@@ -138,6 +138,12 @@ def test_formats_that_no_worker_can_write_are_refused_once_workers_say_so(desk: 
     assert desk.order().status_code == 202
 
 
+def test_a_worker_without_the_libraries_says_so(desk: Desk) -> None:
+    ended = desk.export("onnx_int8")  # which the scripted worker lacks
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "exporter_missing")
+    assert "extra `export`" in ended["error"]["message"]
+
+
 def test_images_and_texts_of_the_suites_are_asked_about(ready: Service) -> None:
     desk = Desk(ready, Script(ready.platform))
     suite = create_suite(

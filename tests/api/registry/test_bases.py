@@ -64,15 +64,3 @@ def test_an_update_that_the_architecture_cannot_follow_is_refused_when_ordered(
             answer = service.client.post("/v1/jobs", json=order)
         assert code_of(answer) == (422, "model_not_trainable")
         assert answer.json()["errors"][0]["pointer"] == pointer
-
-
-def test_a_preset_is_a_recipe(service: Service) -> None:
-    a_root(service.platform)
-    a_dataset(service, "products", boot=0, bag=3)
-    recipe = {"preset": "released", "epochs": 2}
-    made = service.client.post("/v1/jobs", json=update(recipe=recipe)).json()["recipe"]
-    assert (made["learning_rate"], made["unit_gradient"], made["epochs"]) == (1e-6, True, 2)
-    with service.untouched():
-        answer = service.client.post("/v1/jobs", json=update(recipe={"preset": "best"}))
-    assert code_of(answer) == (422, "recipe_invalid")
-    assert answer.json()["errors"][0]["pointer"] == "/recipe/preset"

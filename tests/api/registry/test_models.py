@@ -19,16 +19,6 @@ def a_suite(service: Service, name: str, seed: int) -> dict[str, Any]:
     return found
 
 
-def test_a_model_is_made_by_a_job(service: Service) -> None:
-    a_suite(service, "emoji", 1)
-    answer = service.client.post("/v1/models", json={"name": "demo", "suites": ["emoji"]})
-    assert answer.status_code == 202
-    job = service.client.get(answer.headers["location"]).json()
-    assert (job["type"], job["model"], job["recipe"]) == ("import", "demo", None)
-    model = service.client.get("/v1/models/demo").json()
-    assert (model["suites"], model["policy"], model["aliases"]) == (["emoji"], "default", {})
-
-
 REFUSED = [
     ({"name": "demo"}, 409, "name_taken"),
     ({"name": "De mo"}, 422, "name_invalid"),

@@ -8,6 +8,7 @@ import pytest
 from core.datasets.manifests import Side
 from core.gate.rules import Verdict
 from core.registry.rows import Models
+from tests.support.api import image_files as pictures
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
@@ -71,6 +72,20 @@ def test_a_start_that_cannot_be_made_leaves_nothing(demo: Service) -> None:
         answer = demo.client.post(PATH, files=[("recipe", (None, "{}"))])
         missing = demo.client.post(PATH.replace("demo", "nope"), files=images(a=2, b=2))
     assert (code_of(answer), code_of(missing)) == ((422, "all_rejected"), (404, "model_not_found"))
+
+
+def test_a_start_is_replayed_by_its_key_whatever_the_boundary(demo: Service) -> None:
+    key = {"Idempotency-Key": "start"}
+    files = [*images(panda=2, okapi=2), ("okapi", ("half.jpg", pictures.truncated()))]
+    first = demo.client.post(PATH, files=files, headers=key)
+    with demo.untouched():
+        again = demo.client.post(PATH, files=files, headers=key)
+        other = demo.client.post(PATH, files=files[1:], headers=key)
+    assert again.status_code == 202
+    assert again.json() == first.json()
+    outcomes = [row["outcome"] for row in first.json()["files"]]
+    assert outcomes == ["created"] * 4 + ["rejected"]
+    assert code_of(other) == (422, "idempotency_mismatch")
 
 
 def test_learned_classes_name_their_last_teacher(demo: Service) -> None:

@@ -18,7 +18,8 @@ from core.platform import Platform
 from core.principal import SERVICE
 from core.settings import Settings
 from core.values import KeyId
-from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model
 from tests.support.evaluation.judged import update as teach
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -144,7 +145,7 @@ def test_a_promotion_by_a_job_is_recorded_with_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = a_judged_model(scene)
-    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
     job = teach(scene, model, *CATS)
     with scene.platform.transactions(read_only=True) as work:
         (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_MOVED))

@@ -9,21 +9,18 @@ from core.jobs.rules import JobStatus
 from tests.support.scene import Scene
 
 
-def test_images_that_a_version_has_learned_from_become_no_suite(scene: Scene) -> None:
-    model, data = scene.model(), scene.frozen("cat", "dog")
-    scene.update(model, data)
-    assert scene.run().version == 2
-    with pytest.raises(ImageInTraining):
-        scene.suite(model, data)
-
-
-def test_images_that_wait_to_be_learned_from_become_no_suite(scene: Scene) -> None:
+def test_images_that_a_version_has_learned_from_or_will_become_no_suite(scene: Scene) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog")
     job = scene.update(model, data)
     with pytest.raises(ImageInTraining):
         scene.suite(model, data)
     cancel_job(scene.platform, job.id)
     assert scene.suite(model, data).images == data.images
+    learned = scene.frozen("owl", "elk", offset=50)
+    scene.update(model, learned)
+    assert scene.run().version == 2
+    with pytest.raises(ImageInTraining):
+        scene.suite(model, learned, "learned")
 
 
 def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model
 from core.registry.versions import Model
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,
@@ -16,7 +17,6 @@ from tests.support.evaluation.judged import (
     SUITES,
     a_judged_model,
     judged_by,
-    knowing,
     report,
     update,
 )
@@ -34,7 +34,7 @@ def model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Model:
     """A model with a suite, and a budget of which ten verdicts spend half."""
     model = a_judged_model(scene)
     judged_by(scene, model, **LIMITS)
-    knowing(scene, model, monkeypatch, KNOWN)
+    knowing_each(scene, model, monkeypatch, KNOWN)
     return model
 
 
@@ -73,7 +73,7 @@ def test_each_promotion_spends_for_its_suites_and_holdouts_and_scoring_again_not
 def test_a_version_that_fails_spends_too(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knowing(scene, model, monkeypatch, KNOWN | {2: CATS})
+    knowing_each(scene, model, monkeypatch, KNOWN | {2: CATS})
     update(scene, model, *CATS)
     update(scene, model, *OWLS)
     assert scene.version(model, 2).verdict is Verdict.FAILED
@@ -81,23 +81,19 @@ def test_a_version_that_fails_spends_too(
     assert use(scene, model, 3).verdicts == 2
 
 
-def test_new_images_start_a_budget_of_their_own(scene: Scene, model: Model) -> None:
+def test_new_images_start_a_budget_of_their_own_and_another_name_does_not(
+    scene: Scene, model: Model
+) -> None:
     for classes in (CATS, OWLS):
         update(scene, model, *classes)
-    scene.suite(model, scene.frozen(*SUITES, each=30, offset=700), name="renewed")
-    update(scene, model, *ANTS)
-    assert use(scene, model, 4).verdicts == 3
-    assert use(scene, model, 4, "renewed").verdicts == 2  # the parent has answered it too
-
-
-def test_the_same_images_under_another_name_do_not(scene: Scene, model: Model) -> None:
-    update(scene, model, *CATS)
     with scene.platform.transactions(read_only=True) as work:
         images = work[Datasets].version(work[Datasets].page(1, None)[0].id, 1)  # those of "easy"
     scene.suite(model, images, name="again")
-    configure_model(scene.platform, model.name, suites=["again"], policy=None)
-    update(scene, model, *OWLS)
-    assert use(scene, model, 3, "again").verdicts == 2
+    scene.suite(model, scene.frozen(*SUITES, each=30, offset=700), name="renewed")
+    configure_model(scene.platform, model.name, suites=["again", "renewed"], policy=None)
+    update(scene, model, *ANTS)
+    assert use(scene, model, 4, "again").verdicts == 3
+    assert use(scene, model, 4, "renewed").verdicts == 2  # the parent has answered it too
 
 
 def test_another_models_versions_do_not_spend(
@@ -107,7 +103,7 @@ def test_another_models_versions_do_not_spend(
     other = scene.model("other")
     judged_by(scene, other, **LIMITS)
     configure_model(scene.platform, other.name, suites=["easy"], policy=None)
-    knowing(scene, other, monkeypatch, KNOWN)
+    knowing_each(scene, other, monkeypatch, KNOWN)
     update(scene, other, *OWLS)
     assert use(scene, other, 2).verdicts == 1
 

@@ -12,6 +12,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,
@@ -21,7 +22,6 @@ from tests.support.evaluation.judged import (
     against,
     go_back,
     go_live,
-    knowing,
     report,
     update,
 )
@@ -42,7 +42,7 @@ def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learne
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS + ANTS, 4: SUITES + OWLS + ANTS}
-    knowing(scene, model, monkeypatch, known)
+    knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     update(scene, model, *OWLS, parent=2)
     update(scene, model, *ANTS, parent=3)
@@ -87,7 +87,7 @@ def test_update_that_passes_stays_out_when_the_alias_has_left_its_parent(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
-    knowing(scene, model, monkeypatch, known)
+    knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     scene.script.training = lambda monitor: go_back(scene, model)
     ended = update(scene, model, *OWLS)

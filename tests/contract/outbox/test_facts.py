@@ -19,7 +19,8 @@ from core.registry.versions import Model
 from core.upkeep.delete import delete_alias
 from tests.support.api.seeds import a_candidate
 from tests.support.claims import claim
-from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, knowing, update
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, update
 from tests.support.factories import NOW
 from tests.support.scene import Scene
 from tests.support.webhooks import deliveries_of, subscribed
@@ -42,7 +43,7 @@ def test_an_update_that_passes_tells_verdict_move_and_end(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = a_judged_model(scene)
-    knowing(scene, model, monkeypatch, {1: SUITES, 2: (*SUITES, *CATS)})
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: (*SUITES, *CATS)})
     webhook = subscribed(scene.platform.transactions, models=(model.id,))
     job = update(scene, model, *CATS)
     judged, moved, end = told(scene, webhook)

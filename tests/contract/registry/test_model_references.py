@@ -30,14 +30,13 @@ def test_name_alias_or_number_mean_one_version_of_that_model(scene: Scene, model
         assert (found, version.model, version.number) == (model, model.id, number), reference
 
 
-def test_digest_means_the_version_of_that_model_that_has_it(scene: Scene, model: Model) -> None:
+def test_digest_means_the_version_that_has_it_and_a_number_with_it_must_mean_the_same(
+    scene: Scene, model: Model
+) -> None:
     for number in (1, 2):
         version = scene.version(model, number)
         assert meant(scene, f"demo@sha256:{version.digest}") == (model, version)
         assert meant(scene, f"demo:{number}@sha256:{version.digest}") == (model, version)
-
-
-def test_number_and_digest_must_mean_the_same(scene: Scene, model: Model) -> None:
     other = scene.version(model, 2).digest
     for reference in (f"demo:1@sha256:{other}", f"demo:3@sha256:{other}"):
         with pytest.raises(VersionNotFound):

@@ -13,6 +13,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Json
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (
     ANTS,
     CATS,
@@ -23,7 +24,6 @@ from tests.support.evaluation.judged import (
     go_back,
     go_live,
     judged_by,
-    knowing,
     report,
     update,
 )
@@ -48,7 +48,7 @@ def promotion(job: Job) -> Json:
 def test_update_beside_the_live_version_is_compared_with_it_and_asked_what_it_has_learned(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
     update(scene, model, *CATS)
     assert scene.live(model) == 2
     update(scene, model, *OWLS, parent=1)
@@ -66,7 +66,7 @@ def test_version_that_was_not_compared_with_what_is_live_replaces_it_by_override
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {1: SUITES, 2: SUITES + CATS, 3: (*SUITES, *CATS, "Cat", "owl")}
-    knowing(scene, model, monkeypatch, known)
+    knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS, auto_promote=False)
     update(scene, model, "Cat", "owl", parent=1, auto_promote=False)
     go_live(scene, model, 2, override=True, reason="it takes none")
@@ -91,7 +91,7 @@ def test_version_that_descends_from_what_is_live_is_not_compared_with_it_again(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
-    knowing(scene, model, monkeypatch, line | {4: SUITES + CATS + OWLS + ANTS})
+    knowing_each(scene, model, monkeypatch, line | {4: SUITES + CATS + OWLS + ANTS})
     update(scene, model, *CATS)
     update(scene, model, *OWLS, auto_promote=False)
     update(scene, model, *ANTS, parent=3, auto_promote=False)
@@ -104,7 +104,7 @@ def test_version_that_the_live_one_descends_from_is_not_compared_with_it_but_rol
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
-    knowing(scene, model, monkeypatch, known)
+    knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     update(scene, model, *OWLS)
     scene.order(model, EvaluateOrder(version=2))
@@ -127,7 +127,7 @@ def test_suites_and_policy_that_are_changed_while_an_update_trains_judge_it_no_l
     hard = ("fox", "pig")
     scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
     judged_by(scene, model, name="strict")
-    knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: CATS})
+    knowing_each(scene, model, monkeypatch, {1: SUITES + hard, 2: CATS})
 
     def meanwhile(_: Monitor) -> None:
         judged_by(scene, model, parent_tolerance=1.0, root_tolerance=1.0)
@@ -144,7 +144,7 @@ def test_suites_and_policy_that_are_changed_while_an_update_trains_judge_it_no_l
 def test_update_whose_suites_or_policy_have_changed_meanwhile_does_not_go_live_by_itself(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knowing(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS})
     scene.script.training = lambda monitor: judged_by(scene, model, name="newer")
     told = {"alias": "production", "moved": False, "reason": "evaluation_stale"}
     assert promotion(update(scene, model, *CATS)) == told | {"policy": "newer"}
@@ -158,7 +158,7 @@ def test_verdict_lets_a_version_go_live_while_it_covers_what_is_in_force(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hard, chosen = ("fox", "pig"), judged_by(scene, model)
-    knowing(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
+    knowing_each(scene, model, monkeypatch, {1: SUITES + hard, 2: SUITES + CATS})
     told = {"alias": "production", "moved": False, "reason": "not_asked_for"}
     assert promotion(update(scene, model, *CATS, auto_promote=False)) == told
     judged_by(scene, model, name="newer")

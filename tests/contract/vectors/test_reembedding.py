@@ -113,6 +113,21 @@ def test_a_job_that_is_stopped_resumes_after_its_last_part_and_ends_alike(
     assert stored(scene, model, data).artifact == whole.artifact
 
 
+def test_a_part_that_is_gone_is_computed_again(
+    scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
+) -> None:
+    before, embedder = set(artifacts.digests()), scene.script.embedder
+    embedder.meanwhile = lambda: setattr(scene, "stopping", len(embedder.embedded) == 6)
+    order(scene, data)
+    scene.run()
+    for digest in set(artifacts.digests()) - before:
+        artifacts.delete(digest)
+    scene.stopping, embedder.meanwhile = False, lambda: None
+    embedder.embedded.clear()
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert embedder.embedded == pixels_of(scene, data)
+
+
 def test_a_job_that_resumes_after_an_erasure_deletes_the_parts_from_before(
     scene: Scene, model: Model, data: DatasetVersion, artifacts: MemoryArtifacts
 ) -> None:

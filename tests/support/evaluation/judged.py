@@ -1,23 +1,18 @@
 """What tests of verdicts share: versions that know some classes, and what was found about them."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytest
-
-from core.evaluation.queries import Answers, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import Measure
 from core.gate.policies import create_policy
-from core.jobs.rules import Job, JobStatus, Monitor
+from core.jobs.rules import Job, JobStatus
 from core.registry.aliases import Alias
 from core.registry.configure import configure_model
 from core.registry.promote import promote, roll_back
 from core.registry.read import read_report
 from core.registry.versions import Model
-from core.values import Digest
 from tests.support.factories import TESTER, a_policy
-from tests.support.scene import Scene, answered
+from tests.support.scene import Scene
 
 SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant", "bee")
 
@@ -36,27 +31,6 @@ def a_judged_model(scene: Scene) -> Model:
     judged_by(scene, made)
     scene.suite(made, scene.frozen(*SUITES, each=30, offset=500), name="easy")
     return made
-
-
-def knowing(
-    scene: Scene,
-    model: Model,
-    monkeypatch: pytest.MonkeyPatch,
-    known: Mapping[int, Sequence[str]],
-) -> None:
-    """Let versions be right about images of these classes, and wrong about all others."""
-
-    def answer(
-        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
-    ) -> Sequence[Answers]:
-        scene.script.asked.append(version)
-        (number,) = [v.number for v in scene.versions(model) if v.digest == version]
-        return [
-            answered(question, known=10 * (question.entries[0].class_name in known[number]))
-            for question in questions
-        ]
-
-    monkeypatch.setattr(scene.script, "answer", answer)
 
 
 def update(scene: Scene, model: Model, *classes: str, **changes: Any) -> Job:
