@@ -20,7 +20,7 @@ from perennial.commands.main import main
 from perennial.requests import ImageFile
 from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, pictures_on
-from tests.support.api.oracle import Oracle, an_oracle, settings_with
+from tests.support.api.oracle import an_oracle, settings_with
 from tests.support.api.seeds import a_root
 from tests.support.api.served import serving
 from tests.support.api.service import KEY as ADMIN
@@ -56,7 +56,6 @@ class Site:
     client: Client
     platform: Platform
     learner: Learner
-    oracle: Oracle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "root_folders": (Path("/srv/models"),),
                 "signing_key": SecretStr(OURS.private),
                 "trusted_keys": {"lab": OURS.public},
-                "max_trial_samples": 2,
             }
         )
         found = stack.enter_context(serving(settings))
@@ -116,7 +114,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(stopped.set)
-        yield Site(url=found.url, client=client, platform=platform, learner=learner, oracle=oracle)
+        yield Site(url=found.url, client=client, platform=platform, learner=learner)
 
 
 @pytest.fixture

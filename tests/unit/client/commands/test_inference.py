@@ -17,7 +17,6 @@ from perennial.resources.serving import Trials
 from perennial.terminal.session import ERROR, KEY, URL, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_sample
-from tests.support.processes import wait_for
 from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run, Site, rows
 
@@ -107,39 +106,25 @@ def test_a_version_is_tried_beside_the_live_one(
     assert listed[-1] == "stopped"
 
 
-def test_images_about_which_a_shadow_disagrees_are_listed_saved_and_deleted(
+def test_samples_of_a_trial_are_listed_saved_and_deleted(
     perennial: Run, site: Site, taught: int, tmp_path: Path
 ) -> None:
     live = site.client.aliases.get("demo")["version"]
     other = 1 if live == taught else taught
-    assert perennial("trial", "start", "demo", other, "--shadow").code == 0
-    site.oracle.turned[site.client.versions.get("demo", other)["digest"]] = 1
-    images = [tmp_path / f"{n}.png" for n in range(2)]
-    for n, image in enumerate(images):
-        image.write_bytes(picture(40 + n))
-    assert perennial("classify", "demo", *images, "-c", "boot", "-c", "bag").code == 0
-    wait_for(lambda: len(list(site.client.trials.samples("demo"))) == 2, seconds=20)
-    site.oracle.turned.clear()
-
-    lines = perennial("trial", "samples", "demo", "--json").out.splitlines()
-    known = [one["pixels"] for one in map(json.loads, lines)]
-    listed = rows(perennial("trial", "samples", "demo").out, 3)
-    assert listed == [[pixels, "boot", "bag"] for pixels in known]
-
-    folder = tmp_path / "new" / "samples"
-    folder.mkdir(parents=True)
-    first, second = (folder / f"{pixels}.webp" for pixels in sorted(known))
-    first.write_bytes(b"saved before")
+    a_sample(site.platform, site.client.trials.start("demo", other, mode="shadow")["id"])
+    (line,) = perennial("trial", "samples", "demo", "--json").out.splitlines()
+    pixels = json.loads(line)["pixels"]
+    assert rows(perennial("trial", "samples", "demo").out, 3) == [[pixels, "boot", "bag"]]
+    folder = tmp_path / "samples"
     saved = perennial("trial", "samples", "demo", "--to", folder)
-    assert f"{folder}: 2 images.\n" == saved.err
-    assert sorted(folder.iterdir()) == [first, second]
-    assert first.read_bytes() == b"saved before"
-    assert second.read_bytes() == site.client.trials.read_sample("demo", second.stem)
+    assert f"{folder}: 1 images.\n" == saved.err
+    (file,) = folder.iterdir()
+    assert (file.name, file.read_bytes()) == (f"{pixels}.webp", b"RIFF")
     assert perennial("trial", "samples", "demo", "--trial", "trial_0").code == ERROR
-    assert perennial("trial", "samples", "demo", "--to", images[0]).code == USAGE
+    assert perennial("trial", "samples", "demo", "--to", file).code == USAGE
 
     assert perennial("trial", "delete-samples", "demo").code == ERROR  # nobody says yes
-    assert len(list(site.client.trials.samples("demo"))) == 2
+    assert len(list(site.client.trials.samples("demo"))) == 1
     assert perennial("trial", "delete-samples", "demo", "--yes").code == 0
     assert perennial("trial", "samples", "demo", "--json").out == ""
     assert perennial("trial", "stop", "demo").code == 0
