@@ -3,21 +3,39 @@
 import pytest
 
 from core.datasets.freeze import read_manifest
-from core.datasets.manifests import Part, Side
-from core.datasets.rules import DatasetKind, DatasetRef
+from core.datasets.manifests import ManifestEntry, Part, Side
+from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion
 from core.datasets.version_rows import Suites
 from core.errors import DatabaseUnavailable, ImageInTraining, TrainingDiverged
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
-from core.jobs.rules import JobStatus, Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.recipes.fields import LabelSpace, Method, Precision
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
+from core.registry.versions import Model
 from tests.support.factories import TESTER, a_suite
-from tests.support.learning.training_specs import entries, failure, taught
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
+
+
+def entries(scene: Scene, data: DatasetVersion, side: Side) -> tuple[ManifestEntry, ...]:
+    return read_manifest(scene.platform.artifacts, data.manifest).on(side)
+
+
+def taught(scene: Scene, model: Model, *lessons: DatasetVersion) -> None:
+    """Teach a line of versions, one lesson each."""
+    for parent, lesson in enumerate(lessons, start=1):
+        scene.update(model, lesson, parent=parent)
+        assert scene.run().status is JobStatus.SUCCEEDED
+
+
+def failure(ended: Job) -> object:
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    return ended.error["code"]
+
 
 REPLAY, WISE = (Recipe(method=m) for m in (Method.REPLAY, Method.WISE))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -58,7 +57,6 @@ class Watching:
     terms: list[Mapping[str, float]] = field(default_factory=list)
     told: list[tuple[str, Json]] = field(default_factory=list)
     taken: int = 0
-    bytes_moved: Counter[str] = field(default_factory=Counter)  # by phase
 
     def advance(
         self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
@@ -74,8 +72,7 @@ class Watching:
         return bool(self.every) and self.taken % self.every == 0
 
     def moved(self, count: int) -> None:
-        if self.steps:
-            self.bytes_moved[self.steps[-1][0]] += count
+        """Bytes renew no lease here."""
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
         self.told.append(("checkpoint_skipped", {"step": step, **facts}))
