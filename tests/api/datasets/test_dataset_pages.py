@@ -183,19 +183,6 @@ def test_a_class_is_renamed_and_the_difference_is_shown(
     assert "3 images now" in helper.get(joined.headers["location"]).text
 
 
-def test_long_lists_are_paged(shared_service: Service, helper: Browser, here: str) -> None:
-    files = [("bag", picture(n)) for n in range(45)]
-    upload(helper, here, *files, key="k")
-    seen: list[str] = []
-    page = f"{here}/images?class=bag"
-    while page:
-        text = helper.get(page).text
-        seen += PIXELS.findall(text)
-        more = re.search(r'href="([^"]+)">More images', text)
-        page = more[1].replace("&amp;", "&") if more else ""
-    assert sorted(seen) == sorted(held(shared_service, here))
-
-
 def test_an_update_is_ordered_after_advice(
     shared_service: Service, helper: Browser, here: str
 ) -> None:

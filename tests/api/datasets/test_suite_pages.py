@@ -2,9 +2,7 @@
 
 import pytest
 
-from api.gate import pages as suites
 from core.gate.policies import create_policy
-from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.configure import configure_model
 from tests.support.api.browsing import Browser, browser_of
@@ -41,21 +39,3 @@ def test_everyone_reads_suites_policies_and_what_they_judge(
     limited = browser_of(shared_service, Role.VIEWER, "watched").get(HERE).text
     assert "/ui/models/watched/policy" in limited
     assert "/ui/models/line/policy" not in limited
-
-
-def test_long_lists_have_pages(
-    shared_service: Service,
-    line: Scene,
-    strict: str,
-    viewer: Browser,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(suites, "ROWS", 1)
-    with shared_service.platform.transactions(read_only=True) as work:
-        first, second = work[Policies].page(2, None)
-    assert strict in {first.name, second.name}
-    text = viewer.get(HERE).text
-    more = f"{HERE}?suites_after=&amp;policies_after={first.id}"
-    assert (first.name in text, second.name in text, more in text) == (True, False, True)
-    later = viewer.get(f"{HERE}?policies_after={first.id}").text
-    assert (first.name in later, second.name in later) == (False, True)

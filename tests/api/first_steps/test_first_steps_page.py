@@ -102,15 +102,6 @@ def pressed(browser: Browser, step: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, f"{FIRST_STEPS}#{step}")
 
 
-def test_samples_are_images_of_the_pack(new: Service) -> None:
-    viewer = browser_of(new, Role.VIEWER)
-    image = viewer.get(f"{FIRST_STEPS}/samples/0")
-    assert image.content == pack.sample(0)
-    for index in ("5", "-1", "x"):
-        assert viewer.get(f"{FIRST_STEPS}/samples/{index}").status_code == 404
-    assert viewer.send(f"{FIRST_STEPS}/classify", sample="9").status_code == 404
-
-
 def test_a_viewer_is_told_which_role_it_takes_and_without_a_pack_the_commands(
     viewer: Browser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

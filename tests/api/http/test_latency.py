@@ -1,14 +1,9 @@
 """What a request costs, counted: statements of the database, and waits for a thread."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-import anyio
-import anyio.to_thread
-import pytest
 from sqlalchemy import Engine, event
 
 from core.datasets.rows import Datasets
@@ -19,7 +14,7 @@ from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
 from core.registry.rows import Models, Versions
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import EMBEDDED, Service
+from tests.support.api.service import Service
 from tests.support.factories import (
     NOW,
     a_dataset,
@@ -100,27 +95,3 @@ def count(service: Service, path: str) -> int:
     with statements() as seen:
         assert service.client.get(path).json()["data"]
     return len(seen)
-
-
-@EMBEDDED
-@pytest.mark.parametrize("path", ["/v1/jobs/{job}", "/v1/jobs", "/v1/datasets"])
-def test_a_request_waits_for_a_thread_twice_for_its_key_and_for_its_answer(
-    service: Service, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    grow(service, range(1, 2))
-    job = service.client.get("/v1/jobs").json()["data"][0]["id"]
-    waits: list[Callable[..., Any]] = []
-    run_sync, submit = anyio.to_thread.run_sync, ThreadPoolExecutor.submit
-
-    async def counted(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        waits.append(work)
-        return await run_sync(work, *args, **options)
-
-    def submitted(pool: ThreadPoolExecutor, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        waits.append(work)
-        return submit(pool, work, *args)
-
-    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", submitted)
-    assert service.client.get(path.format(job=job)).status_code == 200
-    assert len(waits) == 2

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -101,28 +100,6 @@ def test_each_file_is_reported_with_what_became_of_it_and_why(imports: Imports) 
     assert counted == {"duplicate": 1, "label_conflict": 1, "rejected": 3, "created": 1}
     answer = client.get(job["links"]["report"], headers={"Accept": "text/html"})
     assert code_of(answer) == (406, "not_acceptable")
-
-
-@EMBEDDED
-def test_a_captioned_dataset_takes_several_captions_from_a_list(service: Service) -> None:
-    lines = [
-        {"file_name": "1.png", "captions": ["a boot", "a red boot"]},
-        {"file_name": "2.png", "caption": "a bag"},
-        {"file_name": "3.png", "caption": "a hat"},
-    ]
-    listed = "\n".join(map(json.dumps, lines)).encode()
-    files = {"shop/list.jsonl": listed, "shop/1.png": picture(1), "shop/2.png": picture(2)}
-    with importing(service, "captioned") as imports:
-        rows = imports.report(imports.run(zipped(files)))
-        assert [(row["file"], row["text"]) for row in rows] == [
-            ("shop/1.png", "a boot"),
-            ("shop/1.png", "a red boot"),
-            ("shop/2.png", "a bag"),
-            ("shop/3.png", "a hat"),
-        ]
-        assert rows[-1]["error"]["code"] == "file_missing"
-        texts = sorted(texts for texts, _ in imports.draft().values())
-    assert texts == [["a bag"], ["a boot", "a red boot"]]
 
 
 @EMBEDDED

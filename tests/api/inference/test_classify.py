@@ -3,17 +3,10 @@
 import io
 import json
 import socket
-import threading
-from threading import Thread, current_thread
-from typing import Any
 
-import pytest
 from PIL import Image
 from starlette.responses import JSONResponse, Response
 
-from api.http import routing as writing
-from api.http.json_bodies import AT_ONCE, parse
-from api.inference import classify, embed, embeddings
 from core.images.child import tower_pixels
 from core.registry.versions import Model
 from core.values import ImageInput
@@ -115,22 +108,16 @@ def test_a_bad_image_among_good_ones_is_told_by_name(service: Service, model: Mo
     assert code_of(all_bad) == (422, "all_rejected")
 
 
-NO_KEY = (503, "inference_unavailable")
-
 QUESTIONS = [
     ({"classes": "boot"}, 422, "field_invalid"),
     ({"classes": "[" * 100_000}, 422, "field_invalid"),
-    ({"classes": '["a", 1]'}, 422, "field_invalid"),
     ({"classes": '["a", ""]'}, 422, "class_invalid"),
     ({"prompt": "no slot"}, 422, "prompt_invalid"),
     ({"prompts": '["a {name}", "no slot"]'}, 422, "prompt_invalid"),
-    ({"prompts": "a {name}"}, 422, "field_invalid"),
     ({"prompts": "[]"}, 422, "field_invalid"),
     ({"prompts": '["a {name}"]', "prompt": "a {name}"}, 422, "field_invalid"),
-    ({"prompts": json.dumps(["a {name}"] * 5001)}, 422, "field_invalid"),
     ({"prompts": json.dumps(["no slot"] * 5001)}, 422, "field_invalid"),  # counted first
     ({"top_k": "0"}, 422, "field_invalid"),
-    ({"top_k": "many"}, 422, "field_invalid"),
     ({"expect_digest": "0" * 64}, 409, "embedding_space_changed"),
     ({"model": "x"}, 422, "field_unknown"),
 ]
@@ -142,24 +129,6 @@ def test_a_question_that_cannot_be_asked(service: Service, model: Model) -> None
             status,
             code,
         ), data
-
-
-def test_only_a_short_list_is_parsed_on_the_event_loop(
-    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads = []
-
-    def parse_seen(text: str, **place: str) -> Any:
-        threads.append(threading.get_ident())
-        return parse(text, **place)
-
-    monkeypatch.setattr(classify, "parse", parse_seen)
-    for name in ("classes", "prompts"):
-        for text in ("[1]", "[1" + " " * AT_ONCE + "]"):
-            answer = service.client.post(OF_VERSION, files=[image_part(1)], data={name: text})
-            assert answer.json()["errors"][0]["pointer"] == f"/{name}"
-    loop = service.client.portal.call(threading.get_ident)  # type: ignore[union-attr]
-    assert [thread == loop for thread in threads] == [True, False] * 2
 
 
 def test_a_version_without_weights_is_not_served(service: Service, model: Model) -> None:
@@ -174,7 +143,7 @@ ANSWERS = [
     (JSONResponse({"code": "artifact_missing", "message": "gone"}, 404), 409, "not_servable"),
     (JSONResponse({"code": "field_invalid", "message": "no"}, 422), 422, "field_invalid"),
     (Response("oops", 500), 503, "inference_unavailable"),
-    (JSONResponse({"code": "unauthorised", "message": "no"}, 401), *NO_KEY),
+    (JSONResponse({"code": "unauthorised", "message": "no"}, 401), 503, "inference_unavailable"),
     (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
 ]
 
@@ -198,31 +167,3 @@ def test_no_inference_process(service: Service, model: Model) -> None:
     answer = service.client.post(OF_VERSION, files=[image_part(1)])
     assert code_of(answer) == (503, "inference_unavailable")
     assert answer.headers["retry-after"]
-
-
-IMAGES = [image_part(1), image_part(2)]
-
-CALLS = [
-    (classify, "models/demo/classify", {"files": IMAGES, "data": {"classes": '["cat", "dog"]'}}),
-    (embed, "models/demo/embed", {"json": {"texts": ["a cat", "a dog"]}}),
-    (embeddings, "embeddings", {"json": {"model": "demo", "input": ["a cat", "a dog"]}}),
-]
-
-
-@pytest.mark.usefixtures("model")
-def test_a_large_answer_alone_is_written_in_a_thread(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module, path, sent in CALLS:
-        threads: list[Thread] = []
-        show = module._show
-
-        def noted(*args: Any, threads: list[Thread] = threads, show: Any = show) -> Any:
-            threads.append(current_thread())
-            return show(*args)
-
-        monkeypatch.setattr(module, "_show", noted)
-        for most in (10**6, 3):
-            monkeypatch.setattr(writing, "VALUES_AT_ONCE", most)
-            assert service.client.post(f"/v1/{path}", **sent).status_code == 200
-        assert [one.name.startswith("AnyIO worker") for one in threads] == [False, True], path

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.evaluation.calibrations import Calibrations
 from core.gate.rules import Verdict
-from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.rejection.rules import (
     LEARNED,
@@ -139,19 +137,3 @@ def test_rates_and_lists_without_a_threshold_are_refused(service: Service, oracl
         assert code_of(answer) == (422, "field_invalid"), rate
         assert [line["pointer"] for line in answer.json()["errors"]] == [pointer]
     assert oracle.requests == []
-
-
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
-def test_thresholds_are_read_once_for_each_report(
-    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-    artifacts = service.platform.artifacts
-    get = artifacts.get
-    monkeypatch.setattr(artifacts, "get", lambda digest: (read.append(digest), get(digest))[1])
-    known = Calibrations(service.platform)
-    with service.platform.transactions(read_only=True) as work:
-        version = work[Versions].get(model.id, 3)
-    assert known.of(version) == known.of(version) == CALIBRATION
-    assert read == [version.report]

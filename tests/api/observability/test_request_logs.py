@@ -69,12 +69,3 @@ def test_neither_keys_nor_file_names_nor_bodies_are_written(
     text = json.dumps(lines())
     assert len(lines()) >= 6
     assert not [word for word in (FILE, CLASS, KEY, "not an image", "beach") if word in text]
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_what_is_asked_every_few_seconds_is_told_at_debug_level(
-    lines: Callable[[], list[dict[str, Any]]], service: Service, path: str
-) -> None:
-    service.client.get(path)
-    (line,) = [line for line in lines() if line.get("route") == path]
-    assert line["level"] == "debug"

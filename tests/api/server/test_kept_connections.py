@@ -1,8 +1,5 @@
 """Connections that clients keep: after an error of the service, and after an early refusal."""
 
-import io
-import json
-import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from core import logs
 from core.registry.versions import Model
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
@@ -84,23 +80,6 @@ def test_a_fault_of_ours_keeps_the_connection(
             assert (answer.status_code, answer.headers["content-type"]) == (500, media_type)
             assert "connection" not in answer.headers
             assert is_kept(client, answer)
-
-
-def test_a_fault_of_ours_is_logged_once_with_its_traceback_and_the_requests_id(
-    client: httpx.Client, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_at(monkeypatch, "api.operations.routes.list_workers")
-    stream = io.StringIO()
-    settings = served.platform.settings.model_copy(update={"log_format": "json"})
-    logs.configure(settings, process="api", stream=stream)
-    assert client.get("/v1/workers", headers={"X-Request-Id": "mine-17"}).status_code == 500
-    assert client.get("/healthz").status_code == 200  # the line is written by now
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    (line,) = [line for line in lines if line["level"] == "error"]
-    assert (line["event"], line["request_id"]) == ("request failed unexpectedly", "mine-17")
-    assert "ZeroDivisionError: a fault of ours" in json.dumps(line)
 
 
 def test_a_fault_within_an_answer_breaks_it_off(

@@ -1,11 +1,10 @@
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from core.database.work import Transactions, Work
-from core.datasets import list_rows as count_cache
 from core.datasets.list_rows import SHOWN
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
@@ -145,17 +144,6 @@ def test_newest_versions_come_with_how_many_there_are(work: Work, dataset: Datas
         work[Datasets].version(dataset.id, 3)
 
 
-def test_number_of_a_version_that_was_rolled_back_is_given_again(
-    transactions: Transactions,
-) -> None:
-    with transactions() as work:
-        dataset = stored(work)
-        work.commit()
-    for _ in range(2):
-        with transactions() as work:
-            assert work[Datasets].next_version(dataset.id) == 1
-
-
 def test_only_training_images_of_other_datasets_count_as_trained(work: Work) -> None:
     train, holdout = pixels_on(Side.TRAIN, 2500), pixels_on(Side.HOLDOUT, 2)
     one, two = stored(work), stored(work)
@@ -205,20 +193,6 @@ def test_groups_of_near_duplicates_are_paged_and_show_their_first_images(
 Change = Callable[[Datasets], object]
 
 
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The datasets whose images were counted, in order."""
-    noted: list[str] = []
-    count = Datasets._count
-
-    def noting(self: Datasets, dataset: str, kind: DatasetKind) -> Mapping[str, int]:
-        noted.append(dataset)
-        return count(self, dataset, kind)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Datasets, "_count", noting)
-    return noted
-
-
 def made(transactions: Transactions) -> Dataset:
     """A dataset of two cats."""
     dataset = a_dataset()
@@ -234,9 +208,7 @@ def counts(transactions: Transactions, dataset: Dataset) -> dict[str, int]:
         return dict(work[Datasets].count(dataset.id))
 
 
-def test_images_are_counted_once_after_each_change(
-    transactions: Transactions, counted: list[str]
-) -> None:
+def test_images_are_counted_after_each_change(transactions: Transactions) -> None:
     dataset = made(transactions)
     new = a_row(dataset, digest(3), "dog")
     changes: list[tuple[Change, dict[str, int]]] = [
@@ -246,12 +218,11 @@ def test_images_are_counted_once_after_each_change(
         (lambda it: it.remove_image(dataset.id, digest(1)), {"cat": 1, "wolf": 1}),
         (lambda it: it.erase([digest(3)]), {"cat": 1}),
     ]
-    for number, (change, after) in enumerate(changes, start=1):
+    for change, after in changes:
         with transactions() as work:
             change(work[Datasets])
             work.commit()
         assert [counts(transactions, dataset) for _ in range(2)] == [after, after]
-        assert counted == [dataset.id] * number
 
 
 def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:
@@ -264,13 +235,3 @@ def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:
                 work.commit()
         assert "dog" not in counts(transactions, dataset)
     assert counts(transactions, dataset) == {"cat": 2, "cow": 1}
-
-
-def test_those_asked_for_last_are_kept(
-    transactions: Transactions, counted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(count_cache, "DATASETS", 2)
-    one, two, three = (made(transactions) for _ in range(3))
-    for dataset in (one, two, one, three, one, two):
-        assert counts(transactions, dataset) == {"cat": 2}
-    assert counted == [one.id, two.id, three.id, two.id]

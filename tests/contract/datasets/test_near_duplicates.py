@@ -1,24 +1,18 @@
 """Which group an arriving image joins, for ever."""
 
-from typing import Any
-
 import pytest
-from sqlalchemy import event, text
 
-from core.database.engine import open_engine
-from core.database.work import Transactions
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, part_of
+from core.datasets.manifests import Part, Side, part_of
 from core.datasets.receive import record, record_uploads, search_uploads
-from core.datasets.rows import Datasets, keep_images
-from core.datasets.rules import Dataset, DatasetKind, Image, SuiteKind
+from core.datasets.rows import Datasets
+from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
-from core.datasets.thumbnail_rows import ThumbnailCache, Thumbnails
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.uploads import Receipt, Upload
-from core.datasets.version_rows import Suites
 from core.values import Digest
-from tests.support.factories import NOW, a_suite, an_image, digest, pixels_on
+from tests.support.factories import NOW, an_image, pixels_on
 from tests.support.scene import Scene
 
 
@@ -103,33 +97,6 @@ def test_what_came_after_the_search_is_seen_as_well(scene: Scene, dataset: Datas
     assert (copy.near_duplicate_of, copy.side) == (first, Side.TRAIN)
 
 
-def test_search_reads_only_what_came_since_the_last_one(
-    scene: Scene, dataset: Dataset, transactions: Transactions
-) -> None:
-    uploads = [
-        looking(pixels, level)
-        for pixels, level in zip(pixels_on(Side.TRAIN, 3), (100, 150, 200), strict=True)
-    ]
-    sent(scene, dataset, *uploads[:2])
-    known = search_uploads(scene.platform, uploads)
-    asked: list[object] = []
-
-    @event.listens_for(transactions._engine, "before_cursor_execute")
-    def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
-        if "thumbnails.thumbnail" in statement:
-            asked.extend(values.values() if isinstance(values, dict) else values)
-
-    again = search_uploads(scene.platform, uploads)
-    assert asked == [known.position]
-    assert again == known
-    sent(scene, dataset, uploads[2])
-    asked.clear()
-    later = search_uploads(scene.platform, uploads)
-    assert asked == [known.position]
-    assert later.position > known.position
-    assert [len(found) for found in later.known.values()] == [1, 1, 1]
-
-
 def test_search_does_not_find_what_was_rolled_back(scene: Scene, dataset: Dataset) -> None:
     one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
     searched = search_uploads(scene.platform, [one])
@@ -137,44 +104,3 @@ def test_search_does_not_find_what_was_rolled_back(scene: Scene, dataset: Datase
         record(work, dataset, [one], searched, NOW)
         assert work[Thumbnails].all().near(one.thumbnail)
     assert search_uploads(scene.platform, [one]) == searched
-
-
-ROWS = 5000
-
-EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
-
-
-def images_in_groups_of(size: int) -> list[Image]:
-    """ROWS images; the first of each group is its oldest."""
-    return [
-        an_image(digest(n), near_duplicate_of=digest(n - n % size) if n % size else None)
-        for n in range(ROWS)
-    ]
-
-
-def test_asking_for_groups_never_reads_through_all_images(url: str) -> None:
-    made = images_in_groups_of(3)
-    entries = tuple(
-        ManifestEntry(pixels=image.pixels, artifact=image.artifact, texts=("cat",))
-        for image in made[1:]
-    )
-    engine = open_engine(url)
-    asked: list[tuple[str, Any]] = []
-    with engine.begin() as connection:
-        keep_images(connection, made)
-        Thumbnails(connection, ThumbnailCache()).add([(image, "00") for image in made])
-        Suites(connection).add(a_suite(), Manifest(kind=DatasetKind.LABELLED, entries=entries))
-        connection.execute(text("ANALYZE"))
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_one: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
-            asked.append((statement, values))
-
-        known = {made[0].group, made[-1].group}
-        assert Suites(connection).contains({*known, digest("unknown")}) == known
-        ((statement, values),) = asked
-        rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, values)
-        plan = "\n".join(str(row) for row in rows)
-    engine.dispose()
-    for scan in ("SCAN suite_images", "SCAN thumbnails", "Seq Scan"):
-        assert scan not in plan, plan

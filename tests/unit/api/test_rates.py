@@ -39,21 +39,6 @@ async def until_refused(rates: Rates, caller: str, most: int) -> list[Allowance]
     raise AssertionError("nothing was refused")
 
 
-def test_what_is_left_falls_to_nothing_for_each_caller_alone() -> None:
-    settings = Settings(rate_requests=3, rate_seconds=HOUR)
-
-    async def ask(rates: Rates) -> tuple[list[Allowance], Allowance]:
-        # At the full hour a part of what was counted before is given back: one more at most.
-        return await until_refused(rates, "a", 5), await rates.take("b")
-
-    mine, another = counting(settings, ask)
-    assert [one.allowed for one in mine[:3]] == [True] * 3
-    assert (mine[0].requests, mine[0].window_s) == (3, HOUR)
-    assert [one.remaining for one in (mine[0], mine[-1])] == [2, 0]
-    assert all(1 <= one.reset_s <= HOUR for one in mine)
-    assert (another.allowed, another.remaining) == (True, 2)
-
-
 def test_the_window_before_counts_in_part_and_the_one_before_it_not_at_all() -> None:
     counter = WindowCounter(4, 10)
     assert [counter.take("a", 19.0).remaining for _ in range(4)] == [3, 2, 1, 0]

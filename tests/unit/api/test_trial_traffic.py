@@ -1,7 +1,6 @@
 """The work behind the answers of a trial is bounded, and none of it is lost."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from threading import Event, Lock, Timer
 from typing import Any
 
@@ -16,10 +15,9 @@ from core.errors import (
     InferenceBusy,
     NotServable,
     PerennialError,
-    QuotaExceeded,
 )
 from core.platform import Platform
-from core.trials.record import Batch, ShadowAnswer
+from core.trials.record import Batch
 from core.trials.rules import Shadowed
 from core.values import PredictionId, TrialId
 from tests.support.factories import a_prediction
@@ -51,25 +49,6 @@ def writer(book: Book) -> Iterator[BackgroundWriter[Counts]]:
     made = BackgroundWriter("counts", book.write, every_s=60.0, most=3)
     yield made
     made.close()
-
-
-def test_entries_are_written_together_and_once(
-    book: Book, writer: BackgroundWriter[Counts]
-) -> None:
-    writer.add({"a": 1, "b": 1})
-    writer.add({"a": 2})
-    assert book.written == []
-    writer.flush()
-    writer.flush()  # nothing is new
-    assert book.written == [{"a": 2, "b": 1}]
-
-
-def test_the_thread_writes_again_and_again(book: Book) -> None:
-    writer = BackgroundWriter("counts", book.write, every_s=0.01, most=3)
-    for count in (1, 2):
-        writer.add({"a": count})
-        wait_for(lambda count=count: len(book.written) == count, seconds=10)
-    writer.close()
 
 
 def test_entries_wait_in_their_order_while_the_database_is_down_and_the_newest_are_lost_beyond_most(
@@ -143,20 +122,6 @@ def recorder(writes: Writes) -> Iterator[TrialRecorder]:
     made = TrialRecorder(None)  # type: ignore[arg-type]
     yield made
     made.close()
-
-
-def test_predictions_and_what_shadows_answered_are_written_in_one_batch(
-    writes: Writes, recorder: TrialRecorder
-) -> None:
-    one, other = a_prediction(), a_prediction()
-    answer = ShadowAnswer(outcome=Shadowed.FAILED)
-    recorder.answered([one])
-    recorder.answered([other])
-    recorder.shadowed([one.id, other.id], answer)
-    recorder.close()
-    assert writes.batches == [
-        Batch(predictions=[one, other], shadows={one.id: answer, other.id: answer})
-    ]
 
 
 class Slow:
@@ -236,26 +201,6 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
     assert sorted(writes.outcomes()) == [Shadowed.ANSWERED] * 2 + [Shadowed.DROPPED] * 4
 
 
-def test_originals_for_which_there_is_no_room_are_left_out_and_the_candidate_is_asked(
-    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "MAX_BYTES", 20)
-    slow, album = Slow(), Album()
-    shadow = Shadow(slow, recorder, album)  # type: ignore[arg-type]
-    sent = [
-        Originals(trial=TrialId("trial_1"), images=[b"1" * size], answers=["bag"])
-        for size in (9, 9, 2)
-    ]
-    for originals in sent:  # with 3 bytes of pixels each
-        shadow.ask(replace(question(1), originals=originals))
-    slow.may.set()
-    wait_for(lambda: writes.outcomes() == [Shadowed.ANSWERED] * 3, seconds=10)
-    shadow.close()
-    assert sorted(map(repr, album.kept)) == sorted(
-        repr((originals, ["boot"])) for originals in (sent[0], sent[2])
-    )
-
-
 def keeping(
     monkeypatch: pytest.MonkeyPatch, images: Sequence[bytes], keep: Callable[[bytes], bool]
 ) -> tuple[Callable[[Sequence[str]], None], list[bytes]]:
@@ -292,21 +237,3 @@ def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
     for _ in range(2):
         ask(["bag"] * 4 + ["Boot"] + ["bag"] * 2)
     assert tried == [b"bad", b"worse", b"same", b"last"]
-
-
-def test_a_trial_keeps_no_more_samples_once_the_quota_is_used_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_: bytes) -> bool:
-        raise QuotaExceeded
-
-    ask, tried = keeping(monkeypatch, [b"1", b"2"], refuse)
-    ask(["bag"] * 2)
-    assert tried == [b"1"]
-
-
-def test_the_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "MOST_TRIED", 2)
-    ask, tried = keeping(monkeypatch, [b"1", b"2", b"1", b"3", b"1"], lambda _: True)
-    ask(["bag"] * 5)
-    assert tried == [b"1", b"2", b"3", b"1"]

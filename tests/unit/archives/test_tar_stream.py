@@ -109,12 +109,6 @@ def test_a_tar_of_any_format_brings_what_was_put_in(kind: str, piece: int) -> No
     assert read(data, piece) == files == of_library(data)
 
 
-def test_pieces_may_be_empty() -> None:
-    pieces = iter([b"", THREE[:513], b"", b"", THREE[513:], b"", END])
-    count = UnpackedCount(archive_bytes=9_999, most_bytes=9_999, most_files=9)
-    assert [list(file.pieces) for file in tar_files(pieces, count)] == [[b"a", b"bc"]]
-
-
 @pytest.mark.parametrize(
     ("header", "name"),
     [
@@ -255,11 +249,6 @@ def test_attributes_of_all_files_are_capped_together_by_names_and_values(in_name
     assert len(read(b"".join(headers[:3]) + END)) == 3
     with pytest.raises(ArchiveUnsafe):
         read(b"".join(headers) + END)
-
-
-def test_attributes_of_all_files_that_replace_each_other_are_not_too_many() -> None:
-    one = tar_attributes(b"g", comment="x" * 40_000) + THREE
-    assert len(read(one * 5 + END)) == 5
 
 
 def test_a_file_may_be_left_before_its_end_and_ends_with_the_next() -> None:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from api.guide import pages as guide
 from api.guide.library import Document, files, folders, pages, read_document, search
-from api.guide.reference import kind, notes, reference_policy, render_reference
+from api.guide.reference import reference_policy, render_reference
 from api.http import error_handlers
 from api.http.routing import GUIDE
 from tests.support.places import ROOT
@@ -158,14 +158,3 @@ def test_texts_cannot_add_markup(document: dict[str, Any]) -> None:
     page = render_reference({**document, "info": info})
     assert not Reader(page).tags & {"script"}
     assert "&lt;b&gt;x&lt;/b&gt; <code>&lt;i&gt;</code>" in page
-
-
-def test_values_and_their_bounds_are_named_in_words() -> None:
-    whole = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"type": "null"}]}
-    assert (kind(whole), notes(whole)) == ("integer or null", ["at least 0", "at most 9"])
-    several = {"type": "array", "items": {"$ref": "#/x/A"}}
-    assert kind(several) == 'list of <a href="#schema-A">A</a>'
-    assert (kind({"type": "string", "format": "date-time"}), kind({})) == ("date-time", "any value")
-    assert kind({"enum": ["a", "<"]}) == "<code>a</code>, <code>&lt;</code>"
-    assert kind({"type": "object", "additionalProperties": {"type": "string"}}) == "map to string"
-    assert notes({"maxLength": 5, "default": "x"}) == ["at most 5 characters", "default x"]

@@ -15,7 +15,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.authentication import KNOWN_S, MOST, KeyCheck, KeyUses, KnownScrapers
+from api.http.authentication import KNOWN_S, KeyCheck, KeyUses, KnownScrapers
 from api.http.lookups import SharedLookup
 from api.http.middleware import RequestIds
 from core.errors import DatabaseUnavailable, IssuerUnavailable
@@ -78,40 +78,6 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     assert statuses == [200] + [503] * tokens
 
 
-def test_each_request_of_a_look_up_that_fails_gets_503() -> None:
-    looked_up: list[Collection[str]] = []
-
-    def authenticate(secrets: Collection[str]) -> Mapping[str, Principal]:
-        looked_up.append(secrets)
-        raise DatabaseUnavailable
-
-    async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("let in")
-
-    answers: list[httpx.Response] = []
-
-    async def ask(client: httpx.AsyncClient, secret: str) -> None:
-        headers = {"Authorization": f"Bearer {secret}", "X-Request-Id": secret}
-        answers.append(await client.get("/v1/models", headers=headers))
-
-    async def main() -> None:
-        keys, sessions = SharedLookup(authenticate), SharedLookup(no_sessions)
-        checked = KeyCheck(nobody, keys=keys, sessions=sessions)
-        transport = httpx.ASGITransport(RequestIds(checked))
-        async with (
-            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
-            anyio.create_task_group() as asking,
-        ):
-            for number in range(5):
-                asking.start_soon(ask, client, f"key-{number}")
-
-    anyio.run(main)
-    assert len(looked_up) == 1
-    assert [answer.status_code for answer in answers] == [503] * 5
-    assert all("Retry-After" in answer.headers for answer in answers)
-    assert {answer.json()["request_id"] for answer in answers} == {f"key-{n}" for n in range(5)}
-
-
 def test_a_key_is_known_for_a_while_after_it_was_last_accepted() -> None:
     now = [0.0]
     scrapers = KnownScrapers(lambda: now[0])
@@ -121,15 +87,6 @@ def test_a_key_is_known_for_a_while_after_it_was_last_accepted() -> None:
     assert scrapers.find("a") is None
     scrapers.remember("a", TESTER)
     assert scrapers.find("a") == TESTER
-
-
-def test_few_keys_are_known_the_latest() -> None:
-    scrapers = KnownScrapers()
-    for number in range(MOST):
-        scrapers.remember(f"{number}", TESTER)
-    scrapers.remember("0", TESTER)
-    scrapers.remember("another", TESTER)
-    assert (scrapers.find("0"), scrapers.find("1")) == (TESTER, None)
 
 
 ONE, OTHER = KeyId("key_1"), KeyId("key_2")
@@ -184,20 +141,6 @@ def test_many_uses_are_written_once_with_the_last_time(book: Book, uses: KeyUses
     uses.flush()
     uses.flush()  # nothing is new
     assert book.written == [{ONE: book.now, OTHER: book.now}]
-
-
-def test_uses_wait_while_the_database_is_down_and_the_newer_ones_count(
-    book: Book, uses: KeyUses
-) -> None:
-    book.fault = DatabaseUnavailable()
-    uses.note({ONE, OTHER})
-    with pytest.raises(DatabaseUnavailable):
-        uses.flush()
-    book.now += timedelta(seconds=9)
-    uses.note({ONE})
-    book.fault = None
-    uses.flush()
-    assert book.written == [{ONE: book.now, OTHER: NOW}]
 
 
 class Store:

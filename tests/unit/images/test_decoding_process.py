@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
 import pytest
-from PIL import Image
 
 from core.errors import ImageCorrupt, ImageTooLarge
 from core.images import sandbox as processes
@@ -65,23 +63,6 @@ def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ImageCorrupt):
         make_decoder().decode(PNG)
     assert len(started) == 2  # tried once more: the first process may have died of something else
-
-
-def test_memory_is_kept_for_the_next_image() -> None:
-    noise = Image.frombytes("RGB", (512, 512), Random(0).randbytes(512 * 512 * 3))
-    data = encode(noise, "PNG")
-    with started(data, stored_side=512) as (one, child):
-        for _ in range(2):
-            one.decode(data)
-        faults = page_faults(child)
-        for _ in range(5):
-            one.decode(data)
-        assert page_faults(child) - faults < 5 * 192  # the pages of its pixels alone, each time
-
-
-def page_faults(child: int) -> int:
-    """How often the kernel gave the process a page of memory."""
-    return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[7])
 
 
 def test_process_knows_no_secret_and_cannot_write_files(

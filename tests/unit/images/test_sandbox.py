@@ -175,13 +175,6 @@ def test_preview_is_a_small_lossy_image(
     assert b"VP8L" not in data
 
 
-def test_what_is_no_stored_image_has_no_preview(decoder: SandboxDecoder) -> None:
-    for data in (encode(picture(), "PNG"), encode(picture(), "WEBP")[:60], b""):
-        with pytest.raises(ImageCorrupt):
-            decoder.preview(data)
-    assert decoder.decode(encode(picture(), "PNG")).width == 40
-
-
 WANTED = ImageInput(height=16, width=16)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from api.inference_client import client as replicas
 from api.inference_client.client import Inference
-from api.inference_client.questions import EmbedTexts, Post, Reply
+from api.inference_client.questions import EmbedTexts, Post
 from core import logs
 from core.errors import InferenceUnavailable
 from core.values import sha256
@@ -65,31 +65,6 @@ def test_ids_of_many_requests_fit_into_the_head_of_a_call(
     assert oracle.longest_id < 8 * 1024
 
 
-def test_parts_that_wait_are_given_up_when_one_fails(inference: Inference) -> None:
-    asked: list[bytes] = []
-    go = Event()
-
-    class Failing(EmbedTexts):
-        """A question whose first call fails; the second waits."""
-
-        def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Any]:
-            asked.append(inputs[0])
-            if inputs[0] == b"0":
-                raise InferenceUnavailable
-            assert go.wait(30)
-            return inputs
-
-    async def embed() -> None:
-        question = Failing(digest=sha256(b"a version"), most=1)
-        await inference.embed(question, [b"%d" % part for part in range(9)])
-
-    with pytest.raises(InferenceUnavailable):
-        asyncio.run(embed())
-    go.set()
-    inference.close()
-    assert asked in ([b"0"], [b"0", b"1"])
-
-
 def embed_each(inference: Inference, count: int) -> list[bytes]:
     """The vectors of some texts, each asked for by itself."""
     question = EmbedTexts(digest=sha256(b"a version"), most=1)
@@ -109,23 +84,6 @@ def test_replicas_take_turns(tmp_path: Path) -> None:
         embed_each(inference, 10)
         inference.close()
         assert (len(first.requests), len(second.requests)) == (5, 5)
-
-
-def test_names_of_headers_are_read_in_any_case() -> None:
-    def answer(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            head = b"HTTP/1.1 409 Conflict\r\nContent-TYPE: application/json\r\n"
-            connection.sendall(head + b"Content-Length: 2\r\n\r\n{}")
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = Thread(target=answer, args=[listener])
-        thread.start()
-        one = replicas.Replicas([f"http://127.0.0.1:{listener.getsockname()[1]}"], {})
-        assert one.post("/", content=b"", headers={}) == Reply(409, "application/json", b"{}")
-        one.close()
-        thread.join()
 
 
 def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(

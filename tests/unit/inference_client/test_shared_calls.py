@@ -99,18 +99,6 @@ def test_a_call_that_takes_long_delays_only_those_that_ask_the_same() -> None:
     assert (caller.shared._idle, len(caller.shared._calls)) == (2, 0)
 
 
-def test_no_more_calls_for_a_key_are_under_way_than_allowed() -> None:
-    caller = Caller(max_calls=8)
-    caller.occupy("a")
-    waiting = [caller.submit("a", [b"1"] * 4, "x") for _ in range(3)]
-    caller.begun.clear()
-    caller.occupy("b")  # by which time a second call for "a" would have begun
-    assert [key for key, *_ in caller.calls] == ["a", "b"]
-    caller.go.set()
-    assert [len(future.result(30)) for future in waiting] == [4, 4, 4]
-    caller.shared.close()
-
-
 def test_a_request_is_asked_in_parts_or_not_at_all() -> None:
     caller = Caller(max_waiting=6)
     caller.occupy()
@@ -139,15 +127,6 @@ def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[st
     assert [len(part.result(30)) for part in parts] == [4, 1]
     caller.shared.close()
     assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
-
-
-def test_who_has_gone_is_not_asked_for(caller: Caller) -> None:
-    caller.occupy()
-    gone, here = (caller.submit("a", [image], "x") for image in (b"1", b"2"))
-    gone.cancel()
-    caller.go.set()
-    assert here.result(30) == [b"2"]
-    assert caller.calls[1][1] == [b"2"]
 
 
 def test_closing_lets_a_call_end_and_gives_up_what_waits() -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,7 @@ from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.processes import wait_for
 from tests.unit.worker.inference.conftest import store, weights_of
 from worker.inference.classifier import MicroBatcher, TextFeatures
-from worker.inference.models import AliasFollower, ModelCache, Trace, TracedModel, Traces
+from worker.inference.models import AliasFollower, ModelCache, TracedModel, Traces
 
 DIGEST = Digest("0" * 64)
 
@@ -89,16 +88,6 @@ def test_aliases_are_followed_as_far_as_the_bytes_go_and_push_nobody_out(
     assert [models.get(digest) for digest in moved[:2]] == loaded  # the very same, not read again
 
 
-class Watched(MicroBatcher):
-    """Counts the turns on the device."""
-
-    turns = 0
-
-    def run(self, work):  # type: ignore[no-untyped-def]
-        self.turns += 1
-        return super().run(work)
-
-
 TEXTS = [
     f"a photo of the number {number} and of {'many ' * (number % 5)}others."
     for number in range(600)
@@ -126,17 +115,6 @@ def test_long_class_lists_go_through_the_text_tower_in_parts_with_the_same_featu
     assert parts == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 600 - 2 * TEXTS_AT_ONCE]
     # Each feature is at most 1; its sums have some hundred terms, each rounded to 2^-24.
     torch.testing.assert_close(features, at_once, atol=100 * 2**-24, rtol=0)
-
-
-def test_features_of_class_lists_are_kept_as_far_as_their_bytes_go() -> None:
-    clip = tiny_clip(1)
-    batcher = Watched()
-    texts = TextFeatures(batcher, max_bytes=2 * 10 * 16 * 4)  # two lists of ten texts, width 16
-    first, second, third = (TEXTS[begin : begin + 10] for begin in (0, 10, 20))
-    for asked, turns in ((first, 1), (second, 2), (first, 2), (third, 3), (first, 3), (second, 4)):
-        texts.of(DIGEST, clip, asked)
-        assert batcher.turns == turns
-    batcher.close()
 
 
 def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:
@@ -290,31 +268,6 @@ def test_a_trace_keeps_no_version_in_memory() -> None:
     assert not any(tensor() is not None for tensor in kept)
 
 
-def test_a_single_image_is_encoded_by_one_thread_and_several_by_all() -> None:
-    threads: list[int] = []
-
-    def encode(pixels: Tensor, _: Sequence[Tensor]) -> Tensor:
-        threads.append(torch.get_num_threads())
-        if not pixels.any():
-            raise RuntimeError("a call that fails")
-        return pixels
-
-    model, before = tiny_clip(1).freeze(), torch.get_num_threads()
-    alone, together = (
-        TracedModel(model, Trace(encode=encode, alone=alone)) for alone in (True, False)
-    )
-    torch.set_num_threads(3)
-    try:
-        alone.encode_images(pixels_of(model, 1))
-        with pytest.raises(RuntimeError):
-            alone.encode_images(torch.zeros(1))
-        alone.encode_images(pixels_of(model, 2))
-        together.encode_images(pixels_of(model, 1))
-    finally:
-        torch.set_num_threads(before)
-    assert threads == [1, 1, 3, 3]
-
-
 def test_one_thread_is_used_if_it_gives_the_features_that_several_give() -> None:
     before, model = torch.get_num_threads(), bundled()
     images = [pixels_of(model, 1) for _ in range(5)]
@@ -357,16 +310,3 @@ def test_an_image_tower_whose_trace_is_not_exact_is_served_without(
 
     assert Traces().apply(model) is model
     assert "trace" in caplog.text
-
-
-def test_a_large_image_tower_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_clip(1).freeze()
-    weights = sum(tensor.numel() for tensor in model.visual.state_dict().values())
-
-    monkeypatch.setattr("worker.inference.models.MAX_WEIGHTS", weights - 1)
-    assert Traces().apply(model) is model
-    monkeypatch.setattr("worker.inference.models.MAX_WEIGHTS", weights)
-    monkeypatch.setattr("worker.inference.models.ONE_THREAD", 1)
-    quick = Traces().apply(model)
-    assert isinstance(quick, TracedModel)
-    assert not quick.trace.alone  # a single image that takes long is encoded by all threads

@@ -1,8 +1,5 @@
 """The inference process's HTTP surface over a minuscule CLIP."""
 
-import io
-import json
-import logging
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,21 +11,12 @@ import torch
 from fastapi.testclient import TestClient
 from torch import Tensor
 
-from core import logs
-from core.clip.model import ClipModel
 from core.inference.wire import write_request
 from core.platform import Platform
 from core.recipes.rules import digest_of
-from core.settings import Settings
-from core.values import Digest
-from devtools.ports import free_port
 from tests.support.learning.tiny_clip import tiny_clip
-from tests.support.servers.server_thread import accepted, waits_for_acknowledgement
-from tests.unit.worker.inference.conftest import SHOWN, store
-from worker.inference.app import warm_up
+from tests.unit.worker.inference.conftest import store
 from worker.inference.classifier import MicroBatcher
-from worker.inference.models import ModelCache
-from worker.inference.server import make_app, make_server
 
 CLASSES = ["cat", "dog", "red panda"]
 
@@ -67,25 +55,6 @@ def test_predictions_are_the_softmax_of_the_models_own_logits(
         assert [place for place, _ in predictions] == order.tolist()
         given = torch.tensor([probability for _, probability in predictions])
         torch.testing.assert_close(given, row[order], atol=1e-5, rtol=1e-4)
-
-
-def test_a_request_is_one_line_with_the_id_that_it_came_with(platform: Platform) -> None:
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
-    logs.configure(Settings(log_format="json"), process="inference", stream=stream)
-    with TestClient(make_app(platform), headers={**SHOWN, "X-Request-Id": "req_1"}) as client:
-        assert ask(client, "0" * 64, [1]).status_code == 404
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(capture=False)
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    (line,) = [line for line in lines if line["event"] == "request"]
-    told = {name: line[name] for name in ("process", "request_id", "route", "status")}
-    assert told == {
-        "process": "inference",
-        "request_id": "req_1",
-        "route": "/classify",
-        "status": 404,
-    }
 
 
 def test_many_clients_at_once_get_what_each_would_get_alone(
@@ -173,25 +142,6 @@ def test_flipped_bit_is_found_before_it_is_served(client: TestClient, platform: 
     assert (answer.status_code, answer.json()["code"]) == (503, "artifact_corrupt")
 
 
-def test_a_version_is_run_once_before_it_counts_as_loaded(platform: Platform) -> None:
-    digest = store(platform, 1)
-    passes: list[tuple[list[Digest], torch.Size]] = []
-
-    def prepared(model: ClipModel) -> ClipModel:
-        def note(_: object, inputs: tuple[Tensor]) -> None:
-            passes.append((models.digests(), inputs[0].shape))
-
-        model.visual.register_forward_pre_hook(note)
-        warm_up(model)
-        return model
-
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9, prepare=prepared)
-    models.get(digest)
-    models.get(digest)
-    assert passes == [([], torch.Size([1, 3, 16, 16]))]
-    assert models.digests() == [digest]
-
-
 def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
     clip = tiny_clip(1)
     batcher = MicroBatcher()
@@ -207,13 +157,3 @@ def test_failing_batch_fails_the_request_that_led_it_and_no_other() -> None:
     assert answers[1].result().shape == (1, 16)
     assert answers[2].result().shape == (1, 16)
     batcher.close()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_answer_never_waits_until_the_client_has_acknowledged_the_one_before(
-    platform: Platform, host: str
-) -> None:
-    where = {"inference_host": host, "inference_port": free_port()}
-    server = make_server(make_app(platform), platform.settings.model_copy(update=where))
-    with accepted(server) as connection:
-        assert not waits_for_acknowledgement(connection)

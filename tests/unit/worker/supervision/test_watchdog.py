@@ -11,7 +11,6 @@ from core.jobs.rules import HeldJob, JobStatus
 from core.settings import Settings
 from core.values import JobId
 from worker.supervision.health import is_alive
-from worker.supervision.supervisor import BackOff
 from worker.supervision.threads import Action, Watchdog
 
 
@@ -45,14 +44,6 @@ def test_the_grace_time_counts_from_each_cancellation_anew() -> None:
     dog.remedy([], 5)
 
     assert dog.remedy(held(JobStatus.CANCELLING), 12) is Action.LEAVE
-
-
-def test_back_off_doubles_up_to_its_longest_wait_and_starts_anew() -> None:
-    waits = BackOff(0.5, 3.0)
-
-    assert [waits.next() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
-    waits.reset()
-    assert waits.next() == 0.5
 
 
 def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
