@@ -1,7 +1,6 @@
 """Look-ups of versions that requests share: what each is shown, and what it waits for."""
 
 import asyncio
-from threading import Event
 from typing import Any
 
 import pytest
@@ -41,29 +40,3 @@ def test_each_key_is_shown_only_what_it_may_see(service: Service) -> None:
     assert first == last
     assert first.version.number == 2
     assert isinstance(refused, ModelNotFound)
-
-
-def test_weights_that_are_slow_to_read_delay_nobody_who_asks_another_version(
-    service: Service, digest: Digest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, go, read = Event(), Event(), service.platform.artifacts.get
-
-    def get(wanted: Digest, *rest: Any) -> bytes:
-        if wanted == digest:
-            begun.set()
-            assert go.wait(30)
-        return read(wanted, *rest)
-
-    monkeypatch.setattr(service.platform.artifacts, "get", get)
-    lookup = VersionLookup(service.platform)
-
-    async def ask() -> list[int]:
-        slow = asyncio.create_task(lookup.find("demo:1", COMMAND_LINE))
-        try:
-            assert await asyncio.to_thread(begun.wait, 30)
-            other = await asyncio.wait_for(lookup.find("demo:2", COMMAND_LINE), 20)
-        finally:
-            go.set()
-        return [other.version.number, (await slow).version.number]
-
-    assert asyncio.run(ask()) == [2, 1]

@@ -154,20 +154,6 @@ def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
         assert imports.run(zipped({"boot/1.png": picture(1)}))["status"] == "succeeded"
 
 
-@EMBEDDED
-def test_an_archive_that_the_disk_has_no_room_for_is_refused_before_it_is_sent(
-    imports: Imports, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, artifacts = zipped(FOLDERS), type(imports.service.platform.artifacts)
-    monkeypatch.setattr(artifacts, "free_bytes", lambda _: len(data))
-    with imports.service.untouched():
-        answer = imports.send(data)
-    assert code_of(answer) == (507, "storage_full")
-    assert answer.json()["facts"] == {"needed_bytes": len(data), "free_bytes": len(data)}
-    monkeypatch.setattr(artifacts, "free_bytes", lambda _: len(data) + 1)
-    assert imports.send(data).status_code == 202
-
-
 def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) -> None:
     def die() -> None:
         raise LeaseLost

@@ -17,12 +17,10 @@ from core.jobs.claim_rows import Counters
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Progress
-from core.webhooks.deliver import claim_delivery, send_claimed
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
 from tests.support.factories import a_job
-from tests.support.webhooks import Client, an_event, happened, subscribed
 
 
 def scrape(service: Service) -> "Scrape":
@@ -130,20 +128,6 @@ def test_running_jobs_their_phases_and_what_came_of_them(service: Service) -> No
     assert found("jobs_ended_total", type=job.type.value, status="succeeded") == 1
     assert found("versions", verdict="passed") == 1
     assert found("alias_moves_total", kind="created") == 1
-
-
-def test_deliveries_that_wait_and_that_have_ended(service: Service) -> None:
-    transactions, now = service.platform.transactions, service.platform.clock()
-    subscribed(transactions)
-    written = now - timedelta(hours=1)
-    happened(transactions, *(an_event(f"job_{n}", at=written) for n in range(2)))
-    claimed = claim_delivery(service.platform)
-    assert claimed is not None
-    send_claimed(service.platform, Client(), claimed)
-    found = scrape(service)
-    assert found("webhook_deliveries_pending") == 1
-    assert 3600 <= found("webhook_oldest_pending_seconds") < 3700
-    assert found("webhook_deliveries_total", status="delivered") == 1
 
 
 def test_workers_alive_busy_and_stale_and_queues_that_nobody_serves(service: Service) -> None:

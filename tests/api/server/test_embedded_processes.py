@@ -15,7 +15,7 @@ from core.settings import ImportBucket, Settings
 from tests.support.places import ROOT
 from tests.support.processes import is_alive, wait_for
 
-GENTLE, STUBBORN, BUSY = "gentle_companion", "stubborn_companion", "busy_companion"
+GENTLE, STUBBORN = "gentle_companion", "stubborn_companion"
 
 _GENTLE = """
 import os, pathlib, sys, threading
@@ -27,24 +27,12 @@ while os.read(0, 100):
 
 _STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _GENTLE
 
-_BUSY = """
-import os, pathlib, signal, sys, time
-def end(*_):
-    time.sleep(0.5)
-    pathlib.Path(os.environ["PERENNIAL_HOME"], "given back").touch()
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-pathlib.Path(os.environ["PERENNIAL_HOME"], f"{os.getpid()}.pid").touch()
-time.sleep(60)
-"""
-
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where companions leave their process ids, with modules for them to run."""
     (tmp_path / f"{GENTLE}.py").write_text(_GENTLE)
     (tmp_path / f"{STUBBORN}.py").write_text(_STUBBORN)
-    (tmp_path / f"{BUSY}.py").write_text(_BUSY)
     monkeypatch.setattr("api.embedded.MARGIN_S", 0.1)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     return tmp_path
@@ -55,8 +43,8 @@ def started(home: Path) -> Iterator[Callable[..., EmbeddedProcesses]]:
     """Start companions; whatever a test does, they are stopped at its end."""
     made: list[EmbeddedProcesses] = []
 
-    def start(*modules: str, grace_s: float = 0.3) -> EmbeddedProcesses:
-        companions = EmbeddedProcesses(Settings(home=home, grace_seconds=grace_s), modules)
+    def start(*modules: str) -> EmbeddedProcesses:
+        companions = EmbeddedProcesses(Settings(home=home, grace_seconds=0.3), modules)
         companions.start()
         made.append(companions)
         return companions
@@ -80,16 +68,6 @@ def test_stopping_ends_them_all_the_stubborn_by_force(
     assert {os.getpgid(pid) for pid in found} == set(found)  # groups of their own
     companions.stop()
     assert not any(map(is_alive, found))
-
-
-def test_a_supervisor_that_spent_the_grace_time_on_its_child_may_still_end_in_order(
-    home: Path, started: Callable[..., EmbeddedProcesses], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.embedded.MARGIN_S", 20)
-    companions = started(BUSY, grace_s=0.1)
-    pids(home, 1)
-    companions.stop()
-    assert (home / "given back").exists()
 
 
 def test_one_that_dies_is_started_again_also_if_that_fails_at_first(

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from core.database.work import Transactions, Work
+from core.datasets import list_rows
 from core.datasets.list_rows import SHOWN
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
@@ -208,8 +209,11 @@ def counts(transactions: Transactions, dataset: Dataset) -> dict[str, int]:
         return dict(work[Datasets].count(dataset.id))
 
 
-def test_images_are_counted_after_each_change(transactions: Transactions) -> None:
-    dataset = made(transactions)
+def test_images_are_counted_after_each_change(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_rows, "DATASETS", 1)  # whose counts are kept
+    dataset, other = made(transactions), made(transactions)
     new = a_row(dataset, digest(3), "dog")
     changes: list[tuple[Change, dict[str, int]]] = [
         (lambda it: it.add_image(new), {"cat": 2, "dog": 1}),
@@ -223,6 +227,7 @@ def test_images_are_counted_after_each_change(transactions: Transactions) -> Non
             change(work[Datasets])
             work.commit()
         assert [counts(transactions, dataset) for _ in range(2)] == [after, after]
+        assert counts(transactions, other) == {"cat": 2}
 
 
 def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:

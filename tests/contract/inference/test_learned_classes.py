@@ -2,7 +2,6 @@
 
 import pytest
 
-from core.database.work import Transactions
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import FieldInvalid
@@ -16,11 +15,6 @@ from core.registry.read import learned_classes, resolve
 from core.values import ImageInput
 from tests.support.factories import NOW
 from tests.support.scene import Scene
-
-
-@pytest.fixture
-def scene(transactions: Transactions) -> Scene:
-    return Scene(transactions)
 
 
 def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Scene) -> None:

@@ -92,21 +92,6 @@ def test_image_that_the_update_brings_itself_or_a_suite_has_is_no_exemplar(scene
 # ---- Feature statistics -----------------------------------------------------------------------
 
 
-def test_update_is_given_the_feature_statistics_of_its_parent_and_keeps_what_training_returns(
-    scene: Scene,
-) -> None:
-    model = scene.model()
-    taught(scene, model, scene.frozen("cat", "dog"), scene.frozen("owl", "elk", offset=50))
-    first, second = scene.script.tasks
-    assert first.feature_statistics == {}
-    kept = scene.version(model, 2).feature_statistics
-    assert second.feature_statistics == kept
-    assert kept.keys() == {"cat", "dog"}
-    newer = scene.version(model, 3).feature_statistics
-    assert newer.keys() == {"cat", "dog", "owl", "elk"}
-    assert kept.items() <= newer.items()
-
-
 @pytest.mark.parametrize("retried", [False, True], ids=["resumed", "retried"])
 def test_update_that_did_not_end_is_given_the_same_feature_statistics_again(
     scene: Scene, retried: bool
@@ -330,13 +315,6 @@ def test_slow_arithmetic_is_obeyed_and_said(precision: Precision, scene: Scene) 
     (told,) = [event.data for event in scene.events(job) if event.kind == "slow_precision"]
     assert told["precision"] == precision
     assert "'auto'" in told["explanation"]
-
-
-def test_the_chosen_arithmetic_needs_no_word_where_it_is_native(scene: Scene) -> None:
-    recipe = Recipe(precision=Precision.FP32)
-    job = scene.update(scene.model(), scene.frozen("cat", "dog"), recipe=recipe)
-    scene.run()
-    assert "slow_precision" not in {event.kind for event in scene.events(job)}
 
 
 @pytest.mark.parametrize(

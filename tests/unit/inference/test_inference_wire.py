@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from core.errors import Malformed
-from core.inference.wire import read_request, write_request
+from core.errors import InferenceUnavailable, Malformed
+from core.inference.wire import read_embedded, read_request, write_request
 
 HEAD = {"digest": "0" * 64, "top_k": 5, "texts": "é"}
 
@@ -34,3 +34,8 @@ def test_a_length_beyond_the_body_is_refused() -> None:
     body[:4] = struct.pack(">I", 2**32 - 1)
     with pytest.raises(Malformed):
         read_request(body)
+
+
+def test_a_reply_with_another_number_of_vectors_is_not_taken_apart() -> None:
+    with pytest.raises(InferenceUnavailable):
+        read_embedded(b"1234567", 2)

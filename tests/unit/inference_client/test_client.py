@@ -2,24 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
+from threading import Thread
 
 import pytest
 
 from api.inference_client import client as replicas
 from api.inference_client.client import Inference
-from api.inference_client.questions import EmbedTexts, Post
-from core import logs
+from api.inference_client.questions import EmbedTexts
 from core.errors import InferenceUnavailable
 from core.values import sha256
 from devtools.ports import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
-
-CLIENTS = 300
 
 
 @pytest.fixture
@@ -33,36 +29,6 @@ def inference(oracle: Oracle, tmp_path: Path) -> Iterator[Inference]:
     made = Inference(settings_with(oracle, tmp_path))
     yield made
     made.close()
-
-
-def test_ids_of_many_requests_fit_into_the_head_of_a_call(
-    inference: Inference, oracle: Oracle
-) -> None:
-    go = Event()
-
-    class Held(EmbedTexts):
-        """A question whose calls wait."""
-
-        def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Any]:
-            assert go.wait(30)
-            return super().ask(post, inputs)
-
-    question = Held(digest=sha256(b"a version"))
-
-    async def embed(client: int) -> bytes:
-        logs.bind(request_id=f"{client:064d}")  # as long as a client may choose it
-        if client == CLIENTS - 1:
-            go.set()
-        ((vector, _),) = await inference.embed(question, [b"%d" % client])
-        return vector
-
-    async def embed_all() -> list[bytes]:
-        return await asyncio.gather(*(embed(client) for client in range(CLIENTS)))
-
-    vectors = asyncio.run(embed_all())
-    assert vectors == [vector_of(b"%d" % client) for client in range(CLIENTS)]
-    assert max(oracle.requests) > 250  # ids of 64 characters, which 16 KiB do not hold
-    assert oracle.longest_id < 8 * 1024
 
 
 def embed_each(inference: Inference, count: int) -> list[bytes]:

@@ -2,13 +2,10 @@
 
 import csv
 import io
-import json
 
 import pytest
 
 from api.http.answers import csv_text
-from api.registry.report_pages import report_csv
-from tests.support.evaluation.evaluations import report_of, second_update
 
 
 def read(text: str) -> list[dict[str, str]]:
@@ -29,18 +26,3 @@ def test_other_cells_are_as_they_are() -> None:
     text = csv_text(columns, [row])
     assert text.endswith('"a ""b"", c",-0.25,true,,\r\n')
     assert text.startswith("name,number,flag,none,absent\r\n")
-
-
-def test_a_report_has_a_row_for_each_measure_and_class() -> None:
-    report = report_of(second_update(), lambda *_: True)
-    rows = read(report_csv(json.loads(report.to_bytes())))
-    measures = [row for row in rows if row["row"] == "measure"]
-    classes = [row for row in rows if row["row"] == "class"]
-    assert len(measures) == len(report.measures)
-    assert len(classes) == sum(len(table.classes) for table in report.changes)
-    first, ruling = measures[0], report.measures[0]
-    assert (first["name"], first["outcome"]) == (ruling.name, ruling.outcome.value)
-    assert float(first["lower"]) == ruling.lower
-    change = report.changes[0].classes[0]
-    assert (classes[0]["class"], classes[0]["right"]) == (change.class_name, str(change.right))
-    assert float(classes[0]["accuracy_lower"]) == change.accuracy_lower

@@ -10,8 +10,6 @@ import psutil
 import pytest
 
 from core.bootstrap import build, close, migrate
-from core.database.work import Work
-from core.errors import DatabaseUnavailable
 from core.fleet.rows import Heartbeats
 from core.gate.rows import Policies
 from core.jobs.orders import Queue
@@ -217,32 +215,6 @@ def test_a_waiting_job_is_announced_less_and_less_often(
 
     # after 0, 1, 3, 7 and 15 seconds, then every 8
     assert notifier.notified == 10
-
-
-def test_absent_database_is_waited_for(platform: Platform, nursery: Nursery) -> None:
-    away = True
-
-    def transactions(*, read_only: bool = False) -> Work:
-        if away:
-            raise DatabaseUnavailable
-        return platform.transactions(read_only=read_only)
-
-    patient = Platform(
-        settings=platform.settings,
-        transactions=transactions,
-        artifacts=platform.artifacts,
-        clock=platform.clock,
-    )
-    notifier, now = RecordingNotifier(), time.monotonic()
-    supervisor = supervise(patient, nursery, notifier)
-    queue(platform)
-    supervisor.tick(now)
-    assert notifier.notified == 0
-
-    away = False
-    supervisor.tick(now + 1)
-
-    assert notifier.notified == 1
 
 
 def test_cancelled_job_of_a_dead_worker_ends_while_every_child_is_busy(
