@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,6 @@ from core.datasets.rules import (
     Suite,
     SuiteKind,
 )
-from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion
 from core.gate.rules import GatePolicy
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.rules import Job, model_of
@@ -30,7 +28,6 @@ from core.trials.rules import Arm, Prediction, Trial, TrialMode
 from core.values import (
     DatasetId,
     Digest,
-    ErasureId,
     JobId,
     KeyId,
     ModelId,
@@ -172,34 +169,6 @@ def a_job_of_no_model(lane: str, **changes: Any) -> Job:
         created_at=NOW,
     )
     return replace(made, **changes)
-
-
-def an_erasure(versions: Iterable[Version]) -> tuple[Job, Erasure]:
-    """An erasure that has marked some versions, and its job, which has succeeded."""
-    name = f"era_{next(_numbers):06}"
-    job = a_job_of_no_model("erasures").succeed({}, NOW)
-    marked = tuple(
-        MarkedVersion(
-            model=one.model,
-            name="demo",
-            number=one.number,
-            digest=one.digest,
-            learned=Exposure.TAUGHT,
-            retrained=False,
-        )
-        for one in versions
-    )
-    erasure = Erasure(
-        id=ErasureId(name),
-        images=(digest(name),),
-        reason="asked for",
-        actor="tester",
-        job=job.id,
-        created_at=NOW,
-        erased_at=NOW,
-        findings=Findings(artifacts={}, versions=marked),
-    )
-    return job, erasure
 
 
 def a_version(job: Job, number: int = 1, **changes: Any) -> Version:

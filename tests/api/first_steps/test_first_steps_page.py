@@ -9,14 +9,16 @@ import pytest
 
 from api.http.routing import FIRST_STEPS
 from core.first_steps import first_steps as pack
+from core.job_types.run import run_next_job
 from core.jobs.rows import Jobs
 from core.principal import Role
 from core.registry.rows import Models, Versions
 from tests.support.api.browsing import Browser, browser_of
-from tests.support.api.imports import importing_worker
 from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.service import Service, running
 from tests.support.packs import make_pack
+from tests.support.scene import Script
+from tests.support.tools import tools_of
 
 STEP = re.compile(r'<li class="step (\w+)" id="(\w+)">')
 
@@ -56,24 +58,29 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert (done(admin), following(admin)) == (["sign_in"], ["images"])
     meanwhile: list[list[str]] = []
     looking = lambda _: meanwhile.append(following(admin))  # noqa: E731
-    with importing_worker(new.platform, looking) as work:
-        pressed(admin, "images")
-        assert "hx-get" in admin.get(FIRST_STEPS).text
-        pressed(admin, "images")  # a second press orders nothing
-        work()
-        assert following(admin) == ["images"]
-        work()
-        assert following(admin) == ["model"]
-        assert 'href="/ui/datasets/products"' in admin.get(FIRST_STEPS).text
-        pressed(admin, "teach")  # before its turn, it orders nothing
-        pressed(admin, "model")
-        assert following(admin) == ["model"]
-        work()
-        assert following(admin) == ["teach"]
-        pressed(admin, "teach")
-        part = admin.get(FIRST_STEPS, HX_Request="true")
-        assert 'id="steps"' in part.text
-        work()
+    tools = tools_of(Script(new.platform, evaluating=looking), new.settings)
+
+    def work() -> None:
+        assert run_next_job(new.platform, tools, owner="w", stopping=lambda: False)
+
+    pressed(admin, "images")
+    assert "hx-get" in admin.get(FIRST_STEPS).text
+    pressed(admin, "images")  # a second press orders nothing
+    work()
+    assert following(admin) == ["images"]
+    work()
+    assert following(admin) == ["model"]
+    assert 'href="/ui/datasets/products"' in admin.get(FIRST_STEPS).text
+    pressed(admin, "teach")  # before its turn, it orders nothing
+    pressed(admin, "model")
+    assert following(admin) == ["model"]
+    work()
+    assert following(admin) == ["teach"]
+    pressed(admin, "teach")
+    part = admin.get(FIRST_STEPS, HX_Request="true")
+    assert 'id="steps"' in part.text
+    work()
+    tools.decoder.close()
     assert meanwhile == [["teach"]] * len(meanwhile)  # there is a version, not yet judged
     assert meanwhile
     assert admin.get(FIRST_STEPS, HX_Request="true").headers["hx-refresh"] == "true"

@@ -24,12 +24,9 @@ def pointers(answer: Any) -> list[str]:
 VALUES = [
     ("/v1/gate-policies", {"name": "p", "parent_tolerance": True}, "/parent_tolerance"),
     ("/v1/gate-policies", {"name": "p", "alpha": "0.1"}, "/alpha"),
-    ("/v1/gate-policies", {"name": "p", "minimum_count": 10.0}, "/minimum_count"),
     ("/v1/gc", {"dry_run": 1}, "/dry_run"),
-    ("/v1/gc", {"keep_last": False}, "/keep_last"),
     ("/v1/jobs", update(dataset_version=1.0), "/dataset_version"),
     ("/v1/jobs", update(auto_promote="no"), "/auto_promote"),
-    ("/v1/jobs", update(priority="9"), "/priority"),
     ("/v1/jobs", update(reference={"dataset": "d", "version": "1"}), "/reference/version"),
 ]
 
@@ -57,13 +54,6 @@ def test_a_field_that_is_there_twice_is_refused(ready: Service) -> None:
             answer = ready.client.post(path, content=text, headers=JSON)
         assert code_of(answer) == (422, "field_invalid")
         assert repr(name) in answer.json()["detail"]
-
-
-def test_a_whole_number_is_a_number_and_a_choice_is_a_text(service: Service) -> None:
-    body = {"name": "p", "parent_tolerance": 0, "root_tolerance": 1}
-    assert service.client.post("/v1/gate-policies", json=body).status_code == 201
-    body = {"name": "talk", "kind": "captioned"}
-    assert service.client.post("/v1/datasets", json=body).json()["kind"] == "captioned"
 
 
 def test_a_bad_text_in_a_forms_json_is_pointed_to(ready: Service) -> None:
@@ -116,8 +106,6 @@ def test_a_form_field_that_is_sent_twice_is_refused(ready: Service) -> None:
 
 PATHS = [
     "/v1/jobs",
-    "/v1/workers",
-    "/v1/models/demo",
     "/v1/models/demo/versions/1/download",
     "/healthz",
     "/metrics",

@@ -3,10 +3,15 @@
 import io
 import json
 import socket
+import threading
+from typing import Any
 
+import pytest
 from PIL import Image
 from starlette.responses import JSONResponse, Response
 
+from api.http.json_bodies import AT_ONCE, parse
+from api.inference import classify
 from core.images.child import tower_pixels
 from core.registry.versions import Model
 from core.values import ImageInput
@@ -129,6 +134,24 @@ def test_a_question_that_cannot_be_asked(service: Service, model: Model) -> None
             status,
             code,
         ), data
+
+
+def test_only_a_short_list_is_parsed_on_the_event_loop(
+    service: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def parse_seen(text: str, **place: str) -> Any:
+        threads.append(threading.get_ident())
+        return parse(text, **place)
+
+    monkeypatch.setattr(classify, "parse", parse_seen)
+    for name in ("classes", "prompts"):
+        for text in ("[1]", "[1" + " " * AT_ONCE + "]"):
+            answer = service.client.post(OF_VERSION, files=[image_part(1)], data={name: text})
+            assert answer.json()["errors"][0]["pointer"] == f"/{name}"
+    loop = service.client.portal.call(threading.get_ident)  # type: ignore[union-attr]
+    assert [thread == loop for thread in threads] == [True, False] * 2
 
 
 def test_a_version_without_weights_is_not_served(service: Service, model: Model) -> None:

@@ -8,12 +8,10 @@ from starlette.responses import Response
 
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
-from core.registry.rows import Models
 from core.settings import Settings
 from tests.support.api.image_files import pictures_on
 from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.orders import a_dataset, frozen, update
-from tests.support.api.seeds import a_candidate
 from tests.support.api.service import Service, code_of
 
 ADVICE = "/v1/jobs/advice"
@@ -65,28 +63,6 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
     assert needs_images["facts"]["needed"] == 27
     assert oracle.requests == [6]
     assert ready.messages() == 0
-
-
-def test_classes_of_the_line_and_of_suites_are_known(ready: Service, oracle: Oracle) -> None:
-    bag, boot = pictures_on(Side.TRAIN, 2, 1000)
-    frozen(ready, "shop", ("bag", bag), ("Boot", boot))
-    suite = {"name": "shop", "kind": "zero_shot", "dataset": "shop", "dataset_version": 1}
-    assert ready.client.post("/v1/suites", json=suite).status_code == 201
-    ready.client.patch("/v1/models/demo", json={"suites": ["shop"]})
-    with ready.platform.transactions(read_only=True) as work:
-        model = work[Models].get("demo")
-    version = a_candidate(ready.platform, model, teaches=("Hat", "Boot"))
-    advice = advise(ready, parent=2, prompt="one {name}")
-    assert advice["parent_version"] == 2
-    assert oracle.asked["prompts"] == ["one hat", "one boot", "one bag"]
-    assert (oracle.asked["digest"], oracle.asked["top_k"]) == (version.digest, 1)
-    respelt = [one for one in advice["findings"] if one["code"] == "class_differs_in_case"]
-    assert [one["facts"] for one in respelt] == [
-        {"classes": {"boot": "Boot"}},
-        {"suite": "shop", "classes": {"boot": "Boot"}},
-    ]
-    facts = {one["code"]: one["facts"] for one in advice["findings"]}
-    assert facts["class_in_suite"] == {"suite": "shop", "classes": ["bag"]}
 
 
 def test_a_parent_that_cannot_be_asked_leaves_the_rest_of_the_advice(

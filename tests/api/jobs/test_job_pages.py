@@ -1,36 +1,22 @@
-"""Pages of jobs: the list, progress, curves, events, cancel and retry."""
+"""Pages of jobs: cancel and retry."""
 
 from api.jobs.schemas import JobQuery
 from core.jobs.orders import EvaluateOrder
-from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, Job, JobStatus
+from core.jobs.rules import JobStatus
 from core.principal import Role
 from core.registry.rows import Models
 from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.service import Service
-from tests.support.factories import NOW
 from tests.support.scene import Scene
-
-SCRIPT = "<img src=x onerror=alert(1)>"
-
-
-def ordered(line: Scene) -> Job:
-    """A queued evaluation whose metadata has a script, and the events of some training."""
-    with line.platform.transactions(read_only=True) as work:
-        model = work[Models].get("line")
-    job = line.order(model, EvaluateOrder(version=2), metadata={"note": SCRIPT})
-    with line.platform.transactions() as work:
-        for step in range(1, 700):
-            data = {"phase": "training", "step": step, "total": 700, "loss": 1 / step, "vr": 0.1}
-            work[Jobs].add_event(job.id, EventKind.PROGRESS, data, NOW)
-        work.commit()
-    return job
 
 
 def test_a_contributor_cancels_a_job_and_orders_it_again(
     shared_service: Service, line: Scene, viewer: Browser
 ) -> None:
-    job, helper = ordered(line), browser_of(shared_service, Role.CONTRIBUTOR)
+    helper = browser_of(shared_service, Role.CONTRIBUTOR)
+    with line.platform.transactions(read_only=True) as work:
+        model = work[Models].get("line")
+    job = line.order(model, EvaluateOrder(version=2))
     here = f"/ui/jobs/{job.id}"
     assert f'action="{here}/cancel"' in helper.get(here).text
     assert helper.send(f"{here}/cancel").headers["location"] == here

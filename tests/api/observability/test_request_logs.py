@@ -11,7 +11,6 @@ import pytest
 from core import logs
 from core.settings import Settings
 from tests.support.api.image_files import picture
-from tests.support.api.orders import update
 from tests.support.api.service import KEY, Service
 
 FILE, CLASS = "grandmother-at-the-beach.png", "very private class"
@@ -35,25 +34,6 @@ def lines(settings: Settings) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     yield said
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(capture=False)
-
-
-def test_a_request_is_one_line_with_its_id_and_so_is_its_job(
-    lines: Callable[[], list[dict[str, Any]]], ready: Service
-) -> None:
-    ready.client.get("/v1/models/nobody/classes?alias=x", headers={"X-Request-Id": "mine-17"})
-    answer = ready.client.post("/v1/jobs", json=update(), headers={"X-Request-Id": "mine-18"})
-    line, _ = [line for line in lines() if line["event"] == "request"]
-    expected = {
-        "level": "info",
-        "request_id": "mine-17",
-        "method": "GET",
-        "route": "/v1/models/{model}/classes",
-        "status": 404,
-    }
-    assert {name: line.get(name) for name in expected} == expected
-    assert line["seconds"] >= 0
-    (line,) = [line for line in lines() if line["event"] == "job queued"]
-    assert (line["request_id"], line["job"]) == ("mine-18", answer.json()["id"])
 
 
 def test_neither_keys_nor_file_names_nor_bodies_are_written(

@@ -8,7 +8,6 @@ from fastapi.routing import APIRoute
 from api.every_page import PAGES
 from api.http.routing import SIGN_IN, is_open, is_page
 from core.principal import Role
-from core.values import sha256
 from tests.support.api.browsing import Browser, Marks, browser_of
 from tests.support.api.service import Service
 
@@ -122,19 +121,6 @@ def test_pages_run_no_script_but_their_files(viewer: Browser, stranger: Browser)
             assert tag not in {"style", "iframe"}
             if tag == "script":
                 assert (given["src"] or "").startswith("/ui/static/")
-
-
-def test_static_files_change_their_names_with_their_bytes(stranger: Browser) -> None:
-    marks = Marks(stranger.get(SIGN_IN).text).tags
-    files = {given.get("src") or given.get("href") for tag, given in marks} - {None}
-    found = [path for path in files if path and path.startswith("/ui/static/")]
-    assert len(found) == 4
-    for path in found:
-        answer = stranger.get(path)
-        assert "immutable" in answer.headers["cache-control"]
-        assert sha256(answer.content)[:16] in path
-        assert stranger.get(path.replace(".", ".0", 1)).status_code == 404
-    assert sum(len(stranger.get(path).content) for path in found) < 120_000
 
 
 def test_problems_are_pages(shared_service: Service, viewer: Browser) -> None:

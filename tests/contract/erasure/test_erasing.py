@@ -24,8 +24,7 @@ from core.errors import (
     LearnedErasedImages,
     NoPrevious,
 )
-from core.jobs.orders import ImportImagesOrder, JobType, UpdateOrder
-from core.jobs.queue import JobRequest
+from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.principal import Principal, Role
@@ -34,15 +33,13 @@ from core.recipes.rules import Recipe
 from core.registry.promote import promote
 from core.registry.rows import Models
 from core.registry.versions import Model
-from core.training.order import order_update
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import DatasetId, Digest
 from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.evaluation.judged import a_judged_model, go_back, go_live
-from tests.support.factories import TESTER, a_dataset, a_job_of_no_model, a_row, digest
+from tests.support.factories import a_dataset, a_job_of_no_model, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene
 
 MANY = 1000  # forms: no two images have the same bytes
@@ -231,22 +228,6 @@ def test_nothing_more_is_learned_from_erased_images(scene: Scene, model: Model) 
     order(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
     scene.learn(model, data)
     assert code(scene.run()) == "dataset_version_replaced"
-
-    def ordered(number: int, parent: int) -> Job:
-        given = UpdateOrder(
-            dataset=data.dataset, dataset_version=number, recipe=Recipe(), parent=parent
-        )
-        request = JobRequest(principal=TESTER)
-        return order_update(
-            scene.platform, SilentNotifier(), request, model=model.name, order=given
-        )
-
-    with pytest.raises(DatasetVersionReplaced, match="use version 2"):
-        ordered(1, 1)
-    with pytest.raises(LearnedErasedImages):
-        ordered(2, 2)
-    ordered(2, 1)
-    assert scene.run().status is JobStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize("from_marked", [False, True])

@@ -304,19 +304,6 @@ def test_a_later_claim_on_another_machine_keeps_the_arithmetic_of_the_first(
     assert {spec.recipe.precision for spec in scene.script.tasks} == {first}
 
 
-@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
-def test_slow_arithmetic_is_obeyed_and_said(precision: Precision, scene: Scene) -> None:
-    scene.script.native = NATIVE[Precision.FP32]
-    job = scene.update(
-        scene.model(), scene.frozen("cat", "dog"), recipe=Recipe(precision=precision)
-    )
-    assert scene.run().precision is precision
-    assert scene.script.tasks[-1].recipe.precision is precision
-    (told,) = [event.data for event in scene.events(job) if event.kind == "slow_precision"]
-    assert told["precision"] == precision
-    assert "'auto'" in told["explanation"]
-
-
 @pytest.mark.parametrize(
     ("environments", "exact"), [((HOME,), True), ((HOME, AWAY), False), ((HOME, AWAY, HOME), False)]
 )

@@ -9,9 +9,8 @@ from typing import Any
 from core import bootstrap
 from core.images.decoder import DecodedImage, Decoder
 from core.job_types.run import run_next_job
-from core.platform import Platform
 from tests.support.api.service import Service
-from tests.support.scene import Event, Script, nothing
+from tests.support.scene import Script
 from tests.support.tools import tools_of
 
 PRODUCTS = "/v1/datasets/products"
@@ -87,18 +86,6 @@ class Imports:
         """The texts and the group of each image of the dataset."""
         found = self.service.client.get(f"{PRODUCTS}/images?limit=200").json()["data"]
         return {one["pixels"]: (one["texts"], one["near_duplicate_of"]) for one in found}
-
-
-@contextmanager
-def importing_worker(
-    platform: Platform, evaluating: Event = nothing
-) -> Iterator[Callable[[], object]]:
-    """A function that runs the next job; something happens while a version is asked."""
-    tools = tools_of(Script(platform, evaluating=evaluating), platform.settings)
-    try:
-        yield lambda: run_next_job(platform, tools, owner="w", stopping=lambda: False)
-    finally:
-        tools.decoder.close()
 
 
 @contextmanager

@@ -138,16 +138,6 @@ class Slow:
         return [[{"class": "boot", "probability": 1.0}][:top_k] for _ in images]
 
 
-class Album:
-    """Takes the place of what keeps samples."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[Originals, Sequence[str]]] = []
-
-    def keep(self, asked: Originals, _: Sequence[PredictionId], answers: Sequence[str]) -> None:
-        self.kept.append((asked, answers))
-
-
 def question(images: int) -> ShadowQuestion:
     made = [PredictionId(a_prediction().id) for _ in range(images)]
     return ShadowQuestion(predictions=made, pixels=[b"123"] * images, request=lambda: None)  # type: ignore[arg-type,return-value]
@@ -159,7 +149,7 @@ def test_images_for_which_there_is_no_room_are_dropped_and_counted(
     monkeypatch.setattr(recording, "MAX_IMAGES", 5)
     monkeypatch.setattr(recording, "MAX_BYTES", 12)
     slow = Slow()
-    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, None)  # type: ignore[arg-type]
     for images in (3, 1, 2):  # 3 and 1 fit: 12 bytes
         shadow.ask(question(images))
     slow.may.set()
@@ -181,7 +171,7 @@ def test_a_candidate_that_does_not_answer_is_counted(
     slow = Slow()
     slow.refusal = refusal
     slow.may.set()
-    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, None)  # type: ignore[arg-type]
     shadow.ask(question(2))
     wait_for(lambda: writes.outcomes() == [outcome] * 2, seconds=10)
     shadow.close()
@@ -192,7 +182,7 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
 ) -> None:
     monkeypatch.setattr(recording, "THREADS", 1)
     slow = Slow()
-    shadow = Shadow(slow, recorder, Album())  # type: ignore[arg-type]
+    shadow = Shadow(slow, recorder, None)  # type: ignore[arg-type]
     for _ in range(3):  # one call is in progress, two wait
         shadow.ask(question(2))
     Timer(0.3, slow.may.set).start()

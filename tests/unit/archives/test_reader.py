@@ -3,7 +3,6 @@
 import gzip
 import io
 import itertools
-import threading
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -11,12 +10,8 @@ from random import Random
 
 import pytest
 
-from core.archives.reader import AT_ONCE, bucket_files
 from core.archives.rules import (
     HEAD_BYTES,
-    BucketFolder,
-    BucketListing,
-    BucketObject,
     UnpackedCount,
     format_of,
 )
@@ -193,43 +188,3 @@ def test_a_zip_whose_files_have_no_sizes_in_front_says_what_to_do() -> None:
         file.write(b"some bytes")
     with pytest.raises(ArchiveCorrupt, match="pack it again"):
         read(out.getvalue())
-
-
-WAIT_S = 60.0
-
-
-class SlowBuckets:
-    """Buckets that answer as soon as so many objects are asked for at once."""
-
-    def __init__(self, together: int) -> None:
-        self._all_there = threading.Barrier(together)
-
-    def objects(self, folder: BucketFolder) -> Iterator[BucketObject]:
-        raise NotImplementedError
-
-    def pieces(self, bucket: str, listed: BucketObject) -> Iterator[bytes]:
-        self._all_there.wait(WAIT_S)
-        yield listed.key.encode()
-
-
-def listing(*keys: str) -> BucketListing:
-    objects = [BucketObject(key=key, etag='"0"', size=len(key)) for key in keys]
-    return BucketListing(folder=BucketFolder(bucket="photos"), objects=objects)
-
-
-def count(most_bytes: int = 100, most_files: int = 100) -> UnpackedCount:
-    return UnpackedCount(archive_bytes=100, most_bytes=most_bytes, most_files=most_files)
-
-
-def test_first_pieces_are_fetched_at_once_and_files_come_in_order() -> None:
-    keys = [f"a{n}" for n in range(2 * AT_ONCE)]
-    files = bucket_files(SlowBuckets(AT_ONCE), listing(*keys), count())
-    assert [b"".join(file.pieces).decode() for file in files] == keys
-
-
-def test_files_and_bytes_are_capped() -> None:
-    with pytest.raises(ArchiveTooBig):
-        list(bucket_files(SlowBuckets(1), listing("a1", "a2"), count(most_files=1)))
-    files = bucket_files(SlowBuckets(1), listing("a1", "a2"), count(most_bytes=3))
-    with pytest.raises(ArchiveTooBig):
-        list(itertools.chain.from_iterable(file.pieces for file in files))

@@ -2,8 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +10,7 @@ from starlette.testclient import TestClient
 
 from api.guide import pages as guide
 from api.guide.library import Document, files, folders, pages, read_document, search
-from api.guide.reference import reference_policy, render_reference
+from api.guide.reference import render_reference
 from api.http import error_handlers
 from api.http.routing import GUIDE
 from tests.support.places import ROOT
@@ -103,58 +101,13 @@ def test_a_search_finds_sections_by_their_words(client: TestClient) -> None:
     assert "<script>alert" not in text
 
 
-class Reader(HTMLParser):
-    """Collects ids, links and tags."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.tags: set[str] = set()
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        found = dict(attrs)
-        self.ids += [found["id"] or ""] if "id" in found else []
-        self.links += [found[name] or "" for name in ("href", "src") if name in found]
-
-
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
-    return found
-
-
-@pytest.fixture(scope="module")
-def page(document: dict[str, Any]) -> str:
-    return render_reference(document)
-
-
-def test_every_operation_and_schema_is_on_the_page_once(
-    document: dict[str, Any], page: str
-) -> None:
+def test_every_operation_and_schema_is_on_the_page_once() -> None:
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    page = render_reference(document)
     operations = [each for found in document["paths"].values() for each in found.values()]
     wanted = [operation["operationId"] for operation in operations]
     wanted += [f"schema-{name}" for name in document["components"]["schemas"]]
-    assert sorted(Reader(page).ids) == sorted(wanted)
+    assert sorted(re.findall(r' id="([^"]+)"', page)) == sorted(wanted)
     for operation in operations:
         for parameter in operation.get("parameters", []):
             assert f"<code>{parameter['name']}</code>" in page
-
-
-def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
-    found = Reader(page)
-    assert found.links
-    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
-    assert all(link.startswith("#") for link in found.links)
-    assert not found.tags & {"script", "link", "img", "iframe"}
-    assert not re.search(r"url\(|@import", page)
-    assert reference_policy() in page.replace("&#39;", "'")
-
-
-def test_texts_cannot_add_markup(document: dict[str, Any]) -> None:
-    info = {"title": "<script>", "version": "1", "description": "<b>x</b> `<i>`"}
-    page = render_reference({**document, "info": info})
-    assert not Reader(page).tags & {"script"}
-    assert "&lt;b&gt;x&lt;/b&gt; <code>&lt;i&gt;</code>" in page

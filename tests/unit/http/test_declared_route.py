@@ -3,22 +3,74 @@
 import asyncio
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
-from pydantic import field_validator
+from fastapi import APIRouter, FastAPI
+from pydantic import Field, field_validator
 from starlette.requests import Request
 
 from api.http import routing as declared_route
+from api.http.error_handlers import register
 from api.http.json_bodies import AT_ONCE, MAX_PARTS, parse_body, read_json
 from api.http.problems import LONGEST, MOST_ERRORS
+from api.http.routing import DeclaredRoute
 from api.http.schemas import RequestModel
 from core.errors import FieldInvalid
 from tests.support.api.greedy_json import GREEDY, most_bytes
-from tests.support.api.small_app import post, posted, small_app
 from tests.support.threads import Gate
 
 LARGE = json.dumps({"text": "a" * AT_ONCE}).encode()
+
+
+def nothing(_: str) -> None:
+    """Do nothing with a text."""
+
+
+def small_app(
+    *, check: Callable[[str], None] = nothing, take: Callable[[str], None] = nothing
+) -> FastAPI:
+    """Return an app that answers a text with its length.
+
+    `check` is called as the text is validated, `take` as its length is taken.
+    """
+
+    class Sent(RequestModel):
+        text: str
+        more: list[str] = Field(default_factory=list)
+
+        @field_validator("text")
+        @classmethod
+        def _checked(cls, value: str) -> str:
+            check(value)
+            return value
+
+    router = APIRouter(route_class=DeclaredRoute)
+
+    @router.post("/")
+    async def length_of(sent: Sent) -> int:
+        take(sent.text)
+        return len(sent.text)
+
+    app = FastAPI()
+    app.include_router(router)
+    register(app)
+    return app
+
+
+async def post(app: FastAPI, body: bytes) -> httpx.Response:
+    """Send a JSON body to a small app."""
+    headers = {"Content-Type": "application/json"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        return await client.post("/", content=body, headers=headers)
+
+
+def posted(value: Any, app: FastAPI | None = None) -> httpx.Response:
+    """Send a value to a small app, on an event loop of its own."""
+    return asyncio.run(post(app or small_app(), json.dumps(value).encode()))
 
 
 def test_the_event_loop_goes_on_while_a_large_body_is_parsed(

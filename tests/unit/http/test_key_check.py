@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api.http.authentication import KNOWN_S, KeyCheck, KeyUses, KnownScrapers
 from api.http.lookups import SharedLookup
 from api.http.middleware import RequestIds
-from core.errors import DatabaseUnavailable, IssuerUnavailable
+from core.errors import IssuerUnavailable
 from core.principal import Principal, Role
 from core.values import KeyId
 from tests.support.factories import NOW, TESTER
@@ -200,23 +200,5 @@ def test_a_call_that_is_given_up_leaves_the_look_up_to_the_others() -> None:
                 store.may_return.set()
             assert await shared.find("a") == "old"
         assert len(store.asked) == 2
-
-    anyio.run(main)
-
-
-def test_a_failed_look_up_fails_its_own_calls_only() -> None:
-    async def main() -> None:
-        broken = True
-
-        def look_up(keys: Collection[str]) -> Mapping[str, str]:
-            if broken:
-                raise DatabaseUnavailable
-            return dict.fromkeys(keys, "found")
-
-        shared = SharedLookup(look_up)
-        with pytest.raises(DatabaseUnavailable):
-            await shared.find("a")
-        broken = False
-        assert await shared.find("a") == "found"
 
     anyio.run(main)

@@ -163,18 +163,6 @@ def test_a_photograph_with_a_preview_behind_it_is_taken(decoder: SandboxDecoder)
 # ---- Previews -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("size", "small"), [((400, 100), (256, 64)), ((40, 30), (40, 30)), ((2, 3000), (1, 256))]
-)
-def test_preview_is_a_small_lossy_image(
-    decoder: SandboxDecoder, size: tuple[int, int], small: tuple[int, int]
-) -> None:
-    data = decoder.preview(encode(picture(*size), "WEBP", lossless=True))
-    shown = Image.open(io.BytesIO(data))
-    assert (shown.format, shown.size) == ("WEBP", small)
-    assert b"VP8L" not in data
-
-
 WANTED = ImageInput(height=16, width=16)
 
 

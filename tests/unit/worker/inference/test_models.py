@@ -14,19 +14,15 @@ from core.clip.bases import BUNDLED, read_folder
 from core.clip.model import ClipModel
 from core.errors import ArtifactsUnavailable
 from core.gate.policies import ensure_default_policy
-from core.gate.rows import Policies
 from core.inference.wire import TEXTS_AT_ONCE
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import MoveKind
-from core.registry.promote import point_alias
-from core.registry.rows import Models, Versions
-from core.registry.versions import Version
+from core.registry.rows import Versions
 from core.trials.rows import Trials
 from core.values import Digest, ModelId
 from tests.support.api.seeds import a_root
-from tests.support.factories import NOW, a_job, a_model, a_policy, a_trial, a_version
+from tests.support.factories import a_job, a_trial, a_version
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.processes import wait_for
 from tests.unit.worker.inference.conftest import store, weights_of
@@ -118,40 +114,14 @@ def test_long_class_lists_go_through_the_text_tower_in_parts_with_the_same_featu
 
 
 def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:
-    first, second = store(platform, 1), store(platform, 2)
-    with platform.transactions() as work:
-        policy = a_policy()
-        work[Policies].add(policy)
-        model = a_model(policy)
-        work[Models].add(model)
-        job = a_job(model)
-        work[Jobs].add(job)
-        versions = [a_version(job, n, digest=d) for n, d in ((1, first), (2, second))]
-        for version in versions:
-            work[Versions].add(version)
-        work.commit()
-
-    for version in versions:
-        point_production_to(platform, version)
+    ensure_default_policy(platform)
+    for number in (1, 2):
+        weights = weights_of(platform, number)
+        a_root(platform, f"model-{number}", weights=weights)
         wait_for(
-            lambda wanted=version.digest: wanted in client.get("/loaded").json()["digests"],
+            lambda wanted=weights.digest: wanted in client.get("/loaded").json()["digests"],
             seconds=5,
         )
-
-
-def point_production_to(platform: Platform, version: Version) -> None:
-    with platform.transactions() as work:
-        point_alias(
-            work,
-            work[Aliases].find(version.model, "production"),
-            name="production",
-            to=version,
-            kind=MoveKind.PROMOTED,
-            reason="",
-            actor="tests",
-            now=NOW,
-        )
-        work.commit()
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("no luck"), ArtifactsUnavailable("no luck")])
