@@ -1,4 +1,4 @@
-"""Pages that fill a dataset, edit it, and order an update from it."""
+"""Pages that fill a dataset, edit it, and order an update from it, and the page of suites."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,9 @@ from core.principal import Role
 from core.values import Digest, sha256
 from tests.support.api.browsing import SCRIPT, Browser, browser_of
 from tests.support.api.image_files import photograph, picture, pictures_on
+from tests.support.api.seeds import a_root
 from tests.support.api.service import Service
+from tests.support.scene import Scene
 
 PIXELS = re.compile(r'type="checkbox" name="([0-9a-f]{64})"')
 
@@ -25,7 +27,6 @@ JSON = "application/json"
 
 @pytest.fixture(scope="module")
 def helper(shared_service: Service) -> Browser:
-    """A browser of a contributor."""
     return browser_of(shared_service, Role.CONTRIBUTOR)
 
 
@@ -188,3 +189,15 @@ def test_an_update_is_ordered_after_advice(
         job = work[Jobs].get(where.pop().rpartition("/")[2])
     assert job.order.auto_promote is False  # a contributor moves no alias
     helper.send(f"/ui/jobs/{job.id}/cancel")  # or other tests would find that `demo` is taught
+
+
+def test_everyone_reads_suites_policies_and_what_they_judge(
+    shared_service: Service, line: Scene, viewer: Browser
+) -> None:
+    a_root(shared_service.platform, "watched")
+    text = viewer.get("/ui/suites").text
+    assert "<b>easy</b>" in text.replace("<bdi>", "").replace("</bdi>", "")
+    assert '<a href="/ui/models/line/policy">line</a>' in text
+    limited = browser_of(shared_service, Role.VIEWER, "watched").get("/ui/suites").text
+    assert "/ui/models/watched/policy" in limited
+    assert "/ui/models/line/policy" not in limited

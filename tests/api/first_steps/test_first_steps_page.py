@@ -40,7 +40,6 @@ def new(
 
 
 def steps(browser: Browser) -> dict[str, str]:
-    """The state of each step."""
     return {name: state for state, name in STEP.findall(browser.get(FIRST_STEPS).text)}
 
 

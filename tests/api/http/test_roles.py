@@ -1,13 +1,16 @@
 """Every operation, asked by every role, about a model of its own and about another's."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from api.http.lookups import VersionLookup
 from core.access.rows import Keys
+from core.errors import ModelNotFound
 from core.fleet.rows import Heartbeats
-from core.principal import Role
+from core.principal import COMMAND_LINE, Principal, Role
 from core.values import sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service
@@ -203,3 +206,20 @@ def test_a_role_of_a_later_release_allows_nothing(service: Service) -> None:
         assert answer.status_code == 403, operation[1]
     steward = {"Authorization": "Bearer pk_steward"}
     assert service.client.get("/openapi.json", headers=steward).status_code == 403
+
+
+def test_requests_that_share_a_look_up_are_shown_only_what_each_may_see(
+    service: Service, jobs: dict[str, str]
+) -> None:
+    lookup = VersionLookup(service.platform)
+    elsewhere = Principal(name="elsewhere", role=Role.VIEWER, models=frozenset())
+
+    async def ask() -> list[Any]:
+        asking = (COMMAND_LINE, elsewhere, COMMAND_LINE)
+        finds = (lookup.find("own:1", principal) for principal in asking)
+        return await asyncio.gather(*finds, return_exceptions=True)
+
+    first, refused, last = asyncio.run(ask())
+    assert first == last
+    assert first.version.number == 1
+    assert isinstance(refused, ModelNotFound)

@@ -12,9 +12,8 @@ from pydantic import SecretStr
 from core.artifacts.s3_requests import S3Access
 from core.settings import ImportBucket
 from devtools.servers import CREDENTIALS, s3_server
-from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
-from tests.support.api.imports import PRODUCTS, TYPES, Imports, importing
+from tests.support.api.imports import PRODUCTS, Imports, importing
 from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 FILES = {"boot/1.png": picture(1), "boot/2.png": picture(2), "bag/3.png": picture(3)}
@@ -167,10 +166,6 @@ def test_what_cannot_be_imported_is_refused_at_once(
     assert "PERENNIAL_IMPORT_BUCKETS" in shop.send(s3="s3://elsewhere").json()["detail"]
     assert refused(s3="s3://a/b\tc") == (422, "field_invalid")
     assert refused(upload="up_1") == (422, "field_invalid")
-    headers = {"Content-Type": TYPES["zip"]}
-    both = {"content": zipped(FILES), "headers": headers, "params": {"s3": "s3://a"}}
-    answer = shop.imports.service.client.post(f"{PRODUCTS}/imports", **both)
-    assert code_of(answer) == (422, "field_invalid")
     shop.put({"boot/1.png": bytes(MOST_BYTES)})
     assert shop.send().status_code == 202
     shop.put({"boot/2.png": b"\0"})

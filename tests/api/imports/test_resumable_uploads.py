@@ -40,7 +40,6 @@ def imports(service: Service) -> Iterator[Imports]:
 
 
 def create(service: Service, length: int = len(ARCHIVE)) -> str:
-    """The path of a new upload."""
     answer = service.client.post("/v1/uploads", headers=TUS | {"Upload-Length": f"{length}"})
     assert answer.status_code == 201, answer.text
     assert answer.headers["upload-expires"].endswith(" GMT")

@@ -76,10 +76,6 @@ def test_several_prompts_stand_for_a_class_and_are_sent_once(
         assert [row["class"] for row in rows] == ["Cat", "dog"]
     assert list(oracle.known.values()) == [["one cat", "a cat.", "one dog", "a dog."]]
     assert oracle.templates == [2]
-    names = ["one cat", "a cat.", "one dog", "a dog."]  # the same prompts, each of a class
-    single = {"classes": json.dumps(names), "prompts": '["{name}"]'}
-    assert service.client.post(CLASSIFY, files=[image_part(1)], data=single).status_code == 200
-    assert oracle.templates == [2, 1]
 
 
 def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> None:

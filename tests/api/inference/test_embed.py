@@ -15,7 +15,7 @@ from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import WIDTH, Oracle, vector_of
 from tests.support.api.service import EMBEDDED, Service, code_of
 
-pytestmark = pytest.mark.usefixtures("model")
+pytestmark = [EMBEDDED, pytest.mark.usefixtures("model")]
 
 EMBED = "/v1/models/demo/embed"
 
@@ -25,7 +25,6 @@ TEXTS = ["a boot", "ein Stiefel, größer", "🥾"]
 
 
 def own(service: Service, seed: int) -> list[float]:
-    """The vector of a picture."""
     pixels = service.services.decoder.pixels(picture(seed), ImageInput(height=224, width=224))
     return floats(vector_of(pixels))
 
@@ -62,7 +61,6 @@ def test_images_get_vectors_in_their_order_and_refusals_by_name(service: Service
     assert code_of(all_bad) == (422, "all_rejected")
 
 
-@EMBEDDED
 def test_base64_is_that_of_the_same_values(service: Service) -> None:
     form = {"files": IMAGE, "data": {"encoding_format": "base64"}}
     asked = {"json": {"texts": TEXTS[:1], "encoding_format": "base64"}}
@@ -71,7 +69,6 @@ def test_base64_is_that_of_the_same_values(service: Service) -> None:
         assert floats(base64.b64decode(row["embedding"], validate=True)) == wanted
 
 
-@EMBEDDED
 def test_many_inputs_are_asked_in_parts_and_answered_in_their_order(
     service: Service, oracle: Oracle
 ) -> None:
@@ -111,7 +108,6 @@ REFUSED = [
 ]
 
 
-@EMBEDDED
 def test_what_cannot_be_embedded_is_refused_where_it_stands(
     service: Service, oracle: Oracle
 ) -> None:
@@ -123,7 +119,6 @@ def test_what_cannot_be_embedded_is_refused_where_it_stands(
     assert oracle.requests == []
 
 
-@EMBEDDED
 def test_requests_that_hold_too_many_pixels_are_told_to_come_back(
     service: Service, oracle: Oracle
 ) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from struct import unpack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,9 @@ from api.inference.embed import MAX_INPUTS, MAX_TEXT
 from core.access.keys import create_key
 from core.principal import Role
 from core.settings import Settings
-from core.values import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import picture
-from tests.support.api.oracle import WIDTH, Oracle, vector_of
+from tests.support.api.oracle import WIDTH, Oracle
 from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import EMBEDDED, Service, code_of
@@ -27,6 +25,7 @@ from tests.support.api.service import EMBEDDED, Service, code_of
 if TYPE_CHECKING:
     import openai
 
+pytestmark = EMBEDDED
 
 PATH = "/v1/embeddings"
 
@@ -35,7 +34,6 @@ MODEL = "demo@production"
 
 @pytest.fixture
 def demo(service: Service) -> Service:
-    """A service with the model `demo`."""
     a_root(service.platform)
     return service
 
@@ -63,16 +61,6 @@ def url_of(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def of_text(text: str) -> list[float]:
-    return list(unpack(f"<{WIDTH}f", vector_of(text.encode())))
-
-
-def of_image(service: Service, seed: int) -> list[float]:
-    pixels = service.services.decoder.pixels(picture(seed), ImageInput(height=224, width=224))
-    return list(unpack(f"<{WIDTH}f", vector_of(pixels)))
-
-
-@EMBEDDED
 def test_openais_client_shows_what_is_wrong(client: openai.OpenAI) -> None:
     import openai
 
@@ -87,22 +75,6 @@ def test_openais_client_shows_what_is_wrong(client: openai.OpenAI) -> None:
     assert stranger.value.code == "unauthorised"
 
 
-def test_texts_and_images_may_be_mixed_and_keep_their_order(demo: Service) -> None:
-    mixed = ["a boot", url_of(picture(1)), "data: the new oil", url_of(picture(2)), "a bag"]
-    answer = demo.client.post(PATH, json={"model": MODEL, "input": mixed})
-    assert answer.status_code == 200, answer.text
-    assert [one["embedding"] for one in answer.json()["data"]] == [
-        of_text("a boot"),
-        of_image(demo, 1),
-        of_text("data: the new oil"),
-        of_image(demo, 2),
-        of_text("a bag"),
-    ]
-    assert [one["index"] for one in answer.json()["data"]] == [0, 1, 2, 3, 4]
-    assert answer.json()["usage"] == {"prompt_tokens": 8, "total_tokens": 8}  # the oracle's words
-
-
-@EMBEDDED
 def test_the_model_of_a_reply_is_accepted_as_the_model_of_a_request(demo: Service) -> None:
     asked = {"model": "demo", "input": "a boot", "dimensions": WIDTH, "user": "me"}
     first = demo.client.post(PATH, json=asked).json()
@@ -129,7 +101,6 @@ REFUSED = [
 ]
 
 
-@EMBEDDED
 def test_what_cannot_be_embedded_is_refused_where_it_stands(demo: Service, oracle: Oracle) -> None:
     for changes, status, code, pointer in REFUSED:
         answer = demo.client.post(PATH, json={"model": MODEL, "input": "a"} | changes)
@@ -145,7 +116,6 @@ def test_what_cannot_be_embedded_is_refused_where_it_stands(demo: Service, oracl
         oracle.requests.clear()
 
 
-@EMBEDDED
 @pytest.mark.parametrize("settings", [{"max_file_bytes": 100}], indirect=True)
 def test_an_image_has_the_bytes_of_a_file_at_most(demo: Service) -> None:
     answer = demo.client.post(PATH, json={"model": MODEL, "input": url_of(picture(1))})

@@ -24,6 +24,8 @@ from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.evaluation.evaluations import learned, report_of, second_update
 
+pytestmark = [EMBEDDED, pytest.mark.usefixtures("calibrated")]
+
 RATE = ErrorRate(rate=0.04, lower=0.01, upper=0.1, images=90)
 
 ACCEPTED = ErrorRate(rate=0.3, lower=0.2, upper=0.4, images=90)
@@ -69,8 +71,6 @@ def classify(service: Service, version: int, **fields: str) -> Any:
     return service.client.post(f"/v1/models/demo:{version}/classify", data=fields, files=files)
 
 
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
 def test_images_below_the_threshold_are_told_to_show_none(service: Service, oracle: Oracle) -> None:
     two = {"classes": '["boot", "Bag"]', "none_of_these": "0.05"}
     for cosines, none in (([0.5, 0.25], True), ([0.5, 0.125], False), ([0.5, 0.2], False)):
@@ -95,27 +95,6 @@ def test_images_below_the_threshold_are_told_to_show_none(service: Service, orac
     }
 
 
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
-def test_one_class_has_a_threshold_of_its_own(service: Service, oracle: Oracle) -> None:
-    oracle.cosines = [0.44]
-    found = classify(service, 3, classes='["boot"]', none_of_these="0.05").json()
-    assert found["none_of_these"]["statistic"] == "max_cosine"
-    assert (found["data"][0]["none_of_these"], found["data"][0]["score"]) == (True, 0.44)
-
-
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
-def test_without_the_wish_nothing_is_told(service: Service) -> None:
-    for version in (1, 2, 3):
-        for fields in ({}, {"none_of_these": "off"}, {"none_of_these": ""}):
-            answer = classify(service, version, classes='["a", "b"]', **fields).json()
-            assert answer["none_of_these"] is None
-            assert answer["data"][0]["none_of_these"] is None
-
-
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
 def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: Oracle) -> None:
     reasons = {1: "a root", 4: "too few images", 5: "not been evaluated"}
     for version, why in reasons.items():
@@ -125,8 +104,6 @@ def test_a_version_without_thresholds_says_what_to_do(service: Service, oracle: 
     assert oracle.requests == []
 
 
-@EMBEDDED
-@pytest.mark.usefixtures("calibrated")
 def test_rates_and_lists_without_a_threshold_are_refused(service: Service, oracle: Oracle) -> None:
     refused = [
         (rate, 2, "/none_of_these") for rate in ("on", "0", "1", "-0.1", "nan", "1e9", "0.2")

@@ -9,20 +9,24 @@ from typing import Any
 import pytest
 
 from api.jobs import routes as job_events
+from api.jobs.schemas import JobQuery
 from core.datasets.manifests import Side
+from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import Progress
+from core.jobs.rules import JobStatus, Progress
 from core.principal import Role
 from core.registry.rows import Models
 from core.values import JobId
 from tests.support.api.archives import zipped
+from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, frozen, update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
 from tests.support.factories import NOW, a_job_of_no_model
 from tests.support.processes import wait_for
+from tests.support.scene import Scene
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -175,15 +179,6 @@ def test_the_same_idempotency_key_and_body_give_the_same_job(ready: Service) -> 
     assert fresh.json()["id"] != first.json()["id"]
 
 
-def test_an_evaluation_is_queued_for_a_version(ready: Service) -> None:
-    with ready.platform.transactions(read_only=True) as work:
-        model = work[Models].get("demo")
-    a_candidate(ready.platform, model)
-    body = {"type": "evaluate", "model": "demo", "version": 2}
-    answer = ready.client.post("/v1/jobs", json=body)
-    assert answer.json()["links"]["version"] == "/v1/models/demo/versions/2"
-
-
 def test_a_job_is_cancelled_once(ready: Service) -> None:
     job = ready.client.post("/v1/jobs", json=update()).json()
     answer = ready.client.post(job["links"]["cancel"])
@@ -329,3 +324,41 @@ def test_events_in_another_form_are_refused(ready: Service) -> None:
     headers = {"Last-Event-ID": "1"}
     answer = ready.client.get(job["links"]["events"] + "?after=-1", headers=headers)
     assert code_of(answer) == (422, "field_invalid")
+
+
+def test_a_contributor_cancels_a_job_and_orders_it_again(
+    shared_service: Service, line: Scene, viewer: Browser
+) -> None:
+    helper = browser_of(shared_service, Role.CONTRIBUTOR)
+    with line.platform.transactions(read_only=True) as work:
+        model = work[Models].get("line")
+    job = line.order(model, EvaluateOrder(version=2))
+    here = f"/ui/jobs/{job.id}"
+    assert f'action="{here}/cancel"' in helper.get(here).text
+    assert helper.send(f"{here}/cancel").headers["location"] == here
+    assert line.job(job).status is JobStatus.CANCELLED
+    assert f'action="{here}/retry"' in helper.get(here).text
+    assert f'action="{here}/retry"' not in viewer.get(here).text
+    again = helper.send(f"{here}/cancel")
+    assert (again.status_code, "409 job_finished" in again.text) == (409, True)
+    retried = helper.send(f"{here}/retry").headers["location"]
+    assert retried != here
+    assert f'href="{here}">an earlier try' in helper.get(retried).text
+    helper.send(f"{retried}/cancel")
+
+
+def test_the_form_of_the_list_has_every_filter_but_times(viewer: Browser) -> None:
+    text, fields = viewer.get("/ui/jobs").text, JobQuery.model_fields.items()
+    names = {field.alias or name for name, field in fields}
+    for name in names - {"limit", "after", "created_since", "created_until"}:
+        assert f'name="{name}"' in text, name
+
+
+def test_the_list_filters_by_model_type_status_and_metadata(line: Scene, viewer: Browser) -> None:
+    text = viewer.get("/ui/jobs?model=line&type=update&status=").text
+    assert text.count('href="/ui/models/line/versions/2"') == 1
+    assert "evaluate</a>" not in text
+    assert '<option value="update" selected>' in text
+    assert "No job matches." in viewer.get("/ui/jobs?status=failed").text
+    assert "No job matches." in viewer.get("/ui/jobs?model=&metadata=team%3Anobody").text
+    assert viewer.get("/ui/jobs?type=bogus").status_code == 422

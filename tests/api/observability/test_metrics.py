@@ -120,10 +120,8 @@ def test_running_jobs_their_phases_and_what_came_of_them(service: Service) -> No
     assert found("images_per_second", worker="gpu-7:1f3a") == 81.5
     assert found("device_memory_bytes", job=job.id) == 3 * 2**20
     assert found("job_phase_seconds_sum", **labels) == 30
-    buckets = [
-        found("job_phase_seconds_bucket", le=le, **labels) for le in ("10.0", "60.0", "+Inf")
-    ]
-    assert buckets == [0, 1, 1]
+    assert found("job_phase_seconds_bucket", le="10.0", **labels) == 0
+    assert found("job_phase_seconds_bucket", le="60.0", **labels) == 1
     assert found("gate_verdicts_total", verdict="failed") == 1
     assert found("jobs_ended_total", type=job.type.value, status="succeeded") == 1
     assert found("versions", verdict="passed") == 1

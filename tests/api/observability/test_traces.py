@@ -22,7 +22,6 @@ CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
 
 @pytest.fixture
 def settings(home: Path, collector: Collector) -> Settings:
-    """Settings with a collector."""
     return settings_of(home, traces_url=collector.url)
 
 

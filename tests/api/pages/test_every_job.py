@@ -140,10 +140,6 @@ def test_what_came_of_a_job_of_each_type_is_told_in_words(seen: Seen, job_type: 
             assert len(links) == (job_type is not JobType.ERASE)
             for link in links:
                 assert seen.browsers[Role.VIEWER].get(unescape(link)).status_code == 200, link
-
-
-@pytest.mark.parametrize("job_type", JobType)
-def test_why_a_job_of_each_type_came_to_nothing_is_told(seen: Seen, job_type: JobType) -> None:
     (job,) = seen.shop.jobs[job_type, JobStatus.FAILED]
     for told in seen.told(job_type, job):
         assert text_of(told) == OutOfMemory().message

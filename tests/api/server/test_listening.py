@@ -1,4 +1,4 @@
-"""Ports and connections of a server, what it exempts from garbage collection, and how it ends."""
+"""Ports and connections of a server, and how it ends."""
 
 import socket
 from collections.abc import Iterator

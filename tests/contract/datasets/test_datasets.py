@@ -1,11 +1,17 @@
+"""Rows of datasets and their images, counts that are kept, and descriptions that many change."""
+
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from core.audit.rows import AuditTrail
+from core.audit.rules import AuditFilter
 from core.database.work import Transactions, Work
 from core.datasets import list_rows
+from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.list_rows import SHOWN
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
@@ -28,24 +34,22 @@ from tests.support.factories import (
     digest,
     pixels_on,
 )
+from tests.support.scene import Scene
 
 
 @pytest.fixture
 def work(transactions: Transactions) -> Iterator[Work]:
-    """A transaction."""
     with transactions() as opened:
         yield opened
 
 
 @pytest.fixture
 def dataset(work: Work) -> Dataset:
-    """A stored dataset of classes."""
     return stored(work)
 
 
 @pytest.fixture
 def texts(work: Work) -> Dataset:
-    """A stored dataset of captions."""
     return stored(work, DatasetKind.CAPTIONED)
 
 
@@ -108,13 +112,6 @@ def test_dataset_is_removed_once_with_its_images(work: Work, dataset: Dataset) -
     assert work[Datasets].images(dataset.id) == []
     with pytest.raises(DatasetNotFound):
         work[Datasets].remove(dataset.id)
-
-
-def test_image_added_again_brings_its_bytes_up_to_date(work: Work, dataset: Dataset) -> None:
-    newer = an_image(digest(1), artifact=digest("another encoder"))
-    work[Datasets].add_image(a_row(dataset, digest(1), "cat"))
-    work[Datasets].add_image(replace(a_row(stored(work), digest(1), "dog"), image=newer))
-    assert work[Datasets].images(dataset.id)[0].image == newer
 
 
 def test_image_of_an_unknown_dataset_is_refused(work: Work) -> None:
@@ -195,7 +192,6 @@ Change = Callable[[Datasets], object]
 
 
 def made(transactions: Transactions) -> Dataset:
-    """A dataset of two cats."""
     dataset = a_dataset()
     with transactions() as work:
         work[Datasets].add(dataset)
@@ -240,3 +236,27 @@ def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:
                 work.commit()
         assert "dog" not in counts(transactions, dataset)
     assert counts(transactions, dataset) == {"cat": 2, "cow": 1}
+
+
+CHANGES = 40
+
+DESCRIBED = AuditFilter(action="dataset.described")
+
+
+def test_no_change_at_once_with_others_is_lost_or_told_wrongly(scene: Scene) -> None:
+    create_dataset(scene.platform, name="pets", kind=DatasetKind.LABELLED)
+
+    def change(number: int) -> None:
+        text = str(number)
+        only = (text, None) if number % 2 else (None, {"number": text})
+        describe_dataset(scene.platform, "pets", description=only[0], metadata=only[1])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(CHANGES)))
+    with scene.platform.transactions(read_only=True) as work:
+        events = work[AuditTrail].page(CHANGES + 1, None, DESCRIBED)
+        left = work[Datasets].get("pets")
+    changes = [event.change for event in reversed(events)]
+    assert len(changes) == CHANGES
+    assert [one.after for one in changes[:-1]] == [one.before for one in changes[1:]]
+    assert changes[-1].after == {"description": left.description, "metadata": {**left.metadata}}

@@ -51,7 +51,6 @@ def scene(url: str, artifacts: WritingArtifacts) -> Iterator[Scene]:
 
 @pytest.fixture
 def dataset(scene: Scene) -> Dataset:
-    """A dataset of one image."""
     made = a_dataset()
     with scene.platform.transactions() as work:
         work[Datasets].add(made)

@@ -1,7 +1,8 @@
-"""The updates that an erasure orders, in what order they run, and erasures after others."""
+"""Updates that an erasure orders, in what order they run, and the line that they make."""
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,12 @@ from core.jobs.rules import JobStatus, Monitor
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
-from core.registry.versions import Model
+from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_dataset_version, delete_version
 from core.upkeep.gc import collect_garbage
 from tests.support.erasures import erase, followed, order
 from tests.support.factories import NOW, TESTER
+from tests.support.learning.erasure_trial import erase_and_compare
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene, nothing
@@ -270,3 +272,25 @@ def test_one_whose_parent_an_earlier_erasure_has_left_marked_is_not_ordered(
         scene.run()
     ended = ErasureStatus.DONE if waits else ErasureStatus.INCOMPLETE
     assert followed(scene, later).status is ended
+
+
+def test_a_line_without_an_erased_image_is_the_line_that_never_had_it(tmp_path: Path) -> None:
+    trial = erase_and_compare(tmp_path, lesson=0, image=2)
+    assert [job.status for job in trial.jobs] == [JobStatus.SUCCEEDED] * 4, trial.jobs[-1].error
+    assert [version.replaces for version in trial.versions] == [None] * 4 + [2, 3, 4]
+    assert [version.digest for version in trial.replacing] == trial.control
+    assert {version.digest for version in trial.marked}.isdisjoint(trial.control)
+    assert list(map(_kept, trial.replacing)) == list(map(_kept, trial.marked))
+    assert trial.equal
+
+    assert trial.certificate["status"] is ErasureStatus.DONE
+    assert all(one["exact"] for one in trial.certificate["versions"])
+    assert [one["in_store"] for one in trial.certificate["images"]] == [False]
+    where = {path.relative_to(tmp_path).parts[0] for path in trial.files_before}
+    assert where == {"home", "back-up"}
+    assert trial.files == []
+
+
+def _kept(version: Version) -> object:
+    """The facts that a repetition shares with the update that it repeats."""
+    return version.recipe, version.classes, version.prompt, version.environment

@@ -39,13 +39,3 @@ def test_a_part_follows_what_was_seen_or_is_refused(mine: Transactions) -> None:
         assert caught.value.facts == {"offset": 2**35}
         assert work[Uploads].get(UPLOAD.id) == first
         assert work[ArtifactRoots].archives() == {digest(1)}
-
-
-def test_uploads_are_forgotten_once_they_have_expired(
-    mine: Transactions, transactions: Transactions
-) -> None:
-    with mine() as work:
-        assert work[Uploads].count() == 1
-    with transactions() as work:
-        assert work[Uploads].forget(UPLOAD.expires_at) == 0
-        assert work[Uploads].forget(UPLOAD.expires_at + timedelta(seconds=1)) == 1

@@ -7,13 +7,10 @@ from core.datasets.suites import create_suite
 from core.errors import FieldInvalid
 from core.inference.classify import MAX_CLASSES, Resolved, classification_of, known_classes
 from core.recipes.rules import class_texts
-from core.registry.alias_rows import Aliases
-from core.registry.aliases import MoveKind
 from core.registry.configure import add_suite
-from core.registry.promote import point_alias
 from core.registry.read import learned_classes, resolve
 from core.values import ImageInput
-from tests.support.factories import NOW
+from tests.support.evaluation.judged import go_live
 from tests.support.scene import Scene
 
 
@@ -27,17 +24,8 @@ def test_class_that_is_taught_again_in_other_capitals_is_learned_once(scene: Sce
     version = scene.version(model, 3)
     assert version.classes == ("Cat", "dog", "owl")
     assert version.update_classes == ("cat", "owl")
-    with scene.platform.transactions() as work:
-        point_alias(
-            work,
-            work[Aliases].get(model.id, "production"),
-            name="production",
-            to=version,
-            kind=MoveKind.PROMOTED,
-            reason="",
-            actor="test",
-            now=NOW,
-        )
+    go_live(scene, model, 3, reason="new", override=True)
+    with scene.platform.transactions(read_only=True) as work:
         _, _, taught = learned_classes(work, model.name, "production")
     assert taught == {"Cat": 3, "dog": 2, "owl": 3}
 

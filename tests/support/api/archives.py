@@ -4,7 +4,6 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from random import Random
 
 Files = Mapping[str, bytes]
 
@@ -69,26 +68,3 @@ def encrypted_zip() -> bytes:
     data[6] |= 1  # the flags of the entry
     data[data.index(b"PK\x01\x02") + 8] |= 1  # and of the directory
     return bytes(data)
-
-
-def mutated(data: bytes, choice: Random) -> bytes:
-    """An archive with a few bytes changed, cut out, doubled or moved."""
-    found = bytearray(data)
-    for _ in range(choice.randint(1, 4)):
-        start = choice.randrange(len(found))
-        end = min(len(found), start + choice.choice((1, 2, 4, 30, 512)))
-        piece = bytes(found[start:end])
-        match choice.randrange(5):
-            case 0:
-                found[start] ^= 1 << choice.randrange(8)
-            case 1:
-                found[start:end] = choice.randbytes(end - start)
-            case 2:
-                del found[start : max(start + 1, end)]
-            case 3:
-                found[start:start] = piece
-            case _:
-                found[start:end] = bytes([choice.choice((0, 255))]) * (end - start)
-        if not found:
-            return b"\0"
-    return bytes(found)

@@ -1,6 +1,6 @@
 """The work behind the answers of a trial is bounded, and none of it is lost."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from threading import Event, Lock, Timer
 from typing import Any
 
@@ -191,31 +191,13 @@ def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
     assert sorted(writes.outcomes()) == [Shadowed.ANSWERED] * 2 + [Shadowed.DROPPED] * 4
 
 
-def keeping(
-    monkeypatch: pytest.MonkeyPatch, images: Sequence[bytes], keep: Callable[[bytes], bool]
-) -> tuple[Callable[[Sequence[str]], None], list[bytes]]:
-    """A keeper of some images, given what the current version said of each, and what it tried."""
-    tried: list[bytes] = []
-
-    def kept(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
-        tried.append(data)
-        return keep(data)
-
-    monkeypatch.setattr(recording, "keep_sample", kept)
-    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
-    made = [PredictionId(f"pred_{number}") for number in range(len(images))]
-
-    def ask(answers: Sequence[str]) -> None:
-        originals = Originals(trial=TrialId("trial_1"), images=images, answers=answers)
-        keeper.keep(originals, made, ["boot"] * len(images))
-
-    return ask, tried
-
-
 def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(data: bytes) -> bool:
+    tried: list[bytes] = []
+
+    def keep(_: Platform, __: Any, data: bytes, **___: Any) -> bool:
+        tried.append(data)
         if data == b"bad":
             raise ImageCorrupt
         if data == b"worse":
@@ -223,7 +205,11 @@ def test_a_sample_that_cannot_be_kept_fails_nothing_and_is_tried_once(
         return data != b"last"
 
     images = [b"bad", b"worse", b"", b"same", b"agreed", b"last", b"late"]
-    ask, tried = keeping(monkeypatch, images, refuse)
+    monkeypatch.setattr(recording, "keep_sample", keep)
+    keeper = SampleKeeper(None, None)  # type: ignore[arg-type]
+    made = [PredictionId(f"pred_{number}") for number in range(len(images))]
+    answers = ["bag"] * 4 + ["Boot"] + ["bag"] * 2
+    originals = Originals(trial=TrialId("trial_1"), images=images, answers=answers)
     for _ in range(2):
-        ask(["bag"] * 4 + ["Boot"] + ["bag"] * 2)
+        keeper.keep(originals, made, ["boot"] * len(images))
     assert tried == [b"bad", b"worse", b"same", b"last"]

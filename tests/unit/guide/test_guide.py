@@ -24,13 +24,11 @@ WRITTEN = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
 @pytest.fixture(scope="module")
 def documents() -> dict[str, Document]:
-    """Every page."""
     return {slug: read_document(path) for slug, path in pages().items()}
 
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    """The guide alone."""
     app = FastAPI(routes=guide.router.routes)
     error_handlers.register(app)
     return TestClient(app)

@@ -93,11 +93,10 @@ ONE, OTHER = KeyId("key_1"), KeyId("key_2")
 
 
 class Book:
-    """Takes the place of the platform: it notes what is written, or fails."""
+    """Takes the place of the platform: it notes what is written."""
 
     def __init__(self) -> None:
         self.written: list[Mapping[KeyId, datetime]] = []
-        self.fault: Exception | None = None
         self.now = NOW
 
     def clock(self) -> datetime:
@@ -105,25 +104,14 @@ class Book:
 
     @contextmanager
     def transactions(self) -> Iterator[Any]:
-        if self.fault is not None:
-            raise self.fault
         note = SimpleNamespace(note_uses=self.written.append)
         yield type("Faked", (), {"__getitem__": lambda _, kind: note, "commit": lambda _: None})()
 
 
-@pytest.fixture
-def book() -> Book:
-    return Book()
+def test_many_uses_are_written_once_with_the_last_time() -> None:
+    book = Book()
+    uses = KeyUses(book)  # type: ignore[arg-type]
 
-
-@pytest.fixture
-def uses(book: Book) -> Iterator[KeyUses]:
-    made = KeyUses(book)  # type: ignore[arg-type]
-    yield made
-    made.close()
-
-
-def test_many_uses_are_written_once_with_the_last_time(book: Book, uses: KeyUses) -> None:
     def authenticate(secrets: Any) -> Mapping[str, Principal]:
         holders = {"one": ONE, "other": OTHER, "token": None}
         return {
@@ -140,6 +128,7 @@ def test_many_uses_are_written_once_with_the_last_time(book: Book, uses: KeyUses
     assert book.written == []
     uses.flush()
     uses.flush()  # nothing is new
+    uses.close()
     assert book.written == [{ONE: book.now, OTHER: book.now}]
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from core.bootstrap import build
 from core.errors import UnsafeConfiguration
-from core.inference.wire import MAX_BODY_BYTES, MAX_IMAGES, MAX_TEXTS, write_request
+from core.inference.wire import MAX_IMAGES, MAX_TEXTS, write_request
 from core.platform import Platform
 from core.recipes.rules import digest_of
 from core.settings import Settings
@@ -89,18 +89,6 @@ def test_no_byte_is_given_to_an_image_decoder(
     monkeypatch.setattr(Image, "open", None)
     png = encode(picture(), "PNG")
     assert ask(client, question, png[: len(PIXELS)].ljust(len(PIXELS))) == (200, "")
-
-
-def test_a_body_of_another_form_or_beyond_the_largest_question_is_refused(
-    client: TestClient,
-) -> None:
-    length = {"Content-Length": str(MAX_BODY_BYTES + 1)}
-    for body, headers, status, code in (
-        (b"\0\0\0\x02[]", SHOWN, 400, "malformed"),
-        (b"", SHOWN | length, 413, "body_too_large"),
-    ):
-        answer = client.post("/classify", content=body, headers=headers)
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 def test_more_texts_than_the_api_sends_are_refused(

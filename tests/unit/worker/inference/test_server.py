@@ -100,12 +100,10 @@ def test_several_prompts_of_a_class_count_as_open_clips_zero_shot_classifier_tak
 
 WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"digest": "0" * 64}, 404, "artifact_missing"),
-    ({"prompts": "not a list"}, 422, "field_invalid"),
     ({"prompts": []}, 422, "field_invalid"),
     ({"texts": None}, 422, "field_invalid"),
     ({"texts": "1" * 64, "prompts": None}, 422, "field_invalid"),
     ({"top_k": 0}, 422, "field_invalid"),
-    ({"top_k": True}, 422, "field_invalid"),
     ({"top_k": "2"}, 422, "field_invalid"),
 ]
 

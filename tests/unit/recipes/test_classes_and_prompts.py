@@ -1,10 +1,53 @@
-"""Classes that compete in the cross entropy, and the fewest that an update takes."""
+"""Templates of prompts, and the names of classes that compete."""
 
 import pytest
 
-from core.errors import TooFewClasses
-from core.recipes.fields import LabelSpace, Method, PromptTemplate
+from core.errors import PromptInvalid, TooFewClasses
+from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.recipes.fields import DEFAULT_PROMPT, LabelSpace, Method, PromptTemplate
 from core.recipes.rules import Recipe, competing_classes, distinct, require_learnable
+from tests.support.evaluation.evaluations import entries
+
+
+@pytest.mark.parametrize(
+    "template", ["", "a photo", "{name} and {name}", "a\n{name}", "x" * 195 + "{name}", "x" * 300]
+)
+def test_a_template_without_one_slot_or_too_long_is_refused_and_shown_cut(template: str) -> None:
+    with pytest.raises(PromptInvalid) as refusal:
+        PromptTemplate(template)
+    assert refusal.value.message == (
+        "A prompt template must have at most 200 printable characters and '{name}' exactly once."
+    )
+    assert refusal.value.facts == {"template": template[:220]}
+
+
+@pytest.mark.parametrize("template", ["{name}", "x" * 194 + "{name}"])
+def test_shortest_and_longest_templates_are_taken(template: str) -> None:
+    assert PromptTemplate(template).fill_all(["Cat", "DOG"]) == (
+        template.replace("{name}", "cat"),
+        template.replace("{name}", "dog"),
+    )
+
+
+def test_either_spelling_of_a_class_is_right() -> None:
+    question = ClassQuery(
+        entries=entries("x", [("Cat",), ("cat",), ("dog",)]),
+        classes=("Cat", "cat", "dog"),
+        prompt=DEFAULT_PROMPT,
+    )
+    assert ClassAnswers(predicted=(0, 0, 0)).hits(question) == (True, True, False)
+    assert ClassAnswers(predicted=(1, 1, 2)).hits(question) == (True, True, True)
+
+
+def test_spelling_of_the_list_counts_for_images_that_spell_otherwise() -> None:
+    question = ClassQuery(
+        entries=entries("x", [("cat",)]), classes=("Cat", "dog"), prompt=DEFAULT_PROMPT
+    )
+    assert ClassAnswers(predicted=(0,)).hits(question) == (True,)
+
+
+def test_first_spelling_stays() -> None:
+    assert distinct(["Cat", "dog", "cat", "DOG"]) == ("Cat", "dog")
 
 
 @pytest.mark.parametrize(
