@@ -16,8 +16,6 @@ from tests.support.api.service import EMBEDDED, code_of, running, settings_of
 
 HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
 
-WITHOUT_RATE = ("/healthz", "/readyz", "/docs", "/metrics")
-
 
 def until_refused(client: TestClient, most: int, **sent: Any) -> list[Any]:
     """The answers to a key up to its first refusal."""
@@ -53,7 +51,7 @@ def test_a_key_beyond_its_rate_is_refused_and_told_when_to_try_again(home: Path)
 def test_what_watches_the_service_has_no_rate(home: Path) -> None:
     with running(settings_of(home, rate_requests=1, rate_seconds=HOUR)) as service:
         until_refused(service.client, 3)
-        for path in WITHOUT_RATE:
+        for path in ("/healthz", "/readyz", "/docs", "/metrics"):
             answer = service.client.get(path)
             assert answer.status_code == (503 if path == "/readyz" else 200), path
             assert "ratelimit" not in answer.headers

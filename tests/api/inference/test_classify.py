@@ -80,7 +80,6 @@ def test_several_prompts_stand_for_a_class_and_are_sent_once(
 
 def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> None:
     digest = service.client.get("/v1/models/demo/versions/2").json()["digest"]
-    data = {"classes": '["a", "b"]'}
     for reference, version in (
         ("demo", 1),
         ("demo@production", 1),
@@ -88,7 +87,7 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         (f"demo@sha256:{digest}", 2),
     ):
         path = f"/v1/models/{reference}/classify"
-        answer = service.client.post(path, files=[image_part(1)], data=data)
+        answer = service.client.post(path, files=[image_part(1)], data=TWO)
         assert answer.json()["version"] == version
     for reference, code in (
         ("nope", "model_not_found"),
@@ -96,7 +95,7 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         ("demo:٢", "version_not_found"),
     ):
         path = f"/v1/models/{reference}/classify"
-        answer = service.client.post(path, files=[image_part(1)], data=data)
+        answer = service.client.post(path, files=[image_part(1)], data=TWO)
         assert code_of(answer) == (404, code)
 
 

@@ -8,7 +8,6 @@ from core import bootstrap
 from core.errors import TrainingDiverged
 from core.job_types.run import run_next_job
 from core.jobs.rules import Monitor
-from core.platform import Platform
 from core.settings import Settings
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
@@ -32,12 +31,6 @@ def train_and_fail(monitor: Monitor) -> None:
     raise TrainingDiverged("The loss of red panda is not a number.", step=2)
 
 
-def run(platform: Platform) -> None:
-    script = Script(platform, training=train_and_fail)
-    tools = tools_of(script, platform.settings)
-    assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
-
-
 def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
     ready: Service, collector: Collector
 ) -> None:
@@ -46,7 +39,8 @@ def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
     job = answer.json()["id"]
     assert "trace" not in answer.json()
     worker = bootstrap.build(ready.settings)  # another process, as far as traces are concerned
-    run(worker)
+    tools = tools_of(Script(worker, training=train_and_fail), worker.settings)
+    assert run_next_job(worker, tools, owner="w", stopping=lambda: False) is not None
     bootstrap.close(worker)
     ready.platform.tracer.close()
 

@@ -17,6 +17,12 @@ from core.images.sandbox import SandboxDecoder
 from core.values import ImageInput
 from tests.support.pictures import SIDE, encode, make_decoder, picture, png_of_zeros
 
+SIDEWAYS = Image.Exif()
+
+SIDEWAYS[0x0112] = 6  # turn a quarter to the right
+
+SIDEWAYS[0x010E] = "secret place"
+
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[SandboxDecoder]:
@@ -63,10 +69,7 @@ def test_longest_side_is_bounded_and_nothing_is_enlarged(decoder: SandboxDecoder
 
 
 def test_orientation_is_applied_and_metadata_dropped(decoder: SandboxDecoder) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn a quarter to the right
-    exif[0x010E] = "secret place"
-    decoded = decoder.decode(encode(picture(), "PNG", exif=exif))
+    decoded = decoder.decode(encode(picture(), "PNG", exif=SIDEWAYS))
     assert (decoded.width, decoded.height) == (30, 40)
     assert stored(decoded).tobytes() == picture().transpose(Image.Transpose.ROTATE_270).tobytes()
     assert b"secret" not in decoded.data
@@ -166,20 +169,13 @@ def test_a_photograph_with_a_preview_behind_it_is_taken(decoder: SandboxDecoder)
 WANTED = ImageInput(height=16, width=16)
 
 
-def rotated() -> bytes:
-    """A photograph that its camera held sideways."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encode(picture(50, 30), "JPEG", exif=exif)
-
-
 @pytest.mark.parametrize(
     "data",
     [
         encode(picture(40, 30), "JPEG"),
         encode(picture(3 * SIDE, SIDE), "JPEG"),  # it is stored smaller
         encode(picture(SIDE + 1, 2 * SIDE + 1), "PNG"),
-        rotated(),
+        encode(picture(50, 30), "JPEG", exif=SIDEWAYS),
         encode(picture(40, 30, "LA"), "PNG"),
         encode(picture(40, 30, "P"), "GIF"),
         encode(picture(30, 40), "WEBP", quality=50),
