@@ -10,8 +10,12 @@ from random import Random
 
 import pytest
 
+from core.archives.reader import bucket_files
 from core.archives.rules import (
     HEAD_BYTES,
+    BucketFolder,
+    BucketListing,
+    BucketObject,
     UnpackedCount,
     format_of,
 )
@@ -85,6 +89,11 @@ def test_an_archive_that_ends_early_is_corrupt(kind: str) -> None:
     for size in (600, len(data) // 2, last):
         with pytest.raises(ArchiveCorrupt):
             read(data[:size])
+
+
+def test_a_gzip_with_another_checksum_is_corrupt() -> None:
+    with pytest.raises(ArchiveCorrupt):
+        read(KINDS["tar.gz"][:-8] + bytes(8))
 
 
 def test_a_tar_whose_next_header_is_damaged_or_missing_is_corrupt_and_does_not_end_there() -> None:
@@ -188,3 +197,23 @@ def test_a_zip_whose_files_have_no_sizes_in_front_says_what_to_do() -> None:
         file.write(b"some bytes")
     with pytest.raises(ArchiveCorrupt, match="pack it again"):
         read(out.getvalue())
+
+
+class Spelled:
+    """Buckets whose objects are their names, letter by letter."""
+
+    def objects(self, folder: BucketFolder) -> Iterator[BucketObject]:
+        raise NotImplementedError
+
+    def pieces(self, bucket: str, listed: BucketObject) -> Iterator[bytes]:
+        yield from (letter.encode() for letter in listed.key)
+
+
+@pytest.mark.parametrize(("most_bytes", "most_files"), [(3, 2), (4, 1)])
+def test_files_and_bytes_of_buckets_are_capped(most_bytes: int, most_files: int) -> None:
+    objects = [BucketObject(key=key, etag='"0"', size=2) for key in ("a1", "a2")]
+    listing = BucketListing(folder=BucketFolder(bucket="photos"), objects=objects)
+    count = UnpackedCount(archive_bytes=100, most_bytes=most_bytes, most_files=most_files)
+    files = bucket_files(Spelled(), listing, count)
+    with pytest.raises(ArchiveTooBig):
+        list(itertools.chain.from_iterable(file.pieces for file in files))

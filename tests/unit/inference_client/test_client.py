@@ -1,7 +1,8 @@
-"""The client of the inference process: calls that many requests share, and parts that fail."""
+"""The client of the inference process: replicas that fail, and bodies of requests and replies."""
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from api.inference_client import client as replicas
 from api.inference_client.client import Inference
 from api.inference_client.questions import EmbedTexts
-from core.errors import InferenceUnavailable
+from core.errors import InferenceUnavailable, Malformed
+from core.inference.wire import read_embedded, read_request, write_request
 from core.values import sha256
 from devtools.ports import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
@@ -85,3 +87,37 @@ def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
         inference.close()
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+HEAD = {"digest": "0" * 64, "top_k": 5, "texts": "é"}
+
+
+def test_what_is_written_is_read() -> None:
+    head, pixels = read_request(write_request(HEAD, [b"first", b"", b"second"]))
+    assert (head, bytes(pixels)) == (HEAD, b"firstsecond")
+
+
+def test_a_body_that_is_cut_off_within_its_head_is_refused() -> None:
+    body = write_request(HEAD)
+    for size in range(len(body)):
+        with pytest.raises(Malformed):
+            read_request(body[:size])
+
+
+def test_a_head_that_is_no_object_is_refused() -> None:
+    endless = b'{"top_k": ' + b"9" * 5000 + b"}"
+    for text in (b"", b"[]", b"NaN", endless, b"[" * 100_000, b"\xff", b"{}}"):
+        with pytest.raises(Malformed):
+            read_request(struct.pack(">I", len(text)) + text)
+
+
+def test_a_length_beyond_the_body_is_refused() -> None:
+    body = bytearray(write_request({}, [b" " * 100]))
+    body[:4] = struct.pack(">I", 2**32 - 1)
+    with pytest.raises(Malformed):
+        read_request(body)
+
+
+def test_a_reply_with_another_number_of_vectors_is_not_taken_apart() -> None:
+    with pytest.raises(InferenceUnavailable):
+        read_embedded(b"1234567", 2)
