@@ -1,10 +1,14 @@
-"""Traces from a request through its job to the worker, as a real receiver gets them."""
+"""Traces from a request to the worker, as a receiver gets them, and what logs must not hold."""
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core import bootstrap
+from core import bootstrap, logs
 from core.errors import TrainingDiverged
 from core.job_types.run import run_next_job
 from core.jobs.rules import Monitor
@@ -95,3 +99,37 @@ def test_spans_hold_no_names_secrets_or_addresses(
     for told in (b"okapis", b"quagga", b"holiday", b"zebra", b"stripes", b"BREW", b"pk_"):
         assert told not in collector.body
     assert KEY.encode() not in collector.body
+
+
+FILE, CLASS = "grandmother-at-the-beach.png", "very private class"
+
+
+@pytest.fixture
+def written(settings: Settings) -> Iterator[io.StringIO]:
+    """What the service writes."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    chosen = settings.model_copy(update={"log_format": "json", "log_level": "debug"})
+    logs.configure(chosen, process="api", stream=stream)
+    yield stream
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+def test_neither_keys_nor_file_names_nor_bodies_are_written(
+    written: io.StringIO, service: Service
+) -> None:
+    service.client.post("/v1/datasets", json={"name": "beach"})
+    files = [(CLASS, (FILE, picture(1))), (CLASS, (FILE, b"not an image"))]
+    service.client.post("/v1/datasets/beach/images", files=files)
+    service.client.post("/v1/datasets", json={"name": CLASS, "unknown": FILE})
+    service.client.post("/v1/datasets", content=b'{"name": "' + CLASS.encode())
+    service.client.get(f"/v1/datasets/{CLASS}/images?after={KEY}")
+    service.client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}x"})
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    found = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = [line for line in found if not line["logger"].startswith("httpx")]  # the client's
+    assert len(lines) >= 6
+    for word in (FILE, CLASS, KEY, "not an image", "beach"):
+        assert word not in json.dumps(lines)
