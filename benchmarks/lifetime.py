@@ -30,11 +30,11 @@ from torch import Tensor
 from benchmarks.calibration.sample import UPDATE_CLASSES
 from benchmarks.output import OUT, show, write
 from benchmarks.study.images import files_of, locate
+from benchmarks.study.measures import neighbours_kept
 from benchmarks.study.plan import ImageSet
 from core.clip.bases import read_folder
 from core.clip.inputs import read_image
 from core.clip.model import ClipModel
-from core.scoring.search import neighbours_kept
 from demo import images as pack_reader
 from demo.service import running_service
 from demo.show import Show

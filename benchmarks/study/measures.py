@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.study import matrix_scores
 from benchmarks.study.images import StudyData, digest_of, on_part
 from benchmarks.study.plan import PlanInvalid, RunConfig
 from core.artifacts.store import Artifacts
 from core.clip.inputs import read_image
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry, Part
-from core.evaluation import results as metrics
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -34,6 +34,7 @@ from core.evaluation.queries import (
 from core.evaluation.results import (
     Matrix,
     average_accuracy,
+    backward_transfer,
     macro_accuracy,
     micro_accuracy,
     recall_at,
@@ -43,7 +44,7 @@ from core.gate.measures import Flips, Interval, paired_interval
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import distinct
 from core.scoring.evaluator import caption_ranks, image_ranks
-from core.scoring.search import neighbours_kept
+from core.scoring.search import nearest, share_in_common
 from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, canonical_json, sha256
 
@@ -103,6 +104,11 @@ class Compatibility:
     image_cosine: float
     caption_cosine: float
     neighbours_kept: float
+
+
+def neighbours_kept(old: Tensor, new: Tensor) -> float:
+    """Return the mean share of each image's ten nearest that are the same within both versions."""
+    return share_in_common(nearest(old, old), nearest(new, new))
 
 
 def compatibility(old: Embeddings, new: Embeddings, owner: Tensor) -> Compatibility:
@@ -190,10 +196,10 @@ def _in_batches(items: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor
 
 
 SCORES: Mapping[str, Callable[[Matrix], float]] = {
-    "transfer": metrics.transfer_by_columns,
-    "avg": metrics.average,
-    "last": metrics.last_accuracy,
-    "bwt": metrics.backward_transfer,
+    "transfer": matrix_scores.transfer_by_columns,
+    "avg": matrix_scores.average,
+    "last": matrix_scores.last_accuracy,
+    "bwt": backward_transfer,
 }
 
 TOLERANCE = 0.05 + 1e-9  # half a unit of the first decimal

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.study import matrix_scores
 from benchmarks.study.measures import (
     NEW,
     Difference,
@@ -33,12 +34,12 @@ MATRIX_SCORES = {
     "bwt_standard": metrics.backward_transfer,
     "bwt_reference": metrics.backward_transfer_reference,
     "forgetting": metrics.forgetting,
-    "forgetting_over_all_rows": metrics.forgetting_over_all_rows,
-    "transfer_by_columns": metrics.transfer_by_columns,
-    "transfer_by_rows": metrics.transfer_by_rows,
-    "avg": metrics.average,
-    "last": metrics.last_accuracy,
-    "learned": metrics.learned_accuracy,
+    "forgetting_over_all_rows": matrix_scores.forgetting_over_all_rows,
+    "transfer_by_columns": matrix_scores.transfer_by_columns,
+    "transfer_by_rows": matrix_scores.transfer_by_rows,
+    "avg": matrix_scores.average,
+    "last": matrix_scores.last_accuracy,
+    "learned": matrix_scores.learned_accuracy,
 }
 
 

@@ -24,7 +24,7 @@ from core.values import Digest
 #
 # `matrix[t][i]` is the accuracy on task i after update t, both counted from 0. The scores that
 # look back need only i <= t, so rows may be ragged; those that look ahead need full rows.
-# Where the literature uses one name for several formulas, each has its own name here.
+# Where the literature uses one name for several formulas, each has its own name.
 
 Matrix = Sequence[Sequence[float]]
 
@@ -67,43 +67,6 @@ def forgetting(matrix: Matrix) -> float:
     """
     *before, last = matrix
     return fmean(max(row[i] for row in before[i:]) - last[i] for i in range(len(before)))
-
-
-def forgetting_over_all_rows(matrix: Matrix) -> float:
-    """Return `forgetting` as mammoth defines it.
-
-    The best is taken over all rows, the last included; missing cells are 0.
-    """
-    *_, last = matrix
-    return fmean(
-        max(row[i] if i < len(row) else 0.0 for row in matrix) - last[i]
-        for i in range(len(matrix) - 1)
-    )
-
-
-def transfer_by_columns(matrix: Matrix) -> float:
-    """Return the accuracy on tasks not yet learned, as ZSCL: mean per task, then of these."""
-    return fmean(fmean(matrix[t][i] for t in range(i)) for i in range(1, len(matrix)))
-
-
-def transfer_by_rows(matrix: Matrix) -> float:
-    """Return the accuracy on tasks not yet learned, as mammoth: mean per update, then of these."""
-    return fmean(fmean(row[t + 1 :]) for t, row in enumerate(matrix[:-1]))
-
-
-def average(matrix: Matrix) -> float:
-    """Return the mean of all cells, learned or not."""
-    return fmean(cell for row in matrix for cell in row)
-
-
-def last_accuracy(matrix: Matrix) -> float:
-    """Return the mean of the last row."""
-    return fmean(matrix[-1])
-
-
-def learned_accuracy(matrix: Matrix) -> float:
-    """Return the mean of the diagonal: how well each task was learned."""
-    return fmean(row[t] for t, row in enumerate(matrix))
 
 
 def forward_transfer(matrix: Matrix, untouched: Sequence[float]) -> float:

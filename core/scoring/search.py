@@ -164,11 +164,6 @@ def share_in_common(one: Tensor, other: Tensor) -> float:
     return float(kept.double().mean())
 
 
-def neighbours_kept(old: Tensor, new: Tensor) -> float:
-    """Return the mean share of each image's ten nearest that are the same within both versions."""
-    return share_in_common(nearest(old, old), nearest(new, new))
-
-
 # Recall@10 of searches in an index of image vectors.
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.study import matrix_scores
 from core.evaluation import results as metrics
 
 # Three tasks; task 1 is forgotten half-way and comes back, task 0 falls for good.
@@ -27,7 +28,7 @@ def test_forgetting_can_be_negative_and_mammoths_cannot() -> None:
     # task 0: 0.8 - 0.5; task 1: best before the last row 0.9, so 0.9 - 0.95
     assert metrics.forgetting(MATRIX) == pytest.approx((0.3 - 0.05) / 2)
     # with the last row among the best, task 1 has forgotten 0
-    assert metrics.forgetting_over_all_rows(MATRIX) == pytest.approx(0.3 / 2)
+    assert matrix_scores.forgetting_over_all_rows(MATRIX) == pytest.approx(0.3 / 2)
 
 
 def test_forgetting_ignores_what_a_task_scored_before_it_was_learned() -> None:
@@ -35,26 +36,26 @@ def test_forgetting_ignores_what_a_task_scored_before_it_was_learned() -> None:
     assert metrics.forgetting(lucky_start) == pytest.approx(0.2)
     peak_before = [[0.8, 0.99, 0.0], [0.6, 0.7, 0.0], [0.6, 0.7, 0.5]]
     assert metrics.forgetting(peak_before) == pytest.approx(0.1)
-    assert metrics.forgetting_over_all_rows(peak_before) == pytest.approx((0.2 + 0.29) / 2)
+    assert matrix_scores.forgetting_over_all_rows(peak_before) == pytest.approx((0.2 + 0.29) / 2)
 
 
 def test_mammoths_forgetting_fills_missing_cells_with_zero() -> None:
     ragged = [[0.8], [0.6, 0.7], [0.5, 0.6, 0.9]]
-    assert metrics.forgetting_over_all_rows(ragged) == pytest.approx((0.3 + 0.1) / 2)
+    assert matrix_scores.forgetting_over_all_rows(ragged) == pytest.approx((0.3 + 0.1) / 2)
     assert metrics.forgetting(ragged) == pytest.approx((0.3 + 0.1) / 2)
 
 
 def test_transfer_depends_on_what_is_averaged_first() -> None:
     # columns: task 1: 0.4; task 2: (0.2 + 0.5) / 2
-    assert metrics.transfer_by_columns(MATRIX) == pytest.approx((0.4 + 0.35) / 2)
+    assert matrix_scores.transfer_by_columns(MATRIX) == pytest.approx((0.4 + 0.35) / 2)
     # rows: after update 0: (0.4 + 0.2) / 2; after update 1: 0.5
-    assert metrics.transfer_by_rows(MATRIX) == pytest.approx((0.3 + 0.5) / 2)
+    assert matrix_scores.transfer_by_rows(MATRIX) == pytest.approx((0.3 + 0.5) / 2)
 
 
 def test_average_last_and_learned() -> None:
-    assert metrics.average(MATRIX) == pytest.approx(5.55 / 9)
-    assert metrics.last_accuracy(MATRIX) == pytest.approx(2.15 / 3)
-    assert metrics.learned_accuracy(MATRIX) == pytest.approx(0.8)
+    assert matrix_scores.average(MATRIX) == pytest.approx(5.55 / 9)
+    assert matrix_scores.last_accuracy(MATRIX) == pytest.approx(2.15 / 3)
+    assert matrix_scores.learned_accuracy(MATRIX) == pytest.approx(0.8)
 
 
 def test_forward_transfer_compares_with_the_untouched_model() -> None:

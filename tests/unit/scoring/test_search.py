@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.study.measures import neighbours_kept
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.recipes.fields import DEFAULT_PROMPT
@@ -22,7 +23,6 @@ from core.scoring.search import (
     compare_vectors,
     mean_of_groups,
     nearest,
-    neighbours_kept,
     orthogonal,
     project,
     recall_at_10,
