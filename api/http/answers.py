@@ -15,13 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.dependencies import Services
 from api.http.problems import problem_of
-from core.errors import (
-    Malformed,
-    NotAcceptable,
-    PreconditionRequired,
-    RangeNotSatisfiable,
-    StaleRevision,
-)
+from core import errors
 from core.values import Digest
 
 # Content negotiation by the Accept header (RFC 9110, 12.5.1).
@@ -35,7 +29,7 @@ def preferred(accept: str | None, offered: Sequence[str]) -> str:
     ranges = [_parse_range(item) for item in (accept or "*/*").split(",") if item.strip()]
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if _quality(best, ranges) <= 0:
-        raise NotAcceptable(offered=list(offered))
+        raise errors.NotAcceptable(offered=list(offered))
     return best
 
 
@@ -93,12 +87,12 @@ def expected_revision(
     """
     if if_none_match is not None:
         if if_none_match.strip() != ANY:
-            raise PreconditionRequired(
+            raise errors.PreconditionRequired(
                 "Here, If-None-Match must be *: it creates the alias only if there is none."
             )
         return 0
     if if_match is None:
-        raise PreconditionRequired
+        raise errors.PreconditionRequired
     if if_match.strip() == ANY:
         return present()
     tags = [tag for weak, tag in _tags(if_match) if not weak]  # strong comparison
@@ -106,7 +100,7 @@ def expected_revision(
     if len(revisions) == 1:
         return revisions.pop()
     if not revisions or (revision := present()) not in revisions:
-        raise StaleRevision(if_match=if_match[:40])
+        raise errors.StaleRevision(if_match=if_match[:40])
     return revision
 
 
@@ -157,10 +151,10 @@ class Download(FileResponse):
             return
         if refused["status"] == 400:
             response = problem_of(
-                Request(scope), Malformed("Range must list one or more byte ranges.")
+                Request(scope), errors.Malformed("Range must list one or more byte ranges.")
             )
         else:
-            response = problem_of(Request(scope), RangeNotSatisfiable())
+            response = problem_of(Request(scope), errors.RangeNotSatisfiable())
             response.headers["Content-Range"] = Headers(raw=refused["headers"])["content-range"]
         await response(scope, receive, send)
 

@@ -20,14 +20,6 @@ from core.datasets.receive import require_quota
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
 from core.datasets.uploads import Upload, receive_file, require_room
-from core.errors import (
-    FieldInvalid,
-    FieldUnknown,
-    FileTooLarge,
-    MalformedMultipart,
-    TooManyParts,
-    UnsupportedMediaType,
-)
 from core.settings import Settings
 from core.values import clean_file_label, sha256
 
@@ -84,7 +76,7 @@ async def receive_form(
             if part.file_name is None:
                 text = _text_field(part, fields)
                 if part.name in form.fields:
-                    raise FieldInvalid("Send this field once.", pointer=f"/{part.name}")
+                    raise errors.FieldInvalid("Send this field once.", pointer=f"/{part.name}")
                 form.fields[part.name] = text
                 continue
             sizes.append(len(part.data))
@@ -102,20 +94,20 @@ async def receive_form(
 
 def _text_field(part: Part, fields: Sequence[str]) -> str:
     if part.name not in fields:
-        raise FieldUnknown(
+        raise errors.FieldUnknown(
             f"This form has no text field {part.name[:100]!r}; a file needs a file name.",
             pointer=f"/{part.name[:100]}",
         )
     try:
         return data_of(part).decode()
     except UnicodeDecodeError as error:
-        raise FieldInvalid("A text field must be UTF-8.", pointer=f"/{part.name}") from error
+        raise errors.FieldInvalid("A text field must be UTF-8.", pointer=f"/{part.name}") from error
 
 
 def data_of(part: Part) -> bytes:
     """Return the bytes of a file. Raises FileTooLarge."""
     if part.too_large:
-        raise FileTooLarge
+        raise errors.FileTooLarge
     return part.data
 
 
@@ -146,20 +138,20 @@ async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part
         try:
             parser.write(chunk)
         except MultipartParseError as error:
-            raise MalformedMultipart from error
+            raise errors.MalformedMultipart from error
         for part in collector.take():
             yield part
     if not collector.ended:
-        raise MalformedMultipart("The form ends before its closing boundary.")
+        raise errors.MalformedMultipart("The form ends before its closing boundary.")
 
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != FORM.encode():
-        raise UnsupportedMediaType(f"Send a form with Content-Type: {FORM}.")
+        raise errors.UnsupportedMediaType(f"Send a form with Content-Type: {FORM}.")
     if not 0 < len(boundary) <= 200:
-        raise MalformedMultipart(f"{FORM} needs a boundary of at most 200 characters.")
+        raise errors.MalformedMultipart(f"{FORM} needs a boundary of at most 200 characters.")
     return boundary
 
 
@@ -191,7 +183,7 @@ class _Collector:
     def _begin(self) -> None:
         self._count += 1
         if self._count > self._max_parts:
-            raise TooManyParts(f"A form may have at most {self._max_parts:,} parts.")
+            raise errors.TooManyParts(f"A form may have at most {self._max_parts:,} parts.")
         self._field, self._value = b"", b""
         self._disposition = b""
         self._bytes = bytearray()
@@ -218,7 +210,7 @@ class _Collector:
     def _end(self) -> None:
         kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
-            raise MalformedMultipart("A part has no name.")
+            raise errors.MalformedMultipart("A part has no name.")
         file_name = options.get(b"filename")
         self._complete.append(
             Part(
@@ -237,7 +229,7 @@ def _text(value: bytes) -> str:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
-        raise MalformedMultipart("Names in a form must be UTF-8.") from error
+        raise errors.MalformedMultipart("Names in a form must be UTF-8.") from error
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 

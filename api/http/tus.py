@@ -13,14 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.http.bodies import AT_ONCE, PART_TYPE, media_type_of
+from core import errors
 from core.artifacts.store import Artifacts
-from core.errors import (
-    ChecksumMismatch,
-    Malformed,
-    RequestTimeout,
-    TusVersion,
-    UnsupportedMediaType,
-)
 from core.imports.rules import ResumableUpload
 from core.values import Digest
 
@@ -32,7 +26,7 @@ ALGORITHMS = ("sha1", "sha256")
 def require_version(sent: str | None) -> None:
     """Raise TusVersion for any version but 1.0.0."""
     if sent != VERSION:
-        raise TusVersion(versions=[VERSION])
+        raise errors.TusVersion(versions=[VERSION])
 
 
 def headers_of(upload: ResumableUpload) -> Mapping[str, str]:
@@ -54,7 +48,7 @@ async def receive_part(
     ChecksumMismatch, BodyTooLarge, TooManyParts and StorageFull.
     """
     if media_type_of(request.headers) != PART_TYPE:
-        raise UnsupportedMediaType(f"Send the part with Content-Type: {PART_TYPE}.")
+        raise errors.UnsupportedMediaType(f"Send the part with Content-Type: {PART_TYPE}.")
     total, wanted = _checksum(checksum)
     waiting, size, cut = bytearray(), 0, None
     async with contextmanager_in_threadpool(artifacts.writer()) as writer:
@@ -67,12 +61,12 @@ async def receive_part(
                 if len(waiting) >= AT_ONCE:
                     await run_in_threadpool(writer.write, bytes(waiting))
                     waiting.clear()
-        except (ClientDisconnect, RequestTimeout) as error:
+        except (ClientDisconnect, errors.RequestTimeout) as error:
             if wanted is not None:
                 raise
             cut = error
         if wanted is not None and total.digest() != wanted:
-            raise ChecksumMismatch
+            raise errors.ChecksumMismatch
         await run_in_threadpool(writer.write, bytes(waiting))
         return await run_in_threadpool(writer.commit), size, cut
 
@@ -83,9 +77,11 @@ def _checksum(sent: str | None) -> tuple[Any, bytes | None]:
         return hashlib.sha256(), None
     algorithm, _, encoded = sent.partition(" ")
     if algorithm not in ALGORITHMS:
-        raise Malformed(f"Upload-Checksum may use {' or '.join(ALGORITHMS)}.")
+        raise errors.Malformed(f"Upload-Checksum may use {' or '.join(ALGORITHMS)}.")
     try:
         wanted = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Malformed("Upload-Checksum must be an algorithm and a digest in base64.") from error
+        raise errors.Malformed(
+            "Upload-Checksum must be an algorithm and a digest in base64."
+        ) from error
     return hashlib.new(algorithm, usedforsecurity=False), wanted

@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from core.errors import (
-    FieldInvalid,
-    InferenceBusy,
-    InferenceUnavailable,
-    NotServable,
-    PerennialError,
-)
+from core import errors
 from core.inference.wire import (
     TEXTS_AT_ONCE,
     TEXTS_UNKNOWN,
@@ -148,18 +142,21 @@ def _code_of(response: Reply) -> str | None:
     return code
 
 
-def _error_from(response: Reply) -> PerennialError:
+def _error_from(response: Reply) -> errors.PerennialError:
     body = response.json() if response.media_type == "application/json" else {}
     message = str(body.get("message", f"The inference process returned {response.status}."))
     if response.status == 401:
-        return InferenceUnavailable(
+        return errors.InferenceUnavailable(
             "The inference process rejected this service's key: set PERENNIAL_INFERENCE_KEY to the "
             "same key for both."
         )
     if body.get("code") == "inference_busy":
-        return InferenceBusy()
-    kinds: dict[int, type[PerennialError]] = {404: NotServable, 422: FieldInvalid}
-    return kinds.get(response.status, InferenceUnavailable)(message)
+        return errors.InferenceBusy()
+    kinds: dict[int, type[errors.PerennialError]] = {
+        404: errors.NotServable,
+        422: errors.FieldInvalid,
+    }
+    return kinds.get(response.status, errors.InferenceUnavailable)(message)
 
 
 # Calls that concurrent callers share.
@@ -246,7 +243,7 @@ class SharedCalls(Generic[K, R]):
         inputs = self._inputs + sum(len(entry.inputs) for entry in entries)
         size = self._bytes + sum(entry.bytes for entry in entries)
         if self._inputs and (inputs > self._max_waiting or size > self._max_waiting_bytes):
-            raise InferenceBusy
+            raise errors.InferenceBusy
 
     def _count(self, entries: Sequence[_Entry[K, R]], sign: int) -> None:
         """Count entries that have come, or with -1 those that have gone."""
@@ -335,7 +332,7 @@ class PixelBudget:
         """Take bytes for a request. Raises InferenceBusy."""
         with self._lock:
             if self._held > taken.own and self._held + size > self._max_bytes:
-                raise InferenceBusy
+                raise errors.InferenceBusy
             self._add(taken, size)
 
     def take_spare(self, taken: "Taken", size: int) -> bool:

@@ -14,12 +14,7 @@ from fastapi import Query, Request
 from pydantic import BeforeValidator, Field
 
 from api.http.json_bodies import require_storable
-from core.errors import (
-    BodyTooLarge,
-    FieldInvalid,
-    Forbidden,
-    UnsupportedMediaType,
-)
+from core import errors
 
 TOKEN = "token"  # noqa: S105 - the name of the field
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -44,7 +39,7 @@ def require_token(request: Request, token: str) -> None:
     """Raise Forbidden unless a form has a token of the request's session."""
     session, salt = request.scope["state"]["session"], token.partition(".")[0]
     if not hmac.compare_digest(token.encode(), _token(salt, session).encode()):
-        raise Forbidden("This form belongs to another session: reload its page.")
+        raise errors.Forbidden("This form belongs to another session: reload its page.")
 
 
 def _token(salt: str, session: str) -> str:
@@ -65,12 +60,14 @@ async def read_form(request: Request) -> Mapping[str, str]:
 async def read_open_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form for which there is no session yet."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != FORM_TYPE:
-        raise UnsupportedMediaType(f"Send the form with Content-Type: {FORM_TYPE}.")
+        raise errors.UnsupportedMediaType(f"Send the form with Content-Type: {FORM_TYPE}.")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BYTES:
-            raise BodyTooLarge(f"A form may have at most {MAX_BYTES:,} bytes.", cap=MAX_BYTES)
+            raise errors.BodyTooLarge(
+                f"A form may have at most {MAX_BYTES:,} bytes.", cap=MAX_BYTES
+            )
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -79,10 +76,10 @@ async def read_open_form(request: Request) -> Mapping[str, str]:
             max_num_fields=MAX_FIELDS,
         )
     except ValueError as error:
-        raise FieldInvalid("The form is not UTF-8, or has too many fields.") from error
+        raise errors.FieldInvalid("The form is not UTF-8, or has too many fields.") from error
     fields = {name: value.strip() for name, value in pairs}
     if len(fields) < len(pairs):
-        raise FieldInvalid("The form has a field twice.")
+        raise errors.FieldInvalid("The form has a field twice.")
     require_storable(fields)
     return fields
 
@@ -91,7 +88,7 @@ def whole_field(fields: Mapping[str, str], name: str) -> int:
     """Return a whole number of a form. Raises FieldInvalid."""
     text = fields.get(name, "")
     if not _DIGITS.fullmatch(text):
-        raise FieldInvalid(f"{name} must be a whole number.", pointer=f"/{name}")
+        raise errors.FieldInvalid(f"{name} must be a whole number.", pointer=f"/{name}")
     return int(text)
 
 
@@ -99,7 +96,7 @@ def percent_field(fields: Mapping[str, str], name: str) -> float:
     """Return a number of percent in a form as a fraction of 1. Raises FieldInvalid."""
     text = fields.get(name, "")
     if not _PERCENT.fullmatch(text):
-        raise FieldInvalid(f"{name} must be a percentage.", pointer=f"/{name}")
+        raise errors.FieldInvalid(f"{name} must be a percentage.", pointer=f"/{name}")
     return float(Decimal(text) / 100)
 
 
@@ -107,7 +104,7 @@ def reason_field(fields: Mapping[str, str]) -> str:
     """Return the reason in a form. Raises FieldInvalid if there is none, or a long one."""
     reason = optional_reason_field(fields)
     if not reason:
-        raise FieldInvalid("Enter a reason: it is kept in the history.", pointer="/reason")
+        raise errors.FieldInvalid("Enter a reason: it is kept in the history.", pointer="/reason")
     return reason
 
 
@@ -120,7 +117,9 @@ def short_field(fields: Mapping[str, str], name: str, longest: int) -> str:
     """Return a text of a form, "" if there is none. Raises FieldInvalid for a long one."""
     text = fields.get(name, "")
     if len(text) > longest:
-        raise FieldInvalid(f"A {name} may have at most {longest} characters.", pointer=f"/{name}")
+        raise errors.FieldInvalid(
+            f"A {name} may have at most {longest} characters.", pointer=f"/{name}"
+        )
     return text
 
 

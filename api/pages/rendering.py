@@ -20,9 +20,7 @@ from api.dependencies import Services, WiredServices
 from api.http.problems import status_of
 from api.http.routing import JSON, PAGES, STATIC
 from api.pages.forms import form_token
-from core.errors import (
-    PerennialError,
-)
+from core.errors import PerennialError
 from core.platform import Platform
 from core.principal import Role
 from core.values import BIDI_CONTROLS, sha256

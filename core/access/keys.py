@@ -5,20 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from core import errors
 from core.access.authenticate import make_key, prefix_of
 from core.access.rows import Keys
 from core.access.rules import ApiKey, Secret
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.errors import (
-    FieldInvalid,
-    KeyNotFound,
-    LastAdminKey,
-    ModelNotFound,
-    NameTaken,
-    UnsafeConfiguration,
-)
 from core.platform import Platform
 from core.principal import SERVICE, Principal, Role
 from core.registry.rows import Models
@@ -45,13 +38,13 @@ def create_key(
     """
     now, secret = platform.clock(), make_key()
     if name == SERVICE.name:
-        raise NameTaken("This name stands for the service itself.", name=name)
+        raise errors.NameTaken("This name stands for the service itself.", name=name)
     if role is Role.ADMIN and models is not None:
-        raise FieldInvalid(
+        raise errors.FieldInvalid(
             "An admin key concerns every model: leave models out.", pointer="/models"
         )
     if expires_at is not None and expires_at <= now:
-        raise FieldInvalid("The key would have expired already.", pointer="/expires_at")
+        raise errors.FieldInvalid("The key would have expired already.", pointer="/expires_at")
     with platform.transactions() as work:
         allowed = None if models is None else (work[Models].get(one).id for one in models)
         key = ApiKey(
@@ -106,7 +99,7 @@ def revoke_key(platform: Platform, reference: str) -> None:
         if key.revoked_at is not None:
             return
         if admins == [key.id]:
-            raise LastAdminKey(key=key.id)
+            raise errors.LastAdminKey(key=key.id)
         work[Keys].revoke(key.id, now)
         audit.record(
             work, Action.KEY_REVOKED, f"api-keys/{key.id}", now=now, before=summary_of(work, key)
@@ -130,7 +123,7 @@ def model_name(work: Work, model: str) -> str:
     """Return the name of a model, or its id if it is there no more."""
     try:
         return work[Models].get(model).name
-    except ModelNotFound:
+    except errors.ModelNotFound:
         return model
 
 
@@ -147,7 +140,7 @@ SHORTEST_KEY = 20
 def require_unguessable(variable: str, key: str) -> None:
     """Raise UnsafeConfiguration if the key that this variable holds is a guessable one."""
     if len(key) < SHORTEST_KEY:
-        raise UnsafeConfiguration(
+        raise errors.UnsafeConfiguration(
             f"{variable} has {len(key)} characters; a key must have at least {SHORTEST_KEY} random "
             "ones. `perennial key` prints a new key."
         )
@@ -172,7 +165,7 @@ def ensure_admin_key(platform: Platform) -> str | None:
                 return None
             try:
                 _add(work, digest, prefix, now)
-            except NameTaken:  # by another process, just now
+            except errors.NameTaken:  # by another process, just now
                 continue
             work.commit()
         return None if given else made
@@ -186,13 +179,13 @@ def revoke_other_keys(platform: Platform) -> int:
     """
     given = platform.settings.admin_key.get_secret_value()
     if not given:
-        raise UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
+        raise errors.UnsafeConfiguration("Set PERENNIAL_ADMIN_KEY to the key to keep.")
     ensure_admin_key(platform)
     digest, now = sha256(given.encode()), platform.clock()
     with platform.transactions() as work:
         keys, held = work[Keys].lock_all(), work[Keys].find(digest)
         if held is None or not _may_stay_alone(held, digest, now):
-            raise UnsafeConfiguration(
+            raise errors.UnsafeConfiguration(
                 "PERENNIAL_ADMIN_KEY holds a key that was revoked, rotated or is no admin's: set "
                 "another one."
             )
@@ -232,7 +225,7 @@ def _free_name(work: Work) -> str:
     while True:
         try:
             work[Keys].get(name)
-        except KeyNotFound:
+        except errors.KeyNotFound:
             return name
         number += 1
         name = f"{ADMIN}-{number}"

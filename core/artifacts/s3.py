@@ -24,11 +24,7 @@ from core.artifacts.s3_requests import (
 )
 from core.artifacts.s3_transfers import SpoolBatch, SpoolWriter, read_verified, send
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    ArtifactsUnavailable,
-)
+from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
 from core.values import Digest
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")

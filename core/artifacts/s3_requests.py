@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from core import errors
 from core.artifacts.store import BytesCallback
-from core.errors import (
-    ArtifactMissing,
-    ArtifactsUnavailable,
-    PerennialError,
-    StorageFull,
-    UnsafeConfiguration,
-)
 from core.values import Digest
 
 # Clients with timeouts, and the codes of their errors.
@@ -114,7 +108,7 @@ class S3Location:
         """Parse `s3://bucket/prefix`. Raises UnsafeConfiguration if `url` holds anything else."""
         parts = urlsplit(url)
         if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-            raise UnsafeConfiguration(
+            raise errors.UnsafeConfiguration(
                 "For S3, PERENNIAL_ARTIFACTS_URL must be s3://BUCKET or s3://BUCKET/PREFIX: "
                 "pass credentials in the AWS environment variables."
             )
@@ -169,18 +163,18 @@ def translate_errors(
     except ClientError as error:
         code = error_code(error)
         if code in MISSING and digest is not None:
-            raise ArtifactMissing(digest=digest) from None
+            raise errors.ArtifactMissing(digest=digest) from None
         if code in NO_ROOM:
-            raise StorageFull(
+            raise errors.StorageFull(
                 "The S3 store has no space left.", needed_bytes=needed_bytes
             ) from error
-        raise ArtifactsUnavailable(f"The S3 store returned {code}.", answer=code) from error
+        raise errors.ArtifactsUnavailable(f"The S3 store returned {code}.", answer=code) from error
     except BotoCoreError as error:
         # The client wraps an error that a request body raises while it is read.
-        if isinstance(wrapped := error.kwargs.get("error"), PerennialError):
+        if isinstance(wrapped := error.kwargs.get("error"), errors.PerennialError):
             raise wrapped from None
         kind = type(error).__name__
-        raise ArtifactsUnavailable(
+        raise errors.ArtifactsUnavailable(
             f"The S3 store does not respond ({kind}).", answer=kind
         ) from error
 
@@ -288,7 +282,7 @@ class S3Collector:
         try:
             with translate_errors(digest):
                 found = self._client.head_object(Bucket=self._place.bucket, Key=key)
-        except ArtifactMissing:
+        except errors.ArtifactMissing:
             return None
         age_s: float = (_clock_of(found) - found["LastModified"]).total_seconds()
         return age_s

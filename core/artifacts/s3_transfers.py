@@ -12,19 +12,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from core import errors
 from core.artifacts.checks import PIECE, ReportingBody
 from core.artifacts.s3_requests import (
     S3Location,
     translate_errors,
 )
 from core.artifacts.store import BytesCallback, ignore_bytes
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactsUnavailable,
-    StorageFull,
-    Unavailable,
-    is_full_disk,
-)
 from core.values import Digest, sha256
 
 IN_MEMORY_BYTES = 16 * 1024 * 1024
@@ -56,8 +50,8 @@ class SpoolBatch:
                 try:
                     self._file.write(data)
                 except OSError as error:
-                    if is_full_disk(error):
-                        raise StorageFull from error
+                    if errors.is_full_disk(error):
+                        raise errors.StorageFull from error
                     raise
                 self._sizes[digest] = len(data)
         return digest
@@ -104,8 +98,8 @@ class SpoolWriter:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            if is_full_disk(error):
-                raise StorageFull from error
+            if errors.is_full_disk(error):
+                raise errors.StorageFull from error
             raise
 
     def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
@@ -140,12 +134,12 @@ def read_verified(
                     moved(len(piece))
                     yield piece
             break
-        except ArtifactsUnavailable:
+        except errors.ArtifactsUnavailable:
             breaks += 1
             if breaks == _BREAKS:
                 raise
     if total.hexdigest() != digest:
-        raise ArtifactCorrupt(digest=digest)
+        raise errors.ArtifactCorrupt(digest=digest)
 
 
 # Uploads, in one request or in parts that become visible together.
@@ -200,7 +194,7 @@ def _send_in_parts(
             parts = list(pool.map(send_part, _parts(data, place.part_bytes)))
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     except BaseException:
-        with suppress(Unavailable), translate_errors():  # the sweeper aborts what is left
+        with suppress(errors.Unavailable), translate_errors():  # the sweeper aborts what is left
             client.abort_multipart_upload(**upload)
         raise
 

@@ -15,20 +15,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from core import bootstrap
+from core import bootstrap, errors
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import ArtifactKind, Artifacts
 from core.backup.dump import fill, require_fillable, snapshot
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    Conflict,
-    Corrupt,
-    FieldInvalid,
-    NotFound,
-    StorageFull,
-    is_full_disk,
-)
 from core.platform import Platform
 from core.settings import Settings
 from core.upkeep.gc import expand, roots_of
@@ -137,7 +127,9 @@ def _copy(
 
 def _require_apart(settings: Settings, folder: Path) -> None:
     if (folder / "artifacts").resolve() == settings.artifacts.resolve():
-        raise FieldInvalid(f"{folder} contains the service's own artifacts: choose another folder.")
+        raise errors.FieldInvalid(
+            f"{folder} contains the service's own artifacts: choose another folder."
+        )
 
 
 @contextmanager
@@ -164,12 +156,12 @@ def copy_artifacts(
     Raises StorageFull or ArtifactsUnavailable.
     """
 
-    def copy(digest: Digest) -> int | ArtifactMissing | ArtifactCorrupt | None:
+    def copy(digest: Digest) -> int | errors.ArtifactMissing | errors.ArtifactCorrupt | None:
         if _is_whole(target, digest):
             return None
         try:
             data = source.get(digest)
-        except (ArtifactMissing, ArtifactCorrupt) as fault:
+        except (errors.ArtifactMissing, errors.ArtifactCorrupt) as fault:
             return fault
         target.put(data)
         return len(data)
@@ -182,7 +174,9 @@ def copy_artifacts(
 
 
 def _note(
-    done: Copied, digest: Digest, result: int | ArtifactMissing | ArtifactCorrupt | None
+    done: Copied,
+    digest: Digest,
+    result: int | errors.ArtifactMissing | errors.ArtifactCorrupt | None,
 ) -> None:
     done.missing.discard(digest)
     done.damaged.discard(digest)
@@ -191,16 +185,16 @@ def _note(
             done.kept.add(digest)
         case int():
             done.copied[digest] = result
-        case ArtifactMissing():
+        case errors.ArtifactMissing():
             done.missing.add(digest)
-        case ArtifactCorrupt():
+        case errors.ArtifactCorrupt():
             done.damaged.add(digest)
 
 
 def _is_whole(store: Artifacts, digest: Digest) -> bool:
     try:
         store.get(digest)
-    except (ArtifactMissing, ArtifactCorrupt):
+    except (errors.ArtifactMissing, errors.ArtifactCorrupt):
         return False
     return True
 
@@ -262,7 +256,7 @@ class BackupFolder:
         and Conflict while another process writes.
         """
         if not self._pointer.is_file():
-            raise NotFound(f"{self._path} has no finished back-up: backup.json is missing.")
+            raise errors.NotFound(f"{self._path} has no finished back-up: backup.json is missing.")
         with self._locked(fcntl.LOCK_SH):
             listed = self._listed()
             for part in listed.parts:
@@ -287,10 +281,12 @@ class BackupFolder:
             pointer = json.loads(self._pointer.read_bytes())
             known = pointer["format"] == FORMAT
             content = json.loads(gzip.decompress(self.rows.get(pointer["list"]))) if known else {}
-        except (ValueError, TypeError, KeyError, AttributeError, ArtifactMissing) as error:
-            raise Corrupt(f"{self._pointer} or the list that it names is damaged.") from error
+        except (ValueError, TypeError, KeyError, AttributeError, errors.ArtifactMissing) as error:
+            raise errors.Corrupt(
+                f"{self._pointer} or the list that it names is damaged."
+            ) from error
         if not known:
-            raise Conflict(
+            raise errors.Conflict(
                 f"{self._pointer} has format {pointer['format']}; this release reads {FORMAT}."
             )
         return BackupContents(database=content["database"], artifacts=tuple(content["artifacts"]))
@@ -307,8 +303,8 @@ class BackupFolder:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            if is_full_disk(error):
-                raise StorageFull from error
+            if errors.is_full_disk(error):
+                raise errors.StorageFull from error
             raise
 
     def _sync(self) -> None:
@@ -325,7 +321,9 @@ class BackupFolder:
             try:
                 fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Conflict(f"Another process is using the back-up {self._path}.") from None
+                raise errors.Conflict(
+                    f"Another process is using the back-up {self._path}."
+                ) from None
             yield
         finally:
             os.close(descriptor)

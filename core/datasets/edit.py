@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from core import errors
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -11,13 +12,6 @@ from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
-from core.errors import (
-    ClassNotFound,
-    ClassTaken,
-    ImageFrozen,
-    ImageNotFound,
-    NotLabelled,
-)
 from core.platform import Platform
 from core.values import (
     DatasetId,
@@ -117,11 +111,11 @@ def rename_class(platform: Platform, reference: str, name: str, *, to: str, merg
         dataset = _locked(work, reference)
         counts = work[Datasets].count(dataset.id)
         if name not in counts:
-            raise ClassNotFound("There is no such class in this dataset.", name=name)
+            raise errors.ClassNotFound("There is no such class in this dataset.", name=name)
         if to == name:
             return counts[name]
         if to in counts and not merge:
-            raise ClassTaken(name=to, images=counts[to])
+            raise errors.ClassTaken(name=to, images=counts[to])
         renamed = work[Datasets].rename_class(dataset.id, name, to)
         audit.record(
             work,
@@ -146,7 +140,7 @@ def move_images(platform: Platform, reference: str, pixels: Collection[Digest], 
         dataset = _locked(work, reference)
         texts = work[Datasets].texts(dataset.id, pixels)
         if missing := sorted(set(pixels) - texts.keys()):
-            raise ImageNotFound(pixels=missing[:20])
+            raise errors.ImageNotFound(pixels=missing[:20])
         moved = {one: held for one, (held,) in texts.items() if held != to}
         if moved:
             work[Datasets].move_images(dataset.id, [*moved], to)
@@ -165,7 +159,7 @@ def move_images(platform: Platform, reference: str, pixels: Collection[Digest], 
 def _locked(work: Work, reference: str) -> Dataset:
     dataset = work[Datasets].get(reference)
     if dataset.kind is not DatasetKind.LABELLED:
-        raise NotLabelled
+        raise errors.NotLabelled
     work[Datasets].lock(dataset.id)
     return dataset
 
@@ -181,7 +175,7 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     with platform.transactions(read_only=True) as work:
         dataset = work[Datasets].get(reference)
         if erasure := work[ErasedImages].erased([pixels]).get(pixels):
-            raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+            raise errors.ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
         image = work[Datasets].stored(pixels)
         if image is not None and work[Datasets].texts(dataset.id, [pixels]):
             return image.artifact
@@ -189,7 +183,7 @@ def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
     if image is not None:
         for _, entry in _entries(platform, versions[::-1], [pixels]):
             return entry.artifact
-    raise ImageNotFound(dataset=dataset.id, pixels=pixels)
+    raise errors.ImageNotFound(dataset=dataset.id, pixels=pixels)
 
 
 def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
@@ -198,9 +192,9 @@ def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
         image = work[Datasets].stored(pixels)
         erasure = work[ErasedImages].erased([pixels]).get(pixels)
     if erasure is not None:
-        raise ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
+        raise errors.ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
     if image is None:
-        raise ImageNotFound(pixels=pixels)
+        raise errors.ImageNotFound(pixels=pixels)
     return image.artifact
 
 
@@ -223,7 +217,7 @@ def remove_images(platform: Platform, reference: str, pixels: Collection[Digest]
             dataset = work[Datasets].get(reference)
             held = work[Datasets].texts(dataset.id, pixels)
             if missing := [one for one in pixels if one not in held]:
-                raise ImageNotFound(dataset=dataset.id, pixels=missing[0])
+                raise errors.ImageNotFound(dataset=dataset.id, pixels=missing[0])
             seen = work[Datasets].versions(dataset.id)
         _require_draft_only(platform, seen, pixels)
         with platform.transactions() as work:
@@ -252,7 +246,7 @@ def _require_draft_only(
         holding = list(dict.fromkeys(number for number, _ in found))
         frozen = len({one for _, one in found})
         which = "the image" if len(pixels) == 1 else f"{frozen:,} of the {len(pixels):,} images"
-        raise ImageFrozen(
+        raise errors.ImageFrozen(
             f"Frozen versions hold {which}: {', '.join(map(str, holding))}. A version never "
             "changes: delete these versions first.",
             versions=holding,

@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from core import errors
 from core.archives.rules import Path, folder_of, path_of, shown
 from core.datasets.manifests import ManifestEntry, part_of, side_of
 from core.datasets.rules import DatasetImage, DatasetKind, Image
-from core.errors import (
-    FieldInvalid,
-    FileMissing,
-    ImageListInvalid,
-    Invalid,
-    SplitConflict,
-    TextMissing,
-)
 from core.values import Digest, sha256
 
 # Groups of an update's training images, of which one at a time is left out.
@@ -76,7 +69,7 @@ def image_groups(
             groups = list(_random(entries, most, seed))
     if len(groups) < LEAST_GROUPS:
         others = " or ".join(repr(one.value) for one in Grouping if one is not by)
-        raise FieldInvalid(
+        raise errors.FieldInvalid(
             f"By {by.value!r}, all training images are in one group, and nothing is left to learn "
             f"without it: choose {others}.",
             pointer="/by",
@@ -192,7 +185,7 @@ class NamedFile:
     path: Path
     index: int | None  # of the file in the archive; None: it is only listed
     text: str = ""
-    refusal: Invalid | None = None
+    refusal: errors.Invalid | None = None
 
 
 def read_image_list(listed: Path, data: bytes, kind: DatasetKind) -> Iterator[ListedImage]:
@@ -213,7 +206,7 @@ def read_image_list(listed: Path, data: bytes, kind: DatasetKind) -> Iterator[Li
                 yield ListedImage(path=listed[:-1] + path, text=text)
             number += 1
     except _UNREADABLE as error:
-        raise ImageListInvalid(
+        raise errors.ImageListInvalid(
             f"Entry {number} of an image list cannot be read: a list is UTF-8, and each of its "
             f"entries has {_WANTED[kind]}.",
             file=shown(listed),
@@ -232,18 +225,18 @@ def name_files(
     if listed is None:
         for index, path in enumerate(files):
             folder = folder_of(path) if kind is DatasetKind.LABELLED else None
-            missing = TextMissing() if folder is None else None
+            missing = errors.TextMissing() if folder is None else None
             yield NamedFile(path=path, index=index, text=folder or "", refusal=missing)
         return
     indices = {path: index for index, path in enumerate(files)}
     for row in listed:
         found = indices.get(row.path)
-        absent = FileMissing() if found is None else None
+        absent = errors.FileMissing() if found is None else None
         yield NamedFile(path=row.path, index=found, text=row.text, refusal=absent)
     named = {indices.get(row.path) for row in listed}
     for index, path in enumerate(files):
         if index not in named:
-            yield NamedFile(path=path, index=index, refusal=TextMissing())
+            yield NamedFile(path=path, index=index, refusal=errors.TextMissing())
 
 
 def _csv_rows(text: str) -> Iterator[Mapping[str, str]]:
@@ -318,7 +311,7 @@ def group_of(similar_images: Sequence[SimilarImage]) -> Digest | None:
     """
     groups = {image.group for image in similar_images}
     if len({(side_of(group), part_of(group)) for group in groups}) > 1:
-        raise SplitConflict(near=sorted(groups))
+        raise errors.SplitConflict(near=sorted(groups))
     nearest = min(similar_images, key=lambda image: (image.distance, image.group), default=None)
     return nearest.group if nearest else None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from core import errors
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
@@ -15,16 +16,6 @@ from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
-from core.errors import (
-    AllRejected,
-    IdempotencyMismatch,
-    ImageErased,
-    ImageInSuite,
-    Invalid,
-    LabelConflict,
-    QuotaExceeded,
-    SplitConflict,
-)
 from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest, JobId, ignore_progress
@@ -76,7 +67,7 @@ class GroupedImage:
 
 def group(
     work: Work, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
-) -> dict[Digest, GroupedImage | SplitConflict]:
+) -> dict[Digest, GroupedImage | errors.SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
     A known image stays where it is. One that looks like both sides is answered by the error.
@@ -85,7 +76,7 @@ def group(
     work[Thumbnails].lock()
     recent = work[Thumbnails].after(searched.position)
     known = work[Thumbnails].originals({image.pixels for image, _ in arriving})
-    placed: dict[Digest, GroupedImage | SplitConflict] = {}
+    placed: dict[Digest, GroupedImage | errors.SplitConflict] = {}
     groups: dict[Digest, Digest] = {}  # of the new images placed so far
     for image, thumbnail in arriving:
         if image.pixels in placed:
@@ -104,7 +95,7 @@ def group(
         else:
             try:
                 original = group_of(similar_images)
-            except SplitConflict as conflict:
+            except errors.SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
             groups[image.pixels] = original or image.pixels
@@ -130,7 +121,7 @@ def require_quota(settings: Settings, work: Work, images: Iterable[Image | None]
     held = work[Datasets].stored_bytes()
     needed = work[Datasets].missing_bytes([image for image in images if image])
     if held + needed > quota:
-        raise QuotaExceeded(
+        raise errors.QuotaExceeded(
             f"The images need {needed:,} bytes, and {max(0, quota - held):,} of the quota of "
             f"{quota:,} bytes are free: delete images that are not needed any more.",
             needed_bytes=needed,
@@ -193,7 +184,7 @@ def record(
     """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
     receipts = receive(work, dataset, uploads, searched, now)
     if not any(receipt.accepted for receipt in receipts):
-        raise AllRejected(files=[receipt.to_json() for receipt in receipts])
+        raise errors.AllRejected(files=[receipt.to_json() for receipt in receipts])
     return receipts
 
 
@@ -210,8 +201,10 @@ def receive(
 
     `job` is the import that brings them.
     """
-    placed: dict[Digest, GroupedImage | Invalid] = {**group(work, _seen(uploads), searched)}
-    placed |= {pixels: ImageErased(pixels=pixels) for pixels in work[ErasedImages].erased(placed)}
+    placed: dict[Digest, GroupedImage | errors.Invalid] = {**group(work, _seen(uploads), searched)}
+    placed |= {
+        pixels: errors.ImageErased(pixels=pixels) for pixels in work[ErasedImages].erased(placed)
+    }
     groups = {
         alike for one in placed.values() if isinstance(one, GroupedImage) for alike in one.alike
     }
@@ -247,7 +240,7 @@ class _Receiving:
     """Uploads are received one by one; what they add is collected and stored at once."""
 
     dataset: Dataset
-    placed: Mapping[Digest, GroupedImage | Invalid]
+    placed: Mapping[Digest, GroupedImage | errors.Invalid]
     in_suites: set[Digest]  # groups
     texts: dict[Digest, list[str]]  # of the images in the dataset, with those collected
     now: datetime
@@ -267,14 +260,14 @@ class _Receiving:
         receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
         labelled = self.dataset.kind is DatasetKind.LABELLED
         if labelled and not placed.alike.isdisjoint(self.in_suites):
-            return replace(receipt, refusal=ImageInSuite(pixels=image.pixels))
+            return replace(receipt, refusal=errors.ImageInSuite(pixels=image.pixels))
         receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
         known = self.texts.setdefault(image.pixels, [])
         if text in known:
             return replace(receipt, outcome=UploadOutcome.DUPLICATE)
         if known and labelled:
             held = known[0]
-            conflict = LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
+            conflict = errors.LabelConflict(f"The image is in this dataset as {held!r}.", held=held)
             return replace(receipt, outcome=UploadOutcome.LABEL_CONFLICT, refusal=conflict)
         known.append(text)
         self.seen.append((image, upload.thumbnail))
@@ -339,7 +332,7 @@ def record_batch(
 def _find(work: Work, batch: BatchKey | None) -> IdempotentReply | None:
     reply = work[Idempotency].find(batch.actor, batch.key) if batch else None
     if batch and reply and reply.body != batch.body:
-        raise IdempotencyMismatch
+        raise errors.IdempotencyMismatch
     return reply
 
 

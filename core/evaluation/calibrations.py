@@ -2,9 +2,7 @@
 
 import json
 
-from core.errors import (
-    NotCalibrated,
-)
+from core.errors import NotCalibrated
 from core.evaluation.rows import AnswerCache
 from core.platform import Platform
 from core.registry.versions import Version

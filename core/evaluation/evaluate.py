@@ -6,19 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from core import errors
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.rows import Datasets, ErasedImages
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    EvaluationStale,
-    LearnedErasedImages,
-    ReportUnreadable,
-    StaleBase,
-    StaleRevision,
-)
 from core.evaluation.judge import build_report
 from core.evaluation.plan import (
     EvaluationPlan,
@@ -82,7 +74,7 @@ def evaluate_version(
         try:
             answers = _answer(platform, evaluator, job, plan, monitor)
             break
-        except ArtifactMissing:
+        except errors.ArtifactMissing:
             if not _holds_erased(platform, plan):  # the next plan leaves these out
                 raise
     report = build_report(
@@ -262,7 +254,7 @@ def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
         return None
     try:
         return Report.from_json(json.loads(artifacts.get(parent.report)))
-    except (ArtifactMissing, ArtifactCorrupt, ReportUnreadable):
+    except (errors.ArtifactMissing, errors.ArtifactCorrupt, errors.ReportUnreadable):
         return None
 
 
@@ -294,15 +286,15 @@ def promote_if_passed(
     if version.verdict is not Verdict.PASSED:
         return outcome
     if not order.auto_promote or version.erasure is not None:
-        reason = LearnedErasedImages().code if order.auto_promote else "not_asked_for"
+        reason = errors.LearnedErasedImages().code if order.auto_promote else "not_asked_for"
         return outcome | {"reason": reason}
     alias = work[Aliases].find(version.model, order.alias)
-    stale = outcome | {"reason": StaleBase().code, "alias_version": alias and alias.version}
+    stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
     covered = ReportCoverage.of(report.to_json())
     if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
-        return outcome | {"reason": EvaluationStale().code, **facts}
+        return outcome | {"reason": errors.EvaluationStale().code, **facts}
     try:
         moved = point_alias(
             work,
@@ -314,7 +306,7 @@ def promote_if_passed(
             actor=f"job {job.id}",
             now=platform.clock(),
         )
-    except StaleRevision:  # it moved just now
+    except errors.StaleRevision:  # it moved just now
         return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
 

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from core import errors
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.rules import Signatures
@@ -16,15 +17,6 @@ from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import Suite
-from core.errors import (
-    ArtifactGone,
-    ArtifactMissing,
-    ExporterMissing,
-    JobNotFound,
-    SigningKeyMissing,
-    StorageFull,
-    is_full_disk,
-)
 from core.exports.exporter import Exporter, Samples
 from core.exports.folders import write_folder
 from core.exports.rows import Exports
@@ -78,14 +70,14 @@ def preflight_export(platform: Platform, work: Work, model: Model, order: Export
     ExporterMissing if workers are there and none has the libraries.
     """
     if order.format is ExportFormat.BUNDLE and not platform.settings.signing_key:
-        raise SigningKeyMissing
+        raise errors.SigningKeyMissing
     version = work[Versions].get(model.id, order.version, lock=True)
     version.require_weights()
     version.require_clean()
     try:
         weights = Weights.from_bytes(platform.artifacts.get(version.digest))
-    except ArtifactMissing as error:
-        raise ArtifactGone(version=version.number) from error
+    except errors.ArtifactMissing as error:
+        raise errors.ArtifactGone(version=version.number) from error
     require_exportable(weights.config, order.format)
     _require_exporter(work, silence_limit_s(platform.settings), order)
 
@@ -99,7 +91,7 @@ def _require_exporter(work: Work, patience: float, order: ExportOrder) -> None:
         if "formats" in facts and wanted in map(Queue, facts["queues"])
     ]
     if serving and not any(order.format in formats for formats in serving):
-        raise ExporterMissing(format=order.format.value, libraries=order.format.libraries)
+        raise errors.ExporterMissing(format=order.format.value, libraries=order.format.libraries)
 
 
 # The export: written, checked and stored.
@@ -122,7 +114,7 @@ def make_export(
     ExportDiffers, ArtifactGone or LearnedErasedImages.
     """
     if order.format not in exporter.formats():
-        raise ExporterMissing(
+        raise errors.ExporterMissing(
             "This worker cannot write the format: install the extra `export` where it runs.",
             format=order.format.value,
             libraries=order.format.libraries,
@@ -248,8 +240,8 @@ def scratch_folder(platform: Platform, job: Job) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
     except OSError as error:
-        if is_full_disk(error):
-            raise StorageFull from error
+        if errors.is_full_disk(error):
+            raise errors.StorageFull from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -261,7 +253,7 @@ def _tidy(platform: Platform, root: Path, job: Job) -> None:
         for path, of in left.items():
             try:
                 unused = of == job.id or work[Jobs].get(of).status.done
-            except JobNotFound:
+            except errors.JobNotFound:
                 unused = True
             if unused:
                 shutil.rmtree(path, ignore_errors=True)

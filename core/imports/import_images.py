@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+from core import errors
 from core.archives.rules import (
     HEAD_BYTES,
     ArchivedFile,
@@ -38,14 +39,6 @@ from core.datasets.receive import delete_erased, receive, require_quota, search_
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text, receive_image
-from core.errors import (
-    ArchiveEmpty,
-    ArchiveUnsafe,
-    FileReportNotFound,
-    FileTooLarge,
-    Invalid,
-    ObjectChanged,
-)
 from core.images.decoder import Decoder
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
@@ -55,7 +48,7 @@ from core.values import Digest, JobId, Json, canonical_json, clean_file_label, s
 
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
-Decoded = ImageWithThumbnail | Invalid  # a stored image, or the reason why not
+Decoded = ImageWithThumbnail | errors.Invalid  # a stored image, or the reason why not
 
 
 @dataclass(kw_only=True)
@@ -106,12 +99,12 @@ def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) 
     for file in named:
         upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
         decoded = unpacked.images[file.index] if file.index is not None else None
-        refusal = file.refusal or (decoded if isinstance(decoded, Invalid) else None)
+        refusal = file.refusal or (decoded if isinstance(decoded, errors.Invalid) else None)
         try:
             text = clean_text(kind, file.text)
-        except Invalid as unusable:
+        except errors.Invalid as unusable:
             refusal = refusal or unusable
-        if refusal is not None or decoded is None or isinstance(decoded, Invalid):
+        if refusal is not None or decoded is None or isinstance(decoded, errors.Invalid):
             yield replace(upload, refusal=refusal)
             continue
         image, thumbnail = decoded
@@ -192,14 +185,14 @@ class Unpacking:
             found.images += [future.result() for future in decoding]
         self._monitor.advance(phase, order.archive_bytes, order.archive_bytes)
         if not found.paths and found.listed is None:
-            raise ArchiveEmpty
+            raise errors.ArchiveEmpty
         return found
 
     def _moved(self, count: int) -> None:
         self._read += count
         self._monitor.moved(count)
 
-    def _whole(self, file: ArchivedFile, path: Path) -> bytes | Invalid:
+    def _whole(self, file: ArchivedFile, path: Path) -> bytes | errors.Invalid:
         """Return the bytes of a file, or why it cannot be read. Raises ArchiveUnsafe."""
         data, most = bytearray(), self._platform.settings.max_file_bytes
         try:
@@ -208,31 +201,31 @@ class Unpacking:
                 data += piece
                 if len(data) > most:
                     break
-        except ObjectChanged as changed:
+        except errors.ObjectChanged as changed:
             return changed
         if is_archive(bytes(data[:HEAD_BYTES])):
-            raise ArchiveUnsafe(
+            raise errors.ArchiveUnsafe(
                 "An archive or a compressed file cannot be imported as an image.", file=shown(path)
             )
-        return bytes(data) if len(data) <= most else FileTooLarge()
+        return bytes(data) if len(data) <= most else errors.FileTooLarge()
 
     def _lines(
-        self, path: Path, data: bytes | Invalid, count: UnpackedCount
+        self, path: Path, data: bytes | errors.Invalid, count: UnpackedCount
     ) -> Iterator[ListedImage]:
-        if isinstance(data, FileTooLarge):
-            raise FileTooLarge("An image list exceeds the size limit.", file=shown(path))
-        if isinstance(data, Invalid):
+        if isinstance(data, errors.FileTooLarge):
+            raise errors.FileTooLarge("An image list exceeds the size limit.", file=shown(path))
+        if isinstance(data, errors.Invalid):
             raise type(data)(file=shown(path))
         for line in read_image_list(path, data, self._kind):
             count.add_file()
             yield line
 
-    def _decode(self, data: bytes | Invalid) -> Decoded:
-        if isinstance(data, Invalid):
+    def _decode(self, data: bytes | errors.Invalid) -> Decoded:
+        if isinstance(data, errors.Invalid):
             return data
         try:
             return receive_image(self._keep, self._decoder, data)
-        except Invalid as refusal:
+        except errors.Invalid as refusal:
             return refusal
 
 
@@ -268,7 +261,7 @@ def file_report(platform: Platform, job: JobId) -> Digest:
     with platform.transactions(read_only=True) as work:
         found = work[Jobs].get(job)
     if found.type is not JobType.IMPORT_IMAGES or found.result is None:
-        raise FileReportNotFound
+        raise errors.FileReportNotFound
     return Digest(found.result["report"])
 
 

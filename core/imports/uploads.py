@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator
 
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    BodyTooLarge,
-    TooManyUploads,
-    UploadExpired,
-)
+from core import errors
 from core.imports.rows import Uploads
 from core.imports.rules import KEPT, MOST_UPLOADS, ResumableUpload
 from core.platform import Platform
@@ -19,11 +13,11 @@ def create_upload(platform: Platform, *, length: int) -> ResumableUpload:
     """Announce a file of `length` bytes. Raises BodyTooLarge or TooManyUploads."""
     most = platform.settings.max_upload_bytes
     if length > most:
-        raise BodyTooLarge(f"An upload may have at most {most:,} bytes.", cap=most)
+        raise errors.BodyTooLarge(f"An upload may have at most {most:,} bytes.", cap=most)
     now = platform.clock()
     with platform.transactions() as work:
         if work[Uploads].count() >= MOST_UPLOADS:
-            raise TooManyUploads
+            raise errors.TooManyUploads
         upload = ResumableUpload(
             id=UploadId(new_id("up", now)),
             owner=work.principal.name,
@@ -89,5 +83,5 @@ def join_parts(platform: Platform, upload: UploadId) -> tuple[Digest, int, bytes
                     head = head or piece
                     writer.write(piece)
             return writer.commit(), found.length, head
-    except (ArtifactMissing, ArtifactCorrupt) as error:
-        raise UploadExpired("A part of the upload is lost: send it again.") from error
+    except (errors.ArtifactMissing, errors.ArtifactCorrupt) as error:
+        raise errors.UploadExpired("A part of the upload is lost: send it again.") from error

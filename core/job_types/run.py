@@ -3,18 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from core import logs
-from core.errors import (
-    ArtifactsUnavailable,
-    CancelRequested,
-    DatabaseUnavailable,
-    Internal,
-    LeaseLost,
-    OutOfMemory,
-    PerennialError,
-    StopRequested,
-    StorageFull,
-)
+from core import errors, logs
 from core.job_types.handlers import HANDLERS, Tools
 from core.jobs.claim_rows import Counters
 from core.jobs.monitor import JobMonitor, pause, release
@@ -68,35 +57,35 @@ def _claim(platform: Platform, owner: str) -> Job | None:
 def _run_to_end(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     try:
         _dispatch(platform, tools, job, monitor)
-    except LeaseLost:
+    except errors.LeaseLost:
         log.warning("lost the lease: another worker now runs the job")
         return
-    except StopRequested:
+    except errors.StopRequested:
         log.info("job returned to the queue: this worker is stopping")
         release(platform, job)
-    except DatabaseUnavailable:
+    except errors.DatabaseUnavailable:
         log.warning("job returned to the queue: the database was unavailable")
         release(platform, job, lost=True)
-    except ArtifactsUnavailable as fault:
+    except errors.ArtifactsUnavailable as fault:
         # Not the job's fault, and the store's client has waited a while between its tries.
         log.warning("job returned to the queue: %s", fault.message)
         release(platform, job)
-    except StorageFull as fault:
+    except errors.StorageFull as fault:
         log.warning("job paused: %s", fault.message)
         pause(platform, job, fault, stopping=monitor.stopping)
-    except CancelRequested:
+    except errors.CancelRequested:
         log.info("job cancelled")
         _end(platform, job, None)
-    except PerennialError as fault:
+    except errors.PerennialError as fault:
         log.warning("job failed: %s", fault.message, extra={"code": fault.code})
         _end(platform, job, fault)
     except MemoryError:
         log.warning("job failed: out of memory")
-        _end(platform, job, OutOfMemory())
+        _end(platform, job, errors.OutOfMemory())
     except Exception as fault:
         # Any unexpected error must end the job: otherwise it would be claimed again for ever.
         log.exception("job failed unexpectedly")
-        _end(platform, job, Internal(f"{type(fault).__name__}: {fault}"))
+        _end(platform, job, errors.Internal(f"{type(fault).__name__}: {fault}"))
     else:
         log.info("job succeeded")
     monitor.end()
@@ -105,7 +94,7 @@ def _run_to_end(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor)
 def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -> None:
     """Do what the job orders, within a span of the trace of the request that ordered it."""
     if job.status is JobStatus.CANCELLING:  # its last worker never saw the flag
-        raise CancelRequested
+        raise errors.CancelRequested
     with platform.tracer.begin(f"job {job.type}", SpanKind.CONSUMER, parent=job.trace) as span:
         span.set_attributes({"perennial.job": job.id, "perennial.attempt": job.attempt})
         try:
@@ -114,7 +103,7 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -
             monitor.end_span()
 
 
-def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
+def _end(platform: Platform, job: Job, fault: errors.PerennialError | None) -> None:
     """Write that a job failed, or without a fault was cancelled, and drop its checkpoint."""
     now = platform.clock()
     try:
@@ -127,7 +116,7 @@ def _end(platform: Platform, job: Job, fault: PerennialError | None) -> None:
                 ended = present.fail(error, now)
             work[Jobs].finish(ended, job.fence)
             work.commit()
-    except LeaseLost:
+    except errors.LeaseLost:
         log.warning("lost the lease: another worker will record the job's end")
         return
     if present.checkpoint is not None:

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from core.errors import (
-    NoPrevious,
-    StaleRevision,
-)
+from core.errors import NoPrevious, StaleRevision
 from core.outbox.rules import EventType, OutboxEvent
 from core.registry.versions import Version, version_path
 from core.values import ModelId, TrialId, new_id

@@ -4,13 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import (
-    EvaluationPending,
-    EvaluationStale,
-    GateFailed,
-    LearnedErasedImages,
-    PerennialError,
-)
+from core import errors
 from core.gate.rules import Verdict
 from core.principal import Role
 from core.registry.versions import Version
@@ -76,7 +70,7 @@ def require_promotable(
     EvaluationStale with what the verdict does not cover.
     """
     if version.verdict is None and not version.is_root:
-        raise EvaluationPending(version=version.number)
+        raise errors.EvaluationPending(version=version.number)
     refusal = _refusal(version, now, covered, reason=reason, scores=scores)
     if refusal is None:
         return False
@@ -112,10 +106,10 @@ def _refusal(
     *,
     reason: str,
     scores: Json,
-) -> PerennialError | None:
+) -> errors.PerennialError | None:
     try:
         version.require_clean()
-    except LearnedErasedImages as refusal:
+    except errors.LearnedErasedImages as refusal:
         return refusal
     if version.is_root:  # never scored, but lacks what has been learned since
         facts = {"live": now.live.number} if now.live else {}
@@ -126,10 +120,10 @@ def _refusal(
     return _stale(version, now, facts, known=covered is not None) if facts else None
 
 
-def _gate_failed(version: Version, scores: Json) -> GateFailed:
+def _gate_failed(version: Version, scores: Json) -> errors.GateFailed:
     verdict = version.verdict.value if version.verdict else None
     needed = "a reason" if version.verdict is Verdict.INCONCLUSIVE else "an override and a reason"
-    return GateFailed(
+    return errors.GateFailed(
         f"The gate's verdict on version {version.number} is {verdict!r}: moving an alias to it "
         f"requires {needed}.",
         version=version.number,
@@ -140,7 +134,7 @@ def _gate_failed(version: Version, scores: Json) -> GateFailed:
 
 def _stale(
     version: Version, now: PromotionRequirements, facts: dict[str, Any], *, known: bool
-) -> EvaluationStale:
+) -> errors.EvaluationStale:
     """Return the refusal: what is missing, what would be lost and what to do."""
     lines = []
     if "live" in facts:
@@ -171,7 +165,7 @@ def _stale(
         lines.append(
             f"Score it again: POST /v1/jobs with `score_again` as the body; or {override}."
         )
-    return EvaluationStale(" ".join(lines), version=version.number, **facts)
+    return errors.EvaluationStale(" ".join(lines), version=version.number, **facts)
 
 
 def _not_compared(version: Version, now: PromotionRequirements, live: int) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from core import errors
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_erased
@@ -10,16 +11,6 @@ from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
-from core.errors import (
-    ArtifactCorrupt,
-    ArtifactGone,
-    ArtifactMissing,
-    EvaluationPending,
-    NotServable,
-    ParentNotRetrained,
-    ReportNotFound,
-    VersionNotFound,
-)
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
@@ -45,7 +36,7 @@ def locate(work: Work, reference: str) -> tuple[Model, Version, Alias | None]:
         if ":" in name:
             model, version = resolve(work, name)
             if version.digest != digest:
-                raise VersionNotFound(reference=reference)
+                raise errors.VersionNotFound(reference=reference)
             return model, version, None
         model = work[Models].get(name)
         return model, work[Versions].by_digest(model.id, Digest(digest)), None
@@ -58,7 +49,7 @@ def locate(work: Work, reference: str) -> tuple[Model, Version, Alias | None]:
         name, number = reference.split(":", 1)
         model = work[Models].get(name)
         if not number.isascii() or not number.isdecimal() or len(number) > 9:
-            raise VersionNotFound(reference=reference)
+            raise errors.VersionNotFound(reference=reference)
         return model, work[Versions].get(model.id, int(number)), None
     return locate(work, f"{reference}@{PRODUCTION}")
 
@@ -113,7 +104,7 @@ def parent_for_retraining(work: Work, model: ModelId, number: int) -> Version:
     while found is not None and found.erasure is not None:
         found = work[Versions].replacement(model, found.number)
     if found is None:
-        raise ParentNotRetrained(version=number, parent=parent)
+        raise errors.ParentNotRetrained(version=number, parent=parent)
     return work[Versions].get(model, found.number, lock=True)
 
 
@@ -147,9 +138,9 @@ def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[Manif
 def read_report(artifacts: Artifacts, version: Version) -> Json:
     """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
     if version.is_root:
-        raise ReportNotFound(version=version.number)
+        raise errors.ReportNotFound(version=version.number)
     if version.report is None:
-        raise EvaluationPending(version=version.number)
+        raise errors.EvaluationPending(version=version.number)
     report: Json = json.loads(artifacts.get(version.report))
     return report
 
@@ -163,7 +154,7 @@ def scores_of(artifacts: Artifacts, version: Version) -> Json:
         return {}
     try:
         report = json.loads(artifacts.get(version.report))
-    except (ArtifactMissing, ArtifactCorrupt):
+    except (errors.ArtifactMissing, errors.ArtifactCorrupt):
         return {}
     return {"measures": report["measures"], "reasons": report["reasons"]}
 
@@ -172,12 +163,12 @@ def require_weights(artifacts: Artifacts, version: Version) -> None:
     """Raise ArtifactGone or ArtifactCorrupt unless every byte of a version is there."""
     version.require_weights()
     if not artifacts.has(version.digest):
-        raise ArtifactGone(version=version.number)
+        raise errors.ArtifactGone(version=version.number)
     for tensor in Weights.from_bytes(artifacts.get(version.digest)).tensors:
         try:
             artifacts.verify(tensor.digest)
-        except ArtifactMissing as error:
-            raise ArtifactGone(version=version.number, tensor=tensor.name) from error
+        except errors.ArtifactMissing as error:
+            raise errors.ArtifactGone(version=version.number, tensor=tensor.name) from error
 
 
 # The input of a version's image tower, without loading the version.
@@ -212,6 +203,6 @@ class ImageInputs:
     def _read(self, digest: Digest) -> ImageInput:
         try:
             data = self._artifacts.get(digest)
-        except ArtifactMissing as fault:
-            raise NotServable from fault
+        except errors.ArtifactMissing as fault:
+            raise errors.NotServable from fault
         return ImageInput.of(Weights.from_bytes(data).config)

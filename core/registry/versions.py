@@ -8,14 +8,8 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
+from core import errors
 from core.datasets.rules import DatasetRef
-from core.errors import (
-    ArtifactGone,
-    BaseUnknown,
-    LearnedErasedImages,
-    ModelNotTrainable,
-    WeightsFormat,
-)
 from core.gate.rules import Verdict
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
@@ -169,12 +163,14 @@ class Version:
     def require_weights(self) -> None:
         """Raise ArtifactGone if the weights were released for collection."""
         if self.collected_at is not None:
-            raise ArtifactGone(version=self.number, collected_at=self.collected_at.isoformat())
+            raise errors.ArtifactGone(
+                version=self.number, collected_at=self.collected_at.isoformat()
+            )
 
     def require_clean(self) -> None:
         """Raise LearnedErasedImages if an image that the version learned from was erased."""
         if self.erasure is not None:
-            raise LearnedErasedImages(
+            raise errors.LearnedErasedImages(
                 f"Version {self.number} learned from images that were erased since: train and "
                 "promote the version that replaces it.",
                 version=self.number,
@@ -202,7 +198,7 @@ OTHER_IMAGE_TOWER = (
 def require_same_images(teacher: Weights, parent: Weights) -> None:
     """Raise ModelNotTrainable if a teacher would see images in another way than the parent."""
     if _tensors(teacher) != _tensors(parent):
-        raise ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
+        raise errors.ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
 
 
 def _tensors(weights: Weights) -> dict[str, Digest]:
@@ -225,5 +221,5 @@ def weights_file(names: Collection[str], *, pointer: str | None = None) -> str:
     if found:
         return (preferred or found)[0]
     if any(PurePath(name).suffix in _PICKLED for name in names):
-        raise WeightsFormat(pointer=pointer)
-    raise BaseUnknown("The base's folder contains no weights.", pointer=pointer)
+        raise errors.WeightsFormat(pointer=pointer)
+    raise errors.BaseUnknown("The base's folder contains no weights.", pointer=pointer)

@@ -19,14 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import errors, logs
 from core.clip.model import ClipModel
-from core.errors import (
-    BodyTooLarge,
-    FieldInvalid,
-    InferenceBusy,
-    Malformed,
-    PerennialError,
-    Unauthorised,
-)
 from core.inference.wire import (
     MAX_BODY_BYTES,
     MAX_IMAGES,
@@ -97,7 +89,7 @@ def make_inference_app(
                 max_body_bytes=MAX_BODY_BYTES,
             ),
         ],
-        exception_handlers={PerennialError: _report, TextsUnknown: _ask_for_texts},
+        exception_handlers={errors.PerennialError: _report, TextsUnknown: _ask_for_texts},
         lifespan=lifespan,
     )
 
@@ -121,21 +113,21 @@ async def _body(request: Request) -> bytearray:
 def _text(head: Mapping[str, Any], name: str) -> str:
     value = head.get(name)
     if not isinstance(value, str):
-        raise FieldInvalid(f"The request needs a text {name!r}.", pointer=f"/{name}")
+        raise errors.FieldInvalid(f"The request needs a text {name!r}.", pointer=f"/{name}")
     return value
 
 
 def _positive_integer(head: Mapping[str, Any], name: str) -> int:
     value = head.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise FieldInvalid(f"{name} must be a positive whole number.", pointer=f"/{name}")
+        raise errors.FieldInvalid(f"{name} must be a positive whole number.", pointer=f"/{name}")
     return value
 
 
 def _texts(head: Mapping[str, Any], name: str) -> Sequence[str]:
     value = head.get(name)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise FieldInvalid(f"{name} must be a list of texts.", pointer=f"/{name}")
+        raise errors.FieldInvalid(f"{name} must be a list of texts.", pointer=f"/{name}")
     return value
 
 
@@ -180,7 +172,7 @@ class AdmissionControl:
             self._require_key(headers)
             size = self._length(headers)
             self._require_room(size)
-        except PerennialError as fault:
+        except errors.PerennialError as fault:
             await problem(fault)(scope, receive, send)
             return
         self._requests += 1
@@ -194,19 +186,19 @@ class AdmissionControl:
     def _require_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secrets.compare_digest(key.encode(), self._key):
-            raise Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
+            raise errors.Unauthorised("The request's key is not PERENNIAL_INFERENCE_KEY.")
 
     def _length(self, headers: Headers) -> int:
         if "transfer-encoding" in headers:
-            raise Malformed("Send Content-Length, not Transfer-Encoding.")
+            raise errors.Malformed("Send Content-Length, not Transfer-Encoding.")
         size = int(headers.get("content-length", "0"))
         if size > self._max_body_bytes:
-            raise BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")
+            raise errors.BodyTooLarge(f"The body is larger than {self._max_body_bytes:,} bytes.")
         return size
 
     def _require_room(self, size: int) -> None:
         if self._requests >= self._max_requests or self._bytes + size > self._max_bytes:
-            raise InferenceBusy
+            raise errors.InferenceBusy
 
 
 # One line of log for each request.
