@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -16,7 +16,7 @@ from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredSe
 from api.http.answers import preferred
 from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
-from api.jobs.orders import NewBlame, NewJob, NewUpdate
+from api.jobs.orders import NewBlame, NewEvaluation, NewJob, NewUpdate
 from api.jobs.schemas import (
     AdviceView,
     EventView,
@@ -136,31 +136,16 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post("", Role.CONTRIBUTOR, errors.ModelNotFound, *ORDER_ERRORS, *REFUSALS, status_code=202)
 def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
     """Order an update, an evaluation or a blame; what could not start is refused at once."""
-    asked = ordering.of(body.model_dump(mode="json"))
+    platform, notifier, request = ordering.of(body.model_dump(mode="json"))
+    metadata = {} if isinstance(body, NewEvaluation) else body.metadata
+    asked = platform, notifier, replace(request, priority=body.priority, metadata=metadata)
     if isinstance(body, NewUpdate):
-        job = order_update(
-            *asked,
-            model=body.model,
-            order=body.order(promotes=ordering.principal.may(Role.OPERATOR)),
-            priority=body.priority,
-            metadata=body.metadata,
-        )
+        order = body.order(promotes=ordering.principal.may(Role.OPERATOR))
+        job = order_update(*asked, model=body.model, order=order)
     elif isinstance(body, NewBlame):
-        job = order_blame(
-            *asked,
-            model=body.model,
-            order=body.order(),
-            priority=body.priority,
-            metadata=body.metadata,
-        )
+        job = order_blame(*asked, model=body.model, order=body.order())
     else:
-        job = order_evaluation(
-            *asked,
-            model=body.model,
-            version=body.version,
-            alias=body.alias,
-            priority=body.priority,
-        )
+        job = order_evaluation(*asked, model=body.model, version=body.version, alias=body.alias)
     return ordering.accepted(job)
 
 

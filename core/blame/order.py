@@ -1,7 +1,5 @@
 """Order a blame: a search for the images that cost a class its accuracy."""
 
-from collections.abc import Mapping
-
 from core.bases.bases import require_trainable_version
 from core.blame.plan import plan_blame
 from core.database.work import Work
@@ -22,8 +20,6 @@ def order_blame(
     *,
     model: str,
     order: BlameOrder,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
 ) -> Job:
     """Request that a version's update be trained again without each of some groups of its images.
 
@@ -40,16 +36,7 @@ def order_blame(
         keep_versions(work, again, order)
         return order
 
-    return order_for_model(
-        platform,
-        notifier,
-        request,
-        JobType.BLAME,
-        prepare,
-        model=found.id,
-        priority=priority,
-        metadata=metadata,
-    )
+    return order_for_model(platform, notifier, request, JobType.BLAME, prepare, model=found.id)
 
 
 def preflight_blame(platform: Platform, model: Model, order: BlameOrder) -> None:

@@ -24,7 +24,7 @@ from core.registry.read import ancestors
 from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.trials.rows import TrialSamples
-from core.values import Digest, ErasureId, ModelId, new_id
+from core.values import Digest, ErasureId, JobId, ModelId, new_id
 
 LANE = "erasures"  # they run one after another
 PRIORITY = 9  # before all that waits
@@ -54,7 +54,8 @@ def order_erasure(
         _require_stored(work, wanted)
         erasure_id = ErasureId(new_id("era", now))
         order = EraseOrder(erasure=erasure_id)
-        job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, priority=PRIORITY)
+        first = replace(request, priority=PRIORITY)
+        job = enqueue(work, first, None, JobType.ERASE, order, now, lane=LANE)
         erasure = Erasure(
             id=erasure_id,
             images=wanted,
@@ -79,11 +80,11 @@ def order_erasure(
 
 
 def repeat_erasure(
-    work: Work, request: JobRequest, order: EraseOrder, now: datetime, **again: Any
+    work: Work, request: JobRequest, order: EraseOrder, now: datetime, retry_of: JobId
 ) -> Job:
     """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
     request.principal.require_admin()
-    job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, **again)
+    job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, retry_of=retry_of)
     work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
     return job
 

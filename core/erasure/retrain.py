@@ -114,14 +114,14 @@ def _enqueue(
         reference=_current_reference(work, version.reference),
         replaces=version.number,
     )
+    principal = Principal(name=erasure.actor, role=Role.ADMIN)
     enqueue(
         work,
-        JobRequest(principal=Principal(name=erasure.actor, role=Role.ADMIN)),
+        JobRequest(principal=principal, metadata={"erasure": erasure.id}),
         model,
         JobType.UPDATE,
         order,
         now,
-        metadata={"erasure": erasure.id},
         suites=before.suites,
     )
 

@@ -22,7 +22,6 @@ def order_evaluation(
     model: str,
     version: int,
     alias: str = PRODUCTION,
-    priority: int = 0,
 ) -> Job:
     """Request that a version be scored on the model's current suites, under its current policy.
 
@@ -36,9 +35,7 @@ def order_evaluation(
         preflight_evaluation(work, found, order)
         return order
 
-    return order_for_model(
-        platform, notifier, request, JobType.EVALUATE, prepare, model=model, priority=priority
-    )
+    return order_for_model(platform, notifier, request, JobType.EVALUATE, prepare, model=model)
 
 
 def preflight_evaluation(work: Work, model: Model, order: EvaluateOrder) -> None:

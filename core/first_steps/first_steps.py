@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -72,8 +72,8 @@ def load_images(platform: Platform, notifier: JobNotifier, request: JobRequest) 
                 archive_format=ArchiveFormat.ZIP,
                 archive_bytes=len(archive),
             )
-            metadata = {IMPORTS: name}
-            jobs.append(enqueue_import(platform, work, request, order, now, metadata=metadata))
+            named = replace(request, metadata={IMPORTS: name})
+            jobs.append(enqueue_import(platform, work, named, order, now))
         work.commit()
     for job in jobs:
         notify_workers(notifier, job)

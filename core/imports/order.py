@@ -1,6 +1,5 @@
 """Order imports of images: from an archive, from a bucket, and an ended one again."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -41,8 +40,6 @@ def enqueue_import(
     order: ImportImagesOrder,
     now: datetime,
     *,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
 ) -> Job:
     """Queue an import in a transaction that keeps others from deleting its dataset."""
@@ -57,8 +54,6 @@ def enqueue_import(
         replace(order, dataset=DatasetId(dataset.id)),
         now,
         lane=dataset.id,
-        priority=priority,
-        metadata=metadata,
         retry_of=retry_of,
     )
 

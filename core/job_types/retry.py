@@ -1,7 +1,6 @@
 """Retry a failed or cancelled job as a new job."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from core.bases.create_model import require_no_root
 from core.blame.order import keep_versions, preflight_blame
@@ -73,15 +72,11 @@ def _ended(work: Work, job: JobId) -> Job:
 
 def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) -> Job:
     now, order = platform.clock(), found.order
-    again: Mapping[str, Any] = {
-        "priority": found.priority,
-        "metadata": found.metadata,
-        "retry_of": found.id,
-    }
+    request = replace(request, priority=found.priority, metadata=found.metadata)
     if isinstance(order, ImportImagesOrder):
-        return enqueue_import(platform, work, request, order, now, **again)
+        return enqueue_import(platform, work, request, order, now, retry_of=found.id)
     if isinstance(order, EraseOrder):
-        return repeat_erasure(work, request, order, now, **again)
+        return repeat_erasure(work, request, order, now, found.id)
     model, suites = work[Models].get(model_of(found)), None
     match order:
         case ImportOrder():
@@ -103,5 +98,13 @@ def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) ->
             preflight_reembedding(platform, work, model, order)
     require_queue_room(platform.settings, work, request.principal, model)
     return enqueue(
-        work, request, model, found.type, order, now, lane=found.lane, suites=suites, **again
+        work,
+        request,
+        model,
+        found.type,
+        order,
+        now,
+        lane=found.lane,
+        suites=suites,
+        retry_of=found.id,
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from core.audit import record as audit
@@ -25,11 +25,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """The principal who orders a job, and the Idempotency-Key with the body's digest, if any."""
+    """The principal who orders a job, and what the request says of any job.
+
+    The key is the Idempotency-Key, if any, and the body's digest comes with it.
+    """
 
     principal: Principal
     key: str | None = None
     body: Digest | None = None
+    priority: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def order_for_model(
@@ -41,8 +46,6 @@ def order_for_model(
     *,
     model: str,
     lane: Callable[[Model], str] | None = None,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
 ) -> Job:
     """Queue a job of a model in one transaction, and tell workers; a repeated request adds none.
 
@@ -56,17 +59,8 @@ def order_for_model(
         found = work[Models].get(model)
         order = prepare(work, found)
         require_queue_room(platform.settings, work, request.principal, found)
-        job = enqueue(
-            work,
-            request,
-            found,
-            job_type,
-            order,
-            now,
-            lane=lane(found) if lane else None,
-            priority=priority,
-            metadata=metadata,
-        )
+        named = lane(found) if lane else None
+        job = enqueue(work, request, found, job_type, order, now, lane=named)
         work.commit()
     notify_workers(notifier, job)
     return job
@@ -99,8 +93,6 @@ def enqueue(
     now: datetime,
     *,
     lane: str | None = None,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
     retry_of: JobId | None = None,
     suites: tuple[SuiteId, ...] | None = None,
 ) -> Job:
@@ -121,10 +113,10 @@ def enqueue(
         model=model.id if model else None,
         lane=lane,
         order=order,
-        priority=priority,
+        priority=request.priority,
         suites=suites,
         policy=scored.policy if scored else None,
-        metadata=metadata or {},
+        metadata=request.metadata,
         retry_of=retry_of,
         ordered_by=request.principal.id,
         trace=request.principal.trace,

@@ -1,6 +1,6 @@
 """Order an update, and refuse what could not start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from core.artifacts.store import Artifacts
@@ -51,8 +51,6 @@ def order_update(
     *,
     model: str,
     order: UpdateOrder,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
 ) -> Job:
     """Request an update. Whatever would keep it from starting is raised as an error here.
 
@@ -64,16 +62,7 @@ def order_update(
         require_promoter(request.principal, order)
         return preflight_order(platform, work, found, order)
 
-    return order_for_model(
-        platform,
-        notifier,
-        request,
-        JobType.UPDATE,
-        prepare,
-        model=model,
-        priority=priority,
-        metadata=metadata,
-    )
+    return order_for_model(platform, notifier, request, JobType.UPDATE, prepare, model=model)
 
 
 def require_promoter(principal: Principal, order: UpdateOrder) -> None:

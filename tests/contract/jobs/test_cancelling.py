@@ -135,15 +135,8 @@ def test_a_retry_is_judged_by_what_is_in_force_now(
     scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
     order = an_order(scene.frozen("owl", "elk"))
-    first = order_update(
-        scene.platform,
-        notifier,
-        ME,
-        model=model.name,
-        order=order,
-        priority=7,
-        metadata={"team": "shoes"},
-    )
+    asked = replace(ME, priority=7, metadata={"team": "shoes"})
+    first = order_update(scene.platform, notifier, asked, model=model.name, order=order)
     cancel_job(scene.platform, first.id)
     configure_model(scene.platform, model.name, suites=(), policy="default")
     notifier.notified.clear()

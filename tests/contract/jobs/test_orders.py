@@ -120,15 +120,8 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
     with scene.platform.transactions(read_only=True) as work:
         name = work[Datasets].get(data.dataset).name
     order = an_order(data, dataset=DatasetId(name), parent=2, prompt="a {name}.")
-    job = order_update(
-        scene.platform,
-        notifier,
-        ME,
-        model=model.name,
-        order=order,
-        priority=7,
-        metadata={"team": "shoes"},
-    )
+    asked = replace(ME, priority=7, metadata={"team": "shoes"})
+    job = order_update(scene.platform, notifier, asked, model=model.name, order=order)
     assert job == Job(
         id=job.id,
         ordered_by=TESTER.id,
@@ -151,8 +144,9 @@ def test_an_evaluation_is_queued_with_what_it_will_be_judged_by(
     scene: Scene, notifier: RecordingNotifier, model: Model, log: pytest.LogCaptureFixture
 ) -> None:
     go_live(scene, model, 1, alias="staging", reason="for this test", override=True)
+    urgent = replace(ME, priority=7)
     job = order_evaluation(
-        scene.platform, notifier, ME, model=model.name, version=2, alias="staging", priority=7
+        scene.platform, notifier, urgent, model=model.name, version=2, alias="staging"
     )
     assert job == Job(
         id=job.id,

@@ -1,7 +1,7 @@
 """What clients ask for: jobs, again and again, and that they be cancelled."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -192,9 +192,10 @@ class Clients(Machine):
             if job.status in again and not (job.type is JobType.IMPORT and job.model in rooted)
         ]
 
-    def placing(self, verb: Callable[..., Job], **named: Any) -> Place:
+    def placing(self, verb: Callable[..., Job], *, priority: int = 0, **named: Any) -> Place:
         """A verb that orders a job, with all but the request."""
-        return lambda request: verb(self.world.platform, SILENCE, request, **named)
+        platform = self.world.platform
+        return lambda request: verb(platform, SILENCE, replace(request, priority=priority), **named)
 
     def order(self, place: Place, death: str | None) -> Job | None:
         """Ask until there is an answer: one job, or None for want of what it needs."""
