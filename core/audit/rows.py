@@ -3,19 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    and_,
-    func,
-    insert,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+import sqlalchemy as sa
 
 from core.audit.rules import AuditEvent, AuditFilter, AuditHead, Change
 from core.database.statements import insert_new
@@ -23,9 +11,9 @@ from core.database.tables import audit_events, audit_head
 from core.database.work import Rows, Work
 from core.values import Digest
 
-_HEAD: Select[Any] = select(audit_head.c.sequence, audit_head.c.hash)
+_HEAD: sa.Select[Any] = sa.select(audit_head.c.sequence, audit_head.c.hash)
 _AFTER_SLASH = chr(ord("/") + 1)
-_LAST = select(func.max(audit_events.c.sequence))
+_LAST = sa.select(sa.func.max(audit_events.c.sequence))
 
 
 class AuditTrail(Rows):
@@ -38,7 +26,7 @@ class AuditTrail(Rows):
         work.before_commit(trail.flush)
         return trail
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self._waiting: list[Change] = []
 
@@ -59,8 +47,8 @@ class AuditTrail(Rows):
             event = head.append(change)
             rows.append({**vars(change), "sequence": event.sequence, "hash": event.hash})
             head = AuditHead.of(event)
-        self._connection.execute(insert(audit_events), rows)
-        self._connection.execute(update(audit_head).values(vars(head)))
+        self._connection.execute(sa.insert(audit_events), rows)
+        self._connection.execute(sa.update(audit_head).values(vars(head)))
         self._waiting.clear()
 
     def head(self) -> AuditHead:
@@ -80,11 +68,11 @@ class AuditTrail(Rows):
         number, at = audit_events.c.sequence, audit_events.c.at
         timed = wanted.since is not None or wanted.until is not None
         order = [at, number] if timed else [number]
-        query = select(audit_events).order_by(*(column.desc() for column in order)).limit(limit)
+        query = sa.select(audit_events).order_by(*(column.desc() for column in order)).limit(limit)
         if after is not None and timed:
             earlier = audit_events.alias("earlier")
-            last = select(earlier.c.at).where(earlier.c.sequence == after).scalar_subquery()
-            query = query.where(tuple_(at, number) < tuple_(last, after))
+            last = sa.select(earlier.c.at).where(earlier.c.sequence == after).scalar_subquery()
+            query = query.where(sa.tuple_(at, number) < sa.tuple_(last, after))
         elif after is not None:
             query = query.where(number < after)
         for name in ("actor", "action"):
@@ -101,11 +89,11 @@ class AuditTrail(Rows):
     def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
         """Return at most `limit` events after a number up to another, oldest first."""
         number = audit_events.c.sequence
-        query = select(audit_events).where(number > after, number <= last)
+        query = sa.select(audit_events).where(number > after, number <= last)
         rows = self._connection.execute(query.order_by(number).limit(limit))
         return [_to_event(row) for row in rows]
 
-    def _is_at_or_below(self, path: str) -> ColumnElement[bool]:
+    def _is_at_or_below(self, path: str) -> sa.ColumnElement[bool]:
         """Return whether an event's subject is a path or begins with it and a slash.
 
         Compared byte by byte, so that an index finds both.
@@ -115,7 +103,7 @@ class AuditTrail(Rows):
         not_before, before = ("~>=~", "~<~") if on_postgresql else (">=", "<")
         begins = subject.bool_op(not_before)(f"{path}/")
         ends = subject.bool_op(before)(path + _AFTER_SLASH)
-        return or_(subject == path, and_(begins, ends))
+        return sa.or_(subject == path, sa.and_(begins, ends))
 
     def _lock_head(self) -> AuditHead:
         row = self._connection.execute(_HEAD.with_for_update()).first()
@@ -125,7 +113,7 @@ class AuditTrail(Rows):
         return AuditHead(**row._mapping)
 
 
-def _to_event(row: Row[Any]) -> AuditEvent:
+def _to_event(row: sa.Row[Any]) -> AuditEvent:
     fields = dict(row._mapping)
     sequence: int = fields.pop("sequence")
     digest: Digest = fields.pop("hash")

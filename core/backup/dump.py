@@ -8,19 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    DateTime,
-    Table,
-    func,
-    insert,
-    inspect,
-    literal,
-    make_url,
-    select,
-    text,
-)
+import sqlalchemy as sa
 
 from core.database.engine import READ_ONLY, Limits, open_engine, to_json
 from core.database.migrate import METADATA, migrate, migrating
@@ -46,7 +34,7 @@ COPIED = [table for table in METADATA.sorted_tables if table.name not in LEFT_OU
 class Snapshot:
     """A consistent view of the database, whatever is written meanwhile."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.references: ArtifactRoots = ArtifactRoots(connection)
 
@@ -61,8 +49,8 @@ class Snapshot:
             }
         return {"revision": REVISION, "tables": tables}
 
-    def _parts(self, table: Table) -> Iterator[Sequence[Json]]:
-        query = select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
+    def _parts(self, table: sa.Table) -> Iterator[Sequence[Json]]:
+        query = sa.select(table).order_by(*table.primary_key).execution_options(yield_per=CHUNK)
         found = self._connection.execute(query).mappings()
         for rows in found.partitions(PART_ROWS):
             yield [{name: _to_json_value(value) for name, value in row.items()} for row in rows]
@@ -72,7 +60,7 @@ class Snapshot:
 def snapshot(url: str) -> Iterator[Snapshot]:
     """Open a snapshot. Raises NotFound without tables, UnsafeConfiguration for another schema."""
     require_own(url)
-    where = make_url(url)
+    where = sa.make_url(url)
     if where.get_backend_name() == "sqlite" and not Path(where.database or "").exists():
         raise NotFound("There is no database yet: nothing to back up.")
     engine = open_engine(url, limits=Limits(statement_s=0, idle_s=0))
@@ -128,7 +116,7 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
         tables = reflect(connection)
         if connection.dialect.name == "postgresql":  # SQLite has a single writer anyway
             locked = ", ".join(f'"{name}"' for name in tables.tables)
-            connection.execute(text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))
+            connection.execute(sa.text(f"LOCK TABLE {locked} IN EXCLUSIVE MODE"))
         _require_empty(connection)
         for table in tables.sorted_tables:  # referenced tables come first
             facts = listed["tables"].get(table.name, {"rows": 0, "parts": []})
@@ -140,10 +128,10 @@ def fill(url: str, listed: Json, get: Callable[[Digest], bytes]) -> None:
                 advance_sequence(connection, table)
 
 
-def _require_empty(connection: Connection) -> None:
-    there = set(inspect(connection).get_table_names())
+def _require_empty(connection: sa.Connection) -> None:
+    there = set(sa.inspect(connection).get_table_names())
     for table in COPIED:
-        one = select(literal(1)).select_from(table).limit(1)
+        one = sa.select(sa.literal(1)).select_from(table).limit(1)
         if table.name in there and connection.scalar(one):
             raise Conflict(f"The database already has {table.name}: restore into an empty one.")
 
@@ -152,12 +140,12 @@ def _unpack(data: bytes) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line)
 
 
-def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]) -> int:
+def _insert(connection: sa.Connection, table: sa.Table, rows: Iterator[dict[str, Any]]) -> int:
     """Insert rows in chunks, with times as this database stores them; return how many."""
-    times = [column.name for column in table.columns if isinstance(column.type, DateTime)]
+    times = [column.name for column in table.columns if isinstance(column.type, sa.DateTime)]
     for column in table.columns:
-        if isinstance(column.type, JSON):
-            column.type = JSON(none_as_null=True)
+        if isinstance(column.type, sa.JSON):
+            column.type = sa.JSON(none_as_null=True)
     count, chunk = 0, []
     for row in rows:
         for name in times:
@@ -168,19 +156,21 @@ def _insert(connection: Connection, table: Table, rows: Iterator[dict[str, Any]]
         chunk.append(row)
         count += 1
         if len(chunk) == CHUNK:
-            connection.execute(insert(table), chunk)
+            connection.execute(sa.insert(table), chunk)
             chunk = []
     if chunk:
-        connection.execute(insert(table), chunk)
+        connection.execute(sa.insert(table), chunk)
     return count
 
 
-def advance_sequence(connection: Connection, table: Table) -> None:
+def advance_sequence(connection: sa.Connection, table: sa.Table) -> None:
     """Set PostgreSQL's sequence to the last row number.
 
     The rows were inserted with their numbers, which does not advance the sequence.
     """
     if connection.dialect.name == "postgresql":
-        last = select(func.max(table.c[POSITION])).scalar_subquery()
-        counter = func.pg_get_serial_sequence(table.name, POSITION)
-        connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))
+        last = sa.select(sa.func.max(table.c[POSITION])).scalar_subquery()
+        counter = sa.func.pg_get_serial_sequence(table.name, POSITION)
+        connection.execute(
+            sa.select(sa.func.setval(counter, sa.func.coalesce(last, 1), last.is_not(None)))
+        )

@@ -8,16 +8,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    exists,
-    func,
-    or_,
-    select,
-)
+import sqlalchemy as sa
 
 from core.database.statements import chunks
 from core.database.tables import (
@@ -69,11 +60,11 @@ class CountCache:
 # The images, and the near-duplicates among them.
 
 
-def images_of(dataset: DatasetId) -> Select[Any]:
+def images_of(dataset: DatasetId) -> sa.Select[Any]:
     """Return the query of the images in a dataset, once for each text, by pixels and text."""
     rows = dataset_images
     return (
-        select(
+        sa.select(
             images,
             thumbnails.c.near_duplicate_of,
             *(rows.c.dataset, rows.c.text, rows.c.file_label, rows.c.added_at),
@@ -85,7 +76,7 @@ def images_of(dataset: DatasetId) -> Select[Any]:
     )
 
 
-def to_image(row: Row[Any]) -> DatasetImage:
+def to_image(row: sa.Row[Any]) -> DatasetImage:
     """Return an image in a dataset."""
     return DatasetImage(
         dataset=row.dataset,
@@ -118,10 +109,10 @@ class NearDuplicateRows(Rows):
         """
         found = self._groups(dataset, limit, after)
         oldest = thumbnails.c.near_duplicate_of
-        group = func.coalesce(oldest, thumbnails.c.pixels)
+        group = sa.func.coalesce(oldest, thumbnails.c.pixels)
         query = (
-            select(thumbnails.c.pixels, group.label("found"))
-            .where(or_(oldest.in_(found), thumbnails.c.pixels.in_(found)), _holds(dataset))
+            sa.select(thumbnails.c.pixels, group.label("found"))
+            .where(sa.or_(oldest.in_(found), thumbnails.c.pixels.in_(found)), _holds(dataset))
             .order_by(thumbnails.c.pixels)
         )
         members: dict[Digest, list[Digest]] = {one: [] for one in found}
@@ -140,18 +131,20 @@ class NearDuplicateRows(Rows):
         Of two images of a group, one is not its oldest: only those that are not are read.
         """
         oldest = thumbnails.c.near_duplicate_of
-        groups = select(oldest.label("found")).where(oldest > (after or "")).distinct().subquery()
+        groups = (
+            sa.select(oldest.label("found")).where(oldest > (after or "")).distinct().subquery()
+        )
         younger = (
-            select(func.count())
+            sa.select(sa.func.count())
             .select_from(thumbnails)
             .where(oldest == groups.c.found, _holds(dataset))
             .scalar_subquery()
         )
-        first = select(func.count(dataset_images.c.pixels.distinct())).where(
+        first = sa.select(sa.func.count(dataset_images.c.pixels.distinct())).where(
             dataset_images.c.dataset == dataset, dataset_images.c.pixels == groups.c.found
         )
         query = (
-            select(groups.c.found)
+            sa.select(groups.c.found)
             .where(younger + first.scalar_subquery() > 1)
             .order_by(groups.c.found)
             .limit(limit)
@@ -160,28 +153,28 @@ class NearDuplicateRows(Rows):
 
     def near_duplicates(self, pixels: Collection[Digest]) -> set[Digest]:
         """Return the other images of some images' groups."""
-        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        group = sa.func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         found: set[Digest] = set()
         for chunk in chunks(pixels):
-            groups = select(group).where(thumbnails.c.pixels.in_(chunk))
-            members = select(thumbnails.c.pixels).where(
-                or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
+            groups = sa.select(group).where(thumbnails.c.pixels.in_(chunk))
+            members = sa.select(thumbnails.c.pixels).where(
+                sa.or_(thumbnails.c.pixels.in_(groups), thumbnails.c.near_duplicate_of.in_(groups)),
                 HAS_THUMBNAIL,
             )
             found.update(self._connection.scalars(members))
         return found - set(pixels)
 
 
-def _holds(dataset: DatasetId) -> ColumnElement[bool]:
+def _holds(dataset: DatasetId) -> sa.ColumnElement[bool]:
     """Return the condition that the dataset holds the image of a thumbnail."""
     rows = dataset_images.c
-    return exists().where(rows.dataset == dataset, rows.pixels == thumbnails.c.pixels)
+    return sa.exists().where(rows.dataset == dataset, rows.pixels == thumbnails.c.pixels)
 
 
 class ImageListRows(NearDuplicateRows):
     """The part of `Datasets` that reads images."""
 
-    def __init__(self, connection: Connection, counts: CountCache) -> None:
+    def __init__(self, connection: sa.Connection, counts: CountCache) -> None:
         super().__init__(connection)
         self._counts = counts
 
@@ -192,7 +185,7 @@ class ImageListRows(NearDuplicateRows):
         found: dict[Digest, list[str]] = {}
         for chunk in chunks(pixels):
             query = (
-                select(dataset_images.c.pixels, dataset_images.c.text)
+                sa.select(dataset_images.c.pixels, dataset_images.c.text)
                 .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
                 .order_by(dataset_images.c.text)
             )
@@ -207,7 +200,7 @@ class ImageListRows(NearDuplicateRows):
         rows = dataset_images.c
         found: dict[tuple[Digest, str], datetime] = {}
         for chunk in chunks(pixels):
-            query = select(rows.pixels, rows.text, rows.added_at).where(
+            query = sa.select(rows.pixels, rows.text, rows.added_at).where(
                 rows.dataset == dataset, rows.pixels.in_(chunk)
             )
             for row in self._connection.execute(query):
@@ -216,12 +209,12 @@ class ImageListRows(NearDuplicateRows):
 
     def stored_bytes(self) -> int:
         """Return the bytes of the images in datasets and of samples, each image counted once."""
-        held = exists().where(dataset_images.c.pixels == images.c.pixels)
-        in_datasets = select(func.sum(images.c.size)).where(held)
-        own = ~exists().where(dataset_images.c.pixels == trial_samples.c.pixels)
-        kept = select(func.max(trial_samples.c.size).label("size")).where(own)
+        held = sa.exists().where(dataset_images.c.pixels == images.c.pixels)
+        in_datasets = sa.select(sa.func.sum(images.c.size)).where(held)
+        own = ~sa.exists().where(dataset_images.c.pixels == trial_samples.c.pixels)
+        kept = sa.select(sa.func.max(trial_samples.c.size).label("size")).where(own)
         sizes = kept.group_by(trial_samples.c.pixels).subquery()
-        sums = (in_datasets, select(func.sum(sizes.c.size)))
+        sums = (in_datasets, sa.select(sa.func.sum(sizes.c.size)))
         return sum(int(self._connection.scalar(query) or 0) for query in sums)
 
     def missing_bytes(self, wanted: Collection[Image]) -> int:
@@ -230,10 +223,10 @@ class ImageListRows(NearDuplicateRows):
         Samples of releases that counted none are not counted, so they hold nothing either.
         """
         sizes = {image.pixels: image.size for image in wanted}
-        kept = select(trial_samples.c.pixels).where(trial_samples.c.size > 0)
+        kept = sa.select(trial_samples.c.pixels).where(trial_samples.c.size > 0)
         for chunk in chunks(list(sizes)):
             for rows, column in (
-                (select(dataset_images.c.pixels), dataset_images.c.pixels),
+                (sa.select(dataset_images.c.pixels), dataset_images.c.pixels),
                 (kept, trial_samples.c.pixels),
             ):
                 held = rows.where(column.in_(chunk)).distinct()
@@ -254,7 +247,7 @@ class ImageListRows(NearDuplicateRows):
         """
         wanted = [] if text is None else [dataset_images.c.text == text]
         keys = (
-            select(dataset_images.c.pixels)
+            sa.select(dataset_images.c.pixels)
             .distinct()
             .where(
                 dataset_images.c.dataset == dataset,
@@ -265,16 +258,16 @@ class ImageListRows(NearDuplicateRows):
             .limit(limit)
         )
         query = images_of(dataset).where(
-            dataset_images.c.pixels.in_(select(keys.subquery().c.pixels))
+            dataset_images.c.pixels.in_(sa.select(keys.subquery().c.pixels))
         )
         return [to_image(row) for row in self._connection.execute(query)]
 
     def members(self, dataset: DatasetId) -> Iterator[Member]:
         """Yield every image of a dataset, once for each of its texts, by pixels."""
         rows = dataset_images
-        group = func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
+        group = sa.func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
         query = (
-            select(rows.c.pixels, group.label("group"), rows.c.text)
+            sa.select(rows.c.pixels, group.label("group"), rows.c.text)
             .outerjoin(thumbnails, thumbnails.c.pixels == rows.c.pixels)
             .where(rows.c.dataset == dataset)
             .order_by(rows.c.pixels, rows.c.text)
@@ -285,7 +278,7 @@ class ImageListRows(NearDuplicateRows):
     def stored(self, pixels: Digest) -> Image | None:
         """Return an image of any dataset, by its pixels."""
         query = (
-            select(images, thumbnails.c.near_duplicate_of)
+            sa.select(images, thumbnails.c.near_duplicate_of)
             .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
             .where(images.c.pixels == pixels)
         )
@@ -294,7 +287,7 @@ class ImageListRows(NearDuplicateRows):
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
         """Return the number of images per class (for captioned datasets: {"": images})."""
-        query = select(datasets.c.kind, datasets.c.revision).where(datasets.c.id == dataset)
+        query = sa.select(datasets.c.kind, datasets.c.revision).where(datasets.c.id == dataset)
         row = self._connection.execute(query).first()
         if row is None:
             raise DatasetNotFound(dataset=dataset)
@@ -304,10 +297,13 @@ class ImageListRows(NearDuplicateRows):
     def _count(self, dataset: DatasetId, kind: DatasetKind) -> Mapping[str, int]:
         held = dataset_images.c.dataset == dataset
         if kind is DatasetKind.CAPTIONED:
-            query = select(func.count(dataset_images.c.pixels.distinct())).where(held)
+            query = sa.select(sa.func.count(dataset_images.c.pixels.distinct())).where(held)
             return {"": self._connection.scalar(query) or 0}
         text = dataset_images.c.text
         counts = (
-            select(text, func.count().label("images")).where(held).group_by(text).order_by(text)
+            sa.select(text, sa.func.count().label("images"))
+            .where(held)
+            .group_by(text)
+            .order_by(text)
         )
         return {row.text: row.images for row in self._connection.execute(counts)}

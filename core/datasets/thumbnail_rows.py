@@ -4,14 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 from typing import Any, Self
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    func,
-    select,
-    text,
-    union,
-)
+import sqlalchemy as sa
 
 from core.database.statements import chunks, insert_missing
 from core.database.tables import (
@@ -62,7 +55,7 @@ class Thumbnails(Rows):
         """Return the rows in a transaction."""
         return cls(work.connection, work.cache(ThumbnailCache))
 
-    def __init__(self, connection: Connection, cache: ThumbnailCache) -> None:
+    def __init__(self, connection: sa.Connection, cache: ThumbnailCache) -> None:
         self._connection = connection
         self._cache = cache
 
@@ -71,14 +64,14 @@ class Thumbnails(Rows):
 
         Once images were erased, all others are read again.
         """
-        erased = self._connection.scalar(select(func.count()).select_from(erased_images)) or 0
+        erased = self._connection.scalar(sa.select(sa.func.count()).select_from(erased_images)) or 0
         return self._cache.index(self.after, erased=erased)
 
     def after(self, position: int) -> ThumbnailIndex:
         """Return the index of the images added after a position; 0 for all."""
-        group = func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
+        group = sa.func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         query = (
-            select(thumbnails.c.position, group, thumbnails.c.thumbnail)
+            sa.select(thumbnails.c.position, group, thumbnails.c.thumbnail)
             .where(thumbnails.c.position > position, HAS_THUMBNAIL)
             .order_by(thumbnails.c.position)
         )
@@ -89,14 +82,14 @@ class Thumbnails(Rows):
     def lock(self) -> None:
         """Keep other transactions from adding thumbnails until this one ends."""
         if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-            self._connection.execute(text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
+            self._connection.execute(sa.text("LOCK TABLE thumbnails IN SHARE ROW EXCLUSIVE MODE"))
 
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
         """Map each known image to the oldest image of its group, or to None if it is the oldest."""
         found: dict[Digest, Digest | None] = {}
         for chunk in chunks(pixels):
             query = (
-                select(images.c.pixels, thumbnails.c.near_duplicate_of)
+                sa.select(images.c.pixels, thumbnails.c.near_duplicate_of)
                 .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
                 .where(images.c.pixels.in_(chunk))
             )
@@ -119,7 +112,7 @@ class Thumbnails(Rows):
 
 
 def groups_in(
-    connection: Connection, column: Column[Any], groups: Collection[Digest], *conditions: Any
+    connection: sa.Connection, column: sa.Column[Any], groups: Collection[Digest], *conditions: Any
 ) -> set[Digest]:
     """Return the groups of which `column`, a column of pixel digests, holds an image."""
     rows = thumbnails.join(column.table, column == thumbnails.c.pixels)
@@ -127,7 +120,7 @@ def groups_in(
     found: set[Digest] = set()
     for chunk in chunks(groups):
         # Two selects, each with its own index: with an OR, databases would scan the table.
-        oldest = select(column).where(column.in_(chunk), *conditions)
-        others = select(group).select_from(rows).where(group.in_(chunk), *conditions)
-        found.update(connection.scalars(union(oldest, others)))
+        oldest = sa.select(column).where(column.in_(chunk), *conditions)
+        others = sa.select(group).select_from(rows).where(group.in_(chunk), *conditions)
+        found.update(connection.scalars(sa.union(oldest, others)))
     return found

@@ -3,18 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from core.database.statements import find_named, insert_missing, insert_new, names_of, page_by_id
 from core.database.tables import (
@@ -39,36 +28,38 @@ from core.values import DatasetId, Digest, SuiteId, from_plain
 
 # Conditions on rows of jobs: which of them will learn from a version of a dataset, or read it, or
 # fill the dataset. Without a number, any version is meant.
-WILL_LEARN = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that learn from a dataset")
-WILL_READ = Hook[[DatasetId, int | None], ColumnElement[bool]]("jobs that read a dataset")
-WILL_FILL = Hook[[DatasetId], ColumnElement[bool]]("jobs that fill a dataset")
+WILL_LEARN = Hook[[DatasetId, int | None], sa.ColumnElement[bool]]("jobs that learn from a dataset")
+WILL_READ = Hook[[DatasetId, int | None], sa.ColumnElement[bool]]("jobs that read a dataset")
+WILL_FILL = Hook[[DatasetId], sa.ColumnElement[bool]]("jobs that fill a dataset")
 
 
-def uses_of(connection: Connection, dataset: DatasetId, number: int | None = None) -> DatasetUses:
+def uses_of(
+    connection: sa.Connection, dataset: DatasetId, number: int | None = None
+) -> DatasetUses:
     """Return what needs a version of a dataset; without a number, any version or the dataset.
 
     Suites name no dataset version, but have its manifest.
     """
     learned = (
-        select(models.c.name, versions.c.number)
+        sa.select(models.c.name, versions.c.number)
         .join(versions, versions.c.model == models.c.id)
         .where(_has_learned(dataset, number))
         .order_by(models.c.name, versions.c.number)
     )
-    held = select(dataset_versions.c.manifest).where(
+    held = sa.select(dataset_versions.c.manifest).where(
         dataset_versions.c.dataset == dataset,
         *([] if number is None else [dataset_versions.c.number == number]),
     )
-    made = select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    will_need = or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
+    made = sa.select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
+    will_need = sa.or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
     if number is None:
-        will_need = or_(will_need, *WILL_FILL(dataset))
+        will_need = sa.or_(will_need, *WILL_FILL(dataset))
     replaced = (
-        select(dataset_versions.c.number)
+        sa.select(dataset_versions.c.number)
         .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
         .order_by(dataset_versions.c.number)
     )
-    waiting = select(jobs.c.id).where(will_need).order_by(jobs.c.position)
+    waiting = sa.select(jobs.c.id).where(will_need).order_by(jobs.c.position)
     return DatasetUses(
         versions=[f"{row.name}:{row.number}" for row in connection.execute(learned)],
         suites=list(connection.scalars(made)),
@@ -77,14 +68,14 @@ def uses_of(connection: Connection, dataset: DatasetId, number: int | None = Non
     )
 
 
-def is_trained_on(connection: Connection, dataset: DatasetId) -> bool:
+def is_trained_on(connection: sa.Connection, dataset: DatasetId) -> bool:
     """Return whether a version has learned from a dataset, or an unfinished job will."""
-    has_trained = select(versions.c.number).where(_has_learned(dataset, None))
-    will_train = select(jobs.c.position).where(or_(*WILL_LEARN(dataset, None)))
-    return bool(connection.scalar(select(or_(has_trained.exists(), will_train.exists()))))
+    has_trained = sa.select(versions.c.number).where(_has_learned(dataset, None))
+    will_train = sa.select(jobs.c.position).where(sa.or_(*WILL_LEARN(dataset, None)))
+    return bool(connection.scalar(sa.select(sa.or_(has_trained.exists(), will_train.exists()))))
 
 
-def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
+def _has_learned(dataset: DatasetId, number: int | None) -> sa.ColumnElement[bool]:
     reference = versions.c.reference
     return either(
         (versions.c.dataset, versions.c.dataset_version),
@@ -96,11 +87,11 @@ def _has_learned(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
 
 def either(
     taught: tuple[Any, Any], distilled: tuple[Any, Any], dataset: DatasetId, number: int | None
-) -> ColumnElement[bool]:
+) -> sa.ColumnElement[bool]:
     """Return the condition that one of two columns names a dataset, and the version if given."""
-    return or_(
+    return sa.or_(
         *(
-            and_(column == dataset, *([] if number is None else [numbers == number]))
+            sa.and_(column == dataset, *([] if number is None else [numbers == number]))
             for column, numbers in (taught, distilled)
         )
     )
@@ -116,12 +107,12 @@ class DatasetVersionRows(Rows):
             "classes": list(version.classes),
             "counts": {name: dict(sides) for name, sides in version.counts.items()},
         }
-        self._connection.execute(insert(dataset_versions).values(values))
+        self._connection.execute(sa.insert(dataset_versions).values(values))
         self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
 
     def get(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
         """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
-        query = select(dataset_versions).where(
+        query = sa.select(dataset_versions).where(
             dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
         )
         if keep:  # SQLite's write transactions take turns anyway
@@ -134,7 +125,7 @@ class DatasetVersionRows(Rows):
     def all(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
         """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""
         query = (
-            select(dataset_versions)
+            sa.select(dataset_versions)
             .where(dataset_versions.c.dataset == dataset)
             .order_by(dataset_versions.c.number)
         )
@@ -148,13 +139,17 @@ class DatasetVersionRows(Rows):
         """Return the newest version of each dataset that has one, and how many it has."""
         rows = dataset_versions
         last = (
-            select(rows.c.dataset, func.max(rows.c.number).label("number"), func.count().label("n"))
+            sa.select(
+                rows.c.dataset,
+                sa.func.max(rows.c.number).label("number"),
+                sa.func.count().label("n"),
+            )
             .where(rows.c.dataset.in_(datasets))
             .group_by(rows.c.dataset)
             .subquery()
         )
         same = (rows.c.dataset == last.c.dataset) & (rows.c.number == last.c.number)
-        query = select(rows, last.c.n).join(last, same)
+        query = sa.select(rows, last.c.n).join(last, same)
         return {
             row.dataset: (_to_version(row), int(row.n)) for row in self._connection.execute(query)
         }
@@ -162,7 +157,7 @@ class DatasetVersionRows(Rows):
     def replace(self, dataset: DatasetId, number: int, by: int) -> None:
         """Record the version that one is replaced by."""
         self._connection.execute(
-            update(dataset_versions)
+            sa.update(dataset_versions)
             .where(dataset_versions.c.dataset == dataset, dataset_versions.c.number == number)
             .values(replaced_by=by)
         )
@@ -178,16 +173,16 @@ class DatasetVersionRows(Rows):
             trained_images.c.dataset == version.dataset,
             trained_images.c.number == version.number,
         )
-        left = set(self._connection.scalars(select(trained_images.c.pixels).where(*theirs)))
-        self._connection.execute(delete(trained_images).where(*theirs))
+        left = set(self._connection.scalars(sa.select(trained_images.c.pixels).where(*theirs)))
+        self._connection.execute(sa.delete(trained_images).where(*theirs))
         self._connection.execute(
-            delete(vectors).where(
+            sa.delete(vectors).where(
                 vectors.c.dataset == version.dataset,
                 vectors.c.dataset_version == version.number,
             )
         )
         self._connection.execute(
-            delete(dataset_versions).where(
+            sa.delete(dataset_versions).where(
                 dataset_versions.c.dataset == version.dataset,
                 dataset_versions.c.number == version.number,
             )
@@ -202,7 +197,7 @@ class DatasetVersionRows(Rows):
     def remove_all(self, dataset: DatasetId) -> None:
         """Delete all versions of a dataset, and vectors of them."""
         for table in (vectors, trained_images, dataset_versions):
-            self._connection.execute(delete(table).where(table.c.dataset == dataset))
+            self._connection.execute(sa.delete(table).where(table.c.dataset == dataset))
 
     def _note_trained(self, version: DatasetVersion, pixels: Iterable[Digest]) -> None:
         where = {"dataset": version.dataset, "number": version.number}
@@ -221,7 +216,7 @@ class DatasetVersionRows(Rows):
         return groups_in(self._connection, trained_images.c.pixels, groups, *others)
 
 
-def _to_version(row: Row[Any]) -> DatasetVersion:
+def _to_version(row: sa.Row[Any]) -> DatasetVersion:
     version: DatasetVersion = from_plain(DatasetVersion, row._mapping)
     return version
 
@@ -240,7 +235,7 @@ class Suites(Rows):
             raise NameTaken(name=suite.name)
         pixels = [{"pixels": entry.pixels, "suite": suite.id} for entry in manifest.entries]
         if pixels:
-            self._connection.execute(insert(suite_images), pixels)
+            self._connection.execute(sa.insert(suite_images), pixels)
 
     def get(self, reference: str) -> Suite:
         """Return a suite by id or name. Raises SuiteNotFound."""
@@ -262,6 +257,6 @@ class Suites(Rows):
         return groups_in(self._connection, suite_images.c.pixels, groups)
 
 
-def _to_suite(row: Row[Any]) -> Suite:
+def _to_suite(row: sa.Row[Any]) -> Suite:
     suite: Suite = from_plain(Suite, {**row._mapping, "prompt": {"text": row.prompt}})
     return suite

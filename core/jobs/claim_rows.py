@@ -7,18 +7,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic_core import from_json
-from sqlalchemy import (
-    Connection,
-    Row,
-    Text,
-    case,
-    cast,
-    func,
-    insert,
-    select,
-    update,
-)
 
 from core.database.engine import epoch_now
 from core.database.statements import KEPT, LONGEST, increase
@@ -46,7 +36,7 @@ from core.values import Digest, JobId, Json
 class HeldJobRows(Rows):
     """The part of `Jobs` that the worker with the claim uses."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self._events = JobEventRows(connection)
         self._counters = Counters(connection)
@@ -70,7 +60,7 @@ class HeldJobRows(Rows):
 
     def status(self, job: JobId, fence: int) -> JobStatus:
         """Return the status if the fence still holds. Raises LeaseLost."""
-        query = select(jobs.c.status).where(
+        query = sa.select(jobs.c.status).where(
             jobs.c.id == job, jobs.c.fence == fence, jobs.c.status.in_(CLAIMED)
         )
         return _require_held(self._connection.scalar(query), job, fence)
@@ -150,7 +140,7 @@ class HeldJobRows(Rows):
         self._write(
             job,
             fence,
-            status=case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
+            status=sa.case((running, JobStatus.QUEUED.value), else_=jobs.c.status),
             fence=fence + 1,
             owner=None,
             lease_until=None,
@@ -160,7 +150,7 @@ class HeldJobRows(Rows):
     def _write(self, job: JobId, held: int, /, **values: Any) -> JobStatus:
         """Write to a claimed job if the fence still holds; return the status. Raises LeaseLost."""
         written = self._connection.scalar(
-            update(jobs)
+            sa.update(jobs)
             .where(jobs.c.id == job, jobs.c.fence == held, jobs.c.status.in_(CLAIMED))
             .values(values)
             .returning(jobs.c.status)
@@ -183,7 +173,7 @@ class JobEventRows(Rows):
     def add(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
         """Add a job's next event and lock the job's row until commit. Raises JobNotFound."""
         sequence = self._connection.scalar(
-            update(jobs)
+            sa.update(jobs)
             .where(jobs.c.id == job)
             .values(events=jobs.c.events + 1)
             .returning(jobs.c.events)
@@ -191,13 +181,13 @@ class JobEventRows(Rows):
         if sequence is None:
             raise JobNotFound(job=job)
         event = JobEvent(job=job, sequence=sequence, kind=kind, data=data, at=at)
-        self._connection.execute(insert(job_events).values(vars(event)))
+        self._connection.execute(sa.insert(job_events).values(vars(event)))
         return event
 
     def page(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
         """Return a job's events after a sequence number, oldest first."""
         query = (
-            select(job_events)
+            sa.select(job_events)
             .where(job_events.c.job == job, job_events.c.sequence > after)
             .order_by(job_events.c.sequence)
             .limit(limit)
@@ -207,7 +197,7 @@ class JobEventRows(Rows):
     def newest(self, job: JobId, limit: int) -> Sequence[JobEvent]:
         """Return a job's newest events, newest first."""
         query = (
-            select(job_events)
+            sa.select(job_events)
             .where(job_events.c.job == job)
             .order_by(job_events.c.sequence.desc())
             .limit(limit)
@@ -216,10 +206,10 @@ class JobEventRows(Rows):
 
     def sample(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
         """Return at most about `most` of a job's events of a kind, spread evenly, oldest first."""
-        last = select(func.max(job_events.c.sequence)).where(job_events.c.job == job)
+        last = sa.select(sa.func.max(job_events.c.sequence)).where(job_events.c.job == job)
         every = (self._connection.scalar(last) or 0) // most + 1
         query = (
-            select(job_events)
+            sa.select(job_events)
             .where(
                 job_events.c.job == job,
                 job_events.c.kind == kind,
@@ -254,7 +244,7 @@ class Counters(Rows):
 
     def all(self) -> Sequence[CounterValue]:
         """Return all counters: a few rows per name."""
-        query = select(counters).order_by(counters.c.name, counters.c.labels)
+        query = sa.select(counters).order_by(counters.c.name, counters.c.labels)
         return [
             CounterValue(name=row.name, labels=json.loads(row.labels), value=row.value)
             for row in self._connection.execute(query)
@@ -269,7 +259,7 @@ CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 _FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
 _NAMES = tuple(_FIELDS)
 # For `to_job`. The order is parsed there, by a cache of its own.
-JOB_COLUMNS = tuple((_FIELDS | {"order": cast(jobs.c.order, Text)}).values())
+JOB_COLUMNS = tuple((_FIELDS | {"order": sa.cast(jobs.c.order, sa.Text)}).values())
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -286,7 +276,7 @@ def to_row(job: Job) -> dict[str, Any]:
     }
 
 
-def to_job(row: Row[Any]) -> Job:
+def to_job(row: sa.Row[Any]) -> Job:
     """Return the job of a row that begins with JOB_COLUMNS."""
     values = dict(zip(_NAMES, row, strict=False))
     job_type, suites = JobType(values["type"]), values["suites"]
@@ -303,7 +293,7 @@ def to_job(row: Row[Any]) -> Job:
     )
 
 
-def to_event(row: Row[Any]) -> JobEvent:
+def to_event(row: sa.Row[Any]) -> JobEvent:
     """Return the event of a row."""
     return JobEvent(**row._mapping)
 

@@ -11,27 +11,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Executable,
-    FromClause,
-    Select,
-    String,
-    Text,
-    and_,
-    any_,
-    bindparam,
-    case,
-    func,
-    literal,
-    not_,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now, read_clock
@@ -45,19 +25,19 @@ from core.jobs.rules import (
 
 _others = jobs.alias("others")
 # Rendered into the SQL, since neither database would match a parameter to the partial index.
-_QUEUED = literal(JobStatus.QUEUED.value, String, literal_execute=True)
-_UNFINISHED: BindParameter[list[str]] = bindparam(
+_QUEUED = sa.literal(JobStatus.QUEUED.value, sa.String, literal_execute=True)
+_UNFINISHED: sa.BindParameter[list[str]] = sa.bindparam(
     "unfinished", [status.value for status in UNFINISHED], expanding=True, literal_execute=True
 )
 _IS_UNFINISHED = _others.c.status.in_(_UNFINISHED)
 
 
-def is_claimable(connection: Connection, queue: Queue) -> bool:
+def is_claimable(connection: sa.Connection, queue: Queue) -> bool:
     """Return whether a job of the queue may be claimed now."""
     return connection.execute(claimable_heads(connection, [queue]).limit(1)).first() is not None
 
 
-def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
+def lock_next(connection: sa.Connection, queues: Collection[Queue]) -> int | None:
     """Return the position of the next claimable job, and lock it against other claims.
 
     Only PostgreSQL locks, and skips jobs that another claim has locked; SQLite's write
@@ -71,7 +51,7 @@ def lock_next(connection: Connection, queues: Collection[Queue]) -> int | None:
     return position
 
 
-def take(connection: Connection, position: int, owner: str, lease_s: float) -> Job | None:
+def take(connection: sa.Connection, position: int, owner: str, lease_s: float) -> Job | None:
     """Claim the job if it is still a claimable head, counting an expired lease as a loss.
 
     Two jobs can be taken for the head at once on PostgreSQL, if the one that arrived first was
@@ -85,17 +65,17 @@ def take(connection: Connection, position: int, owner: str, lease_s: float) -> J
     return to_job(row) if row is not None else None
 
 
-def _claim(connection: Connection, position: int, owner: str, lease_s: float) -> Executable:
-    lost = and_(abandoned(jobs), jobs.c.lease_until.is_not(None))
+def _claim(connection: sa.Connection, position: int, owner: str, lease_s: float) -> sa.Executable:
+    lost = sa.and_(abandoned(jobs), jobs.c.lease_until.is_not(None))
     return (
-        update(jobs)
+        sa.update(jobs)
         .where(
             jobs.c.position == position,
             _claimable(jobs),
             jobs.c.position == _head(jobs.c.lane),
         )
         .values(
-            status=case(
+            status=sa.case(
                 (jobs.c.status == JobStatus.QUEUED, JobStatus.RUNNING.value), else_=jobs.c.status
             ),
             phase="claimed",
@@ -103,55 +83,55 @@ def _claim(connection: Connection, position: int, owner: str, lease_s: float) ->
             lease_until=epoch_now() + lease_s,
             fence=jobs.c.fence + 1,
             attempt=jobs.c.attempt + 1,
-            lost=jobs.c.lost + case((lost, 1), else_=0),
-            started_at=func.coalesce(jobs.c.started_at, read_clock(connection)),
+            lost=jobs.c.lost + sa.case((lost, 1), else_=0),
+            started_at=sa.func.coalesce(jobs.c.started_at, read_clock(connection)),
         )
         .returning(*JOB_COLUMNS)
     )
 
 
-def claimable_heads(connection: Connection, queues: Collection[Queue]) -> Select[Any]:
+def claimable_heads(connection: sa.Connection, queues: Collection[Queue]) -> sa.Select[Any]:
     """Select positions of the jobs that may be claimed now, in the order to claim."""
     return _claimable_heads(connection.dialect.name, frozenset(queues))
 
 
 # Building this statement takes several times as long as running it.
 @cache
-def _claimable_heads(dialect: str, queues: Collection[Queue]) -> Select[Any]:
+def _claimable_heads(dialect: str, queues: Collection[Queue]) -> sa.Select[Any]:
     """Select what `claimable_heads` does, for a kind of database.
 
     PostgreSQL may plan a join with heads as a scan of all jobs, but looks up an array by index.
     """
     lanes = _lanes()
-    heads = select(_head(lanes.c.lane)).select_from(lanes)
+    heads = sa.select(_head(lanes.c.lane)).select_from(lanes)
     if dialect == "postgresql":
-        is_head = jobs.c.position == any_(func.array(heads.scalar_subquery()))
+        is_head = jobs.c.position == sa.any_(sa.func.array(heads.scalar_subquery()))
     else:
         is_head = jobs.c.position.in_(heads)
     types = [job_type for job_type in JobType if job_type.queue in queues]
     return (
-        select(jobs.c.position)
+        sa.select(jobs.c.position)
         .where(is_head, _claimable(jobs), jobs.c.type.in_(types))
         .order_by(jobs.c.priority.desc(), jobs.c.position)
     )
 
 
-def _lanes() -> CTE:
+def _lanes() -> sa.CTE:
     """Select the lanes that have unfinished jobs, each as the first after the one before.
 
     The first row is empty and the last null: neither is a lane.
     """
-    lanes = select(literal("", Text).label("lane")).cte("lanes", recursive=True)
-    following = select(func.min(_others.c.lane)).where(
+    lanes = sa.select(sa.literal("", sa.Text).label("lane")).cte("lanes", recursive=True)
+    following = sa.select(sa.func.min(_others.c.lane)).where(
         _others.c.lane > lanes.c.lane, _IS_UNFINISHED
     )
-    return lanes.union_all(select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
+    return lanes.union_all(sa.select(following.scalar_subquery()).where(lanes.c.lane.is_not(None)))
 
 
-def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
+def _head(lane: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
     """Return the position of a lane's head."""
     return (
-        select(_others.c.position)
+        sa.select(_others.c.position)
         .where(_others.c.lane == lane, _IS_UNFINISHED)
         .order_by(_others.c.status == _QUEUED, _others.c.position)
         .limit(1)
@@ -159,12 +139,12 @@ def _head(lane: ColumnElement[str]) -> ColumnElement[int]:
     )
 
 
-def abandoned(job: FromClause) -> ColumnElement[bool]:
+def abandoned(job: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that a job was claimed and has been given back or lost since."""
-    expired = or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
-    return and_(job.c.status.in_(CLAIMED), expired)
+    expired = sa.or_(job.c.lease_until.is_(None), job.c.lease_until < epoch_now())
+    return sa.and_(job.c.status.in_(CLAIMED), expired)
 
 
-def _claimable(job: FromClause) -> ColumnElement[bool]:
-    paused = and_(job.c.paused_until.is_not(None), job.c.paused_until > epoch_now())
-    return or_(and_(job.c.status == JobStatus.QUEUED, not_(paused)), abandoned(job))
+def _claimable(job: sa.FromClause) -> sa.ColumnElement[bool]:
+    paused = sa.and_(job.c.paused_until.is_not(None), job.c.paused_until > epoch_now())
+    return sa.or_(sa.and_(job.c.status == JobStatus.QUEUED, sa.not_(paused)), abandoned(job))

@@ -6,21 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Self, TypedDict, Unpack
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now, read_clock
@@ -56,7 +42,9 @@ class Jobs(HeldJobRows):
         """Return the rows in a transaction."""
         return cls(work.connection, work.principal.models)
 
-    def __init__(self, connection: Connection, visible: Collection[ModelId] | None = None) -> None:
+    def __init__(
+        self, connection: sa.Connection, visible: Collection[ModelId] | None = None
+    ) -> None:
         super().__init__(connection)
         self._visible = visible
 
@@ -66,13 +54,13 @@ class Jobs(HeldJobRows):
         Raises ModelNotFound when another transaction has just deleted its model.
         """
         try:
-            self._connection.execute(insert(jobs).values(to_row(job)))
+            self._connection.execute(sa.insert(jobs).values(to_row(job)))
         except IntegrityError as error:
             raise ModelNotFound(model=job.model) from error
 
     def get(self, job: JobId, *, lock: bool = False) -> Job:
         """Return a job; `lock` keeps others from changing it until commit. Raises JobNotFound."""
-        query = select(*JOB_COLUMNS).where(jobs.c.id == job)
+        query = sa.select(*JOB_COLUMNS).where(jobs.c.id == job)
         if lock:  # SQLite's write transactions run one at a time anyway
             query = query.with_for_update(key_share=True)
         row = self._connection.execute(query).first()
@@ -86,7 +74,7 @@ class Jobs(HeldJobRows):
         """Return the status of each of some jobs; those that are not there are left out."""
         found: dict[JobId, JobStatus] = {}
         for chunk in chunks(wanted):
-            query = select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(chunk))
+            query = sa.select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(chunk))
             found.update((row.id, JobStatus(row.status)) for row in self._connection.execute(query))
         return found
 
@@ -112,8 +100,8 @@ class Jobs(HeldJobRows):
         Until commit nobody else counts, so that two orders cannot both take the last place.
         """
         if self._connection.dialect.name == "postgresql":  # SQLite has one writer anyway
-            self._connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
-        waiting = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_COUNTING)))
+        waiting = sa.select(sa.func.count()).where(jobs.c.status == JobStatus.QUEUED)
         if model is not None:
             waiting = waiting.where(jobs.c.model == model)
         if ordered_by is not None:
@@ -153,7 +141,7 @@ class Jobs(HeldJobRows):
         if job.status.done:
             values |= {"phase": job.phase, "finished_at": job.finished_at}
         written = self._connection.execute(
-            update(jobs).where(jobs.c.id == job.id, jobs.c.status == seen).values(values)
+            sa.update(jobs).where(jobs.c.id == job.id, jobs.c.status == seen).values(values)
         )
         if written.rowcount == 0:
             raise JobFinished(job=job.id)
@@ -167,13 +155,13 @@ class Jobs(HeldJobRows):
 
         Owners are `<host>:<supervisor>:<child>`; a supervisor calls it with its own prefix.
         """
-        theirs = func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
-        expired = update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
+        theirs = sa.func.substr(jobs.c.owner, 1, len(owner_prefix)) == owner_prefix
+        expired = sa.update(jobs).where(jobs.c.status.in_(CLAIMED), theirs).values(lease_until=0.0)
         return self._connection.execute(expired).rowcount
 
     def cancelling_alone(self) -> Sequence[Job]:
         """Return jobs being cancelled that no worker holds: given back, or the lease expired."""
-        query = select(*JOB_COLUMNS).where(
+        query = sa.select(*JOB_COLUMNS).where(
             jobs.c.status == JobStatus.CANCELLING, claims.abandoned(jobs)
         )
         return [to_job(row) for row in self._connection.execute(query)]
@@ -181,7 +169,7 @@ class Jobs(HeldJobRows):
     def held(self, owner: str) -> Sequence[HeldJob]:
         """Return the unfinished jobs that this owner has claimed and not given back."""
         left = jobs.c.lease_until - epoch_now()
-        query = select(jobs.c.id, jobs.c.status, left.label("lease_s")).where(
+        query = sa.select(jobs.c.id, jobs.c.status, left.label("lease_s")).where(
             jobs.c.status.in_(CLAIMED), jobs.c.owner == owner
         )
         return [
@@ -191,7 +179,7 @@ class Jobs(HeldJobRows):
 
     def live_checkpoints(self) -> set[Digest]:
         """Return the checkpoints that unfinished jobs would resume from."""
-        query = select(jobs.c.checkpoint).where(
+        query = sa.select(jobs.c.checkpoint).where(
             jobs.c.status.in_(UNFINISHED), jobs.c.checkpoint.is_not(None)
         )
         return set(self._connection.scalars(query))
@@ -199,8 +187,8 @@ class Jobs(HeldJobRows):
     def take_spent_checkpoints(self) -> set[Digest]:
         """Clear the checkpoints of ended jobs; return those that no job would resume from."""
         left = jobs.c.status.not_in(UNFINISHED) & jobs.c.checkpoint.is_not(None)
-        spent = set(self._connection.scalars(select(jobs.c.checkpoint).where(left)))
-        self._connection.execute(update(jobs).where(left).values(checkpoint=None))
+        spent = set(self._connection.scalars(sa.select(jobs.c.checkpoint).where(left)))
+        self._connection.execute(sa.update(jobs).where(left).values(checkpoint=None))
         return spent - self.live_checkpoints()
 
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
@@ -235,15 +223,15 @@ class Jobs(HeldJobRows):
 
 # Reads of one job or a page of jobs, joined with the model's name and the parent's digest.
 
-_PARENT = and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
-_NAMED: Select[Any] = (
-    select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
+_PARENT = sa.and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
+_NAMED: sa.Select[Any] = (
+    sa.select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
     .select_from(jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
 )  # fmt: skip
-_ONE: Select[Any] = _NAMED.where(jobs.c.id == bindparam("job"))
+_ONE: sa.Select[Any] = _NAMED.where(jobs.c.id == sa.bindparam("job"))
 
 
-def read_one(connection: Connection, job: JobId) -> NamedJob:
+def read_one(connection: sa.Connection, job: JobId) -> NamedJob:
     """Return a job with its model's name and parent's digest. Raises JobNotFound."""
     row = connection.execute(_ONE, {"job": job}).first()
     if row is None:
@@ -252,7 +240,7 @@ def read_one(connection: Connection, job: JobId) -> NamedJob:
 
 
 def read_page(
-    connection: Connection,
+    connection: sa.Connection,
     limit: int,
     after: JobId | None,
     wanted: JobFilter,
@@ -265,7 +253,7 @@ def read_page(
     values = {name: value for name, value in given.items() if value is not None}
     query = _page(frozenset(values), goes_on=after is not None)
     if visible is not None:
-        query = query.where(or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
+        query = query.where(sa.or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
     rows = connection.execute(query, {**values, "limit": limit, "after": after})
     return [_to_named(row) for row in rows]
 
@@ -274,7 +262,7 @@ _COLUMNS = {"model": jobs.c.model, "job_type": jobs.c.type, "status": jobs.c.sta
 
 
 @cache
-def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
+def _page(wanted: frozenset[str], *, goes_on: bool) -> sa.Select[Any]:
     """Return the statement of a page, cached since building it takes longer than running it.
 
     A page of some time is ordered by time: then an index finds where the time begins. Otherwise,
@@ -282,37 +270,37 @@ def _page(wanted: frozenset[str], *, goes_on: bool) -> Select[Any]:
     """
     timed = not wanted.isdisjoint({"since", "until"})
     order: list[Any] = [jobs.c.created_at, jobs.c.position] if timed else [jobs.c.position]
-    query = _NAMED.limit(bindparam("limit"))
+    query = _NAMED.limit(sa.bindparam("limit"))
     if "key" in wanted:
         has_pair = _has_pair(with_value="value" in wanted)
         if timed:
-            query = query.where(exists().where(has_pair))
+            query = query.where(sa.exists().where(has_pair))
         else:
             query, order = query.join(job_metadata, has_pair), [job_metadata.c.job]
     query = query.order_by(*(column.desc() for column in order))
     if goes_on:
         earlier = jobs.alias("earlier")
-        last = select(earlier).where(earlier.c.id == bindparam("after"))
+        last = sa.select(earlier).where(earlier.c.id == sa.bindparam("after"))
         names = ["created_at", "position"] if timed else ["position"]
         ends = (last.with_only_columns(earlier.c[name]).scalar_subquery() for name in names)
-        query = query.where(tuple_(*order) < tuple_(*ends))
+        query = query.where(sa.tuple_(*order) < sa.tuple_(*ends))
     columns = sorted(wanted & _COLUMNS.keys())
-    query = query.where(*(_COLUMNS[name] == bindparam(name) for name in columns))
+    query = query.where(*(_COLUMNS[name] == sa.bindparam(name) for name in columns))
     if "since" in wanted:
-        query = query.where(jobs.c.created_at >= bindparam("since"))
+        query = query.where(jobs.c.created_at >= sa.bindparam("since"))
     if "until" in wanted:
-        query = query.where(jobs.c.created_at < bindparam("until"))
+        query = query.where(jobs.c.created_at < sa.bindparam("until"))
     return query
 
 
-def _has_pair(*, with_value: bool) -> ColumnElement[bool]:
+def _has_pair(*, with_value: bool) -> sa.ColumnElement[bool]:
     """Return whether a pair of `job_metadata` is a job's, with key `key` and perhaps `value`."""
     pair = job_metadata.c
-    conditions = [pair.job == jobs.c.position, pair.key == bindparam("key")]
+    conditions = [pair.job == jobs.c.position, pair.key == sa.bindparam("key")]
     if with_value:
-        conditions.append(pair.value == bindparam("value"))
-    return and_(*conditions)
+        conditions.append(pair.value == sa.bindparam("value"))
+    return sa.and_(*conditions)
 
 
-def _to_named(row: Row[Any]) -> NamedJob:
+def _to_named(row: sa.Row[Any]) -> NamedJob:
     return NamedJob(job=to_job(row), model=row.model_name, parent_digest=row.parent)

@@ -5,22 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    String,
-    and_,
-    delete,
-    exists,
-    insert,
-    literal,
-    not_,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now
@@ -37,14 +22,14 @@ class Webhooks(Rows):
 
     def add(self, webhook: Webhook) -> None:
         """Store a webhook."""
-        self._connection.execute(insert(webhooks).values(_to_row(webhook)))
+        self._connection.execute(sa.insert(webhooks).values(_to_row(webhook)))
 
     def get(self, webhook: WebhookId, *, lock: bool = False) -> Webhook:
         """Return a webhook; `lock` keeps others from changing it until commit.
 
         Raises WebhookNotFound.
         """
-        query = select(webhooks).where(webhooks.c.id == webhook)
+        query = sa.select(webhooks).where(webhooks.c.id == webhook)
         if lock:  # SQLite's write transactions run one at a time anyway
             query = query.with_for_update(key_share=True)
         row = self._connection.execute(query).first()
@@ -58,17 +43,17 @@ class Webhooks(Rows):
 
     def save(self, webhook: Webhook) -> None:
         """Write a webhook as it is now."""
-        written = update(webhooks).where(webhooks.c.id == webhook.id).values(_to_row(webhook))
+        written = sa.update(webhooks).where(webhooks.c.id == webhook.id).values(_to_row(webhook))
         self._connection.execute(written)
 
     def delete(self, webhook: WebhookId) -> None:
         """Delete a webhook and its deliveries. Raises WebhookNotFound."""
-        gone = self._connection.execute(delete(webhooks).where(webhooks.c.id == webhook))
+        gone = self._connection.execute(sa.delete(webhooks).where(webhooks.c.id == webhook))
         if gone.rowcount == 0:
             raise WebhookNotFound(webhook=webhook)
 
 
-def subscribers(connection: Connection, event: OutboxEvent) -> Sequence[Webhook]:
+def subscribers(connection: sa.Connection, event: OutboxEvent) -> Sequence[Webhook]:
     """Return the webhooks that receive an event, and keep them from being deleted until commit."""
     found = map(_to_webhook, connection.execute(_shared()))
     return [webhook for webhook in found if webhook.subscribes(event)]
@@ -76,8 +61,8 @@ def subscribers(connection: Connection, event: OutboxEvent) -> Sequence[Webhook]
 
 # Building a statement takes longer than running it.
 @cache
-def _shared() -> Select[Any]:
-    shared: Select[Any] = select(webhooks).order_by(webhooks.c.id)
+def _shared() -> sa.Select[Any]:
+    shared: sa.Select[Any] = sa.select(webhooks).order_by(webhooks.c.id)
     return shared.with_for_update(read=True, key_share=True)
 
 
@@ -86,7 +71,7 @@ def _to_row(webhook: Webhook) -> dict[str, Any]:
     return {**vars(webhook), "events": list(webhook.events), "models": models}
 
 
-def _to_webhook(row: Row[Any]) -> Webhook:
+def _to_webhook(row: sa.Row[Any]) -> Webhook:
     models = None if row.models is None else tuple(row.models)
     return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
 
@@ -103,15 +88,15 @@ class Outbox(Rows):
         found = subscribers(self._connection, event)
         if found:
             rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
-            self._connection.execute(insert(deliveries), rows)
+            self._connection.execute(sa.insert(deliveries), rows)
 
     def add_delivery(self, delivery: Delivery) -> None:
         """Write a delivery."""
-        self._connection.execute(insert(deliveries).values(to_row(delivery)))
+        self._connection.execute(sa.insert(deliveries).values(to_row(delivery)))
 
     def get(self, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
         """Return a delivery of a webhook. Raises DeliveryNotFound."""
-        query = select(*DELIVERY_COLUMNS).where(
+        query = sa.select(*DELIVERY_COLUMNS).where(
             deliveries.c.id == delivery, deliveries.c.webhook == webhook
         )
         row = self._connection.execute(query).first()
@@ -122,14 +107,14 @@ class Outbox(Rows):
     def page(self, webhook: WebhookId, limit: int, after: str | None) -> Sequence[Delivery]:
         """Return a page of a webhook's deliveries, newest first; `after` is an id of it."""
         query = (
-            select(*DELIVERY_COLUMNS)
+            sa.select(*DELIVERY_COLUMNS)
             .where(deliveries.c.webhook == webhook)
             .order_by(deliveries.c.position.desc())
             .limit(limit)
         )
         if after is not None:
             earlier = deliveries.alias("earlier")
-            last = select(earlier.c.position).where(earlier.c.id == after)
+            last = sa.select(earlier.c.position).where(earlier.c.id == after)
             query = query.where(deliveries.c.position < last.scalar_subquery())
         return [to_delivery(row) for row in self._connection.execute(query)]
 
@@ -146,7 +131,7 @@ class Outbox(Rows):
         and attempts.
         """
         position = lock_next(self._connection, now)
-        row: Row[Any] | None = None
+        row: sa.Row[Any] | None = None
         if position is not None:
             row = take(self._connection, position, now, lease_s)
         return to_delivery(row) if row is not None else None
@@ -154,7 +139,7 @@ class Outbox(Rows):
     def settle(self, delivery: Delivery) -> bool:
         """Write what came of an attempt if its fence still holds; return whether it does."""
         written = self._connection.execute(
-            update(deliveries)
+            sa.update(deliveries)
             .where(
                 deliveries.c.id == delivery.id,
                 deliveries.c.fence == delivery.fence,
@@ -167,14 +152,14 @@ class Outbox(Rows):
     def redeliver(self, delivery: Delivery) -> None:
         """Write a delivery that is due again; what comes of an attempt under way is not written."""
         self._connection.execute(
-            update(deliveries)
+            sa.update(deliveries)
             .where(deliveries.c.id == delivery.id)
             .values({**to_row(delivery), "fence": deliveries.c.fence + 1, "lease_until": None})
         )
 
     def forget(self, before: datetime) -> int:
         """Delete deliveries created before a time; return how many."""
-        old = delete(deliveries).where(deliveries.c.created_at < before)
+        old = sa.delete(deliveries).where(deliveries.c.created_at < before)
         return self._connection.execute(old).rowcount
 
 
@@ -182,20 +167,20 @@ class Outbox(Rows):
 
 _others = deliveries.alias("others")
 # Rendered into the SQL, since neither database would match a parameter to the partial index.
-_PENDING = literal(DeliveryStatus.PENDING.value, String, literal_execute=True)
+_PENDING = sa.literal(DeliveryStatus.PENDING.value, sa.String, literal_execute=True)
 
 
-def due(now: datetime) -> Select[Any]:
+def due(now: datetime) -> sa.Select[Any]:
     """Select the position of the delivery that has been due for longest."""
     return (
-        select(deliveries.c.position)
+        sa.select(deliveries.c.position)
         .where(_is_due(now))
         .order_by(deliveries.c.next_attempt_at, deliveries.c.position)
         .limit(1)
     )
 
 
-def lock_next(connection: Connection, now: datetime) -> int | None:
+def lock_next(connection: sa.Connection, now: datetime) -> int | None:
     """Return the position of the next due delivery, and lock it against other claims.
 
     Only PostgreSQL locks, and skips deliveries that another claim has locked; SQLite's write
@@ -207,14 +192,16 @@ def lock_next(connection: Connection, now: datetime) -> int | None:
     return position
 
 
-def take(connection: Connection, position: int, now: datetime, lease_s: float) -> Row[Any] | None:
+def take(
+    connection: sa.Connection, position: int, now: datetime, lease_s: float
+) -> sa.Row[Any] | None:
     """Claim the delivery if it is still due; return its row, or None.
 
     Two claims may choose two deliveries of one webhook at once on PostgreSQL. The index
     `ux_webhook_deliveries_claimed` lets only one of them be claimed.
     """
     claim = (
-        update(deliveries)
+        sa.update(deliveries)
         .where(deliveries.c.position == position, _is_due(now))
         .values(
             lease_until=epoch_now() + lease_s,
@@ -230,7 +217,7 @@ def take(connection: Connection, position: int, now: datetime, lease_s: float) -
         return None
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that a delivery may be claimed.
 
     Its time has come, no claim holds it, its webhook is not paused and has no other claimed
@@ -240,25 +227,25 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
     redelivered meanwhile.
     """
     theirs = _others.c.webhook == deliveries.c.webhook
-    earlier = exists().where(
+    earlier = sa.exists().where(
         theirs,
         _others.c.object == deliveries.c.object,
         _others.c.status == _PENDING,
         _others.c.position < deliveries.c.position,
     )
-    claimed = exists().where(
+    claimed = sa.exists().where(
         theirs,
         _others.c.lease_until.is_not(None),
         _others.c.position != deliveries.c.position,
     )
     lost = deliveries.c.lease_until < epoch_now()
-    its_time = or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now)
-    paused = exists().where(webhooks.c.id == deliveries.c.webhook, webhooks.c.paused)
-    return and_(
+    its_time = sa.or_(deliveries.c.attempts == 0, deliveries.c.next_attempt_at <= now)
+    paused = sa.exists().where(webhooks.c.id == deliveries.c.webhook, webhooks.c.paused)
+    return sa.and_(
         deliveries.c.status == _PENDING,
-        or_(lost, and_(deliveries.c.lease_until.is_(None), its_time, not_(earlier))),
-        not_(paused),
-        not_(claimed),
+        sa.or_(lost, sa.and_(deliveries.c.lease_until.is_(None), its_time, sa.not_(earlier))),
+        sa.not_(paused),
+        sa.not_(claimed),
     )
 
 
@@ -272,6 +259,6 @@ def to_row(delivery: Delivery) -> dict[str, Any]:
     return dict(vars(delivery))
 
 
-def to_delivery(row: Row[Any]) -> Delivery:
+def to_delivery(row: sa.Row[Any]) -> Delivery:
     """Return the delivery of a row of DELIVERY_COLUMNS."""
     return Delivery(**{**row._mapping, "status": DeliveryStatus(row.status)})
