@@ -27,6 +27,7 @@ from core.recipes.fields import (
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import (
+    RECIPE,
     StoppingAsItSaves,
     Watching,
     another_root,
@@ -38,6 +39,54 @@ from tests.support.learning.lessons import (
 )
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
+
+CHANGES: list[dict[str, Any]] = [
+    {"precision": Precision.BF16, "schedule": Schedule.STEP},
+    {
+        "part": ModelPart.TEXT,
+        "augment": False,
+        "projection": 0.5,
+        "vocabulary": Vocabulary.FILE,
+        "vocabulary_texts": ("a boat", "two cats", "rain"),
+    },
+    {"method": Method.LWF, "part": ModelPart.IMAGE},
+    {
+        "method": Method.VRLWF_CROSS,
+        "teacher": TeacherPolicy.BOTH,
+        "precision": Precision.FP16,
+        "averaging": Averaging.EMA,
+        "averaging_decay": 0.6,
+    },
+    {
+        "method": Method.REPLAY,
+        "exemplars": 3,
+        "exemplar_batch": 2,
+        "precision": Precision.FP16,
+        "averaging": Averaging.RUNNING,
+    },
+    {
+        "method": Method.VRLWF_REPLAY,
+        "exemplars": 3,
+        "warm_start": 0.3,
+        "projection": 0.5,
+        "averaging": Averaging.RUNNING,
+    },
+    {"method": Method.VRLWF_FEATURES, "teacher": TeacherPolicy.PARENT},
+    {
+        "method": Method.ZSCL,
+        "teacher": TeacherPolicy.ROOT,
+        "averaging": Averaging.RUNNING,
+        "averaging_every": 2,
+    },
+    {"method": Method.WISE, "micro_batch": 3, "gradient_checkpointing": True},
+    {
+        "method": Method.IMM_MEAN,
+        "optimiser": Optimiser.ADAMW,
+        "weight_decay": 0.1,
+        "unit_gradient": True,
+    },
+]
+TRIED = {changes.get("method", RECIPE.method) for changes in CHANGES}
 
 
 class KeepingEach(Watching):
@@ -64,52 +113,7 @@ def test_the_same_task_gives_the_same_digest_and_another_seed_another(
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"precision": Precision.BF16, "schedule": Schedule.STEP},
-        {
-            "part": ModelPart.TEXT,
-            "augment": False,
-            "projection": 0.5,
-            "vocabulary": Vocabulary.FILE,
-            "vocabulary_texts": ("a boat", "two cats", "rain"),
-        },
-        {"method": Method.LWF, "part": ModelPart.IMAGE},
-        {
-            "method": Method.VRLWF_CROSS,
-            "teacher": TeacherPolicy.BOTH,
-            "precision": Precision.FP16,
-            "averaging": Averaging.EMA,
-            "averaging_decay": 0.6,
-        },
-        {
-            "method": Method.REPLAY,
-            "exemplars": 3,
-            "exemplar_batch": 2,
-            "precision": Precision.FP16,
-            "averaging": Averaging.RUNNING,
-        },
-        {
-            "method": Method.VRLWF_REPLAY,
-            "exemplars": 3,
-            "warm_start": 0.3,
-            "projection": 0.5,
-            "averaging": Averaging.RUNNING,
-        },
-        {"method": Method.VRLWF_FEATURES, "teacher": TeacherPolicy.PARENT},
-        {
-            "method": Method.ZSCL,
-            "teacher": TeacherPolicy.ROOT,
-            "averaging": Averaging.RUNNING,
-            "averaging_every": 2,
-        },
-        {"method": Method.WISE, "micro_batch": 3, "gradient_checkpointing": True},
-        {
-            "method": Method.IMM_MEAN,
-            "optimiser": Optimiser.ADAMW,
-            "weight_decay": 0.1,
-            "unit_gradient": True,
-        },
-    ],
+    [*CHANGES, *({"method": method} for method in Method if method not in TRIED)],
     ids=str,
 )
 def test_a_run_stopped_at_any_step_ends_in_the_same_digest(

@@ -12,14 +12,7 @@ from core.recipes.fields import LabelSpace, LossTerm, Method, Precision, Teacher
 from core.recipes.presets import COMPOSED, METHODS, PRESETS
 from core.recipes.rules import Recipe
 
-FIELDS = (
-    "method, part, terms, teacher, label_space, warm_start, epochs, batch_size, learning_rate, "
-    "optimiser, epsilon, weight_decay, schedule, clip_norm, unit_gradient, replay_weight, "
-    "lwf_weight, cross_weight, reference_weight, projection, mixing_choice, mixing, exemplars, "
-    "exemplar_choice, feature_replay, exemplar_batch, averaging, averaging_decay, "
-    "averaging_every, sentences, sentence_length, vocabulary, vocabulary_texts, temperature, "
-    "augment, precision, micro_batch, gradient_checkpointing, seed"
-)
+FIELDS = ", ".join(Recipe.__dataclass_fields__)
 
 FILE: dict[str, Any] = {"vocabulary": "file"}
 
@@ -43,7 +36,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"terms": ["vr", "ce"]},
-            "terms has no 'ce'; it may hold: vr, lwf, cross, reference.",
+            f"terms has no 'ce'; it may hold: {', '.join(LossTerm)}.",
             "/recipe/terms",
         ),
         ({"terms": ["vr", "vr"]}, "terms may name a term only once.", "/recipe/terms"),
