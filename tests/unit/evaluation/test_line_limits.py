@@ -78,12 +78,6 @@ def test_report_says_which_images_are_worn_out(tolerance: float, worn_out: bool)
     assert emoji.worn_out is worn_out
 
 
-def test_without_a_budget_nothing_is_spent() -> None:
-    report = report_of(second_update(), right)
-    assert report.budgets == ()
-    assert set(levels(report).values()) == {(None, None)}
-
-
 def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     plan = limited(negative_flips=0.04)
     suite = plan.retrieval[0].own

@@ -62,14 +62,6 @@ def test_accuracy_of_a_class_has_wilsons_interval_at_the_policys_level() -> None
     assert found.accuracy_lower < 0.3 < found.accuracy_upper
 
 
-def test_difference_of_a_class_that_did_not_change_has_tangos_interval() -> None:
-    found = change([True] * 12, [True] * 12)
-    assert found.difference == 0.0
-    assert (found.lower, found.upper) == pytest.approx(
-        (-Z * Z / (12 + Z * Z), Z * Z / (12 + Z * Z))
-    )
-
-
 def test_classes_are_sorted_worst_first_of_equals_the_surest_and_then_by_name() -> None:
     names = ["sun"] * 2 + ["hat"] * 4 + ["bag"] * 2 + ["cat"]
     asked = entries("mixed", [(name,) for name in names])
@@ -303,22 +295,6 @@ def test_new_competitors_are_not_called_forgetting() -> None:
         ("parent", 1.0, 1.0),
         ("root", 0.0, 0.0),
     ]
-
-
-def test_older_rows_of_the_matrix_come_from_the_parents_report() -> None:
-    plan, previous = third_update(), report_of(second_update(), learned)
-    with_report = {row.version: row.macro for row in report_of(plan, learned, previous).matrix}
-    assert with_report == {
-        1: (0.0, 0.0, 0.0),
-        2: (1.0, 0.0, None),
-        3: (1.0, 1.0, 0.0),
-        4: (1.0, 1.0, 1.0),
-    }
-    without = report_of(plan, learned)
-    assert {row.version: row.macro for row in without.matrix}[2] == (1.0, None, None)
-    assert without.transfer.forward is None
-    assert without.transfer.backward == 0.0
-    assert without.transfer.forgetting == 0.0
 
 
 def test_image_in_two_holdouts_counts_once_among_them_as_what_it_was_last_taught_to_be() -> None:
