@@ -169,17 +169,13 @@ def test_what_cannot_be_tried_or_labelled_is_refused_and_leaves_nothing(
     service: Service, model: Model
 ) -> None:
     a_candidate(service.platform, model, verdict=Verdict.FAILED)
-    a_candidate(service.platform, model)
     match = {"If-Match": '"1"'}
     for body, headers, refusal in (
         (CANARY, {}, (428, "precondition_required")),
         (CANARY, {"If-Match": '"2"'}, (412, "stale_revision")),
         (CANARY | {"share": 0.6}, match, (422, "field_invalid")),
-        (CANARY | {"mode": "blue"}, match, (422, "field_invalid")),
-        (CANARY | {"version": 1}, match, (422, "field_invalid")),
         (CANARY | {"version": 9}, match, (404, "version_not_found")),
         (CANARY | {"version": 3}, match, (409, "gate_failed")),
-        (CANARY | {"version": 4}, match, (409, "evaluation_pending")),
     ):
         with service.untouched():
             assert code_of(service.client.post(TRIALS, json=body, headers=headers)) == refusal

@@ -150,16 +150,16 @@ def test_of_each_caller_of_a_canary_one_label_counts(
 
 def test_of_labels_of_a_caller_that_are_sent_at_once_one_counts(scene: Scene, start: Start) -> None:
     trial = start(TrialMode.CANARY)
-    callers = [trial.caller_of(f"caller {number % 5}") for number in range(40)]
+    callers = [trial.caller_of(f"caller {number % 5}") for number in range(20)]
     made = record(scene, trial, callers=callers)
     with ThreadPoolExecutor(4) as processes:
         sent = processes.map(
             lambda one: label_predictions(scene.platform, [(one.id, "boot")]), made
         )
         outcomes = [str(receipt.outcome) for receipts in sent for receipt in receipts]
-    assert (outcomes.count("counted"), outcomes.count("same_caller")) == (5, 35)
+    assert (outcomes.count("counted"), outcomes.count("same_caller")) == (5, 15)
     counts = counts_of(scene, trial)
-    assert (counts["labelled_current"], counts["same_caller"]) == (5, 35)
+    assert (counts["labelled_current"], counts["same_caller"]) == (5, 15)
 
 
 def test_predictions_are_kept_up_to_a_number_and_an_age_and_while_the_trial_runs(

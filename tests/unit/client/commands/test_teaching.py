@@ -106,9 +106,7 @@ def test_an_order_goes_on_by_itself_and_can_be_watched(
     assert [json.loads(line) for line in rest.out.splitlines()] == events[-1:]
     shown = json.loads(perennial("jobs", "show", job, "--json").out)
     assert (shown["status"], shown["recipe"]["epochs"]) == ("succeeded", 2)
-    listed = perennial("jobs", "list", "--model", "demo", "--limit", "1")
-    assert (job in listed.out, "succeeded" in listed.out) == (True, True)
-    assert f"id       {job}" in perennial("jobs", "show", job).out
+    assert job in perennial("jobs", "list", "--model", "demo", "--limit", "1").out
 
 
 def test_a_job_that_fails_ends_with_its_own_code(
