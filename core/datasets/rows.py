@@ -1,6 +1,6 @@
 """Rows of datasets, and of their images as they are written."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
@@ -9,16 +9,14 @@ from core.database.statements import chunks, find_named, insert_missing, insert_
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
 from core.database.work import Rows, Work
 from core.datasets.list_rows import CountCache, ImageListRows
-from core.datasets.manifests import Manifest
 from core.datasets.rules import (
     Dataset,
     DatasetImage,
     DatasetKind,
-    DatasetUses,
     DatasetVersion,
     Image,
 )
-from core.datasets.version_rows import DatasetVersionRows, uses_of
+from core.datasets.version_rows import DatasetVersionRows
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
 from core.values import DatasetId, Digest, ErasureId, from_plain
 
@@ -134,17 +132,13 @@ class DatasetImageRows(ImageListRows):
         return DatasetKind(kind)
 
 
-class Datasets(DatasetImageRows):
+class Datasets(DatasetImageRows, DatasetVersionRows):
     """Rows of datasets."""
 
     @classmethod
     def open(cls, work: Work) -> Self:
         """Return the rows in a transaction."""
         return cls(work.connection, work.cache(CountCache))
-
-    def __init__(self, connection: Connection, counts: CountCache) -> None:
-        super().__init__(connection, counts)
-        self._versions = DatasetVersionRows(connection)
 
     def add(self, dataset: Dataset) -> None:
         """Store a dataset. Raises NameTaken."""
@@ -168,7 +162,7 @@ class Datasets(DatasetImageRows):
 
     def remove(self, dataset: DatasetId) -> None:
         """Delete a dataset with its images and its versions. Raises DatasetNotFound."""
-        self._versions.remove_all(dataset)
+        self._remove_versions(dataset)
         gone = self._connection.execute(delete(datasets).where(datasets.c.id == dataset))
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
@@ -198,17 +192,7 @@ class Datasets(DatasetImageRows):
         query = select(datasets.c.id).where(datasets.c.id == dataset).with_for_update()
         if self._connection.scalar(query) is None:
             raise DatasetNotFound(dataset=dataset)
-        return self._versions.all(dataset, lock=True)
-
-    def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
-        """Return what needs a version, or any version of the dataset."""
-        return uses_of(self._connection, dataset, number)
-
-    def remove_version(
-        self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
-    ) -> None:
-        """Delete a locked version, given those that were frozen after it, oldest first."""
-        self._versions.remove(version, later)
+        return self.versions(dataset, lock=True)
 
     def revision(self, dataset: DatasetId) -> int:
         """Return a number that grows whenever the dataset's contents, or an image in it, change."""
@@ -226,39 +210,6 @@ class Datasets(DatasetImageRows):
         if number is None:
             raise DatasetNotFound(dataset=dataset)
         return int(number)
-
-    def add_version(self, version: DatasetVersion, manifest: Manifest) -> None:
-        """Store a frozen version and the images that it trains on."""
-        self._versions.add(version, manifest)
-
-    def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
-        """Record the version that a locked one is replaced by, since images of it were erased."""
-        self._versions.replace(dataset, number, by)
-
-    def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
-        """Return a dataset version; `keep` keeps others from deleting it before commit.
-
-        Raises DatasetVersionNotFound.
-        """
-        return self._versions.get(dataset, number, keep=keep)
-
-    def versions(self, dataset: DatasetId) -> Sequence[DatasetVersion]:
-        """Return all versions of a dataset, oldest first."""
-        return self._versions.all(dataset)
-
-    def newest_versions(
-        self, datasets: Collection[DatasetId]
-    ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
-        """Return the newest version of each dataset that has one, and how many it has."""
-        return self._versions.newest(datasets)
-
-    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
-        """Return the groups that are on the training side of another dataset's versions.
-
-        Versions of the dataset `except_for` count too once an update has trained on it, or an
-        unfinished job will; distilling its images as a reference set counts as training.
-        """
-        return self._versions.trained(groups, except_for)
 
 
 def _to_dataset(row: Row[Any]) -> Dataset:

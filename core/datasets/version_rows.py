@@ -33,41 +33,6 @@ WILL_READ = Hook[[DatasetId, int | None], sa.ColumnElement[bool]]("jobs that rea
 WILL_FILL = Hook[[DatasetId], sa.ColumnElement[bool]]("jobs that fill a dataset")
 
 
-def uses_of(
-    connection: sa.Connection, dataset: DatasetId, number: int | None = None
-) -> DatasetUses:
-    """Return what needs a version of a dataset; without a number, any version or the dataset.
-
-    Suites name no dataset version, but have its manifest.
-    """
-    learned = (
-        sa.select(models.c.name, versions.c.number)
-        .join(versions, versions.c.model == models.c.id)
-        .where(_has_learned(dataset, number))
-        .order_by(models.c.name, versions.c.number)
-    )
-    held = sa.select(dataset_versions.c.manifest).where(
-        dataset_versions.c.dataset == dataset,
-        *([] if number is None else [dataset_versions.c.number == number]),
-    )
-    made = sa.select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
-    will_need = sa.or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
-    if number is None:
-        will_need = sa.or_(will_need, *WILL_FILL(dataset))
-    replaced = (
-        sa.select(dataset_versions.c.number)
-        .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
-        .order_by(dataset_versions.c.number)
-    )
-    waiting = sa.select(jobs.c.id).where(will_need).order_by(jobs.c.position)
-    return DatasetUses(
-        versions=[f"{row.name}:{row.number}" for row in connection.execute(learned)],
-        suites=list(connection.scalars(made)),
-        jobs=list(connection.scalars(waiting)),
-        replaced=[] if number is None else list(connection.scalars(replaced)),
-    )
-
-
 def is_trained_on(connection: sa.Connection, dataset: DatasetId) -> bool:
     """Return whether a version has learned from a dataset, or an unfinished job will."""
     has_trained = sa.select(versions.c.number).where(_has_learned(dataset, None))
@@ -100,7 +65,7 @@ def either(
 class DatasetVersionRows(Rows):
     """The part of `Datasets` that reads and writes versions."""
 
-    def add(self, version: DatasetVersion, manifest: Manifest) -> None:
+    def add_version(self, version: DatasetVersion, manifest: Manifest) -> None:
         """Store a frozen version and the images that it trains on."""
         values = {
             **vars(version),
@@ -110,8 +75,11 @@ class DatasetVersionRows(Rows):
         self._connection.execute(sa.insert(dataset_versions).values(values))
         self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
 
-    def get(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
-        """Return a version; `keep` keeps others from deleting it. Raises DatasetVersionNotFound."""
+    def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
+        """Return a dataset version; `keep` keeps others from deleting it before commit.
+
+        Raises DatasetVersionNotFound.
+        """
         query = sa.select(dataset_versions).where(
             dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
         )
@@ -122,7 +90,7 @@ class DatasetVersionRows(Rows):
             raise DatasetVersionNotFound(dataset=dataset, version=number)
         return _to_version(row)
 
-    def all(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
+    def versions(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
         """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""
         query = (
             sa.select(dataset_versions)
@@ -133,7 +101,7 @@ class DatasetVersionRows(Rows):
             query = query.with_for_update()
         return [_to_version(row) for row in self._connection.execute(query)]
 
-    def newest(
+    def newest_versions(
         self, datasets: Collection[DatasetId]
     ) -> Mapping[DatasetId, tuple[DatasetVersion, int]]:
         """Return the newest version of each dataset that has one, and how many it has."""
@@ -154,20 +122,21 @@ class DatasetVersionRows(Rows):
             row.dataset: (_to_version(row), int(row.n)) for row in self._connection.execute(query)
         }
 
-    def replace(self, dataset: DatasetId, number: int, by: int) -> None:
-        """Record the version that one is replaced by."""
+    def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
+        """Record the version that a locked one is replaced by, since images of it were erased."""
         self._connection.execute(
             sa.update(dataset_versions)
             .where(dataset_versions.c.dataset == dataset, dataset_versions.c.number == number)
             .values(replaced_by=by)
         )
 
-    def remove(
+    def remove_version(
         self, version: DatasetVersion, later: Iterable[tuple[DatasetVersion, Manifest]]
     ) -> None:
-        """Delete a version and vectors of it.
+        """Delete a locked version and vectors of it.
 
-        Images that it was the first to train on are noted of a later one.
+        Images that it was the first to train on are noted of a later one: `later` are those that
+        were frozen after it, oldest first.
         """
         theirs = (
             trained_images.c.dataset == version.dataset,
@@ -194,7 +163,7 @@ class DatasetVersionRows(Rows):
             if not left:
                 break
 
-    def remove_all(self, dataset: DatasetId) -> None:
+    def _remove_versions(self, dataset: DatasetId) -> None:
         """Delete all versions of a dataset, and vectors of them."""
         for table in (vectors, trained_images, dataset_versions):
             self._connection.execute(sa.delete(table).where(table.c.dataset == dataset))
@@ -204,7 +173,7 @@ class DatasetVersionRows(Rows):
         rows = [{"pixels": one, **where} for one in pixels]
         insert_missing(self._connection, trained_images, rows)
 
-    def trained(self, groups: Collection[Digest], except_for: DatasetId) -> set[Digest]:
+    def trained_groups(self, groups: Collection[Digest], *, except_for: DatasetId) -> set[Digest]:
         """Return the groups that are on the training side of another dataset's versions.
 
         Versions of the dataset `except_for` count too once an update has trained on it, or an
@@ -214,6 +183,38 @@ class DatasetVersionRows(Rows):
         if is_trained_on(self._connection, except_for):
             others = []
         return groups_in(self._connection, trained_images.c.pixels, groups, *others)
+
+    def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
+        """Return what needs a version of a dataset; without a number, any version or the dataset.
+
+        Suites name no dataset version, but have its manifest.
+        """
+        learned = (
+            sa.select(models.c.name, versions.c.number)
+            .join(versions, versions.c.model == models.c.id)
+            .where(_has_learned(dataset, number))
+            .order_by(models.c.name, versions.c.number)
+        )
+        held = sa.select(dataset_versions.c.manifest).where(
+            dataset_versions.c.dataset == dataset,
+            *([] if number is None else [dataset_versions.c.number == number]),
+        )
+        made = sa.select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
+        will_need = sa.or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
+        if number is None:
+            will_need = sa.or_(will_need, *WILL_FILL(dataset))
+        replaced = (
+            sa.select(dataset_versions.c.number)
+            .where(dataset_versions.c.dataset == dataset, dataset_versions.c.replaced_by == number)
+            .order_by(dataset_versions.c.number)
+        )
+        waiting = sa.select(jobs.c.id).where(will_need).order_by(jobs.c.position)
+        return DatasetUses(
+            versions=[f"{row.name}:{row.number}" for row in self._connection.execute(learned)],
+            suites=list(self._connection.scalars(made)),
+            jobs=list(self._connection.scalars(waiting)),
+            replaced=[] if number is None else list(self._connection.scalars(replaced)),
+        )
 
 
 def _to_version(row: sa.Row[Any]) -> DatasetVersion:

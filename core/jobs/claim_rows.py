@@ -32,13 +32,70 @@ from core.outbox.rows import Outbox
 from core.recipes.fields import Precision
 from core.values import Digest, JobId, Json
 
+# Events of jobs, numbered without gaps.
 
-class HeldJobRows(Rows):
+
+class JobEventRows(Rows):
+    """The part of `Jobs` that reads and writes events."""
+
+    def add_event(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
+        """Add a job's next event and lock the job's row until commit. Raises JobNotFound."""
+        sequence = self._connection.scalar(
+            sa.update(jobs)
+            .where(jobs.c.id == job)
+            .values(events=jobs.c.events + 1)
+            .returning(jobs.c.events)
+        )
+        if sequence is None:
+            raise JobNotFound(job=job)
+        event = JobEvent(job=job, sequence=sequence, kind=kind, data=data, at=at)
+        self._connection.execute(sa.insert(job_events).values(vars(event)))
+        return event
+
+    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
+        """Return a job's events after a sequence number, oldest first."""
+        query = (
+            sa.select(job_events)
+            .where(job_events.c.job == job, job_events.c.sequence > after)
+            .order_by(job_events.c.sequence)
+            .limit(limit)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]
+
+    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
+        """Return a job's newest events, newest first."""
+        query = (
+            sa.select(job_events)
+            .where(job_events.c.job == job)
+            .order_by(job_events.c.sequence.desc())
+            .limit(limit)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]
+
+    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
+        """Return at most about `most` of a job's events of a kind, spread evenly, oldest first."""
+        last = sa.select(sa.func.max(job_events.c.sequence)).where(job_events.c.job == job)
+        every = (self._connection.scalar(last) or 0) // most + 1
+        query = (
+            sa.select(job_events)
+            .where(
+                job_events.c.job == job,
+                job_events.c.kind == kind,
+                job_events.c.sequence % every == 0,
+            )
+            .order_by(job_events.c.sequence)
+        )
+        return [to_event(row) for row in self._connection.execute(query)]
+
+
+# Jobs that a worker holds by a claim.
+
+
+class HeldJobRows(JobEventRows):
     """The part of `Jobs` that the worker with the claim uses."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._events = JobEventRows(connection)
         self._counters = Counters(connection)
         self._outbox = Outbox(connection)
 
@@ -122,10 +179,6 @@ class HeldJobRows(Rows):
         until, pauses = epoch_now() + pause_s, jobs.c.pauses + 1
         self._give_back(job, fence, phase=phase, pauses=pauses, paused_until=until)
 
-    def add_event(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
-        """Add the next event of a job's history. Raises JobNotFound."""
-        return self._events.add(job, kind, data, at)
-
     def _record_end(self, job: Job, kind: EventKind, data: Json) -> None:
         """Add the last event of a job, count the job as ended, and tell webhooks."""
         if job.finished_at is None:
@@ -162,62 +215,6 @@ def _require_held(status: str | None, job: JobId, fence: int) -> JobStatus:
     if status is None:
         raise LeaseLost(job=job, fence=fence)
     return JobStatus(status)
-
-
-# Events of jobs, numbered without gaps.
-
-
-class JobEventRows(Rows):
-    """The part of `Jobs` that reads and writes events."""
-
-    def add(self, job: JobId, kind: EventKind, data: Json, at: datetime) -> JobEvent:
-        """Add a job's next event and lock the job's row until commit. Raises JobNotFound."""
-        sequence = self._connection.scalar(
-            sa.update(jobs)
-            .where(jobs.c.id == job)
-            .values(events=jobs.c.events + 1)
-            .returning(jobs.c.events)
-        )
-        if sequence is None:
-            raise JobNotFound(job=job)
-        event = JobEvent(job=job, sequence=sequence, kind=kind, data=data, at=at)
-        self._connection.execute(sa.insert(job_events).values(vars(event)))
-        return event
-
-    def page(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
-        """Return a job's events after a sequence number, oldest first."""
-        query = (
-            sa.select(job_events)
-            .where(job_events.c.job == job, job_events.c.sequence > after)
-            .order_by(job_events.c.sequence)
-            .limit(limit)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
-
-    def newest(self, job: JobId, limit: int) -> Sequence[JobEvent]:
-        """Return a job's newest events, newest first."""
-        query = (
-            sa.select(job_events)
-            .where(job_events.c.job == job)
-            .order_by(job_events.c.sequence.desc())
-            .limit(limit)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
-
-    def sample(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
-        """Return at most about `most` of a job's events of a kind, spread evenly, oldest first."""
-        last = sa.select(sa.func.max(job_events.c.sequence)).where(job_events.c.job == job)
-        every = (self._connection.scalar(last) or 0) // most + 1
-        query = (
-            sa.select(job_events)
-            .where(
-                job_events.c.job == job,
-                job_events.c.kind == kind,
-                job_events.c.sequence % every == 0,
-            )
-            .order_by(job_events.c.sequence)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
 
 
 # Counters of events, updated as they happen so that reads never scan history.

@@ -17,7 +17,7 @@ from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.jobs import claims
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, HeldJobRows, to_job, to_row
 from core.jobs.orders import JobType, Queue
-from core.jobs.rules import EventKind, HeldJob, Job, JobEvent, JobStatus, NamedJob
+from core.jobs.rules import EventKind, HeldJob, Job, JobStatus, NamedJob
 from core.values import Digest, JobId, ModelId
 
 _COUNTING = 0x5761_6974_696E_6700  # the advisory lock of orders on PostgreSQL
@@ -190,18 +190,6 @@ class Jobs(HeldJobRows):
         spent = set(self._connection.scalars(sa.select(jobs.c.checkpoint).where(left)))
         self._connection.execute(sa.update(jobs).where(left).values(checkpoint=None))
         return spent - self.live_checkpoints()
-
-    def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
-        """Return a job's events after a sequence number, oldest first."""
-        return self._events.page(job, limit, after)
-
-    def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
-        """Return a job's newest events, newest first."""
-        return self._events.newest(job, limit)
-
-    def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
-        """Return about `most` of a job's events of a kind, spread evenly, oldest first."""
-        return self._events.sample(job, kind, most)
 
     def _require_visible(self, job: Job) -> None:
         if not (self._visible is None or job.model is None or job.model in self._visible):
