@@ -12,19 +12,7 @@ from core.advice.rules import Advice
 from core.archives.rules import ArchiveFormat
 from core.database.work import Work
 from core.datasets.image_lists import Grouping
-from core.jobs.orders import (
-    BlameOrder,
-    CompareIndexOrder,
-    EraseOrder,
-    EvaluateOrder,
-    ExportOrder,
-    ImportImagesOrder,
-    ImportVersionOrder,
-    JobType,
-    Order,
-    ReembedOrder,
-    UpdateOrder,
-)
+from core.jobs import orders
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, NamedJob
 from core.recipes.fields import Precision
@@ -57,7 +45,7 @@ class DatasetVersionRef(ResponseModel):
     version: int
 
 
-def taught_by(order: UpdateOrder) -> DatasetVersionRef:
+def taught_by(order: orders.UpdateOrder) -> DatasetVersionRef:
     """Return the dataset version that an update learns from."""
     return DatasetVersionRef(dataset=order.dataset, version=order.dataset_version)
 
@@ -123,7 +111,7 @@ class JobView(ResponseModel):
     """A job. `status` only ever takes the listed values; `phase` gives more detail."""
 
     id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
-    type: JobType
+    type: orders.JobType
     status: JobStatus
     done: bool = Field(validation_alias=AliasPath("status", "done"))
     phase: str = Field(examples=["training"])
@@ -158,20 +146,20 @@ class JobView(ResponseModel):
     links: dict[str, str]
 
 
-_ORDERS: dict[str, type[Order]] = {  # the field that shows an order, by the order's type
-    "images": ImportImagesOrder,
-    "blame": BlameOrder,
-    "export": ExportOrder,
-    "bundle": ImportVersionOrder,
-    "comparison": CompareIndexOrder,
-    "vectors": ReembedOrder,
+_ORDERS: dict[str, type[orders.Order]] = {  # the field that shows an order, by the order's type
+    "images": orders.ImportImagesOrder,
+    "blame": orders.BlameOrder,
+    "export": orders.ExportOrder,
+    "bundle": orders.ImportVersionOrder,
+    "comparison": orders.CompareIndexOrder,
+    "vectors": orders.ReembedOrder,
 }
 
 
 def job_view(named: NamedJob) -> JobView:
     """Return the view of a job."""
     job, order = named.job, named.job.order
-    update = order if isinstance(order, UpdateOrder) else None
+    update = order if isinstance(order, orders.UpdateOrder) else None
     return JobView.of(
         job,
         model=named.model,
@@ -189,31 +177,35 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
     links = {"self": here, "events": f"{here}/events"}
     if model is not None:
         links["model"] = f"/v1/models/{model}"
-    if isinstance(job.order, EraseOrder):
+    if isinstance(job.order, orders.EraseOrder):
         links["erasure"] = f"/v1/erasures/{job.order.erasure}"
     if not job.status.done:
         links["cancel"] = f"{here}/cancel"
-    if isinstance(job.order, ImportImagesOrder):
+    if isinstance(job.order, orders.ImportImagesOrder):
         links["dataset"] = f"/v1/datasets/{job.order.dataset}"
         if job.result is not None:
             links["report"] = f"{here}/report"
-    if isinstance(job.order, BlameOrder) and job.result is not None:
+    if isinstance(job.order, orders.BlameOrder) and job.result is not None:
         links["blame"] = f"{here}/blame"
-    if isinstance(job.order, ExportOrder):
+    if isinstance(job.order, orders.ExportOrder):
         links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
         links["export"] = f"{links['version']}/exports/{job.order.format}"
-    if isinstance(job.order, ImportVersionOrder) and job.result is not None:
+    if isinstance(job.order, orders.ImportVersionOrder) and job.result is not None:
         links["version"] = f"/v1/models/{model}/versions/{job.result['version']}"
         links["origin"] = f"{links['version']}/origin"
-    if isinstance(job.order, CompareIndexOrder | ReembedOrder):
+    if isinstance(job.order, orders.CompareIndexOrder | orders.ReembedOrder):
         links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
-    if isinstance(job.order, CompareIndexOrder):
+    if isinstance(job.order, orders.CompareIndexOrder):
         links["compatibility"] = f"{links['version']}/compatibility/{job.order.baseline}"
-    if isinstance(job.order, ReembedOrder):
+    if isinstance(job.order, orders.ReembedOrder):
         where = f"{job.order.dataset}/{job.order.dataset_version}"
         links["vectors"] = f"{links['version']}/vectors/{where}"
     order = job.order
-    version = order.version if isinstance(order, EvaluateOrder | BlameOrder) else job.version
+    version = (
+        order.version
+        if isinstance(order, orders.EvaluateOrder | orders.BlameOrder)
+        else job.version
+    )
     if version is not None:
         links["version"] = f"/v1/models/{model}/versions/{version}"
         links["forgetting"] = f"{links['version']}/forgetting"
@@ -305,7 +297,7 @@ class JobQuery(BaseModel):
     limit: Limit = 50
     after: After = None
     model: str | None = None
-    job_type: JobType | None = Field(default=None, alias="type")
+    job_type: orders.JobType | None = Field(default=None, alias="type")
     status: JobStatus | None = None
     created_since: Time | None = Field(
         default=None,

@@ -11,18 +11,7 @@ from core.errors import Conflict
 from core.evaluation.order import preflight_evaluation
 from core.exports.make import preflight_export
 from core.imports.order import enqueue_import, renew_archive
-from core.jobs.orders import (
-    BlameOrder,
-    CompareIndexOrder,
-    EraseOrder,
-    EvaluateOrder,
-    ExportOrder,
-    ImportImagesOrder,
-    ImportOrder,
-    ImportVersionOrder,
-    ReembedOrder,
-    UpdateOrder,
-)
+from core.jobs import orders
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, model_of
@@ -57,9 +46,9 @@ def _prepare(platform: Platform, request: JobRequest, job: JobId) -> None:
             return
         found = _ended(work, job)
         model = work[Models].get(found.model) if found.model else None
-    if isinstance(found.order, ImportImagesOrder | ImportVersionOrder):
+    if isinstance(found.order, orders.ImportImagesOrder | orders.ImportVersionOrder):
         renew_archive(platform.artifacts, found.order)
-    if isinstance(found.order, BlameOrder) and model is not None:
+    if isinstance(found.order, orders.BlameOrder) and model is not None:
         preflight_blame(platform, model, found.order)
 
 
@@ -73,28 +62,28 @@ def _ended(work: Work, job: JobId) -> Job:
 def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) -> Job:
     now, order = platform.clock(), found.order
     request = replace(request, priority=found.priority, metadata=found.metadata)
-    if isinstance(order, ImportImagesOrder):
+    if isinstance(order, orders.ImportImagesOrder):
         return enqueue_import(platform, work, request, order, now, retry_of=found.id)
-    if isinstance(order, EraseOrder):
+    if isinstance(order, orders.EraseOrder):
         return repeat_erasure(work, request, order, now, found.id)
     model, suites = work[Models].get(model_of(found)), None
     match order:
-        case ImportOrder():
+        case orders.ImportOrder():
             require_no_root(work, model.id)
-        case UpdateOrder():
+        case orders.UpdateOrder():
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_remaining_images(work, order), found.suites
             require_promoter(request.principal, order)
             preflight_order(platform, work, model, order)
-        case EvaluateOrder():
+        case orders.EvaluateOrder():
             preflight_evaluation(work, model, order)
-        case BlameOrder():
+        case orders.BlameOrder():
             keep_versions(work, model, order)
-        case ExportOrder():
+        case orders.ExportOrder():
             preflight_export(platform, work, model, order)
-        case CompareIndexOrder():
+        case orders.CompareIndexOrder():
             preflight_comparison(platform, work, model, order)
-        case ReembedOrder():
+        case orders.ReembedOrder():
             preflight_reembedding(platform, work, model, order)
     require_queue_room(platform.settings, work, request.principal, model)
     return enqueue(

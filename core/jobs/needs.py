@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.errors import InUse
-from core.jobs.orders import (
-    BlameOrder,
-    CompareIndexOrder,
-    EvaluateOrder,
-    ExportOrder,
-    ReembedOrder,
-    UpdateOrder,
-)
+from core.jobs import orders
 from core.jobs.rules import Job
 from core.registry.aliases import Alias, AliasMove, live_stack
 from core.registry.versions import Version
@@ -88,13 +81,15 @@ def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
     """Return the versions, of its model's, that a job reads or has made."""
     order = job.order
     named = {job.parent_version, job.version}
-    if isinstance(order, UpdateOrder):
+    if isinstance(order, orders.UpdateOrder):
         named |= {order.parent, order.replaces}
         if order.replaces is not None:
             named |= replacements(order.replaces, versions)
-    if isinstance(order, EvaluateOrder | BlameOrder | ExportOrder | ReembedOrder):
+    if isinstance(
+        order, orders.EvaluateOrder | orders.BlameOrder | orders.ExportOrder | orders.ReembedOrder
+    ):
         named.add(order.version)
-    if isinstance(order, CompareIndexOrder):
+    if isinstance(order, orders.CompareIndexOrder):
         named |= {order.version, order.baseline}
     return {number for number in named if number is not None}
 
@@ -148,7 +143,8 @@ def require_alias_unused(alias: Alias, *, unfinished: Iterable[Job]) -> None:
         jobs=[
             job.id
             for job in unfinished
-            if isinstance(job.order, UpdateOrder | EvaluateOrder) and job.order.alias == alias.name
+            if isinstance(job.order, orders.UpdateOrder | orders.EvaluateOrder)
+            and job.order.alias == alias.name
         ],
     )
 
