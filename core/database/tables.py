@@ -26,6 +26,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
+from sqlalchemy.schema import SchemaItem
 
 # The metadata, and column types.
 
@@ -40,6 +41,11 @@ metadata = MetaData(
 
 # SQLite numbers rows by itself only if the primary key's type is exactly INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _table(name: str, *parts: SchemaItem) -> Table:
+    """Return a table of the metadata."""
+    return Table(name, metadata, *parts)
 
 
 def reflect(connection: Connection) -> MetaData:
@@ -76,9 +82,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 # Tables of API keys, sessions, Idempotency-Keys, cached evaluation results and heartbeats.
 
-api_keys = Table(
+api_keys = _table(
     "api_keys",
-    metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("role", String, nullable=False),
@@ -91,33 +96,29 @@ api_keys = Table(
 )
 
 # Every secret that a key has ever had, so that none of them is let in as a new one.
-api_key_secrets = Table(
+api_key_secrets = _table(
     "api_key_secrets",
-    metadata,
     Column("digest", String(64), primary_key=True),
     Column("key", ForeignKey("api_keys.id"), nullable=False),
     Column("valid_until", UtcTime),  # null: until it is rotated
 )
 
 # Apart from the keys, so that noting a use waits for nobody who changes them.
-key_uses = Table(
+key_uses = _table(
     "key_uses",
-    metadata,
     Column("key", ForeignKey("api_keys.id"), primary_key=True),
     Column("at", UtcTime, nullable=False),
 )
 
-sessions = Table(  # of browsers
+sessions = _table(  # of browsers
     "sessions",
-    metadata,
     Column("digest", String(64), primary_key=True),  # SHA-256 of the session's id
     Column("secret", ForeignKey("api_key_secrets.digest"), nullable=False),  # that opened it
     Column("expires_at", UtcTime, nullable=False),
 )
 
-idempotency = Table(
+idempotency = _table(
     "idempotency",
-    metadata,
     Column("actor", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("body", String(64), nullable=False),
@@ -125,17 +126,15 @@ idempotency = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-answers = Table(
+answers = _table(
     "answers",
-    metadata,
     Column("question", String(64), primary_key=True),
     Column("version", String(64), primary_key=True),
     Column("answers", String(64), nullable=False),
 )
 
-heartbeats = Table(
+heartbeats = _table(
     "beats",
-    metadata,
     Column("worker", String, primary_key=True),
     Column("facts", JSON, nullable=False),
     Column("at", Float(53), nullable=False),  # the database's clock, epoch seconds
@@ -148,9 +147,8 @@ Index(None, idempotency.c.created_at)
 
 # Tables of audit events and of the last one's hash.
 
-audit_events = Table(
+audit_events = _table(
     "audit_events",
-    metadata,
     Column("sequence", RowNumber, primary_key=True, autoincrement=False),
     Column("actor", String, nullable=False),
     Column("key", String),
@@ -165,9 +163,8 @@ audit_events = Table(
 )
 
 # One row, which a transaction locks to append: so the chain never forks.
-audit_head = Table(
+audit_head = _table(
     "audit_head",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("sequence", RowNumber, nullable=False),
     Column("hash", String(64), nullable=False),
@@ -187,9 +184,8 @@ Index(None, audit_events.c.at, audit_events.c.sequence)
 # The table of counters, which a scrape reads instead of counting history.
 
 # `labels` is canonical JSON, so that equal labels are equal keys.
-counters = Table(
+counters = _table(
     "tallies",
-    metadata,
     Column("name", String, primary_key=True),
     Column("labels", String, primary_key=True),
     Column("value", Float(53), nullable=False),
@@ -198,9 +194,8 @@ counters = Table(
 
 # Tables of datasets, images, thumbnails and dataset versions.
 
-datasets = Table(
+datasets = _table(
     "datasets",
-    metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("kind", String, nullable=False),
@@ -212,9 +207,8 @@ datasets = Table(
     Column("duplicates", Integer, nullable=False, server_default="0"),  # files sent again
 )
 
-images = Table(
+images = _table(
     "images",
-    metadata,
     Column("pixels", String(64), primary_key=True),
     Column("artifact", String(64), nullable=False),
     Column("width", Integer, nullable=False),
@@ -224,9 +218,8 @@ images = Table(
 
 # In the order in which images were added. The thumbnail of an erased image is empty; its row stays,
 # because it may identify a group.
-thumbnails = Table(
+thumbnails = _table(
     "thumbnails",
-    metadata,
     Column("position", RowNumber, primary_key=True),
     Column("pixels", ForeignKey("images.pixels"), nullable=False, unique=True),
     Column("thumbnail", String(384), nullable=False),
@@ -237,9 +230,8 @@ thumbnails = Table(
 HAS_THUMBNAIL = thumbnails.c.thumbnail != literal_column("''")
 
 # `slot` is a caption's text, or empty for a class: an image has many captions but one class.
-dataset_images = Table(
+dataset_images = _table(
     "dataset_images",
-    metadata,
     Column("dataset", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
     Column("pixels", ForeignKey("images.pixels"), primary_key=True),
     Column("slot", String, primary_key=True),
@@ -248,9 +240,8 @@ dataset_images = Table(
     Column("added_at", UtcTime, nullable=False),
 )
 
-dataset_versions = Table(
+dataset_versions = _table(
     "dataset_versions",
-    metadata,
     Column("dataset", ForeignKey("datasets.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("manifest", String(64), nullable=False),
@@ -264,9 +255,8 @@ dataset_versions = Table(
 
 # One row per image and dataset, with the first version that trains on it, so that freezing the same
 # images again adds no rows.
-trained_images = Table(
+trained_images = _table(
     "trained_images",
-    metadata,
     Column("pixels", String(64), primary_key=True),
     Column("dataset", String, primary_key=True),
     Column("number", Integer, nullable=False),
@@ -284,9 +274,8 @@ Index(None, trained_images.c.dataset, trained_images.c.number)
 
 # Tables of erasures and the images that they have erased.
 
-erasures = Table(
+erasures = _table(
     "erasures",
-    metadata,
     Column("id", String, primary_key=True),
     Column("images", JSON, nullable=False),
     Column("reason", String, nullable=False),
@@ -300,9 +289,8 @@ erasures = Table(
 
 # An image may have been stored in several forms. Its digests are all that is kept of it: they
 # refuse it when it is sent again, and keep its bytes out of back-ups.
-erased_images = Table(
+erased_images = _table(
     "erased_images",
-    metadata,
     Column("pixels", String(64), primary_key=True),
     Column("artifact", String(64), primary_key=True),
     Column("erasure", ForeignKey("erasures.id"), nullable=False),
@@ -314,9 +302,8 @@ Index(None, erased_images.c.artifact)
 # Table of exports.
 
 # Whoever writes a row has locked its version, and whoever deletes a version deletes its rows.
-exports = Table(
+exports = _table(
     "exports",
-    metadata,
     Column("model", String, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("format", String, primary_key=True),
@@ -333,9 +320,8 @@ exports = Table(
 # `position` is the order of arrival, independent of the senders' clocks. `owner` and `lease_until`
 # (epoch seconds by the database's clock) belong to a claimed job: a null lease was given back, an
 # expired one was lost. A queued job cannot be claimed before `paused_until`, by the same clock.
-jobs = Table(
+jobs = _table(
     "jobs",
-    metadata,
     Column("position", RowNumber, primary_key=True),
     Column("id", String, nullable=False),
     Column("type", String, nullable=False),
@@ -373,17 +359,15 @@ jobs = Table(
 )
 
 # Of lists: what each job's metadata holds. A trigger adds the rows, and they go with their job.
-job_metadata = Table(
+job_metadata = _table(
     "job_metadata",
-    metadata,
     Column("job", ForeignKey("jobs.position", ondelete="CASCADE"), primary_key=True),
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
 )
 
-job_events = Table(
+job_events = _table(
     "job_events",
-    metadata,
     Column("job", ForeignKey("jobs.id"), primary_key=True),
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("kind", String, nullable=False),
@@ -434,9 +418,8 @@ Index(
 
 # Tables of models, their versions and their aliases.
 
-models = Table(
+models = _table(
     "models",
-    metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("policy", ForeignKey("policies.id"), nullable=False),
@@ -444,17 +427,15 @@ models = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-model_suites = Table(
+model_suites = _table(
     "model_suites",
-    metadata,
     Column("model", ForeignKey("models.id"), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("suite", ForeignKey("suites.id"), nullable=False),
 )
 
-versions = Table(
+versions = _table(
     "versions",
-    metadata,
     Column("model", ForeignKey("models.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("status", String, nullable=False),
@@ -487,9 +468,8 @@ versions = Table(
     ),
 )
 
-aliases = Table(
+aliases = _table(
     "aliases",
-    metadata,
     Column("model", String, primary_key=True),
     Column("name", String, primary_key=True),
     Column("version", Integer, nullable=False),
@@ -499,9 +479,8 @@ aliases = Table(
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
 )
 
-alias_moves = Table(
+alias_moves = _table(
     "alias_moves",
-    metadata,
     Column("model", String, primary_key=True),
     Column("alias", String, primary_key=True),
     Column("revision", Integer, primary_key=True, autoincrement=False),
@@ -523,9 +502,8 @@ Index(None, versions.c.dataset, versions.c.dataset_version)
 
 # Tables of suites and gate policies, by which versions are judged.
 
-suites = Table(
+suites = _table(
     "suites",
-    metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("kind", String, nullable=False),
@@ -536,16 +514,14 @@ suites = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-suite_images = Table(
+suite_images = _table(
     "suite_images",
-    metadata,
     Column("pixels", String(64), primary_key=True),
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
-policies = Table(
+policies = _table(
     "policies",
-    metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("parent_tolerance", Float(53), nullable=False),
@@ -567,9 +543,8 @@ Index(None, suite_images.c.suite)
 # Tables of trials, their counts, and the predictions made during them.
 
 # An alias names the trial that runs, if there is one: see `aliases`.
-trials = Table(
+trials = _table(
     "trials",
-    metadata,
     Column("id", String, primary_key=True),
     Column("model", ForeignKey("models.id"), nullable=False),
     Column("alias", String, nullable=False),
@@ -585,17 +560,15 @@ trials = Table(
     Column("end", String),
 )
 
-trial_counts = Table(
+trial_counts = _table(
     "trial_counts",
-    metadata,
     Column("trial", ForeignKey("trials.id"), primary_key=True),
     Column("name", String, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 
-trial_predictions = Table(
+trial_predictions = _table(
     "trial_predictions",
-    metadata,
     Column("id", String, primary_key=True),
     Column("trial", ForeignKey("trials.id"), nullable=False),
     Column("mode", String, nullable=False),
@@ -610,17 +583,15 @@ trial_predictions = Table(
 )
 
 # The callers of a canary of which a label counts.
-trial_callers = Table(
+trial_callers = _table(
     "trial_callers",
-    metadata,
     Column("trial", ForeignKey("trials.id"), primary_key=True),
     Column("caller", String, primary_key=True),
 )
 
 # Images about which the versions of a shadow disagree; the images are kept for their trial alone.
-trial_samples = Table(
+trial_samples = _table(
     "trial_samples",
-    metadata,
     Column("trial", ForeignKey("trials.id"), primary_key=True),
     Column("pixels", String(64), primary_key=True),
     Column("artifact", String(64), nullable=False),
@@ -632,9 +603,8 @@ trial_samples = Table(
 )
 
 # What the labels of a trial said, at growing numbers of labels.
-trial_course = Table(
+trial_course = _table(
     "trial_course",
-    metadata,
     Column("trial", ForeignKey("trials.id"), primary_key=True),
     Column("labels", BigInteger, primary_key=True, autoincrement=False),
     Column("estimate", Float(53), nullable=False),
@@ -651,9 +621,8 @@ Index(None, trial_samples.c.pixels)
 
 # Table of resumable uploads.
 
-uploads = Table(
+uploads = _table(
     "uploads",
-    metadata,
     Column("id", String, primary_key=True),
     Column("owner", String, nullable=False),
     Column("length", BigInteger, nullable=False),
@@ -669,9 +638,8 @@ Index(None, uploads.c.owner)
 
 # Whoever writes a row has locked its dataset and its version, and whoever deletes one of these, or
 # erases an image, deletes the rows.
-vectors = Table(
+vectors = _table(
     "vectors",
-    metadata,
     Column("model", String, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("dataset", String, primary_key=True, index=True),
@@ -687,9 +655,8 @@ vectors = Table(
 )
 
 # Likewise, with its model in the place of the dataset.
-index_reports = Table(
+index_reports = _table(
     "index_reports",
-    metadata,
     Column("model", String, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("baseline", Integer, primary_key=True, autoincrement=False),
@@ -703,9 +670,8 @@ index_reports = Table(
 
 # Tables of webhooks and of the outbox: their deliveries.
 
-webhooks = Table(
+webhooks = _table(
     "webhooks",
-    metadata,
     Column("id", String, primary_key=True),
     Column("url", String, nullable=False),
     Column("events", JSON, nullable=False),
@@ -720,9 +686,8 @@ webhooks = Table(
 
 # `position` is the order in which the events of one object happened. `lease_until` (epoch seconds
 # by the database's clock) belongs to a claimed delivery; an expired one was lost.
-deliveries = Table(
+deliveries = _table(
     "webhook_deliveries",
-    metadata,
     Column("position", RowNumber, primary_key=True),
     Column("id", String, nullable=False),
     Column("webhook", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
