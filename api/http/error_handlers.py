@@ -12,7 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.http.middleware import SECURITY_HEADERS
-from api.http.problems import MOST_ERRORS, OMITTED, clipped, problem, problem_of, request_id
+from api.http.problems import (
+    MOST_ERRORS,
+    OMITTED,
+    clipped,
+    problem,
+    problem_of,
+    request_id,
+    unexpected,
+)
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 _UNKNOWN = "extra_forbidden"  # pydantic's type of the error
@@ -114,13 +122,5 @@ def client_disconnected(request: Request, _error: ClientDisconnect) -> Response:
 
 def internal_error(request: Request, _error: Exception) -> Response:
     """Answer an unexpected error: the client gets the request id, the log has the traceback."""
-    return problem(
-        request,
-        status=500,
-        code="internal",
-        title="An unexpected error occurred.",
-        detail="The service's log has the details under this request id.",
-        retryable=True,
-        # This response bypasses all middleware, which would set these headers.
-        headers={"X-Request-Id": request_id(request), **SECURITY_HEADERS},
-    )
+    # This response bypasses all middleware, which would set these headers.
+    return unexpected(request, {"X-Request-Id": request_id(request), **SECURITY_HEADERS})

@@ -119,6 +119,19 @@ def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Resp
     )
 
 
+def unexpected(connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response to an error that nobody expected, which the log describes."""
+    return problem(
+        connection,
+        status=500,
+        code="internal",
+        title="An unexpected error occurred.",
+        detail="The service's log has the details under this request id.",
+        retryable=True,
+        headers=headers,
+    )
+
+
 def request_id(connection: HTTPConnection) -> str:
     """Return the id that the middleware gave this request, "" if it has none yet."""
     return str(connection.scope.get("state", {}).get("request_id", ""))

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problems import MEDIA_TYPE, problem
+from api.http.problems import MEDIA_TYPE, unexpected
 from api.http.routing import (
     PAGES,
     SIGN_IN,
@@ -146,7 +146,7 @@ class ProblemPages:
             await self.app(scope, receive, hold_problems)
         except Exception:
             if not began:
-                await _unexpected(Request(scope))(scope, receive, hold_problems)
+                await unexpected(Request(scope))(scope, receive, hold_problems)
             raise  # the log has it from the server
 
 
@@ -190,17 +190,6 @@ def path_of(url: str) -> str:
     """Return the path and the query of a URL."""
     _, _, rest = url.partition("://")
     return "/" + rest.partition("/")[2].partition("#")[0]
-
-
-def _unexpected(request: Request) -> Response:
-    return problem(
-        request,
-        status=500,
-        code="internal",
-        title="An unexpected error occurred.",
-        detail="The service's log has the details under this request id.",
-        retryable=True,
-    )
 
 
 # Static files of pages.
