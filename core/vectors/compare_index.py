@@ -274,13 +274,9 @@ def embedding_maps(
 
 def _search(measure: SearchMeasure) -> dict[str, Any]:
     return {
-        "suite": measure.suite,
+        **vars(measure),
         "search": measure.search.value,
-        "queries": measure.queries,
         "judged": measure.judged,
-        "raw": measure.raw,
-        "bridged": measure.bridged,
-        "reembedded": measure.reembedded,
         "raw_loss": _loss(measure.raw_loss),
         "bridged_loss": _loss(measure.bridged_loss),
     }
