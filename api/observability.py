@@ -26,6 +26,7 @@ OTHER = "OTHER"  # any other method
 UNROUTED = "(none)"  # refused before routing, or an unknown path
 ROUTINE = frozenset({"/healthz", "/readyz", "/metrics"})  # logged at debug level
 STATUS = "http.response.status_code"
+ERROR_CODE = "error_code"  # in the state of a request that was refused
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ class Telemetry:
         route = getattr(scope.get("route"), "path", UNROUTED)
         self.meter.count(method=method, route=route, status=status, seconds=seconds)
         facts = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+        if code := scope.get("state", {}).get(ERROR_CODE):
+            facts["code"] = code
         log.log(logging.DEBUG if route in ROUTINE else logging.INFO, "request", extra=facts)
 
 

@@ -1,5 +1,6 @@
 """Exception handlers: a problem document for everything that a route may raise."""
 
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -19,11 +20,14 @@ from api.http.problems import (
     problem,
     problem_of,
     request_id,
+    status_of,
     unexpected,
 )
 from core.errors import FieldInvalid, FieldUnknown, Malformed, PerennialError
 
 _UNKNOWN = "extra_forbidden"  # pydantic's type of the error
+
+log = logging.getLogger(__name__)
 
 
 def register(app: FastAPI) -> None:
@@ -36,7 +40,9 @@ def register(app: FastAPI) -> None:
 
 
 def perennial_error(request: Request, error: PerennialError) -> Response:
-    """Answer an expected error."""
+    """Answer an expected error; the log says more of one that no client can cause."""
+    if status_of(type(error)) == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error(error.message, extra={"code": error.code, "facts": error.facts})
     return problem_of(request, error)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from api.observability import ERROR_CODE
 from core import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,6 +79,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return a response with a problem document."""
+    note_code(connection, code)
     body: dict[str, Any] = {
         "type": type_of(code),
         "code": code,
@@ -130,6 +132,11 @@ def unexpected(connection: HTTPConnection, headers: Mapping[str, str] | None = N
         retryable=True,
         headers=headers,
     )
+
+
+def note_code(connection: HTTPConnection, code: str) -> None:
+    """Note the code of the error that answers a request, for its line in the log."""
+    connection.scope.setdefault("state", {})[ERROR_CODE] = code
 
 
 def request_id(connection: HTTPConnection) -> str:

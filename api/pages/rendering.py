@@ -17,7 +17,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from api.dependencies import Services, WiredServices
-from api.http.problems import status_of
+from api.http.problems import note_code, status_of
 from api.http.routing import JSON, PAGES, STATIC
 from api.pages.forms import form_token
 from core.errors import PerennialError
@@ -43,6 +43,8 @@ def page(
     **context: Any,
 ) -> HTMLResponse:
     """Return a page, or a part of one, from its template; by default with a refusal's status."""
+    if refusal is not None:
+        note_code(request, refusal.code)
     if status is None:
         status = status_of(type(refusal)) if refusal else 200
     principal = request.scope["state"].get("principal")

@@ -4,17 +4,21 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core import bootstrap, logs
 from core.errors import TrainingDiverged
+from core.gate.rules import Verdict
 from core.job_types.run import run_next_job
 from core.jobs.rules import Monitor
 from core.settings import Settings
 from tests.support.api.image_files import picture
 from tests.support.api.orders import update
+from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, KEY, Service, settings_of
 from tests.support.scene import Script
 from tests.support.servers.collector import Collector
@@ -116,6 +120,39 @@ def written(settings: Settings) -> Iterator[io.StringIO]:
     logging.captureWarnings(capture=False)
 
 
+def lines_of(written: io.StringIO) -> list[dict[str, Any]]:
+    """The lines that the service has written, without those of the client."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    found = [json.loads(line) for line in written.getvalue().splitlines()]
+    return [line for line in found if not line["logger"].startswith("httpx")]
+
+
+def test_the_line_of_a_refused_request_has_its_code_and_a_fault_a_line_of_its_own(
+    written: io.StringIO, service: Service
+) -> None:
+    version = a_candidate(
+        service.platform, a_root(service.platform, "demo"), verdict=Verdict.FAILED
+    )
+    path = "/v1/models/demo/aliases/production"
+    send = partial(service.client.put, path, json={"version": 2}, headers={"If-Match": "*"})
+    assert send().status_code == 409
+    folder = service.settings.artifacts
+    (file,) = [one for one in folder.rglob("*") if one.parent.name + one.name == version.digest]
+    file.chmod(0o600)
+    file.write_bytes(b"damaged")
+    assert send().status_code == 500
+    service.client.get(path)
+    refused, fault, failed, done = [
+        line for line in lines_of(written) if line["logger"][:4] == "api."
+    ]
+    assert (refused["event"], refused["status"], refused["code"]) == ("request", 409, "gate_failed")
+    assert (fault["level"], fault["code"]) == ("error", "artifact_corrupt")
+    assert fault["facts"] == {"digest": version.digest}
+    assert (failed["code"], failed["request_id"]) == ("artifact_corrupt", fault["request_id"])
+    assert "code" not in done
+
+
 def test_neither_keys_nor_file_names_nor_bodies_are_written(
     written: io.StringIO, service: Service
 ) -> None:
@@ -126,10 +163,7 @@ def test_neither_keys_nor_file_names_nor_bodies_are_written(
     service.client.post("/v1/datasets", content=b'{"name": "' + CLASS.encode())
     service.client.get(f"/v1/datasets/{CLASS}/images?after={KEY}")
     service.client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}x"})
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    found = [json.loads(line) for line in written.getvalue().splitlines()]
-    lines = [line for line in found if not line["logger"].startswith("httpx")]  # the client's
+    lines = lines_of(written)
     assert len(lines) >= 6
     for word in (FILE, CLASS, KEY, "not an image", "beach"):
         assert word not in json.dumps(lines)
