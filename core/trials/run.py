@@ -6,7 +6,7 @@ from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.errors import FieldInvalid, TrialEnded
+from core.errors import FieldInvalid, ModelNotFound, TrialEnded, TrialNotFound
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, require_revision
@@ -167,5 +167,8 @@ def resolve_tried(work: Work, reference: str) -> tuple[Model, Version, Tried | N
 def _tried(work: Work, alias: Alias) -> Tried | None:
     if alias.trial is None:
         return None
-    trial = work[Trials].get(alias.trial)
+    try:
+        trial = work[Trials].get(alias.trial)
+    except TrialNotFound:  # its model was deleted since the alias was read
+        raise ModelNotFound(model=alias.model) from None
     return Tried(trial=trial, candidate=work[Versions].get(alias.model, trial.candidate))

@@ -8,6 +8,7 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.errors import (
     InUse,
+    ModelNotFound,
     PerennialError,
     TrialEnded,
     TrialNotFound,
@@ -15,11 +16,13 @@ from core.errors import (
 )
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
+from core.registry.read import locate
 from core.registry.versions import Model
+from core.trials import run
 from core.trials.record import Batch, ShadowAnswer, label_predictions, record_predictions
 from core.trials.rows import Trials
 from core.trials.rules import CoursePoint, Shadowed, Trial, TrialEnd, TrialMode
-from core.trials.run import stop_trial
+from core.trials.run import resolve_tried, stop_trial
 from core.upkeep.delete import delete_alias, delete_model, delete_version
 from tests.contract.trials.conftest import Start
 from tests.support.evaluation.judged import go_back, go_live
@@ -146,3 +149,15 @@ def test_points_are_noted_as_labels_come_and_go_with_the_model(
     assert course_of(scene, trial) == []
     with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
         work[Trials].get(trial.id)
+
+
+def test_a_model_that_is_deleted_while_its_alias_is_read_is_not_there(
+    scene: Scene, model: Model, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    with scene.platform.transactions(read_only=True) as work:
+        read = locate(work, model.name)
+    delete_model(scene.platform, model=model.name)
+    monkeypatch.setattr(run, "locate", lambda *_: read)
+    with scene.platform.transactions(read_only=True) as work, pytest.raises(ModelNotFound):
+        resolve_tried(work, model.name)
