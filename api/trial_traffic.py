@@ -1,4 +1,7 @@
-"""Traffic of trials: which version answers a request, and what is recorded and asked beside."""
+"""Traffic of trials: which version answers a request, and what is recorded and asked beside.
+
+It is beside `api/trials`, as `api/dependencies.py` holds it and the routes import that.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Sequence

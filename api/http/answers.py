@@ -99,7 +99,12 @@ def expected_revision(
     revisions = {int(tag) for tag in tags if _REVISION.fullmatch(tag)}
     if len(revisions) == 1:
         return revisions.pop()
-    if not revisions or (revision := present()) not in revisions:
+    if not revisions:
+        raise errors.StaleRevision(
+            'If-Match must be *, or the ETag of the alias with its quotes, such as "2".',
+            if_match=if_match[:40],
+        )
+    if (revision := present()) not in revisions:
         raise errors.StaleRevision(if_match=if_match[:40])
     return revision
 

@@ -50,7 +50,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
 @router.put(
     "/{alias}",
     Role.OPERATOR,
-    *_UNKNOWN,
+    errors.ModelNotFound,
     errors.VersionNotFound,
     errors.GateFailed,
     errors.LearnedErasedImages,
@@ -58,6 +58,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
     errors.EvaluationStale,
     errors.ArtifactGone,
     errors.StaleRevision,
+    errors.NameInvalid,
     errors.PreconditionRequired,
 )
 def move_alias(

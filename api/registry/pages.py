@@ -30,7 +30,13 @@ from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, AliasMove
 from core.registry.promotable import role_to_override
-from core.registry.promote import can_go_back, find_rollback_target, promote, roll_back
+from core.registry.promote import (
+    can_go_back,
+    expected_refusal,
+    find_rollback_target,
+    promote,
+    roll_back,
+)
 from core.registry.read import read_report, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
@@ -278,7 +284,7 @@ def _ask(
     fields: Fields | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
-    """Return the form of a move as things are now; after a refusal, with what it was and why."""
+    """Return the form of a move as things are now, with what would refuse it or has refused it."""
     platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
@@ -288,6 +294,9 @@ def _ask(
             version = find_rollback_target(work, found.id, alias)
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
+        expected = None
+        if kind == PROMOTION and refusal is None:
+            expected = expected_refusal(work, platform.artifacts, to, alias)
     sent = fields or {}
     return asked.page(
         "alias_move.html",
@@ -302,6 +311,7 @@ def _ask(
         reasons=scores_of(platform.artifacts, to).get("reasons", ()),
         reason=sent.get("reason", ""),
         refusal=refusal,
+        expected_refusal=expected,
         may_override=_may_override(asked.request.scope["state"]["principal"], to, kind),
         longest=LONGEST_REASON,
         now=platform.clock(),

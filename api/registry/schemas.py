@@ -166,8 +166,9 @@ class Promotion(RequestModel):
     reason: Reason = ""
     override: bool = Field(
         False,
-        description="Promote a version that failed, or whose verdict is stale because suites, "
-        "policy or live version have changed; needs a reason, admins only.",
+        description="Promote a version although the gate refuses it; needs a reason. A version "
+        "that failed, or that learned from erased images, takes an admin; a verdict that is "
+        "inconclusive or stale, because suites, policy or live version have changed, an operator.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The check of a version's verdict before an alias moves to it."""
+"""What lets a version go live, or refuses it: rules, which `promote.py` calls before it moves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

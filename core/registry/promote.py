@@ -8,7 +8,7 @@ from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid
+from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid, PerennialError
 from core.gate.rows import Policies
 from core.hooks import Hook
 from core.outbox.rows import Outbox
@@ -41,7 +41,8 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.values import ModelId, clean_name
 
-# What takes part in the transaction of a move, after its rows are written.
+# What takes part in the transaction of a move, after its rows are written. It may not refuse the
+# move: `promotable.py` says what may go live.
 ON_MOVE = Hook[[Work, Version, AliasMove], None]("the move of an alias")
 
 
@@ -56,11 +57,11 @@ def promote(
     reason: str,
     override: bool,
 ) -> Alias:
-    """Point an alias at a version that the gate lets through.
+    """Point an alias at a version that `require_promotable` lets through.
 
-    `expected_revision` is 0 to create. Raises GateFailed with the scores, EvaluationPending,
-    EvaluationStale, StaleRevision, Forbidden (an override of a failed version takes an
-    administrator), FieldInvalid (and a reason) or ArtifactGone.
+    `expected_revision` is 0 to create. Raises, in this order: FieldInvalid (an override without a
+    reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, StaleRevision,
+    what `require_promotable` raises, Forbidden (the override takes a higher role), NameInvalid.
     """
     if override and not reason:
         raise FieldInvalid("An override requires a reason.", pointer="/reason")
@@ -97,6 +98,28 @@ def promote(
         )
         work.commit()
     return moved
+
+
+def expected_refusal(
+    work: Work, artifacts: Artifacts, version: Version, alias: str
+) -> PerennialError | None:
+    """Return why a promotion with a reason, but no override, would be refused now; else None.
+
+    Whether all bytes of the weights are there is left to the promotion.
+    """
+    try:
+        version.require_weights()
+        require_promotable(
+            version,
+            promotion_requirements(work, version, alias),
+            report_coverage(artifacts, version),
+            override=False,
+            reason="any",
+            scores={},
+        )
+    except PerennialError as refusal:
+        return refusal
+    return None
 
 
 NEWEST = 20  # moves, which nearly always tell

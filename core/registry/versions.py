@@ -83,7 +83,7 @@ class VersionStatus(StrEnum):
 
     CANDIDATE = "candidate"  # not yet judged, or judged inconclusive
     REJECTED = "rejected"  # failed the gate
-    PROMOTED = "promoted"  # passed and went live at least once, or a root
+    PROMOTED = "promoted"  # went live at least once, whatever has come since; or a root
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,13 +25,15 @@ class TrialMode(StrEnum):
 
 
 class TrialEnd(StrEnum):
-    """Why a trial ended."""
+    """Why a trial ended. With its model a trial is deleted instead."""
 
-    PROMOTED = "promoted"  # the alias moved to the candidate
-    STOPPED = "stopped"
-    ALIAS_MOVED = "alias_moved"  # to another version
-    ALIAS_DELETED = "alias_deleted"
-    ERASED = "erased"  # an image that the candidate learned from
+    # Beside each, the function that ends it so.
+
+    PROMOTED = "promoted"  # the alias moved to the candidate: `run.end_on_move`
+    STOPPED = "stopped"  # by an operator: `run.stop_trial`
+    ALIAS_MOVED = "alias_moved"  # to another version: `run.end_on_move`
+    ALIAS_DELETED = "alias_deleted"  # `upkeep.delete.delete_alias`
+    ERASED = "erased"  # an image that the candidate learned from: `erasure.erase_images`
 
 
 class Arm(StrEnum):
@@ -201,7 +203,7 @@ class TrialCounts:
 
     @property
     def answered(self) -> int:
-        """The answers of both versions: at least as many as there were predictions."""
+        """The answers of both versions; a prediction of a shadow counts up to twice."""
         return self.answered_current + self.answered_candidate
 
     @property

@@ -72,7 +72,7 @@ def example(*lines: str) -> str:
 
 ERROR = 1
 USAGE = 2
-GATE = 3  # the gate failed a version, was inconclusive or refused it
+GATE = 3  # the gate failed a version or was inconclusive, also where that refuses its promotion
 JOB = 4  # a job failed or was cancelled
 UNREACHABLE = 5  # no service answers, or it cannot answer now
 INTERRUPTED = 130
@@ -85,7 +85,6 @@ _ADVICE = {
     "stale_revision": "Look at its state with `perennial aliases`, then decide again.",
     "gate_failed": "`perennial report` says why. To promote it anyway, give --override and a "
     "--reason; for a version that failed, that takes an admin's key.",
-    "evaluation_stale": "Order an evaluation of the version first, or use --override.",
     "rate_exceeded": "Wait a moment and try again.",
 }
 
@@ -123,7 +122,10 @@ def _refusal(error: ServiceError) -> Failure:
         lines.append(f"  {file['file']}: {file['error']['detail']}")
     if error.code in _ADVICE:
         lines.append(_ADVICE[error.code])
-    if error.status >= 500 and error.request_id:
+    if again := error.facts.get("score_again"):
+        named = f"{again['model']} {again['version']} --alias {again['alias']}"
+        lines.append(f"Score it again with `perennial evaluate {named} --wait`.")
+    if error.status == 500 and error.request_id:
         lines.append(f"The service's log has more under {error.request_id}.")
     code = GATE if error.code == "gate_failed" else UNREACHABLE if error.status in _BUSY else ERROR
     return Failure("\n".join(dict.fromkeys(lines)), code)

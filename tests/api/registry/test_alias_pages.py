@@ -98,3 +98,25 @@ def test_what_the_gate_refuses_takes_an_administrator(
     done = admin.send(promotion, **fields, override="yes")
     assert done.status_code == 303
     assert "override" in admin.get(here).text
+
+
+def test_a_promotion_that_would_be_refused_says_so_beforehand(
+    shared_service: Service, operator: Browser
+) -> None:
+    model = a_root(shared_service.platform, "foreseen")
+    passed = a_candidate(shared_service.platform, model, verdict=Verdict.PASSED)
+    a_candidate(shared_service.platform, model, verdict=Verdict.FAILED)
+    here = "/ui/models/foreseen/aliases"
+    staging = f"{here}/staging/promotion"
+    fields = move_of(operator, f"{staging}?version={passed.number}", reason="try it there")
+    assert operator.send(staging, **fields).status_code == 303
+    beside = a_candidate(shared_service.platform, model, verdict=Verdict.PASSED, teaches=("owl",))
+    words = "As things are, this will be refused"
+    with shared_service.untouched():
+        stale = operator.get(f"{staging}?version={beside.number}").text
+        failed = operator.get(f"{staging}?version={passed.number + 1}").text
+        fresh = operator.get(f"{here}/other/promotion?version={passed.number}").text
+    assert f"{words} (<code>evaluation_stale</code>)" in stale
+    assert f"perennial evaluate foreseen {beside.number} --alias staging --wait" in stale
+    assert f"{words} (<code>gate_failed</code>)" in failed
+    assert words not in fresh

@@ -56,9 +56,12 @@ def test_a_move_needs_a_precondition(service: Service, model: Model) -> None:
 
 
 def test_a_stale_or_strange_tag_moves_nothing(service: Service, model: Model) -> None:
-    for match in ['"2"', '"0"', '"x"', "1", 'W/"1"', '"99999999999"', '""']:
+    no_tags = ['"0"', '"x"', "1", 'W/"1"', '"99999999999"', '""']
+    for match in ['"2"', *no_tags]:
         with service.untouched():
-            assert code_of(put(service, 2, match)) == (412, "stale_revision"), match
+            answer = put(service, 2, match)
+        assert code_of(answer) == (412, "stale_revision"), match
+        assert ("has been moved" in answer.json()["detail"]) == (match not in no_tags), match
 
 
 def test_if_none_match_creates_once(service: Service, model: Model) -> None:

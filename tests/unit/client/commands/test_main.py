@@ -12,7 +12,8 @@ import pytest
 
 from perennial.commands import main as command
 from perennial.commands.main import VERBS, perennial
-from perennial.terminal.session import ERROR, INTERRUPTED, USAGE
+from perennial.errors import ServiceError
+from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Run
 
@@ -127,3 +128,28 @@ def test_the_page_of_commands_has_all_of_them_and_no_other() -> None:
     assert told == VERBS.keys()
     for name in perennial.list_commands(click.Context(perennial)):
         assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ServiceError(
+                409,
+                "evaluation_stale",
+                "It is stale.",
+                {"score_again": {"model": "demo", "version": 3, "alias": "staging"}},
+            ),
+            "It is stale.\nScore it again with `perennial evaluate demo 3 --alias staging --wait`.",
+        ),
+        (ServiceError(409, "evaluation_stale", "Roll back."), "Roll back."),
+        (
+            ServiceError(500, "internal", "Broken.", request_id="req_1"),
+            "Broken.\nThe service's log has more under req_1.",
+        ),
+        (ServiceError(503, "inference_busy", "Busy.", request_id="req_1"), "Busy."),
+    ],
+    ids=["score_again", "no_use", "fault", "busy"],
+)
+def test_a_refusal_says_what_helps(error: ServiceError, said: str) -> None:
+    assert explained(error, "http://service").message == said
