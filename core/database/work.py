@@ -112,7 +112,11 @@ class Transactions:
         self._principal = SERVICE
 
     def __call__(self, *, read_only: bool = False) -> Work:
-        """Return a transaction, not yet begun; a `read_only` one never waits for a writer."""
+        """Return a transaction, not yet begun; a `read_only` one never waits for a writer.
+
+        On PostgreSQL, what is read in a `read_only` one is not a snapshot: each statement sees what
+        is committed by then, so rows may go between two reads.
+        """
         # A writer may read rows of its own that are rolled back, so its reads must not be cached.
         caches = self._caches if read_only else {}
         return Work(self._engine, caches, read_only=read_only, principal=self._principal)

@@ -1,4 +1,7 @@
-"""Keep the service tidy, and say how it is."""
+"""Delete what has expired, as the supervisor does every few minutes, and say how the service is.
+
+`core/upkeep` deletes what somebody asks to be deleted, and garbage.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -255,6 +255,7 @@ def keep_sample(
             platform.artifacts.delete(image.artifact)
             return True
         held = work[Trials].hold([trial]).get(trial)
+        # Where it is refused from here on, garbage collection deletes the bytes.
         if held is None or held.end is not None or not _room(platform, work, trial):
             return False
         sample = Sample(

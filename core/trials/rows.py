@@ -91,7 +91,7 @@ class Trials(Rows):
         return [_to_trial(row) for row in self._connection.execute(query)]
 
     def hold(self, ids: Collection[TrialId]) -> Mapping[TrialId, Trial]:
-        """Return those of some trials that there are, and keep them from ending before commit."""
+        """Lock trials, so that none ends or is deleted before commit; return those that exist."""
         query = select(trials).where(trials.c.id.in_(ids)).order_by(trials.c.id)
         rows = self._connection.execute(query.with_for_update(read=True))
         return {row.id: _to_trial(row) for row in rows}
@@ -99,7 +99,7 @@ class Trials(Rows):
     def end(
         self, model: ModelId, alias: str, end: TrialEnd, *, by: str, now: datetime
     ) -> Trial | None:
-        """End the trial that an alias has; return it, None if it has none that runs."""
+        """End the running trial of an alias and return it; None if the alias has none."""
         named = (aliases.c.model == model) & (aliases.c.name == alias)
         held = select(aliases.c.trial).where(named).with_for_update(key_share=True)
         running = self._connection.scalar(held)  # locked before the trial, as moves do

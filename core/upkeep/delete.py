@@ -1,4 +1,7 @@
-"""Delete aliases, versions, models, datasets and exports."""
+"""Delete aliases, versions, models, datasets and exports, when somebody asks for it.
+
+`core/operations/maintenance.py` deletes what has expired.
+"""
 
 from core.audit import record as audit
 from core.audit.rules import Action
@@ -97,17 +100,17 @@ def delete_version(platform: Platform, *, model: str, version: int) -> Version:
 
 
 def delete_model(platform: Platform, *, model: str) -> Model:
-    """Delete a model with its versions, its aliases and their history, and its jobs; return it.
+    """Delete a model with all that belongs to it, also trials that run; return it.
 
-    Its name is free afterwards: only audit events are left that name it. Raises ModelNotFound, or
-    InUse while it has an unfinished job.
+    Its name is free afterwards; docs/datasets.md lists what is left. Raises ModelNotFound, or InUse
+    while it has an unfinished job.
     """
     with platform.transactions() as work:
         found = work[Models].get(model)
         work[Models].lock(found.id)
         jobs = [job.id for job in unfinished_jobs(work, found.id)]
         require_unused(f"The model {found.name!r}", jobs=jobs)
-        work[Models].remove(found.id)
+        work[Models].remove(found.id)  # trials and exports go by the hook DELETE_WITH_MODEL
         audit.record(
             work,
             Action.MODEL_DELETED,

@@ -9,8 +9,9 @@ Why no needed artifact is deleted while other processes run:
   manifests and suites repeat what datasets and manifests name. A manifest is made before the
   transaction that writes its version, which therefore locks the dataset and writes only if the
   dataset's revision is still the one that was read. Removing an image or replacing its bytes also
-  locks the dataset and increases its revision. A candidate repeats feature statistics that its
-  parent's row names, and a version keeps its own while an unfinished update has it as its parent.
+  locks the dataset and increases its revision. What an update makes repeats feature statistics
+  that its parent's row names, and a version keeps its own while an unfinished update has it as its
+  parent.
   An archive is stored again before its ended import is ordered again. An import names the images
   that it has stored when it ends, so `C` is at least the time that it takes.
 - The rows are read at the beginning, at time r. An artifact is deleted at a time d only if no row
@@ -26,10 +27,10 @@ Why no needed artifact is deleted while other processes run:
 
 Why every update that can be requested afterwards can be scored:
 
-- Scoring runs new queries on candidate, parent and root. The candidate is new, roots keep their
+- Scoring runs new queries on an update's new version, its parent and its root. Roots keep their
   weights, and the parent has them or its update is refused before it trains.
 - An ancestor between them needs one query: its own holdout, over its own classes. It answered that
-  as a candidate. The answer was stored before its verdict, and answers are never deleted. An
+  when it was new. The answer was stored before its verdict, and answers are never deleted. An
   ancestor without a verdict keeps its weights.
 - A version is deleted only if none descends from it and it is no root, so that it is neither parent
   nor ancestor nor root of an update or evaluation that can be requested afterwards.
