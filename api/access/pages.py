@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, AfterNumber, number_after
 from api.pages.browsing import PageRoute
-from api.pages.forms import Chosen, Day, Text, end_of, names_field, read_form, start_of, whole_field
+from api.pages.forms import Chosen, Day, SentForm, Text, end_of, names_field, start_of, whole_field
 from api.pages.rendering import PageRequest
 from core.access.keys import OVERLAP, create_key, model_names, revoke_key, rotate_key
 from core.access.rows import Keys
@@ -40,24 +39,19 @@ def show_keys(asked: PageRequest, after: After = None) -> Response:
 
 
 @router.post("/keys", Role.ADMIN)
-async def make_key(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def make_key(asked: PageRequest, principal: CurrentPrincipal, fields: SentForm) -> Response:
     """Make a key, and show its secret."""
-    fields = await read_form(asked.request)
-
-    def make() -> Response:
-        try:
-            key, secret = create_key(
-                asked.platform,
-                name=fields.get("name", ""),
-                role=_role(fields),
-                models=names_field(fields, "models") or None,
-                expires_at=_end_of(fields.get("expires", "")),
-            )
-        except PerennialError as refusal:
-            return _list(asked, None, fields, refusal)
-        return _one(asked, principal, key.id, secret=secret)
-
-    return await run_in_threadpool(make)
+    try:
+        key, secret = create_key(
+            asked.platform,
+            name=fields.get("name", ""),
+            role=_role(fields),
+            models=names_field(fields, "models") or None,
+            expires_at=_end_of(fields.get("expires", "")),
+        )
+    except PerennialError as refusal:
+        return _list(asked, None, fields, refusal)
+    return _one(asked, principal, key.id, secret=secret)
 
 
 @router.get("/keys/{key}", Role.ADMIN)
@@ -67,28 +61,24 @@ def show_key(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Respo
 
 
 @router.post("/keys/{key}/rotate", Role.ADMIN)
-async def give_new_secret(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def give_new_secret(
+    key: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
+) -> Response:
     """Give a key a new secret, and show it."""
-    fields = await read_form(asked.request)
-
-    def rotate() -> Response:
-        try:
-            rotated, secret = rotate_key(asked.platform, key, _overlap(fields))
-        except PerennialError as refusal:
-            return _one(asked, principal, key, refusal=refusal)
-        return _one(asked, principal, rotated.id, secret=secret)
-
-    return await run_in_threadpool(rotate)
+    try:
+        rotated, secret = rotate_key(asked.platform, key, _overlap(fields))
+    except PerennialError as refusal:
+        return _one(asked, principal, key, refusal=refusal)
+    return _one(asked, principal, rotated.id, secret=secret)
 
 
 @router.post("/keys/{key}/revoke", Role.ADMIN)
-async def end_key(key: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def end_key(key: str, asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """Revoke a key for ever."""
-    await read_form(asked.request)
     try:
-        await run_in_threadpool(revoke_key, asked.platform, key)
+        revoke_key(asked.platform, key)
     except PerennialError as refusal:
-        return await run_in_threadpool(_one, asked, principal, key, refusal=refusal)
+        return _one(asked, principal, key, refusal=refusal)
     return RedirectResponse(f"{PAGES}/keys/{key}", 303)
 
 

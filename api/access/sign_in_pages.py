@@ -11,7 +11,7 @@ from api.http.authentication import SESSION_COOKIE
 from api.http.problems import request_id
 from api.http.routing import PAGES, SIGN_IN, Routes, page_path
 from api.pages.browsing import PageRoute, UnsentForm, unsent_in
-from api.pages.forms import read_form, read_open_form
+from api.pages.forms import SentForm, read_open_form
 from api.pages.rendering import PageRequest, page
 from core.access import authenticate as sessions
 from core.errors import Unauthorised
@@ -85,11 +85,10 @@ def _go_on(request: Request, back: str, unsent: UnsentForm | None, session: str)
 
 
 @router.post(f"{PAGES}/sign-out", Role.VIEWER)
-async def sign_out(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def sign_out(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """End the session."""
-    await read_form(asked.request)
     session = asked.request.scope["state"]["session"]
-    await run_in_threadpool(sessions.sign_out, asked.platform, principal, session)
+    sessions.sign_out(asked.platform, principal, session)
     response = RedirectResponse(SIGN_IN, 303)
     response.delete_cookie(SESSION_COOKIE, path=PAGES)
     return response

@@ -16,7 +16,7 @@ from api.dependencies import WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
-from api.pages.forms import read_form
+from api.pages.forms import SentForm
 from api.pages.rendering import PageRequest
 from core.database.work import Work
 from core.datasets import edit as edit_classes
@@ -108,35 +108,35 @@ def show_near_duplicates(
 
 
 @router.post("/datasets/{dataset}/moves", Role.CONTRIBUTOR)
-async def move_chosen(dataset: str, asked: PageRequest) -> Response:
+def move_chosen(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
     """Move the chosen images to a class, new or not; all or none."""
 
-    def move(fields: Fields) -> str:
+    def move() -> str:
         moved = edit_classes.move_images(
             asked.platform, dataset, _chosen(fields), to=fields.get("to", "")
         )
         return _listing(fields).url(dataset, moved=moved)
 
-    return await _edit(asked, dataset, move)
+    return _edit(asked, dataset, fields, move)
 
 
 @router.post("/datasets/{dataset}/removals", Role.CONTRIBUTOR)
-async def remove_chosen(dataset: str, asked: PageRequest) -> Response:
+def remove_chosen(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
     """Remove the chosen images, of which no version holds one; all or none."""
 
-    def remove(fields: Fields) -> str:
+    def remove() -> str:
         chosen = _chosen(fields)
         remove_images(asked.platform, dataset, chosen)
         return _listing(fields).url(dataset, removed=len(chosen))
 
-    return await _edit(asked, dataset, remove)
+    return _edit(asked, dataset, fields, remove)
 
 
 @router.post("/datasets/{dataset}/renames", Role.CONTRIBUTOR)
-async def rename(dataset: str, asked: PageRequest) -> Response:
+def rename(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
     """Rename a class, or join it to another one."""
 
-    def change(fields: Fields) -> str:
+    def change() -> str:
         name = fields.get("to", "")
         images = edit_classes.rename_class(
             asked.platform,
@@ -147,28 +147,22 @@ async def rename(dataset: str, asked: PageRequest) -> Response:
         )
         return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
 
-    return await _edit(asked, dataset, change)
+    return _edit(asked, dataset, fields, change)
 
 
-async def _edit(asked: PageRequest, dataset: str, edit: Callable[[Fields], str]) -> Response:
+def _edit(asked: PageRequest, dataset: str, fields: Fields, edit: Callable[[], str]) -> Response:
     """Do what a form asks for and show its page again; if it is refused, with the reason."""
-    fields = await read_form(asked.request)
-
-    def show_refused(refusal: PerennialError) -> Response:
-        chosen = [name for name in fields if _DIGEST.fullmatch(name)]
+    try:
+        where = edit()
+    except PerennialError as refusal:
         return show_listing(
             asked,
             dataset,
             _listing(fields),
-            chosen=chosen,
+            chosen=[name for name in fields if _DIGEST.fullmatch(name)],
             to=fields.get("to", ""),
             refusal=refusal,
         )
-
-    try:
-        where = await run_in_threadpool(edit, fields)
-    except PerennialError as refusal:
-        return await run_in_threadpool(show_refused, refusal)
     return RedirectResponse(where, 303)
 
 

@@ -7,14 +7,13 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.forms import TOKEN, read_form
+from api.pages.forms import TOKEN, SentForm
 from api.pages.rendering import page
 from core.advice.advise import advise
 from core.advice.rules import Advice
@@ -64,9 +63,9 @@ def show_order(shown: Shown) -> Response:
 
 
 @router.post("/advice", Role.CONTRIBUTOR)
-async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
+async def show_advice(shown: Shown, principal: CurrentPrincipal, fields: SentForm) -> Response:
     """Advise on the order, which is a dry run, and show the form again with the advice."""
-    fields, services = await read_form(shown.request), shown.services
+    services = shown.services
 
     def answer() -> Response:
         try:
@@ -85,25 +84,20 @@ async def show_advice(shown: Shown, principal: CurrentPrincipal) -> Response:
 
 
 @router.post("", Role.CONTRIBUTOR)
-async def order(shown: Shown, principal: CurrentPrincipal) -> Response:
+def order(shown: Shown, principal: CurrentPrincipal, fields: SentForm) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
-    fields, services = await read_form(shown.request), shown.services
-
-    def answer() -> Response:
-        sent = {name: value for name, value in fields.items() if name != TOKEN}
-        try:
-            job = order_update(
-                services.platform,
-                services.notifier,
-                job_request(shown.request, principal, sha256(canonical_json(sent)), sent),
-                model=fields.get("model", ""),
-                order=_order(shown, fields, principal),
-            )
-        except PerennialError as refusal:
-            return _show(shown, fields, refusal=refusal)
-        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
-
-    return await run_in_threadpool(answer)
+    sent = {name: value for name, value in fields.items() if name != TOKEN}
+    try:
+        job = order_update(
+            shown.services.platform,
+            shown.services.notifier,
+            job_request(shown.request, principal, sha256(canonical_json(sent)), sent),
+            model=fields.get("model", ""),
+            order=_order(shown, fields, principal),
+        )
+    except PerennialError as refusal:
+        return _show(shown, fields, refusal=refusal)
+    return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
 
 
 def _order(shown: _Page, fields: Fields, principal: Principal) -> UpdateOrder:

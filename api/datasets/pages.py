@@ -1,12 +1,10 @@
 """Pages of datasets: the list, a dataset, and a version with its images and what it changed."""
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import islice
 from typing import Annotated
 
 from fastapi import Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.datasets.image_pages import AfterPixels, OfClass
@@ -14,7 +12,7 @@ from api.dependencies import Services
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.forms import read_form, short_field
+from api.pages.forms import SentForm, short_field
 from api.pages.rendering import PageRequest
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_manifest
@@ -43,19 +41,17 @@ def show_datasets(asked: PageRequest, after: After = None) -> Response:
 
 
 @router.post("", Role.CONTRIBUTOR)
-async def make_dataset(asked: PageRequest) -> Response:
+def make_dataset(asked: PageRequest, fields: SentForm) -> Response:
     """Make an empty dataset, and show it."""
-    fields = await read_form(asked.request)
     try:
-        made = await run_in_threadpool(
-            create_dataset,
+        made = create_dataset(
             asked.platform,
             fields.get("name", ""),
             _kind(fields),
             description=short_field(fields, "description", LONGEST_DESCRIPTION),
         )
     except PerennialError as refusal:
-        return await run_in_threadpool(_list_page, asked, fields=fields, refusal=refusal)
+        return _list_page(asked, fields=fields, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{made.name}", 303)
 
 
@@ -120,14 +116,12 @@ def show_statistics(dataset: str, asked: PageRequest, after: ClassName = "") -> 
 
 
 @router.post("/{dataset}/versions", Role.CONTRIBUTOR)
-async def freeze(dataset: str, asked: PageRequest) -> Response:
+def freeze(dataset: str, asked: PageRequest, _form: SentForm) -> Response:
     """Freeze the present images into a version, unless the newest has the same, and show it."""
-    await read_form(asked.request)
-    frozen = partial(freeze_version, asked.platform, dataset, if_changed=True)
     try:
-        version = await run_in_threadpool(frozen)
+        version = freeze_version(asked.platform, dataset, if_changed=True)
     except PerennialError as refusal:
-        return await run_in_threadpool(_dataset_page, asked, dataset, refusal=refusal)
+        return _dataset_page(asked, dataset, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{dataset}/versions/{version.number}", 303)
 
 

@@ -11,7 +11,7 @@ from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import FIRST_STEPS, Routes
 from api.inference.pages import VersionAnswer, ask, versions_to_ask
 from api.pages.browsing import PageRoute
-from api.pages.forms import read_form, whole_field
+from api.pages.forms import SentForm, whole_field
 from api.pages.rendering import PageRequest
 from core.errors import ImageNotFound, PerennialError
 from core.first_steps import first_steps
@@ -34,21 +34,21 @@ def show_first_steps(asked: PageRequest) -> Response:
 
 
 @router.post("/images", Role.CONTRIBUTOR)
-async def load_images(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def load_images(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """Load the pack's images."""
-    return await _order(asked, principal, Step.IMAGES, first_steps.load_images)
+    return _order(asked, principal, Step.IMAGES, first_steps.load_images)
 
 
 @router.post("/model", Role.ADMIN)
-async def make_model(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def make_model(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """Make the model and what judges it."""
-    return await _order(asked, principal, Step.MODEL, first_steps.make_model)
+    return _order(asked, principal, Step.MODEL, first_steps.make_model)
 
 
 @router.post("/teach", Role.CONTRIBUTOR)
-async def teach(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def teach(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """Teach the model five classes."""
-    return await _order(asked, principal, Step.TEACH, first_steps.teach)
+    return _order(asked, principal, Step.TEACH, first_steps.teach)
 
 
 @router.get("/samples/{index}", Role.VIEWER)
@@ -58,9 +58,10 @@ def get_sample(index: str) -> Response:
 
 
 @router.post("/classify", Role.VIEWER)
-async def classify_sample(asked: PageRequest, principal: CurrentPrincipal) -> Response:
+async def classify_sample(
+    asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
+) -> Response:
     """Ask the versions about an image that none has seen."""
-    fields = await read_form(asked.request)
     sample = whole_field(fields, "sample")
     data = await run_in_threadpool(_sample, str(sample))
     found, wanted = await run_in_threadpool(versions_to_ask, asked.services, first_steps.MODEL)
@@ -82,20 +83,15 @@ async def classify_sample(asked: PageRequest, principal: CurrentPrincipal) -> Re
     )
 
 
-async def _order(asked: PageRequest, principal: Principal, step: Step, order: Order) -> Response:
+def _order(asked: PageRequest, principal: Principal, step: Step, order: Order) -> Response:
     """Order what a step needs, unless it is done or under way: a second press does nothing."""
-    await read_form(asked.request)
     ordered_by = job_request(asked.request, principal, None, None)
-
-    def ordered() -> None:
+    try:
         progress = read_progress(asked.platform)
         if step in progress.now and not progress.waits:
             order(asked.platform, asked.services.notifier, ordered_by)
-
-    try:
-        await run_in_threadpool(ordered)
     except PerennialError as refusal:
-        return await run_in_threadpool(partial(_show, asked, refusal=refusal))
+        return _show(asked, refusal=refusal)
     return RedirectResponse(f"{FIRST_STEPS}#{step.value}", 303)
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
-from api.pages.forms import LONGEST_REASON, Text, read_form, reason_field
+from api.pages.forms import LONGEST_REASON, SentForm, Text, reason_field
 from api.pages.rendering import PageRequest, percent, small_percent, whole
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
@@ -150,33 +149,27 @@ def show_form(model: str, asked: PageRequest) -> Response:
 
 
 @router.post("/models/{model}/policy/change/preview", Role.ADMIN)
-async def show_preview(model: str, asked: PageRequest) -> Response:
+def show_preview(model: str, asked: PageRequest, fields: SentForm) -> Response:
     """Show what would change, and change nothing."""
-    fields = await read_form(asked.request)
-    return await run_in_threadpool(_ask, asked, model, fields)
+    return _ask(asked, model, fields)
 
 
 @router.post("/models/{model}/policy/change", Role.ADMIN)
-async def change(model: str, asked: PageRequest) -> Response:
+def change(model: str, asked: PageRequest, fields: SentForm) -> Response:
     """Change what judges the model's next versions."""
-    fields = await read_form(asked.request)
     platform = asked.platform
-
-    def save() -> Response:
-        try:
-            found, policy, suites = _present(platform, model)
-            if fields.get("seen") != _seen(policy, suites):
-                raise FieldInvalid("Somebody else changed it: check the current state.")
-            reason = reason_field(fields)
-            wanted = wanted_of(fields, policy, suites, platform.clock(), reason)
-            configure_model(
-                platform, found.id, suites=wanted.suites, policy=wanted.policy, reason=reason
-            )
-        except PerennialError as refusal:
-            return _ask(asked, model, fields, refusal)
-        return RedirectResponse(f"{PAGES}/models/{found.name}/policy", 303)
-
-    return await run_in_threadpool(save)
+    try:
+        found, policy, suites = _present(platform, model)
+        if fields.get("seen") != _seen(policy, suites):
+            raise FieldInvalid("Somebody else changed it: check the current state.")
+        reason = reason_field(fields)
+        wanted = wanted_of(fields, policy, suites, platform.clock(), reason)
+        configure_model(
+            platform, found.id, suites=wanted.suites, policy=wanted.policy, reason=reason
+        )
+    except PerennialError as refusal:
+        return _ask(asked, model, fields, refusal)
+    return RedirectResponse(f"{PAGES}/models/{found.name}/policy", 303)
 
 
 def _ask(

@@ -18,7 +18,7 @@ from api.jobs.outcomes import outcomes_of
 from api.jobs.routes import STREAM, read_events, stream_events
 from api.jobs.schemas import JobQuery
 from api.pages.browsing import PageRoute
-from api.pages.forms import read_form
+from api.pages.forms import SentForm
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import PageRequest
 from core.job_types.retry import retry_job
@@ -93,21 +93,19 @@ async def follow_job(
 
 
 @router.post("/{job}/cancel", Role.CONTRIBUTOR)
-async def stop_job(job: str, asked: PageRequest) -> Response:
+def stop_job(job: str, asked: PageRequest, _form: SentForm) -> Response:
     """Cancel a job: at once if it is queued, at its next step if it runs."""
-    await read_form(asked.request)
-    await run_in_threadpool(cancel_job, asked.platform, JobId(job))
+    cancel_job(asked.platform, JobId(job))
     return RedirectResponse(f"{PAGES}/jobs/{job}", 303)
 
 
 @router.post("/{job}/retry", Role.CONTRIBUTOR)
-async def order_job_again(job: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def order_job_again(
+    job: str, asked: PageRequest, principal: CurrentPrincipal, _form: SentForm
+) -> Response:
     """Order a failed or cancelled job again, and show the new one."""
-    await read_form(asked.request)
     ordered_by = job_request(asked.request, principal, None, None)
-    again = await run_in_threadpool(
-        retry_job, asked.platform, asked.services.notifier, ordered_by, JobId(job)
-    )
+    again = retry_job(asked.platform, asked.services.notifier, ordered_by, JobId(job))
     return RedirectResponse(f"{PAGES}/jobs/{again.id}", 303)
 
 

@@ -10,7 +10,7 @@ from secrets import token_urlsafe
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BeforeValidator, Field
 
 from api.http.json_bodies import require_storable
@@ -55,6 +55,9 @@ async def read_form(request: Request) -> Mapping[str, str]:
     fields = await read_open_form(request)
     require_token(request, fields.get(TOKEN, ""))
     return fields
+
+
+SentForm = Annotated[Mapping[str, str], Depends(read_form)]
 
 
 async def read_open_form(request: Request) -> Mapping[str, str]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Query
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, WiredServices
@@ -13,7 +12,7 @@ from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
-from api.pages.forms import LONGEST_REASON, read_form, reason_field, whole_field
+from api.pages.forms import LONGEST_REASON, SentForm, reason_field, whole_field
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
@@ -228,11 +227,11 @@ def confirm_promotion(
 
 
 @router.post("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
-async def promote_version(
-    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal
+def promote_version(
+    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
 ) -> Response:
     """Point the alias at the version, if it is still where the form has shown it."""
-    return await _move(asked, principal, PROMOTION, model, alias)
+    return _move(asked, principal, PROMOTION, model, alias, fields)
 
 
 @router.get("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
@@ -242,20 +241,18 @@ def confirm_rollback(model: str, alias: str, asked: PageRequest) -> Response:
 
 
 @router.post("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
-async def roll_alias_back(
-    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal
+def roll_alias_back(
+    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
 ) -> Response:
     """Roll the alias back, if it is still where the form has shown it."""
-    return await _move(asked, principal, ROLLBACK, model, alias)
+    return _move(asked, principal, ROLLBACK, model, alias, fields)
 
 
-async def _move(
-    asked: PageRequest, principal: Principal, kind: str, model: str, alias: str
+def _move(
+    asked: PageRequest, principal: Principal, kind: str, model: str, alias: str, fields: Fields
 ) -> Response:
-    fields = await read_form(asked.request)
     version = whole_field(fields, "version")
-
-    def move() -> None:
+    try:
         wanted: dict[str, Any] = {
             "model": model,
             "alias": alias,
@@ -267,11 +264,8 @@ async def _move(
         else:
             override = "override" in fields
             promote(asked.platform, principal, version=version, override=override, **wanted)
-
-    try:
-        await run_in_threadpool(move)
     except PerennialError as refusal:
-        return await run_in_threadpool(_ask, asked, kind, model, alias, version, fields, refusal)
+        return _ask(asked, kind, model, alias, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
 
 

@@ -13,10 +13,10 @@ from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import (
     LONGEST_REASON,
+    SentForm,
     Text,
     optional_reason_field,
     percent_field,
-    read_form,
     whole_field,
 )
 from api.pages.rendering import PageRequest
@@ -57,9 +57,8 @@ def show_trial(model: str, asked: PageRequest, alias: Text = PRODUCTION) -> Resp
 
 
 @router.post("/trial/start", Role.OPERATOR)
-async def start(model: str, asked: PageRequest) -> Response:
+def start(model: str, asked: PageRequest, fields: SentForm) -> Response:
     """Start a trial, if the alias is still where the form has shown it."""
-    fields = await read_form(asked.request)
 
     def begin() -> object:
         mode = _mode(fields)
@@ -74,13 +73,12 @@ async def start(model: str, asked: PageRequest) -> Response:
             reason=optional_reason_field(fields),
         )
 
-    return await run_in_threadpool(_try, asked, model, fields, begin)
+    return _try(asked, model, fields, begin)
 
 
 @router.post("/trial/stop", Role.OPERATOR)
-async def stop(model: str, asked: PageRequest) -> Response:
+def stop(model: str, asked: PageRequest, fields: SentForm) -> Response:
     """Stop a trial; the alias stays where it is."""
-    fields = await read_form(asked.request)
 
     def end() -> object:
         return stop_trial(
@@ -91,7 +89,7 @@ async def stop(model: str, asked: PageRequest) -> Response:
             reason=optional_reason_field(fields),
         )
 
-    return await run_in_threadpool(_try, asked, model, fields, end)
+    return _try(asked, model, fields, end)
 
 
 def _try(asked: PageRequest, model: str, fields: Fields, change: Callable[[], object]) -> Response:
@@ -209,14 +207,9 @@ async def get_thumbnail(
 
 
 @router.post(SAMPLES_PATH + "/delete", Role.OPERATOR)
-async def delete(model: str, alias: str, trial: str, asked: PageRequest) -> Response:
+def delete(model: str, alias: str, trial: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete the samples of a trial."""
-    await read_form(asked.request)
-
-    def remove() -> None:
-        delete_samples(asked.platform, model=model, alias=alias, trial=trial)
-
-    await run_in_threadpool(remove)
+    delete_samples(asked.platform, model=model, alias=alias, trial=trial)
     return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
 
 

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from markupsafe import Markup
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import Number
 from api.pages.browsing import PageRoute
-from api.pages.forms import Chosen, Text, read_form, whole_field
+from api.pages.forms import Chosen, SentForm, Text, whole_field
 from api.pages.plots import Drawing, box, cut, text
 from api.pages.rendering import PageRequest, isolate
 from core.errors import IndexReportNotFound, PerennialError
@@ -44,26 +43,23 @@ def show_map(
 
 
 @router.post("", Role.CONTRIBUTOR)
-async def order_map(model: str, asked: PageRequest, principal: CurrentPrincipal) -> Response:
+def order_map(
+    model: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
+) -> Response:
     """Order the job that embeds the images by both versions, and follow it."""
-    fields = await read_form(asked.request)
     before, now = (whole_field(fields, name) for name in ("before", "now"))
-
-    def order() -> Response:
-        try:
-            job = order_comparison(
-                asked.platform,
-                asked.services.notifier,
-                job_request(asked.request, principal, None, None),
-                model=model,
-                version=now,
-                baseline=before,
-            )
-        except PerennialError as refusal:
-            return _show(asked, model, before, now, "", refusal)
-        return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
-
-    return await run_in_threadpool(order)
+    try:
+        job = order_comparison(
+            asked.platform,
+            asked.services.notifier,
+            job_request(asked.request, principal, None, None),
+            model=model,
+            version=now,
+            baseline=before,
+        )
+    except PerennialError as refusal:
+        return _show(asked, model, before, now, "", refusal)
+    return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
 
 
 def _show(

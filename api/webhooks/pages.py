@@ -1,17 +1,15 @@
 """Pages of webhooks: the list with a form that makes one, and each with its deliveries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import Services
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After
 from api.pages.browsing import PageRoute
-from api.pages.forms import names_field, read_form, short_field
+from api.pages.forms import SentForm, names_field, short_field
 from api.pages.rendering import PageRequest
 from core.access.keys import model_name
 from core.errors import FieldInvalid, PerennialError
@@ -37,25 +35,20 @@ def show_webhooks(asked: PageRequest) -> Response:
 
 
 @router.post("", Role.ADMIN)
-async def make_webhook(asked: PageRequest) -> Response:
+def make_webhook(asked: PageRequest, fields: SentForm) -> Response:
     """Make a webhook, and show the secret that signs its messages."""
-    fields = await read_form(asked.request)
-
-    def make() -> Response:
-        try:
-            made = create_webhook(
-                asked.platform,
-                asked.services.webhooks,
-                url=fields.get("url", ""),
-                events=_events(fields),
-                models=names_field(fields, "models") or None,
-                description=short_field(fields, "description", LONGEST_DESCRIPTION),
-            )
-        except PerennialError as refusal:
-            return _list(asked, fields, refusal)
-        return _one(asked, made.id, secret=made.secret)
-
-    return await run_in_threadpool(make)
+    try:
+        made = create_webhook(
+            asked.platform,
+            asked.services.webhooks,
+            url=fields.get("url", ""),
+            events=_events(fields),
+            models=names_field(fields, "models") or None,
+            description=short_field(fields, "description", LONGEST_DESCRIPTION),
+        )
+    except PerennialError as refusal:
+        return _list(asked, fields, refusal)
+    return _one(asked, made.id, secret=made.secret)
 
 
 def _list(
@@ -110,62 +103,50 @@ def _one(
 
 
 @router.post("/{webhook}/test", Role.ADMIN)
-async def send_test(webhook: str, asked: PageRequest) -> Response:
+def send_test(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Order the delivery of a test event."""
-    return await _change(
-        asked.request, webhook, lambda: webhooks.order_test(asked.platform, WebhookId(webhook))
-    )
+    webhooks.order_test(asked.platform, WebhookId(webhook))
+    return _back_to(webhook)
 
 
 @router.post("/{webhook}/pause", Role.ADMIN)
-async def pause(webhook: str, asked: PageRequest) -> Response:
+def pause(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Let deliveries wait."""
-    return await _change(
-        asked.request, webhook, lambda: _set_paused(asked.services, webhook, paused=True)
-    )
+    return _set_paused(asked.services, webhook, paused=True)
 
 
 @router.post("/{webhook}/resume", Role.ADMIN)
-async def resume(webhook: str, asked: PageRequest) -> Response:
+def resume(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Send what waits, and go on."""
-    return await _change(
-        asked.request, webhook, lambda: _set_paused(asked.services, webhook, paused=False)
-    )
+    return _set_paused(asked.services, webhook, paused=False)
 
 
-def _set_paused(services: Services, webhook: str, *, paused: bool) -> None:
+def _set_paused(services: Services, webhook: str, *, paused: bool) -> Response:
     change = webhooks.WebhookChange(paused=paused)
     webhooks.change_webhook(services.platform, services.webhooks, WebhookId(webhook), change)
+    return _back_to(webhook)
 
 
 @router.post("/{webhook}/rotate", Role.ADMIN)
-async def give_new_secret(webhook: str, asked: PageRequest) -> Response:
+def give_new_secret(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Make a new secret, and show it."""
-    await read_form(asked.request)
-    rotated = await run_in_threadpool(webhooks.rotate_secret, asked.platform, WebhookId(webhook))
-    return await run_in_threadpool(_one, asked, rotated.id, secret=rotated.secret)
+    rotated = webhooks.rotate_secret(asked.platform, WebhookId(webhook))
+    return _one(asked, rotated.id, secret=rotated.secret)
 
 
 @router.post("/{webhook}/delete", Role.ADMIN)
-async def delete(webhook: str, asked: PageRequest) -> Response:
+def delete(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete a webhook with its deliveries."""
-    await read_form(asked.request)
-    await run_in_threadpool(webhooks.delete_webhook, asked.platform, WebhookId(webhook))
+    webhooks.delete_webhook(asked.platform, WebhookId(webhook))
     return RedirectResponse(f"{PAGES}/webhooks", 303)
 
 
 @router.post("/{webhook}/deliveries/{delivery}/redeliver", Role.ADMIN)
-async def redeliver(webhook: str, delivery: str, asked: PageRequest) -> Response:
+def redeliver(webhook: str, delivery: str, asked: PageRequest, _form: SentForm) -> Response:
     """Order a delivery once more."""
-    return await _change(
-        asked.request,
-        webhook,
-        lambda: webhooks.redeliver(asked.platform, WebhookId(webhook), DeliveryId(delivery)),
-    )
+    webhooks.redeliver(asked.platform, WebhookId(webhook), DeliveryId(delivery))
+    return _back_to(webhook)
 
 
-async def _change(request: Request, webhook: str, change: Callable[[], object]) -> Response:
-    """Do what a form asks for, and lead back to the webhook."""
-    await read_form(request)
-    await run_in_threadpool(change)
+def _back_to(webhook: str) -> Response:
     return RedirectResponse(f"{PAGES}/webhooks/{webhook}", 303)
