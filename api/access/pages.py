@@ -203,7 +203,6 @@ def show_audit(
         actions=[one.value for one in Action],
         count=head.sequence,
         at_once=head.sequence <= CHECKED_AT_ONCE,
-        now=asked.platform.clock(),
     )
 
 

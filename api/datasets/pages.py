@@ -78,7 +78,6 @@ def _list_page(
         fields=fields or {},
         longest=LONGEST_DESCRIPTION,
         refusal=refusal,
-        now=asked.platform.clock(),
     )
 
 
@@ -146,7 +145,6 @@ def _dataset_page(
         taught=taught,
         settings=platform.settings,
         refusal=refusal,
-        now=platform.clock(),
     )
 
 
@@ -162,7 +160,6 @@ def show_version(dataset: str, version: VersionNumber, asked: PageRequest) -> Re
         version=frozen,
         previous=max((one.number for one in versions if one.number < version), default=None),
         classes=frozen.classes[:VERSION_CLASSES],
-        now=asked.platform.clock(),
     )
 
 

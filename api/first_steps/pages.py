@@ -113,7 +113,6 @@ def _show(
         answers=answers,
         refusal=refusal,
         sample=sample,
-        now=asked.platform.clock(),
     )
 
 

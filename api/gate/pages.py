@@ -49,7 +49,6 @@ def show_suites(asked: PageRequest, suites_after: Text = "", policies_after: Tex
         next_policy=rules[-1].id if len(policies) > ROWS else None,
         suites_after=suites_after,
         policies_after=policies_after,
-        now=asked.platform.clock(),
     )
 
 
@@ -82,7 +81,6 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         suites=suites,
         version=judged[0] if judged else None,
         report=judged[1] if judged else None,
-        now=platform.clock(),
     )
 
 

@@ -63,7 +63,6 @@ def show_jobs(asked: PageRequest, query: Annotated[ChosenJobs, Query()]) -> Resp
         ),
         types=[one.value for one in JobType],
         statuses=[one.value for one in JobStatus],
-        now=asked.platform.clock(),
     )
 
 

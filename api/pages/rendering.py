@@ -76,8 +76,8 @@ class _Asked:
         return self.services.platform
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
-        """Return a page: see `page`."""
-        return page(self.request, template, **context)
+        """Return a page, which also knows what time it is: see `page`."""
+        return page(self.request, template, **{"now": self.platform.clock(), **context})
 
 
 async def _asked(request: Request, services: WiredServices) -> _Asked:

@@ -92,7 +92,6 @@ def show_overview(asked: PageRequest, after: After = None) -> Response:
         first=after is None,
         next=rows[-1].model.id if more else None,
         jobs=[*running, *queued][:JOBS],
-        now=asked.platform.clock(),
     )
 
 
@@ -156,7 +155,6 @@ def show_model(
         suites=[suites[suite] for suite in found.suites],
         policy=policy,
         jobs=jobs,
-        now=platform.clock(),
     )
 
 
@@ -193,7 +191,6 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         gains=gains(report) if report else (),
         interval_plot=plots.interval_plot,
         shown=CLASSES,
-        now=platform.clock(),
     )
 
 
@@ -308,7 +305,6 @@ def _ask(
         expected_refusal=expected,
         may_override=_may_override(asked.request.scope["state"]["principal"], to, kind),
         longest=LONGEST_REASON,
-        now=platform.clock(),
     )
 
 

@@ -149,7 +149,6 @@ def _show(
         refusal=refusal,
         largest_share=round(100 * LARGEST_SHARE),
         longest=LONGEST_REASON,
-        now=platform.clock(),
     )
 
 

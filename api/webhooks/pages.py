@@ -63,7 +63,6 @@ def _list(
         sent=sent or {},
         refusal=refusal,
         longest=LONGEST_DESCRIPTION,
-        now=asked.platform.clock(),
     )
 
 
@@ -98,7 +97,6 @@ def _one(
         first=after is None,
         next=rows[DELIVERIES - 1].id if len(rows) > DELIVERIES else None,
         kept_days=KEPT_DAYS,
-        now=asked.platform.clock(),
     )
 
 
