@@ -155,7 +155,7 @@ def a_model(policy: GatePolicy, **changes: Any) -> Model:
 
 def a_job(model: Model, **changes: Any) -> Job:
     """A queued import of a model."""
-    return a_job_of_no_model(model.id, **{"model": model.id} | changes)
+    return a_job_of_no_model(**{"lane": model.id, "model": model.id} | changes)
 
 
 def a_job_of_no_model(lane: str, **changes: Any) -> Job:
