@@ -24,20 +24,6 @@ def model(service: Service) -> Model:
     return a_root(service.platform)
 
 
-def test_versions_are_listed_oldest_first(service: Service, model: Model) -> None:
-    for _ in range(3):
-        a_candidate(service.platform, model, teaches=("boot",))
-    first = service.client.get(VERSIONS + "?limit=3").json()
-    rest = service.client.get(VERSIONS, params={"after": first["next"]}).json()
-    assert [row["version"] for row in first["data"] + rest["data"]] == [1, 2, 3, 4]
-    assert rest["has_more"] is False
-    one = service.client.get(VERSIONS + "/2").json()
-    assert one == first["data"][1]
-    assert (one["parent"], one["status"], one["classes"]) == (1, "candidate", ["boot"])
-    assert code_of(service.client.get(VERSIONS + "/9")) == (404, "version_not_found")
-    assert code_of(service.client.get(VERSIONS + "/0")) == (422, "field_invalid")
-
-
 def test_a_download_is_the_folder_that_open_clip_loads(service: Service, model: Model) -> None:
     answer = service.client.get(VERSIONS + "/1/download")
     digest = service.client.get(VERSIONS + "/1").json()["digest"]

@@ -6,7 +6,6 @@ from unittest.mock import ANY
 import pytest
 
 from core.blame.updates import blame_updates
-from core.comparison.answers import FlipKind
 from core.comparison.compare import compare_versions, flips_since
 from core.errors import AnswersMissing, ClassNotFound
 from core.evaluation.plan import holdout_name
@@ -58,43 +57,6 @@ def suite_images(scene: Scene, class_name: str) -> int:
     found = compare_versions(scene.platform, "demo", 1, 2).comparison.changes
     (table,) = [table for table in found if table.name == "easy"]
     return {change.class_name: change.images for change in table.classes}[class_name]
-
-
-@ON_SQLITE
-def test_flips_against_parent_root_and_any_version(scene: Scene, model: Model) -> None:
-    before, now, found = flips_since(scene.platform, "demo", 3, "parent")
-    assert (before.number, now.number) == (2, 3)
-    holdout = [flip for flip in found if flip.name == "version 2"]
-    assert {(flip.kind, flip.class_name, flip.before, flip.now) for flip in holdout} == {
-        (FlipKind.LOST, "cat", "cat", "dog")
-    }
-    assert {flip.name for flip in found} == {"version 2", "version 3"}  # the suite is unchanged
-    before, _, found = flips_since(scene.platform, "demo", 3, "root")
-    suite = [flip for flip in found if flip.name == "easy"]
-    assert before.number == 1
-    assert {(flip.kind, flip.class_name, flip.before, flip.now) for flip in suite} == {
-        (FlipKind.LOST, HAT, HAT, BAG),
-        (FlipKind.GAINED, BAG, HAT, BAG),
-    }
-    assert len({flip.pixels for flip in suite}) == len(suite)
-    assert flips_since(scene.platform, "demo", 3, "1")[2] == found
-
-
-@ON_SQLITE
-def test_comparison_has_what_both_have_answered(scene: Scene, model: Model) -> None:
-    found = compare_versions(scene.platform, "demo", 3, 1)
-    names = {measure.name for measure in found.comparison.measures}
-    # the root has answered the holdouts too, as the baseline of both updates
-    assert names == {"easy", "version 2", "version 3", "2 updates"}
-    assert found.left_out == []
-    assert (found.comparison.lost, found.comparison.gained) == tuple(
-        sum(flip.kind is kind for flip in flips_since(scene.platform, "demo", 1, "3")[2])
-        for kind in (FlipKind.LOST, FlipKind.GAINED)
-    )
-    assert [score["version"] for score in found.scores] == [3]  # a root has no report
-    both = compare_versions(scene.platform, "demo", 2, 3)
-    assert [score["version"] for score in both.scores] == [2, 3]
-    assert both.comparison.alpha == 0.2  # the policy's
 
 
 @ON_SQLITE

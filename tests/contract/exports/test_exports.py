@@ -9,8 +9,6 @@ from core.errors import ExportNotFound
 from core.exports.rows import Exports
 from core.registry.exports import Export, ExportFormat
 from core.registry.versions import Model, Version
-from core.upkeep.delete import delete_model, delete_version
-from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -86,14 +84,3 @@ def test_a_version_that_gives_up_its_weights_gives_up_its_exports(
     assert (exports_of(scene, old), exports_of(scene, newest)) == ([], [kept])
     assert not artifacts.has(gone.artifact)
     assert artifacts.has(kept.artifact)
-
-
-def test_exports_go_with_their_version_or_model(scene: Scene, model: Model) -> None:
-    versions = [a_candidate(scene.platform, model) for _ in range(2)]
-    for version in versions:
-        put(scene, version)
-    delete_version(scene.platform, model=model.name, version=versions[1].number)
-    assert exports_of(scene, versions[1]) == []
-    assert len(exports_of(scene, versions[0])) == 1
-    delete_model(scene.platform, model=model.name)
-    assert exports_of(scene, versions[0]) == []

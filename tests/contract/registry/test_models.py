@@ -1,5 +1,7 @@
 """Suites, policies, models and versions."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from core.jobs.rows import Jobs
 from core.principal import Principal, Role
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, VersionStatus
 from core.values import DatasetId
@@ -29,6 +32,7 @@ from tests.support.factories import (
     a_version,
     digest,
 )
+from tests.support.scene import Scene
 
 
 def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> None:
@@ -143,3 +147,21 @@ def test_newest_version_with_a_digest_is_meant(transactions: Transactions, model
 def test_unknown_model_has_no_next_number(transactions: Transactions, model: Model) -> None:
     with transactions() as work, pytest.raises(ModelNotFound):
         work[Versions].next_number(replace(model, id="model_none").id)
+
+
+def test_last_choice_of_suites_at_the_same_time_counts_and_each_suite_once(scene: Scene) -> None:
+    data, model = scene.frozen("cat", "dog"), scene.model()
+    one, two = (scene.suite(model, data, name) for name in ("one", "two"))
+    with ThreadPoolExecutor(1) as pool:
+        with scene.platform.transactions() as work:
+            work[Models].set_suites(model.id, [one.id])
+            choice = pool.submit(
+                configure_model,
+                scene.platform,
+                model.name,
+                suites=["two", two.id, "two"],
+                policy=None,
+            )
+            time.sleep(0.3)
+            work.commit()
+        assert choice.result().suites == (two.id,)

@@ -12,10 +12,7 @@ from core.errors import (
     PerennialError,
     TrialEnded,
     TrialNotFound,
-    TrialRunning,
 )
-from core.registry.alias_rows import Aliases
-from core.registry.aliases import Alias
 from core.registry.read import locate
 from core.registry.versions import Model
 from core.trials import run
@@ -24,6 +21,7 @@ from core.trials.rows import Trials
 from core.trials.rules import CoursePoint, Shadowed, Trial, TrialEnd, TrialMode
 from core.trials.run import resolve_tried, stop_trial
 from core.upkeep.delete import delete_alias, delete_model, delete_version
+from core.values import TrialId
 from tests.contract.trials.conftest import Start
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import a_prediction
@@ -36,38 +34,12 @@ def trials_of(scene: Scene, model: Model) -> list[Trial]:
         return list(work[Trials].page(model.id, "production", 10, None))
 
 
-def alias_of(scene: Scene, model: Model) -> Alias:
-    with scene.platform.transactions(read_only=True) as work:
-        return work[Aliases].get(model.id, "production")
-
-
 def actions(scene: Scene) -> list[str]:
     with scene.platform.transactions(read_only=True) as work:
         return [event.change.action for event in work[AuditTrail].page(50, None, AuditFilter())]
 
 
-def test_an_alias_has_one_trial_at_a_time(scene: Scene, model: Model, start: Start) -> None:
-    first = start()
-    assert alias_of(scene, model).trial == first.id
-    with pytest.raises(TrialRunning) as refused:
-        start(TrialMode.CANARY)
-    assert refused.value.facts == {"trial": first.id}
-    stopped = stop_trial(scene.platform, model=model.name, alias="production", trial=first.id)
-    assert (stopped.end, stopped.ended_at) == (TrialEnd.STOPPED, scene.platform.clock())
-    assert alias_of(scene, model).trial is None
-    with pytest.raises(TrialEnded):
-        stop_trial(scene.platform, model=model.name, alias="production", trial=first.id)
-    second = start(TrialMode.CANARY)
-    assert trials_of(scene, model) == [stopped, second]
-    with scene.platform.transactions(read_only=True) as work:
-        assert work[Trials].find(model.id, "production", "latest") == second
-        assert work[Trials].find(model.id, "production", first.id) == stopped
-        assert work[Trials].running() == work[Trials].running(model.id) == [second]
-        with pytest.raises(TrialNotFound):
-            work[Trials].find(model.id, "staging", first.id)
-
-
-def test_of_two_who_start_at_once_one_is_refused(scene: Scene, start: Start) -> None:
+def test_of_two_who_start_at_once_one_is_refused(scene: Scene, model: Model, start: Start) -> None:
     def attempt(_: int) -> str:
         try:
             return start().id
@@ -77,6 +49,14 @@ def test_of_two_who_start_at_once_one_is_refused(scene: Scene, start: Start) -> 
     with ThreadPoolExecutor(2) as both:
         found = list(both.map(attempt, range(2)))
     assert found.count("trial_running") == 1
+    (started,) = [one for one in found if one != "trial_running"]
+    stop_trial(scene.platform, model=model.name, alias="production", trial=TrialId(started))
+    with pytest.raises(TrialEnded):
+        stop_trial(scene.platform, model=model.name, alias="production", trial=TrialId(started))
+    second = start(TrialMode.CANARY)
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Trials].find(model.id, "production", "latest") == second
+        assert work[Trials].running() == work[Trials].running(model.id) == [second]
 
 
 def test_what_moves_or_deletes_the_alias_ends_its_trial(

@@ -79,6 +79,8 @@ def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> N
     assert [str(tmp_path / "a.png"), "cat", "50.0"] in rows(ended.out, 3)
     assert f"demo: version {taught}\n" in ended.out
     assert "b.png: Images must be" in ended.err
+    refused = perennial("classify", "demo:1", images[0], "--none-of-these", "0.1")
+    assert (refused.code, "teach the model" in refused.err) == (ERROR, True), refused.err
 
 
 def test_a_version_is_tried_beside_the_live_one(
@@ -150,47 +152,6 @@ def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
     (saved,) = (tmp_path / "samples").iterdir()
     assert saved.read_bytes() == b"RIFF"
     assert perennial("trial", "stop", "demo").code == 0
-
-
-THRESHOLD = {
-    "false_rejection_rate": 0.05,
-    "statistic": "margin",
-    "threshold": 0.3,
-    "auroc": 0.8,
-    "source": "learned classes",
-    "covered": False,
-    "list_size": 2,
-    "false_rejection": {"rate": 0.04, "lower": 0.01, "upper": 0.1, "images": 90},
-    "false_acceptance": {"rate": 0.3, "lower": 0.2, "upper": 0.4, "images": 90},
-}
-
-
-def test_images_that_show_none_of_the_classes_are_told_with_the_error_rates(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    predictions = [{"class": "bag", "probability": 0.5}]
-    data = [
-        {"file": name, "predictions": predictions, "none_of_these": none, "score": 0.2}
-        for name, none in (("a.png", True), ("b.png", False))
-    ]
-    for one in data:
-        (tmp_path / str(one["file"])).write_bytes(picture(1))
-    reply = {"model": "demo", "version": 2, "digest": "d", "none_of_these": THRESHOLD, "data": data}
-    with scripted() as script:
-        script.replies = [JSONResponse(reply)]
-        monkeypatch.setenv(URL, script.url)
-        monkeypatch.setenv(KEY, "pk_any")
-        images = [tmp_path / str(one["file"]) for one in data]
-        ended = run("classify", "demo", *images, "--none-of-these", "0.1")
-    assert ended.code == 0, ended.err
-    assert rows(ended.out, 3) == [
-        [str(images[0]), "none of these", ""],
-        [str(images[1]), "bag", "50.0"],
-    ]
-    assert "the threshold rejects 4.0 % of those of a listed class" in ended.err
-    assert "accepts 30.0 % of the others" in ended.err
-    assert "another prompt" in ended.err
-    assert b'name="none_of_these"\r\n\r\n0.1\r\n' in script.bodies[0]
 
 
 IMAGE, PIXELS = b"RIFF", "a" * 64
