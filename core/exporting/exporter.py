@@ -20,7 +20,8 @@ from core.clip.inputs import read_image
 from core.clip.machine import release_of
 from core.clip.model import ClipModel, load
 from core.exporting.huggingface import load_huggingface, write_huggingface
-from core.exporting.onnx import Towers, load_onnx, round_weights, write_onnx
+from core.exporting.onnx import load_onnx, round_weights, write_onnx
+from core.exporting.towers import Towers
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
 from core.registry.exports import ExportFormat, available_formats

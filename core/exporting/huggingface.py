@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.clip.inputs import Preprocess
 from core.clip.model import ClipModel
-from core.exporting.onnx import Towers, write_tokenizer
+from core.exporting.towers import END, START, Towers, write_vocabulary
 from core.registry.architecture import VOCABULARY
 from core.values import Json
 
@@ -28,6 +28,22 @@ def write_huggingface(model: ClipModel, folder: Path) -> None:
     _write(folder / "config.json", clip_config(model.config))
     _write(folder / "preprocessor_config.json", processor_config(model.preprocess))
     write_tokenizer(model, folder)
+
+
+def write_tokenizer(model: ClipModel, folder: Path) -> None:
+    """Write the files of `CLIPTokenizer`, which cuts texts to the model's context length."""
+    write_vocabulary(model, folder)
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": model.context_length,
+        **special,
+    }
+    for name, content in (
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", special),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def clip_config(config: Json) -> dict[str, Any]:

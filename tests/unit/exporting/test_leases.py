@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.errors import CancelRequested
 from core.exporting.exporter import compare, while_computing
-from core.exporting.onnx import Towers
+from core.exporting.towers import Towers
 from core.exports.exporter import Samples
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts

@@ -1,0 +1,116 @@
+"""The towers of a model as formats share them: features, example inputs, and their description."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from core.clip.model import ClipModel
+from core.values import Json
+
+MODEL_FILE = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """Both towers with their preprocessing; features are rows, normalised or not."""
+
+    images: Callable[[list[Image.Image]], Tensor]
+    texts: Callable[[list[str]], Tensor]
+
+
+def prepared_by(
+    model: ClipModel, image: Callable[[Tensor], Tensor], text: Callable[[Tensor], Tensor]
+) -> Towers:
+    """Return both towers, whose images and texts are prepared by the model."""
+
+    def images(batch: list[Image.Image]) -> Tensor:
+        pixels = torch.stack([model.preprocess.evaluation_pixels(one) for one in batch])
+        return image(model.preprocess.normalise(pixels))
+
+    def texts(batch: list[str]) -> Tensor:
+        return text(model.tokenise(batch))
+
+    return Towers(images=images, texts=texts)
+
+
+# The towers to write, each a module from prepared inputs to normalised features.
+
+
+def towers_of(model: ClipModel) -> tuple[tuple[nn.Module, Tensor], tuple[nn.Module, Tensor]]:
+    """Return the image tower and the text tower, each with a batch of two to trace it with.
+
+    Their features are L2-normalised rows.
+    """
+    height, width = model.preprocess.size
+    pixels = torch.zeros(2, 3, height, width)
+    tokens = model.tokenise(["a photo", "a drawing of two trees"])
+    image = _Tower(model.network, "encode_image").eval()
+    text = _Tower(model.network, "encode_text").eval()
+    return (image, pixels), (text, tokens)
+
+
+class _Tower(nn.Module):
+    """One tower of a network, with normalised features."""
+
+    def __init__(self, network: nn.Module, encode: str) -> None:
+        super().__init__()
+        self._network = network
+        self._encode = encode
+
+    def forward(self, batch: Tensor) -> Tensor:
+        features: Tensor = getattr(self._network, self._encode)(batch)
+        return normalize(features, dim=-1)
+
+
+# The files beside the towers: what their inputs are, and the vocabulary.
+
+
+def write_inputs(model: ClipModel, folder: Path) -> None:
+    """Write the vocabulary, and `model.json`, which describes the towers' inputs."""
+    write_vocabulary(model, folder)
+    described = json.dumps(describe(model), indent=2) + "\n"
+    (folder / MODEL_FILE).write_text(described)
+
+
+def describe(model: ClipModel) -> Json:
+    """Return what a caller must know of the model's inputs, and the scale of similarities."""
+    settings = model.preprocess.settings
+    return {
+        "image": {
+            "size": list(model.preprocess.size),
+            "mean": list(settings.mean),
+            "std": list(settings.std),
+            "interpolation": settings.interpolation,
+            "resize_mode": settings.resize_mode,
+        },
+        "text": {
+            "context_length": model.context_length,
+            "start_token": model.tokenizer.sot_token_id,
+            "end_token": model.tokenizer.eot_token_id,
+            "padding": 0,
+        },
+        "scale": round(float(model.scale.detach()), 6),
+    }
+
+
+START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; open_clip's differ
+
+
+def write_vocabulary(model: ClipModel, folder: Path) -> None:
+    """Write `vocab.json`, from tokens to ids, and `merges.txt`, in the order of their ranks."""
+    tokenizer = model.tokenizer
+    ids = dict(tokenizer.encoder)
+    for ours, theirs in ((tokenizer.sot_token_id, START), (tokenizer.eot_token_id, END)):
+        del ids[tokenizer.decoder[ours]]
+        ids[theirs] = ours
+    ranks = tokenizer.bpe_ranks
+    merges = [" ".join(pair) for pair in sorted(ranks, key=ranks.__getitem__)]
+    (folder / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+    lines = "\n".join(["#version: 0.2", *merges])
+    (folder / "merges.txt").write_text(lines + "\n", encoding="utf-8")
