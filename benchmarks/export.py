@@ -40,7 +40,8 @@ VIT = "ViT-B-32"
 
 ONNX = (ExportFormat.ONNX, ExportFormat.ONNX_INT8)
 
-WRITTEN = (ExportFormat.HUGGINGFACE, *ONNX)  # the service writes the folder of open_clip itself
+# The service writes the folder of open_clip itself.
+WRITTEN = [one for one in ExportFormat if not one.is_open_clip_folder]
 
 
 def bundled() -> ClipModel:

@@ -7,6 +7,7 @@ from pydantic import Field
 from api.http.schemas import RequestModel, ResponseModel
 from core.fleet.workers import WorkerState
 from core.jobs.needs import Retention
+from core.registry.exports import ExportFormat
 from core.upkeep.gc import GRACE, LEAST_GRACE
 from core.values import Json
 
@@ -99,7 +100,7 @@ class WorkerView(ResponseModel):
         examples=[["gpu", "housekeeping"]], description="Queues that it serves."
     )
     formats: list[str] = Field(
-        examples=[["open_clip", "huggingface", "onnx", "onnx_int8"]],
+        examples=[list(ExportFormat)],
         description="Formats that it can export versions in.",
     )
     version: str = Field(examples=["0.1.0"], description="Perennial's release.")
