@@ -5,23 +5,7 @@ from typing import Annotated, Any
 from fastapi import Header
 from starlette.responses import Response
 
-from api.comparison.schemas import (
-    AfterFlip,
-    Against,
-    BlameReportView,
-    BlameView,
-    ClassName,
-    ComparisonView,
-    FlipPage,
-    FlipView,
-    OptionalClass,
-    SuiteName,
-    TwoVersions,
-    VersionQuery,
-    VersionRef,
-    comparison_view,
-    flip_after,
-)
+from api.comparison import schemas
 from api.dependencies import WiredServices
 from api.http.answers import CSV, CSV_CONTENT, csv_text, preferred
 from api.http.routing import JSON, Routes, ThreadRoute, raises
@@ -67,23 +51,23 @@ def list_flips(
     model: str,
     version: VersionNumber,
     services: WiredServices,
-    against: Against = "parent",
-    suite: SuiteName = None,
+    against: schemas.Against = "parent",
+    suite: schemas.SuiteName = None,
     kind: FlipKind | None = None,
-    class_name: OptionalClass = None,
+    class_name: schemas.OptionalClass = None,
     limit: Limit = 50,
-    after: AfterFlip = None,
-) -> FlipPage:
+    after: schemas.AfterFlip = None,
+) -> schemas.FlipPage:
     """List the images that one of two versions answered right and the other wrong."""
-    start = flip_after(after)
+    start = schemas.flip_after(after)
     before, now, found = flips_since(
         services.platform, model, version, against, kind=kind, suite=suite, class_name=class_name
     )
     later = [flip for flip in found if flip.key > start]
-    page = page_of(later, limit, FlipView.of, lambda flip: ":".join(flip.key))
-    return FlipPage(
-        before=VersionRef.of(before),
-        now=VersionRef.of(now),
+    page = page_of(later, limit, schemas.FlipView.of, lambda flip: ":".join(flip.key))
+    return schemas.FlipPage(
+        before=schemas.VersionRef.of(before),
+        now=schemas.VersionRef.of(now),
         data=page.data,
         has_more=page.has_more,
         next=page.next,
@@ -91,15 +75,18 @@ def list_flips(
 
 
 @router.get(
-    "/v1/models/{model}/compare", Role.VIEWER, responses=_COMPARISONS, response_model=ComparisonView
+    "/v1/models/{model}/compare",
+    Role.VIEWER,
+    responses=_COMPARISONS,
+    response_model=schemas.ComparisonView,
 )
 def get_comparison(
     model: str,
-    versions: TwoVersions,
+    versions: schemas.TwoVersions,
     services: WiredServices,
     response: Response,
     accept: Annotated[str | None, Header()] = None,
-) -> ComparisonView | Response:
+) -> schemas.ComparisonView | Response:
     """Compare two versions by their answers to the same test images, as JSON or CSV."""
     wanted = preferred(accept, (JSON, CSV))
     before, now = map(int, versions.split(","))
@@ -108,7 +95,7 @@ def get_comparison(
     if wanted == CSV:
         return Response(comparison_csv(found.comparison), media_type=CSV, headers=vary)
     response.headers.update(vary)
-    return comparison_view(found)
+    return schemas.comparison_view(found)
 
 
 @router.get(
@@ -116,16 +103,16 @@ def get_comparison(
 )
 def get_blame(
     model: str,
-    class_name: ClassName,
+    class_name: schemas.ClassName,
     services: WiredServices,
-    version: VersionQuery = None,
-) -> BlameView:
+    version: schemas.VersionQuery = None,
+) -> schemas.BlameView:
     """Return a class's accuracy along the line of a version, and the update after which it fell.
 
     Without `version`, that is the line of what `production` points to.
     """
     found, last, blame = blame_updates(services.platform, model, class_name, version)
-    return BlameView.of(blame, model=found.name, version=last.number, digest=last.digest)
+    return schemas.BlameView.of(blame, model=found.name, version=last.number, digest=last.digest)
 
 
 @router.get(
@@ -141,14 +128,14 @@ def get_blame(
             errors.NotAcceptable,
         ),
     },
-    response_model=BlameReportView,
+    response_model=schemas.BlameReportView,
 )
 def get_blame_report(
     job: str,
     services: WiredServices,
     response: Response,
     accept: Annotated[str | None, Header()] = None,
-) -> BlameReportView | Response:
+) -> schemas.BlameReportView | Response:
     """Return what each class gains or loses without each group of images, as JSON or CSV."""
     report = read_blame(services.platform, JobId(job))
     vary = {"Vary": "Accept"}
@@ -156,4 +143,4 @@ def get_blame_report(
         table = csv_text(_BLAME_COLUMNS, flat_rows(report))
         return Response(table, media_type=CSV, headers=vary)
     response.headers.update(vary)
-    return BlameReportView.model_validate(report)
+    return schemas.BlameReportView.model_validate(report)

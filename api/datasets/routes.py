@@ -5,26 +5,7 @@ from typing import Annotated
 from fastapi import Body, Path, Query, Response
 from pydantic import BeforeValidator
 
-from api.datasets.schemas import (
-    ClassChange,
-    ClassDiffView,
-    ClassView,
-    DatasetChange,
-    DatasetDetail,
-    DatasetVersionView,
-    DatasetView,
-    DiffView,
-    FrozenImageView,
-    ImageChangeView,
-    MovedView,
-    Moves,
-    NearDuplicatesView,
-    NewDataset,
-    NewDatasetVersion,
-    OfClass,
-    StatisticsView,
-    near_duplicates_view,
-)
+from api.datasets import schemas
 from api.dependencies import Services, WiredServices
 from api.http.routing import Routes, ThreadRoute, raises
 from api.http.schemas import (
@@ -63,7 +44,9 @@ _OF_A_VERSION = raises(
 
 
 @router.post("", Role.CONTRIBUTOR, errors.NameInvalid, errors.NameTaken, status_code=201)
-def open_dataset(body: NewDataset, services: WiredServices, response: Response) -> DatasetView:
+def open_dataset(
+    body: schemas.NewDataset, services: WiredServices, response: Response
+) -> schemas.DatasetView:
     """Create an empty dataset."""
     dataset = create_dataset(
         services.platform,
@@ -73,26 +56,26 @@ def open_dataset(body: NewDataset, services: WiredServices, response: Response) 
         metadata=body.metadata,
     )
     response.headers["Location"] = f"/v1/datasets/{dataset.name}"
-    return DatasetView.of(dataset)
+    return schemas.DatasetView.of(dataset)
 
 
 @router.get("", Role.VIEWER)
 def list_datasets(
     services: WiredServices, limit: Limit = 50, after: After = None
-) -> Page[DatasetView]:
+) -> Page[schemas.DatasetView]:
     """List datasets, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work[Datasets].page(limit + 1, after)
-    return page_of(rows, limit, DatasetView.of, lambda row: row.id)
+    return page_of(rows, limit, schemas.DatasetView.of, lambda row: row.id)
 
 
 @router.get("/{dataset}", Role.VIEWER, errors.DatasetNotFound)
-def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
+def get_dataset(dataset: str, services: WiredServices) -> schemas.DatasetDetail:
     """Return a dataset with its image counts."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         counts = work[Datasets].count(found.id)
-    return DatasetDetail.of(
+    return schemas.DatasetDetail.of(
         found,
         images=sum(counts.values()),
         counts=dict(counts) if found.kind is DatasetKind.LABELLED else {},
@@ -100,12 +83,14 @@ def get_dataset(dataset: str, services: WiredServices) -> DatasetDetail:
 
 
 @router.patch("/{dataset}", Role.CONTRIBUTOR, errors.DatasetNotFound)
-def change_dataset(dataset: str, body: DatasetChange, services: WiredServices) -> DatasetView:
+def change_dataset(
+    dataset: str, body: schemas.DatasetChange, services: WiredServices
+) -> schemas.DatasetView:
     """Set the description or the metadata of a dataset."""
     changed = describe_dataset(
         services.platform, dataset, description=body.description, metadata=body.metadata
     )
-    return DatasetView.of(changed)
+    return schemas.DatasetView.of(changed)
 
 
 @router.delete("/{dataset}", Role.ADMIN, errors.DatasetNotFound, errors.InUse, status_code=204)
@@ -115,25 +100,25 @@ def delete_dataset(dataset: str, services: WiredServices) -> None:
 
 
 @router.get("/{dataset}/statistics", Role.VIEWER, errors.DatasetNotFound)
-def get_statistics(dataset: str, services: WiredServices) -> StatisticsView:
+def get_statistics(dataset: str, services: WiredServices) -> schemas.StatisticsView:
     """Count the present images of a dataset by class, side and near-duplicates."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
         counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
-    return StatisticsView.of(counted, duplicates=found.duplicates)
+    return schemas.StatisticsView.of(counted, duplicates=found.duplicates)
 
 
 @router.get("/{dataset}/near-duplicates", Role.VIEWER, errors.DatasetNotFound)
 def list_near_duplicates(
     dataset: str, services: WiredServices, limit: Limit = 50, after: After = None
-) -> Page[NearDuplicatesView]:
+) -> Page[schemas.NearDuplicatesView]:
     """List the groups of near-duplicates of which a dataset holds at least two images."""
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         groups = work[Datasets].near_duplicate_page(found.id, limit + 1, last)
-    return page_of(groups, limit, near_duplicates_view, lambda found: found.group)
+    return page_of(groups, limit, schemas.near_duplicates_view, lambda found: found.group)
 
 
 @router.patch(
@@ -146,13 +131,13 @@ def list_near_duplicates(
     errors.NotLabelled,
 )
 def rename_dataset_class(
-    dataset: str, name: ClassName, body: ClassChange, services: WiredServices
-) -> ClassView:
+    dataset: str, name: ClassName, body: schemas.ClassChange, services: WiredServices
+) -> schemas.ClassView:
     """Rename a class of a dataset, or join it to another class; frozen versions do not change."""
     images = edit_classes.rename_class(
         services.platform, dataset, name, to=body.name, merge=body.merge
     )
-    return ClassView(name=clean_class(body.name), images=images)
+    return schemas.ClassView(name=clean_class(body.name), images=images)
 
 
 @router.post(
@@ -163,11 +148,11 @@ def rename_dataset_class(
     errors.ClassInvalid,
     errors.NotLabelled,
 )
-def move_images(dataset: str, body: Moves, services: WiredServices) -> MovedView:
+def move_images(dataset: str, body: schemas.Moves, services: WiredServices) -> schemas.MovedView:
     """Move images of a dataset to a class, new or not; all or none."""
     images = [Digest(pixels) for pixels in body.images]
     moved = edit_classes.move_images(services.platform, dataset, images, to=body.name)
-    return MovedView(name=clean_class(body.name), moved=moved)
+    return schemas.MovedView(name=clean_class(body.name), moved=moved)
 
 
 # Versions.
@@ -185,24 +170,24 @@ def freeze_dataset(
     dataset: str,
     services: WiredServices,
     response: Response,
-    _body: NewDatasetVersion | None = Body(None),
-) -> DatasetVersionView:
+    _body: schemas.NewDatasetVersion | None = Body(None),
+) -> schemas.DatasetVersionView:
     """Freeze the dataset's present images into a version that never changes."""
     version = freeze_version(services.platform, dataset)
     response.headers["Location"] = f"/v1/datasets/{version.dataset}/versions/{version.number}"
-    return DatasetVersionView.of(version)
+    return schemas.DatasetVersionView.of(version)
 
 
 @router.get("/{dataset}/versions", Role.VIEWER, errors.DatasetNotFound)
 def list_dataset_versions(
     dataset: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
-) -> Page[DatasetVersionView]:
+) -> Page[schemas.DatasetVersionView]:
     """List the versions of a dataset, oldest first."""
     with services.platform.transactions(read_only=True) as work:
         rows = work[Datasets].versions(work[Datasets].get(dataset).id)
     start = number_after(after)
     later = [row for row in rows if row.number > start]
-    return page_of(later, limit, DatasetVersionView.of, lambda row: row.number)
+    return page_of(later, limit, schemas.DatasetVersionView.of, lambda row: row.number)
 
 
 @router.get(
@@ -213,11 +198,11 @@ def list_dataset_versions(
 )
 def get_dataset_version(
     dataset: str, version: VersionNumber, services: WiredServices
-) -> DatasetVersionView:
+) -> schemas.DatasetVersionView:
     """Return a version of a dataset."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
-        return DatasetVersionView.of(work[Datasets].version(found.id, version))
+        return schemas.DatasetVersionView.of(work[Datasets].version(found.id, version))
 
 
 @router.delete(
@@ -238,10 +223,10 @@ def list_frozen_images(
     dataset: str,
     version: VersionNumber,
     services: WiredServices,
-    of_class: OfClass = None,
+    of_class: schemas.OfClass = None,
     limit: Limit = 50,
     after: After = None,
-) -> Page[FrozenImageView]:
+) -> Page[schemas.FrozenImageView]:
     """List the images of a dataset version, ordered by the digest of their pixels."""
     (manifest,) = _manifests(services, dataset, version)
     later = [
@@ -249,7 +234,7 @@ def list_frozen_images(
         for entry in manifest.entries
         if entry.pixels > (after or "") and (of_class is None or of_class in entry.texts)
     ]
-    return page_of(later, limit, FrozenImageView.of, lambda entry: entry.pixels)
+    return page_of(later, limit, schemas.FrozenImageView.of, lambda entry: entry.pixels)
 
 
 @router.get("/{dataset}/versions/{version}/diff", Role.VIEWER, responses=_OF_A_VERSION)
@@ -260,20 +245,20 @@ def diff_dataset_versions(
     against: Against,
     limit: Limit = 50,
     after: After = None,
-) -> DiffView:
+) -> schemas.DiffView:
     """Return what a version added, removed and moved, compared with another version."""
     new, old = _manifests(services, dataset, version, against)
     found = Diff.between(old, new)
     later = [change for change in found.changes if change.pixels > (after or "")]
-    page = page_of(later, limit, ImageChangeView.of, lambda change: change.pixels)
-    return DiffView(
+    page = page_of(later, limit, schemas.ImageChangeView.of, lambda change: change.pixels)
+    return schemas.DiffView(
         **vars(page),
         version=version,
         against=against,
         added=found.counts[ChangeKind.ADDED],
         removed=found.counts[ChangeKind.REMOVED],
         moved=found.counts[ChangeKind.MOVED],
-        classes={name: ClassDiffView.of(one) for name, one in found.classes.items()},
+        classes={name: schemas.ClassDiffView.of(one) for name, one in found.classes.items()},
     )
 
 

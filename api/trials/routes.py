@@ -10,17 +10,7 @@ from api.http.answers import IfMatch, IfNoneMatch, expected_revision, image_answ
 from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import stored_images
-from api.trials.schemas import (
-    Feedback,
-    FeedbackView,
-    LabelReceipt,
-    NewTrial,
-    SampleView,
-    StopTrial,
-    TrialReport,
-    TrialView,
-    trial_report,
-)
+from api.trials import schemas
 from core import errors
 from core.platform import Platform
 from core.principal import Role
@@ -59,11 +49,11 @@ _UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)
 def begin_trial(
     model: str,
     alias: str,
-    body: NewTrial,
+    body: schemas.NewTrial,
     services: WiredServices,
     response: Response,
     if_match: IfMatch = None,
-) -> TrialView:
+) -> schemas.TrialView:
     """Start a trial of a version beside the one that an alias points at.
 
     If-Match is the ETag of the alias: the trial compares with the version that the caller has
@@ -82,39 +72,39 @@ def begin_trial(
         reason=body.reason,
     )
     response.headers["Location"] = f"{TRIALS.format(model=model, alias=alias)}/{trial.id}"
-    return TrialView.of(trial, model=_name(services.platform, model))
+    return schemas.TrialView.of(trial, model=_name(services.platform, model))
 
 
 @router.get(TRIALS, Role.VIEWER, errors.ModelNotFound)
 def list_trials(
     model: str, alias: str, services: WiredServices, limit: Limit = 50, after: After = None
-) -> Page[TrialView]:
+) -> Page[schemas.TrialView]:
     """List the trials of an alias, oldest first, also after it was deleted."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[Trials].page(found.id, alias, limit + 1, after)
-    show = partial(TrialView.of, model=found.name)
+    show = partial(schemas.TrialView.of, model=found.name)
     return page_of(rows, limit, show, lambda row: row.id)
 
 
 @router.get(f"{TRIALS}/{{trial}}", Role.VIEWER, *_UNKNOWN_TRIAL)
-def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> TrialReport:
+def get_trial(model: str, alias: str, trial: str, services: WiredServices) -> schemas.TrialReport:
     """Return what a trial's answers and labels say so far; `latest` is the newest trial."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Trials].find(found.id, alias, trial)
         counts = work[Trials].counts([wanted.id])[wanted.id]
         course = work[Trials].course([wanted.id])[wanted.id]
-    return trial_report(wanted, counts, course, model=found.name)
+    return schemas.trial_report(wanted, counts, course, model=found.name)
 
 
 @router.post(f"{TRIALS}/{{trial}}/stop", Role.OPERATOR, *_UNKNOWN_TRIAL, errors.TrialEnded)
 def end_trial(
-    model: str, alias: str, trial: str, body: StopTrial, services: WiredServices
-) -> TrialView:
+    model: str, alias: str, trial: str, body: schemas.StopTrial, services: WiredServices
+) -> schemas.TrialView:
     """Stop a trial: the alias points where it did; `latest` is the newest trial."""
     ended = stop_trial(services.platform, model=model, alias=alias, trial=trial, reason=body.reason)
-    return TrialView.of(ended, model=_name(services.platform, model))
+    return schemas.TrialView.of(ended, model=_name(services.platform, model))
 
 
 @router.post(
@@ -126,7 +116,7 @@ def end_trial(
     errors.ClassInvalid,
     errors.AllRejected,
 )
-def send_feedback(body: Feedback, services: WiredServices) -> FeedbackView:
+def send_feedback(body: schemas.Feedback, services: WiredServices) -> schemas.FeedbackView:
     """Label predictions made during trials with the classes that are right; each counts once.
 
     The first label of a prediction counts. Labels that are refused leave the others as they are; if
@@ -136,7 +126,7 @@ def send_feedback(body: Feedback, services: WiredServices) -> FeedbackView:
     labels = [(PredictionId(one.prediction), one.label) for one in body.labels]
     receipts = label_predictions(services.platform, labels)
     refusals = [one.refusal for one in receipts if one.refusal is not None]
-    view = FeedbackView(data=[LabelReceipt.of(one) for one in receipts])
+    view = schemas.FeedbackView(data=[schemas.LabelReceipt.of(one) for one in receipts])
     if len(refusals) < len(receipts):
         return view
     if len(refusals) == 1:
@@ -165,7 +155,7 @@ def list_samples(
     services: WiredServices,
     limit: Limit = 50,
     after: After = None,
-) -> Page[SampleView]:
+) -> Page[schemas.SampleView]:
     """List the samples of a trial, ordered by the digest of their pixels.
 
     They are images about which the two versions of a shadow disagree; by default none are kept.
@@ -174,7 +164,7 @@ def list_samples(
     with services.platform.transactions(read_only=True) as work:
         found = work[Trials].find(work[Models].get(model).id, alias, trial)
         rows = work[TrialSamples].page(found.id, limit + 1, last)
-    return page_of(rows, limit, SampleView.of, lambda row: row.pixels)
+    return page_of(rows, limit, schemas.SampleView.of, lambda row: row.pixels)
 
 
 @router.get(

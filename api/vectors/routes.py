@@ -12,17 +12,7 @@ from api.http.schemas import VersionNumber
 from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import downloads
-from api.vectors.schemas import (
-    CompatibilityList,
-    CompatibilityView,
-    EmbeddingMaps,
-    NewComparison,
-    NewVectors,
-    VectorsList,
-    VectorsView,
-    compatibility_view,
-    vectors_view,
-)
+from api.vectors import schemas
 from core import errors
 from core.datasets.rows import Datasets
 from core.principal import Role
@@ -66,7 +56,7 @@ _BRIDGES: dict[int | str, dict[str, Any]] = {
     status_code=202,
 )
 def order_vectors(
-    model: str, version: VersionNumber, body: NewVectors, ordering: PlacedOrder
+    model: str, version: VersionNumber, body: schemas.NewVectors, ordering: PlacedOrder
 ) -> JobView:
     """Order the vectors of all images of a dataset version, in the place of those that are stored.
 
@@ -83,15 +73,17 @@ def order_vectors(
 
 
 @router.get("/vectors", Role.VIEWER, *NO_VERSION)
-def list_vectors(model: str, version: VersionNumber, services: WiredServices) -> VectorsList:
+def list_vectors(
+    model: str, version: VersionNumber, services: WiredServices
+) -> schemas.VectorsList:
     """List the vectors by a version that are stored, by dataset and dataset version."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[Vectors].all(found.id, work[Versions].get(found.id, version).number)
         names = [work[Datasets].get(row.dataset).name for row in rows]
-    return VectorsList(
+    return schemas.VectorsList(
         data=[
-            vectors_view(row, model=found.name, dataset=name)
+            schemas.vectors_view(row, model=found.name, dataset=name)
             for row, name in zip(rows, names, strict=True)
         ]
     )
@@ -104,10 +96,10 @@ def get_vectors(
     dataset: str,
     dataset_version: VersionNumber,
     services: WiredServices,
-) -> VectorsView:
+) -> schemas.VectorsView:
     """Return what is stored of a dataset version's vectors."""
     found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
-    return vectors_view(stored, model=found.name, dataset=name)
+    return schemas.vectors_view(stored, model=found.name, dataset=name)
 
 
 @router.get(
@@ -209,7 +201,7 @@ def _find_vectors(
     status_code=202,
 )
 def order_index_comparison(
-    model: str, version: VersionNumber, body: NewComparison, ordering: PlacedOrder
+    model: str, version: VersionNumber, body: schemas.NewComparison, ordering: PlacedOrder
 ) -> JobView:
     """Order a report on whether an index of an older version's vectors still holds.
 
@@ -228,12 +220,12 @@ def order_index_comparison(
 @router.get("/compatibility", Role.VIEWER, *NO_VERSION, *UNREADABLE)
 def list_compatibility(
     model: str, version: VersionNumber, services: WiredServices
-) -> CompatibilityList:
+) -> schemas.CompatibilityList:
     """List the reports of a version, by the version that each compares it with."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[IndexReports].all(found.id, work[Versions].get(found.id, version).number)
-    return CompatibilityList(data=[_view(services, found, row) for row in rows])
+    return schemas.CompatibilityList(data=[_view(services, found, row) for row in rows])
 
 
 @router.get(
@@ -241,7 +233,7 @@ def list_compatibility(
 )
 def get_compatibility(
     model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
-) -> CompatibilityView:
+) -> schemas.CompatibilityView:
     """Return whether an index of the baseline's vectors still serves searches by the version."""
     return _view(services, *_find_report(services, model, version, baseline))
 
@@ -255,13 +247,13 @@ def get_compatibility(
 )
 def get_embedding_map(
     model: str, version: VersionNumber, baseline: VersionNumber, services: WiredServices
-) -> EmbeddingMaps:
+) -> schemas.EmbeddingMaps:
     """Return where both versions put test images, on two axes that are the same for both.
 
     The axes of a suite are the principal components of both versions' embeddings together.
     """
     found, row, maps = embedding_maps(services.platform, model, version, baseline)
-    return EmbeddingMaps.of(row, model=found.name, data=maps)
+    return schemas.EmbeddingMaps.of(row, model=found.name, data=maps)
 
 
 @router.get(
@@ -296,6 +288,6 @@ def _find_report(
         return found, work[IndexReports].get(found.id, number, baseline)
 
 
-def _view(services: Services, model: Model, row: IndexReport) -> CompatibilityView:
+def _view(services: Services, model: Model, row: IndexReport) -> schemas.CompatibilityView:
     report = {**read_index_report(services.platform, row), "model": model.name}
-    return compatibility_view(row, report)
+    return schemas.compatibility_view(row, report)
