@@ -7,14 +7,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
-from api.datasets.schemas import (
-    ImageView,
-    OfClass,
-    Pixels,
-    ReceiptView,
-    UploadView,
-    image_view,
-)
+from api.datasets.schemas import ImageView, OfClass, Pixels, ReceiptView, UploadView, image_view
 from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.forms import (

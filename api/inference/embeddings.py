@@ -14,16 +14,8 @@ from api.http.forms import IN_FLIGHT
 from api.http.problems import PATH
 from api.http.routing import JSON, Routes, ThreadRoute, written
 from api.http.schemas import RequestModel, ResponseModel
-from api.inference.embed import (
-    MAX_INPUTS,
-    MAX_TEXT,
-    Format,
-    Vector,
-    vector_of,
-)
-from api.inference.images import (
-    ERRORS,
-)
+from api.inference.embed import MAX_INPUTS, MAX_TEXT, Format, Vector, vector_of
+from api.inference.images import ERRORS
 from api.inference_client.questions import EmbedImages, EmbedTexts
 from core import errors
 from core.errors import FieldInvalid

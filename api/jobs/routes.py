@@ -17,14 +17,7 @@ from api.http.answers import preferred
 from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
 from api.jobs.orders import NewBlame, NewEvaluation, NewJob, NewUpdate
-from api.jobs.schemas import (
-    AdviceView,
-    EventView,
-    JobQuery,
-    JobView,
-    advice_view,
-    job_view,
-)
+from api.jobs.schemas import AdviceView, EventView, JobQuery, JobView, advice_view, job_view
 from core import errors
 from core.advice.advise import advise
 from core.blame.order import order_blame

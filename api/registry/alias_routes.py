@@ -9,12 +9,7 @@ from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.answers import ANY, IfMatch, etag, expected_revision
 from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
-from api.registry.schemas import (
-    AliasView,
-    MoveView,
-    Promotion,
-    Rollback,
-)
+from api.registry.schemas import AliasView, MoveView, Promotion, Rollback
 from core import errors
 from core.database.work import Work
 from core.principal import Role

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from api.pages.plots import Drawing, line, text
-from api.pages.rendering import (
-    clock,
-    points,
-    ticks,
-)
+from api.pages.rendering import clock, points, ticks
 from api.registry.report_pages import gains, guarded
 from core.artifacts.store import Artifacts
 from core.errors import PerennialError

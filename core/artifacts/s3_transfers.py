@@ -14,10 +14,7 @@ from typing import Any, Self
 
 from core import errors
 from core.artifacts.checks import PIECE, ReportingBody
-from core.artifacts.s3_requests import (
-    S3Location,
-    translate_errors,
-)
+from core.artifacts.s3_requests import S3Location, translate_errors
 from core.artifacts.store import BytesCallback, ignore_bytes
 from core.values import Digest, sha256
 

@@ -13,14 +13,7 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
 from core.platform import Platform
-from core.values import (
-    DatasetId,
-    Digest,
-    Json,
-    clean_class,
-    clean_name,
-    new_id,
-)
+from core.values import DatasetId, Digest, Json, clean_class, clean_name, new_id
 
 
 def create_dataset(

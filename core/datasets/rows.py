@@ -9,13 +9,7 @@ from core.database.statements import chunks, find_named, insert_missing, insert_
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
 from core.database.work import Rows, Work
 from core.datasets.list_rows import CountCache, ImageListRows
-from core.datasets.rules import (
-    Dataset,
-    DatasetImage,
-    DatasetKind,
-    DatasetVersion,
-    Image,
-)
+from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.datasets.version_rows import DatasetVersionRows
 from core.errors import DatasetNotFound, ImageErased, ImageNotFound, LabelConflict, NameTaken
 from core.values import DatasetId, Digest, ErasureId, from_plain

@@ -7,12 +7,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from core.database.statements import chunks, insert_missing
-from core.database.tables import (
-    HAS_THUMBNAIL,
-    erased_images,
-    images,
-    thumbnails,
-)
+from core.database.tables import HAS_THUMBNAIL, erased_images, images, thumbnails
 from core.database.work import Rows, Work
 from core.datasets.image_lists import ImageWithThumbnail
 from core.datasets.similarity import ThumbnailIndex

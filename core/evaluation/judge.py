@@ -11,16 +11,8 @@ from core.evaluation.plan import (
     HoldoutEvaluation,
     RetrievalEvaluation,
 )
-from core.evaluation.queries import (
-    EvalQuery,
-    PairedHits,
-    pooled,
-    recall_at_1,
-)
-from core.evaluation.report import (
-    Report,
-    budget_use,
-)
+from core.evaluation.queries import EvalQuery, PairedHits, pooled, recall_at_1
+from core.evaluation.report import Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.evaluation.results import (
     LIVE,
@@ -33,13 +25,7 @@ from core.evaluation.results import (
     tasks,
     transfer,
 )
-from core.gate.measures import (
-    Flips,
-    Measure,
-    MeasureKind,
-    Outcome,
-    paired_interval,
-)
+from core.gate.measures import Flips, Measure, MeasureKind, Outcome, paired_interval
 from core.gate.rules import GatePolicy, Judgement, Verdict, judge
 from core.values import Digest
 

@@ -3,20 +3,9 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from core.evaluation.plan import (
-    ClassEvaluation,
-)
-from core.evaluation.queries import (
-    ClassQuery,
-    RetrievalAnswers,
-)
-from core.evaluation.report import (
-    Change,
-    ChangeTable,
-    ListScore,
-    Recall,
-    Scores,
-)
+from core.evaluation.plan import ClassEvaluation
+from core.evaluation.queries import ClassQuery, RetrievalAnswers
+from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores
 from core.evaluation.results import (
     EvaluationResults,
     average_accuracy,
@@ -24,12 +13,7 @@ from core.evaluation.results import (
     micro_accuracy,
     recalls,
 )
-from core.gate.measures import (
-    Flips,
-    MeasureKind,
-    paired_interval,
-    proportion_interval,
-)
+from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
 from core.registry.versions import Version
 
 

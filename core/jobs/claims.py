@@ -18,10 +18,7 @@ from core.database.engine import epoch_now, read_clock
 from core.database.tables import jobs
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.jobs.orders import JobType, Queue
-from core.jobs.rules import (
-    Job,
-    JobStatus,
-)
+from core.jobs.rules import Job, JobStatus
 
 _others = jobs.alias("others")
 # Rendered into the SQL, since neither database would match a parameter to the partial index.

@@ -8,14 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from core.errors import RecipeInvalid
-from core.recipes.fields import (
-    LabelSpace,
-    LossTerm,
-    Method,
-    MixingChoice,
-    ModelPart,
-    TeacherPolicy,
-)
+from core.recipes.fields import LabelSpace, LossTerm, Method, MixingChoice, ModelPart, TeacherPolicy
 from core.values import Json
 
 _FINE_TUNING: Json = {

@@ -21,10 +21,7 @@ from core.evaluation.plan import ScoredSuite, entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.jobs.needs import require_scorable
 from core.jobs.orders import JobType, UpdateOrder
-from core.jobs.queue import (
-    JobRequest,
-    order_for_model,
-)
+from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
 from core.principal import Principal, Role

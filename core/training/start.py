@@ -6,9 +6,7 @@ from datetime import datetime
 
 from core.database.work import Work
 from core.datasets.edit import add_dataset
-from core.datasets.freeze import (
-    freeze,
-)
+from core.datasets.freeze import freeze
 from core.datasets.manifests import Manifest
 from core.datasets.receive import (
     SimilaritySearch,
@@ -22,13 +20,7 @@ from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.datasets.uploads import Receipt, Upload
 from core.errors import IdempotencyMismatch, TooFewPerClass
 from core.jobs.orders import JobType, UpdateOrder
-from core.jobs.queue import (
-    JobRequest,
-    enqueue,
-    find_replayed,
-    notify_workers,
-    require_queue_room,
-)
+from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
 from core.principal import Role

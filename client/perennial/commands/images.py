@@ -8,11 +8,7 @@ from typing import Any
 
 from perennial.client import Client
 from perennial.errors import ServiceError
-from perennial.terminal.output import (
-    bytes_bar,
-    count_bar,
-    note,
-)
+from perennial.terminal.output import bytes_bar, count_bar, note
 from perennial.terminal.session import Failure, follow
 from perennial.types import DatasetKind, Job, Receipt, SuiteKind
 

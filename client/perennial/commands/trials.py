@@ -7,14 +7,7 @@ from typing import Any
 import click
 
 from perennial.client import Client
-from perennial.terminal.output import (
-    json_option,
-    note,
-    print_json,
-    print_list,
-    print_table,
-    tell,
-)
+from perennial.terminal.output import json_option, note, print_json, print_list, print_table, tell
 from perennial.terminal.session import (
     FILE,
     NEW_FOLDER,

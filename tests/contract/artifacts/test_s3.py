@@ -17,12 +17,7 @@ from core import bootstrap
 from core.artifacts import s3_transfers as s3_sending
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Location
-from core.errors import (
-    ArtifactsUnavailable,
-    PerennialError,
-    StorageFull,
-    UnsafeConfiguration,
-)
+from core.errors import ArtifactsUnavailable, PerennialError, StorageFull, UnsafeConfiguration
 from core.settings import Settings
 from core.values import Digest, sha256
 from devtools.servers import CREDENTIALS, s3_server

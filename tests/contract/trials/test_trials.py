@@ -6,13 +6,7 @@ import pytest
 
 from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
-from core.errors import (
-    InUse,
-    ModelNotFound,
-    PerennialError,
-    TrialEnded,
-    TrialNotFound,
-)
+from core.errors import InUse, ModelNotFound, PerennialError, TrialEnded, TrialNotFound
 from core.registry.read import locate
 from core.registry.versions import Model
 from core.trials import run

@@ -24,14 +24,7 @@ from tests.support.claims import checkpoint, claim
 from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
-from tests.support.storage.collecting import (
-    NEWEST_ONLY,
-    make_old,
-    numbers,
-    rejected,
-    tidy,
-    whole,
-)
+from tests.support.storage.collecting import NEWEST_ONLY, make_old, numbers, rejected, tidy, whole
 
 
 @pytest.fixture

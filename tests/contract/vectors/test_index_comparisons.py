@@ -7,9 +7,7 @@ import pytest
 from core.artifacts.store import ArtifactKind
 from core.datasets.manifests import Side
 from core.datasets.rules import DatasetVersion
-from core.errors import (
-    IndexReportNotFound,
-)
+from core.errors import IndexReportNotFound
 from core.job_types.retry import retry_job
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus

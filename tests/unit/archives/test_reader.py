@@ -21,11 +21,7 @@ from core.archives.rules import (
 )
 from core.archives.streams import tar_files
 from core.bootstrap import archive_reader
-from core.errors import (
-    ArchiveCorrupt,
-    ArchiveTooBig,
-    ArchiveUnsafe,
-)
+from core.errors import ArchiveCorrupt, ArchiveTooBig, ArchiveUnsafe
 from core.settings import Settings
 from tests.support.api.archives import (
     encrypted_zip,

@@ -16,13 +16,7 @@ from benchmarks.calibration.rates import (
     verdict_rates,
     verdicts,
 )
-from benchmarks.calibration.sample import (
-    CAPTIONS,
-    Outcomes,
-    Pool,
-    SampledCounts,
-    design_effects,
-)
+from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
 from core.gate.measures import (
     Flips,
     Measure,

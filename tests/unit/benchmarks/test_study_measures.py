@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.memory import CONFIGS, GIB, account
-from benchmarks.study.measures import (
-    Measured,
-    difference,
-    share_kept,
-)
+from benchmarks.study.measures import Measured, difference, share_kept
 from core.gate.measures import Flips, paired_interval
 from core.recipes.rules import Recipe
 

@@ -20,13 +20,7 @@ from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from tests.support.factories import digest
-from tests.support.learning.lessons import (
-    noise_image,
-    prepared,
-    red_and_blue,
-    square,
-    with_recipe,
-)
+from tests.support.learning.lessons import noise_image, prepared, red_and_blue, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
 SIDE = 16

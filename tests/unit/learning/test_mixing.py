@@ -26,13 +26,7 @@ from core.recipes.rules import Recipe
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import Selection, TrainingSpec
 from core.values import Json
-from tests.support.learning.lessons import (
-    Watching,
-    tensors,
-    train,
-    trained,
-    with_recipe,
-)
+from tests.support.learning.lessons import Watching, tensors, train, trained, with_recipe
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts

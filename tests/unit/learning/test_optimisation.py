@@ -7,12 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.learning.optimisation import (
-    make_optimiser,
-    make_scaler,
-    rate_factor,
-    take_step,
-)
+from core.learning.optimisation import make_optimiser, make_scaler, rate_factor, take_step
 from core.recipes.fields import Optimiser, Precision, Schedule
 from core.recipes.rules import Recipe
 

@@ -25,14 +25,7 @@ from tests.support.learning.lessons import (
     red_and_blue,
     with_recipe,
 )
-from tests.support.learning.steps import (
-    Stand,
-    in_double,
-    noisy,
-    random_pixels,
-    stand,
-    step_data,
-)
+from tests.support.learning.steps import Stand, in_double, noisy, random_pixels, stand, step_data
 from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 

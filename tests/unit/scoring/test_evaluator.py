@@ -12,12 +12,7 @@ from core.clip.inputs import read_image
 from core.clip.model import load
 from core.datasets.manifests import Part
 from core.errors import ArtifactMissing, CancelRequested
-from core.evaluation.queries import (
-    ClassAnswers,
-    ClassQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.queries import ClassAnswers, ClassQuery, RetrievalAnswers, RetrievalQuery
 from core.recipes.fields import DEFAULT_PROMPT
 from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration

@@ -6,15 +6,7 @@ from pathlib import Path
 
 from perennial import types
 from perennial.aio.connection import Resource, drawn
-from perennial.requests import (
-    Image,
-    batches,
-    form_file,
-    given,
-    idempotency,
-    json_of,
-    path_of,
-)
+from perennial.requests import Image, batches, form_file, given, idempotency, json_of, path_of
 
 
 class Datasets(Resource):
