@@ -144,3 +144,6 @@ def _told(alias: Alias) -> str:
         f"{alias['model']}@{alias['alias']} is version {alias['version']} "
         f"(revision {alias['revision']})."
     )
+
+
+VERBS = (versions, promote, rollback, aliases, history, download)

@@ -345,3 +345,6 @@ def certificate(erasure: str, as_json: bool) -> None:
     print_table(("model", "version", "learned", "replaced by", "obstacle"), rows)
     remains = [(one["where"], one["what"]) for one in found["remains"]]
     print_table(("where copies may remain", "what"), remains)
+
+
+VERBS = (dataset, import_images, suite, erase, certificate)

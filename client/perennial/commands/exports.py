@@ -184,3 +184,6 @@ def signing_key(as_json: bool) -> None:
     with connected() as client:
         found = client.bundles.signing_key()
     tell(found, as_json, found["public_key"])
+
+
+VERBS = (export, import_version, signing_key)

@@ -344,3 +344,6 @@ def _print_compatibility(found: Compatibility) -> None:
         title=f"Recall@{found['depth']} of {found['model']} version {found['version']} in an index "
         f"of version {found['from']}'s vectors",
     )
+
+
+VERBS = (classify, embed, reembed, compatibility)

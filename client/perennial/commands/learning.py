@@ -313,3 +313,6 @@ def watch(job: str, after: int | None, fail_on_gate: bool, as_json: bool) -> Non
             tell_end(client, found)
     if fail_on_gate:
         require_passed(found)
+
+
+VERBS = (model, teach, advise, jobs, watch)

@@ -100,3 +100,6 @@ def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes `perennial` in a shell."""
     command = context.find_root().command
     click.echo(SHELLS[shell](command, {}, "perennial", "_PERENNIAL_COMPLETE").source())
+
+
+VERBS = (login, logout, whoami, completion)

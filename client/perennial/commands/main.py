@@ -7,53 +7,31 @@ and pointing at a click command. The service adds its operators' verbs so.
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
-from pkgutil import resolve_name
 
 import click
 
+from perennial.commands import (
+    aliases,
+    datasets,
+    exports,
+    inference,
+    learning,
+    login,
+    reports,
+    trials,
+)
 from perennial.terminal.output import note
 from perennial.terminal.session import ERROR, INTERRUPTED, Failure
 
 GROUP = "perennial.commands"
 
-VERBS = {
-    "login": "perennial.commands.login:login",
-    "logout": "perennial.commands.login:logout",
-    "whoami": "perennial.commands.login:whoami",
-    "completion": "perennial.commands.login:completion",
-    "dataset": "perennial.commands.datasets:dataset",
-    "import": "perennial.commands.datasets:import_images",
-    "suite": "perennial.commands.datasets:suite",
-    "erase": "perennial.commands.datasets:erase",
-    "certificate": "perennial.commands.datasets:certificate",
-    "model": "perennial.commands.learning:model",
-    "teach": "perennial.commands.learning:teach",
-    "advise": "perennial.commands.learning:advise",
-    "jobs": "perennial.commands.learning:jobs",
-    "watch": "perennial.commands.learning:watch",
-    "versions": "perennial.commands.aliases:versions",
-    "report": "perennial.commands.reports:report",
-    "evaluate": "perennial.commands.reports:evaluate",
-    "compare": "perennial.commands.reports:compare",
-    "blame": "perennial.commands.reports:blame",
-    "promote": "perennial.commands.aliases:promote",
-    "rollback": "perennial.commands.aliases:rollback",
-    "aliases": "perennial.commands.aliases:aliases",
-    "history": "perennial.commands.aliases:history",
-    "trial": "perennial.commands.trials:trial",
-    "classify": "perennial.commands.inference:classify",
-    "embed": "perennial.commands.inference:embed",
-    "download": "perennial.commands.aliases:download",
-    "export": "perennial.commands.exports:export",
-    "reembed": "perennial.commands.inference:reembed",
-    "compatibility": "perennial.commands.inference:compatibility",
-    "import-version": "perennial.commands.exports:import_version",
-    "signing-key": "perennial.commands.exports:signing_key",
-}
+MODULES = (login, datasets, learning, aliases, reports, trials, inference, exports)
+
+VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for verb in module.VERBS}
 
 
 class Verbs(click.Group):
-    """The verbs, each of which is loaded when it is needed."""
+    """The verbs; those of other distributions are loaded when they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all verbs: first the client's, then those of other distributions."""
@@ -63,8 +41,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return a verb, or None if there is none of that name."""
         if cmd_name in VERBS:
-            found: click.Command = resolve_name(VERBS[cmd_name])
-            return found
+            return VERBS[cmd_name]
         points = entry_points(group=GROUP, name=cmd_name)
         return next((point.load() for point in points), None)
 

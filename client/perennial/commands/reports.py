@@ -214,3 +214,6 @@ def blame(model: str, version: int, wait: bool, as_json: bool, **order: Any) -> 
             return
         job = follow(client, job["id"])
         tell(client.jobs.blame(job["id"]), as_json, print_blame)
+
+
+VERBS = (report, evaluate, compare, blame)

@@ -243,3 +243,6 @@ def _save(client: Client, model: str, alias: str, trial: str, one: Sample, to: P
 
 trial.add_command(samples)
 trial.add_command(delete_samples)
+
+
+VERBS = (trial,)

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import pytest
 
-from perennial.commands import main as command
 from perennial.commands.main import VERBS, perennial
 from perennial.errors import ServiceError
 from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained
@@ -82,8 +81,7 @@ def test_an_unknown_verb_and_an_odd_end_have_their_codes(
         def odd(raised: BaseException = raised) -> None:
             raise raised
 
-        monkeypatch.setitem(VERBS, "odd", f"{__name__}:odd")
-        monkeypatch.setattr(command, "resolve_name", lambda _, found=odd: found)
+        monkeypatch.setitem(VERBS, "odd", odd)
         with monkeypatch.context() as quiet:
             quiet.setattr(sys, "stdout", sys.stdout)
             ended = run("odd")
