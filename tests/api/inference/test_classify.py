@@ -15,7 +15,6 @@ from api.inference import classify
 from core.images.child import tower_pixels
 from core.registry.versions import Model
 from core.values import ImageInput
-from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import Oracle
 from tests.support.api.service import Service, code_of
@@ -97,15 +96,6 @@ def test_every_kind_of_reference_is_resolved(service: Service, model: Model) -> 
         path = f"/v1/models/{reference}/classify"
         answer = service.client.post(path, files=[image_part(1)], data=TWO)
         assert code_of(answer) == (404, code)
-
-
-def test_a_bad_image_among_good_ones_is_told_by_name(service: Service, model: Model) -> None:
-    files = [image_part(1), ("images", ("bad.tiff", pictures.tiff())), image_part(2)]
-    rows = service.client.post("/v1/models/demo:2/classify", files=files).json()["data"]
-    assert [(row["error"] or {}).get("code") for row in rows] == [None, "unsupported_image", None]
-    assert [len(row["predictions"]) for row in rows] == [2, 0, 2]
-    all_bad = service.client.post("/v1/models/demo:2/classify", files=[files[1], files[1]])
-    assert code_of(all_bad) == (422, "all_rejected")
 
 
 QUESTIONS = [

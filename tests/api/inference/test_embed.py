@@ -8,7 +8,6 @@ import pytest
 
 from api.inference.embed import MAX_INPUTS, MAX_TEXT
 from api.inference_client.questions import MAX_BYTES
-from core.inference.wire import MAX_IMAGES, TEXTS_AT_ONCE
 from core.values import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part, picture
@@ -67,21 +66,6 @@ def test_base64_is_that_of_the_same_values(service: Service) -> None:
     for sent, wanted in ((form, own(service, 1)), (asked, floats(vector_of(TEXTS[0].encode())))):
         (row,) = service.client.post(EMBED, **sent).json()["data"]
         assert floats(base64.b64decode(row["embedding"], validate=True)) == wanted
-
-
-def test_many_inputs_are_asked_in_parts_and_answered_in_their_order(
-    service: Service, oracle: Oracle
-) -> None:
-    texts = [f"text {number}" for number in range(2 * TEXTS_AT_ONCE + 3)]
-    rows = service.client.post(EMBED, json={"texts": texts}).json()["data"]
-    assert [row["embedding"] for row in rows] == [floats(vector_of(t.encode())) for t in texts]
-    assert oracle.requests == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 3]
-    files = [image_part(seed % 3) for seed in range(MAX_IMAGES + 2)]
-    rows = service.client.post(EMBED, files=files).json()["data"]
-    assert [row["embedding"] for row in rows] == [
-        each for seed in range(MAX_IMAGES + 2) for each in [own(service, seed % 3)]
-    ]
-    assert oracle.requests[3:] == [MAX_IMAGES, 2]
 
 
 def test_another_digest_than_the_expected_one_is_refused(service: Service) -> None:

@@ -187,10 +187,3 @@ def test_every_process_says_so_and_ends(empty_url: str, tmp_path: Path, name: st
     )
     assert done.stderr.count("\n") == 1
     assert contents(empty_url) == before
-
-
-def test_tables_of_others_do_not_matter(empty_url: str) -> None:
-    with writing(empty_url) as connection:
-        connection.exec_driver_sql("CREATE TABLE others (id INTEGER)")
-    migrate(empty_url)
-    migrate(empty_url)

@@ -233,16 +233,6 @@ def test_images_of_a_suite_are_left_out_of_a_reference_set(scene: Scene) -> None
     assert found == {e.pixels for e in entries(scene, shown, Side.TRAIN)} - held
 
 
-def test_reference_set_of_which_nothing_is_left_fails_the_job(scene: Scene) -> None:
-    model = scene.model()
-    shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)
-    scene.suite(model, shown)
-    named = DatasetRef(dataset=shown.dataset, version=1)
-    scene.update(model, scene.frozen("cat", "dog"), recipe=ZSCL, reference=named)
-    assert failure(scene.run()) == "field_invalid"
-    assert scene.script.tasks == []
-
-
 def test_images_that_are_or_will_be_distilled_become_no_suite(scene: Scene) -> None:
     model = scene.model()
     shown = scene.frozen("a cup", "a jar", offset=50, kind=DatasetKind.CAPTIONED)

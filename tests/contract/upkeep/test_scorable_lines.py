@@ -1,20 +1,17 @@
 """Whatever a collection gives up, every line that may still be taught can be scored."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from core.errors import ArtifactGone
 from core.evaluation.order import order_evaluation
 from core.gate.rules import Verdict
-from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rules import Job, JobStatus, Monitor
-from core.recipes.rules import Recipe
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
-from core.training.order import order_update
 from core.values import ModelId
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
@@ -88,31 +85,6 @@ def test_what_cannot_be_scored_any_more_is_not_ordered(scene: Scene, model: Mode
     assert told.value.facts["version"] == 3
     assert order_evaluation(scene.platform, SilentNotifier(), ME, model=model.name, version=5)
     assert scene.run().status is JobStatus.SUCCEEDED
-
-
-@pytest.mark.parametrize("given_up", [2, 3])
-def test_an_update_that_an_earlier_release_made_unscorable_is_refused(
-    scene: Scene, model: Model, given_up: int
-) -> None:
-    """It gave up versions that had not been asked what they learned."""
-    unjudged(scene, model, parent=1)
-    teach(scene, model, parent=2)
-    teach(scene, model, parent=3)
-    with scene.platform.transactions() as work:
-        work[Versions].save(replace(work[Versions].get(model.id, given_up), verdict=None))
-        work[Versions].release_weights(model.id, given_up, NOW)
-        work.commit()
-    data = scene.frozen("gnu", "yak", offset=200)
-    order = UpdateOrder(
-        dataset=data.dataset, dataset_version=data.number, recipe=Recipe(), parent=4
-    )
-    with pytest.raises(ArtifactGone) as told:
-        order_update(scene.platform, SilentNotifier(), ME, model=model.name, order=order)
-    assert told.value.facts["version"] == given_up
-    scene.update(model, data, parent=4)  # ordered before
-    ended = scene.run()
-    assert ended.error["code"] == "artifact_gone"
-    assert ended.version is None
 
 
 def before_the_first_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[Versions], None]) -> None:

@@ -10,7 +10,6 @@ from open_clip.transform import image_transform_v2
 from PIL import Image
 
 from core.clip.inputs import (
-    KEPT_LENGTH,
     BoundedTokenizer,
     Preprocess,
     encode_text,
@@ -181,15 +180,3 @@ def test_the_steps_of_a_long_word_grow_as_its_length(
         bounded.encode("".join(random.Random(1).choices(LETTERS[:19], k=length)))
         steps.append(Counted.looked_up)
     assert steps[1] < 5 * steps[0]
-
-
-def test_words_are_kept_in_bounded_memory(bounded: BoundedTokenizer) -> None:
-    words = set(bounded.cache)
-    bounded.encode("x" * (KEPT_LENGTH + 1))
-    bounded.encode("panda")
-    bounded.encode("panda")
-    assert set(bounded.cache) == words  # which nothing bounds
-    kept = bounded._known.cache_info()
-    assert kept.hits >= 1
-    assert kept.maxsize is not None
-    assert kept.currsize <= kept.maxsize

@@ -7,17 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.metadata import version
 
 import pytest
 import torch
 from torch import Tensor
-from torch.torch_version import TorchVersion
 
-from core.clip.machine import LIBRARIES, Prefetcher, environment, native_precisions, thread_count
+from core.clip.machine import Prefetcher, native_precisions, thread_count
 from core.errors import ArtifactMissing, CancelRequested
 from core.recipes.fields import Precision
-from tests.support.places import ROOT
 
 
 def numbered(step: int) -> Tensor:
@@ -146,34 +143,3 @@ def test_a_setting_goes_before_openmps_variable_and_that_before_the_cores(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", named)
     assert thread_count(threads) == expected
-
-
-def test_the_build_of_torch_is_recorded_where_its_package_does_not_tell_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch, "__version__", TorchVersion("2.15.0+cu132"))
-    found = environment(torch.device("cpu"), threads=1)
-    assert type(found["torch"]) is str  # a TorchVersion equals other texts
-    assert found["torch"] == "2.15.0+cu132"
-    others = set(LIBRARIES) - {"torch"}
-    assert {name: found[name] for name in others} == {name: version(name) for name in others}
-
-
-LOADED = """
-import sys
-from core.loading import loading
-with loading():
-    import worker.tools, worker.inference.server
-    from tests.support.learning.lessons import red_and_blue, train
-    from tests.support.memory_artifacts import MemoryArtifacts
-artifacts = MemoryArtifacts()
-train(artifacts, red_and_blue(artifacts))
-print(*sorted({"sympy", "timm", "torch._dynamo", "transformers"} & set(sys.modules)))
-"""
-
-
-def test_an_update_loads_neither_the_compiler_nor_timm() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "\n"

@@ -1,20 +1,17 @@
 """The Helm chart: valid to Helm and Kubernetes, and as docker-compose.yml has it."""
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from jsonschema.validators import validator_for
 
 from core.settings import Settings
 from tests.support.deployment import compose
 from tests.support.deployment.chart import CHART, Refused, Resource, pod_of, render, run_helm
-from tests.support.places import ROOT
 from tests.unit.deployment.test_compose_file import GIVEN
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -104,15 +101,6 @@ def test_helm_and_kubernetes_find_no_fault(form: str) -> None:
         assert {name: bad for name, one in found.items() if (bad := faults(one, version))} == {}
 
 
-def test_the_values_of_the_page_are_valid() -> None:
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
-    shown = re.findall(r"(?:```yaml|<<END)\n(.+?)\n(?:```|END)", page, flags=re.DOTALL)
-    assert len(shown) == 3
-    for values in map(yaml.safe_load, shown):
-        found = render(**values)
-        assert {name: bad for name, one in found.items() if (bad := faults(one, NEWEST))} == {}
-
-
 @pytest.mark.parametrize("service", NAMES)
 def test_a_workload_is_as_compose_has_it(service: str) -> None:
     wanted = compose.services(GIVEN)[service]
@@ -200,20 +188,10 @@ def test_whatever_selects_pods_selects_those_of_one_workload() -> None:
         assert "replicas" not in found["Deployment", name]["spec"]
 
 
-def test_replicas_of_inference_are_named_and_gpus_asked_for_where_there_are_some() -> None:
-    urls = variables(rendered("everything")["Deployment", "p-api"])["PERENNIAL_INFERENCE_URL"]
-    assert urls.split() == [f"http://p-inference-{n}.p-inference:8751" for n in range(3)]
-    for name in (("Deployment", "p-worker-gpu"), ("StatefulSet", "p-inference")):
-        assert container(rendered("everything")[name])["resources"]["limits"]["nvidia.com/gpu"]
-    assert "nvidia.com/gpu" not in json.dumps([*rendered("cpu").values()])
-
-
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"profile": "tpu"}, "profile"),
         ({"replicas": 2}, "replicas"),
-        ({"settings": {"PERENNIAL_RANKS": 4}}, "PERENNIAL_RANKS"),
         (
             {"workers": {"worker": {"queues": ["gpu"]}}},
             "no worker of the profile cpu takes the queue housekeeping",

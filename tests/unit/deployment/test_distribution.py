@@ -112,10 +112,3 @@ def test_every_distribution_is_pinned_to_a_release_that_all_who_need_it_allow() 
             continue
         for requirement in asked:
             assert requirement.specifier.contains(pinned[name], prereleases=True), requirement
-
-
-def test_images_install_pinned_releases_and_that_of_the_api_no_torch() -> None:
-    api, *others = re.split(r"^FROM .+$", (ROOT / "Dockerfile").read_text(), flags=re.M)[1:]
-    assert not re.search("pip install.*torch", api)
-    for stage in (api, *others):
-        assert "--constraint constraints.txt" in stage

@@ -62,19 +62,6 @@ def test_only_a_2xx_is_a_delivery_and_redirects_are_not_followed(
     assert len(receiver.received) == 1
 
 
-def test_a_slow_receiver_is_given_up_after_the_whole_time(receiver: Receiver) -> None:
-    receiver.pause_s = 1.0
-    outcome = an_http_client(seconds=0.2).send(receiver.url, a_message())
-    assert (code_of(outcome), outcome.response_status) == ("receiver_timeout", None)
-
-
-def test_a_receiver_that_is_not_there_is_a_recorded_failure() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port = bound.getsockname()[1]
-    outcome = an_http_client().send(f"http://127.0.0.1:{port}/", a_message())
-    assert code_of(outcome) == "receiver_unreachable"
-
-
 @contextmanager
 def replying(reply: Callable[[socket.socket], None]) -> Iterator[str]:
     """The URL of a server whose answer to one connection is whatever `reply` does."""
