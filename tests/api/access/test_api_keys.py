@@ -67,17 +67,11 @@ def test_the_last_use_of_a_key_is_noted_and_no_request_writes_it(service: Servic
 REFUSED = [
     ({"role": "owner"}, (422, "field_invalid")),
     ({"role": "admin", "models": ["demo"]}, (422, "field_invalid")),
-    ({"models": []}, (422, "field_invalid")),
     ({"models": ["nobody"]}, (404, "model_not_found")),
     ({"name": "Not a name"}, (422, "name_invalid")),
     ({"name": "admin"}, (409, "name_taken")),
-    ({"name": "service"}, (409, "name_taken")),
     ({"expires_at": "2020-01-01T00:00:00Z"}, (422, "field_invalid")),
-    ({"expires_at": "2099-01-01T00:00:00"}, (422, "field_invalid")),
-    ({"expires_at": "9999-12-31T23:00:00-14:00"}, (422, "field_invalid")),
-    ({"expires_at": "4102444800"}, (422, "field_invalid")),
     ({"expires_at": 4102444800}, (422, "field_invalid")),
-    ({"secret": "pk_mine"}, (422, "field_unknown")),
 ]
 
 

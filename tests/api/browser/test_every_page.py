@@ -17,11 +17,11 @@ from api.guide.reference import render_reference
 from api.http.routing import STATIC
 from perennial.requests import ImageFile
 from tests.api.browser.conftest import follow, opened
-from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
+from tests.support.api.every_page import empty_pages, full_pages, lists_without_rows
 from tests.support.api.image_files import picture
 from tests.support.api.seen_pages import AXE, PHONE, Seen
 from tests.support.api.served import serving
-from tests.support.api.service import KEY, settings_of
+from tests.support.api.service import settings_of
 from tests.support.places import ROOT
 from tests.support.scene import Scene
 
@@ -75,7 +75,6 @@ def seen(
             found.glance(page, path)
         look_at_reference(page, found)
         upload_without_script(page, found)
-        send_after_the_session(page, found)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(guide, "pages", dict)
             found.go(page, "/guide/without-documentation")
@@ -105,20 +104,6 @@ def upload_without_script(page: Page, found: Seen) -> None:
     expect(page.get_by_role("heading", name="1 added")).to_be_visible()
     found.look(page, "an upload without scripts")
     page.unroute("**/*.js")
-
-
-def send_after_the_session(page: Page, found: Seen) -> None:
-    """Look at the way by which a form that was sent too late is sent after all."""
-    page.goto(f"{LINE}/aliases/production/promotion?version=2")
-    page.get_by_label("Reason").fill("a long story")
-    page.context.clear_cookies()
-    follow(page, "Promote version 2")
-    expect(page.get_by_text("This page has kept what you entered")).to_be_visible()
-    found.look(page, "to sign in again")
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("so this was not sent")).to_be_visible()
-    found.look(page, "what was not sent")
 
 
 def route_of(path: str) -> str | None:

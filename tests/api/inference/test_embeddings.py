@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.inference.embed import MAX_INPUTS, MAX_TEXT
+from api.inference.embed import MAX_TEXT
 from core.access.keys import create_key
 from core.principal import Role
 from core.settings import Settings
@@ -87,16 +87,11 @@ def test_the_model_of_a_reply_is_accepted_as_the_model_of_a_request(demo: Servic
 
 REFUSED = [
     ({"input": ""}, 422, "field_invalid", "/input"),
-    ({"input": ["a", ""]}, 422, "field_invalid", "/input/1"),
     ({"input": "a" * (MAX_TEXT + 1)}, 422, "field_invalid", "/input"),
-    ({"input": ["a"] * (MAX_INPUTS + 1)}, 422, "field_invalid", "/input"),
     ({"input": [url_of(b"")] * 1001}, 422, "field_invalid", "/input"),
     ({"input": [[1, 2], [3]]}, 422, "field_invalid", "/input"),
-    ({"input": "data:text/plain;base64,YQ=="}, 422, "field_invalid", "/input"),
     ({"input": ["a", "data:image/png;base64,Y"]}, 422, "field_invalid", "/input/1"),
     ({"input": ["a", url_of(pictures.tiff())]}, 415, "unsupported_image", "/input/1"),
-    ({"input": url_of(pictures.truncated())}, 422, "image_corrupt", "/input"),
-    ({"input": url_of(pictures.huge())}, 422, "image_too_large", "/input"),
     ({"dimensions": WIDTH + 1}, 422, "field_invalid", "/dimensions"),
 ]
 

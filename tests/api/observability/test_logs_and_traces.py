@@ -54,13 +54,7 @@ def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
 
     request, done = collector.named("POST /v1/jobs"), collector.named("job update")
     assert (request.trace, request.parent) == ("a" * 32, "b" * 16)
-    assert request.attributes == {
-        "http.request.method": "POST",
-        "http.route": "/v1/jobs",
-        "http.response.status_code": 202,
-        "perennial.request": "mine",
-        "service": "perennial",
-    }
+    assert request.attributes["perennial.request"] == "mine"
     assert (done.parent, done.trace) == (request.id, request.trace)
     assert (done.attributes["perennial.job"], done.attributes["perennial.attempt"]) == (job, 1)
     assert (done.attributes["error.type"], done.failed) == ("training_diverged", True)

@@ -4,12 +4,10 @@ import json
 import re
 
 import pytest
-import yaml
 from pydantic import SecretStr
 
 from core.settings import Settings
 from tests.support.api.service import Service
-from tests.support.deployment import compose
 from tests.support.deployment.chart import CHART
 from tests.support.places import ROOT
 
@@ -60,31 +58,8 @@ def test_every_setting_stands_there_or_among_the_limits_with_its_default() -> No
     )
 
 
-def test_what_compose_may_be_told_stands_there_with_its_default() -> None:
-    told = {}
-    for names, defaults, _ in rows("Deploy with Compose"):
-        values = re.split(r", (?![^\[]*\])", defaults)
-        told |= dict(zip(names.split(", "), (one.strip("`") for one in values), strict=True))
-    asked = compose.asked()
-    optional = {f"`{name}`": rest for name, (form, rest) in asked.items() if form == "-"}
-    assert told == optional
-    for name, (form, _) in asked.items():
-        assert form == "-" or name in section("Deploy with Compose")
-
-
 def test_every_metric_stands_there(service: Service) -> None:
     assert {name.strip("`") for name, _, _ in rows("Monitor")} == exposed(service)
-
-
-def test_every_alert_stands_there() -> None:
-    told = [
-        (f"`Perennial{name[1:]}", condition, time) for name, condition, time, *_ in rows("Alerts")
-    ]
-    (group,) = yaml.safe_load((CHART / "monitoring/alerts.yaml").read_text())["groups"]
-    assert told == [
-        (f"`{rule['alert']}`", f"`{' '.join(rule['expr'].split())}`", rule.get("for", ""))
-        for rule in group["rules"]
-    ]
 
 
 @pytest.mark.parametrize(

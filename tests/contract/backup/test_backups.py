@@ -300,7 +300,7 @@ def test_a_database_that_is_used_meanwhile_is_left_alone(
     assert rows_of(elsewhere.database)["jobs"] == []
 
 
-def test_a_back_up_of_another_version_is_refused(
+def test_a_back_up_of_another_version_or_a_folder_that_is_none_is_refused(
     settings: Settings, elsewhere: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -309,6 +309,10 @@ def test_a_back_up_of_another_version_is_refused(
         back_up(settings, folder)
     with pytest.raises(Conflict, match="with the version that made it"):
         restore(elsewhere, folder)
+    with pytest.raises(NotFound):
+        restore(elsewhere, folder / "rows")
+    with pytest.raises(FieldInvalid):
+        back_up(settings, settings.home)
     assert not elsewhere.artifacts.exists()
 
 
@@ -324,14 +328,3 @@ def test_a_database_of_another_version_is_not_backed_up(
     with pytest.raises(UnsafeConfiguration, match="has schema 0035"):
         back_up(settings, folder)
     assert not folder.exists()
-
-
-def test_folders_that_are_no_back_up_are_told(
-    settings: Settings, elsewhere: Settings, tmp_path: Path
-) -> None:
-    (tmp_path / "empty").mkdir()
-    for name in ("empty", "nowhere"):
-        with pytest.raises(NotFound):
-            restore(elsewhere, tmp_path / name)
-    with pytest.raises(FieldInvalid):
-        back_up(settings, settings.home)

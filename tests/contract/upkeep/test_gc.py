@@ -112,20 +112,6 @@ def test_every_list_that_cannot_be_read_is_told_and_stops_the_collection(
     assert artifacts.has(orphan)
 
 
-def test_a_store_that_is_away_deletes_nothing(
-    scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    orphan = artifacts.put(b"orphan")
-
-    def away(digest: Digest) -> bytes:
-        raise ArtifactsUnavailable
-
-    monkeypatch.setattr(artifacts, "get", away)
-    with pytest.raises(ArtifactsUnavailable):
-        tidy(scene)
-    assert artifacts.has(orphan)
-
-
 def test_temporaries_of_dead_writers_are_swept(transactions: Transactions, tmp_path: Path) -> None:
     scene = Scene(transactions, LocalArtifacts(tmp_path))
     left = tmp_path / "ab" / ".new-0123"

@@ -3,7 +3,7 @@
 What needs torch is scripted; every result is what the type's own handler writes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
 from core.errors import OutOfMemory
 from core.job_types.handlers import Tools
@@ -19,23 +18,20 @@ from core.job_types.run import run_next_job
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Monitor
+from core.jobs.rules import JobStatus
 from core.registry.versions import Model
 from core.values import JobId
 from perennial.client import Client
 from perennial.requests import ImageFile
-from perennial.types import Retraining
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root, some_weights
 from tests.support.api.served import Served
-from tests.support.evaluation.judged import go_back, judged_by
-from tests.support.scene import Scene, nothing
+from tests.support.evaluation.judged import judged_by
+from tests.support.scene import Scene
 from tests.support.tools import tools_of
 
 MODEL, COPY, PICTURES = "pets", "copy", "pictures"
-
-TO_TEACH = ((("ant", "bee"), 220), (("sun", "sky"), 240))
 
 Look = Callable[[str, JobStatus], object]  # at a job, by its id, and its status
 
@@ -54,8 +50,8 @@ class Shop:
     folder: Path
     model: Model
     kept: DatasetVersion  # of a suite
-    to_teach: Sequence[DatasetVersion]  # each has classes that nobody knows
-    pixels: list[str]  # that may be erased; the last was taught
+    to_teach: DatasetVersion  # with classes that nobody knows
+    pixels: list[str]  # that may be erased
     tools: Tools
     jobs: dict[tuple[JobType, JobStatus], list[str]] = field(default_factory=dict)
 
@@ -95,16 +91,13 @@ def a_shop(served: Served, folder: Path) -> Iterator[Shop]:
     kept = scene.frozen("cat", "dog", each=40, offset=100)
     scene.suite(model, kept, "kept")
     scene.script.wrong.add(some_weights(served.platform, 101).digest)  # what is trained first
-    taught = scene.frozen("owl", "elk", offset=200, forms=10_000)
-    scene.update(model, taught)
+    scene.update(model, scene.frozen("owl", "elk", offset=200, forms=10_000))
     assert scene.run().status is JobStatus.SUCCEEDED
     scene.script.wrong.add(scene.version(model, 1).digest)  # whoever learns more now has gained
-    to_teach = [scene.frozen(*names, offset=offset) for names, offset in TO_TEACH]
+    to_teach = scene.frozen("ant", "bee", offset=220)
     served.client.datasets.create(PICTURES)
     files = [("cup", ImageFile(file_name=f"{n}.png", data=picture(900 + n))) for n in range(6)]
     pixels = [one["pixels"] for one in served.client.datasets.upload(PICTURES, files)]
-    with served.platform.transactions(read_only=True) as work:
-        (row, *_) = work[Datasets].images(taught.dataset)
     shop = Shop(
         served=served,
         scene=scene,
@@ -112,7 +105,7 @@ def a_shop(served: Served, folder: Path) -> Iterator[Shop]:
         model=model,
         kept=kept,
         to_teach=to_teach,
-        pixels=[*filter(None, pixels), row.image.pixels],
+        pixels=[*filter(None, pixels)],
         tools=tools_of(scene.script, served.platform.settings),
     )
     scene.script.embedder.lost = 0.03
@@ -120,24 +113,12 @@ def a_shop(served: Served, folder: Path) -> Iterator[Shop]:
     shop.tools.decoder.close()
 
 
-def _update(shop: Shop, data: DatasetVersion) -> str:
+def _update(shop: Shop) -> str:
+    data = shop.to_teach
     job = shop.client.jobs.order_update(
         model=MODEL, dataset=data.dataset, dataset_version=data.number
     )
     return job["id"]
-
-
-def _overtaken(shop: Shop) -> str:
-    """An update that passes while its alias is moved elsewhere."""
-    scene, model = shop.scene, shop.model
-
-    def move(_: Monitor) -> None:
-        scene.script.training = nothing
-        go_back(scene, model)
-
-    scene.script.training = move
-    scene.script.wrong.add(scene.version(model, scene.live(model)).digest)
-    return _update(shop, shop.to_teach[1])
 
 
 def _evaluate(shop: Shop) -> str:
@@ -145,11 +126,10 @@ def _evaluate(shop: Shop) -> str:
     return shop.client.jobs.order_evaluation(model=MODEL, version=version.number)["id"]
 
 
-def _import_images(shop: Shop, number: int, *, validate_only: bool = False) -> str:
+def _import_images(shop: Shop, number: int) -> str:
     files = {f"mug/{seed}.png": picture(950 + 2 * number + seed) for seed in range(2)}
     archive = shop.file(f"{number}.zip", zipped(files | {"mug/none.png": b"no image"}))
-    client = shop.client.datasets
-    return client.import_images(PICTURES, archive, validate_only=validate_only)["id"]
+    return shop.client.datasets.import_images(PICTURES, archive)["id"]
 
 
 def _blame(shop: Shop) -> str:
@@ -160,14 +140,13 @@ def _reembed(shop: Shop) -> str:
     return shop.client.vectors.order(MODEL, 2, shop.kept.dataset, shop.kept.number)["id"]
 
 
-def _erase(shop: Shop, pixels: str, retrain: Retraining = "none") -> str:
-    found = shop.client.erasures.order([pixels], reason="asked for", retrain=retrain)
-    return found["job"]
+def _erase(shop: Shop, pixels: str) -> str:
+    return shop.client.erasures.order([pixels], reason="asked for", retrain="none")["job"]
 
 
 ORDERS: Mapping[JobType, Order] = {
     JobType.IMPORT: lambda shop, n: shop.client.models.create(f"made-{n}")["id"],
-    JobType.UPDATE: lambda shop, _: _update(shop, shop.to_teach[0]),
+    JobType.UPDATE: lambda shop, _: _update(shop),
     JobType.EVALUATE: lambda shop, _: _evaluate(shop),
     JobType.IMPORT_IMAGES: _import_images,
     JobType.BLAME: lambda shop, _: _blame(shop),
@@ -178,23 +157,12 @@ ORDERS: Mapping[JobType, Order] = {
     JobType.ERASE: lambda shop, n: _erase(shop, shop.pixels[n]),
 }
 
-MORE: Mapping[JobType, Order] = {  # orders after which a job ends well in another way
-    JobType.UPDATE: lambda shop, _: _overtaken(shop),
-    JobType.IMPORT_IMAGES: lambda shop, n: _import_images(shop, n, validate_only=True),
-    JobType.IMPORT_VERSION: ORDERS[JobType.IMPORT_VERSION],  # the model has it by then
-    JobType.ERASE: lambda shop, _: _erase(shop, shop.pixels[-1], "all"),  # which was taught
-}
-
 
 def bring_to_every_end(shop: Shop, look: Look) -> None:
     """Order jobs of every type, bring one to each end, and look at them whenever they change."""
     for job_type, order in ORDERS.items():
         for number, end in enumerate(ENDS):
             _bring(shop, job_type, order(shop, number), end, look)
-        if job_type in MORE:
-            job = MORE[job_type](shop, len(ENDS))
-            _bring(shop, job_type, job, JobStatus.SUCCEEDED, look)
-    shop.work()  # the update that an erasure has ordered
 
 
 def _bring(shop: Shop, job_type: JobType, job: str, end: JobStatus, look: Look) -> None:

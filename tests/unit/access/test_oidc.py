@@ -3,7 +3,6 @@
 import base64
 import hmac
 import json
-import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -202,30 +201,6 @@ def test_an_issuer_that_does_not_answer_is_unavailable(issuer: Issuer, silent: s
     ):
         with pytest.raises(IssuerUnavailable):
             tokens_of(url, read_s=0.2).verify(token)
-
-
-def test_an_issuer_on_this_machine_is_not_asked_through_a_proxy(
-    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = issuer.sign()
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("no_proxy", "")
-    assert tokens_of(issuer.url).verify(token)["sub"] == "ann"
-
-
-def test_after_a_failure_nothing_is_read_for_a_moment(
-    issuer: Issuer, caplog: pytest.LogCaptureFixture
-) -> None:
-    token, other = issuer.sign(), f"http://localhost:{issuer.port}/"  # it names itself without /
-    before = issuer.reads()
-    with caplog.at_level(logging.WARNING):
-        paused = tokens_of(other, pause_s=HOUR_S)
-        for _ in range(3):
-            with pytest.raises(IssuerUnavailable):
-                paused.verify(token)
-    assert len(caplog.messages) == 1
-    assert "does not describe the issuer" in caplog.text
-    assert issuer.reads() == before
 
 
 def another_key() -> rsa.RSAPrivateKey:

@@ -165,29 +165,6 @@ def test_pods_run_without_privileges_and_are_given_settings_that_there_are() -> 
             }
 
 
-def test_whatever_selects_pods_selects_those_of_one_workload() -> None:
-    found = rendered("everything")
-    pods = {
-        name: pod_of(one)["metadata"]["labels"]
-        for (kind, name), one in found.items()
-        if kind in WORKLOADS
-    }
-    for (kind, name), one in found.items():
-        if kind in {"Service", "PodDisruptionBudget", "Deployment", "StatefulSet", "NetworkPolicy"}:
-            selector = one["spec"]["podSelector" if kind == "NetworkPolicy" else "selector"]
-            labels = selector.get("matchLabels", selector).items()
-            selected = {pod for pod, own in pods.items() if labels <= own.items()}
-            assert selected == ({*pods} if name == "p-internal" else {name})
-    targets = {
-        one["spec"]["scaleTargetRef"]["name"]
-        for (kind, _), one in found.items()
-        if kind in {"ScaledObject", "HorizontalPodAutoscaler"}
-    }
-    assert targets == {"p-api", "p-worker-gpu", "p-worker-housekeeping"}
-    for name in targets:
-        assert "replicas" not in found["Deployment", name]["spec"]
-
-
 @pytest.mark.parametrize(
     ("values", "told"),
     [

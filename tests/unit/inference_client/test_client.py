@@ -44,16 +44,6 @@ def embed_each(inference: Inference, count: int) -> list[bytes]:
     return asyncio.run(embed())
 
 
-def test_replicas_take_turns(tmp_path: Path) -> None:
-    with an_oracle() as first, an_oracle() as second:
-        settings = settings_with(first, tmp_path)
-        urls = f"{first.url} {second.url}"
-        inference = Inference(settings.model_copy(update={"inference_url": urls}))
-        embed_each(inference, 10)
-        inference.close()
-        assert (len(first.requests), len(second.requests)) == (5, 5)
-
-
 def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from safetensors.torch import load as read_tensors
 
 from core.clip.inputs import read_image
 from core.clip.model import load
-from core.errors import AnswersNotFinite, ArtifactMissing
+from core.errors import AnswersNotFinite
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.recipes.fields import DEFAULT_PROMPT
 from core.scoring.embedder import VersionEmbedder
@@ -60,13 +60,6 @@ def test_parts_hold_the_vectors_of_their_images_whatever_the_other_parts(
             np.testing.assert_allclose(vector, alone.numpy(), atol=1e-6)
     assert [step for phase, step, _ in watch.steps if phase == "embedding"] == [3, 4, 5, 8]
     assert not torch.is_inference_mode_enabled()
-
-
-def test_a_missing_image_is_named(artifacts: MemoryArtifacts) -> None:
-    entry = noise_image(artifacts, 0, "bag")
-    artifacts.delete(entry.artifact)
-    with pytest.raises(ArtifactMissing):
-        list(embedder(artifacts).embed(version(artifacts), [[entry]], Watching()))
 
 
 def test_an_index_of_turned_vectors_is_useless_and_the_bridge_restores_it(

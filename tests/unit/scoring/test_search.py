@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.study.measures import neighbours_kept
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.recipes.fields import DEFAULT_PROMPT
@@ -22,12 +21,9 @@ from core.scoring.search import (
     best_rows,
     compare_vectors,
     mean_of_groups,
-    nearest,
-    orthogonal,
     project,
     recall_at_10,
     search_recalls,
-    share_in_common,
 )
 from core.values import Digest, sha256
 from core.vectors.rules import Search
@@ -74,16 +70,6 @@ def test_ranks_agree_with_sorting(sizes: list[int], monkeypatch: pytest.MonkeyPa
     assert list(caption_ranks(images, captions, owner)) == by_caption
 
 
-def test_neighbours_kept_is_a_share() -> None:
-    line = torch.nn.functional.normalize(
-        torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [1.0, 1.1]]), dim=1
-    )
-    swapped = line[[0, 2, 1, 3]]
-    one, other = nearest(line, line, count=1), nearest(swapped, swapped, count=1)
-    assert share_in_common(one, one) == neighbours_kept(line, swapped) == 1.0  # all others
-    assert share_in_common(one, other) == 0.0
-
-
 def test_the_best_rows_are_those_that_a_stable_sort_puts_first() -> None:
     scores = torch.randint(5, (200, 40), generator=torch.Generator().manual_seed(1)).float()
     for count in (0, 1, 10, 40):
@@ -111,12 +97,6 @@ def test_recall_is_the_share_of_right_images_among_the_first_ten() -> None:
     found = recall_at_10(query, index, groups, torch.tensor([1, 2, 3]))
     assert found[:2].tolist() == [pytest.approx(2 / 3), 0.0]
     assert math.isnan(found[2])  # nothing is right
-
-
-def test_of_more_than_ten_right_images_ten_are_all() -> None:
-    index = on_a_line(*(0.05 * place for place in range(20)))
-    groups = torch.ones(20, dtype=torch.long)
-    assert recall_at_10(on_a_line(0.0), index, groups, torch.tensor([1])).tolist() == [1.0]
 
 
 def test_an_image_does_not_find_itself() -> None:
@@ -179,20 +159,6 @@ def rotation(seed: int = 5) -> Tensor:
 
 def stretch(vectors: Tensor) -> Tensor:
     return normalize(vectors.double() * torch.linspace(0.5, 2, WIDTH) + 0.1, dim=1)
-
-
-def test_a_rotation_is_found_exactly_from_as_many_images_as_dimensions() -> None:
-    old, turned = unit(WIDTH, 1).double(), rotation()
-    weight, bias = orthogonal(old, old @ turned)
-    torch.testing.assert_close(weight, turned)
-    assert not bias.any()
-
-
-def test_an_orthogonal_map_keeps_the_cosines_of_what_it_was_not_fitted_on() -> None:
-    old, new, others = unit(30, 1).double(), unit(30, 2).double(), unit(9, 3).double()
-    weight, _ = orthogonal(old, new)
-    mapped = others @ weight
-    torch.testing.assert_close(mapped @ mapped.T, others @ others.T)
 
 
 def test_an_affine_map_is_the_least_squares_solution_with_its_penalty() -> None:
