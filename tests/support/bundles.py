@@ -42,7 +42,6 @@ OURS, THEIRS = KeyPair.of(1), KeyPair.of(2)
 
 
 def unpacked(tar: bytes) -> Files:
-    """The files of a tar by their names within its folder, in its order."""
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         return {
             entry.name.partition("/")[2]: archive.extractfile(entry).read()  # type: ignore[union-attr]

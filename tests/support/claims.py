@@ -14,7 +14,6 @@ LEASE = 0.2  # seconds
 
 
 def store(transactions: Transactions, *jobs: Job) -> None:
-    """Store jobs."""
     with transactions() as work:
         for job in jobs:
             work[Jobs].add(job)
@@ -22,14 +21,12 @@ def store(transactions: Transactions, *jobs: Job) -> None:
 
 
 def queue(transactions: Transactions, model: Model, count: int = 1) -> list[Job]:
-    """Store queued jobs of a model."""
     made = [a_job(model) for _ in range(count)]
     store(transactions, *made)
     return made
 
 
 def claim(transactions: Transactions, owner: str = "w", lease_s: float = 60) -> Job | None:
-    """Claim the next job."""
     with transactions() as work:
         job = work[Jobs].claim(owner, lease_s, lost_limit=3)
         work.commit()
@@ -37,7 +34,6 @@ def claim(transactions: Transactions, owner: str = "w", lease_s: float = 60) -> 
 
 
 def succeed(transactions: Transactions, job: Job) -> None:
-    """End a claimed job."""
     with transactions() as work:
         work[Jobs].finish(job.succeed({}, NOW), job.fence)
         work.commit()
@@ -69,7 +65,6 @@ def lose_lease(scene: Scene) -> None:
 
 
 def checkpoint(scene: Scene, job: Job) -> Digest:
-    """Store a checkpoint of a claimed job."""
     stored = scene.platform.artifacts.put(b"state")
     with scene.platform.transactions() as work:
         work[Jobs].set_checkpoint(job.id, job.fence, stored)

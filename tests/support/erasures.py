@@ -16,12 +16,10 @@ from tests.support.scene import Scene
 
 
 def entry_of(scene: Scene, data: DatasetVersion, side: Side, index: int = 0) -> ManifestEntry:
-    """One of the images of a dataset version."""
     return read_manifest(scene.platform.artifacts, data.manifest).on(side)[index]
 
 
 def order(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL) -> Erasure:
-    """An erasure that waits."""
     return order_erasure(
         scene.platform,
         SilentNotifier(),
@@ -43,7 +41,6 @@ def erase(scene: Scene, *pixels: Digest, retraining: Retraining = Retraining.ALL
 
 
 def followed(scene: Scene, erasure: Erasure) -> Progress:
-    """Return the progress of an erasure."""
     with scene.platform.transactions(read_only=True) as work:
         (progress,) = progress_of(work, [work[Erasures].get(erasure.id)])
     return progress

@@ -70,7 +70,6 @@ def a_key(**changes: Any) -> ApiKey:
 
 
 def a_dataset(**changes: Any) -> Dataset:
-    """An empty labelled dataset with a name of its own."""
     n = next(_numbers)
     made = Dataset(
         id=DatasetId(f"ds_{n:06}"), name=f"dataset-{n}", kind=DatasetKind.LABELLED, created_at=NOW
@@ -79,7 +78,6 @@ def a_dataset(**changes: Any) -> Dataset:
 
 
 def an_image(pixels: Digest, **changes: Any) -> Image:
-    """A stored image."""
     made = Image(
         pixels=pixels,
         artifact=digest(f"artifact of {pixels}"),
@@ -91,19 +89,16 @@ def an_image(pixels: Digest, **changes: Any) -> Image:
 
 
 def a_row(dataset: Dataset, pixels: Digest, text: str) -> DatasetImage:
-    """An image in a dataset."""
     return DatasetImage(
         dataset=dataset.id, image=an_image(pixels), text=text, file_label="a.png", added_at=NOW
     )
 
 
 def a_manifest(dataset: Dataset, texts: dict[Digest, str]) -> Manifest:
-    """The manifest of images with one text each."""
     return Manifest.of(dataset.kind, [a_row(dataset, *pair) for pair in texts.items()])
 
 
 def a_dataset_version(dataset: Dataset, number: int, manifest: Manifest) -> DatasetVersion:
-    """A frozen version of a dataset."""
     return DatasetVersion(
         dataset=dataset.id,
         number=number,
@@ -117,7 +112,6 @@ def a_dataset_version(dataset: Dataset, number: int, manifest: Manifest) -> Data
 
 
 def a_suite(**changes: Any) -> Suite:
-    """A zero-shot suite with a name of its own."""
     n = next(_numbers)
     made = Suite(
         id=SuiteId(f"suite_{n:06}"),
@@ -172,7 +166,6 @@ def a_job_of_no_model(lane: str, **changes: Any) -> Job:
 
 
 def a_version(job: Job, number: int = 1, **changes: Any) -> Version:
-    """A version that a job has made."""
     made = Version(
         model=model_of(job),
         number=number,

@@ -18,5 +18,4 @@ class RecordingNotifier:
         self.notified: list[tuple[JobId, Queue]] = []
 
     def notify(self, job: JobId, queue: Queue) -> None:
-        """Note the job and the queue."""
         self.notified.append((job, queue))

@@ -44,13 +44,11 @@ def an_unimported_model(scene: Scene) -> Model:
 
 
 def named(scene: Scene, name: str) -> Model:
-    """The model of a name as it is now."""
     with scene.platform.transactions(read_only=True) as work:
         return work[Models].get(name)
 
 
 def an_order(data: DatasetVersion, **changes: Any) -> UpdateOrder:
-    """The order to teach a dataset version."""
     made = UpdateOrder(dataset=data.dataset, dataset_version=data.number, recipe=Recipe())
     return replace(made, **changes)
 

@@ -45,7 +45,6 @@ def wait_for_exit(process: subprocess.Popen[bytes], *, seconds: float = EXIT_S) 
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs still."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -72,11 +72,9 @@ class Script:
 
     @cached_property
     def embedder(self) -> TinyEmbedder:
-        """The embedder."""
         return TinyEmbedder(self.platform.artifacts)
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
-        """An import."""
         self.training(monitor)
         return some_weights(self.platform, 1), f"{base} {{name}}"
 
@@ -94,7 +92,6 @@ class Script:
         )
 
     def native_precisions(self) -> Collection[Precision]:
-        """What the worker's device computes in."""
         return self.native
 
     def answer(
@@ -173,7 +170,6 @@ class Scene:
         self.stopping = False
 
     def model(self, name: str = "demo") -> Model:
-        """A model whose root is live."""
         return a_root(self.platform, name)
 
     def frozen(
@@ -238,7 +234,6 @@ class Scene:
         return suite
 
     def update(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
-        """A queued update."""
         order = UpdateOrder(
             dataset=data.dataset,
             dataset_version=data.number,
@@ -248,7 +243,6 @@ class Scene:
         return self.order(model, order)
 
     def learn(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:
-        """An update that has succeeded."""
         self.update(model, data, **changes)
         ended = self.run()
         assert ended.status is JobStatus.SUCCEEDED, ended.error
@@ -262,28 +256,23 @@ class Scene:
         return self.job(job)
 
     def job(self, job: Job) -> Job:
-        """A job as it is now."""
         with self.platform.transactions(read_only=True) as work:
             return work[Jobs].get(job.id)
 
     def version(self, model: Model, number: int) -> Version:
-        """A version as it is now."""
         with self.platform.transactions(read_only=True) as work:
             return work[Versions].get(model.id, number)
 
     def versions(self, model: Model) -> Sequence[Version]:
-        """All versions of a model, oldest first."""
         with self.platform.transactions(read_only=True) as work:
             return work[Versions].all(model.id)
 
     def report(self, version: Version) -> dict[str, Any]:
-        """A version's report, as it is stored."""
         assert version.report is not None
         found: dict[str, Any] = json.loads(self.platform.artifacts.get(version.report))
         return found
 
     def live(self, model: Model) -> int:
-        """The version behind `production`."""
         with self.platform.transactions(read_only=True) as work:
             return work[Aliases].get(model.id, "production").version
 
@@ -295,6 +284,5 @@ class Scene:
         return {c.labels["phase"]: c.value for c in counters if "sum" in c.labels}
 
     def events(self, job: Job) -> Sequence[JobEvent]:
-        """A job's history."""
         with self.platform.transactions(read_only=True) as work:
             return work[Jobs].events(job.id, 1000, 0)

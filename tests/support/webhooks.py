@@ -30,7 +30,6 @@ def a_webhook(**changes: Any) -> Webhook:
 
 
 def an_event(about: str = "job_1", **changes: Any) -> OutboxEvent:
-    """An event about an object."""
     made = OutboxEvent(
         id=f"evt_{next(_numbers):06}",
         type=EventType.JOB_FAILED,
@@ -43,7 +42,6 @@ def an_event(about: str = "job_1", **changes: Any) -> OutboxEvent:
 
 
 def subscribed(transactions: Transactions, **changes: Any) -> Webhook:
-    """A stored webhook."""
     webhook = a_webhook(**changes)
     with transactions() as work:
         work[Webhooks].add(webhook)
@@ -52,7 +50,6 @@ def subscribed(transactions: Transactions, **changes: Any) -> Webhook:
 
 
 def happened(transactions: Transactions, *events: OutboxEvent) -> None:
-    """Store events, each in a transaction of its own."""
     for event in events:
         with transactions() as work:
             work[Outbox].add(event)
@@ -60,7 +57,6 @@ def happened(transactions: Transactions, *events: OutboxEvent) -> None:
 
 
 def deliveries_of(transactions: Transactions, webhook: Webhook) -> Sequence[Delivery]:
-    """All deliveries of a webhook, oldest first."""
     with transactions(read_only=True) as work:
         return work[Outbox].page(webhook.id, 1000, None)[::-1]
 
@@ -81,7 +77,6 @@ class Client:
         """Any URL is good."""
 
     def send(self, url: str, message: Message) -> Outcome:
-        """The next outcome."""
         self.sent.append((url, message))
         return self.outcomes.pop(0) if self.outcomes else Outcome(response_status=204)
 

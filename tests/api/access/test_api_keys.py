@@ -10,7 +10,6 @@ KEYS = "/v1/api-keys"
 
 
 def made(service: Service, **changes: Any) -> dict[str, Any]:
-    """A new key, as its only answer with a secret shows it."""
     answer = service.client.post(KEYS, json={"name": "ci", "role": "contributor"} | changes)
     assert answer.status_code == 201, answer.text
     found = answer.json()

@@ -21,7 +21,6 @@ LATE_MS = 60_000  # the machine may be busy
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser."""
     expect.set_options(timeout=LATE_MS)
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
@@ -60,7 +59,6 @@ def opened(chromium: Browser, url: str, width: int = 1200) -> Iterator[Page]:
 
 @pytest.fixture
 def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
-    """A page of a fresh browser that has signed in, and whose console stays empty."""
     with opened(chromium, site[0]) as made:
         yield made
 

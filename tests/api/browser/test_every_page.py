@@ -107,7 +107,6 @@ def upload_without_script(page: Page, found: Seen) -> None:
 
 
 def route_of(path: str) -> str | None:
-    """The route that answers to a path."""
     scope = {"type": "http", "method": "GET", "path": path}
     return next((r.path for r in ROUTES if r.matches(scope)[0] is Match.FULL), None)
 

@@ -21,7 +21,6 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 
 
 def make(page: Page, name: str) -> None:
-    """Make a dataset, by keyboard."""
     follow(page, "Datasets")
     page.get_by_label("Name").focus()
     page.keyboard.type(name)
@@ -30,7 +29,6 @@ def make(page: Page, name: str) -> None:
 
 
 def choose(page: Page, folder: Path) -> None:
-    """Choose a folder, by keyboard."""
     field = page.get_by_label("Folder")
     field.focus()
     with page.expect_file_chooser() as chooser:
@@ -40,7 +38,6 @@ def choose(page: Page, folder: Path) -> None:
 
 
 def drop(page: Page, folder: Path) -> None:
-    """Drop a folder on the page."""
     expect(page.get_by_label("Folder")).to_be_visible()  # the script is ready
     devtools = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
@@ -51,7 +48,6 @@ def drop(page: Page, folder: Path) -> None:
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write files below a folder, and return it."""
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,6 @@ def sign_in_as_guest(page: Page, line: Scene, role: Role) -> None:
 
 
 def sign_in(page: Page, secret: str) -> None:
-    """Sign in by keyboard."""
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type(secret)
     page.keyboard.press("Enter")

@@ -40,7 +40,6 @@ def demo(service: Service) -> Service:
 
 @pytest.fixture
 def served(settings: Settings) -> Iterator[Served]:
-    """The same behind a port."""
     with serving(settings) as found:
         a_root(found.platform)
         yield found
@@ -48,7 +47,6 @@ def served(settings: Settings) -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[openai.OpenAI]:
-    """OpenAI's client with a viewer's key."""
     import openai
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

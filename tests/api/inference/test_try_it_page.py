@@ -34,7 +34,6 @@ def asked(
 
 
 def send(browser: Browser, **fields: str) -> httpx.Response:
-    """The answer to the form with an image."""
     sent = {"token": browser.token()} | fields
     files = {"images": ("a.png", picture(1), "image/png")}
     headers = browser._headers({})

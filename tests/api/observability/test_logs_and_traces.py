@@ -104,7 +104,6 @@ FILE, CLASS = "grandmother-at-the-beach.png", "very private class"
 
 @pytest.fixture
 def written(settings: Settings) -> Iterator[io.StringIO]:
-    """What the service writes."""
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     chosen = settings.model_copy(update={"log_format": "json", "log_level": "debug"})

@@ -19,7 +19,6 @@ OF_A_HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
 
 def section(heading: str) -> str:
-    """What stands under a heading."""
     return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 

@@ -74,7 +74,6 @@ class Seen:
             self.answers[job].add((status, answer.status_code))
 
     def told(self, job_type: JobType, job: str) -> tuple[str, str]:
-        """The result of a job in the list of jobs and on its own page."""
         viewer = self.browsers[Role.VIEWER]
         (row,) = [
             row
@@ -138,13 +137,11 @@ def test_what_came_of_a_job_of_each_type_is_told_in_words(seen: Seen, job_type: 
 
 
 def text_of(part: str) -> str:
-    """What a reader sees of a part of a page."""
     text = unescape(re.sub(r"<[^>]+>", " ", part))
     return " ".join(re.sub("[\u2068\u2069]", "", text).split())
 
 
 def route_of(path: str) -> APIRoute | None:
-    """The route that answers to a path."""
     scope = {"type": "http", "method": "GET", "path": path.partition("?")[0]}
     return next((route for route in ROUTES if route.matches(scope)[0] is Match.FULL), None)
 
@@ -185,7 +182,6 @@ def every_address(seen: Seen, patch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def addresses(seen: Seen) -> Iterator[list[str]]:
-    """The addresses of all pages."""
     with pytest.MonkeyPatch.context() as patch:
         yield every_address(seen, patch)
 

@@ -47,13 +47,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def settings(lived: LivedServices, kind: str, tmp_path: Path) -> Settings:
-    """The service that is backed up."""
     return lived.copy(kind, tmp_path / "home")
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, databases: Databases) -> Settings:
-    """The place where it is restored."""
     return Settings(home=tmp_path / "elsewhere", database_url=databases.fresh("sqlite"))
 
 

@@ -25,7 +25,6 @@ def entries(scene: Scene, data: DatasetVersion, side: Side) -> tuple[ManifestEnt
 
 
 def taught(scene: Scene, model: Model, *lessons: DatasetVersion) -> None:
-    """Teach a line of versions, one lesson each."""
     for parent, lesson in enumerate(lessons, start=1):
         scene.update(model, lesson, parent=parent)
         assert scene.run().status is JobStatus.SUCCEEDED

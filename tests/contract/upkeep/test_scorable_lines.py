@@ -39,7 +39,6 @@ def teach(scene: Scene, model: Model, *, parent: int | None = None) -> Job:
 
 
 def teach_a_line(scene: Scene, model: Model, length: int) -> None:
-    """Updates from version 2 to `length`, each of the one before."""
     for parent in range(1, length):
         assert teach(scene, model, parent=parent).status is JobStatus.SUCCEEDED
 

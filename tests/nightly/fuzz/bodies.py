@@ -5,5 +5,4 @@ import schemathesis
 
 @schemathesis.serializer("application/offset+octet-stream")
 def binary(_context: object, value: object) -> bytes:
-    """Return the bytes of a part of an upload."""
     return value if isinstance(value, bytes) else bytes(getattr(value, "data", b""))

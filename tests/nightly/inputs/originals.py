@@ -10,7 +10,6 @@ _EACH = 4  # originals of a kind
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Return whole inputs by kind."""
     seeds = range(_EACH)
     images = {
         "jpeg": [photograph(seed, quality=90) for seed in seeds],

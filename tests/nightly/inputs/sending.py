@@ -40,8 +40,6 @@ class Answers:
 
 
 def send_images(client: httpx.Client, inputs: Iterable[Input], answers: Answers) -> None:
-    """Upload each image in a request of its own."""
-
     def upload(sent: Input) -> httpx.Response:
         files = [("boot", (f"mutated.{sent[0]}", sent[2]))]
         return client.post(IMAGES, files=files)

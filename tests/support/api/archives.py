@@ -9,7 +9,6 @@ Files = Mapping[str, bytes]
 
 
 def zipped(files: Files, *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip of files."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, data in files.items():

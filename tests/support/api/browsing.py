@@ -33,7 +33,6 @@ class Browser:
     session: str | None = None
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        """The answer to a page."""
         self.client.cookies.clear()  # which all browsers of the tests would share
         return self.client.get(path, headers=self._headers(headers), follow_redirects=False)
 
@@ -51,7 +50,6 @@ class Browser:
         return self.post(path, fields | {"token": self.token()})
 
     def token(self) -> str:
-        """A token of the session."""
         found = TOKEN.search(self.get("/ui").text)
         assert found
         return found[1]
@@ -64,8 +62,6 @@ class Browser:
 
 
 class Marks(HTMLParser):
-    """The tags of a page with their attributes."""
-
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []

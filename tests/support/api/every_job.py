@@ -57,11 +57,9 @@ class Shop:
 
     @property
     def client(self) -> Client:
-        """A client of the service."""
         return self.served.client
 
     def file(self, name: str, data: bytes) -> Path:
-        """A file of these bytes."""
         path = self.folder / name
         path.write_bytes(data)
         return path
@@ -76,7 +74,6 @@ class Shop:
         return path
 
     def work(self) -> None:
-        """Have the worker run the next job."""
         platform, tools = self.served.platform, self.tools
         assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
 

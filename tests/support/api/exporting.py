@@ -19,7 +19,6 @@ class Desk:
     script: Script
 
     def order(self, export_format: str = "onnx", path: str = EXPORTS, **headers: str) -> Any:
-        """The answer to an order."""
         body = {"format": export_format}
         return self.service.client.post(path, json=body, headers=headers)
 
@@ -31,7 +30,6 @@ class Desk:
         return self.service.client.get(f"/v1/jobs/{job.id}").json()
 
     def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:
-        """The job of an export that has ended."""
         answer = self.order(export_format, path)
         assert answer.status_code == 202, answer.text
         return self.work()

@@ -46,14 +46,12 @@ class Imports:
     decoder: Decoder
 
     def send(self, data: Any, kind: str = "zip", **query: str) -> Any:
-        """The answer to an archive."""
         headers = {"Content-Type": TYPES[kind]}
         return self.service.client.post(
             f"{PRODUCTS}/imports", content=data, headers=headers, params=query
         )
 
     def order(self, data: bytes, kind: str = "zip", **query: str) -> Any:
-        """The job of an archive."""
         answer = self.send(data, kind, **query)
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
@@ -67,17 +65,14 @@ class Imports:
         assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
 
     def job(self, job: Any) -> Any:
-        """A job as it is now."""
         return self.service.client.get(f"/v1/jobs/{job['id']}").json()
 
     def run(self, data: bytes, kind: str = "zip", **query: str) -> Any:
-        """The job of an archive, once it has ended."""
         job = self.order(data, kind, **query)
         self.work()
         return self.job(job)
 
     def report(self, job: Any) -> list[dict[str, Any]]:
-        """The rows of an import's report."""
         answer = self.service.client.get(job["links"]["report"])
         assert answer.headers["content-type"] == "application/x-ndjson"
         return [json.loads(line) for line in answer.text.splitlines()]

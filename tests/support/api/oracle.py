@@ -106,7 +106,6 @@ def settings_with(oracle: Oracle, home: Path) -> Settings:
 
 @contextmanager
 def an_oracle() -> Iterator[Oracle]:
-    """A running one."""
     made = Oracle()
     with made.socket, in_thread(made.server, made.socket):
         yield made

@@ -27,7 +27,6 @@ class Seen:
     bars_in_dark: bool = False  # whether they were looked at
 
     def look(self, page: Page, at: str) -> None:
-        """Look at the page that the browser is on."""
         self.paths.add(urlsplit(page.url).path)
         page.emulate_media(color_scheme="light")
         self._measure(page, at)
@@ -39,7 +38,6 @@ class Seen:
         self._note(f"{at} in dark", page, IN_DARK)
 
     def go(self, page: Page, path: str) -> None:
-        """Look at the page of a path."""
         page.goto(path)
         self.look(page, path)
 

@@ -103,7 +103,6 @@ class Service:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Service]:
-    """A service on these settings."""
     app = create_app(settings)
     headers = {"Authorization": f"Bearer {KEY}"}
     with TestClient(app, headers=headers, raise_server_exceptions=False) as client:

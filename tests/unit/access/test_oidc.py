@@ -37,7 +37,6 @@ def tokens(issuer: Issuer) -> OidcTokens:
 
 
 def text(value: object) -> str:
-    """A part of a token."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 

@@ -24,20 +24,17 @@ HINT = (
 
 
 def section(heading: str) -> list[str]:
-    """The rows of the table under a heading, without its head."""
     text = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return [line for line in text.splitlines() if line.startswith("|")][2:]
 
 
 @cache
 def names_of_tests_in(path: str) -> frozenset[str]:
-    """The names of the tests of a file."""
     body = ast.parse((ROOT / path).read_text("utf-8")).body
     return frozenset(node.name for node in body if isinstance(node, ast.FunctionDef))
 
 
 def every_error(kind: type[PerennialError] = PerennialError) -> Iterator[type[PerennialError]]:
-    """All errors of the catalogue."""
     yield kind
     for narrower in kind.__subclasses__():
         yield from every_error(narrower)

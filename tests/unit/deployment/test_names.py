@@ -19,7 +19,6 @@ NOT_READ = ("deploy/helm/", "docs/kubernetes.md", "docs/openapi", "CHANGELOG.md"
 
 @cache
 def text_of(path: Path) -> str:
-    """The text of a file."""
     return path.read_text("utf-8")
 
 

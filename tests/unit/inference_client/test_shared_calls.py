@@ -31,7 +31,6 @@ class Caller:
         return images
 
     def submit(self, key: str, images: Sequence[bytes], label: str) -> "Future[Sequence[bytes]]":
-        """Submit images that fit into one call."""
         (future,) = self.shared.submit(key, images, label)
         return future
 

@@ -37,7 +37,6 @@ DELIVERY = Delivery(
 
 
 def wait_after(attempts: int, draw: float = 0.0) -> float:
-    """Seconds between the end of an attempt and the next one."""
     after = replace(DELIVERY, attempts=attempts).after(REFUSED, NOW, draw=draw)
     return (after.next_attempt_at - NOW).total_seconds()
 

@@ -27,8 +27,6 @@ CLASSES = ("ankle boot", "bag", "coat")
 
 
 class CountingArtifacts(MemoryArtifacts):
-    """Counts how often each artifact is read."""
-
     def __init__(self) -> None:
         super().__init__()
         self.reads: list[Digest] = []
