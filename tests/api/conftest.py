@@ -5,6 +5,8 @@ Each runs on SQLite with the file-system broker and on PostgreSQL with Redis.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ from core.access.keys import ensure_admin_key
 from core.backup.dump import POSITION, advance_sequence
 from core.database.migrate import METADATA
 from core.gate.policies import ensure_default_policy
+from core.images.sandbox import SandboxDecoder
 from core.principal import Role
 from core.settings import Settings
 from tests.support.api.browsing import Browser, browser_of, make_line
-from tests.support.api.decoders import lasting_decoders
 from tests.support.api.oracle import Oracle, an_oracle
 from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
@@ -27,13 +29,28 @@ from tests.support.api.service import KEY, Service, running, settings_of
 from tests.support.scene import Scene
 from tests.support.storage.contents import rows_of
 
+
+class Lasting(SandboxDecoder):
+    """A decoder that a service leaves to the next one with equal limits."""
+
+    def close(self) -> None: ...
+
+
 Rows = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def decoders() -> Iterator[None]:
-    """Decoding processes that the services of all tests use, one after another."""
-    with lasting_decoders():
+    """Decoding processes that outlast services: to start them takes longer than most tests."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def lasting(**limits: Any) -> Lasting:
+            made = Lasting(**limits)
+            stack.callback(SandboxDecoder.close, made)
+            return made
+
+        patch.setattr(bootstrap, "SandboxDecoder", lasting)
         yield
 
 

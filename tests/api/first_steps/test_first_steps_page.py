@@ -1,7 +1,9 @@
 """The page of first steps: each step is ordered once, and done as the rows tell."""
 
+import json
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +11,38 @@ import pytest
 
 from api.http.routing import FIRST_STEPS
 from core.first_steps import first_steps as pack
+from core.first_steps.first_steps import EMOJI_FOLDER, PRODUCTS_FOLDER
 from core.job_types.run import run_next_job
 from core.jobs.rows import Jobs
 from core.principal import Role
 from core.registry.rows import Models, Versions
 from tests.support.api.browsing import Browser, browser_of
+from tests.support.api.image_files import picture
 from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.service import Service, running
-from tests.support.packs import make_pack
 from tests.support.scene import Script
 from tests.support.tools import tools_of
+
+EACH = 6  # images of a class
+
+
+def make_pack(folder: Path) -> None:
+    """Write a pack: twelve emoji, and six products with an unseen image each."""
+    emoji = [(f"emoji {number}", "heldout_style", number) for number in range(12)]
+    products = [
+        (f"product {index}", split, 100 + index * (EACH + 1) + number)
+        for index in range(6)
+        for number, split in enumerate(["train"] * EACH + ["test"])
+    ]
+    for name, rows in ((EMOJI_FOLDER, emoji), (PRODUCTS_FOLDER, products)):
+        lines = []
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as pack:
+            for cls, split, seed in rows:
+                path = f"{split}/{seed}.png"
+                pack.writestr(path, picture(seed))
+                lines.append(json.dumps({"path": path, "cls": cls, "split": split}))
+            pack.writestr("captions.jsonl", "\n".join(lines))
+
 
 STEP = re.compile(r'<li class="step (\w+)" id="(\w+)">')
 
