@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
 from core.bundles.signing import Ed25519Signatures
 from core.values import sha256
+from tests.support.api.archives import tarred
 
 Files = dict[str, bytes]
 
@@ -51,13 +52,7 @@ def unpacked(tar: bytes) -> Files:
 
 def packed(files: Mapping[str, bytes], folder: str = "demo-2/") -> bytes:
     """A tar of files in a folder, in their order."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(folder + name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return out.getvalue()
+    return tarred({folder + name: data for name, data in files.items()})
 
 
 def signed_again(

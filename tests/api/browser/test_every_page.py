@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from fastapi.routing import APIRoute
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 from starlette.routing import Match
 
 from api.every_page import PAGES
@@ -21,7 +21,7 @@ from api.guide import pages as guide
 from api.guide.reference import render_reference
 from api.http.routing import STATIC
 from perennial.requests import ImageFile
-from tests.api.browser.conftest import follow, opened
+from tests.api.browser.conftest import opened
 from tests.support.api.every_page import empty_pages, full_pages, lists_without_rows
 from tests.support.api.image_files import picture
 from tests.support.api.served import serving
@@ -130,7 +130,6 @@ def seen(
         for path in empty_pages(site[0], site[1].platform):
             found.glance(page, path)
         look_at_reference(page, found)
-        upload_without_script(page, found)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(guide, "pages", dict)
             found.go(page, "/guide/without-documentation")
@@ -146,20 +145,6 @@ def look_at_reference(page: Page, found: Seen) -> None:
     page.goto("about:blank")
     page.set_content(render_reference(part))
     found.look(page, "/docs")
-
-
-def upload_without_script(page: Page, found: Seen) -> None:
-    """Look at what a browser shows that runs no scripts of ours."""
-    page.route("**/*.js", lambda route: route.abort())
-    page.goto("/ui/datasets/nothing")
-    page.get_by_text("Images of one class").click()
-    page.get_by_label("Class").fill("cup")
-    file = {"name": "a.png", "mimeType": "image/png", "buffer": picture(9)}
-    page.get_by_label("Images", exact=True).set_input_files([file])  # type: ignore[list-item]
-    follow(page, "Add")
-    expect(page.get_by_role("heading", name="1 added")).to_be_visible()
-    found.look(page, "an upload without scripts")
-    page.unroute("**/*.js")
 
 
 def route_of(path: str) -> str | None:

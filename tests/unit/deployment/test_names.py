@@ -9,7 +9,6 @@ from tests.support.places import ROOT, sources
 # Packages, and folders with Python files. "client" is left out of dotted names: it is a variable.
 PACKAGES = "api|benchmarks|building|cli|core|demo|devtools|migrations|perennial|tests|worker"
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?![\w(]*/)")
-FILE = re.compile(rf"(?<![\w./-])(?:client|deploy|models|{PACKAGES})/[\w/-]+\.py\b")
 NOT_MODULES = ("db", "env", "json", "md", "tar", "yaml")  # as in perennial.db and api.md
 MUTANT = re.compile(r"x(?:_|ǁ\w+ǁ)(\w+)__mutmut_\d+$")
 READ = (".md", ".toml", ".yml", ".yaml", ".ini", ".html", "Makefile", "Dockerfile", "run")
@@ -62,13 +61,3 @@ def test_every_dotted_name_in_a_document_exists() -> None:
     found = {(file, name) for file, name in named(DOTTED, *READ) if is_name_of_code(name)}
     assert len(found) > 100
     assert {(file, name) for file, name in found if not exists(name)} == set()
-
-
-def test_every_python_file_in_a_text_exists() -> None:
-    found = named(FILE, ".py", *READ)
-    assert len(found) > 100
-    assert {
-        (file, name)
-        for file, name in found
-        if not (ROOT / name).exists() and not (ROOT / "client" / name).exists()
-    } == set()
