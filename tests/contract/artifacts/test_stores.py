@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.storage import measure_growth
+from core.artifacts.checks import SETTLED_S, VerifiedFiles
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.store import Artifacts
@@ -351,3 +353,33 @@ def test_a_writer_waits_for_the_collector_that_has_looked_at_its_file(
         assert local.delete_if_older(found, 60)
         writes[0].result(10)
     assert local.get(sha256(DATA)) == DATA
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_written_since_is_read(tmp_path: Path, replaced: bool) -> None:
+    settled = time.time() + 10 * SETTLED_S
+    files = VerifiedFiles(lambda: settled)
+    path = tmp_path / "bytes"
+    path.write_bytes(DATA)
+    files.verify(path, sha256(DATA))
+    damaged, before = b"some bytez", path.stat()
+    if replaced:
+        other = path.with_name("other")
+        other.write_bytes(damaged)
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(path)
+    else:
+        path.write_bytes(damaged)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for _ in range(2):
+        with pytest.raises(ArtifactCorrupt):
+            files.verify(path, sha256(DATA))
+
+
+def test_an_update_of_the_image_tower_adds_that_tower_and_the_same_again_nothing(
+    tmp_path: Path,
+) -> None:
+    growth = measure_growth(LocalArtifacts(tmp_path))
+    assert 0 < growth.update <= growth.tower < growth.version / 2
+    assert growth.listed < growth.tower / 100
+    assert growth.again == 0

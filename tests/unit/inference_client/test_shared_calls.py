@@ -128,22 +128,6 @@ def test_more_than_may_wait_is_refused_until_there_is_room_again(limits: dict[st
     assert (caller.shared._inputs, caller.shared._bytes) == (0, 0)
 
 
-def test_requests_share_the_bytes_and_give_them_back() -> None:
-    budget = PixelBudget(max_bytes=100)
-    with budget.request() as take:
-        take(60)
-        with budget.request() as other:
-            other(40)
-            for refused in (take, other):
-                with pytest.raises(InferenceBusy):
-                    refused(1)
-        take(40)  # the other has given back its own
-        with budget.request() as other, pytest.raises(InferenceBusy):
-            other(1)
-    with budget.request() as take:
-        take(100)
-
-
 def test_a_request_that_is_alone_may_take_any_number_and_gives_back_if_it_fails() -> None:
     budget = PixelBudget(max_bytes=100)
 
