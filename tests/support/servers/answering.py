@@ -8,8 +8,6 @@ from threading import Thread
 
 
 class QuietHandler(BaseHTTPRequestHandler):
-    """Logs nothing."""
-
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 

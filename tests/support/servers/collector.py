@@ -15,8 +15,6 @@ PATH = "/v1/traces"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A span as it arrived."""
-
     name: str
     kind: int
     trace: str
@@ -42,7 +40,6 @@ class Collector:
     body: bytes = b""
 
     def named(self, name: str) -> Seen:
-        """The only span of this name."""
         (found,) = [span for span in self.spans if span.name == name]
         return found
 

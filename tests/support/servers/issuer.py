@@ -24,8 +24,6 @@ BACK = "http://127.0.0.1:1/back"  # nothing listens there, and nothing needs to
 
 @dataclass(frozen=True, kw_only=True)
 class Issuer:
-    """A running issuer."""
-
     port: int
     process: int  # its id
 
@@ -73,11 +71,9 @@ class Issuer:
             os.kill(self.process, signal.SIGCONT)
 
     def reads(self) -> int:
-        """The number of times that its keys were read."""
         return int(httpx.get(f"{self.url}/reads").text)
 
     def keys(self) -> Any:
-        """Its public keys."""
         return httpx.get(f"{self.url}/jwks").json()["keys"]
 
 

@@ -16,8 +16,6 @@ from tests.support.servers.answering import QuietHandler, answering
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """One request."""
-
     path: str
     headers: dict[str, str]
     body: bytes
@@ -25,12 +23,10 @@ class Received:
 
     @property
     def event(self) -> str:
-        """The id of the event."""
         return self.headers["webhook-id"]
 
     @property
     def payload(self) -> Any:
-        """The body."""
         return json.loads(self.body)
 
     def verify(self, secret: str) -> None:
@@ -51,7 +47,6 @@ class Receiver:
 
     @property
     def events(self) -> list[str]:
-        """The ids of the events, as they came."""
         return [one.event for one in self.received]
 
 

@@ -33,7 +33,6 @@ class Script:
 
 @contextmanager
 def scripted() -> Iterator[Script]:
-    """Run such a server within the context."""
     script = Script()
     app = Starlette(routes=[Route("/{path:path}", script.reply, methods=["GET", "POST", "PUT"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))

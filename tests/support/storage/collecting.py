@@ -26,7 +26,6 @@ def make_old(artifacts: MemoryArtifacts) -> None:
 
 
 def tidy(scene: Scene, retention: Retention | None = None, **changes: Any) -> CollectionResult:
-    """Collect with everything old."""
     make_old(scene.platform.artifacts)
     return collect_garbage(scene.platform, TESTER, retention=retention, **changes)
 
@@ -38,19 +37,16 @@ def promoted(scene: Scene, model: Model, *numbers: int) -> None:
 
 
 def rejected(scene: Scene, model: Model, count: int, **changes: Any) -> list[Version]:
-    """Store candidates that failed the gate."""
     return [
         a_candidate(scene.platform, model, verdict=Verdict.FAILED, **changes) for _ in range(count)
     ]
 
 
 def numbers(versions: Sequence[Version]) -> list[int]:
-    """Return the numbers of versions."""
     return [version.number for version in versions]
 
 
 def whole(scene: Scene, version: Version) -> bool:
-    """Return whether every byte of a version is there."""
     artifacts = scene.platform.artifacts
     try:
         listed = Weights.from_bytes(artifacts.get(version.digest)).tensors

@@ -29,15 +29,12 @@ def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def bytes_of(artifacts: Artifacts) -> dict[Digest, bytes]:
-    """Return every artifact of a store, by digest."""
     return {name: artifacts.get(name) for name in artifacts.digests()}
 
 
 def file_of(settings: Settings, name: Digest) -> Path:
-    """Return the file of an artifact in a service's folder."""
     return settings.artifacts / name[:2] / name[2:]
 
 
 def lost_of(outcome: Outcome) -> tuple[set[Digest], set[Digest]]:
-    """Return the artifacts that were damaged, and those that were missing."""
     return outcome.artifacts.damaged, outcome.artifacts.missing

@@ -15,8 +15,6 @@ KINDS = ("sqlite", "postgresql")
 
 
 class Databases:
-    """Makes databases of both kinds."""
-
     def __init__(self, folder: Path, server: Callable[[], str]) -> None:
         self._folder = folder
         self._server = server  # PostgreSQL's, started when it is needed

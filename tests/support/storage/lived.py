@@ -39,7 +39,6 @@ BOTH = pytest.mark.parametrize("kind", KINDS, indirect=True)
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Platform]:
-    """Yield the platform of a service, closed at the end."""
     platform = build(settings)
     try:
         yield platform

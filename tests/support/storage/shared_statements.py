@@ -27,7 +27,6 @@ def _shared(key: Any) -> Any:
 
 
 def share_statements() -> None:
-    """Let all engines of this process share their compiled statements."""
     statements = _Statements(CAPACITY)
     Engine._compiled_cache = property(  # type: ignore[assignment]
         lambda _engine: statements, lambda _engine, _own: None
