@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from building.reply_types import DOCUMENT, TYPES
 from building.sync_client import written
 from tests.support.deployment.requirements import installed_for
-from tests.support.places import ROOT, sources
+from tests.support.places import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
@@ -58,12 +58,14 @@ def build(kind: str, source: Path, to: Path) -> Path:
 
 
 def test_the_client_is_packed_with_what_is_written_which_git_ignores(tmp_path: Path) -> None:
-    for name in (*sources("client"), DOCUMENT.relative_to(ROOT)):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
     synchronous = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
     modules = synchronous | {TYPES.relative_to(ROOT / "client").as_posix()}
-    assert not any((tmp_path / "client" / name).exists() for name in modules)
+    of_builds = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT / "client", tmp_path / "client", ignore=of_builds)
+    for name in modules:
+        (tmp_path / "client" / name).unlink(missing_ok=True)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(DOCUMENT, tmp_path / "docs")
     with tarfile.open(build("sdist", tmp_path / "client", tmp_path)) as archive:
         archive.extractall(tmp_path, filter="data")
         unpacked = tmp_path / archive.getnames()[0]
