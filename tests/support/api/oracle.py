@@ -42,7 +42,6 @@ class Oracle:
         self.templates: list[int] = []  # how many prompts stand for a class, of each of these
         self.answer: Response | None = None
         self.cosines = [0.5, 0.25]  # of each image
-        self.longest_id = 0  # of a request for vectors
         self.turned: dict[str, int] = {}  # at which class the answers of a version start
         self.broken: set[str] = set()  # versions that cannot be asked
         app = Starlette(
@@ -80,7 +79,6 @@ class Oracle:
     async def embed(self, request: Request) -> Response:
         head, pixels = read_request(await request.body())
         self.asked = head
-        self.longest_id = max(self.longest_id, len(request.headers["x-request-id"]))
         firsts = range(0, len(pixels), IMAGE_BYTES)
         images = [bytes(pixels[first : first + IMAGE_BYTES]) for first in firsts]
         texts = [text.encode() for text in head.get("texts", ())]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any
 
 from standardwebhooks import Webhook
@@ -41,7 +40,6 @@ class Receiver:
     url: str = ""
     statuses: list[int] = field(default_factory=list)  # of the next answers; then 204
     pause_s: float = 0.0  # before each answer
-    may_answer: Event = field(default_factory=Event)  # set, unless a test clears it
     location: str = ""  # of redirects
     received: list[Received] = field(default_factory=list)
 
@@ -54,7 +52,6 @@ class Receiver:
 def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """Receive at a free port of this machine."""
     receiver = Receiver()
-    receiver.may_answer.set()
 
     class Handler(QuietHandler):
         def do_POST(self) -> None:
@@ -64,7 +61,6 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
                 Received(path=self.path, headers=headers, body=body, port=self.client_address[1])
             )
             time.sleep(receiver.pause_s)
-            receiver.may_answer.wait()
             try:
                 self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
                 if receiver.location:

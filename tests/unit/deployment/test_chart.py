@@ -1,6 +1,7 @@
-"""The Helm chart: valid to Helm and Kubernetes, and as docker-compose.yml has it."""
+"""The Helm chart: valid to Helm and Kubernetes, and as docker-compose.yml has it; its alerts."""
 
 import json
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from jsonschema.validators import validator_for
 
 from core.settings import Settings
+from devtools.servers import find_prometheus
 from tests.support.deployment import compose
 from tests.support.deployment.chart import CHART, Refused, Resource, pod_of, render, run_helm
 from tests.unit.deployment.test_compose_file import GIVEN
@@ -182,3 +184,25 @@ def test_pods_run_without_privileges_and_are_given_settings_that_there_are() -> 
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(Refused, match=told):
         render(**values)
+
+
+RULES = CHART / "monitoring" / "alerts.yaml"
+
+TESTS = Path(__file__).with_name("alerts.yaml")
+
+
+def promtool(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        [find_prometheus("promtool"), *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_are_valid() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+
+
+def test_alerts_fire_when_something_is_wrong_and_only_then(tmp_path: Path) -> None:
+    tests = tmp_path / "tests.yaml"
+    tests.write_text(TESTS.read_text().replace("RULES", str(RULES)))
+    promtool("test", "rules", tests)

@@ -1,13 +1,16 @@
 """Sending to real receivers: signatures, TLS, limits, and addresses that are not reached."""
 
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from http.server import HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,8 +21,9 @@ from standardwebhooks import WebhookVerificationError
 
 from core.bootstrap import utc_now
 from core.errors import UrlForbidden
-from core.outbox.rules import Message, Outcome
-from core.webhooks.deliver import headers_of
+from core.outbox.rules import EventType, Message, Outcome, make_secret
+from core.webhooks.deliver import HttpWebhookClient, headers_of
+from tests.support.places import ROOT
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.webhooks import an_http_client
 
@@ -225,3 +229,40 @@ def test_a_receiver_that_never_ends_is_given_up_or_read_in_part() -> None:
     assert code_of(outcome) == "receiver_timeout"
     with replying(flood) as url:
         assert an_http_client(seconds=2).send(url, a_message()) == Outcome(response_status=200)
+
+
+PAGE = (ROOT / "docs/webhooks.md").read_text()
+
+
+def test_the_documented_receiver_takes_what_is_signed_and_prints_it_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.+?)```", PAGE, flags=re.DOTALL)
+    secret, found = make_secret(), {}
+    monkeypatch.setattr(HTTPServer, "serve_forever", lambda self: None)
+    exec(code.replace("whsec_...", secret).replace('("", 8080)', '("127.0.0.1", 0)'), found)
+    monkeypatch.undo()
+    server: Any = found["server"]
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        client = HttpWebhookClient(seconds=5, allow_private=True)
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        body = b'{"type":"job.failed","data":{"links":{"job":"/v1/jobs/job_1"}}}'
+        statuses = [
+            client.send(
+                url, Message(id="evt_1", at=datetime.now(UTC), body=body, secrets=(key,))
+            ).response_status
+            for key in (make_secret(), secret, secret)
+        ]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert statuses == [400, 204, 204]
+    assert capsys.readouterr().out == "job.failed {'job': '/v1/jobs/job_1'}\n"
+
+
+def test_every_event_type_is_documented() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", PAGE.split("## Events")[1], flags=re.MULTILINE)
+    assert sorted(re.findall(r"`(.+?)`", " ".join(rows))) == sorted(EventType)

@@ -54,7 +54,7 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/examples/label_studio/README.md": "a back end, which test_label_studio runs",
     "docs/kubernetes.md": "a cluster; tests/unit/deployment renders the chart",
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
-    "docs/webhooks.md": "a receiver, run by tests/unit/webhooks/test_documentation",
+    "docs/webhooks.md": "a receiver, run by tests/unit/webhooks/test_client",
 }
 
 # What asks a person, installs packages, or is a request by curl.
