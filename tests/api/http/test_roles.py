@@ -1,6 +1,7 @@
 """Every operation, asked by every role, about a model of its own and about another's."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from core.values import sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import EMBEDDED, Service
 from tests.support.factories import a_key
+from tests.support.places import ROOT
 
 pytestmark = EMBEDDED
 
@@ -26,23 +28,22 @@ EVERY_MODEL = {"register_model", "get_metrics"}  # refused to keys that are limi
 
 UPDATE = {"type": "update", "dataset": "products", "dataset_version": 1}
 
+# Bodies that name the model, or something that must be there; others are made of examples.
 BODIES: dict[str, Any] = {
     "order_job": lambda model: UPDATE | {"model": model},
     "advise_update": lambda model: UPDATE | {"model": model},
     "register_model": lambda model: {"name": f"new-{model}"},
     "move_alias": lambda _: {"version": 1},
-    "roll_alias_back": lambda _: {"reason": "worse"},
-    "rename_dataset_class": lambda _: {"name": "boot"},
     "order_image_erasure": lambda _: {"images": ["0" * 64], "reason": "asked for"},
-    "order_version_export": lambda _: {"format": "open_clip"},
-    "order_vectors": lambda _: {"dataset": "products", "dataset_version": 1},
     "order_index_comparison": lambda _: {"from": 1},
-    "embed_inputs": lambda _: {"texts": ["a"]},
     "create_embeddings": lambda model: {"model": model, "input": "a"},
     "begin_trial": lambda _: {"version": 1, "mode": "shadow"},
     "send_feedback": lambda _: {"labels": [{"prediction": "pred_0", "label": "boot"}]},
-    "move_images": lambda _: {"class": "boot", "images": ["0" * 64]},
 }
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))
+
+SCHEMAS = DOCUMENT["components"]["schemas"]
 
 QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
 
@@ -84,13 +85,23 @@ def ask(service: Service, operation: Operation, job: str, model: str, key: dict[
     things |= {"export_format": "onnx", "dataset_version": "1", "baseline": "1"}
     things |= {"pixels": "0" * 64}
     names = {name: things.get(name, "nothing") for name in names_in(path)}
-    body = BODIES.get(described["operationId"], lambda _: {})(model)
+    named = BODIES.get(described["operationId"])
+    body = named(model) if named else body_of_examples(described)
     sent = {"json": body} if method in {"post", "put", "patch"} else {}
     headers = {"If-Match": '"1"'} | key
     params = QUERIES.get(described["operationId"])
     return service.client.request(
         method, path.format(**names), params=params, headers=headers, **sent
     )
+
+
+def body_of_examples(described: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the body of an operation must have, each by its first example."""
+    content = described.get("requestBody", {}).get("content", {})
+    schema = content.get("application/json", {}).get("schema", {})
+    schema = SCHEMAS.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    fields, required = schema.get("properties", {}), schema.get("required", ())
+    return {name: fields[name]["examples"][0] for name in required if "examples" in fields[name]}
 
 
 def names_in(path: str) -> set[str]:
