@@ -1,10 +1,8 @@
 """Every page on a phone as axe sees it, in light and in dark, with things on it and without."""
 
-import json
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,7 +16,6 @@ from starlette.routing import Match
 
 from api.every_page import PAGES
 from api.guide import pages as guide
-from api.guide.reference import render_reference
 from api.http.routing import STATIC
 from perennial.requests import ImageFile
 from tests.api.browser.conftest import opened
@@ -26,7 +23,6 @@ from tests.support.api.every_page import empty_pages, full_pages, lists_without_
 from tests.support.api.image_files import picture
 from tests.support.api.served import serving
 from tests.support.api.service import settings_of
-from tests.support.places import ROOT
 from tests.support.scene import Scene
 
 PHONE = 390  # pixels wide
@@ -129,22 +125,10 @@ def seen(
             found.go(page, path)
         for path in empty_pages(site[0], site[1].platform):
             found.glance(page, path)
-        look_at_reference(page, found)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(guide, "pages", dict)
             found.go(page, "/guide/without-documentation")
     return found
-
-
-def look_at_reference(page: Page, found: Seen) -> None:
-    """Look at the first part of the API's reference: axe would look at the whole for a minute."""
-    document = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))
-    paths = dict(islice(document["paths"].items(), 8))
-    schemas = dict(islice(document["components"]["schemas"].items(), 12))
-    part = document | {"paths": paths, "components": {"schemas": schemas}}
-    page.goto("about:blank")
-    page.set_content(render_reference(part))
-    found.look(page, "/docs")
 
 
 def route_of(path: str) -> str | None:

@@ -1,11 +1,14 @@
-"""What one scrape of the API says of the whole service."""
+"""What one scrape says of the whole service, and docs/operations.md of settings and metrics."""
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from sqlalchemy import update as sql_update
 
 from core.database.tables import jobs
@@ -17,10 +20,13 @@ from core.jobs.claim_rows import Counters
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Progress
+from core.settings import Settings
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service, code_of
+from tests.support.deployment.chart import CHART
 from tests.support.factories import a_job
+from tests.support.places import ROOT
 
 
 def scrape(service: Service) -> "Scrape":
@@ -158,3 +164,62 @@ def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_be
     refused = service.client.get("/metrics", headers=other)
     assert code_of(refused) == (503, "database_unavailable")
     assert code_of(service.client.get("/v1/jobs")) == (503, "database_unavailable")
+
+
+PAGE = (ROOT / "docs/operations.md").read_text()
+LIMIT = re.compile(r"^\| `PERENNIAL_(\w+)` \| `(\S+)` \|", flags=re.MULTILINE)
+LIMITS = LIMIT.findall((ROOT / "docs/limits.md").read_text("utf-8"))
+METRIC = re.compile(r"\b(?:perennial|process|python)_[a-z0-9_]+")
+OF_A_HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
+
+
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the tables under a heading, first row and rule left out."""
+    tables = re.findall(r"(?:^\|.*\n)+", section(heading), flags=re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def exposed(service: Service) -> set[str]:
+    """The names in a scrape; when a counter began (`_created`) is a remark on it."""
+    service.client.get("/healthz")
+    scrape = service.client.get("/metrics").text
+    names = set(re.findall(r"^# TYPE (\S+)", scrape, flags=re.MULTILINE))
+    return {name for name in names if not name.endswith("_created")}
+
+
+def spelled(default: object) -> str:
+    """A default as the environment would spell it."""
+    match default:
+        case SecretStr() | "":
+            return ""
+        case bool() | tuple() | dict():
+            return f"`{json.dumps(default, separators=(',', ':'))}`"
+        case _:
+            return f"`{default}`"
+
+
+def test_every_setting_stands_there_or_among_the_limits_with_its_default() -> None:
+    told = [(name, default) for name, default, _ in rows("Configuration")]
+    told += [(f"`PERENNIAL_{name}`", f"`{default}`") for name, default in LIMITS]
+    assert sorted(told) == sorted(
+        (f"`PERENNIAL_{name.upper()}`", spelled(field.default))
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def test_every_metric_stands_there(service: Service) -> None:
+    assert {name.strip("`") for name, _, _ in rows("Monitor")} == exposed(service)
+
+
+@pytest.mark.parametrize(
+    "file", ["monitoring/alerts.yaml", "monitoring/dashboard.json", "templates/autoscaling.yaml"]
+)
+def test_what_watches_metrics_names_those_that_there_are(service: Service, file: str) -> None:
+    watched = {OF_A_HISTOGRAM.sub("", name) for name in METRIC.findall((CHART / file).read_text())}
+    assert watched
+    assert watched <= exposed(service)

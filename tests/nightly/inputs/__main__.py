@@ -21,8 +21,7 @@ from benchmarks.output import publish, show
 from demo.service import Service, running_service
 from devtools.process_memory import processes_by_role, sampled_memory
 from tests.nightly.inputs.left_over import collect_all, unaccounted
-from tests.nightly.inputs.mutations import mutated
-from tests.nightly.inputs.originals import originals
+from tests.nightly.inputs.mutations import mutated, originals
 from tests.nightly.inputs.sending import Answers, Input, send_archives, send_images
 
 IMAGES = {"jpeg", "png", "webp", "gif"}

@@ -17,7 +17,9 @@ from core.clip.inputs import (
     read_image,
     sentence_length,
 )
-from core.clip.model import ClipModel
+from core.clip.model import ClipModel, require_readable
+from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
+from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from tests.support.learning.rounding import feature_error
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
@@ -180,3 +182,57 @@ def test_the_steps_of_a_long_word_grow_as_its_length(
         bounded.encode("".join(random.Random(1).choices(LETTERS[:19], k=length)))
         steps.append(Counted.looked_up)
     assert steps[1] < 5 * steps[0]
+
+
+@pytest.fixture(scope="module")
+def reader() -> ClipModel:
+    return tiny_clip()
+
+
+def fitting(reader: ClipModel, tokens: int) -> str:
+    """A name of digits, each a token of its own, whose prompt has so many tokens in all."""
+    return "7" * (
+        tokens - len(reader.tokenizer.encode(DEFAULT_PROMPT.text.replace("{name}", ""))) - 2
+    )
+
+
+def test_ordinary_names_are_read(reader: ClipModel) -> None:
+    require_readable(reader, DEFAULT_PROMPT, ["cat", "Œuvre d'art", "東京", "👩‍🚀", "!"])
+
+
+def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(reader: ClipModel) -> None:
+    name = fitting(reader, reader.context_length)
+    require_readable(reader, DEFAULT_PROMPT, [name])
+    row = reader.tokenise([DEFAULT_PROMPT.fill(name)])[0]
+    assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.eot_token_id]))
+    with pytest.raises(PromptTooLong) as refusal:
+        require_readable(reader, DEFAULT_PROMPT, ["cat", name + "7"])
+    assert refusal.value.facts["classes"] == [name + "7"]
+    assert str(reader.context_length - 2) in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["&nbsp;", "\ufeff", "<end_of_text>", "cat <START_OF_TEXT>", "&amp;lt;end_of_text&gt; cat"],
+)
+def test_name_that_is_nothing_or_an_end_to_the_tokenizer_is_refused(
+    reader: ClipModel, name: str
+) -> None:
+    with pytest.raises(ClassInvalid) as refusal:
+        require_readable(reader, DEFAULT_PROMPT, ["cat", name])
+    assert refusal.value.facts["classes"] == [name]
+
+
+@pytest.mark.parametrize("template", ["a {name} <end_of_text>", "&lt;start_of_text&gt;{name}"])
+def test_template_that_ends_the_sentence_itself_is_refused(
+    reader: ClipModel, template: str
+) -> None:
+    with pytest.raises(PromptInvalid) as refusal:
+        require_readable(reader, PromptTemplate(template), ["cat"])
+    assert refusal.value.facts["template"] == template
+
+
+def test_name_that_makes_an_end_with_its_template_is_refused(reader: ClipModel) -> None:
+    with pytest.raises(ClassInvalid) as refusal:
+        require_readable(reader, PromptTemplate("a <{name}>"), ["cat", "end_of_text"])
+    assert refusal.value.facts["classes"] == ["end_of_text"]

@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests, rows of the fault table and error codes that there are."""
+"""docs/guarantees.md and docs/limits.md name what there is."""
 
 import ast
 import json
@@ -8,6 +8,7 @@ from functools import cache
 
 from api.http.problems import status_of
 from core.errors import PerennialError
+from core.settings import Settings
 from tests.nightly.faults.catalogue import ROWS
 from tests.support.places import ROOT
 
@@ -70,3 +71,15 @@ def test_every_operation_is_named_and_no_other() -> None:
     }
     assert ids - named == set(), HINT.format(sorted(ids - named))
     assert named - ids == set(), "docs/guarantees.md names operations that there are no more"
+
+
+ROW = re.compile(r"^\| `PERENNIAL_(\w+)` \| `(\S+)` \|", flags=re.MULTILINE)
+LIMIT = re.compile(r"max_|min_|rate_|receive_|keep_alive_|decode_")
+
+
+def test_every_limit_stands_there_with_its_default() -> None:
+    told = ROW.findall((ROOT / "docs/limits.md").read_text("utf-8"))
+    defaults = {name: str(field.default) for name, field in Settings.model_fields.items()}
+    assert sorted(told) == sorted(
+        (name.upper(), value) for name, value in defaults.items() if LIMIT.match(name)
+    )
