@@ -175,6 +175,7 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "64:ff9b:1::808:808",  # translated by a network's own rules
         "4000::1",  # of nobody
         "2002:a01:203::",
+        "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
     ],
 )
 def test_other_addresses_are_not(address: str) -> None:
