@@ -65,7 +65,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
 
 
 FAULTS = [
-    ("/ui/sign-in", "api.access.sign_in_pages.page", "text/html; charset=utf-8"),
+    ("/ui/sign-in", "api.access.sign_in_pages.page_path", "text/html; charset=utf-8"),
     ("/v1/workers", "api.operations.routes.list_workers", "application/problem+json"),
 ]
 
