@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,9 @@ from sqlalchemy import update as change
 from core.artifacts.local import LocalArtifacts
 from core.clip.model import load, publish
 from core.database.tables import jobs
-from core.database.work import Transactions
-from core.errors import LeaseLost
-from core.jobs.monitor import JobMonitor
+from core.database.work import Transactions, Work
+from core.errors import LeaseLost, StorageFull
+from core.jobs.monitor import JobMonitor, pause
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.learning.step import Checkpoints, read_checkpoint
@@ -112,6 +113,29 @@ def test_paused_job_is_not_claimed_at_once_and_waits_longer_until_a_new_checkpoi
     waits = [e.data["retry_after_s"] for e in scene.events(job) if e.kind == "paused"]
     assert waits == [4, 8, 16, 4]
     assert (left.lost, left.error) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "status", "tries"), [(False, JobStatus.QUEUED, 3), (True, JobStatus.RUNNING, 1)]
+)
+def test_pause_is_tried_until_a_full_database_has_room_or_the_worker_stops(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, stopping: bool, status: JobStatus, tries: int
+) -> None:
+    scene.update(scene.model(), scene.frozen("cat", "dog"))
+    job = claim(scene.platform.transactions)
+    tried: list[bool] = []
+
+    def full_twice(*, read_only: bool = False) -> Work:
+        tried.append(read_only)
+        if len(tried) < 3:
+            raise StorageFull
+        return scene.platform.transactions(read_only=read_only)
+
+    monkeypatch.setattr("core.jobs.monitor.RETRY_S", 0.0)
+    full = replace(scene.platform, transactions=full_twice)
+    pause(full, job, StorageFull(), stopping=lambda: stopping)
+    left = scene.job(job)
+    assert (left.status, left.lost, len(tried)) == (status, 0, tries)
 
 
 LEASE_S = 60.0
