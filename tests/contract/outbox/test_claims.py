@@ -9,10 +9,10 @@ from threading import Barrier
 import pytest
 
 from core.database.work import Transactions
-from core.errors import WebhookNotFound
+from core.errors import DeliveryNotFound, WebhookNotFound
 from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import Delivery, DeliveryStatus, EventType, Outcome
-from core.values import ModelId
+from core.values import DeliveryId, ModelId, WebhookId
 from tests.support.factories import NOW
 from tests.support.webhooks import an_event, deliveries_of, happened, refused, subscribed
 
@@ -229,3 +229,18 @@ def test_a_fact_does_not_fail_by_a_webhook_that_is_being_deleted(
         adding.result(10)
     assert deliveries_of(transactions, webhook) == []
     assert [one.event for one in deliveries_of(transactions, other)] == [event.id]
+
+
+def test_pages_of_deliveries_go_from_the_newest_back(transactions: Transactions) -> None:
+    webhook = subscribed(transactions)
+    events = [an_event(f"job_{n}") for n in range(3)]
+    happened(transactions, *events)
+    with transactions(read_only=True) as work:
+        first = work[Outbox].page(webhook.id, 2, None)
+        second = work[Outbox].page(webhook.id, 2, first[-1].id)
+        assert [one.event for one in (*first, *second)] == [one.id for one in events[::-1]]
+        (last,) = second
+        assert work[Outbox].get(webhook.id, last.id) == last
+        for of, delivery in ((WebhookId("hook_other"), last.id), (webhook.id, DeliveryId("no"))):
+            with pytest.raises(DeliveryNotFound):
+                work[Outbox].get(of, delivery)
