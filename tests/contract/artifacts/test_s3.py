@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,16 +171,35 @@ def test_an_address_that_says_too_little_or_too_much_is_refused(tmp_path: Path, 
     assert "secret@" not in told.value.message
 
 
-def test_a_bucket_is_made_once_and_until_then_is_no_missing_artifact(s3: S3Artifacts) -> None:
-    fresh = S3Artifacts(replace(s3._place, bucket="not-yet-there"))
+def test_a_bucket_is_made_once_and_until_then_is_no_missing_artifact(
+    s3: S3Artifacts, tmp_path: Path
+) -> None:
+    place = replace(s3._place, bucket="not-yet-there", prefix="some/prefix/")
+    fresh = S3Artifacts(place)
     with pytest.raises(ArtifactsUnavailable, match="NoSuchBucket"):
         fresh.put(DATA)
     with pytest.raises(ArtifactsUnavailable):
         fresh.free_bytes()
-    assert fresh.make_bucket()
-    assert not fresh.make_bucket()
-    assert fresh.get(fresh.put(DATA)) == DATA
+    url = f"s3://{place.bucket}/{place.prefix}"
+    settings = Settings(home=tmp_path, artifacts_url=url, s3_endpoint=place.endpoint or "")
+    assert bootstrap.make_bucket(settings)
+    assert not bootstrap.make_bucket(settings)
+    with bootstrap.opened(settings) as platform:  # the settings choose the same store
+        assert fresh.get(platform.artifacts.put(DATA)) == DATA
     fresh.close()
+
+
+def test_a_full_scratch_disk_says_so(s3: S3Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> Any:
+        return Path("/dev/full").open("wb", buffering=0)
+
+    files = SimpleNamespace(TemporaryFile=full, SpooledTemporaryFile=full)
+    monkeypatch.setattr(s3_sending, "tempfile", files)
+    with s3.writer() as writer, pytest.raises(StorageFull):
+        writer.write(DATA)
+    with s3.batch() as batch, pytest.raises(StorageFull):
+        batch.add(DATA)
+    assert keys_in(s3) == []
 
 
 def test_an_answer_whose_connection_closes_early_is_not_taken_for_a_damaged_artifact(
