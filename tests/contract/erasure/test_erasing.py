@@ -7,7 +7,7 @@ import pytest
 from core.archives.rules import ArchiveFormat
 from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
-from core.datasets.edit import stored_form
+from core.datasets.edit import stored_form, stored_form_anywhere
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Part, Side
 from core.datasets.rows import Datasets
@@ -33,6 +33,9 @@ from core.recipes.rules import Recipe
 from core.registry.promote import promote
 from core.registry.rows import Models
 from core.registry.versions import Model
+from core.trials.rows import Trials
+from core.trials.rules import TrialEnd, TrialMode
+from core.trials.run import start_trial
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import DatasetId, Digest
@@ -64,6 +67,7 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
 ) -> None:
     data = scene.frozen("cat", "dog", forms=MANY)
     gone = entry_of(scene, data, Side.TRAIN)
+    assert stored_form_anywhere(scene.platform, gone.pixels) == gone.artifact
     erasure = erase(scene, gone.pixels)
     assert not artifacts.has(gone.artifact)
     with scene.platform.transactions() as work:
@@ -89,6 +93,11 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
     assert left.entries[0].artifact in expand(artifacts, roots, erased=erased).kinds
     with pytest.raises(ImageNotFound, match="erased"):
         stored_form(scene.platform, dataset, gone.pixels)
+    with pytest.raises(ImageNotFound, match="erased"):
+        stored_form_anywhere(scene.platform, gone.pixels)
+    with pytest.raises(ImageNotFound) as unknown:
+        stored_form_anywhere(scene.platform, digest("of no image"))
+    assert unknown.value.facts == {"pixels": digest("of no image")}
     with pytest.raises(ImageNotFound) as again:
         order(scene, gone.pixels)
     assert again.value.facts["erasures"] == [erasure.id]
@@ -168,14 +177,29 @@ def test_versions_are_scored_without_erased_images_of_suites_and_holdouts(
     assert asked.isdisjoint(scene.script.asked_questions[len(asked) :])
 
 
-def test_a_marked_version_goes_live_by_an_admins_override_only(scene: Scene) -> None:
+def test_a_marked_version_is_tried_no_more_and_goes_live_by_an_admins_override_only(
+    scene: Scene,
+) -> None:
     model = a_judged_model(scene)
     for parent, offset in ((1, 100), (2, 200)):
         data = scene.frozen("cat", "dog", each=15, offset=offset, forms=MANY)
         scene.learn(model, data, parent=parent, auto_promote=False)
         go_live(scene, model, parent + 1, reason="new")
+    trial = start_trial(
+        scene.platform,
+        model=model.name,
+        alias="production",
+        candidate=2,
+        mode=TrialMode.SHADOW,
+        share=None,
+        expected_revision=3,
+        reason="was it better?",
+    )
     pixels = scene.script.tasks[0].images[0].pixels
     erasure = erase(scene, pixels, retraining=Retraining.NONE)
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Trials].find(model.id, "production", trial.id).end is TrialEnd.ERASED
+        assert not work[Trials].running(model.id)
     assert scene.live(model) == 3
     assert [alias.version for _, alias in followed(scene, erasure).aliases] == [3]
     assert go_back(scene, model) == 1
