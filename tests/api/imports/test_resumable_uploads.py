@@ -80,6 +80,9 @@ def test_a_file_comes_in_parts_and_is_imported(imports: Imports) -> None:
     ]
     assert jobs[0] == jobs[1]
     assert jobs[0]["images"]["archive"] == sha256(ARCHIVE)
+    service.platform.artifacts.delete(sha256(ARCHIVE[half:]))
+    answer = client.post(f"{PRODUCTS}/imports", params=query)
+    assert code_of(answer) == (410, "upload_expired")  # a part of it is lost
     assert client.delete(path, headers=TUS).status_code == 204
     imports.work()
     assert imports.job(jobs[0])["result"]["created"] == 2
