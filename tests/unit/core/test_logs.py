@@ -96,6 +96,20 @@ def test_keys_and_passwords_are_never_written(
     assert "ValueError" in text
 
 
+def test_a_terminal_gets_plain_traces_without_local_variables(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    logs.configure(Settings(home=tmp_path, log_format="console"), process="api", stream=stream)
+    letters = [chr(ord("a") + n) for n in range(4)]
+    try:
+        int("".join(letters[:1]))
+    except ValueError:
+        log.exception("failed")
+    text = stream.getvalue()
+    assert "Traceback (most recent call last):" in text
+    assert "ValueError: invalid literal" in text
+    assert "'b', 'c'" not in text
+
+
 def test_no_event_loop_waits_for_another_that_is_busy_or_closed(tmp_path: Path) -> None:
     stream = io.StringIO()
     logs.configure(Settings(home=tmp_path, log_format="json"), process="api", stream=stream)
