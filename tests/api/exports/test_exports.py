@@ -1,5 +1,6 @@
 """Exports as clients order, read, download and delete them."""
 
+import errno
 import io
 import json
 import tarfile
@@ -104,6 +105,28 @@ def test_an_export_that_differs_fails_its_job_and_leaves_nothing(desk: Desk) -> 
     again = desk.service.client.post(f"/v1/jobs/{ended['id']}/retry").json()
     assert (again["type"], again["retry_of"]) == ("export", ended["id"])
     assert desk.work()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.ENOSPC, "queued", "storage_full"), (errno.EIO, "failed", "internal")],
+)
+def test_a_full_disk_pauses_an_export_and_a_broken_one_fails_it(
+    desk: Desk, number: int, status: str, code: str
+) -> None:
+    def fail(monitor: Monitor) -> None:
+        raise OSError(number, "so the system says")
+
+    desk.script.exporting = fail
+    ended = desk.export()
+    assert (ended["status"], (ended["error"] or {"code": ended["phase"]})["code"]) == (status, code)
+    assert not any((desk.service.settings.home / "exporting").iterdir())
+
+
+def test_a_version_whose_weights_are_lost_is_not_exported(desk: Desk) -> None:
+    version = desk.get("/v1/models/demo/versions/1").json()
+    desk.service.platform.artifacts.delete(version["digest"])
+    assert code_of(desk.order()) == (410, "artifact_gone")
 
 
 def test_what_a_format_has_no_place_for_is_refused_at_once(desk: Desk) -> None:
