@@ -144,6 +144,7 @@ def test_what_is_no_archive_is_refused_at_once(imports: Imports) -> None:
 @EMBEDDED
 def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
     caps = {"max_body_bytes": 250_000, "max_import_files": 2, "max_unpacked_bytes": 5_000}
+    caps["max_file_bytes"] = 4_000
     with running(settings_of(home, **caps)) as service, importing(service) as imports:
         data = tarred({"boot/1.bin": Random(1).randbytes(300_000)})
         pieces = (data[start : start + 10_000] for start in range(0, len(data), 10_000))
@@ -151,6 +152,8 @@ def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
             assert code_of(imports.send(pieces, "tar")) == (413, "body_too_large")
         for kind, many in (("zip", zipped(FOLDERS)), ("tar", tarred({"boot/1": bytes(5_000)}))):
             assert imports.run(many, kind)["error"]["code"] == "archive_too_big"
+        long = imports.run(zipped({"boot/list.csv": Random(2).randbytes(4_500)}))
+        assert (long["error"]["code"], long["error"]["file"]) == ("file_too_large", "boot/list.csv")
         assert imports.run(zipped({"boot/1.png": picture(1)}))["status"] == "succeeded"
 
 
