@@ -107,6 +107,7 @@ def test_an_export_that_differs_fails_its_job_and_leaves_nothing(desk: Desk) -> 
     assert desk.work()["status"] == "succeeded"
 
 
+@EMBEDDED
 @pytest.mark.parametrize(
     ("number", "status", "code"),
     [(errno.ENOSPC, "queued", "storage_full"), (errno.EIO, "failed", "internal")],
@@ -123,6 +124,7 @@ def test_a_full_disk_pauses_an_export_and_a_broken_one_fails_it(
     assert not any((desk.service.settings.home / "exporting").iterdir())
 
 
+@EMBEDDED
 def test_a_version_whose_weights_are_lost_is_not_exported(desk: Desk) -> None:
     version = desk.get("/v1/models/demo/versions/1").json()
     desk.service.platform.artifacts.delete(version["digest"])
