@@ -146,8 +146,9 @@ def stopping(blamed: Blamed, at: int, before: Callable[[Monitor], object]) -> No
     blamed.scene.script.training = train
 
 
+@pytest.mark.parametrize("stops_at", ["the checkpoint", "the next step"])
 def test_a_resumed_blame_trains_no_group_again_and_reports_the_same(
-    blamed: Blamed, artifacts: MemoryArtifacts
+    blamed: Blamed, artifacts: MemoryArtifacts, stops_at: str
 ) -> None:
     scene = blamed.scene
     undisturbed = ordered(blamed)
@@ -156,11 +157,13 @@ def test_a_resumed_blame_trains_no_group_again_and_reports_the_same(
     state = sha256(STATE)
 
     def checkpoint(monitor: Monitor) -> None:
+        scene.stopping = stops_at == "the checkpoint"
         monitor.save_checkpoint(artifacts.put(STATE), 1)
 
     stopping(blamed, 2, checkpoint)
     job = ordered(blamed)
     assert scene.run().status is JobStatus.QUEUED
+    scene.stopping = False
     assert scene.run().status is JobStatus.SUCCEEDED
     out = blamed.uploads
     assert blamed.left_out == [out[0], out[1], out[1], out[2]]

@@ -33,7 +33,7 @@ from core.upkeep.delete import delete_version
 from core.values import ErasureId
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.blamed import Blamed, ordered
-from tests.support.factories import NOW, a_dataset
+from tests.support.factories import NOW, a_dataset, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME
 
@@ -87,7 +87,11 @@ def test_a_class_that_has_not_fallen_and_a_parent_without_weights_are_refused(
         ordered(blamed, version=3, class_name="elk", by=Grouping.RANDOM)
 
 
-def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
+def test_a_version_that_was_never_asked_is_refused_but_a_repeated_request_answered(
+    blamed: Blamed,
+) -> None:
+    request = replace(ME, key="once", body=digest("a body"))
+    job = ordered(blamed, request)
     work = blamed.scene.platform.transactions()
     assert isinstance(work, Work)
     with work:
@@ -98,6 +102,7 @@ def test_a_version_that_was_never_asked_is_refused(blamed: Blamed) -> None:
         with pytest.raises(AnswersMissing) as refused:
             ordered(blamed, **changes)
         assert "order an evaluation" in refused.value.message
+    assert ordered(blamed, request) == job
 
 
 def test_held_out_images_that_have_become_a_suites_keep_no_blame_from_running(

@@ -13,6 +13,7 @@ from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import BlameOrder
+from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.versions import Model
 from core.training.trainer import Trained, TrainingSpec
@@ -66,11 +67,11 @@ def a_blamed_model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
     return found
 
 
-def ordered(blamed: Blamed, **changes: Any) -> Job:
+def ordered(blamed: Blamed, request: JobRequest = ME, **changes: Any) -> Job:
     """Queue a blame of version 2, by upload, about cats."""
     given: dict[str, Any] = {"version": 2, "class_name": "CAT"}
     order = BlameOrder(**given | changes)
-    return order_blame(blamed.scene.platform, SilentNotifier(), ME, model="demo", order=order)
+    return order_blame(blamed.scene.platform, SilentNotifier(), request, model="demo", order=order)
 
 
 def _teach(scene: Scene) -> list[set[Digest]]:
