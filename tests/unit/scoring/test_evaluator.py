@@ -18,7 +18,7 @@ from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration
 from core.scoring.evaluator import IMAGES_AT_ONCE, VersionEvaluator, predict, probabilities
 from core.scoring.rejection import calibration_of
-from core.values import Digest
+from core.values import Digest, sha256
 from tests.support.learning.lessons import Watching, noise_image
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -85,6 +85,7 @@ def test_questions_are_answered_in_their_order_and_shared_images_read_once(
     assert len(retrieval.image_ranks) == 5
     assert len(retrieval.caption_ranks) == 10
     assert [artifacts.reads.count(entry.artifact) for entry in entries] == [1] * 5
+    assert evaluator(artifacts).answer(sha256(b"never stored"), [], Watching()) == ()
 
 
 @pytest.mark.parametrize("fault", [ArtifactMissing, CancelRequested])
