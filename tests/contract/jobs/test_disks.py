@@ -12,7 +12,7 @@ import torch
 from sqlalchemy import update as change
 
 from core.artifacts.local import LocalArtifacts
-from core.clip.model import load, publish
+from core.clip.model import load, publish, published_bytes
 from core.database.tables import jobs
 from core.database.work import Transactions, Work
 from core.errors import LeaseLost, StorageFull
@@ -237,6 +237,14 @@ def test_worker_keeps_its_lease_while_weights_are_published_and_loaded(
     load(published.digest, scene.platform.artifacts, moved=monitor.moved)
     assert len(slow_disk) > 6
     assert not any(slow_disk)
+
+
+def test_weights_that_find_no_room_say_how_much_they_need(scene: Scene, disk: Disk) -> None:
+    model, disk.full = tiny_clip(), True
+    state = {**model.network.state_dict()}
+    with pytest.raises(StorageFull) as refused:
+        publish(model.config, state, scene.platform.artifacts, lambda done, total: None)
+    assert refused.value.facts == {"needed_bytes": published_bytes(state), "free_bytes": 0}
 
 
 def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
