@@ -1,9 +1,11 @@
 """Buckets on a real S3 server: what is listed, and that no piece is of another object."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from botocore.exceptions import IncompleteReadError
 
 from core.archives.reader import PIECE, S3Buckets
 from core.archives.rules import BucketFolder, BucketObject
@@ -11,10 +13,30 @@ from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError
 from devtools.servers import CREDENTIALS
-from tests.contract.artifacts.test_s3 import CutOff, refusal
+from tests.contract.artifacts.test_s3 import refusal
 from tests.support.servers.answering import early_end
 
 DATA = bytes(range(256)) * (PIECE // 100)
+
+
+class CutOff(nullcontext[Any]):
+    """The body of an answer whose connection broke after some bytes."""
+
+    def __init__(self, before: bytes) -> None:
+        super().__init__()
+        self._before = before
+
+    def __enter__(self) -> "CutOff":
+        return self
+
+    def read(self, _size: int) -> bytes:
+        found, self._before = self._before, b""
+        if not found:
+            raise IncompleteReadError(actual_bytes=3, expected_bytes=10)
+        return found
+
+    def close(self) -> None:
+        pass
 
 
 class Bucket:
