@@ -40,7 +40,7 @@ LastEventId = Annotated[str, Header(alias="Last-Event-ID", pattern="^[0-9]{0,9}$
 
 
 class ChosenJobs(JobQuery):
-    """What the form of the list sends: an empty field takes every job."""
+    """The query of the list's form; an empty field takes every job."""
 
     @model_validator(mode="before")
     @classmethod

@@ -292,7 +292,7 @@ def advice_view(advice: Advice) -> AdviceView:
 
 
 class JobQuery(BaseModel):
-    """What a list of jobs is asked for, by the API and by its page."""
+    """The query of a list of jobs, of the API and of its page."""
 
     limit: Limit = 50
     after: After = None

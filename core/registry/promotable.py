@@ -1,4 +1,4 @@
-"""What lets a version go live, or refuses it: rules, which `promote.py` calls before it moves."""
+"""Rules that let a version go live or refuse it; `promote.py` calls them before it moves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -62,13 +62,13 @@ class ByHand:
             )
 
     def is_healthy(self, service: str) -> bool:
-        """Whether the service's own check says so."""
+        """True if the service's own check says so."""
         command = self._command(SERVICES[service]["healthcheck"]["test"][1:])
         done = subprocess.run(command, env=self._environment(service), cwd=ROOT, check=False)
         return done.returncode == 0
 
     def log(self) -> str:
-        """What all have written."""
+        """The output of all services."""
         return "".join(path.read_text() for path in sorted(self._logs.iterdir()))
 
     def _environment(self, service: str) -> dict[str, str]:

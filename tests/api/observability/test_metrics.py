@@ -1,4 +1,4 @@
-"""What one scrape says of the whole service, and docs/operations.md of settings and metrics."""
+"""One scrape tells of the whole service; docs/operations.md names its settings and metrics."""
 
 import json
 import re

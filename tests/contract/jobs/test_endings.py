@@ -1,4 +1,4 @@
-"""How jobs are claimed, end or are requeued: status, history, log, and what is counted."""
+"""Jobs are claimed, end or are requeued: status, history, log and counters."""
 
 import logging
 from collections.abc import Callable

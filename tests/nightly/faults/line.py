@@ -42,7 +42,7 @@ def write_base(folder: Path) -> str:
 
 
 def prepare(platform: Platform, base: Path) -> None:
-    """What the API does not make: a base, and a policy that lets all pass."""
+    """A base, and a policy that lets all pass: the API makes neither."""
     write_base(base)
     lenient = dict.fromkeys(("parent_tolerance", "root_tolerance", "holdout_tolerance"), 1.0)
     create_policy(platform, a_policy(name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient))

@@ -45,7 +45,7 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs now."""
+        """True if it runs now."""
         return self.process is not None and self.process.poll() is None
 
 
@@ -201,7 +201,7 @@ class Stage:
         return len(hearing) == wanted and self.answers()
 
     def struck_at(self, point: str) -> float:
-        """When a process was struck at a point, once one was."""
+        """The time at which a process was struck at a point, once one was."""
         return until(lambda: self.points.struck_at(point))
 
     # ---- Jobs ----

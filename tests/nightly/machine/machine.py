@@ -1,4 +1,4 @@
-"""What all rules stand on: a service, the book of its promises, and its workers, who may die."""
+"""The service, the record of its promises, and its workers: what all rules work on."""
 
 import sys
 from collections import Counter
@@ -214,7 +214,7 @@ class Workers(Machine):
     @precondition(lambda self: self.stale_claims())
     @rule(which=WHICH, write=st.sampled_from(WRITES))
     def write_from_the_grave(self, which: int, write: Callable[[Jobs, JobId, int], object]) -> None:
-        """Who has lost a job can write nothing to it."""
+        """A worker that has lost a job can write nothing to it."""
         job, fence = pick(self.stale_claims(), which)
         before = self.rows()
         with self.world.transactions() as work:

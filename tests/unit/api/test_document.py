@@ -1,4 +1,4 @@
-"""What docs/openapi.json says of names and times, and requests on the pages by what it says."""
+"""docs/openapi.json describes names and times; requests in the documents follow it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a machine computes in, with how many threads, and batches that are made ahead."""
+"""A machine's precisions and threads, and batches that are made ahead."""
 
 from __future__ import annotations
 

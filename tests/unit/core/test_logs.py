@@ -149,7 +149,7 @@ sys.stdin.read()
 
 
 def run(hide: str) -> tuple[list[str], dict[str, str]]:
-    """What a process and its child find in their own environment, and what others see of it."""
+    """The environment as a process, its child and other processes see it."""
     given = os.environ | {"PERENNIAL_ADMIN_KEY": SECRET, "PYTHONPATH": str(ROOT)}
     given["PERENNIAL_HOME"] = "/a home"
     command = [sys.executable, "-u", "-c", PROGRAM.format(hide=hide)]

@@ -133,7 +133,7 @@ def test_many_uses_are_written_once_with_the_last_time() -> None:
 
 
 class Store:
-    """What is looked up; the first look-up reads it, and returns once it may."""
+    """A value to look up; the first look-up reads it, and returns once it may."""
 
     def __init__(self) -> None:
         self.values = {"a": "old", "b": "old"}

@@ -1,4 +1,4 @@
-"""What the sandbox takes, refuses and stores, and its pixels, which are open_clip's to the bit."""
+"""The sandbox takes, refuses and stores images; its pixels are open_clip's to the bit."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What keeps a version or its weights, what can be scored, and what may be deleted."""
+"""Rules of versions and weights that are kept, scored or deleted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -83,7 +83,7 @@ def test_what_cannot_be_learned_is_refused_before_the_first_step(
 
 
 def moves(artifacts: MemoryArtifacts, spec: TrainingSpec) -> list[Tensor]:
-    """What each step adds to all weights that train."""
+    """The change that each step makes to all weights that train."""
     run = prepared(artifacts, spec)
     update = run.update
 

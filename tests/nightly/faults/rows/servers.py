@@ -68,7 +68,7 @@ class Clients:
 
     @property
     def accepted(self) -> list[Answered]:
-        """What was acknowledged."""
+        """The orders that were acknowledged."""
         return [one for one in self.answers if one.status == 202]
 
     def _order_on(self, client: int) -> None:
@@ -97,7 +97,7 @@ def order(stage: Stage, answer: Answered) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What became of orders."""
+    """The outcomes of orders."""
 
     lost: int
     duplicated: int
@@ -256,7 +256,7 @@ def judge_with_orders(
     took: float | None,
     trouble: str = "",
 ) -> Try:
-    """What became of the orders of clients, and of the update that was running meanwhile."""
+    """The outcomes of clients' orders, and of the update that ran meanwhile."""
     account = settle(stage, answers)
     update = judge(stage, job, struck, what)
     return Try(
@@ -329,7 +329,7 @@ def refused_since(clients: Clients, moment: float) -> list[Answered]:
 
 
 def _back(stage: Stage) -> bool:
-    """Whether the database answers again; it is started where it has given up, as by a manager."""
+    """True if the database answers again; one that has given up is started, as by a manager."""
     if not stage.database.is_up():
         stage.database.start()
     return stage.answers()

@@ -62,7 +62,7 @@ def kill_at_point(stage: Stage, point: str, *, whole: bool) -> Try:
 
 
 def attempts_after(point: str) -> int | None:
-    """How often the job of a worker that is struck at a point may be claimed; None: any number.
+    """The most claims that the job of a worker struck at a point may take; None: any number.
 
     A claim that was not committed never was.
     """
@@ -97,7 +97,7 @@ def judge(
     *,
     attempts: int | None = None,
 ) -> Try:
-    """What became of an update that was struck, after so many claims at most."""
+    """The outcome of an update that was struck, after so many claims at most."""
     ended = stage.wait_for_end(job)
     made = line.versions_of(stage.platform, ended)
     told = line.kinds(stage.platform, ended)

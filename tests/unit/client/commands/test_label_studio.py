@@ -64,12 +64,12 @@ def backend(site: Site) -> Iterator[TestClient]:
 
 
 def task(number: int, photo: str | None = None) -> dict[str, Any]:
-    """What is read of a task that Label Studio sends."""
+    """The fields of a Label Studio task that the client reads."""
     return {"id": number, "data": {"photo": photo or f"/data/upload/1/{number}.png"}}
 
 
 def event(action: str, number: int, *choices: str) -> dict[str, Any]:
-    """What is read of an event about an annotation that Label Studio's webhooks send."""
+    """The fields of a Label Studio webhook's annotation event that the client reads."""
     result = {"from_name": "what", "value": {"choices": list(choices)}}
     return {
         "action": action,
