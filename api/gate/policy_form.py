@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from api.gate.schemas import NewPolicy
 from api.pages.forms import names_field, percent_field, whole_field
 from core.errors import FieldInvalid
@@ -15,19 +17,39 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyField:
-    """A field of the form; its bounds are those of the API."""
+    """A field of the form, in percent or a count; its bounds are those of `NewPolicy`."""
 
     name: str
     label: str
     unit: str = "points"
-    low: str = "0"
-    high: str = "100"
     optional: str = ""  # what an empty field means
 
     @property
     def counts(self) -> bool:
         """True for a whole number, False for percent."""
         return self.unit in {"images", "verdicts"}
+
+    @property
+    def low(self) -> str:
+        """The least value, in the field's unit."""
+        return _shown(self._bound("ge", "gt"), self)
+
+    @property
+    def high(self) -> str:
+        """The largest value, in the field's unit."""
+        return _shown(self._bound("le"), self)
+
+    @property
+    def words(self) -> str:
+        """The bounds as an error message states them."""
+        if self._bound("ge") is None:
+            return f"{self.label}: above {self.low}, at most {self.high} {self.unit}."
+        return f"{self.label}: from {self.low} to {self.high} {self.unit}."
+
+    def _bound(self, *kinds: str) -> float | None:
+        bounds = NewPolicy.model_fields[self.name].metadata
+        found = (getattr(bound, kind, None) for bound in bounds for kind in kinds)
+        return next((value for value in found if value is not None), None)
 
 
 FIELDS = (
@@ -41,23 +63,15 @@ FIELDS = (
         unit="%",
         optional="not judged",
     ),
-    PolicyField(name="minimum_count", label="Guards from", unit="images", low="1", high="1000000"),
-    PolicyField(name="alpha", label="Error of each bound", unit="%", low="0.001", high="20"),
+    PolicyField(name="minimum_count", label="Guards from", unit="images"),
+    PolicyField(name="alpha", label="Error of each bound", unit="%"),
     PolicyField(
         name="line_error",
         label="Error of the whole line",
         unit="%",
-        low="0.1",
-        high="50",
         optional="no budget",
     ),
-    PolicyField(
-        name="line_updates",
-        label="Half of it is spent in",
-        unit="verdicts",
-        low="1",
-        high="100000",
-    ),
+    PolicyField(name="line_updates", label="Half of it is spent in", unit="verdicts"),
 )
 
 
@@ -81,7 +95,11 @@ def wanted_of(
     """Return what a form asks for, beside the present policy and suites. Raises FieldInvalid."""
     values = {one.name: _value(fields, one) for one in FIELDS}
     named = {"name": fields.get("name", ""), "reason": reason}
-    new = NewPolicy.model_validate({**named, **values}).policy(PolicyId(new_id("gate", now)), now)
+    try:
+        asked = NewPolicy.model_validate({**named, **values})
+    except ValidationError as error:
+        raise _refusal(error) from error
+    new = asked.policy(PolicyId(new_id("gate", now)), now)
     same = all(getattr(new, one.name) == getattr(policy, one.name) for one in FIELDS)
     names = names_field(fields, "suites")
     wanted = Wanted(suites=None if names == list(suites) else names, policy=None if same else new)
@@ -118,11 +136,12 @@ def _value(fields: Fields, field: PolicyField) -> float | None:
     text = fields.get(field.name, "")
     if not text and field.optional:
         return None
-    found = whole_field(fields, field.name) if field.counts else percent_field(fields, field.name)
-    low, high = (float(bound) / (1 if field.counts else 100) for bound in (field.low, field.high))
-    if not low <= found <= high:
-        raise FieldInvalid(
-            f"{field.label}: from {field.low} to {field.high} {field.unit}.",
-            pointer=f"/{field.name}",
-        )
-    return found
+    return whole_field(fields, field.name) if field.counts else percent_field(fields, field.name)
+
+
+def _refusal(error: ValidationError) -> FieldInvalid:
+    """Return the refusal of the first field that breaks a bound, in the form's words."""
+    [first, *_] = error.errors()
+    name = str(first["loc"][0])
+    words = next((one.words for one in FIELDS if one.name == name), f"{name}: {first['msg']}.")
+    return FieldInvalid(words, pointer=f"/{name}")
