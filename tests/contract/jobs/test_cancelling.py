@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.bases.create_model import create_model
-from core.errors import AliasNotFound, Conflict, FieldInvalid, VersionNotFound
+from core.errors import AliasNotFound, Conflict, FieldInvalid, TooManyJobs, VersionNotFound
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
 from core.jobs.orders import EvaluateOrder, JobType
@@ -19,6 +19,7 @@ from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import delete_expired, end_cancelled_jobs
 from core.registry.configure import configure_model
 from core.registry.versions import Model
+from core.settings import Settings
 from core.training.order import order_update
 from core.values import JobId
 from tests.support.claims import abandon, checkpoint, claim, store
@@ -151,6 +152,17 @@ def test_a_retry_is_judged_by_what_is_in_force_now(
     )
     assert again.id != first.id
     is_queued_and_announced(scene, notifier, again, log)
+
+
+def test_a_retry_waits_among_the_jobs_that_its_model_may_have(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
+    platform = replace(scene.platform, settings=Settings(max_waiting_per_model=1))
+    first = order_evaluation(platform, notifier, ME, model=model.name, version=2)
+    cancel_job(platform, first.id)
+    order_evaluation(platform, notifier, ME, model=model.name, version=2)
+    with pytest.raises(TooManyJobs):
+        retry_job(platform, notifier, ME, first.id)
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "cancelling", "succeeded"])
