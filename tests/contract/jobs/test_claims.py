@@ -24,7 +24,7 @@ from core.registry.versions import Model
 from tests.support.claims import claim, queue, store, succeed
 from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.processes import wait_for
-from tests.support.storage.databases import writing
+from tests.support.storage.databases import waiting, writing
 
 LANE = "dataset:ds_1"
 
@@ -176,22 +176,13 @@ def test_job_that_is_committed_late_is_not_claimed_beside_its_successor(
             assert first[Jobs].claim("a", 60, 3).id == late.id
             slow.commit()
             claiming.start()  # finds `early`, and waits to learn whether `late` is claimed
-            wait_for(lambda: somebody_waits(transactions), seconds=60, every=0.01)
+            wait_for(lambda: waiting(transactions), seconds=60, every=0.01)
             first.commit()
     claiming.join(60)
     assert found == [None]
     with transactions(read_only=True) as work:
         statuses = [work[Jobs].get(job.id).status for job in (early, late)]
     assert statuses == [JobStatus.QUEUED, JobStatus.RUNNING]
-
-
-def somebody_waits(transactions: Transactions) -> bool:
-    with transactions(read_only=True) as work:
-        return bool(
-            work._connection.scalar(
-                text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'relation'")
-            )
-        )
 
 
 @pytest.mark.parametrize("numbered", ["versions", "events of a job"])

@@ -1,13 +1,11 @@
 """A model is deleted while its trial is written to: one waits for the other, and neither fails."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from core.database.tables import trials
-from core.database.work import Transactions
 from core.errors import PredictionNotFound, TrialNotFound
 from core.registry.versions import Model
 from core.trials.record import Batch, label_predictions, record_predictions
@@ -18,18 +16,7 @@ from tests.contract.trials.conftest import Start
 from tests.support.factories import a_prediction
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
-
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'relation'"
-
-
-def waiting(transactions: Transactions, count: int) -> Callable[[], bool]:
-    """Return a question: do so many transactions wait for a lock?"""
-
-    def asked() -> bool:
-        with transactions(read_only=True) as work:
-            return work.connection.scalar(text(WAITING)) == count
-
-    return asked
+from tests.support.storage.databases import waiting
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
@@ -45,13 +32,13 @@ def test_a_model_is_deleted_while_its_trial_is_written_to(
             held = select(trials.c.id).where(trials.c.id == trial.id)
             first.connection.execute(held.with_for_update())
             deleting = threads.submit(delete_model, platform, model=model.name)
-            wait_for(waiting(platform.transactions, 1), seconds=60, every=0.01)
+            wait_for(lambda: waiting(platform.transactions) >= 1, seconds=60, every=0.01)
             if writer == "label":
                 labelled = threads.submit(label_predictions, platform, [(made.id, "boot")])
             else:
                 named = {"model": model.name, "alias": "production", "trial": trial.id}
                 stopped = threads.submit(stop_trial, platform, **named)
-            wait_for(waiting(platform.transactions, 2), seconds=60, every=0.01)
+            wait_for(lambda: waiting(platform.transactions) >= 2, seconds=60, every=0.01)
         assert deleting.result() == model
         if writer == "label":
             [receipt] = labelled.result()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 
 from core.database.engine import open_engine
+from core.database.work import Transactions
 from devtools.servers import run_sql
 
 KINDS = ("sqlite", "postgresql")
@@ -46,3 +47,10 @@ def writing(url: str) -> Iterator[Connection]:
     with engine.begin() as connection:
         yield connection
     engine.dispose()
+
+
+def waiting(transactions: Transactions) -> int:
+    """The number of transactions that wait for a lock on PostgreSQL."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'relation'"
+    with transactions(read_only=True) as work:
+        return int(work.connection.scalar(text(waits)) or 0)
