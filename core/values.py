@@ -6,11 +6,11 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import EnumType
-from functools import cache
+from functools import cache, partial
 from types import UnionType
 from typing import Any, NewType, Self, get_args, get_origin, get_type_hints
 
@@ -73,22 +73,41 @@ def from_plain(kind: Any, value: Any) -> Any:
     Types are those of fields: dataclasses, tuples, mappings of these, enumerations, optional ones,
     and plain values.
     """
-    parts = get_args(kind)
-    if value is None:
-        return None
-    if get_origin(kind) is UnionType:
-        return from_plain(parts[0], value)
-    if get_origin(kind) is tuple:
-        return tuple(from_plain(parts[0], item) for item in value)
-    if get_origin(kind) is Mapping:
-        return {name: from_plain(parts[1], item) for name, item in value.items()}
+    read = _reader_of(kind)
+    return value if read is None or value is None else read(value)
+
+
+Reader = Callable[[Any], Any]  # of what is not None
+
+
+@cache
+def _reader_of(kind: Any) -> Reader | None:
+    """Return the reader of a type, None if its values are plain; rows are read on a hot path."""
+    parts, origin = get_args(kind), get_origin(kind)
+    if origin is UnionType:
+        return _reader_of(parts[0])
+    if origin is tuple:
+        return lambda items: tuple(from_plain(parts[0], item) for item in items)
+    if origin is Mapping:
+        return lambda items: {name: from_plain(parts[1], item) for name, item in items.items()}
     if hasattr(kind, "__dataclass_fields__"):
-        types = _types_of_fields(kind)
-        return kind(**{name: from_plain(types[name], value[name]) for name in types & value.keys()})
-    return kind(value) if isinstance(kind, EnumType) else value
+        return partial(_read_fields, kind)
+    return kind if isinstance(kind, EnumType) else None
 
 
-_types_of_fields = cache(get_type_hints)
+def _read_fields(kind: Any, value: Mapping[str, Any]) -> Any:
+    readers = _readers_of_fields(kind)
+    fields = {name: item for name, item in value.items() if name in readers}
+    for name, item in fields.items():
+        read = readers[name]
+        if read is not None and item is not None:
+            fields[name] = read(item)
+    return kind(**fields)
+
+
+@cache
+def _readers_of_fields(kind: Any) -> Mapping[str, Reader | None]:
+    return {name: _reader_of(of_field) for name, of_field in get_type_hints(kind).items()}
 
 
 def clean_name(name: str) -> str:

@@ -89,7 +89,7 @@ class ResponseModel(BaseModel):
     @classmethod
     def of(cls, value: Any, **given: Any) -> Self:
         """Return the view of a value; `given` are fields in place of attributes."""
-        return cls.model_validate(_Attributes(value, given))
+        return cls.model_validate(_Attributes(value, given) if given else value)
 
 
 class _Attributes:
