@@ -15,7 +15,7 @@ from torch import Tensor
 from core.clip.inputs import Preprocess, read_image
 from core.clip.model import load
 from core.datasets.manifests import ManifestEntry
-from core.learning.data import BatchLoader, BatchSampler, TrainingImages, choose_exemplars, herd
+from core.learning.data import BatchSampler, TrainingImages, choose_exemplars, herd
 from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
@@ -156,12 +156,8 @@ def test_without_a_batch_of_their_own_exemplars_are_in_the_epoch() -> None:
         steps = [step for step in range(8) if made.epoch(step) == epoch]
         assert sorted(index for step in steps for index in made.images(step)) == [*range(16)]
         assert all(made.exemplars(step) == [] for step in steps)
-
-
-def test_few_images_share_their_batches_with_exemplars() -> None:
-    recipe = replace(RECIPE, exemplar_batch=0, epochs=1)
-    made = BatchSampler(recipe, images=1, exemplars=7, reference=0)
-    assert (made.steps, made.batch_size) == (2, 4)
+    few = BatchSampler(replace(recipe, epochs=1), images=1, exemplars=7, reference=0)
+    assert (few.steps, few.batch_size) == (2, 4)
 
 
 def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
@@ -169,12 +165,13 @@ def replaying(artifacts: MemoryArtifacts, **recipe: object) -> TrainingSpec:
     return replace(spec, learned=("Green",))
 
 
-def reading_of(spec: TrainingSpec, artifacts: MemoryArtifacts) -> BatchLoader:
-    return prepared(artifacts, spec).reading
-
-
-def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts) -> None:
-    reading = reading_of(replaying(artifacts), artifacts)
+def test_batches_hold_exemplars_of_the_lines_classes_under_their_own_class(
+    artifacts: MemoryArtifacts,
+) -> None:
+    spec = replaying(artifacts)
+    stranger = square(artifacts, "grey", (120, 120, 120))  # of a class that the line has not
+    reading = prepared(artifacts, replace(spec, exemplars=(*spec.exemplars, stranger))).reading
+    assert reading.count == 10 + 4
     for step in range(reading.sampler.steps):
         data = reading.step(step)
         assert data.pixels.shape == (4 + 3, 3, 16, 16)
@@ -183,15 +180,6 @@ def test_batches_hold_exemplars_under_their_own_class(artifacts: MemoryArtifacts
         of_channel = torch.tensor([red, green, blue])
         assert torch.equal(data.target, of_channel[strongest])
         assert (data.target == green).tolist() == [False] * 4 + [True] * 3
-
-
-def test_exemplars_of_classes_the_line_no_longer_names_are_left_out(
-    artifacts: MemoryArtifacts,
-) -> None:
-    spec = replaying(artifacts)
-    stranger = square(artifacts, "grey", (120, 120, 120))
-    reading = reading_of(replace(spec, exemplars=(*spec.exemplars, stranger)), artifacts)
-    assert reading.count == 10 + 4
 
 
 def test_features_that_are_known_are_those_of_a_steps_own_images_and_exemplars(
@@ -244,10 +232,6 @@ def chosen(
     return choose_exemplars(candidates, encode, count=count, choice=choice, seed=seed)
 
 
-def classes(found: Sequence[ManifestEntry]) -> dict[str, int]:
-    return dict(Counter(entry.class_name for entry in found))
-
-
 def greedy_by_hand(features: Tensor, count: int) -> list[int]:
     """iCaRL's choice: each next image brings the mean of those chosen nearest to the class's."""
     points = features.double().tolist()
@@ -277,31 +261,22 @@ def test_herding_takes_no_image_twice_and_no_more_than_there_are() -> None:
 
 
 @pytest.mark.parametrize("choice", ExemplarChoice)
-def test_every_class_has_equally_many(choice: ExemplarChoice) -> None:
-    found = chosen(entries(okapi=20, ibis=5, newt=9), 10, choice)
-    assert classes(found) == {"ibis": 3, "newt": 3, "okapi": 3}
-    assert len(set(found)) == 9
-
-
 @pytest.mark.parametrize(
-    ("count", "kept"), [(1000, {"okapi": 60, "ibis": 2}), (10, {"okapi": 5, "ibis": 2})]
+    ("images", "count", "kept"),
+    [
+        ({"okapi": 20, "ibis": 5, "newt": 9}, 10, {"okapi": 3, "ibis": 3, "newt": 3}),
+        ({"okapi": 60, "ibis": 2}, 1000, {"okapi": 60, "ibis": 2}),
+        ({"okapi": 60, "ibis": 2}, 10, {"okapi": 5, "ibis": 2}),
+        ({"okapi": 4, "ibis": 4, "newt": 4}, 2, {"okapi": 1, "ibis": 1, "newt": 1}),
+        ({"Okapi": 10, "okapi": 10, "ibis": 10}, 8, {"okapi": 4, "ibis": 4}),
+    ],
 )
-@pytest.mark.parametrize("choice", ExemplarChoice)
-def test_a_class_with_fewer_images_gives_all_it_has(
-    choice: ExemplarChoice, count: int, kept: dict[str, int]
+def test_every_class_has_equally_many_but_no_more_than_its_images_and_at_least_one(
+    choice: ExemplarChoice, images: dict[str, int], count: int, kept: dict[str, int]
 ) -> None:
-    assert classes(chosen(entries(okapi=60, ibis=2), count, choice)) == kept
-
-
-def test_no_class_goes_without() -> None:
-    found = chosen(entries(okapi=4, ibis=4, newt=4), 2)
-    assert classes(found) == {"ibis": 1, "newt": 1, "okapi": 1}
-
-
-@pytest.mark.parametrize("choice", ExemplarChoice)
-def test_names_that_differ_in_case_alone_are_one_class(choice: ExemplarChoice) -> None:
-    found = chosen(entries(Okapi=10, okapi=10, ibis=10), 8, choice)
-    assert Counter(entry.class_name.lower() for entry in found) == {"okapi": 4, "ibis": 4}
+    found = chosen(entries(**images), count, choice)
+    assert Counter(entry.class_name.lower() for entry in found) == kept
+    assert len(set(found)) == len(found)
 
 
 def test_a_random_choice_is_its_seeds_and_no_class_depends_on_another() -> None:

@@ -52,14 +52,21 @@ def stepped(gradient: list[float], **changes: Any) -> tuple[torch.Tensor, float]
     return parameter.detach(), norm
 
 
+@pytest.mark.parametrize(("precision", "scale"), [(Precision.FP32, 1.0), (Precision.FP16, 2.0**16)])
 @pytest.mark.parametrize(
     ("gradient", "expected"), [([0.3, 0.4], [-0.3, -0.4]), ([30.0, 40.0], [-0.6, -0.8])]
 )
-def test_only_a_long_gradient_is_cut_to_the_norm_in_its_direction(
-    gradient: list[float], expected: list[float]
+def test_only_a_long_gradient_is_cut_to_the_norm_in_its_direction_and_unscaled_before(
+    gradient: list[float], expected: list[float], precision: Precision, scale: float
 ) -> None:
-    moved, norm = stepped(gradient, clip_norm=1.0)
+    recipe, parameter = Recipe(precision=precision, clip_norm=1.0), nn.Parameter(torch.zeros(2))
+    rule, scaler = torch.optim.SGD([parameter], lr=recipe.learning_rate), make_scaler(recipe, CPU)
+    scaler.scale((parameter * torch.tensor(gradient)).sum()).backward()
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == pytest.approx([scale * value for value in gradient])
+    norm = take_step(rule, scaler, {"p": parameter}, recipe=recipe, factor=1.0)
     assert norm == pytest.approx(math.hypot(*gradient))
+    moved = parameter.detach() / recipe.learning_rate
     torch.testing.assert_close(moved, torch.tensor(expected), rtol=1e-5, atol=0)
 
 
@@ -132,25 +139,6 @@ def test_a_unit_gradient_has_the_norm_whatever_it_had(gradient: list[float]) -> 
 def test_no_gradient_at_all_moves_nothing() -> None:
     moved, norm = stepped([0.0, 0.0], unit_gradient=True)
     assert (moved.tolist(), norm) == ([0, 0], 0)
-
-
-FP16 = Recipe(precision=Precision.FP16, learning_rate=1.0)
-
-
-@pytest.mark.parametrize(
-    ("gradient", "expected"), [([0.3, 0.4], [-0.3, -0.4]), ([30.0, 40.0], [-0.6, -0.8])]
-)
-def test_scaled_gradients_are_unscaled_before_they_are_clipped(
-    gradient: list[float], expected: list[float]
-) -> None:
-    parameter = nn.Parameter(torch.zeros(2))
-    rule, scaler = torch.optim.SGD([parameter], lr=1.0), make_scaler(FP16, CPU)
-    scaler.scale((parameter * torch.tensor(gradient)).sum()).backward()
-    assert parameter.grad is not None
-    assert parameter.grad.tolist() == pytest.approx([LOSS_SCALE * value for value in gradient])
-    norm = take_step(rule, scaler, {"p": parameter}, recipe=FP16, factor=1.0)
-    assert norm == pytest.approx(math.hypot(*gradient))
-    torch.testing.assert_close(parameter.detach(), torch.tensor(expected), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
