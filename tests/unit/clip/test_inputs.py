@@ -2,6 +2,7 @@
 
 import io
 import random
+from itertools import product
 
 import open_clip
 import pytest
@@ -21,6 +22,7 @@ from core.clip.model import ClipModel, require_readable
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from tests.support.learning.rounding import feature_error
+from tests.support.learning.steps import in_double
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
 
@@ -39,14 +41,21 @@ def picture(width: int, height: int, image_format: str = "WEBP") -> bytes:
     return out.getvalue()
 
 
+SIZES = [(40, 30), (30, 40), (16, 16), (9, 31), (60, 9), (1, 1), (61, 17), (17, 61)]
+
+INPUTS = [(16, 16), (17, 17), (12, 20), (20, 12)]  # height, width
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "random"])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("size", [(40, 30), (16, 16), (9, 31)])
-def test_evaluation_input_equals_open_clips(mode: str, size: tuple[int, int]) -> None:
-    preprocess = Preprocess.of({"resize_mode": mode, "mean": [0.4, 0.5, 0.6]}, 16)
-    image = read_image(picture(*size))
-    ours = preprocess.normalise(preprocess.evaluation_pixels(image))
-    theirs = image_transform_v2(preprocess.settings, is_train=False)(image)
-    assert torch.equal(ours, theirs)
+def test_evaluation_input_equals_open_clips(mode: str, interpolation: str) -> None:
+    config = {"resize_mode": mode, "interpolation": interpolation, "fill_color": 128}
+    for size, given in product(SIZES, INPUTS):
+        preprocess = Preprocess.of({**config, "mean": [0.4, 0.5, 0.6]}, given)
+        image = read_image(picture(*size))
+        ours = preprocess.normalise(preprocess.evaluation_pixels(image))
+        theirs = image_transform_v2(preprocess.settings, is_train=False)(image)
+        assert torch.equal(ours, theirs), (size, given)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +76,13 @@ def test_training_pixels_leave_a_margin_and_keep_the_shape(
 TEXTS = ("a photo of a red panda.", "an okapi", "this is a photo of the blue whale .")
 
 
-@pytest.fixture
-def model() -> ClipModel:
-    model = tiny_clip()
-    model.network.double()
-    return model
-
-
-def test_cropped_features_equal_full_length_ones(model: ClipModel) -> None:
+@pytest.mark.parametrize("custom_text", [False, True])
+def test_cropped_features_equal_full_length_ones(custom_text: bool) -> None:
+    config = tiny_config()
+    config["model_cfg"]["custom_text"] = custom_text
+    model = in_double(tiny_clip(config=config))
     tokens = model.tokenise(TEXTS)
+    assert is_croppable(model.network)
     full = model.network.encode_text(tokens)
     cropped = encode_text(model.network, tokens, end=49407)
     assert sentence_length(tokens, 49407) < tokens.shape[1]
@@ -83,7 +90,8 @@ def test_cropped_features_equal_full_length_ones(model: ClipModel) -> None:
     torch.testing.assert_close(cropped, full, rtol=0, atol=within)
 
 
-def test_cropped_gradients_equal_full_length_ones(model: ClipModel) -> None:
+def test_cropped_gradients_equal_full_length_ones() -> None:
+    model = in_double(tiny_clip())
     tokens = model.tokenise(TEXTS)
     weights = torch.randn(3, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     names = [name for name, _ in model.network.named_parameters() if "visual" not in name]
@@ -98,18 +106,6 @@ def test_cropped_gradients_equal_full_length_ones(model: ClipModel) -> None:
         if full is not None:
             within = feature_error(model, torch.float64) * full.abs().max().item()
             torch.testing.assert_close(cropped, full, rtol=0, atol=within)
-
-
-def test_the_causal_tower_of_a_custom_text_model_is_cropped_too() -> None:
-    config = tiny_config()
-    config["model_cfg"]["custom_text"] = True
-    model = tiny_clip(config=config)
-    model.network.double()
-    tokens = model.tokenise(TEXTS)
-    assert is_croppable(model.network)
-    torch.testing.assert_close(
-        encode_text(model.network, tokens, end=49407), model.network.encode_text(tokens)
-    )
 
 
 @pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])

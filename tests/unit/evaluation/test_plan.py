@@ -3,8 +3,6 @@
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.plan import HeldOutUpdate
-from core.recipes.fields import LabelSpace
-from core.recipes.rules import Recipe, competing_classes
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
@@ -78,14 +76,6 @@ def test_update_and_suite_that_share_a_class_in_any_case_have_one_prompt_and_one
     exam = plan.zero_shot[0]
     assert exam.union.classes == ("BAG", "Coat", "sun", "shirt", "boot")
     assert len(set(exam.union.prompt.fill_all(exam.union.classes))) == 5
-    recipe = Recipe(label_space=LabelSpace.OPEN)
-    assert competing_classes(recipe, ("boot", "coat"), ("bag", "shirt"), exam.own.classes) == (
-        "boot",
-        "coat",
-        "bag",
-        "shirt",
-        "sun",
-    )
 
 
 def test_earlier_holdout_is_judged_on_the_classes_known_then() -> None:

@@ -22,6 +22,7 @@ from core.registry.exports import ExportFormat
 from core.registry.versions import Weights
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
+from tests.support.learning.lessons import Watching
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -34,15 +35,7 @@ OPEN_CLIP, HUGGINGFACE = ExportFormat.OPEN_CLIP, ExportFormat.HUGGINGFACE
 ONNX, ONNX_INT8 = ExportFormat.ONNX, ExportFormat.ONNX_INT8
 
 
-class Quiet:
-    """A monitor that nobody reads."""
-
-    def advance(self, *_: Any) -> None: ...
-
-    def moved(self, count: int) -> None: ...
-
-
-QUIET: Any = Quiet()
+QUIET: Any = Watching()
 
 
 class Desk:

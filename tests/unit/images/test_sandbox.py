@@ -5,13 +5,10 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import product
 from typing import Any
 
 import pytest
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from torchvision.transforms import Compose
 
 from core.clip.inputs import Preprocess, read_image
 from core.clip.model import empty_network
@@ -214,30 +211,6 @@ def test_a_description_of_the_input_is_read_as_it_was_written() -> None:
         height=3, width=500, resize_mode="longest", interpolation="bilinear", fill_color=255
     )
     assert unpack_input(pack_input(wanted) + b"image") == wanted
-
-
-SIZES = [(40, 30), (30, 40), (16, 16), (9, 31), (60, 9), (1, 1), (61, 17), (17, 61)]
-
-INPUTS = [(16, 16), (17, 17), (12, 20), (20, 12)]  # height, width
-
-
-def open_clips(image: Image.Image, size: tuple[int, int], config: dict[str, Any]) -> Image.Image:
-    """Return the image that open_clip makes of another one, before it becomes floats."""
-    settings = PreprocessCfg(**{**config, "size": size})
-    *geometry, _, _ = image_transform_v2(settings, is_train=False).transforms
-    made: Image.Image = Compose(geometry)(image)
-    return made
-
-
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "random"])
-@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_pixels_equal_open_clips(mode: str, interpolation: str) -> None:
-    config = {"resize_mode": mode, "interpolation": interpolation, "fill_color": 128}
-    for size, given in product(SIZES, INPUTS):
-        image = picture(*size)
-        ours = tower_pixels(image, ImageInput.with_size(config, given))
-        theirs = open_clips(image, given, config)
-        assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes()), (size, given)
 
 
 def test_an_image_a_pixel_thin_is_not_lost_and_an_unknown_mode_is_an_error() -> None:

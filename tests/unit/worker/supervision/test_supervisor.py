@@ -265,14 +265,8 @@ def test_ignored_cancellation_is_terminated_after_the_grace_time_and_killed_afte
     assert dog.remedy(cancelling, 109.9) is Action.LEAVE
     assert dog.remedy(cancelling, 110.0) is Action.TERMINATE
     assert dog.remedy(cancelling, 120.0) is Action.KILL
-
-
-def test_the_grace_time_counts_from_each_cancellation_anew() -> None:
-    dog = watchdog()
-    dog.remedy(held(JobStatus.CANCELLING), 0)
-    dog.remedy([], 5)
-
-    assert dog.remedy(held(JobStatus.CANCELLING), 12) is Action.LEAVE
+    assert dog.remedy([], 125.0) is Action.LEAVE
+    assert dog.remedy(cancelling, 130.0) is Action.LEAVE  # a new one has a time of its own
 
 
 def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
