@@ -1,9 +1,11 @@
 """Pages of jobs: the list, and a job with its progress, the curves of its loss and its events."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, get_args
 
 from fastapi import Header, Query
 from markupsafe import Markup
@@ -13,7 +15,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.routing import PAGES, Routes
-from api.http.schemas import AfterNumber, number_after
+from api.http.schemas import AfterNumber, Time, number_after
 from api.jobs.outcomes import outcomes_of
 from api.jobs.routes import STREAM, read_events, stream_events
 from api.jobs.schemas import JobQuery
@@ -22,7 +24,6 @@ from api.pages.forms import SentForm
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import PageRequest
 from core.job_types.retry import retry_job
-from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, JobEvent, JobStatus
@@ -39,13 +40,46 @@ _PLACE = ("phase", "step", "total")
 LastEventId = Annotated[str, Header(alias="Last-Event-ID", pattern="^[0-9]{0,9}$")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilterField:
+    """A field of the list's form: a choice of values, or else a text or a time in UTC."""
+
+    name: str
+    label: str
+    values: Sequence[str] = ()
+    is_time: bool = False
+
+
+def filter_fields() -> list[FilterField]:
+    """Return a field for each filter of a list of jobs."""
+    fields = JobQuery.model_fields.items()
+    shown = [(field.alias or name, field.annotation) for name, field in fields]
+    return [_filter_field(name, kind) for name, kind in shown if name not in {"limit", "after"}]
+
+
+def _filter_field(name: str, annotation: Any) -> FilterField:
+    kind, label = get_args(annotation)[0], name.replace("_", " ").capitalize()  # it is optional
+    if kind is Time:
+        return FilterField(name=name, label=f"{label}, UTC", is_time=True)
+    is_choice = isinstance(kind, type) and issubclass(kind, StrEnum)
+    return FilterField(name=name, label=label, values=[*kind] if is_choice else ())
+
+
+FILTERS = filter_fields()
+_LOCAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII)  # as a browser sends a time
+
+
 class ChosenJobs(JobQuery):
-    """The query of the list's form; an empty field takes every job."""
+    """The query of the list's form; an empty field takes every job, and times are in UTC."""
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_empty(cls, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {name: value for name, value in fields.items() if value != ""}
+    def _read_form(cls, sent: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = {name: value for name, value in sent.items() if value != ""}
+        for field in FILTERS:
+            if field.is_time and _LOCAL.fullmatch(str(given.get(field.name))):
+                given[field.name] = f"{given[field.name]}:00Z"
+        return given
 
 
 @router.get("", Role.VIEWER)
@@ -61,8 +95,7 @@ def show_jobs(asked: PageRequest, query: Annotated[ChosenJobs, Query()]) -> Resp
         chosen=query.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude={"limit", "after"}
         ),
-        types=[one.value for one in JobType],
-        statuses=[one.value for one in JobStatus],
+        filters=FILTERS,
     )
 
 

@@ -296,9 +296,11 @@ class JobQuery(BaseModel):
 
     limit: Limit = 50
     after: After = None
-    model: str | None = None
-    job_type: orders.JobType | None = Field(default=None, alias="type")
-    status: JobStatus | None = None
+    model: str | None = Field(default=None, description="Jobs of this model.")
+    job_type: orders.JobType | None = Field(
+        default=None, alias="type", description="Jobs of this type."
+    )
+    status: JobStatus | None = Field(default=None, description="Jobs with this status.")
     created_since: Time | None = Field(
         default=None,
         description="Jobs created at this time or later.",
@@ -310,7 +312,8 @@ class JobQuery(BaseModel):
         min_length=1,
         max_length=600,
         examples=["team:shoes"],
-        description="`KEY:VALUE`, or `KEY` for any value. The key ends at the first colon.",
+        description="Jobs with this metadata: `KEY:VALUE`, or `KEY` for any value. The key ends at "
+        "the first colon.",
     )
 
     def read(self, work: Work, limit: int) -> Sequence[NamedJob]:
