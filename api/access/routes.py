@@ -29,7 +29,15 @@ from core.principal import Role
 
 router = Routes(prefix="/v1", tags=["access"], route_class=ThreadRoute)
 
-Text = Annotated[str | None, Query(max_length=300)]
+Actor = Annotated[
+    str | None,
+    Query(max_length=300, examples=["admin"], description="A key's name, or `oidc:SUB`."),
+]
+
+ActionText = Annotated[
+    str | None,
+    Query(max_length=300, examples=["alias.moved"], description="What was done."),
+]
 
 Subject = Annotated[
     str | None,
@@ -40,7 +48,8 @@ Subject = Annotated[
     ),
 ]
 
-Until = Annotated[Time | None, Query(description="Exclusive.")]
+Since = Annotated[Time | None, Query(description="Events at this time or later.")]
+Until = Annotated[Time | None, Query(description="Events before this time.")]
 
 
 @router.post(
@@ -142,10 +151,10 @@ def list_audit_events(
     services: WiredServices,
     limit: Limit = 50,
     after: AfterNumber = None,
-    actor: Text = None,
-    action: Text = None,
+    actor: Actor = None,
+    action: ActionText = None,
     subject: Subject = None,
-    since: Time | None = None,
+    since: Since = None,
     until: Until = None,
 ) -> Page[AuditEventView]:
     """List what was changed, by whom and why, newest first."""

@@ -1,7 +1,8 @@
 """Write the types of replies from docs/openapi.json: `make install`, or this file as a script.
 
 Each schema that a reply may hold becomes a TypedDict, or a Literal of the values of an enumeration,
-by its name without "View". Pages have no type: the client yields what they hold.
+by its name without "View". Pages have no type: the client yields what they hold. The filters of a
+list of `FILTERS` become a TypedDict too, from which the command takes its options.
 
 datamodel-code-generator writes such types too. It would bring 22 packages into every build, its
 `closed=True` needs one at run time, and it drops the descriptions beside a field named `class`.
@@ -11,7 +12,7 @@ import json
 import keyword
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ DOCUMENT = CLIENT.parent / "docs" / "openapi.json"
 TYPES = CLIENT / "perennial" / "types.py"
 HEAD = '''\
 # Written by building/reply_types.py from docs/openapi.json: change the schemas of the API.
-"""The types of replies. Times are texts, as in RFC 3339."""
+"""The types of replies, and of the filters of lists. Times in replies are texts, as in RFC 3339."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from datetime import datetime
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 '''
+FILTERS = {"list_jobs": "JobFilters", "list_audit_events": "AuditFilters"}  # types, by operation
+PAGING = {"limit", "after"}
 REFERENCE = re.compile(r'"#/components/schemas/(\w+)"')
 PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 INDENT, WIDTH = " " * 4, 100
@@ -43,7 +47,7 @@ def write() -> None:
 def written(document: Mapping[str, Any]) -> str:
     """Return the module of a document's types. Raises ValueError for a schema that has none."""
     definitions = [_definition(name, schema) for name, schema in _in_replies(document).items()]
-    return "\n\n".join([HEAD, *definitions])
+    return "\n\n".join([HEAD, *definitions, *_filters(document)])
 
 
 def _in_replies(document: Mapping[str, Any]) -> dict[str, Schema]:
@@ -77,21 +81,41 @@ def _definition(name: str, schema: Schema) -> str:
     return f"class {name}(TypedDict):\n{_docstring(about, INDENT)}\n{''.join(lines)}"
 
 
+def _filters(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the definitions of the filters of lists, each with its description, if it has one."""
+    for path, operations in document["paths"].items():
+        name = FILTERS.get(operations.get("get", {}).get("operationId", ""))
+        if name is not None:
+            asked = [one for one in operations["get"]["parameters"] if one["in"] == "query"]
+            lines = [_filter(one) for one in asked if one["name"] not in PAGING]
+            about = _docstring(f"The filters of GET {path}; None, as when left out: all.", INDENT)
+            yield f"class {name}(TypedDict, total=False):\n{about}\n{''.join(lines)}"
+
+
+def _filter(parameter: Schema) -> str:
+    kind = _type(parameter["schema"], time="datetime | str")
+    if "description" in parameter:
+        kind = f"Annotated[{kind}, {json.dumps(parameter['description'])}]"
+    return f"{INDENT}{parameter['name']}: {kind}\n"
+
+
 def _type_name(schema_name: str) -> str:
     return schema_name.removesuffix("View")
 
 
-def _type(schema: Any) -> str:
-    """Return the type of a schema, as it is written in an annotation."""
+def _type(schema: Any, *, time: str = "str") -> str:
+    """Return the type of a schema, as it is written in an annotation; `time` is that of a time."""
     match schema:
         case {"$ref": reference}:
             found = _type_name(reference.rpartition("/")[2])
         case {"anyOf": choices}:
-            found = " | ".join(map(_type, choices))
+            found = " | ".join(_type(choice, time=time) for choice in choices)
         case {"enum": values}:
             found = f"Literal[{', '.join(map(json.dumps, values))}]"
         case {"const": value}:
             found = f"Literal[{json.dumps(value)}]"
+        case {"type": "string", "format": "date-time"}:
+            found = time
         case {"type": "array", "items": items}:
             found = f"list[{_type(items)}]"
         case {"type": "object", "additionalProperties": values}:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -29,6 +30,14 @@ def path_of(*segments: str | int) -> str:
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None: the service has defaults for the others."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def query_of(**parameters: Any) -> dict[str, Any]:
+    """Return the query parameters that are not None, with times as in RFC 3339."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in given(**parameters).items()
+    }
 
 
 def idempotency(key: str | None) -> dict[str, str]:

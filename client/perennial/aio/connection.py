@@ -22,6 +22,7 @@ from perennial.requests import (
     may_be_repeated,
     opened,
     pause_before_repeating,
+    query_of,
 )
 from perennial.types import Event, Job
 
@@ -96,7 +97,7 @@ class Connection:
 
     async def get(self, path: str, **query: Any) -> Any:
         """Return the JSON at a path; query parameters that are None are left out."""
-        return json_of(await self.send("GET", path, params=given(**query)))
+        return json_of(await self.send("GET", path, params=query_of(**query)))
 
     async def post(
         self,

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -24,6 +24,7 @@ from perennial.terminal.session import (
     connected,
     ended,
     example,
+    filter_options,
     follow,
     gate_option,
     newest_version,
@@ -33,7 +34,7 @@ from perennial.terminal.session import (
     tell_job,
     wait_option,
 )
-from perennial.types import Advice, Job, JobStatus, JobType, Model
+from perennial.types import Advice, Job, JobFilters, Model
 
 # `perennial model`: create, list, show and delete models.
 
@@ -231,15 +232,13 @@ def jobs() -> None:
 
 
 @jobs.command("list", epilog=example("perennial jobs list --model demo --status running"))
-@click.option("--model", "-m", help="Only jobs of this model.")
-@click.option("--type", "job_type", type=click.Choice(get_args(JobType)), help="Only this type.")
-@click.option("--status", type=click.Choice(get_args(JobStatus)), help="Only this status.")
+@filter_options(JobFilters, model="-m")
 @click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
 @json_option
-def list_jobs(limit: int, as_json: bool, **wanted: Any) -> None:
+def list_jobs(limit: int, as_json: bool, **filters: Any) -> None:
     """List the newest jobs."""
     with connected() as client:
-        found = islice(client.jobs.list(**wanted), limit)
+        found = islice(client.jobs.list(**filters), limit)
         print_list(found, as_json, ("job", *COLUMNS), _row)
 
 

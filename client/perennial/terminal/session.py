@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import httpx
@@ -61,6 +62,40 @@ alias_option = click.option(
 trial_option = click.option(
     "--trial", default="latest", show_default=True, metavar="ID", help="Which trial of the alias."
 )
+
+
+def time(text: str) -> datetime:
+    """Return a time, in this machine's time zone unless it names another. Raises BadParameter."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter("give a time as in 2026-11-26 or 2026-11-26T09:30") from error
+
+
+def filter_options(filters: type, **short: str) -> Callable[[Any], Any]:
+    """Return what gives a command an option for each filter of a list, None if it is not given.
+
+    `filters` is a TypedDict of `perennial.types`; `short` are further, short names of options.
+    """
+
+    def add(command: Any) -> Any:
+        for name, hint in reversed(get_type_hints(filters, include_extras=True).items()):
+            described = get_origin(hint) is Annotated
+            kind, about = get_args(hint) if described else (hint, None)
+            names = [f"--{name.replace('_', '-')}", *filter(None, [short.get(name)]), name]
+            command = click.option(*names, type=_option_type(kind), help=about)(command)
+        return command
+
+    return add
+
+
+def _option_type(kind: Any) -> Any:
+    """Return the type of the option of a filter, which is one of several types, or None."""
+    kinds = get_args(kind)
+    if datetime in kinds:
+        return time
+    values = [value for one in kinds if get_origin(one) is Literal for value in get_args(one)]
+    return click.Choice(values) if values else int if int in kinds else str
 
 
 def example(*lines: str) -> str:

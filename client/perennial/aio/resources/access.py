@@ -1,6 +1,7 @@
 """Keys and audit events."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Unpack
 
 from perennial import types
 from perennial.aio.connection import Resource
@@ -10,28 +11,9 @@ from perennial.requests import given, path_of
 class Audit(Resource):
     """Audit events, which an admin's key may read: who changed what."""
 
-    def events(
-        self,
-        *,
-        actor: str | None = None,
-        action: str | None = None,
-        subject: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-    ) -> AsyncIterator[types.AuditEvent]:
-        """Yield events, newest first.
-
-        `subject` is a path such as "models/demo"; what is below it is listed too. Times have
-        their zone, such as "2027-12-31T00:00:00Z".
-        """
-        return self._connection.pages(
-            path_of("audit-events"),
-            actor=actor,
-            action=action,
-            subject=subject,
-            since=since,
-            until=until,
-        )
+    def events(self, **filters: Unpack[types.AuditFilters]) -> AsyncIterator[types.AuditEvent]:
+        """Yield events, newest first. Times need a time zone."""
+        return self._connection.pages(path_of("audit-events"), **filters)
 
     async def verify(self) -> types.Chain:
         """Return whether an event was removed, edited or forged, and which."""

@@ -1,8 +1,7 @@
 """Jobs, such as updates, evaluations and blames."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from perennial import types
 from perennial.aio.connection import Resource, stream_events, wait_until_done
@@ -135,29 +134,9 @@ class Jobs(Resource):
         """Return a job."""
         return await self._connection.get(path_of("jobs", job))
 
-    def list(
-        self,
-        *,
-        model: str | None = None,
-        job_type: types.JobType | None = None,
-        status: types.JobStatus | None = None,
-        created_since: datetime | None = None,
-        created_until: datetime | None = None,
-        metadata: str | None = None,
-    ) -> AsyncIterator[types.Job]:
-        """Yield jobs, newest first.
-
-        Times need a time zone. `metadata` is `KEY:VALUE`, or `KEY` for any value.
-        """
-        return self._connection.pages(
-            path_of("jobs"),
-            model=model,
-            type=job_type,
-            status=status,
-            created_since=created_since and created_since.isoformat(),
-            created_until=created_until and created_until.isoformat(),
-            metadata=metadata,
-        )
+    def list(self, **filters: Unpack[types.JobFilters]) -> AsyncIterator[types.Job]:
+        """Yield jobs, newest first. Times need a time zone."""
+        return self._connection.pages(path_of("jobs"), **filters)
 
     def events(self, job: str, *, after: int | None = None) -> AsyncIterator[types.Event]:
         """Yield the events that a job has had so far, oldest first, or those after one of them."""

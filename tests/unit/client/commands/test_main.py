@@ -1,9 +1,11 @@
 """The command itself: help, verbs of other distributions, odd ends, and commands on the pages."""
 
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from perennial.commands.main import VERBS, perennial
 from perennial.errors import ServiceError
-from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained
+from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained, time
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Run
 
@@ -47,6 +49,21 @@ def test_every_verb_that_prints_can_print_json() -> None:
     for words, found in commands(perennial):
         if words[0] in VERBS and words not in silent:
             assert "as_json" in {parameter.name for parameter in found.params}, words
+
+
+def test_every_filter_of_jobs_is_an_option() -> None:
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    asked = document["paths"]["/v1/jobs"]["get"]["parameters"]
+    filters = {one["name"] for one in asked if one["in"] == "query"} - {"limit", "after"}
+    options = dict(commands(perennial))[("jobs", "list")].params
+    assert {one.name for one in options} == filters | {"limit", "as_json"}
+
+
+def test_a_time_that_names_no_zone_is_that_of_the_machine() -> None:
+    assert time("2026-11-26T09:30:00+01:00") == datetime(2026, 11, 26, 8, 30, tzinfo=UTC)
+    assert time("2026-11-26") == datetime(2026, 11, 26).astimezone()
+    with pytest.raises(click.BadParameter, match="2026-11-26T09:30"):
+        time("yesterday")
 
 
 def test_another_distribution_adds_a_verb(

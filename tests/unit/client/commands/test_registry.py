@@ -67,7 +67,7 @@ def test_groups_of_images_are_blamed(site: Site, perennial: Run, taught: int) ->
     ended = perennial(*command, "--wait")
     assert rows(ended.out, 4) == [["1", "random 1", "3", "100.0"], ["2", "random 2", "3", "100.0"]]
     assert "No group is to blame: 'bag' gains nothing" in ended.out
-    (newest, *_) = site.client.jobs.list(model="demo", job_type="blame")
+    (newest, *_) = site.client.jobs.list(model="demo", type="blame")
     assert perennial("watch", newest["id"]).out == ended.out
     assert perennial(*command).out.startswith("Ordered: job_")
 

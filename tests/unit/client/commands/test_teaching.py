@@ -107,6 +107,9 @@ def test_an_order_goes_on_by_itself_and_can_be_watched(
     shown = json.loads(perennial("jobs", "show", job, "--json").out)
     assert (shown["status"], shown["recipe"]["epochs"]) == ("succeeded", 2)
     assert job in perennial("jobs", "list", "--model", "demo", "--limit", "1").out
+    ended_updates = ("jobs", "list", "--type", "update", "--status", "succeeded")
+    assert job in perennial(*ended_updates, "--created-since", "2020-01-01").out
+    assert job not in perennial(*ended_updates, "--created-until", "2020-01-01").out
 
 
 def test_a_job_that_fails_ends_with_its_own_code(
