@@ -248,11 +248,15 @@ def scratch_folder(platform: Platform, job: Job) -> Iterator[Path]:
 
 
 def _tidy(platform: Platform, root: Path, job: Job) -> None:
-    left = {path: JobId(path.name.rpartition("-")[0]) for path in root.glob("*-*")}
+    left = list(root.glob("*-*"))
     with platform.transactions(read_only=True) as work:
-        for path, of in left.items():
+        for path in left:
+            of, _, fence = path.name.rpartition("-")
             try:
-                unused = of == job.id or work[Jobs].get(of).status.done
+                if of == job.id:  # a later claim's is in use: this worker has lost the job
+                    unused = int(fence) <= job.fence
+                else:
+                    unused = work[Jobs].get(JobId(of)).status.done
             except errors.JobNotFound:
                 unused = True
             if unused:

@@ -4,13 +4,16 @@ import errno
 import io
 import json
 import tarfile
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
+from core.exports.make import scratch_folder
 from core.fleet.rows import Heartbeats
+from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.registry.configure import add_suite
 from core.registry.versions import Model
@@ -233,3 +236,17 @@ def test_scratch_files_of_dead_workers_are_deleted(desk: Desk) -> None:
     (left / "half").write_text("half")
     desk.export()
     assert not list(left.parent.iterdir())
+
+
+@EMBEDDED
+def test_a_worker_that_has_lost_an_export_leaves_the_files_of_the_next(desk: Desk) -> None:
+    def wake_up(monitor: Monitor) -> None:
+        """The worker of an earlier claim goes on where it makes its folder."""
+        platform = desk.service.platform
+        with platform.transactions(read_only=True) as work:
+            job = work[Jobs].page(1, None)[0]
+        with scratch_folder(platform, replace(job, fence=job.fence - 1)):
+            pass
+
+    desk.script.exporting = wake_up
+    assert desk.export()["status"] == "succeeded"
