@@ -4,6 +4,7 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi_document
 from api.access import routes as access
@@ -75,6 +76,19 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
 )
 
 
+class Application(FastAPI):
+    """Application whose middleware sees HTTP requests alone, and not its own start and end."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware around the router."""
+        stack = super().build_middleware_stack()
+
+        async def http_alone(scope: Scope, receive: Receive, send: Send) -> None:
+            await (stack if scope["type"] == "http" else self.router)(scope, receive, send)
+
+        return http_alone
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Return the application for these settings.
 
@@ -85,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     meter, rates, uses = Metrics(platform), Rates(settings), KeyUses(platform)
     keys = SharedLookup(uses.noting(partial(authenticate, platform)))
     sessions = SharedLookup(uses.noting(partial(authenticate_sessions, platform)))
-    app = FastAPI(
+    app = Application(
         title="Perennial",
         version=version("perennial"),
         lifespan=make_lifespan(settings, platform, meter, rates, uses, (keys, sessions)),

@@ -2,8 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -63,13 +61,6 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class Meter(Protocol):
-    """Counter of requests."""
-
-    def count(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request; `seconds` is the time to the first byte of its response."""
-
-
 class Telemetry:
     """Logs and counts every request by its route's template.
 
@@ -77,29 +68,23 @@ class Telemetry:
     first byte of the response, so that the length of an event stream or a download does not count.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, meter: Meter, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, meter: Metrics) -> None:
         self.app = app
         self.meter = meter
-        self.clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began = self.clock()
+        began = time.perf_counter()
         started: list[tuple[int, float]] = []
 
         async def timed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                started.append((message["status"], self.clock() - began))
+                started.append((message["status"], time.perf_counter() - began))
             await send(message)
 
         try:
             await self.app(scope, receive, timed_send)
         finally:
-            status, seconds = started[0] if started else (500, self.clock() - began)
+            status, seconds = started[0] if started else (500, time.perf_counter() - began)
             self._record(scope, status, seconds)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
@@ -124,9 +109,6 @@ class Tracing:
         self.tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         method = scope["method"] if scope["method"] in METHODS else OTHER
         parent = Headers(scope=scope).get("traceparent")
         with self.tracer.begin(method, SpanKind.SERVER, parent=parent) as span:

@@ -49,7 +49,7 @@ class KeyCheck:
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_open(scope["path"]):
+        if is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
         try:

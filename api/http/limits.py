@@ -30,9 +30,6 @@ class BodyArrival:
         self.bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
             error = Malformed("Send Content-Length or Transfer-Encoding, not both.")
@@ -76,9 +73,6 @@ class BodySizeLimit:
         self.max_json_bytes = max_json_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         headers = Headers(scope=scope)
         media_type = media_type_of(headers)
         has_files = media_type.startswith("multipart/") or media_type in _FILES
@@ -111,7 +105,7 @@ class RateLimit:
         self.rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_unlimited(scope["path"]):
+        if scope["path"] in UNLIMITED or is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
         left = await self.rates.take(scope["state"]["principal"].id)
@@ -130,7 +124,3 @@ class RateLimit:
             retry_after_s=left.reset_s,
         )
         await problem_of(HTTPConnection(scope), refusal)(scope, receive, with_headers)
-
-
-def _is_unlimited(path: str) -> bool:
-    return path in UNLIMITED or is_open(path)

@@ -41,9 +41,6 @@ class RequestIds:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         sent = Headers(scope=scope).get("x-request-id", "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
@@ -77,12 +74,11 @@ class HeaderLists:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for wanted in LISTS:
-                lines = [value for name, value in scope["headers"] if name == wanted]
-                if len(lines) > 1:
-                    others = [line for line in scope["headers"] if line[0] != wanted]
-                    scope["headers"] = [*others, (wanted, b", ".join(lines))]
+        for wanted in LISTS:
+            lines = [value for name, value in scope["headers"] if name == wanted]
+            if len(lines) > 1:
+                others = [line for line in scope["headers"] if line[0] != wanted]
+                scope["headers"] = [*others, (wanted, b", ".join(lines))]
         await self.app(scope, receive, send)
 
 
@@ -100,7 +96,7 @@ class HeadRequests:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD" or _has_own(scope):
+        if scope["method"] != "HEAD" or _has_own(scope):
             await self.app(scope, receive, send)
             return
         as_get = {**scope, "method": "GET"}
@@ -174,7 +170,7 @@ class CrossOrigin(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight request, with a problem document if it is refused."""
-        if scope["type"] == "http" and _is_preflight(scope):
+        if _is_preflight(scope):
             response: Response = self.preflight_response(Headers(scope=scope))
             if response.status_code != 200:
                 refusal = problem_of(HTTPConnection(scope), Forbidden(_text(response)))
@@ -243,7 +239,7 @@ class EntityTags:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
         start: Message | None = None

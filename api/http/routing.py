@@ -1,11 +1,12 @@
 """Paths, the role that each operation takes, and routes that check what they declare."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from email.message import Message
 from functools import wraps
 from inspect import isclass, iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar
+from operator import attrgetter
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -86,6 +87,13 @@ def raises(*error_types: type[PerennialError]) -> dict[int | str, dict[str, Any]
     return by_status
 
 
+class _Declare(Protocol):
+    def __call__(
+        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return the decorator of a route."""
+
+
 class Routes:
     """Routes, each with its path, the role that it takes, and the errors that it may answer with.
 
@@ -94,58 +102,28 @@ class Routes:
 
     def __init__(self, **options: Any) -> None:
         self._router = APIRouter(**options)
+        self.get = self._declaring("GET")
+        self.post = self._declaring("POST")
+        self.put = self._declaring("PUT")
+        self.patch = self._declaring("PATCH")
+        self.delete = self._declaring("DELETE")
+        self.options = self._declaring("OPTIONS")
 
     @property
     def routes(self) -> list[BaseRoute]:
         """The routes, in the order in which they are matched."""
         return self._router.routes
 
-    def get(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that reads."""
-        return self._router.get(path, **_declared(role, raised, options))
+    def _declaring(self, method: str) -> "_Declare":
+        def declare(
+            path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
+        ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+            extra = {} if role is None else needs(role)
+            options["responses"] = {**options.get("responses", {}), **raises(*raised)}
+            options["openapi_extra"] = {**options.get("openapi_extra", {}), **extra}
+            return self._router.api_route(path, methods=[method], **options)
 
-    def post(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that makes something, or does it."""
-        return self._router.post(path, **_declared(role, raised, options))
-
-    def put(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that sets something."""
-        return self._router.put(path, **_declared(role, raised, options))
-
-    def patch(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that changes something."""
-        return self._router.patch(path, **_declared(role, raised, options))
-
-    def delete(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that deletes."""
-        return self._router.delete(path, **_declared(role, raised, options))
-
-    def options(
-        self, path: str, role: Role | None = None, *raised: type[PerennialError], **options: Any
-    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
-        """Return the decorator of a route that says what there is."""
-        return self._router.options(path, **_declared(role, raised, options))
-
-
-def _declared(
-    role: Role | None, raised: Sequence[type[PerennialError]], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    extra = {} if role is None else needs(role)
-    return {
-        **options,
-        "responses": {**options.get("responses", {}), **raises(*raised)},
-        "openapi_extra": {**options.get("openapi_extra", {}), **extra},
-    }
+        return declare
 
 
 class DeclaredRoute(APIRoute):
@@ -158,9 +136,8 @@ class DeclaredRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(
-            path, endpoint, **(options | {"generate_unique_id_function": operation_id})
-        )
+        options["generate_unique_id_function"] = attrgetter("name")
+        super().__init__(path, endpoint, **options)
         self._beginning = self.path.partition("{")[0]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -189,11 +166,6 @@ class DeclaredRoute(APIRoute):
             return await handle(sent)
 
         return handle_declared
-
-
-def operation_id(route: APIRoute) -> str:
-    """Return the operation id of a route: its function's name."""
-    return route.name
 
 
 class _JsonRequest(Request):

@@ -120,7 +120,7 @@ class ProblemPages:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (is_page(scope["path"]) or is_guide(scope["path"])):
+        if not (is_page(scope["path"]) or is_guide(scope["path"])):
             await self.app(scope, receive, send)
             return
         start: Message | None = None
