@@ -2,7 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -20,6 +21,8 @@ from core.operations.maintenance import ServiceStats, read_stats
 from core.outbox.rules import DELIVERIES_ENDED, DeliveryStatus
 from core.platform import Platform
 from core.registry.aliases import MoveKind
+
+_Family = TypeVar("_Family", GaugeMetricFamily, CounterMetricFamily)
 
 
 class StateCollector:
@@ -106,38 +109,36 @@ def _running(state: ServiceStats) -> Iterator[Metric]:
 
 
 def _workers(state: ServiceStats, platform: Platform) -> Iterator[Metric]:
-    workers = GaugeMetricFamily("perennial_workers", "Workers by state.", labels=["state"])
     memory = GaugeMetricFamily(
         "perennial_worker_memory_bytes",
         "Resident memory of the worker child.",
         labels=["worker", "host"],
     )
-    states: dict[str, int] = {"idle": 0, "busy": 0, "stale": 0}
+    states = {"idle": 0, "busy": 0, "stale": 0}
+    queues = {queue.value: 0 for queue in Queue}
     for heartbeat in state.heartbeats:
         fresh = is_fresh(platform.settings, heartbeat.age_s)
         name = str(heartbeat.facts.get("state", "idle")) if fresh else "stale"
         states[name] = states.get(name, 0) + 1
-        if fresh and heartbeat.facts.get("memory_bytes"):
+        if not fresh:
+            continue
+        for queue in queues.keys() & set(heartbeat.facts.get("queues", ())):
+            queues[queue] += 1
+        if heartbeat.facts.get("memory_bytes"):
             host = str(heartbeat.facts.get("host", ""))
             memory.add_metric([heartbeat.worker, host], heartbeat.facts["memory_bytes"])
-    for name, count in states.items():
-        workers.add_metric([name], count)
-    yield from (workers, memory, _queue_workers(state, platform))
-
-
-def _queue_workers(state: ServiceStats, platform: Platform) -> Metric:
-    """Count the live workers of each queue."""
-    workers = GaugeMetricFamily(
+    workers = GaugeMetricFamily("perennial_workers", "Workers by state.", labels=["state"])
+    of_queue = GaugeMetricFamily(
         "perennial_queue_workers", "Live workers that serve a queue.", labels=["queue"]
     )
-    counts = dict.fromkeys(Queue, 0)
-    for heartbeat in state.heartbeats:
-        if is_fresh(platform.settings, heartbeat.age_s):
-            for queue in set(heartbeat.facts.get("queues", ())) & set(Queue):
-                counts[Queue(queue)] += 1
-    for queue, count in counts.items():
-        workers.add_metric([queue.value], count)
-    return workers
+    yield from (_counted(workers, states), memory, _counted(of_queue, queues))
+
+
+def _counted(family: _Family, values: Mapping[str, float]) -> _Family:
+    """Return a metric with these values by its only label."""
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
 
 
 def _registry(state: ServiceStats) -> Iterator[Metric]:
@@ -149,9 +150,8 @@ def _registry(state: ServiceStats) -> Iterator[Metric]:
     for (status, verdict), count in state.versions.items():
         versions.add_metric([status, verdict], count)
     moves = CounterMetricFamily("perennial_alias_moves", "Alias moves by kind.", labels=["kind"])
-    for kind in MoveKind:
-        moves.add_metric([kind], state.alias_moves.get(kind, 0))
-    yield from (versions, moves)
+    kinds = {kind.value: state.alias_moves.get(kind, 0) for kind in MoveKind}
+    yield from (versions, _counted(moves, kinds))
 
 
 def _webhooks(state: ServiceStats) -> Iterator[Metric]:
@@ -173,9 +173,7 @@ def _webhooks(state: ServiceStats) -> Iterator[Metric]:
     for counter in state.counters:
         if counter.name == DELIVERIES_ENDED:
             counts[counter.labels["status"]] = counter.value
-    for status, count in counts.items():
-        ended.add_metric([status], count)
-    yield ended
+    yield _counted(ended, counts)
 
 
 def _counters(state: ServiceStats) -> Iterator[Metric]:
@@ -196,11 +194,9 @@ def _counters(state: ServiceStats) -> Iterator[Metric]:
             judged[verdict] = judged.get(verdict, 0.0) + counter.value
     for names, count in jobs.items():
         ended.add_metric(list(names), count)
-    for name, count in judged.items():
-        if name:
-            verdicts.add_metric([name], count)
+    judged.pop("", None)  # of jobs without a verdict
     phases = [counter for counter in state.counters if counter.name == PHASE_SECONDS]
-    yield from (ended, verdicts, _phase_seconds(phases))
+    yield from (ended, _counted(verdicts, judged), _phase_seconds(phases))
 
 
 def _phase_seconds(counters: list[CounterValue]) -> Metric:

@@ -66,11 +66,7 @@ def list_flips(
     later = [flip for flip in found if flip.key > start]
     page = page_of(later, limit, schemas.FlipView.of, lambda flip: ":".join(flip.key))
     return schemas.FlipPage(
-        before=schemas.VersionRef.of(before),
-        now=schemas.VersionRef.of(now),
-        data=page.data,
-        has_more=page.has_more,
-        next=page.next,
+        **vars(page), before=schemas.VersionRef.of(before), now=schemas.VersionRef.of(now)
     )
 
 

@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import token_urlsafe
-from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
+from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, SentForm
-from api.pages.rendering import page
+from api.pages.rendering import PageRequest
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.rows import Datasets
@@ -39,33 +37,22 @@ MODELS = 200  # to choose from
 Fields = Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Page:
-    """The page of one dataset version's order, as a request asks for it."""
-
-    request: Request
-    services: Services
-    dataset: str
-    version: int
-
-
-def _page(dataset: str, version: VersionNumber, request: Request, services: WiredServices) -> _Page:
-    return _Page(request=request, services=services, dataset=dataset, version=version)
-
-
-Shown = Annotated[_Page, Depends(_page)]
-
-
 @router.get("", Role.CONTRIBUTOR)
-def show_order(shown: Shown) -> Response:
+def show_order(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Show the form of an order."""
-    return _show(shown)
+    return _show(asked, dataset, version)
 
 
 @router.post("/advice", Role.CONTRIBUTOR)
-async def show_advice(shown: Shown, principal: CurrentPrincipal, fields: SentForm) -> Response:
+async def show_advice(
+    dataset: str,
+    version: VersionNumber,
+    asked: PageRequest,
+    principal: CurrentPrincipal,
+    fields: SentForm,
+) -> Response:
     """Advise on the order, which is a dry run, and show the form again with the advice."""
-    services = shown.services
+    services = asked.services
 
     def answer() -> Response:
         try:
@@ -74,38 +61,44 @@ async def show_advice(shown: Shown, principal: CurrentPrincipal, fields: SentFor
                 services.inference,
                 services.decoder,
                 model=fields.get("model", ""),
-                order=_order(shown, fields, principal),
+                order=_order(dataset, version, fields, principal),
             )
         except PerennialError as refusal:
-            return _show(shown, fields, refusal=refusal)
-        return _show(shown, fields, advice=advice)
+            return _show(asked, dataset, version, fields, refusal=refusal)
+        return _show(asked, dataset, version, fields, advice=advice)
 
     return await run_sync(answer, limiter=services.advising)
 
 
 @router.post("", Role.CONTRIBUTOR)
-def order(shown: Shown, principal: CurrentPrincipal, fields: SentForm) -> Response:
+def order(
+    dataset: str,
+    version: VersionNumber,
+    asked: PageRequest,
+    principal: CurrentPrincipal,
+    fields: SentForm,
+) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
     sent = {name: value for name, value in fields.items() if name != TOKEN}
     try:
         job = order_update(
-            shown.services.platform,
-            shown.services.notifier,
-            job_request(shown.request, principal, sha256(canonical_json(sent)), sent),
+            asked.platform,
+            asked.services.notifier,
+            job_request(asked.request, principal, sha256(canonical_json(sent)), sent),
             model=fields.get("model", ""),
-            order=_order(shown, fields, principal),
+            order=_order(dataset, version, fields, principal),
         )
     except PerennialError as refusal:
-        return _show(shown, fields, refusal=refusal)
+        return _show(asked, dataset, version, fields, refusal=refusal)
     return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
 
 
-def _order(shown: _Page, fields: Fields, principal: Principal) -> UpdateOrder:
+def _order(dataset: str, version: int, fields: Fields, principal: Principal) -> UpdateOrder:
     if not fields.get("model"):
         raise FieldInvalid("Choose a model.", pointer="/model")
     return UpdateOrder(
-        dataset=DatasetId(shown.dataset),
-        dataset_version=shown.version,
+        dataset=DatasetId(dataset),
+        dataset_version=version,
         recipe=recipe_of(fields.get("recipe", "")),
         alias=fields.get("alias") or PRODUCTION,
         auto_promote=principal.may(Role.OPERATOR) and "promote" in fields,
@@ -113,25 +106,26 @@ def _order(shown: _Page, fields: Fields, principal: Principal) -> UpdateOrder:
 
 
 def _show(
-    shown: _Page,
+    asked: PageRequest,
+    dataset: str,
+    version: int,
     fields: Fields | None = None,
     *,
     advice: Advice | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the page, with what was sent and the advice on it or why it is refused."""
-    with shown.services.platform.transactions(read_only=True) as work:
-        dataset = work[Datasets].get(shown.dataset)
-        version = work[Datasets].version(dataset.id, shown.version)
+    with asked.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        frozen = work[Datasets].version(found.id, version)
         models = work[Models].page(MODELS, None)
-        taught = work[Models].taught([dataset.id]).get(dataset.id, ())
+        taught = work[Models].taught([found.id]).get(found.id, ())
     suggested = taught[0] if taught else models[0].name if models else ""
     first = {"model": suggested, "alias": PRODUCTION, "recipe": CHOICES[0].name, "promote": "yes"}
-    return page(
-        shown.request,
+    return asked.page(
         "datasets/update.html",
-        dataset=dataset,
-        version=version,
+        dataset=found,
+        version=frozen,
         models=[model.name for model in models],
         choices=CHOICES,
         fields=fields or first,

@@ -4,7 +4,7 @@ from fastapi import Response
 
 from api.dependencies import Services, WiredServices
 from api.exports.schemas import ExportList, ExportView, NewExport, export_view
-from api.exports.tars import delete_cached_tars, stored_export
+from api.exports.tars import delete_cached_tars, stored_file
 from api.http.answers import IfNoneMatch, answer_download
 from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import VersionNumber
@@ -98,7 +98,7 @@ def download_export(
     return answer_download(
         export.artifact,
         if_none_match,
-        lambda: stored_export(services.platform, export),
+        lambda: stored_file(services.platform, found.id, version, export.artifact, export_format),
         media_type=TAR,
         filename=f"{found.name}-{version}-{export_format}.tar",
     )

@@ -14,7 +14,7 @@ from core.artifacts.store import Artifacts
 from core.errors import StorageFull, is_full_disk
 from core.exports.folders import write_tar
 from core.platform import Platform
-from core.registry.exports import Export, ExportFormat
+from core.registry.exports import ExportFormat
 from core.registry.versions import Model, Version
 from core.values import Digest, ModelId
 
@@ -31,21 +31,14 @@ def export_path(platform: Platform, model: Model, version: Version) -> Path:
     return _cached(platform, stem, lambda out: write_tar(platform.artifacts, version, folder, out))
 
 
-def stored_export(platform: Platform, export: Export) -> Path:
-    """Return the path of an export's tar file, copied from the store unless it is cached.
-
-    Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
-    """
-    stem = f"{export.model}-{export.version}-{export.format}-{export.artifact[:16]}"
-    return _cached(platform, stem, partial(_copy, platform.artifacts, export.artifact))
-
-
-def stored_file(platform: Platform, model: ModelId, number: int, artifact: Digest) -> Path:
+def stored_file(
+    platform: Platform, model: ModelId, number: int, artifact: Digest, kind: str = "file"
+) -> Path:
     """Return the path of a version's stored file, copied from the store unless it is cached.
 
     Raises ArtifactMissing, ArtifactCorrupt or StorageFull.
     """
-    stem = f"{model}-{number}-file-{artifact[:16]}"
+    stem = f"{model}-{number}-{kind}-{artifact[:16]}"
     return _cached(platform, stem, partial(_copy, platform.artifacts, artifact))
 
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from fastapi import Request
-from jinja2 import Environment
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from api.http.routing import Routes, ThreadRoute
-from api.pages.rendering import environment, policy_of
+from api.pages.rendering import policy_of, render
 
 router = Routes(route_class=ThreadRoute)
 
@@ -59,23 +57,20 @@ def render_reference(document: Schema) -> str:
     groups: dict[str, list[Operation]] = {}
     for operation in _operations(document):
         groups.setdefault(operation.tag, []).append(operation)
-    return (
-        _environment()
-        .get_template("reference.html")
-        .render(
-            document=document,
-            policy=reference_policy(),
-            groups=groups,
-            schemas=document["components"]["schemas"],
-            kind=kind,
-            notes=notes,
-        )
+    return render(
+        "reference.html",
+        document=document,
+        policy=reference_policy(),
+        groups=groups,
+        schemas=document["components"]["schemas"],
+        kind=kind,
+        notes=notes,
     )
 
 
 def reference_policy() -> str:
     """Return the content security policy of the page, which allows only its own style sheet."""
-    return policy_of(_style())
+    return policy_of(render("reference.css"))
 
 
 def kind(schema: Schema) -> Markup:
@@ -115,27 +110,8 @@ def notes(schema: Schema) -> Sequence[str]:
     ]
 
 
-def _with_code(text: str) -> Markup:
-    """Return a description in which what stands in backticks is shown as code."""
-    pieces = enumerate(text.split("`"))
-    return Markup().join(
-        Markup("<code>{}</code>").format(piece) if index % 2 else escape(piece)
-        for index, piece in pieces
-    )
-
-
 def _operations(document: Schema) -> Iterator[Operation]:
     for path, found in document["paths"].items():
         for method in METHODS:
             if method in found:
                 yield Operation(path=path, method=method.upper(), value=found[method])
-
-
-@cache
-def _environment() -> Environment:
-    return environment(with_code=_with_code)
-
-
-@cache
-def _style() -> str:
-    return _environment().get_template("reference.css").render()

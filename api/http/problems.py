@@ -15,6 +15,7 @@ RETRY_AFTER_S = 2
 WAIT = "retry_after_s"  # the fact of an error that knows how long to wait
 MOST_ERRORS = 20  # of one request that are listed; the others are counted
 OMITTED = "errors_omitted"  # the fact that counts them
+PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
 LONGEST = 1000  # characters of a text that may quote what was sent
 
 # The most specific class decides.
@@ -55,12 +56,6 @@ def title_of(error_type: type[BaseException]) -> str:
     return (error_type.__doc__ or "").strip().splitlines()[0]
 
 
-def error_item(error: errors.PerennialError) -> dict[str, Any]:
-    """Return an item of `errors[]`: what is wrong and, as a JSON pointer, where."""
-    line: dict[str, Any] = {"code": error.code, "detail": clipped(error.message)}
-    return line | ({"pointer": clipped(error.pointer)} if error.pointer else {})
-
-
 def clipped(text: str) -> str:
     """Return a text of at most LONGEST characters: all of it, or its beginning."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
@@ -93,8 +88,14 @@ def problem(
     if facts:
         body["facts"] = facts
     if connection.scope.get("path") == PATH:  # none before there is a request
+        # OpenAI's clients show `error.message` and nothing else of a body.
         pointer = errors[0].get("pointer") if errors else None
-        body["error"] = openai_error(code=code, detail=detail, pointer=pointer)
+        body["error"] = {
+            "message": detail,
+            "type": "perennial_error",
+            "param": pointer,
+            "code": code,
+        }
     return Response(
         json.dumps(body, default=str),
         status,
@@ -105,13 +106,14 @@ def problem(
 
 def problem_of(connection: HTTPConnection, error: errors.PerennialError) -> Response:
     """Return a response with the problem document of an error."""
+    detail, pointer = clipped(error.message), clipped(error.pointer or "")
     return problem(
         connection,
         status=status_of(type(error)),
         code=error.code,
         title=title_of(type(error)),
-        detail=clipped(error.message),
-        errors=[error_item(error)] if error.pointer else (),
+        detail=detail,
+        errors=[{"code": error.code, "detail": detail, "pointer": pointer}] if pointer else (),
         retryable=error.retryable,
         facts={
             name: clipped(fact) if isinstance(fact, str) else fact
@@ -153,14 +155,3 @@ def _headers(status: int, headers: Mapping[str, str] | None) -> dict[str, str]:
     if status == 401:
         found["WWW-Authenticate"] = "Bearer"
     return found
-
-
-# The member of an error that OpenAI's clients read, beside the problem document: they show
-# `error.message` and nothing else of a body.
-
-PATH = "/v1/embeddings"  # the operation in the shape of OpenAI's API
-
-
-def openai_error(*, code: str, detail: str, pointer: str | None) -> dict[str, Any]:
-    """Return the `error` of a body in the shape of OpenAI's API."""
-    return {"message": detail, "type": "perennial_error", "param": pointer, "code": code}

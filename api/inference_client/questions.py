@@ -313,10 +313,9 @@ class PixelBudget:
     requests bound nothing.
     """
 
-    def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._held = 0
-        self._lock = Lock()
+    def __init__(self) -> None:
+        self.held = 0
+        self.lock = Lock()
 
     @contextmanager
     def request(self) -> Iterator["Taken"]:
@@ -325,27 +324,8 @@ class PixelBudget:
         try:
             yield taken
         finally:
-            with self._lock:
-                self._held -= taken.own
-
-    def take(self, taken: "Taken", size: int) -> None:
-        """Take bytes for a request. Raises InferenceBusy."""
-        with self._lock:
-            if self._held > taken.own and self._held + size > self._max_bytes:
-                raise errors.InferenceBusy
-            self._add(taken, size)
-
-    def take_spare(self, taken: "Taken", size: int) -> bool:
-        """Take bytes for a request while half of all are free; return whether they were."""
-        with self._lock:
-            if self._held + size > self._max_bytes // 2:
-                return False
-            self._add(taken, size)
-            return True
-
-    def _add(self, taken: "Taken", size: int) -> None:
-        self._held += size
-        taken.own += size
+            with self.lock:
+                self.held -= taken.own
 
 
 class Taken:
@@ -361,8 +341,21 @@ class Taken:
         Raises InferenceBusy if these and what other requests hold would be too many. A request
         that is alone may take any number.
         """
-        self._budget.take(self, size)
+        budget = self._budget
+        with budget.lock:
+            if budget.held > self.own and budget.held + size > MAX_BYTES:
+                raise errors.InferenceBusy
+            self._add(size)
 
     def spare(self, size: int) -> bool:
         """Take bytes that the answer does not need, while half of all are free; return whether."""
-        return self._budget.take_spare(self, size)
+        budget = self._budget
+        with budget.lock:
+            fits = budget.held + size <= MAX_BYTES // 2
+            if fits:
+                self._add(size)
+            return fits
+
+    def _add(self, size: int) -> None:
+        self._budget.held += size
+        self.own += size

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from api.dependencies import Services, WiredServices
@@ -48,17 +48,14 @@ def page(
     if status is None:
         status = status_of(type(refusal)) if refusal else 200
     principal = request.scope["state"].get("principal")
-    text = (
-        _environment()
-        .get_template(f"pages/{template}")
-        .render(
-            principal=principal,
-            may={role.value: principal is not None and principal.may(role) for role in Role},
-            token=form_token(request),
-            path=request.url.path,
-            refusal=refusal,
-            **context,
-        )
+    text = render(
+        f"pages/{template}",
+        principal=principal,
+        may={role.value: principal is not None and principal.may(role) for role in Role},
+        token=form_token(request),
+        path=request.url.path,
+        refusal=refusal,
+        **context,
     )
     return HTMLResponse(text, status, headers=HEADERS)
 
@@ -92,9 +89,21 @@ def takes_json(request: Request) -> bool:
     return request.headers.get("accept") == JSON
 
 
+def render(template: str, **context: Any) -> str:
+    """Return what a template makes of its context."""
+    return _environment().get_template(template).render(context)
+
+
 @cache
 def _environment() -> Environment:
-    found = environment(
+    found = Environment(
+        loader=PackageLoader("api.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(
         percent=percent,
         points=points,
         small_percent=small_percent,
@@ -105,6 +114,7 @@ def _environment() -> Environment:
         duration=duration,
         isolate=isolate,
         pretty=partial(json.dumps, indent=2, ensure_ascii=False),
+        with_code=_with_code,
     )
     found.globals.update(static=url_of, ui=PAGES, time=_time)
     return found
@@ -117,17 +127,13 @@ def _time(then: Any, now: Any) -> Markup:
     )
 
 
-def environment(**filters: Callable[..., Any]) -> Environment:
-    """Return an environment for the templates of this package, with more filters."""
-    found = Environment(
-        loader=PackageLoader("api.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _with_code(text: str) -> Markup:
+    """Return a description in which what stands in backticks is shown as code."""
+    pieces = enumerate(text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if index % 2 else escape(piece)
+        for index, piece in pieces
     )
-    found.filters.update(filters)
-    return found
 
 
 def policy_of(style: str) -> str:
@@ -269,7 +275,7 @@ def _by_name() -> Mapping[str, Asset]:
         for file in folder.iterdir()
         if file.name.rpartition(".")[2] in TYPES
     }
-    style = environment().get_template("pages/app.css").render()
+    style = render("pages/app.css")
     return {name: _asset(name, data) for name, data in {**found, "app.css": style.encode()}.items()}
 
 

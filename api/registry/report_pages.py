@@ -5,21 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from api.http.answers import csv_text
 from api.pages.plots import WIDTH, Drawing, change_plot, interval_plot, measure_title, text
-from api.pages.rendering import (
-    environment,
-    isolate,
-    percent,
-    points,
-    policy_of,
-    short,
-    small_percent,
-    whole,
-)
+from api.pages.rendering import percent, policy_of, render
 from core.comparison.answers import Comparison
 from core.evaluation.report import Change, ChangeTable, MatrixRow, Recall, Report, Scores, Task
 from core.gate.measures import Measure, MeasureKind, Ruling
@@ -38,27 +28,24 @@ def render_report(report_json: Json) -> str:
     style sheet; `style_policy` returns the same policy for the HTTP header.
     """
     report = Report.from_json(report_json)
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            policy=style_policy(),
-            guarded=guarded(report),
-            gains=gains(report),
-            headline=headline(report),
-            scores=_without_duplicate_root(report, report.scores),
-            recalls=_without_duplicate_root(report, report.recalls),
-            interval_plot=interval_plot,
-            matrix=matrix_plot(report.tasks, report.matrix, report.root),
-            changes=[changes_shown(table) for table in report.changes],
-            measure_title=measure_title,
-            change_title=change_title,
-            names=SHOWN_NAMES,
-            chosen={name: note for name, note in report.notes.items() if name not in TABLES},
-            layers=report.notes.get("layers", ()),
-            tried=_tried(report.notes),
-        )
+    return render(
+        "report.html",
+        report=report,
+        policy=style_policy(),
+        guarded=guarded(report),
+        gains=gains(report),
+        headline=headline(report),
+        scores=_without_duplicate_root(report, report.scores),
+        recalls=_without_duplicate_root(report, report.recalls),
+        interval_plot=interval_plot,
+        matrix=matrix_plot(report.tasks, report.matrix, report.root),
+        changes=[changes_shown(table) for table in report.changes],
+        measure_title=measure_title,
+        change_title=change_title,
+        names=SHOWN_NAMES,
+        chosen={name: note for name, note in report.notes.items() if name not in TABLES},
+        layers=report.notes.get("layers", ()),
+        tried=_tried(report.notes),
     )
 
 
@@ -74,24 +61,7 @@ def _tried(notes: Json) -> list[Json]:
 
 def style_policy() -> str:
     """Return the content security policy of the page, which allows only its own style sheet."""
-    return policy_of(_style())
-
-
-@cache
-def _environment() -> Environment:
-    return environment(
-        percent=percent,
-        small_percent=small_percent,
-        points=points,
-        whole=whole,
-        short=short,
-        isolate=isolate,
-    )
-
-
-@cache
-def _style() -> str:
-    return _environment().get_template("report.css").render()
+    return policy_of(render("report.css"))
 
 
 def headline(report: Report) -> list[dict[str, object]]:
@@ -260,11 +230,9 @@ def _svg_style() -> str:
 
     It has no variables, because many programs that show SVG know none.
     """
-    templates = environment()
-    light, _, _ = templates.get_template("colours.css").render().partition("@media")
+    light, _, _ = render("colours.css").partition("@media")
     colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", light))
-    marks = templates.get_template("marks.css").render()
-    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], marks)
+    return re.sub(r"var\((--[a-z-]+)\)", lambda found: colours[found[1]], render("marks.css"))
 
 
 def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.datasets.schemas import Pixels
-from api.dependencies import Services, WiredServices
+from api.dependencies import WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
@@ -21,13 +19,14 @@ from api.pages.forms import (
 )
 from api.pages.rendering import PageRequest
 from api.trials.plots import course_plot, difference_plot
+from api.trials.routes import Sample
 from core.database.work import Work
 from core.errors import FieldInvalid, PerennialError, TrialNotFound
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models, Versions
-from core.trials.record import delete_samples, sample_form
+from core.trials.record import delete_samples
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import (
     LARGEST_SHARE,
@@ -39,7 +38,7 @@ from core.trials.rules import (
     next_point,
 )
 from core.trials.run import start_trial, stop_trial
-from core.values import Digest, ModelId
+from core.values import ModelId
 
 router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False)
 
@@ -178,30 +177,17 @@ def _mode(fields: Fields) -> TrialMode:
 
 @router.get(SAMPLES_PATH + "/{pixels}", Role.VIEWER)
 def get_sample(
-    model: str,
-    alias: str,
-    trial: str,
-    pixels: Pixels,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
+    artifact: Sample, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a sample as it is stored."""
-    return image_answer(
-        services, _stored_form(services, model, alias, trial, pixels), if_none_match
-    )
+    return image_answer(services, artifact, if_none_match)
 
 
 @router.get(SAMPLES_PATH + "/{pixels}/thumbnail", Role.VIEWER)
 async def get_thumbnail(
-    model: str,
-    alias: str,
-    trial: str,
-    pixels: Pixels,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
+    artifact: Sample, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a small WebP of a sample."""
-    artifact = await run_in_threadpool(_stored_form, services, model, alias, trial, pixels)
     return await thumbnail_answer(services, artifact, if_none_match)
 
 
@@ -210,9 +196,3 @@ def delete(model: str, alias: str, trial: str, asked: PageRequest, _form: SentFo
     """Delete the samples of a trial."""
     delete_samples(asked.platform, model=model, alias=alias, trial=trial)
     return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
-
-
-def _stored_form(services: Services, model: str, alias: str, trial: str, pixels: str) -> Digest:
-    return sample_form(
-        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
-    )

@@ -1,8 +1,9 @@
 """Routes of trials, of labels that are sent back, and of samples of what the versions answered."""
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Depends, Response
 
 from api.datasets.schemas import Pixels
 from api.dependencies import WiredServices
@@ -167,6 +168,16 @@ def list_samples(
     return page_of(rows, limit, schemas.SampleView.of, lambda row: row.pixels)
 
 
+def _sample(model: str, alias: str, trial: str, pixels: Pixels, services: WiredServices) -> Digest:
+    """Return the artifact of a sample. Raises ImageNotFound."""
+    return sample_form(
+        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
+    )
+
+
+Sample = Annotated[Digest, Depends(_sample)]
+
+
 @router.get(
     SAMPLES + "/{pixels}",
     Role.VIEWER,
@@ -174,17 +185,9 @@ def list_samples(
     response_class=Response,
 )
 def get_sample(
-    model: str,
-    alias: str,
-    trial: str,
-    pixels: Pixels,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
+    artifact: Sample, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a sample as it is stored: decoded, without metadata, as a lossless WebP."""
-    artifact = sample_form(
-        services.platform, model=model, alias=alias, trial=trial, pixels=Digest(pixels)
-    )
     return image_answer(services, artifact, if_none_match)
 
 

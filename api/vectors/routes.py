@@ -1,8 +1,8 @@
 """Routes of stored vectors, and of whether those of an old version still serve a new one."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Depends, Response
 
 from api.dependencies import Services, WiredServices
 from api.exports.tars import stored_file
@@ -31,11 +31,13 @@ router = Routes(
 )
 
 NPY, LINES = "application/octet-stream", "application/jsonl"
-SAFETENSORS = "application/octet-stream"
+SAFETENSORS = NPY
 NO_VERSION = (errors.ModelNotFound, errors.VersionNotFound)
 UNREADABLE = (errors.ArtifactMissing, errors.ArtifactCorrupt)
 NOT_THERE = (*NO_VERSION, errors.DatasetNotFound, errors.VectorsNotFound)
 _FAILURES = (*NOT_THERE, errors.ArtifactMissing, errors.ArtifactCorrupt, errors.StorageFull)
+
+_Found = tuple[StoredVectors, str, str]  # with the names of the model and of the dataset
 
 _BRIDGES: dict[int | str, dict[str, Any]] = {
     200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
@@ -89,17 +91,26 @@ def list_vectors(
     )
 
 
-@router.get("/vectors/{dataset}/{dataset_version}", Role.VIEWER, *NOT_THERE)
-def get_vectors(
+def _find_vectors(
     model: str,
     version: VersionNumber,
     dataset: str,
     dataset_version: VersionNumber,
     services: WiredServices,
-) -> schemas.VectorsView:
+) -> _Found:
+    with services.platform.transactions(read_only=True) as work:
+        model_found, stored = find_vectors(work, model, version, dataset, dataset_version)
+        return stored, model_found.name, work[Datasets].get(stored.dataset).name
+
+
+FoundVectors = Annotated[_Found, Depends(_find_vectors)]
+
+
+@router.get("/vectors/{dataset}/{dataset_version}", Role.VIEWER, *NOT_THERE)
+def get_vectors(found: FoundVectors) -> schemas.VectorsView:
     """Return what is stored of a dataset version's vectors."""
-    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
-    return schemas.vectors_view(stored, model=found.name, dataset=name)
+    stored, model, dataset = found
+    return schemas.vectors_view(stored, model=model, dataset=dataset)
 
 
 @router.get(
@@ -109,17 +120,10 @@ def get_vectors(
     response_class=Response,
 )
 def download_vectors(
-    model: str,
-    version: VersionNumber,
-    dataset: str,
-    dataset_version: VersionNumber,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
+    found: FoundVectors, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Download the vectors as a .npy file of float32, one row for each image; ranges resume it."""
-    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
-    file = f"{found.name}-{version}-{name}-{dataset_version}.npy"
-    return _sent(services, stored, stored.artifact, NPY, file, if_none_match)
+    return _sent(services, found, found[0].artifact, NPY, "npy", if_none_match)
 
 
 @router.get(
@@ -129,33 +133,28 @@ def download_vectors(
     response_class=Response,
 )
 def download_vector_images(
-    model: str,
-    version: VersionNumber,
-    dataset: str,
-    dataset_version: VersionNumber,
-    services: WiredServices,
-    if_none_match: IfNoneMatch = None,
+    found: FoundVectors, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Download what each row is the vector of: a line of JSON, with `pixels` and `texts`."""
-    found, stored, name = _find_vectors(services, model, version, dataset, dataset_version)
-    file = f"{found.name}-{version}-{name}-{dataset_version}.jsonl"
-    return _sent(services, stored, stored.images, LINES, file, if_none_match)
+    return _sent(services, found, found[0].images, LINES, "jsonl", if_none_match)
 
 
 def _sent(
     services: Services,
-    stored: StoredVectors,
+    found: _Found,
     artifact: Digest,
     media_type: str,
-    file_name: str,
+    ending: str,
     held: str | None,
 ) -> Response:
+    stored, model, dataset = found
+    place = f"{model}-{stored.version}-{dataset}-{stored.dataset_version}"
     return answer_download(
         artifact,
         held,
         lambda: stored_file(services.platform, stored.model, stored.version, artifact),
         media_type=media_type,
-        filename=file_name,
+        filename=f"{place}.{ending}",
     )
 
 
@@ -177,14 +176,6 @@ def delete_vectors(
         dataset=dataset,
         dataset_version=dataset_version,
     )
-
-
-def _find_vectors(
-    services: Services, model: str, version: int, dataset: str, dataset_version: int
-) -> tuple[Model, StoredVectors, str]:
-    with services.platform.transactions(read_only=True) as work:
-        found, stored = find_vectors(work, model, version, dataset, dataset_version)
-        return found, stored, work[Datasets].get(stored.dataset).name
 
 
 # Compatibility.
