@@ -4,6 +4,7 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi_document
@@ -22,7 +23,9 @@ from api.http.authentication import KeyCheck, KeyUses
 from api.http.limits import BodyArrival, BodySizeLimit, RateLimit
 from api.http.lookups import SharedLookup
 from api.http.middleware import (
-    Compression,
+    EXCLUDED,
+    LEAST_BYTES,
+    LEVEL,
     CrossOrigin,
     EntityTags,
     HeaderLists,
@@ -115,7 +118,12 @@ def create_app(settings: Settings) -> FastAPI:
     openapi_document.describe(app)
     # The middleware added last is the outermost.
     app.add_middleware(EntityTags)
-    app.add_middleware(Compression)
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=LEAST_BYTES,
+        compresslevel=LEVEL,
+        exclude_content_types=EXCLUDED,
+    )
     app.add_middleware(HeaderLists)
     app.add_middleware(
         BodySizeLimit,

@@ -3,7 +3,7 @@
 import ipaddress
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -115,26 +115,22 @@ def _open(
     if settings.migrate_on_start:
         bootstrap.migrate(settings)
     made = ensure_admin_key(platform)
-    _print_admin_key(made)
+    if made is not None:
+        sys.stdout.write(
+            f"The admin key of this service, shown only now (only its hash is stored): {made}\n"
+        )
+        sys.stdout.flush()
     ensure_default_policy(platform)
-    decoder = bootstrap.decoder(settings)
-    stack.callback(decoder.close)
-    celery = CeleryNotifier(settings)
-    stack.callback(celery.close)
-    notifier = BackgroundNotifier(celery)
-    stack.callback(notifier.close)
+    decoder = stack.enter_context(closing(bootstrap.decoder(settings)))
+    celery = stack.enter_context(closing(CeleryNotifier(settings)))
+    notifier = stack.enter_context(closing(BackgroundNotifier(celery)))
     if settings.embedded:
         settings = with_inference_key(settings)
-    buckets = bootstrap.import_buckets(settings)
-    stack.callback(buckets.close)
-    inference = Inference(settings)
-    stack.callback(inference.close)
-    shadows = Inference(settings)
-    stack.callback(shadows.close)
-    trials = TrialTraffic(platform, shadows, decoder)
-    stack.callback(trials.close)
-    versions = VersionLookup(platform)
-    stack.callback(versions.close)
+    buckets = stack.enter_context(closing(bootstrap.import_buckets(settings)))
+    inference = stack.enter_context(closing(Inference(settings)))
+    shadows = stack.enter_context(closing(Inference(settings)))
+    trials = stack.enter_context(closing(TrialTraffic(platform, shadows, decoder)))
+    versions = stack.enter_context(closing(VersionLookup(platform)))
     app.state.services = Services(
         platform=platform,
         decoder=decoder,
@@ -167,11 +163,3 @@ def _sign_in_link(platform: Platform, made: str | None) -> SignInLink | None:
     if not key or not settings.embedded or not is_loopback(settings.host):
         return None
     return SignInLink(key, platform.clock)
-
-
-def _print_admin_key(key: str | None) -> None:
-    if key is not None:
-        sys.stdout.write(
-            f"The admin key of this service, shown only now (only its hash is stored): {key}\n"
-        )
-        sys.stdout.flush()

@@ -17,12 +17,12 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from api.app import create_app
 from api.dependencies import Services
-from api.http.middleware import SECURITY_HEADERS, fresh_request_id
+from api.http.middleware import SECURITY_HEADERS, Layer, fresh_request_id
 from api.http.problems import problem_of
 from api.http.routing import FIRST_STEPS, PAGES, SIGN_IN
 from core.bootstrap import require_own_database
@@ -205,7 +205,7 @@ def _print_line(line: str) -> None:
 # uvicorn's HTTP protocol, with deadlines for slow clients, and kept connections after faults.
 
 
-class WholeAnswers:
+class WholeAnswers(Layer):
     """Logs the error of an app that has answered in full, and keeps the connection.
 
     Starlette answers an unexpected error with 500 and raises it again. uvicorn would log it and
@@ -213,9 +213,6 @@ class WholeAnswers:
     into a closed connection and fail. An error that breaks an answer off is left to uvicorn, so
     that the client sees that a part is missing.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         whole = False

@@ -4,7 +4,7 @@ It is beside `api/trials`, as `api/dependencies.py` holds it and the routes impo
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -58,20 +58,10 @@ def part_of(resolved: Resolved, tried: Tried, routing_key: str) -> Part:
     )
 
 
-class TrialRecorder(BackgroundWriter[Batch]):
-    """Records what versions answered during trials."""
-
-    def __init__(self, platform: Platform) -> None:
-        write = partial(record_predictions, platform)
-        super().__init__("predictions of trials", write, every_s=EVERY_S, most=MAX_PREDICTIONS)
-
-    def answered(self, predictions: Sequence[Prediction]) -> None:
-        """Record predictions that went out."""
-        self.add(Batch(predictions=list(predictions)))
-
-    def shadowed(self, predictions: Collection[PredictionId], answer: ShadowAnswer) -> None:
-        """Record what became of the question to a shadow about some images."""
-        self.add(Batch(shadows=dict.fromkeys(predictions, answer)))
+def trial_recorder(platform: Platform) -> BackgroundWriter[Batch]:
+    """Return what records the answers of versions during trials."""
+    write = partial(record_predictions, platform)
+    return BackgroundWriter("predictions of trials", write, every_s=EVERY_S, most=MAX_PREDICTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +161,7 @@ class Shadow:
     """
 
     def __init__(
-        self, inference: Inference, recorder: TrialRecorder, samples: SampleKeeper
+        self, inference: Inference, recorder: BackgroundWriter[Batch], samples: SampleKeeper
     ) -> None:
         self._inference = inference
         self._recorder = recorder
@@ -185,10 +175,12 @@ class Shadow:
         if not self._fits(question):
             question = replace(question, originals=None)
             if not self._fits(question):
-                self._drop(question)
+                self._settle(question, Shadowed.DROPPED)
                 return
         asked = self._threads.submit(self._ask, question)
-        asked.add_done_callback(lambda call: self._drop(question) if call.cancelled() else None)
+        asked.add_done_callback(
+            lambda call: self._settle(question, Shadowed.DROPPED) if call.cancelled() else None
+        )
 
     def close(self) -> None:
         """Let the calls in progress end; images that still wait are dropped, and counted."""
@@ -207,14 +199,14 @@ class Shadow:
     def _ask(self, question: ShadowQuestion) -> None:
         try:
             rows = self._inference.classify(question.request(), question.pixels, top_k=1)
-            for prediction, row in zip(question.predictions, rows, strict=True):
-                answer = ShadowAnswer(outcome=Shadowed.ANSWERED, answer=row[0]["class"])
-                self._recorder.shadowed([prediction], answer)
+            answers = [row[0]["class"] for row in rows]
+            for prediction, found in zip(question.predictions, answers, strict=True):
+                answer = ShadowAnswer(outcome=Shadowed.ANSWERED, answer=found)
+                self._recorder.add(Batch(shadows={prediction: answer}))
             if question.originals is not None:
-                answers = [row[0]["class"] for row in rows]
                 self._samples.keep(question.originals, question.predictions, answers)
         except InferenceBusy:
-            self._drop(question)
+            self._settle(question, Shadowed.DROPPED)
         except PerennialError as fault:
             log.warning("the candidate of a trial did not answer: %s", fault.message)
             self._settle(question, Shadowed.FAILED)
@@ -226,11 +218,9 @@ class Shadow:
                 self._images -= len(question.pixels)
                 self._bytes -= question.bytes
 
-    def _drop(self, question: ShadowQuestion) -> None:
-        self._settle(question, Shadowed.DROPPED)
-
     def _settle(self, question: ShadowQuestion, outcome: Shadowed) -> None:
-        self._recorder.shadowed(question.predictions, ShadowAnswer(outcome=outcome))
+        answer = ShadowAnswer(outcome=outcome)
+        self._recorder.add(Batch(shadows=dict.fromkeys(question.predictions, answer)))
 
 
 class TrialTraffic:
@@ -238,7 +228,7 @@ class TrialTraffic:
 
     def __init__(self, platform: Platform, inference: Inference, decoder: Decoder) -> None:
         self._platform = platform
-        self.recorder = TrialRecorder(platform)
+        self.recorder = trial_recorder(platform)
         self.samples = SampleKeeper(platform, decoder)
         self._shadow = Shadow(inference, self.recorder, self.samples)
 
@@ -257,7 +247,7 @@ class TrialTraffic:
             )
             for answer in answers
         ]
-        self.recorder.answered(predictions)
+        self.recorder.add(Batch(predictions=predictions))
         return [one.id for one in predictions]
 
     async def shadow(

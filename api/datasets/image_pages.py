@@ -1,9 +1,9 @@
 """Pages of a dataset's present images and their edits, and of each image by its pixels."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from api.datasets.schemas import Pixels
+from api.datasets.schemas import ImageView, Pixels, image_views
 from api.dependencies import WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, Routes
@@ -21,9 +21,8 @@ from api.pages.rendering import PageRequest
 from core.database.work import Work
 from core.datasets import edit as edit_classes
 from core.datasets.edit import remove_images, stored_form_anywhere
-from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetImage, DatasetKind
+from core.datasets.rules import DatasetKind
 from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.values import Digest, clean_class
@@ -59,20 +58,10 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListedImage:
-    """An image with its class or its captions."""
-
-    pixels: Digest
-    texts: Sequence[str]
-    file_label: str
-    side: Side
-
-
-@dataclass(frozen=True, kw_only=True)
 class Group:
     """Images that are shown together."""
 
-    images: Sequence[ListedImage]
+    images: Sequence[ImageView]
     count: int  # with those that are not shown
 
     @property
@@ -209,19 +198,12 @@ def show_listing(
         counts=counts,
         total=counts.get(listing.of_class, 0) if listing.of_class else sum(counts.values()),
         groups=groups,
-        more=_more(found.name, listing, following),
+        more=replace(listing, after=following).url(found.name) if following else None,
         chosen=chosen,
         to=to,
         done=done,
         refusal=refusal,
     )
-
-
-def _more(dataset: str, listing: Listing, following: str | None) -> str | None:
-    if following is None:
-        return None
-    later = Listing(alike=listing.alike, of_class=listing.of_class, after=following)
-    return later.url(dataset)
 
 
 def _groups(work: Work, dataset: Any, listing: Listing) -> tuple[list[Group], str | None]:
@@ -230,29 +212,14 @@ def _groups(work: Work, dataset: Any, listing: Listing) -> tuple[list[Group], st
     if listing.alike:
         alike = work[Datasets].near_duplicate_page(dataset, GROUPS + 1, after)
         groups = [
-            Group(images=_images(group.rows)[:OF_GROUP], count=group.count)
+            Group(images=image_views(group.rows)[:OF_GROUP], count=group.count)
             for group in alike[:GROUPS]
         ]
         return groups, alike[GROUPS - 1].group if len(alike) > GROUPS else None
     rows = work[Datasets].image_page(dataset, IMAGES + 1, after, text=listing.of_class or None)
-    images = _images(rows)
+    images = image_views(rows)
     group = Group(images=images[:IMAGES], count=len(images))
     return [group] if images else [], images[IMAGES - 1].pixels if len(images) > IMAGES else None
-
-
-def _images(rows: Iterable[DatasetImage]) -> list[ListedImage]:
-    found = []
-    for pixels, same in groupby(rows, key=lambda row: row.image.pixels):
-        first, *rest = same
-        found.append(
-            ListedImage(
-                pixels=pixels,
-                texts=[first.text, *(row.text for row in rest)],
-                file_label=first.file_label,
-                side=side_of(first.image.group),
-            )
-        )
-    return found
 
 
 # Images of any dataset, for pages that name them by their pixels.

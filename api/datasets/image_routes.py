@@ -1,13 +1,12 @@
 """Routes of the images of a dataset."""
 
 from functools import partial
-from itertools import groupby
 
 from fastapi import Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
-from api.datasets.schemas import ImageView, OfClass, Pixels, ReceiptView, UploadView, image_view
+from api.datasets.schemas import ImageView, OfClass, Pixels, ReceiptView, UploadView, image_views
 from api.dependencies import Services, WiredServices
 from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.forms import (
@@ -73,8 +72,7 @@ def list_images(
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         rows = work[Datasets].image_page(found.id, limit + 1, last, text=of_class)
-    images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
-    return page_of(images, limit, image_view, lambda same: same[0].image.pixels)
+    return page_of(image_views(rows), limit, lambda view: view, lambda view: view.pixels)
 
 
 @router.delete(

@@ -1,6 +1,6 @@
 """Schemas of datasets, their versions, their images and what they are edited by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated
@@ -145,10 +145,15 @@ class ImageView(ResponseModel):
     added_at: datetime
 
 
-def image_view(rows: Sequence[DatasetImage]) -> ImageView:
-    """Return the view of an image, given one row for each of its texts."""
-    texts, side = [row.text for row in rows], side_of(rows[0].image.group)
-    return ImageView.of(rows[0], texts=texts, side=side)
+def image_views(rows: Iterable[DatasetImage]) -> list[ImageView]:
+    """Return the views of images, given one row for each of their texts, image by image."""
+    images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
+    return [
+        ImageView.of(
+            first, texts=[row.text for row in (first, *rest)], side=side_of(first.image.group)
+        )
+        for first, *rest in images
+    ]
 
 
 class NearDuplicatesView(ResponseModel):
@@ -161,8 +166,7 @@ class NearDuplicatesView(ResponseModel):
 
 def near_duplicates_view(found: NearDuplicates) -> NearDuplicatesView:
     """Return the view of a group."""
-    images = groupby(found.rows, key=lambda row: row.image.pixels)
-    return NearDuplicatesView.of(found, images=[image_view(list(same)) for _, same in images])
+    return NearDuplicatesView.of(found, images=image_views(found.rows))
 
 
 # Classes.

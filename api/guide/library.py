@@ -104,6 +104,7 @@ def _names(*endings: str) -> Iterator[str]:
 
 # Markdown as HTML: links that lead within the guide, headings with ids, coloured code.
 
+_TABLE = '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>\n'
 _OF_NO_ID = re.compile(r"[^\w\- ]")
 
 
@@ -154,17 +155,9 @@ def _read(path: Path, _changed: int) -> Document:
 @cache
 def _markdown() -> MarkdownIt:
     found = MarkdownIt("commonmark", {"html": False, "highlight": _coloured}).enable("table")
-    found.add_render_rule("table_open", _open_table)
-    found.add_render_rule("table_close", _close_table)
+    found.add_render_rule("table_open", lambda *_: _TABLE)
+    found.add_render_rule("table_close", lambda *_: "</table></div>\n")
     return found
-
-
-def _open_table(*_: object) -> str:
-    return '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>\n'
-
-
-def _close_table(*_: object) -> str:
-    return "</table></div>\n"
 
 
 def _coloured(code: str, language: str, _attributes: str) -> str:
@@ -247,16 +240,6 @@ def titles(slugs: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"{GUIDE}/{slug}", read_document(pages()[slug]).title) for slug in slugs]
 
 
-def title_of_folder(slug: str) -> str:
-    """Return the title of a folder's page."""
-    return {"adr": "Decisions", "studies": "Studies"}.get(slug, slug)
-
-
-def folder_pages(slug: str) -> list[tuple[str, str]] | None:
-    """Return the pages of a folder, or None if there is no such folder."""
-    return titles(folders()[slug]) if slug in folders() else None
-
-
 def search(query: str) -> list[Hit]:
     """Return the sections that hold every word, first those that have them in their titles."""
     words = query.lower().split()
@@ -285,9 +268,6 @@ def _around(section: Section, words: Sequence[str]) -> Markup:
     at = text.lower().find(words[0])
     if at < 0:
         return escape(text[: AROUND * 3])
-    before, word, after = (
-        text[max(0, at - AROUND) : at],
-        text[at : at + len(words[0])],
-        text[at + len(words[0]) : at + AROUND * 2],
-    )
-    return Markup("{}<mark>{}</mark>{}").format(escape(before), escape(word), escape(after))
+    end = at + len(words[0])
+    parts = text[max(0, at - AROUND) : at], text[at:end], text[end : at + AROUND * 2]
+    return Markup("{}<mark>{}</mark>{}").format(*parts)

@@ -7,16 +7,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from starlette.responses import FileResponse, Response
 
-from api.guide.library import (
-    FOUND,
-    TYPES,
-    files,
-    folder_pages,
-    pages,
-    read_document,
-    search,
-    title_of_folder,
-)
+from api.guide.library import FOUND, TYPES, files, folders, pages, read_document, search, titles
 from api.http.routing import GUIDE, Routes
 from api.pages.browsing import PageRoute
 from api.pages.rendering import page
@@ -24,6 +15,7 @@ from core.errors import NotFound
 
 router = Routes(prefix=GUIDE, route_class=PageRoute, include_in_schema=False)
 
+FOLDERS = {"adr": "Decisions", "studies": "Studies"}  # the titles of their pages
 LINK = re.compile(r'<a href="([^"]+)">(.*?)</a>')
 
 
@@ -53,17 +45,15 @@ def show_page(slug: str, request: Request) -> Response:
 def _show(request: Request, slug: str) -> Response:
     if not pages():
         return page(request, "guide/missing.html", status=404)
-    listed = folder_pages(slug)
-    if slug not in pages() and listed is None:
+    if slug not in pages() and slug not in folders():
         raise NotFound("The guide has no such page.")
     document = read_document(pages()[slug]) if slug in pages() else None
-    title = document.title if document else title_of_folder(slug)
     return page(
         request,
         "guide/page.html",
-        title=title,
+        title=document.title if document else FOLDERS.get(slug, slug),
         document=document,
-        listed=listed or (),
+        listed=titles(folders().get(slug, ())),
         contents=_contents(),
         first=slug == "",
     )

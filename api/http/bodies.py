@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.archives.rules import HEAD_BYTES, ArchiveFormat, format_of
-from core.artifacts.store import Artifacts, ArtifactWriter
+from core.artifacts.store import ArtifactWriter
 from core.errors import FieldInvalid, FileTooLarge, UnsupportedMediaType
 from core.imports.uploads import join_parts, upload_pieces
 from core.platform import Platform
@@ -53,35 +53,20 @@ class ReceivedArchive:
 async def sent_archive(
     request: Request, platform: Platform, upload: str | None, inspect: Inspect | None = None
 ) -> ReceivedArchive:
-    """Return the stored archive of a request. Raises what storing either of the two raises.
-
-    What `inspect` refuses is not stored.
-    """
-    if upload is None:
-        return await receive_archive(request, platform.artifacts, inspect)
-    await require_no_body(request, "upload")
-    return await run_in_threadpool(_join, platform, UploadId(upload), inspect)
-
-
-async def receive_archive(
-    request: Request, artifacts: Artifacts, inspect: Inspect | None = None
-) -> ReceivedArchive:
-    """Store an archive while it arrives; its first bytes tell its format.
+    """Return the archive of a request: an upload, or the body, which is stored while it arrives.
 
     If the body does not arrive whole, or is refused by `inspect`, nothing stays. Raises
-    UnsupportedMediaType, UnsupportedArchive, StorageFull, and BodyTooLarge from the middleware that
-    counts the bytes.
+    UnsupportedMediaType, UnsupportedArchive, StorageFull, BodyTooLarge from the middleware that
+    counts the bytes, and what `join_parts` raises.
     """
-    require_archive_type(request)
-    async with contextmanager_in_threadpool(artifacts.writer()) as writer:
-        return await _receive(request, writer, inspect or (lambda _first, _ended: True))
-
-
-def require_archive_type(request: Request) -> None:
-    """Raise UnsupportedMediaType unless the body is declared as an archive."""
+    if upload is not None:
+        await require_no_body(request, "upload")
+        return await run_in_threadpool(_join, platform, UploadId(upload), inspect)
     if media_type_of(request.headers) not in ARCHIVE_TYPES:
         known = ", ".join(ARCHIVE_TYPES)
         raise UnsupportedMediaType(f"Send an archive, with one of these as Content-Type: {known}.")
+    async with contextmanager_in_threadpool(platform.artifacts.writer()) as writer:
+        return await _receive(request, writer, inspect or (lambda _first, _ended: True))
 
 
 def media_type_of(headers: Headers) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import Match
@@ -34,11 +33,15 @@ _SECURITY_LINES = [
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class RequestIds:
-    """Gives each request an id (the client's, if it is well formed) and security headers."""
+class Layer:
+    """Middleware around an app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+
+
+class RequestIds(Layer):
+    """Gives each request an id (the client's, if it is well formed) and security headers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent = Headers(scope=scope).get("x-request-id", "")
@@ -67,11 +70,8 @@ def fresh_request_id() -> str:
 LISTS = (b"accept", b"if-match", b"if-none-match")
 
 
-class HeaderLists:
+class HeaderLists(Layer):
     """Joins repeated lines of a header that holds a list into one list (RFC 9110, 5.3)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         for wanted in LISTS:
@@ -85,15 +85,12 @@ class HeaderLists:
 # HEAD wherever GET is answered.
 
 
-class HeadRequests:
+class HeadRequests(Layer):
     """Runs a HEAD request as the GET of its path, and sends its status and headers alone.
 
     The GET ends as soon as its headers are known, so that no file is read and no stream is waited
     for. A path with a HEAD operation of its own keeps it.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "HEAD" or _has_own(scope):
@@ -195,12 +192,14 @@ def _text(response: Response) -> str:
     return f"The service refuses this request from another origin because of its {refused}."
 
 
-# Compression.
+# Compression of documents with gzip, if the client accepts it.
 
 LEAST_BYTES = 1024
 LEVEL = 1  # of 9, as in nginx: higher ones take much longer and save little
 
-# Of this service's answers alone: the base class prepares the list anew for each request.
+# Downloads, of which ranges can be requested; events, which must not wait for each other; images,
+# which are compressed already. Of this service's answers alone: the middleware prepares the list
+# anew for each request.
 EXCLUDED = (
     "application/octet-stream",
     "application/x-tar",
@@ -210,33 +209,17 @@ EXCLUDED = (
 )
 
 
-class Compression(GZipMiddleware):
-    """Compresses documents of 1 KiB or more with gzip, if the client accepts it.
-
-    Downloads are left as they are, so that ranges of them can be requested; so are event streams,
-    whose events must not wait for each other, and images, which are compressed already.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            app, minimum_size=LEAST_BYTES, compresslevel=LEVEL, exclude_content_types=EXCLUDED
-        )
-
-
 # Entity tags of documents, and 304 for clients that have them.
 
 TAGGED = ("application/json", "text/html", "text/csv", "image/svg+xml")
 
 
-class EntityTags:
+class EntityTags(Layer):
     """Gives the answer to a GET that is sent in one piece a weak ETag, made from its bytes.
 
     An ETag that the route has set is kept. The answer is 304, without a body, if If-None-Match
     has the tag.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":

@@ -197,7 +197,10 @@ async def classify_images(
         part = _part(resolved, form.fields, key)
         resolved = part.answering if part else resolved
         prompts, classes = await _prompts(form.fields), await _texts(form.fields, "classes")
-        asked = await _classification(services, resolved, classes, prompts)
+        names = classes or ()
+        if not names:
+            names = await run_in_threadpool(known_classes, services.platform, resolved)
+        asked = classification_of(resolved, names, prompts=prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
         rate = text_field(form.fields, "none_of_these")
         chosen = await _chosen(services, asked, rate)
@@ -250,17 +253,6 @@ def _originals(part: Part, files: Sequence[ReceivedImage], answers: Sequence[str
     """Return the images that were answered as they were sent."""
     images = [image.original for image in files if image.refusal is None]
     return Originals(trial=part.trial.id, images=images, answers=answers)
-
-
-async def _classification(
-    services: Services,
-    resolved: Resolved,
-    classes: Sequence[str] | None,
-    prompts: Sequence[str],
-) -> ClassificationRequest:
-    if not classes:
-        classes = await run_in_threadpool(known_classes, services.platform, resolved)
-    return classification_of(resolved, classes, prompts=prompts)
 
 
 async def _chosen(

@@ -109,7 +109,9 @@ async def create_embeddings(
     images = [one for one in asked.inputs if is_data_url(one[1])]
     texts = [one for one in asked.inputs if not is_data_url(one[1])]
     _require_texts(texts)
-    _require_few(images, services.platform.settings.max_parts)
+    most = services.platform.settings.max_parts
+    if len(images) > most:
+        raise errors.FieldInvalid(f"Send at most {most:,} images.", pointer="/input")
     of_images = await _embed_images(services, resolved, images)
     of_texts = await services.inference.embed(
         EmbedTexts(digest=resolved.version.digest), [text.encode() for _, text in texts]
@@ -118,7 +120,12 @@ async def create_embeddings(
     vectors = dict(zip(pointers, [*of_images, *of_texts], strict=True))
     found = [vectors[pointer] for pointer, _ in asked.inputs]
     width = len(found[0].vector) // 4
-    _require_width(asked, width)
+    if asked.dimensions not in {None, width}:
+        raise errors.FieldInvalid(
+            f"The vectors of this version have {width} dimensions: send {width}, or leave "
+            "`dimensions` out.",
+            pointer="/dimensions",
+        )
     return await written(width * len(found), _show, resolved, asked, found)
 
 
@@ -128,20 +135,6 @@ def _require_texts(texts: _Placed) -> None:
             raise errors.FieldInvalid(
                 f"A text must have 1 to {MAX_TEXT:,} characters.", pointer=pointer
             )
-
-
-def _require_few(images: _Placed, most: int) -> None:
-    if len(images) > most:
-        raise errors.FieldInvalid(f"Send at most {most:,} images.", pointer="/input")
-
-
-def _require_width(asked: NewEmbeddings, width: int) -> None:
-    if asked.dimensions not in {None, width}:
-        raise errors.FieldInvalid(
-            f"The vectors of this version have {width} dimensions: send {width}, or leave "
-            "`dimensions` out.",
-            pointer="/dimensions",
-        )
 
 
 async def _embed_images(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -260,9 +260,9 @@ def _question(request: ClassificationRequest, top_k: int) -> ClassifyImages:
 
 def _named(request: ClassificationRequest, parts: Sequence[Sequence[Row]]) -> list[Classified]:
     """Return rows with the names of the classes."""
-    return [Classified(list(_answer(request, row)), row.cosines) for part in parts for row in part]
-
-
-def _answer(request: ClassificationRequest, row: Row) -> Iterator[dict[str, Any]]:
-    for column, probability in row.best:
-        yield {"class": request.texts.classes[column], "probability": probability}
+    names = request.texts.classes
+    return [
+        Classified([{"class": names[n], "probability": p} for n, p in row.best], row.cosines)
+        for part in parts
+        for row in part
+    ]

@@ -257,7 +257,10 @@ class SharedCalls(Generic[K, R]):
                 self._answer(asking)
             with self._lock:
                 self._count(taken, -1)
-                self._end_call(taken[0].key)
+                key = taken[0].key
+                self._calls[key] -= 1
+                if not self._calls[key]:
+                    del self._calls[key]
 
     def _take(self) -> Sequence[_Entry[K, R]]:
         """Take the inputs that have waited longest, and as many others for the same key as fit.
@@ -265,7 +268,8 @@ class SharedCalls(Generic[K, R]):
         Inputs of a key that has all its calls under way are passed over.
         """
         with self._lock:
-            key = self._next_key()
+            waiting = (entry.key for entry in self._waiting)
+            key = next((key for key in waiting if self._calls[key] < self._at_once), None)
             if key is None:
                 self._idle += 1
                 return ()
@@ -279,15 +283,6 @@ class SharedCalls(Generic[K, R]):
             self._waiting = left
             self._calls[key] += 1
             return taken
-
-    def _next_key(self) -> K | None:
-        waiting = (entry.key for entry in self._waiting)
-        return next((key for key in waiting if self._calls[key] < self._at_once), None)
-
-    def _end_call(self, key: K) -> None:
-        self._calls[key] -= 1
-        if not self._calls[key]:
-            del self._calls[key]
 
     def _answer(self, asking: Sequence[_Entry[K, R]]) -> None:
         inputs = [one for entry in asking for one in entry.inputs]

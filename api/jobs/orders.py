@@ -187,13 +187,8 @@ class NewBlame(RequestModel):
 
     def order(self) -> BlameOrder:
         """Return the order as a domain object."""
-        return BlameOrder(
-            version=self.version,
-            class_name=self.class_name,
-            by=self.by,
-            groups=self.groups,
-            suite=self.suite,
-        )
+        asked = {"version", "class_name", "by", "groups", "suite"}
+        return BlameOrder(**self.model_dump(include=asked))
 
 
 NewJob = Annotated[NewUpdate | NewEvaluation | NewBlame, Field(discriminator="type")]

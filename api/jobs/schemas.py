@@ -173,41 +173,40 @@ def job_view(named: NamedJob) -> JobView:
 
 
 def _links(job: Job, model: str | None) -> dict[str, str]:
-    here = f"/v1/jobs/{job.id}"
+    here, order = f"/v1/jobs/{job.id}", job.order
     links = {"self": here, "events": f"{here}/events"}
     if model is not None:
         links["model"] = f"/v1/models/{model}"
-    if isinstance(job.order, orders.EraseOrder):
-        links["erasure"] = f"/v1/erasures/{job.order.erasure}"
     if not job.status.done:
         links["cancel"] = f"{here}/cancel"
-    if isinstance(job.order, orders.ImportImagesOrder):
-        links["dataset"] = f"/v1/datasets/{job.order.dataset}"
-        if job.result is not None:
-            links["report"] = f"{here}/report"
-    if isinstance(job.order, orders.BlameOrder) and job.result is not None:
-        links["blame"] = f"{here}/blame"
-    if isinstance(job.order, orders.ExportOrder):
-        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
-        links["export"] = f"{links['version']}/exports/{job.order.format}"
-    if isinstance(job.order, orders.ImportVersionOrder) and job.result is not None:
-        links["version"] = f"/v1/models/{model}/versions/{job.result['version']}"
-        links["origin"] = f"{links['version']}/origin"
-    if isinstance(job.order, orders.CompareIndexOrder | orders.ReembedOrder):
-        links["version"] = f"/v1/models/{model}/versions/{job.order.version}"
-    if isinstance(job.order, orders.CompareIndexOrder):
-        links["compatibility"] = f"{links['version']}/compatibility/{job.order.baseline}"
-    if isinstance(job.order, orders.ReembedOrder):
-        where = f"{job.order.dataset}/{job.order.dataset_version}"
-        links["vectors"] = f"{links['version']}/vectors/{where}"
-    order = job.order
-    version = (
-        order.version
-        if isinstance(order, orders.EvaluateOrder | orders.BlameOrder)
-        else job.version
-    )
-    if version is not None:
-        links["version"] = f"/v1/models/{model}/versions/{version}"
+    scored = job.version
+    if isinstance(order, orders.EvaluateOrder | orders.BlameOrder):
+        scored = order.version
+    of_version = f"/v1/models/{model}/versions/"
+    match order:
+        case orders.EraseOrder():
+            links["erasure"] = f"/v1/erasures/{order.erasure}"
+        case orders.ImportImagesOrder():
+            links["dataset"] = f"/v1/datasets/{order.dataset}"
+            if job.result is not None:
+                links["report"] = f"{here}/report"
+        case orders.BlameOrder() if job.result is not None:
+            links["blame"] = f"{here}/blame"
+        case orders.ExportOrder():
+            links["version"] = f"{of_version}{order.version}"
+            links["export"] = f"{links['version']}/exports/{order.format}"
+        case orders.ImportVersionOrder() if job.result is not None:
+            links["version"] = f"{of_version}{job.result['version']}"
+            links["origin"] = f"{links['version']}/origin"
+        case orders.CompareIndexOrder():
+            links["version"] = f"{of_version}{order.version}"
+            links["compatibility"] = f"{links['version']}/compatibility/{order.baseline}"
+        case orders.ReembedOrder():
+            where = f"{order.dataset}/{order.dataset_version}"
+            links["version"] = f"{of_version}{order.version}"
+            links["vectors"] = f"{links['version']}/vectors/{where}"
+    if scored is not None:
+        links["version"] = f"{of_version}{scored}"
         links["forgetting"] = f"{links['version']}/forgetting"
     return links
 
@@ -318,6 +317,7 @@ class JobQuery(BaseModel):
 
     def read(self, work: Work, limit: int) -> Sequence[NamedJob]:
         """Return the first `limit` jobs of the page, newest first. Raises ModelNotFound."""
+        key, colon, value = (self.metadata or "").partition(":")
         return work[Jobs].named_page(
             limit,
             JobId(self.after) if self.after else None,
@@ -326,10 +326,5 @@ class JobQuery(BaseModel):
             status=self.status,
             since=self.created_since,
             until=self.created_until,
-            metadata=_key_and_value(self.metadata) if self.metadata else None,
+            metadata=(key, value if colon else None) if self.metadata else None,
         )
-
-
-def _key_and_value(metadata: str) -> tuple[str, str | None]:
-    key, colon, value = metadata.partition(":")
-    return key, value if colon else None

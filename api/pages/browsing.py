@@ -10,8 +10,9 @@ from anyio import fail_after
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from api.http.middleware import Layer
 from api.http.problems import MEDIA_TYPE, unexpected
 from api.http.routing import (
     PAGES,
@@ -110,14 +111,11 @@ def _kept(to: str, fields: Mapping[str, str]) -> UnsentForm | None:
 # Problems as pages.
 
 
-class ProblemPages:
+class ProblemPages(Layer):
     """Turns the problem documents of pages into HTML; without a session, leads to sign in.
 
     Scripts that ask for JSON get the documents as they are.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not (is_page(scope["path"]) or is_guide(scope["path"])):

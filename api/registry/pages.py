@@ -276,6 +276,7 @@ def _ask(
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the form of a move as things are now, with what would refuse it or has refused it."""
+    principal: Principal = asked.request.scope["state"]["principal"]
     platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
@@ -303,7 +304,7 @@ def _ask(
         reason=sent.get("reason", ""),
         refusal=refusal,
         expected_refusal=expected,
-        may_override=_may_override(asked.request.scope["state"]["principal"], to, kind),
+        may_override=kind == PROMOTION and principal.may(role_to_override(to)),
         longest=LONGEST_REASON,
     )
 
@@ -312,7 +313,3 @@ def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
     """Return the moves that were made since the form was shown."""
     seen = sent.get("revision", "")
     return [move for move in newest if seen.isdecimal() and move.revision > int(seen)]
-
-
-def _may_override(principal: Principal, version: Version, kind: str) -> bool:
-    return kind == PROMOTION and principal.may(role_to_override(version))

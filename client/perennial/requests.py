@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -73,7 +72,7 @@ def pause_before_repeating(response: httpx.Response) -> float | None:
 
 _SHOWN = 200  # characters of a reply that is not the service's own
 
-# By RFC 9110; Python has these names since 3.13, and others before.
+# By RFC 9110; httpx has older names.
 _CODES = {
     413: "content_too_large",
     414: "uri_too_long",
@@ -115,13 +114,8 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _code(status: int) -> str:
-    if status in _CODES:
-        return _CODES[status]
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        return "unknown_status"
-    return phrase.lower().replace(" ", "_").replace("-", "_")
+    phrase = httpx.codes.get_reason_phrase(status) or "unknown status"
+    return _CODES.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
 
 
 def _described(response: httpx.Response) -> str:

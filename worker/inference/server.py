@@ -26,7 +26,13 @@ def make_app(platform: Platform) -> Starlette:
     Raises UnsafeConfiguration.
     """
     settings = platform.settings
-    require_key(settings)
+    key = settings.inference_key.get_secret_value()
+    if not key:
+        raise UnsafeConfiguration(
+            "The inference process needs a key: set PERENNIAL_INFERENCE_KEY to the same key for it "
+            "and for the API. `perennial key` prints one."
+        )
+    require_unguessable("PERENNIAL_INFERENCE_KEY", key)
     text_bytes = settings.inference_memory_bytes // 8
     batcher, traces = MicroBatcher(), Traces()
     models = ModelCache(
@@ -48,17 +54,6 @@ def make_app(platform: Platform) -> Starlette:
 
     classifier = Classifier(models, batcher, texts)
     return make_inference_app(models, classifier, settings, lifespan)
-
-
-def require_key(settings: Settings) -> None:
-    """Raise UnsafeConfiguration unless the settings hold a key that cannot be guessed."""
-    key = settings.inference_key.get_secret_value()
-    if not key:
-        raise UnsafeConfiguration(
-            "The inference process needs a key: set PERENNIAL_INFERENCE_KEY to the same key for it "
-            "and for the API. `perennial key` prints one."
-        )
-    require_unguessable("PERENNIAL_INFERENCE_KEY", key)
 
 
 def make_server(app: Starlette, settings: Settings) -> uvicorn.Server:

@@ -8,7 +8,7 @@ import pytest
 
 from api import trial_traffic as recording
 from api.background_writer import BackgroundWriter
-from api.trial_traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, TrialRecorder
+from api.trial_traffic import Originals, SampleKeeper, Shadow, ShadowQuestion, trial_recorder
 from core.errors import (
     DatabaseUnavailable,
     ImageCorrupt,
@@ -24,6 +24,7 @@ from tests.support.factories import a_prediction
 from tests.support.processes import wait_for
 
 Counts = dict[str, int]
+Recorder = BackgroundWriter[Batch]
 
 
 class Book:
@@ -118,8 +119,8 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
 
 
 @pytest.fixture
-def recorder(writes: Writes) -> Iterator[TrialRecorder]:
-    made = TrialRecorder(None)  # type: ignore[arg-type]
+def recorder(writes: Writes) -> Iterator[Recorder]:
+    made = trial_recorder(None)  # type: ignore[arg-type]
     yield made
     made.close()
 
@@ -144,7 +145,7 @@ def question(images: int) -> ShadowQuestion:
 
 
 def test_images_for_which_there_is_no_room_are_dropped_and_counted(
-    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+    writes: Writes, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "MAX_IMAGES", 5)
     monkeypatch.setattr(recording, "MAX_BYTES", 12)
@@ -166,7 +167,7 @@ def test_images_for_which_there_is_no_room_are_dropped_and_counted(
     [(InferenceBusy(), Shadowed.DROPPED), (NotServable(), Shadowed.FAILED)],
 )
 def test_a_candidate_that_does_not_answer_is_counted(
-    writes: Writes, recorder: TrialRecorder, refusal: PerennialError, outcome: Shadowed
+    writes: Writes, recorder: Recorder, refusal: PerennialError, outcome: Shadowed
 ) -> None:
     slow = Slow()
     slow.refusal = refusal
@@ -178,7 +179,7 @@ def test_a_candidate_that_does_not_answer_is_counted(
 
 
 def test_images_that_still_wait_when_the_process_ends_are_counted_as_dropped(
-    writes: Writes, recorder: TrialRecorder, monkeypatch: pytest.MonkeyPatch
+    writes: Writes, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "THREADS", 1)
     slow = Slow()
