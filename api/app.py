@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = Application(
         title="Perennial",
         version=version("perennial"),
-        lifespan=make_lifespan(settings, platform, meter, rates, uses, (keys, sessions)),
+        lifespan=make_lifespan(platform, meter, rates, uses, (keys, sessions)),
         routes=[route for router in (*RESOURCES, *PAGES) for route in router.routes],
         docs_url=None,
         redoc_url=None,

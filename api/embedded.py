@@ -121,10 +121,4 @@ def _to_text(value: object) -> str:
 
 
 def _to_json(value: object) -> object:
-    match value:
-        case SecretStr():
-            return value.get_secret_value()
-        case BaseModel():
-            return dict(value)
-        case _:
-            return str(value)
+    return dict(value) if isinstance(value, BaseModel) else _to_text(value)

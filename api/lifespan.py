@@ -23,7 +23,6 @@ from core.access.authenticate import SignInLink
 from core.access.keys import ensure_admin_key, require_unguessable
 from core.access.rules import is_confidential
 from core.archives.reader import StreamingArchiveReader
-from core.bootstrap import signatures
 from core.errors import UnsafeConfiguration
 from core.evaluation.calibrations import Calibrations
 from core.gate.policies import ensure_default_policy
@@ -40,7 +39,8 @@ LISTING = 4  # orders of imports from buckets, which may be slow to answer
 def require_safe(settings: Settings) -> None:
     """Raise UnsafeConfiguration for a guessable key, or for a reachable service without a key.
 
-    Likewise for keys of bundles that cannot be read.
+    Likewise for keys of bundles that cannot be read, and for tokens without an issuer and an
+    audience to be checked for.
     """
     key = settings.admin_key.get_secret_value()
     if key:
@@ -48,24 +48,18 @@ def require_safe(settings: Settings) -> None:
     inference_key = settings.inference_key.get_secret_value()
     if inference_key:
         require_unguessable("PERENNIAL_INFERENCE_KEY", inference_key)
-    signatures(settings)
-    if settings.oidc_issuer or settings.oidc_audience:
-        _require_issuer(settings)
+    bootstrap.signatures(settings)
+    if bool(settings.oidc_issuer) is not bool(settings.oidc_audience):
+        raise UnsafeConfiguration("Set PERENNIAL_OIDC_ISSUER and PERENNIAL_OIDC_AUDIENCE together.")
+    if settings.oidc_issuer and not is_confidential(settings.oidc_issuer):
+        raise UnsafeConfiguration(
+            "PERENNIAL_OIDC_ISSUER must be an https URL: whoever can change what it answers can "
+            "make tokens. http is accepted for an issuer on this machine alone."
+        )
     if not key and not is_loopback(settings.host):
         raise UnsafeConfiguration(
             f"Binding to {settings.host} makes the service reachable from other machines: "
             "set PERENNIAL_ADMIN_KEY. `perennial key` prints one."
-        )
-
-
-def _require_issuer(settings: Settings) -> None:
-    """Raise UnsafeConfiguration unless tokens have an issuer and an audience to be checked for."""
-    if not settings.oidc_issuer or not settings.oidc_audience:
-        raise UnsafeConfiguration("Set PERENNIAL_OIDC_ISSUER and PERENNIAL_OIDC_AUDIENCE together.")
-    if not is_confidential(settings.oidc_issuer):
-        raise UnsafeConfiguration(
-            "PERENNIAL_OIDC_ISSUER must be an https URL: whoever can change what it answers can "
-            "make tokens. http is accepted for an issuer on this machine alone."
         )
 
 
@@ -80,7 +74,6 @@ def is_loopback(host: str) -> bool:
 
 
 def make_lifespan(
-    settings: Settings,
     platform: Platform,
     metrics: Metrics,
     rates: Rates,
@@ -96,7 +89,7 @@ def make_lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            await run_in_threadpool(_open, app, settings, platform, metrics, stack)
+            await run_in_threadpool(_open, app, platform, metrics, stack)
             stack.callback(uses.close)
             for lookup in lookups:
                 stack.callback(lookup.close)
@@ -107,9 +100,8 @@ def make_lifespan(
     return lifespan
 
 
-def _open(
-    app: FastAPI, settings: Settings, platform: Platform, metrics: Metrics, stack: ExitStack
-) -> None:
+def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) -> None:
+    settings = platform.settings
     settings.home.mkdir(parents=True, exist_ok=True)
     stack.callback(bootstrap.close, platform)
     if settings.migrate_on_start:

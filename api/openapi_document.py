@@ -123,7 +123,6 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _examples(paths: str) -> dict[str, Any]:
-    """Return an example of each error that a path refers to."""
     by_code = {each().code: each for each in _with_subclasses(errors.PerennialError)}
     used = (code for code in sorted(by_code) if f'"{EXAMPLES}{code}"' in paths)
     return {code: {"value": _example(by_code[code])} for code in used}

@@ -26,7 +26,10 @@ def build_tools(platform: Platform) -> Tools:
     The decoder's processes start at the first image and end with this process.
     """
     settings = platform.settings
-    prepare_torch(settings)
+    # Make this process's arithmetic reproducible to the bit.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
+    torch.set_deterministic_debug_mode(DETERMINISTIC)
+    torch.set_num_threads(thread_count(settings.threads))
     device = torch.device(settings.device)
     evaluator = VersionEvaluator(platform.artifacts, device=device, threads=settings.threads)
     return Tools(
@@ -63,10 +66,3 @@ def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device
     return RankLauncher(
         settings.ranks, artifacts=artifacts, device=device, threads=settings.threads
     )
-
-
-def prepare_torch(settings: Settings) -> None:
-    """Make this process's arithmetic reproducible to the bit."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
-    torch.set_deterministic_debug_mode(DETERMINISTIC)
-    torch.set_num_threads(thread_count(settings.threads))

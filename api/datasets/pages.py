@@ -18,7 +18,7 @@ from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
-from core.datasets.rules import Dataset, DatasetKind, DatasetVersion
+from core.datasets.rules import DatasetKind, DatasetVersion
 from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.registry.rows import Models
@@ -151,8 +151,9 @@ def _dataset_page(
 @router.get("/{dataset}/versions/{version}", Role.VIEWER)
 def show_version(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Show a version."""
-    found, versions = _with_versions(asked.services, dataset)
     with asked.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        versions = work[Datasets].versions(found.id)
         frozen = work[Datasets].version(found.id, version)
     return asked.page(
         "datasets/version.html",
@@ -200,8 +201,9 @@ def show_diff(
     after: AfterPixels = "",
 ) -> Response:
     """Show which images a version added, removed and moved, compared with another one."""
-    found, versions = _with_versions(asked.services, dataset)
     with asked.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        versions = work[Datasets].versions(found.id)
         new, old = (work[Datasets].version(found.id, number) for number in (version, against))
     diff = Diff.between(_read(asked.services, old), _read(asked.services, new))
     later = [change for change in diff.changes if change.pixels > after]
@@ -218,12 +220,6 @@ def show_diff(
         changes=later[:IMAGES],
         next=later[IMAGES - 1].pixels if len(later) > IMAGES else None,
     )
-
-
-def _with_versions(services: Services, dataset: str) -> tuple[Dataset, list[DatasetVersion]]:
-    with services.platform.transactions(read_only=True) as work:
-        found = work[Datasets].get(dataset)
-        return found, list(work[Datasets].versions(found.id))
 
 
 def _read(services: Services, version: DatasetVersion) -> Manifest:

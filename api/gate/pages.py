@@ -213,7 +213,6 @@ def _ask(
 
 
 def _present(platform: Platform, model: str) -> tuple[Model, GatePolicy, list[str]]:
-    """Return a model, its policy and the names of its suites."""
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         names = work[Suites].names(found.suites)

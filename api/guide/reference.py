@@ -1,6 +1,6 @@
 """The API's reference as one self-contained HTML page, made from the OpenAPI document."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,11 @@ class Operation:
 def render_reference(document: Schema) -> str:
     """Return the reference as an HTML page. It has no scripts and makes no requests."""
     groups: dict[str, list[Operation]] = {}
-    for operation in _operations(document):
-        groups.setdefault(operation.tag, []).append(operation)
+    for path, found in document["paths"].items():
+        for method in METHODS:
+            if method in found:
+                operation = Operation(path=path, method=method.upper(), value=found[method])
+                groups.setdefault(operation.tag, []).append(operation)
     return render(
         "reference.html",
         document=document,
@@ -108,10 +111,3 @@ def notes(schema: Schema) -> Sequence[str]:
         for name, text in _BOUNDS.items()
         if each.get(name) not in (None, [], {})
     ]
-
-
-def _operations(document: Schema) -> Iterator[Operation]:
-    for path, found in document["paths"].items():
-        for method in METHODS:
-            if method in found:
-                yield Operation(path=path, method=method.upper(), value=found[method])

@@ -156,8 +156,6 @@ def _boundary(request: Request) -> bytes:
 
 
 class _Collector:
-    """Collects the parser's callbacks into parts."""
-
     def __init__(self, settings: Settings) -> None:
         self.ended = False
         self._max_parts = settings.max_parts

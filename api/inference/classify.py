@@ -215,7 +215,8 @@ async def classify_images(
 
         best = [one.predictions[0]["class"] for one in found]
         ids = services.trials.answered(part, best)
-        originals = _originals(part, form.files, best) if sampled else None
+        sent = [image.original for image in form.files if image.refusal is None]
+        originals = Originals(trial=part.trial.id, images=sent, answers=best) if sampled else None
         background.add_task(services.trials.shadow, part, ids, readable, request_to, originals)
         answers = _Answers(found=found, part=part, ids=ids)
     values = NUMBERS * sum(len(one.predictions) for one in found)
@@ -247,12 +248,6 @@ def _part(resolved: Resolved, fields: Mapping[str, str], routing_key: str) -> Pa
     if text_field(fields, "none_of_these") not in {None, OFF}:
         return None
     return part_of(resolved, resolved.tried, routing_key)
-
-
-def _originals(part: Part, files: Sequence[ReceivedImage], answers: Sequence[str]) -> Originals:
-    """Return the images that were answered as they were sent."""
-    images = [image.original for image in files if image.refusal is None]
-    return Originals(trial=part.trial.id, images=images, answers=answers)
 
 
 async def _chosen(

@@ -60,7 +60,8 @@ async def ask_versions(model: str, asked: PageRequest, principal: CurrentPrincip
         require_token(asked.request, form.fields.get(TOKEN, ""))
         try:
             pixels = readable_pixels(form.files)[:1]
-            classes = _lines(form.fields.get("classes", ""))
+            lines = form.fields.get("classes", "").splitlines()
+            classes = [line.strip() for line in lines if line.strip()]
             answers = await ask(asked.services, wanted, resolved, pixels, classes)
         except PerennialError as error:
             refusal = error
@@ -73,10 +74,6 @@ async def ask_versions(model: str, asked: PageRequest, principal: CurrentPrincip
         answers=answers,
         refusal=refusal,
     )
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def versions_to_ask(services: Services, model: str) -> tuple[Model, list[tuple[str, int]]]:

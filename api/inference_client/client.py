@@ -259,7 +259,6 @@ def _question(request: ClassificationRequest, top_k: int) -> ClassifyImages:
 
 
 def _named(request: ClassificationRequest, parts: Sequence[Sequence[Row]]) -> list[Classified]:
-    """Return rows with the names of the classes."""
     names = request.texts.classes
     return [
         Classified([{"class": names[n], "probability": p} for n, p in row.best], row.cosines)

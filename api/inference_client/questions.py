@@ -69,20 +69,26 @@ class Question(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyImages:
-    """A classification of images by texts; inputs are pixels, a result is a `Row`."""
+class _OfImages:
+    """What questions about images have in common; inputs are pixels."""
 
     digest: Digest
-    texts: Digest
-    top_k: int
     image_bytes: int
-    prompts: Sequence[str] = field(compare=False)  # those that `texts` names
-    templates: int = field(compare=False)  # how many prompts stand for a class
 
     @property
     def most(self) -> int:
         """The most images of one call."""
         return images_per_request(self.image_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyImages(_OfImages):
+    """A classification of images by texts; a result is a `Row`."""
+
+    texts: Digest
+    top_k: int
+    prompts: Sequence[str] = field(compare=False)  # those that `texts` names
+    templates: int = field(compare=False)  # how many prompts stand for a class
 
     def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Row]:
         """Make one call; the texts are sent only if the inference process does not know them."""
@@ -96,16 +102,8 @@ class ClassifyImages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedImages:
-    """The vectors of images; inputs are pixels."""
-
-    digest: Digest
-    image_bytes: int
-
-    @property
-    def most(self) -> int:
-        """The most images of one call."""
-        return images_per_request(self.image_bytes)
+class EmbedImages(_OfImages):
+    """The vectors of images."""
 
     def ask(self, post: Post, inputs: Sequence[bytes]) -> Sequence[Embedded]:
         """Make one call and return a vector for each image."""
@@ -308,7 +306,8 @@ class PixelBudget:
     requests bound nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
         self.held = 0
         self.lock = Lock()
 
@@ -338,7 +337,7 @@ class Taken:
         """
         budget = self._budget
         with budget.lock:
-            if budget.held > self.own and budget.held + size > MAX_BYTES:
+            if budget.held > self.own and budget.held + size > budget.max_bytes:
                 raise errors.InferenceBusy
             self._add(size)
 
@@ -346,7 +345,7 @@ class Taken:
         """Take bytes that the answer does not need, while half of all are free; return whether."""
         budget = self._budget
         with budget.lock:
-            fits = budget.held + size <= MAX_BYTES // 2
+            fits = budget.held + size <= budget.max_bytes // 2
             if fits:
                 self._add(size)
             return fits

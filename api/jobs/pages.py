@@ -163,7 +163,6 @@ def _read(services: Services, job: JobId) -> dict[str, Any]:
 
 
 def _told(data: Mapping[str, Any]) -> str:
-    """Return what an event says in a line."""
     found = []
     if "phase" in data:
         total = data.get("total")

@@ -187,15 +187,14 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
 
 # Times as people tell them.
 
-_UNITS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"))
+_DAY = 86_400  # seconds
+_UNITS = ((365 * _DAY, "year"), (30 * _DAY, "month"), (_DAY, "day"), (3600, "hour"), (60, "minute"))
 
 
 def age(then: datetime, now: datetime) -> str:
     """Return how long ago a time was: "just now", "5 minutes ago", "3 days ago"."""
     seconds = (now - then).total_seconds()
-    if seconds < 60:
-        return "just now"
-    for size, unit in (*_UNITS, (60, "minute")):
+    for size, unit in _UNITS:
         if seconds >= size:
             count = int(seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'} ago"

@@ -290,6 +290,7 @@ def _ask(
         if kind == PROMOTION and refusal is None:
             expected = expected_refusal(work, platform.artifacts, to, alias)
     sent = fields or {}
+    seen = sent.get("revision", "")
     return asked.page(
         "alias_move.html",
         kind=kind,
@@ -299,7 +300,7 @@ def _ask(
         present=present,
         revision=present.revision if present else 0,
         last=newest[-1] if newest else None,
-        moved_since=_moved_since(newest, sent),
+        moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
         reasons=scores_of(platform.artifacts, to).get("reasons", ()),
         reason=sent.get("reason", ""),
         refusal=refusal,
@@ -307,9 +308,3 @@ def _ask(
         may_override=kind == PROMOTION and principal.may(role_to_override(to)),
         longest=LONGEST_REASON,
     )
-
-
-def _moved_since(newest: Sequence[AliasMove], sent: Fields) -> list[AliasMove]:
-    """Return the moves that were made since the form was shown."""
-    seen = sent.get("revision", "")
-    return [move for move in newest if seen.isdecimal() and move.revision > int(seen)]

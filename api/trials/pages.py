@@ -1,7 +1,6 @@
 """The page of an alias's trials: what the labels say so far, and forms that start and stop one."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 
 from starlette.responses import RedirectResponse, Response
 
@@ -30,9 +29,7 @@ from core.trials.record import delete_samples
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import (
     LARGEST_SHARE,
-    CoursePoint,
     Trial,
-    TrialCounts,
     TrialMode,
     evidence_of,
     next_point,
@@ -123,7 +120,9 @@ def _show(
         aliases = [one.name for one in work[Aliases].all(found.id)]
     evidence = evidence_of(latest.mode, counts) if latest and counts else None
     if latest and counts:
-        course = _until_now(latest, counts, course, platform.clock())
+        last = course[-1].labels if course else 0
+        now = next_point(latest, counts, platform.clock(), last=last, growth=1.0)
+        course = [*course, now] if now else course
     return asked.page(
         "administration/trial.html",
         model=found,
@@ -149,15 +148,6 @@ def _show(
         largest_share=round(100 * LARGEST_SHARE),
         longest=LONGEST_REASON,
     )
-
-
-def _until_now(
-    trial: Trial, counts: TrialCounts, course: Sequence[CoursePoint], now: datetime
-) -> Sequence[CoursePoint]:
-    """Return a course with what the labels say now."""
-    last = course[-1].labels if course else 0
-    newest = next_point(trial, counts, now, last=last, growth=1.0)
-    return [*course, newest] if newest else course
 
 
 def _latest(work: Work, model: ModelId, alias: str) -> Trial | None:

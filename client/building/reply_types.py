@@ -66,7 +66,6 @@ def _in_replies(document: Mapping[str, Any]) -> dict[str, Schema]:
 
 
 def _definition(name: str, schema: Schema) -> str:
-    """Return the definition of a schema's type."""
     name, about = _type_name(name), schema.get("description", "")
     if "enum" in schema:
         return f"{name} = {_type(schema)}\n{_docstring(about)}"

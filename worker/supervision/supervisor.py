@@ -199,7 +199,6 @@ class Supervisor:
             self._notify_at = now
 
     def _stop_hanging_child(self, now: float) -> None:
-        """Terminate or kill the child if it hangs."""
         if self._child is None:
             return
         with self._platform.transactions(read_only=True) as work:
