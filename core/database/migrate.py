@@ -3,18 +3,15 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, make_url, text
 
 from core.database.engine import Limits, open_engine
-from core.database.schema import require_own
+from core.database.schema import MIGRATIONS, require_own
 from core.database.tables import metadata
 from core.errors import Corrupt
-
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 METADATA = metadata
 

@@ -1,5 +1,6 @@
 """Refusal of databases that another version of Perennial made."""
 
+import re
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
@@ -8,7 +9,21 @@ from core.database.engine import open_engine, translate_failures
 from core.database.tables import metadata
 from core.errors import UnsafeConfiguration
 
-REVISION = "5c0e83f2a9d7"  # of the newest migration
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+_DECLARED = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
+
+
+def newest_revision() -> str:
+    """Return the revision of the newest migration, by the dates in their names.
+
+    Only `core.database.migrate` loads Alembic, which would know it too.
+    """
+    newest = max((MIGRATIONS / "versions").glob("*.py"))
+    (found,) = _DECLARED.findall(newest.read_text("utf-8"))
+    return str(found)
+
+
+REVISION = newest_revision()
 
 
 def require_own(url: str) -> None:

@@ -21,8 +21,8 @@ from core.access.authenticate import authenticate
 from core.access.keys import ensure_admin_key
 from core.access.rows import Keys
 from core.database.engine import open_engine
-from core.database.migrate import METADATA, MIGRATIONS, migrate
-from core.database.schema import REVISION
+from core.database.migrate import METADATA, migrate
+from core.database.schema import MIGRATIONS, REVISION
 from core.database.work import Transactions, Work
 from core.errors import UnsafeConfiguration
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
