@@ -60,10 +60,9 @@ def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     settings = settings_of(home)
     bootstrap.migrate(settings)
-    platform = bootstrap.build(settings)
-    ensure_admin_key(platform)
-    ensure_default_policy(platform)
-    bootstrap.close(platform)
+    with bootstrap.opened(settings) as platform:
+        ensure_admin_key(platform)
+        ensure_default_policy(platform)
     return home
 
 

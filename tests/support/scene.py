@@ -17,7 +17,6 @@ from core.datasets.suites import create_suite
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
-from core.job_types.run import run_next_job
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import JobType, Order, UpdateOrder
 from core.jobs.rows import Jobs
@@ -40,7 +39,7 @@ from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
 from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
 from tests.support.learning.tiny_vectors import TinyEmbedder
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.tools import tools_of
+from tests.support.tools import run_next
 
 FORMS = 8  # images differ by their pixels; few of them by the bytes that are stored
 
@@ -113,6 +112,7 @@ class Script:
         self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
     ) -> None:
         """Two files that say what they are."""
+        read_for_answers(self.platform.artifacts, version, ())
         for name in ("text.onnx", "image.onnx"):
             (folder / name).write_text(f"{name} of {version} as {export_format}")
 
@@ -125,6 +125,9 @@ class Script:
         monitor: Monitor,
     ) -> Json:
         """The cosine that the script says."""
+        read_for_answers(self.platform.artifacts, version, ())
+        for image in samples.images:
+            self.platform.artifacts.get(image)
         self.samples.append(samples)
         self.exporting(monitor)
         cosine = {"least_cosine_images": self.cosine, "least_cosine_texts": self.cosine}
@@ -249,11 +252,7 @@ class Scene:
         return ended
 
     def run(self) -> Job:
-        """Have the worker run the next job; the job as it is afterwards."""
-        tools = tools_of(self.script, self.platform.settings)
-        job = run_next_job(self.platform, tools, owner="w", stopping=lambda: self.stopping)
-        assert job is not None
-        return self.job(job)
+        return self.job(run_next(self.platform, self.script, stopping=lambda: self.stopping))
 
     def job(self, job: Job) -> Job:
         with self.platform.transactions(read_only=True) as work:

@@ -1,9 +1,14 @@
 """A worker's tools: those that need torch are scripted, those that read images are real."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from core import bootstrap
 from core.job_types.handlers import Tools
+from core.job_types.run import run_next_job
+from core.jobs.rules import Job
+from core.platform import Platform
 from core.settings import Settings
 
 
@@ -20,3 +25,16 @@ def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
         decoder=bootstrap.decoder(settings, processes=1),
         signatures=bootstrap.signatures(settings),
     )
+
+
+def run_next(
+    platform: Platform,
+    scripted: Any,
+    stopping: Callable[[], bool] = lambda: False,
+    **others: Any,
+) -> Job:
+    """Have a worker run the next job; the job as it was claimed."""
+    tools = replace(tools_of(scripted, platform.settings), **others)
+    job = run_next_job(platform, tools, owner="w", stopping=stopping)
+    assert job is not None
+    return job

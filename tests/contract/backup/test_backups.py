@@ -15,6 +15,7 @@ from core.audit.record import verify_audit
 from core.backup import backup as backups
 from core.backup.backup import BackupFolder, back_up, restore
 from core.backup.dump import LEFT_OUT, Snapshot
+from core.bootstrap import opened
 from core.database.migrate import METADATA, migrate
 from core.errors import Conflict, Corrupt, FieldInvalid, NotFound, StorageFull, UnsafeConfiguration
 from core.jobs.orders import ImportImagesOrder, JobType
@@ -32,7 +33,7 @@ from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.scene import Scene
 from tests.support.storage.contents import bytes_of, file_of, lost_of, rows_of
 from tests.support.storage.databases import Databases, writing
-from tests.support.storage.lived import BOTH, LivedServices, opened
+from tests.support.storage.lived import BOTH, LivedServices
 
 
 @pytest.fixture(scope="session")

@@ -22,16 +22,13 @@ from tests.nightly.faults.tries import Outcome, Row, Try
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen rows and return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__)
+    names = [name for row in ROWS for name in (row.name, row.label)]
+    parser.add_argument("--rows", nargs="+", default=[], choices=names, metavar="ROW")
+    parser.add_argument("--tries", type=int, help="of each row (default: the row's own number)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
+    chosen = parser.parse_args(arguments)
     rows = [row for row in ROWS if not chosen.rows or {row.name, row.label} & {*chosen.rows}]
-    unknown = {*chosen.rows} - {row.name for row in ROWS} - {row.label for row in ROWS}
-    if unknown or not rows:
-        print(f"no such row: {', '.join(unknown)}; --list shows all rows", file=sys.stderr)
-        return 2
-    if chosen.list:
-        for row in rows:
-            print(f"{row.label:26} {row.tries} tries")
-        return 0
     outcomes = [
         outcome
         for stage, group in groupby(rows, key=lambda row: row.stage)
@@ -73,21 +70,6 @@ def run_on(name: str, rows: Sequence[Row], *, tries: int | None, seed: int) -> I
                     stack.close()
             seconds = time.monotonic() - began
             yield Outcome(row=row, wanted=wanted, tries=made, seconds=seconds)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__)
-    parser.add_argument(
-        "--rows", nargs="+", default=[], metavar="ROW", help="run only these, by name or name/stage"
-    )
-    parser.add_argument(
-        "--tries", type=int, help="attempts of each row (default: the row's own number)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the random moments (default: 0)"
-    )
-    parser.add_argument("--list", action="store_true", help="list the rows and exit")
-    return parser
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ ROWS = (
         name="bit_flips",
         stage="embedded",
         tries=200,
-        short=bit_flips.WAYS,
+        short=len(bit_flips.WAYS),
         run=bit_flips.run,
         limit_s=None,
     ),

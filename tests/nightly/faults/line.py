@@ -1,14 +1,11 @@
 """A model line on a minuscule CLIP, and updates of it that last a few seconds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from sqlalchemy import delete
 
 from core.database.tables import answers
-from core.database.work import Work
 from core.gate.policies import create_policy
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
@@ -19,31 +16,23 @@ from core.registry.aliases import PRODUCTION
 from core.registry.promote import roll_back
 from core.registry.read import require_weights
 from core.registry.rows import Models, Versions
-from core.registry.versions import Version, Weights
+from core.registry.versions import Version
+from core.upkeep.gc import tensors_of
 from core.values import Digest
 from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER, a_policy
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import folder_of, tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
 
 RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, sentence_length=6, seed=5)
 
 
-def write_base(folder: Path) -> str:
-    """A minuscule model as the folder that a model is made from."""
-    clip = tiny_clip(seed=3)
-    folder.mkdir(parents=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(clip.config))
-    save_file(clip.network.state_dict(), folder / "open_clip_model.safetensors")
-    return str(folder)
-
-
 def prepare(platform: Platform, base: Path) -> None:
     """A base, and a policy that lets all pass: the API makes neither."""
-    write_base(base)
+    folder_of(base, tiny_clip(seed=3))
     lenient = dict.fromkeys(("parent_tolerance", "root_tolerance", "holdout_tolerance"), 1.0)
     create_policy(platform, a_policy(name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient))
 
@@ -83,18 +72,13 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
     """
     go_back_to_root(platform)
     with platform.transactions() as work:
-        assert isinstance(work, Work)
-        assert work._connection is not None
-        work._connection.execute(delete(answers))
+        work.connection.execute(delete(answers))
         work.commit()
     artifacts = platform.artifacts
     if artifacts.has(undisturbed):
-        kept = {
-            tensor.digest for tensor in _weights(platform, _version(platform, 1).digest).tensors
-        }
-        for tensor in _weights(platform, undisturbed).tensors:
-            if tensor.digest not in kept:
-                artifacts.delete(tensor.digest)
+        root = tensors_of(artifacts, _version(platform, 1).digest)
+        for digest in tensors_of(artifacts, undisturbed).keys() - root.keys():
+            artifacts.delete(digest)
         artifacts.delete(undisturbed)
 
 
@@ -147,7 +131,3 @@ def kinds(platform: Platform, job: Job) -> list[str]:
 def _version(platform: Platform, number: int) -> Version:
     with platform.transactions(read_only=True) as work:
         return work[Versions].get(work[Models].get(MODEL).id, number)
-
-
-def _weights(platform: Platform, digest: Digest) -> Weights:
-    return Weights.from_bytes(platform.artifacts.get(digest))

@@ -1,7 +1,7 @@
 """The modes of the service: in production and embedded, each on a stage of its own."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,69 +43,61 @@ def production(
 
     `second` is the second worker's environment, `disk` an empty folder for the database.
     """
-    with ExitStack() as stack:
-        database = stack.enter_context(postgres_server(DURABLE, disk))
-        broker = stack.enter_context(redis_server())
+    programs = [
+        Program(command=API),
+        Program(command=WORKER),
+        Program(command=WORKER, environment=second or {}),
+    ]
+    replicas = (f"http://127.0.0.1:{free_port()}" for _ in range(REPLICAS))
+    with postgres_server(DURABLE, disk) as database, redis_server() as broker:
         run_sql(database.url, "postgres", "CREATE DATABASE faults")
-        home = Path(stack.enter_context(_folder()))
-        replicas = (f"http://127.0.0.1:{free_port()}" for _ in range(REPLICAS))
-        site = Site(
-            home,
-            **SETTINGS,
-            import_buckets=(a_bucket(),),
+        with _stage(
+            programs,
             inference_key=SecretStr(KEY),
             inference_url=" ".join(replicas),
             broker_url=broker.url,
             database_url=database.url.format(name="faults"),
             embedded=False,
-            port=free_port(),
-            root_folders=(home,),
             **changes,
-        )
-        programs = [
-            Program(command=API),
-            Program(command=WORKER),
-            Program(command=WORKER, environment=second or {}),
-        ]
-        points = Points(Path(stack.enter_context(_folder())))
-        yield from _run(Stage(site, points, programs, database=database, broker=broker))
+        ) as stage:
+            stage.database, stage.broker = database, broker
+            yield stage
 
 
 @contextmanager
 def embedded(home: Path | None = None) -> Iterator[Stage]:
     """The embedded service: SQLite, a filesystem broker, one worker, inference."""
-    with ExitStack() as stack:
-        home = home or Path(stack.enter_context(_folder()))
-        site = Site(
-            home,
-            **SETTINGS,
-            import_buckets=(a_bucket(),),
-            port=free_port(),
-            inference_port=free_port(),
-            root_folders=(home,),
-        )
-        points = Points(Path(stack.enter_context(_folder())))
-        yield from _run(Stage(site, points, [Program(command=API)]))
-
-
-def _run(stage: Stage) -> Iterator[Stage]:
-    try:
-        stage.open()
+    with _stage([Program(command=API)], home, inference_port=free_port()) as stage:
         yield stage
-    finally:
-        stage.close()
 
 
-def _folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="perennial-faults-", ignore_cleanup_errors=True)
-
-
-def a_bucket() -> ImportBucket:
-    """A bucket on a free port of this machine."""
-    return ImportBucket(
+@contextmanager
+def _stage(programs: list[Program], home: Path | None = None, **changes: Any) -> Iterator[Stage]:
+    """Programs that run on an empty folder, with a bucket on a free port of this machine."""
+    bucket = ImportBucket(
         name="photos",
         endpoint=f"http://127.0.0.1:{free_port()}",
         region="us-east-1",
         access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     )
+    with _folder() as own, _folder() as points:
+        home = home or Path(own)
+        site = Site(
+            home,
+            **SETTINGS,
+            import_buckets=(bucket,),
+            port=free_port(),
+            root_folders=(home,),
+            **changes,
+        )
+        stage = Stage(site, Points(Path(points)), programs)
+        try:
+            stage.open()
+            yield stage
+        finally:
+            stage.close()
+
+
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="perennial-faults-", ignore_cleanup_errors=True)

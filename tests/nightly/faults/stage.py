@@ -5,8 +5,10 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, TypeVar
 
 import httpx
@@ -52,25 +54,18 @@ class Program:
 class Stage:
     """A service with a model on a minuscule CLIP; dead processes are started again by `mend`."""
 
-    def __init__(
-        self,
-        site: Site,
-        points: Points,
-        programs: list[Program],
-        *,
-        database: PostgresServer | None = None,
-        broker: RedisServer | None = None,
-    ) -> None:
+    database: PostgresServer  # both in production only
+    broker: RedisServer
+    undisturbed: Digest
+    lasts_s: float  # an undisturbed update, from its claim to its end
+
+    def __init__(self, site: Site, points: Points, programs: list[Program]) -> None:
         self.site = site
         self.platform = site.platform
         self.settings = site.settings
         self.points = points
-        self._database = database
-        self._broker = broker
         self._programs = programs
         self.client = self.new_client()
-        self.undisturbed: Digest
-        self.lasts_s: float  # an undisturbed update, from its claim to its end
 
     def new_client(self) -> httpx.Client:
         """A client with the admin's key."""
@@ -86,27 +81,7 @@ class Stage:
 
     @property
     def api(self) -> "subprocess.Popen[bytes]":
-        """The API process."""
-        process = self._programs[0].process
-        assert process is not None
-        return process
-
-    @property
-    def database(self) -> PostgresServer:
-        """The PostgreSQL server."""
-        assert self._database is not None
-        return self._database
-
-    @property
-    def broker(self) -> RedisServer:
-        """The Redis server."""
-        assert self._broker is not None
-        return self._broker
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether the API process keeps its one worker itself."""
-        return self.settings.embedded
+        return self._programs[0].process
 
     def mend(self) -> None:
         """Start what should run and does not, as a service manager would."""
@@ -151,7 +126,7 @@ class Stage:
 
     def supervisors(self) -> list[psutil.Process]:
         """The living workers' parents."""
-        if self.is_embedded:
+        if self.settings.embedded:
             with suppress(psutil.NoSuchProcess):
                 children = psutil.Process(self.api.pid).children()
                 return [child for child in children if "worker.supervision" in _command(child)]
@@ -172,7 +147,7 @@ class Stage:
         for process in (supervisor, *others):
             with suppress(psutil.NoSuchProcess):  # a child ends with its supervisor
                 process.kill()
-        if self.is_embedded:  # the API waits for it
+        if self.settings.embedded:  # the API waits for it
             until(lambda: not supervisor.is_running())
         else:
             wait_for_exit(self.started(supervisor))
@@ -183,20 +158,17 @@ class Stage:
 
     def holder(self, job: JobId) -> tuple[psutil.Process, psutil.Process] | None:
         """Supervisor and child that hold a job now, if one does and they live."""
-        held = {name: held for name, held in self._holders() if held == job}
+        with self.platform.transactions(read_only=True) as work:
+            held = [row.owner for row in work[Gauges].running() if row.owner and row.job == job]
         for supervisor in self.supervisors():
             child = child_of(supervisor)
             if child is not None and any(owner in _command(child) for owner in held):
                 return supervisor, child
         return None
 
-    def _holders(self) -> list[tuple[str, JobId]]:
-        with self.platform.transactions(read_only=True) as work:
-            return [(row.owner, row.job) for row in work[Gauges].running() if row.owner]
-
     def _is_ready(self) -> bool:
         self.mend()
-        wanted = 1 if self.is_embedded else sum(p.command == WORKER for p in self._programs)
+        wanted = 1 if self.settings.embedded else sum(p.command == WORKER for p in self._programs)
         hearing = [child for child in self.children() if self.points.is_ready(child.pid)]
         return len(hearing) == wanted and self.answers()
 
@@ -315,6 +287,25 @@ def _command(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
+
+
+@contextmanager
+def at_once(clients: int, act: Callable[[int], object]) -> Iterator[None]:
+    """Have some clients, each told its number, act again and again until the end of the block."""
+    ended = Event()
+
+    def go_on(client: int) -> None:
+        while not ended.is_set():
+            act(client)
+
+    with ThreadPoolExecutor(clients) as pool:
+        going = [pool.submit(go_on, client) for client in range(clients)]
+        try:
+            yield
+        finally:
+            ended.set()
+        for one in going:
+            one.result()
 
 
 def until(found: Callable[[], T | None], *, seconds: float = START_S) -> T:

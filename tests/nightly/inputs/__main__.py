@@ -36,17 +36,11 @@ MEGABYTE = 1e6
 MOST_MEGABYTES = 512.0
 
 
-def send_all(service: Service, inputs: Iterator[Input], answers: Answers) -> None:
+def send_all(client: httpx.Client, inputs: Iterator[Input], answers: Answers) -> None:
     """Send inputs in batches: images as uploads, archives as imports."""
-    with _client(service) as client:
-        while batch := list(islice(inputs, BATCH)):
-            send_images(client, (sent for sent in batch if sent[0] in IMAGES), answers)
-            send_archives(client, (sent for sent in batch if sent[0] not in IMAGES), answers)
-
-
-def _client(service: Service) -> httpx.Client:
-    headers = {"Authorization": f"Bearer {service.key}"}
-    return httpx.Client(base_url=service.url, headers=headers, timeout=120, trust_env=False)
+    while batch := list(islice(inputs, BATCH)):
+        send_images(client, [sent for sent in batch if sent[0] in IMAGES], answers)
+        send_archives(client, [sent for sent in batch if sent[0] not in IMAGES], answers)
 
 
 def run(folder: Path, count: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -55,15 +49,19 @@ def run(folder: Path, count: int, seed: int) -> tuple[list[dict[str, Any]], dict
     answers = Answers(outcomes={kind: Counter() for kind in whole})
     home, scratch = folder / "home", folder / "scratch"
     scratch.mkdir()
-    with running_service(home, TMPDIR=str(scratch)) as service, _client(service) as client:
+    with (
+        running_service(home, TMPDIR=str(scratch)) as service,
+        httpx.Client(base_url=service.url, timeout=120, trust_env=False) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {service.key}"
         for name in ("uploaded", "imported"):
             client.post("/v1/datasets", json={"name": name}).raise_for_status()
         before = set(folder.rglob("*"))
         first = [(kind, "whole", data) for kind, same in whole.items() for data in same]
-        send_all(service, iter(first), answers)  # now all processes have started
+        send_all(client, iter(first), answers)  # now all processes have started
         running = _lasting(service)
         with sampled_memory(service.pid) as memory:
-            send_all(service, (mutated(n, seed, whole) for n in range(count)), answers)
+            send_all(client, (mutated(n, seed, whole) for n in range(count)), answers)
         ended = [role for role, pids in running.items() if _lasting(service)[role] != pids]
         collect_all(client, home)
         stray = unaccounted(folder, home, before=before)
@@ -80,13 +78,10 @@ def _lasting(service: Service) -> dict[str, list[int]]:
 
 def _rows(answers: Answers) -> Iterator[dict[str, Any]]:
     for kind, outcomes in answers.outcomes.items():
-        accepted = sum(outcomes[name] for name in ("created", "duplicate", "succeeded"))
-        refused = ", ".join(
-            f"{name} {times}"
-            for name, times in outcomes.most_common()
-            if name not in {"created", "duplicate", "succeeded"}
-        )
-        yield {"kind": kind, "sent": outcomes.total(), "accepted": accepted, "refused": refused}
+        sent = outcomes.total()
+        accepted = sum(outcomes.pop(name, 0) for name in ("created", "duplicate", "succeeded"))
+        refused = ", ".join(f"{name} {times}" for name, times in outcomes.most_common())
+        yield {"kind": kind, "sent": sent, "accepted": accepted, "refused": refused}
 
 
 def failures(found: dict[str, Any]) -> Sequence[str]:
@@ -150,13 +145,11 @@ def unaccounted(folder: Path, home: Path, *, before: set[Path]) -> list[str]:
 
 
 def _named_by_rows(home: Path) -> set[str]:
-    platform = bootstrap.build(Settings(home=home, database_url="", artifacts_url=""))
-    try:
+    settings = Settings(home=home, database_url="", artifacts_url="")
+    with bootstrap.opened(settings) as platform:
         with platform.transactions(read_only=True) as work:
             roots, erased = roots_of(work[ArtifactRoots]), work[ArtifactRoots].erased()
         return set(expand(platform.artifacts, roots, erased=erased).kinds)
-    finally:
-        bootstrap.close(platform)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -39,25 +39,20 @@ class Answers:
             self.faults.append(f"{sent[0]}, {sent[1]}: {fault}")
 
 
-def send_images(client: httpx.Client, inputs: Iterable[Input], answers: Answers) -> None:
+def send_images(client: httpx.Client, inputs: Sequence[Input], answers: Answers) -> None:
     def upload(sent: Input) -> httpx.Response:
         files = [("boot", (f"mutated.{sent[0]}", sent[2]))]
         return client.post(IMAGES, files=files)
 
-    inputs = list(inputs)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for sent, answer in zip(inputs, pool.map(upload, inputs), strict=True):
-            _count_upload(sent, answer, answers)
-
-
-def _count_upload(sent: Input, answer: httpx.Response, answers: Answers) -> None:
-    body = answer.json()
-    if answer.status_code == 200:
-        answers.add(sent, body["data"][0]["outcome"])
-    elif body["code"] == "all_rejected":
-        answers.add(sent, body["facts"]["files"][0]["error"]["code"])
-    else:
-        answers.add(sent, body["code"], f"{answer.status_code} {answer.text}")
+            body = answer.json()
+            if answer.status_code == 200:
+                answers.add(sent, body["data"][0]["outcome"])
+            elif body["code"] == "all_rejected":
+                answers.add(sent, body["facts"]["files"][0]["error"]["code"])
+            else:
+                answers.add(sent, body["code"], f"{answer.status_code} {answer.text}")
 
 
 def send_archives(client: httpx.Client, inputs: Iterable[Input], answers: Answers) -> None:

@@ -67,16 +67,6 @@ UPDATES = st.builds(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A request that was answered with a job."""
-
-    request: JobRequest
-    place: Place
-    job: Job
-    day: int
-
-
 def may_order(machine: Any) -> bool:
     """Whether few enough jobs wait."""
     return len(machine.unfinished()) < WAITING
@@ -87,7 +77,7 @@ class Clients(Machine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Asked] = []
+        self.asked: list[tuple[JobRequest, Place, Job, int]] = []  # and on which day
 
     def order_update(self, update: Update, death: str | None) -> None:
         """Order an update of what is live, of a version by its number, or before there is any."""
@@ -158,12 +148,11 @@ class Clients(Machine):
     @rule(which=WHICH)
     def ask_again(self, which: int) -> None:
         """A request that is repeated within a day is answered with the job it made."""
-        asked = pick(self.asked, which)
-        self.asked.remove(asked)
-        if self.world.day > asked.day:
+        request, place, job, day = self.asked.pop(which % len(self.asked))
+        if self.world.day > day:
             return
         before = len(self.world.jobs())
-        assert asked.place(asked.request).id == asked.job.id
+        assert place(request).id == job.id
         assert len(self.world.jobs()) == before
         self.happened["request repeated"] += 1
 
@@ -214,6 +203,6 @@ class Clients(Machine):
             return None
         assert len(self.world.jobs()) == before + 1
         self.promises.acknowledged.add(job.id)
-        self.asked.append(Asked(request=request, place=place, job=job, day=self.world.day))
+        self.asked.append((request, place, job, self.world.day))
         self.happened["job acknowledged"] += 1
         return job

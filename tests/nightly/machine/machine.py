@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
         if stale:
             assert self.rows() == before, "a worker has written to a job that it had lost"
             self.happened["stale worker went on"] += 1
-        self.world.bury()
+        self.world.living = [process for process in self.world.living if not process.ended]
         return result
 
     def is_stale(self, job: JobId, fence: int) -> bool:
@@ -113,9 +113,10 @@ class Machine(RuleBasedStateMachine):
 
     def lease_passes(self, owner: str) -> None:
         """Whatever a process holds may be claimed by others, though it may live on."""
-        with self.world.reading() as work:
+        with self.world.transactions() as work:
             self.promises.passed_leases.update(held.id for held in work[Jobs].held(owner))
-        self.world.lease_passes(owner)
+            work[Jobs].release_owner(owner)
+            work.commit()
 
     def call(self, work: Callable[[], T], death: str | None) -> T | None:
         """What the API does when asked; None if it died at the point before it could answer."""
@@ -128,8 +129,7 @@ class Machine(RuleBasedStateMachine):
             return None
         if isinstance(process.result, PerennialError):
             raise process.result
-        answer: T = process.result
-        return answer
+        return process.result
 
 
 def _attempt(work: Callable[[], Any]) -> Any:

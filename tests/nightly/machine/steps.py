@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -25,19 +24,13 @@ from tests.nightly.faults.points import note_writes
 # A promotion writes a verdict too: of several names a commit has the first.
 NAMES = ("erase", "promote", "verdict", "publish", "checkpoint", "evaluate", "claim", "order")
 
+GO, REST, DIE = "go", "rest", "die"  # what a process is told at a point
+
 _here = threading.local()
 
 
 class Killed(BaseException):
     """The process is dead."""
-
-
-class Word(Enum):
-    """What a process is told at a point."""
-
-    GO = auto()
-    REST = auto()
-    DIE = auto()
 
 
 class Process:
@@ -50,7 +43,7 @@ class Process:
         self.result: Any = None
         self.put: set[Digest] = set()  # its artifacts
         self._work = work
-        self._say: Callable[[str], Word] = lambda point: Word.GO
+        self._say: Callable[[str], str] = lambda point: GO
         self._turn, self._rest = threading.Semaphore(0), threading.Semaphore(0)
         self._broken: BaseException | None = None
         threading.Thread(target=self._live, name=name, daemon=True).start()
@@ -58,15 +51,15 @@ class Process:
     def go_on(self, points: int = 1_000_000) -> None:
         """Go past so many points, then rest at the next one."""
         left = iter(range(points))
-        self._tell(lambda point: Word.GO if next(left, None) is not None else Word.REST)
+        self._tell(lambda point: GO if next(left, None) is not None else REST)
 
     def go_and_die(self, at: str) -> bool:
         """Go on to a point and die there; False if it ended without getting there."""
         reached: list[str] = []
 
-        def say(point: str) -> Word:
+        def say(point: str) -> str:
             reached.append(point)
-            return Word.DIE if point == at else Word.GO
+            return DIE if point == at else GO
 
         self._tell(say)
         return reached[-1:] == [at]
@@ -74,19 +67,19 @@ class Process:
     def die(self) -> None:
         """Die here and now, unless it has ended already."""
         if not self.ended:
-            self._tell(lambda point: Word.DIE)
+            self._tell(lambda point: DIE)
 
     def reach(self, point: str, *, may_rest: bool) -> None:
         """Be told, within the thread, what to do at a point."""
         word = self._say(point)
-        if word is Word.REST and may_rest:
+        if word is REST and may_rest:
             self._rest.release()
             self._turn.acquire()
             word = self._say("here")
-        if word is Word.DIE:
+        if word is DIE:
             raise Killed
 
-    def _tell(self, say: Callable[[str], Word]) -> None:
+    def _tell(self, say: Callable[[str], str]) -> None:
         self._say = say
         self._turn.release()
         self._rest.acquire()
@@ -97,7 +90,7 @@ class Process:
         _here.process = self
         self._turn.acquire()
         try:
-            if self._say("here") is not Word.DIE:
+            if self._say("here") is not DIE:
                 self.result = self._work()
         except Killed:
             pass

@@ -5,15 +5,12 @@ They read what the real ones read before they begin, so that a missing byte is s
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from core.artifacts.store import Artifacts
 from core.errors import ArtifactMissing
 from core.evaluation.queries import Answers, EvalQuery
-from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
 from core.platform import Platform
-from core.registry.exports import ExportFormat
 from core.registry.versions import TensorEntry, Weights
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
@@ -43,7 +40,7 @@ class TinyTools(Script):
         step, state = self._begin(spec, resume)
         while step < STEPS:
             monitor.advance("training", step, STEPS)
-            step, state = step + 1, next_state(state)
+            step, state = step + 1, sha256(state.encode())
             if monitor.checkpoint_due():
                 kept = self._artifacts.put(json.dumps([step, state, self._run]).encode())
                 monitor.save_checkpoint(kept, step)
@@ -63,27 +60,6 @@ class TinyTools(Script):
         read_for_answers(self._artifacts, version, questions)
         return [answered(question, known=tenths_known(version)) for question in questions]
 
-    def write(
-        self, version: Digest, export_format: ExportFormat, folder: Path, monitor: Monitor
-    ) -> None:
-        """Files of what the weights are."""
-        read_for_answers(self._artifacts, version, ())
-        super().write(version, export_format, folder, monitor)
-
-    def check(
-        self,
-        version: Digest,
-        export_format: ExportFormat,
-        folder: Path,
-        samples: Samples,
-        monitor: Monitor,
-    ) -> Json:
-        """All is equal, once it was read."""
-        read_for_answers(self._artifacts, version, ())
-        for image in samples.images:
-            self._artifacts.get(image)
-        return super().check(version, export_format, folder, samples, monitor)
-
     def _begin(self, task: TrainingSpec, resume: Digest | None) -> tuple[int, str]:
         try:
             found = json.loads(self._artifacts.get(resume)) if resume else None
@@ -101,16 +77,11 @@ def first_state(parent: Digest, classes: Sequence[str], seed: int, images: Seque
     return sha256(f"{parent} {classes} {seed} {images}".encode())
 
 
-def next_state(state: str) -> str:
-    """One step further."""
-    return sha256(state.encode())
-
-
 def trained(parent: Digest, classes: Sequence[str], seed: int, images: Sequence[Digest]) -> Weights:
     """The weights of an update on sorted images that nobody disturbs."""
     state = first_state(parent, classes, seed, images)
     for _ in range(STEPS):
-        state = next_state(state)
+        state = sha256(state.encode())
     weights, _ = _weights(state)
     return weights
 

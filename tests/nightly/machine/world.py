@@ -19,8 +19,6 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure
-from core.gate.policies import create_policy
-from core.gate.rules import GatePolicy
 from core.job_types.run import run_next_job
 from core.jobs.needs import Retention
 from core.jobs.rows import Jobs
@@ -28,14 +26,14 @@ from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
-from core.registry.configure import configure_model
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.settings import Settings
 from core.upkeep.gc import collect_garbage
-from core.values import Digest, PolicyId
+from core.values import Digest
 from tests.nightly.machine.steps import Process, SteppedArtifacts, SteppedTransactions
 from tests.nightly.machine.tools import TinyTools
+from tests.support.evaluation.judged import judged_by
 from tests.support.factories import NOW, TESTER
 from tests.support.scene import Scene
 from tests.support.tools import tools_of
@@ -108,18 +106,6 @@ class World:
         return self.start(
             "gc", lambda _: collect_garbage(self.platform, TESTER, grace=GRACE, retention=retention)
         )
-
-    def bury(self) -> list[Process]:
-        """Those that have ended or died since, no longer among the living."""
-        ended = [process for process in self.living if process.ended]
-        self.living = [process for process in self.living if not process.ended]
-        return ended
-
-    def lease_passes(self, owner: str) -> None:
-        """As if a process had renewed nothing for the whole lease."""
-        with self.transactions() as work:
-            work[Jobs].release_owner(owner)
-            work.commit()
 
     def a_day_passes(self) -> None:
         """Everything grows old, but what living processes have put and may be about to name."""
@@ -206,18 +192,8 @@ def _template() -> Path:
         scene.frozen(*lesson, each=8, offset=100 * number, forms=1000)  # each its own bytes
     model = scene.model("m0")
     scene.suite(model, asked, SUITE)
-    policy = GatePolicy(
-        id=PolicyId("gate_strict"),
-        name=POLICY,
-        parent_tolerance=0.25,
-        root_tolerance=0.25,
-        holdout_tolerance=0.25,
-        minimum_count=1,
-        alpha=0.1,
-        created_at=NOW,
-    )
-    create_policy(scene.platform, policy)
-    configure_model(scene.platform, model.name, suites=None, policy=POLICY)
+    strict = dict.fromkeys(("parent_tolerance", "root_tolerance", "holdout_tolerance"), 0.25)
+    judged_by(scene, model, name=POLICY, alpha=0.1, **strict)
     transactions.close()
     return folder
 

@@ -31,17 +31,10 @@ def main() -> int:
     """Run mutmut, print every survivor and how many there are; 1 if too many survive."""
     parser = argparse.ArgumentParser(prog="python -m tests.nightly.mutants", description=__doc__)
     parser.add_argument("mutants", nargs="*", help="names or patterns (default: all mutants)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--show", action="store_true", help="show the stored results without running mutmut"
-    )
-    arguments = parser.parse_args()
-    if not arguments.show:
-        tools = Path(sys.executable).parent
-        environment = {"OMP_NUM_THREADS": "1", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-        command = [str(tools / "mutmut"), "run", *arguments.mutants]
-        command += ["--max-children", str(arguments.processes)]
-        subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True)
+    tools = Path(sys.executable).parent
+    environment = {"OMP_NUM_THREADS": "1", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(tools / "mutmut"), "run", *parser.parse_args().mutants]
+    subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True)
     found = dict(statuses())
     known = tomllib.loads(HARMLESS.read_text())
     alive = [name for name, status in found.items() if status in {"survived", "no tests"}]

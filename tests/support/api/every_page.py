@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from core.datasets.rows import Datasets
 from core.platform import Platform
-from core.trials.rows import Trials, TrialSamples
-from core.trials.rules import CoursePoint, Sample
-from core.values import PredictionId
+from core.trials.rows import Trials
+from core.trials.rules import CoursePoint
 from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.seeds import a_candidate, a_root, a_sample
 from tests.support.api.service import KEY
 from tests.support.scene import Scene
 
@@ -141,15 +140,6 @@ def _fill_trial(scene: Scene) -> None:
         )
         work[Trials].note_course([point])
         (row, *_) = work[Datasets].image_page(work[Datasets].get("scripts").id, 1, None)
-        sample = Sample(
-            trial=trial.id,
-            pixels=row.image.pixels,
-            artifact=row.image.artifact,
-            prediction=PredictionId("pred_1"),
-            answer=SCRIPT,
-            shadow_answer="bag",
-            at=trial.started_at,
-            size=row.image.size,
-        )
-        work[TrialSamples].add(sample)
         work.commit()
+    data = scene.platform.artifacts.get(row.image.artifact)
+    a_sample(scene.platform, trial.id, data, answer=SCRIPT)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.job_types.run import run_next_job
 from tests.support.api.service import Service
 from tests.support.scene import Script
-from tests.support.tools import tools_of
+from tests.support.tools import run_next
 
 EXPORTS = "/v1/models/demo/versions/1/exports"
 
@@ -24,9 +23,7 @@ class Desk:
 
     def work(self) -> Any:
         """Run the next job; it as it is shown afterwards."""
-        tools = tools_of(self.script, self.service.settings)
-        job = run_next_job(self.service.platform, tools, owner="w", stopping=lambda: False)
-        assert job is not None
+        job = run_next(self.service.platform, self.script)
         return self.service.client.get(f"/v1/jobs/{job.id}").json()
 
     def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:

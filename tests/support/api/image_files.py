@@ -10,12 +10,13 @@ from PIL import Image
 from core.datasets.manifests import Side, side_of
 from core.images.child import HEAD, decode
 from core.values import Digest
+from tests.support.pictures import encode
 
 
 def picture(seed: int, *, file_format: str = "PNG", side: int = 12) -> bytes:
     """A small picture that looks like no other seed's."""
     pixels = random.Random(seed).randbytes(side * side * 3)
-    return _encode(Image.frombytes("RGB", (side, side), pixels), file_format)
+    return encode(Image.frombytes("RGB", (side, side), pixels), file_format)
 
 
 def image_part(seed: int) -> tuple[str, tuple[str, bytes]]:
@@ -53,7 +54,7 @@ def truncated() -> bytes:
 
 def huge() -> bytes:
     """A PNG whose header says 6,000 x 6,000."""
-    return _encode(Image.new("1", (6000, 6000)), "PNG")
+    return encode(Image.new("1", (6000, 6000)), "PNG")
 
 
 def frames(file_format: str, count: int = 2) -> bytes:
@@ -67,9 +68,3 @@ def frames(file_format: str, count: int = 2) -> bytes:
 def tiff() -> bytes:
     """A format that is not taken."""
     return picture(1, file_format="TIFF")
-
-
-def _encode(image: Image.Image, file_format: str) -> bytes:
-    out = io.BytesIO()
-    image.save(out, file_format)
-    return out.getvalue()

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from core import bootstrap
 from core.images.decoder import DecodedImage, Decoder
-from core.job_types.run import run_next_job
 from tests.support.api.service import Service
 from tests.support.scene import Script
-from tests.support.tools import tools_of
+from tests.support.tools import run_next
 
 PRODUCTS = "/v1/datasets/products"
 
@@ -61,8 +60,7 @@ class Imports:
         """Have the worker run the next job; `blow` happens at its image `after`."""
         decoder = Striking(self.decoder, blow, after) if blow else self.decoder
         platform = self.service.platform
-        tools = replace(tools_of(Script(platform), platform.settings), decoder=decoder)
-        assert run_next_job(platform, tools, owner="w", stopping=lambda: False) is not None
+        run_next(platform, Script(platform), decoder=decoder)
 
     def job(self, job: Any) -> Any:
         return self.service.client.get(f"/v1/jobs/{job['id']}").json()

@@ -36,14 +36,7 @@ class Oracle:
     """An inference process that knows nothing: it answers with the first classes."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
-        self.requests: list[int] = []  # how many images each had
-        self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
-        self.templates: list[int] = []  # how many prompts stand for a class, of each of these
-        self.answer: Response | None = None
-        self.cosines = [0.5, 0.25]  # of each image
-        self.turned: dict[str, int] = {}  # at which class the answers of a version start
-        self.broken: set[str] = set()  # versions that cannot be asked
+        self.forget()
         app = Starlette(
             routes=[
                 Route("/classify", self.classify, methods=["POST"]),
@@ -53,6 +46,16 @@ class Oracle:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+
+    def forget(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.requests: list[int] = []  # how many images each had
+        self.known: dict[str, Any] = {}  # texts that it was sent, by their digest
+        self.templates: list[int] = []  # how many prompts stand for a class, of each of these
+        self.answer: Response | None = None
+        self.cosines = [0.5, 0.25]  # of each image
+        self.turned: dict[str, int] = {}  # at which class the answers of a version start
+        self.broken: set[str] = set()  # versions that cannot be asked
 
     async def classify(self, request: Request) -> Response:
         head, pixels = read_request(await request.body())
@@ -90,13 +93,7 @@ class Oracle:
 
 def settings_with(oracle: Oracle, home: Path) -> Settings:
     """Settings that lead to a stand-in, which forgets what it was asked before."""
-    oracle.answer = None
-    oracle.cosines = [0.5, 0.25]
-    oracle.requests = []
-    oracle.known = {}
-    oracle.templates = []
-    oracle.turned = {}
-    oracle.broken = set()
+    oracle.forget()
     return settings_of(
         home, inference_url=oracle.url, inference_key=SecretStr("pk_that-inference-knows")
     )

@@ -65,7 +65,8 @@ def a_candidate(
         number = work[Versions].next_number(model.id)
         weights = some_weights(platform, number)
         before = work[Versions].get(model.id, parent)
-        statistics = {name: _statistics(platform, name) for name in teaches}
+        put = platform.artifacts.put
+        statistics = {name: put(f"features of {name}".encode()) for name in teaches}
         version = a_version(
             job,
             number,
@@ -117,10 +118,6 @@ def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF", answer: str 
         work[TrialSamples].add(sample)
         work.commit()
     return sample
-
-
-def _statistics(platform: Platform, class_name: str) -> Digest:
-    return platform.artifacts.put(f"features of {class_name}".encode())
 
 
 def _store(platform: Platform, model: Model, report: Report | None) -> Digest:

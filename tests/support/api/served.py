@@ -8,7 +8,7 @@ import uvicorn
 
 from api.app import create_app
 from api.server import listen, uvicorn_config
-from core import bootstrap
+from core.bootstrap import opened
 from core.platform import Platform
 from core.settings import Settings
 from perennial.client import Client
@@ -30,7 +30,6 @@ def serving(settings: Settings) -> Iterator[Served]:
     app = create_app(settings)
     server = uvicorn.Server(uvicorn_config(app, settings))
     with listen("127.0.0.1", 0) as bound, in_thread(server, bound) as url:
-        platform = bootstrap.build(settings)
-        with Client(url, settings.admin_key.get_secret_value(), trust_env=False) as client:
+        key = settings.admin_key.get_secret_value()
+        with opened(settings) as platform, Client(url, key, trust_env=False) as client:
             yield Served(url=url, platform=platform, client=client)
-        bootstrap.close(platform)

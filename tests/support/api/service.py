@@ -16,7 +16,6 @@ from api.app import create_app
 from api.dependencies import Services
 from core.access.keys import create_key
 from core.database.migrate import METADATA
-from core.database.work import Work
 from core.jobs.broker import name_of
 from core.jobs.orders import Queue
 from core.platform import Platform
@@ -73,10 +72,8 @@ class Service:
         are the last uses of keys, which are noted once a minute.
         """
         with self.platform.transactions(read_only=True) as work:
-            assert isinstance(work, Work)
-            assert work._connection is not None
             # Without SQLAlchemy, which takes several times as long for a small table.
-            cursor = work._connection.connection.cursor()
+            cursor = work.connection.connection.cursor()
             rows = {}
             for name in METADATA.tables.keys() - {"key_uses"}:
                 cursor.execute(f"SELECT * FROM {name}")

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,7 @@ from tests.support.places import ROOT
 WORKFLOW = ROOT / "docs/examples/update.yml"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """A step that ran: its command, its exit code and what it printed."""
-
-    command: str
-    code: int
-    out: str
-    err: str
+Step = subprocess.CompletedProcess[str]
 
 
 def run_workflow(folder: Path, **environment: str) -> list[Step]:
@@ -36,7 +28,7 @@ def run_workflow(folder: Path, **environment: str) -> list[Step]:
     assert own.keys() | environment.keys() == job["env"].keys()
     done: list[Step] = []
     for step in job["steps"]:
-        failed = any(one.code for one in done)
+        failed = any(one.returncode for one in done)
         if "run" in step and (not failed or step.get("if") == "always()"):
             done.append(_run(step, folder, own | environment))
     return done
@@ -44,7 +36,7 @@ def run_workflow(folder: Path, **environment: str) -> list[Step]:
 
 def _run(step: Any, folder: Path, environment: Mapping[str, str]) -> Step:
     beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    found = subprocess.run(
+    return subprocess.run(
         ["bash", "-e", "-c", step["run"]],
         cwd=folder,
         env={**os.environ, "PATH": beside, "NO_PROXY": "127.0.0.1", **environment},
@@ -52,4 +44,3 @@ def _run(step: Any, folder: Path, environment: Mapping[str, str]) -> Step:
         text=True,
         check=False,
     )
-    return Step(command=step["run"], code=found.returncode, out=found.stdout, err=found.stderr)

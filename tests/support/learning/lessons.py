@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.output import NullMonitor
 from core.artifacts.store import Artifacts
 from core.clip.model import load, read_state
 from core.datasets.manifests import ManifestEntry
@@ -45,7 +46,7 @@ RECIPE = Recipe(
 
 
 @dataclass
-class Watching:
+class Watching(NullMonitor):
     """A watch that keeps a checkpoint every `every` steps and raises from `stop_at` on."""
 
     every: int = 0
@@ -70,9 +71,6 @@ class Watching:
     def checkpoint_due(self) -> bool:
         self.taken += 1
         return bool(self.every) and self.taken % self.every == 0
-
-    def moved(self, count: int) -> None:
-        """Bytes renew no lease here."""
 
     def skip_checkpoint(self, step: int, facts: Json) -> None:
         self.told.append(("checkpoint_skipped", {"step": step, **facts}))

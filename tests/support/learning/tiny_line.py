@@ -14,26 +14,23 @@ from PIL import Image as Picture
 
 from core import bootstrap
 from core.backup.backup import back_up
-from core.clip.model import publish
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
 from core.datasets.thumbnail_rows import Thumbnails
 from core.gate.policies import ensure_default_policy
-from core.job_types.run import run_next_job
-from core.jobs.rules import Job, JobStatus
+from core.jobs.rules import Job
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, Precision
 from core.recipes.rules import Recipe
-from core.registry.versions import Model
 from core.values import Digest, sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.factories import NOW, a_dataset, a_row
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.scene import Scene
-from tests.support.tools import tools_of
+from tests.support.tools import run_next
 
 # Features of the first update stand for its images in the second, exemplars of both in the third.
 LESSONS = (
@@ -88,20 +85,11 @@ class TinyService(Scene):
         built = bootstrap.build(self.settings)
         super().__init__(built.transactions, built.artifacts)
         ensure_default_policy(self.platform)
-        cpu = torch.device("cpu")
-        self.trainer = UpdateTrainer(self.platform.artifacts, device=cpu, threads=1)
+        self.trainer = UpdateTrainer(built.artifacts, device=torch.device("cpu"), threads=1)
 
     def close(self) -> None:
         """Close the database, which writes its log into its file."""
         bootstrap.close(self.platform)
-
-    def tiny(self, name: str) -> Model:
-        """A model whose root is the minuscule CLIP."""
-        clip = tiny_clip()
-        weights = publish(
-            clip.config, clip.network.state_dict(), self.platform.artifacts, lambda *_: None
-        )
-        return a_root(self.platform, name, weights=weights)
 
     def lesson(self, classes: Sequence[str], images: Sequence[bytes]) -> DatasetVersion:
         """A dataset version of images, given to the classes in turn, with their thumbnails."""
@@ -109,37 +97,24 @@ class TinyService(Scene):
         with self.platform.transactions() as work:
             work[Datasets].add(dataset)
             for data, name in zip(images, list(classes) * len(images), strict=False):
-                image = self.image(data)
+                digest = self.platform.artifacts.put(data)
+                image = Image(pixels=digest, artifact=digest, width=20, height=18, size=len(data))
                 work[Datasets].add_image(replace(a_row(dataset, image.pixels, name), image=image))
                 work[Thumbnails].add([(image, thumbnail(data))])
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version
 
-    def image(self, data: bytes) -> Image:
-        """An image whose bytes are stored."""
-        digest = self.platform.artifacts.put(data)
-        return Image(pixels=digest, artifact=digest, width=20, height=18, size=len(data))
-
     def teach(self, name: str, lessons: Sequence[DatasetVersion]) -> list[Digest]:
         """Teach a new model lesson by lesson; the digests of its versions."""
-        model = self.tiny(name)
+        root = stored(tiny_clip(), self.platform.artifacts)
+        model = a_root(self.platform, name, weights=root)
         for seed, (lesson, (_, method)) in enumerate(zip(lessons, LESSONS, strict=True)):
-            self.update(model, lesson, parent=seed + 1, recipe=recipe(method, seed))
-            ended = self.run()
-            assert ended.status is JobStatus.SUCCEEDED, ended.error
-        return self.digests(model)
-
-    def digests(self, model: Model) -> list[Digest]:
-        """The digests of a model's versions, oldest first."""
+            self.learn(model, lesson, parent=seed + 1, recipe=recipe(method, seed))
         return [version.digest for version in self.versions(model)]
 
     def run(self) -> Job:
-        """Have the worker run the next job; the job as it is afterwards."""
-        tools = replace(tools_of(self.script), trainer=self.trainer)
-        job = run_next_job(self.platform, tools, owner="w", stopping=lambda: False)
-        assert job is not None
-        return self.job(job)
+        return self.job(run_next(self.platform, self.script, trainer=self.trainer))
 
     def back_up(self, folder: Path) -> None:
         """Back up the service."""

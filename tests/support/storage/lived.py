@@ -1,15 +1,13 @@
 """Services that have lived a little, on databases of both kinds, to back up and restore."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from core.access.rows import Keys
-from core.bootstrap import build, close
+from core.bootstrap import opened
 from core.database.migrate import migrate
 from core.datasets.manifests import Side
 from core.fleet.rows import Heartbeats
@@ -35,15 +33,6 @@ from tests.support.storage.databases import KINDS, Databases
 from tests.support.webhooks import subscribed
 
 BOTH = pytest.mark.parametrize("kind", KINDS, indirect=True)
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[Platform]:
-    platform = build(settings)
-    try:
-        yield platform
-    finally:
-        close(platform)
 
 
 class LivedServices:

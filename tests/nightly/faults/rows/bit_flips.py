@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 
 import httpx
@@ -25,8 +26,6 @@ from tests.nightly.faults.rows.workers import judge
 from tests.nightly.faults.stage import Stage, now
 from tests.nightly.faults.tries import Try
 
-WAYS = 9  # in which stored bytes reach anybody
-
 CODE = "artifact_corrupt"
 
 MODEL = f"/v1/models/{line.MODEL}"
@@ -38,22 +37,10 @@ Ask = Callable[[Stage, Version], httpx.Response]
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """Each way in turn."""
-    ways: list[Callable[[], Try]] = [
-        lambda: reading(stage, moments, ArtifactKind.TENSOR, download),
-        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, download),
-        lambda: reading(stage, moments, ArtifactKind.REPORT, report),
-        lambda: reading(stage, moments, ArtifactKind.TENSOR, promotion),
-        lambda: reading(stage, moments, ArtifactKind.WEIGHTS, promotion),
-        lambda: learning(stage, moments, trained_image),
-        lambda: learning(stage, moments, manifest),
-        lambda: scoring(stage, moments),
-        lambda: resuming(stage, moments),
-    ]
-    assert len(ways) == WAYS
     stage.ready()
     stage.wait_for_end(stage.order())
-    for way in itertools.islice(itertools.cycle(ways), tries):
-        yield way()
+    for way in itertools.islice(itertools.cycle(WAYS), tries):
+        yield way(stage, moments)
 
 
 # ---- Ways to read ---------------------------------------------------------------------------
@@ -62,10 +49,16 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 def reading(stage: Stage, moments: Random, kind: ArtifactKind, ask: Ask) -> Try:
     """Ask the API for what rests on the damaged bytes; then, with whole ones, once more."""
     version = newest(stage)
+    tensors = sorted(tensors_of(stage.platform.artifacts, version.digest))
+    digest = {
+        ArtifactKind.TENSOR: moments.choice(tensors),
+        ArtifactKind.WEIGHTS: version.digest,
+        ArtifactKind.REPORT: version.report,
+    }[kind]
     begin_again(stage)
     before = ask(stage, version)
     begin_again(stage)
-    with flipped(stage, choose(stage, moments, kind, version), moments) as what:
+    with flipped(stage, digest, moments) as what:
         trouble = refusal(ask(stage, version))
     after = ask(stage, version)
     if before.status_code != 200 or sha256(after.content) != sha256(before.content):
@@ -88,9 +81,7 @@ def promotion(stage: Stage, version: Version) -> httpx.Response:
     tag = {"If-Match": stage.client.get(ALIAS).headers["ETag"]}
     body = {"version": version.number, "reason": "a flipped bit", "override": True}
     answer = stage.client.put(ALIAS, json=body, headers=tag)
-    if answer.status_code != 200:
-        return answer
-    return httpx.Response(200, text=answer.json()["digest"])
+    return httpx.Response(200, text=answer.json()["digest"]) if answer.is_success else answer
 
 
 # ---- Jobs -----------------------------------------------------------------------------------
@@ -121,7 +112,8 @@ def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random]
 def scoring(stage: Stage, moments: Random) -> Try:
     """Damaged answers are asked for again: the same report, and they are whole."""
     version = newest(stage)
-    digest = choose(stage, moments, ArtifactKind.ANSWERS, None)
+    with stage.platform.transactions(read_only=True) as work:
+        digest = moments.choice(sorted(roots_of(work[ArtifactRoots])[ArtifactKind.ANSWERS]))
     with flipped(stage, digest, moments) as what:
         body = {"type": "evaluate", "model": line.MODEL, "version": version.number}
         ended = stage.wait_for_end(stage.accepted("/v1/jobs", json=body))
@@ -139,26 +131,11 @@ def resuming(stage: Stage, moments: Random) -> Try:
     stage.points.arm("checkpoint.after", signal=KILL, whole=True)
     job = stage.order()
     struck = stage.struck_at("checkpoint.after")
-    found = stage.find(job)
-    assert found.checkpoint is not None
-    with flipped(stage, found.checkpoint, moments) as what:
+    with flipped(stage, stage.find(job).checkpoint, moments) as what:
         return judge(stage, job, struck, f"checkpoint {what} by an update that resumes")
 
 
 # ---- Damage ---------------------------------------------------------------------------------
-
-
-def choose(stage: Stage, moments: Random, kind: ArtifactKind, version: Version | None) -> Digest:
-    """One artifact of a kind that the rows need; of a version alone, where one is given."""
-    if version is not None and kind is ArtifactKind.WEIGHTS:
-        return version.digest
-    if version is not None and kind is ArtifactKind.REPORT:
-        assert version.report is not None
-        return version.report
-    if version is not None:
-        return moments.choice(sorted(tensors_of(stage.platform.artifacts, version.digest)))
-    with stage.platform.transactions(read_only=True) as work:
-        return moments.choice(sorted(roots_of(work[ArtifactRoots])[kind]))
 
 
 def manifest(stage: Stage, moments: Random) -> Digest:
@@ -227,3 +204,17 @@ def refusal(answer: httpx.Response) -> str:
     if answer.status_code == 500 and answer.json()["code"] == CODE:
         return ""
     return f"answered {answer.status_code}: {answer.text[:200]}"
+
+
+# The ways in which stored bytes reach anybody.
+WAYS = (
+    partial(reading, kind=ArtifactKind.TENSOR, ask=download),
+    partial(reading, kind=ArtifactKind.WEIGHTS, ask=download),
+    partial(reading, kind=ArtifactKind.REPORT, ask=report),
+    partial(reading, kind=ArtifactKind.TENSOR, ask=promotion),
+    partial(reading, kind=ArtifactKind.WEIGHTS, ask=promotion),
+    partial(learning, choose_one=trained_image),
+    partial(learning, choose_one=manifest),
+    scoring,
+    resuming,
+)

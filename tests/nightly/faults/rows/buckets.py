@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain, repeat
 from random import Random
 from urllib.parse import unquote, urlsplit
 
@@ -15,34 +15,17 @@ from tests.nightly.faults.tries import Try
 from tests.support.servers.answering import QuietHandler, QuietServer
 
 
-@dataclass(kw_only=True)
-class Fault:
-    """A fault of the next objects that are read.
-
-    A `kind` is `cut` (it breaks off within the object), `error` (the answer is 500) or `kill` (it
-    breaks off, and the server answers nobody any more).
-    """
-
-    kind: str
-    after: int  # objects that are answered before
-    times: int
-
-    def strikes(self) -> bool:
-        """Count the next object; return whether it fails."""
-        self.after -= 1
-        if self.after >= 0 or self.times == 0:
-            return False
-        self.times -= 1
-        return True
-
-
 class BucketServer(QuietServer):
-    """A server of one bucket in threads of its own."""
+    """A server of one bucket in threads of its own, which fails at some of the next objects.
+
+    Of each object, `faults` says what happens: `cut` (it breaks off within the object), `error`
+    (the answer is 500), `kill` (it breaks off, and the server answers nobody any more) or nothing.
+    """
 
     def __init__(self, bucket: ImportBucket, objects: Mapping[str, bytes]) -> None:
         super().__init__(("127.0.0.1", urlsplit(bucket.endpoint).port or 0), _Request)
         self.objects = objects
-        self.fault = Fault(kind="cut", after=0, times=0)
+        self.faults = repeat("")
         self.one_at_a_time = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -62,14 +45,14 @@ class _Request(QuietHandler):
             self._send(200, self._listing())
             return
         with self.server.one_at_a_time:
-            struck, kind = self.server.fault.strikes(), self.server.fault.kind
+            fault = next(self.server.faults)
         data = self.server.objects[key]
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        if struck and kind == "error":
+        if fault == "error":
             self._send(500, b"<Error><Code>InternalError</Code></Error>")
             return
-        self._send(206 if start else 200, data[start:], half=struck)
-        if struck and kind == "kill":
+        self._send(206 if start else 200, data[start:], half=bool(fault))
+        if fault == "kill":
             self.server.stop()
 
     def _send(self, status: int, data: bytes, *, half: bool = False) -> None:
@@ -91,36 +74,11 @@ OBJECTS = {f"shop/{name}": data for name, data in FILES.items()}
 
 ALWAYS = 10**6
 
+WAYS = (("cut", 1), ("kill", ALWAYS), ("error", 1), ("error", ALWAYS), ("cut", ALWAYS))
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """A way to fail, from an object on that is drawn."""
+Ended = tuple[str, str, Draft]  # error, report, draft
 
-    what: str
-    kind: str
-    times: int = ALWAYS
-    is_survived: bool = False  # whether the import goes on by itself
-
-
-WAYS = (
-    Way(what="breaking off once", kind="cut", times=1, is_survived=True),
-    Way(what="killed", kind="kill"),
-    Way(what="answering 500 once", kind="error", times=1, is_survived=True),
-    Way(what="answering 500", kind="error"),
-    Way(what="breaking off always", kind="cut"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """The end of an import."""
-
-    error: str
-    report: str
-    draft: Draft
-
-
-FAILED = Ended(error="bucket_unavailable", report="file_report_not_found", draft={})
+FAILED: Ended = ("bucket_unavailable", "file_report_not_found", {})
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -133,24 +91,24 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     for number in range(tries):
         stage.ready()
         dataset = new_dataset(stage, f"bucket-{number}-{now():.0f}")
-        way, after = WAYS[number % len(WAYS)], moments.randrange(len(OBJECTS))
-        server.fault = Fault(kind=way.kind, after=after, times=way.times)
+        (kind, times), after = WAYS[number % len(WAYS)], moments.randrange(len(OBJECTS))
+        server.faults = chain(repeat("", after), repeat(kind, times), repeat(""))
         job = _order(stage, dataset)
         ended = _ended(stage, dataset, job)
         server.stop()
         server = BucketServer(bucket, OBJECTS)
         trouble, took = "", None
-        if not way.is_survived:  # with a server that is whole again it ends well
+        if times > 1:  # with a server that is whole again it ends well
             trouble = "" if ended == FAILED else f"it ended as {ended}"[:500]
             back = now()
             again = stage.accepted(f"/v1/jobs/{job}/retry")
             ended = _ended(stage, dataset, again)
             took = now() - back
         yield Try(
-            what=f"{way.what}, {after} objects read",
+            what=f"{kind} {'once' if times == 1 else 'always'}, {after} objects read",
             trouble=trouble,
-            lost=len(wanted.draft.keys() - ended.draft.keys()),
-            duplicated=len(ended.draft.keys() - wanted.draft.keys()),
+            lost=len(wanted[-1].keys() - ended[-1].keys()),
+            duplicated=len(ended[-1].keys() - wanted[-1].keys()),
             equal=ended == wanted,
             recovery_s=took,
         )
@@ -167,8 +125,6 @@ def _ended(stage: Stage, dataset: str, job: JobId) -> Ended:
     ended = stage.wait_for_end(job)
     stage.wait_for_api()
     report = stage.client.get(f"/v1/jobs/{job}/report", headers={"Accept": "text/csv"})
-    return Ended(
-        error=str((ended.error or {}).get("code", "")),
-        report=report.text if report.is_success else report.json()["code"],
-        draft=draft_of(stage, dataset),
-    )
+    error = str((ended.error or {}).get("code", ""))
+    told = report.text if report.is_success else report.json()["code"]
+    return error, told, draft_of(stage, dataset)

@@ -1,7 +1,6 @@
 """The disk is full at each kind of write: 507 or a pause, nothing in part, and then all is well."""
 
 import hashlib
-import io
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from tempfile import mkdtemp
 from time import sleep
 
 import httpx
-from PIL import Image
 
 from core.jobs.rules import JobStatus
 from core.values import JobId
@@ -79,14 +77,11 @@ def update(stage: Stage, kind: str) -> Try:
     sleep(WITHOUT_ROOM_S)  # long enough for the job to be paused, or to be claimed again in vain
     freed = _make_room(stage)
     tried = judge(stage, job, freed, f"{kind}: without room for a while")
-    return replace(tried, trouble=_partial(stage) or _counted_as_loss(stage, job) or tried.trouble)
-
-
-def _counted_as_loss(stage: Stage, job: JobId) -> str:
-    """Trouble, if a claim was lost: each but the first follows on the job's being given back."""
     told = line.kinds(stage.platform, stage.find(job))
+    # Each claim but the first follows on the job's being given back.
     lost = told.count("claimed") - 1 - told.count("paused") - told.count("released")
-    return f"{lost} claims were lost: {told}" if lost else ""
+    trouble = f"{lost} claims were lost: {told}" if lost else ""
+    return replace(tried, trouble=_partial(stage) or trouble or tried.trouble)
 
 
 def upload(stage: Stage, kind: str, moments: Random) -> Try:
@@ -100,7 +95,8 @@ def upload(stage: Stage, kind: str, moments: Random) -> Try:
         fill(_ballast(stage))
         with _ballast(stage).open("ab") as ballast:
             ballast.truncate(ballast.tell() - (256 << 10))
-        files = [("one", (f"{n}.png", _noise(moments))) for n in range(24)]
+        first = moments.randrange(1000, 1 << 20)  # no compression makes them small
+        files = [("one", (f"{n}.png", picture(first + n, side=512))) for n in range(24)]
 
     def send() -> httpx.Response:
         return stage.client.post(f"/v1/datasets/{name}/images", files=files)
@@ -190,10 +186,3 @@ def _make_room(stage: Stage) -> float:
 
 def _ballast(stage: Stage) -> Path:
     return stage.settings.home / BALLAST
-
-
-def _noise(moments: Random) -> bytes:
-    """A picture that no compression makes small."""
-    out = io.BytesIO()
-    Image.frombytes("RGB", (512, 512), moments.randbytes(512 * 512 * 3)).save(out, "PNG")
-    return out.getvalue()

@@ -3,11 +3,8 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from random import Random
-from threading import Event
 from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +15,7 @@ import psutil
 from core.registry.aliases import PRODUCTION
 from tests.nightly.faults import line
 from tests.nightly.faults.points import KILL
-from tests.nightly.faults.stage import START_S, Program, Stage, now, until
+from tests.nightly.faults.stage import START_S, Program, Stage, at_once, now, until
 from tests.nightly.faults.tries import Try
 from tests.support.api.image_files import picture
 from tests.support.processes import kill, wait_for, wait_for_exit
@@ -42,63 +39,42 @@ def replica_at(stage: Stage, url: str) -> "subprocess.Popen[bytes]":
     return wait_for(answering, seconds=START_S)
 
 
-@dataclass
-class Load:
-    """The answers to clients that ask without a pause."""
-
-    statuses: list[tuple[float, int]] = field(default_factory=list)
-    digests: set[str] = field(default_factory=set)
-    ended: Event = field(default_factory=Event)
-
-    def ask(self, stage: Stage) -> None:
-        """Classify until the end."""
-        files = [("images", ("a.png", picture(7, side=64)))]
-        path = f"/v1/models/{line.MODEL}/classify"
-        with stage.new_client() as client:
-            while not self.ended.is_set():
-                answer = client.post(path, files=files, data={"classes": CLASSES})
-                self.statuses.append((now(), answer.status_code))
-                if answer.is_success:
-                    self.digests.add(answer.json()["digest"])
-
-
 def kill_replicas(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Kill the replicas by turns, and start each again."""
+    """Kill the replicas by turns while clients ask without a pause, and start each again."""
     stage.ready()
     urls = stage.settings.inference_replicas
     for url in urls:
         replica_at(stage, url)
+    image = [("images", ("a.png", picture(7, side=64)))]
+    classify = f"/v1/models/{line.MODEL}/classify"
     for number in range(tries):
-        victim, load = urls[number % len(urls)], Load()
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            asking = [pool.submit(load.ask, stage) for _ in range(CLIENTS)]
-            try:
+        victim, answers = urls[number % len(urls)], list[tuple[float, httpx.Response]]()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(stage.new_client()) for _ in range(CLIENTS)]
+
+            def ask(client: int, clients: Any = clients, answers: Any = answers) -> None:
+                answer = clients[client].post(classify, files=image, data={"classes": CLASSES})
+                answers.append((now(), answer))
+
+            with at_once(CLIENTS, ask):
                 sleep(LOAD_S + 0.2 * moments.random())
                 kill(replica_at(stage, victim))
                 struck = now()
                 sleep(LOAD_S)
                 replica_at(stage, victim)
                 sleep(LOAD_S)
-            finally:
-                load.ended.set()
-        for client in asking:
-            client.result()
-        yield _judged(stage, load, struck, victim)
-
-
-def _judged(stage: Stage, load: Load, struck: float, victim: str) -> Try:
-    failed = [status for _, status in load.statuses if status != 200]
-    after = [at for at, _ in load.statuses if at > struck]
-    live = stage.client.get(f"/v1/models/{line.MODEL}/aliases/production").json()["version"]
-    wanted = stage.client.get(f"/v1/models/{line.MODEL}/versions/{live}").json()["digest"]
-    trouble = f"{len(failed)} of {len(load.statuses)} were answered with {set(failed)}"
-    return Try(
-        what=f"{victim}, {len(load.statuses)} requests",
-        trouble=trouble if failed else "",
-        lost=len(failed),
-        equal=load.digests == {wanted},
-        recovery_s=min(after) - struck if after else None,
-    )
+        failed = [answer.status_code for _, answer in answers if answer.status_code != 200]
+        after = [at for at, _ in answers if at > struck]
+        live = stage.client.get(ALIAS).json()["version"]
+        wanted = stage.client.get(f"/v1/models/{line.MODEL}/versions/{live}").json()["digest"]
+        trouble = f"{len(failed)} of {len(answers)} were answered with {set(failed)}"
+        yield Try(
+            what=f"{victim}, {len(answers)} requests",
+            trouble=trouble if failed else "",
+            lost=len(failed),
+            equal={one.json()["digest"] for _, one in answers if one.is_success} == {wanted},
+            recovery_s=min(after) - struck if after else None,
+        )
 
 
 ALIAS = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
@@ -112,7 +88,7 @@ IMAGES = 6
 
 def trials(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns: the candidate fails, or the API is killed around the commit of labels."""
-    if not stage.is_embedded:
+    if not stage.settings.embedded:
         replica_at(stage, stage.settings.inference_replicas[0])
     for number in range(tries):
         stage.ready()
@@ -162,8 +138,10 @@ def _fail(stage: Stage, images: list[bytes]) -> Try:
     """Once inference is back it knows the live version alone: every answer comes, and says so."""
     before = _settled(stage, 1)["counts"]
     stage.platform.artifacts.delete(stage.undisturbed)
-    if stage.is_embedded:
-        _kill_embedded_inference(stage)
+    if stage.settings.embedded:  # the API starts it again
+        children = psutil.Process(stage.api.pid).children()
+        (inference,) = [child for child in children if "worker.inference" in child.cmdline()]
+        inference.kill()
     else:
         kill(replica_at(stage, stage.settings.inference_replicas[0]))
         stage.mend()
@@ -181,16 +159,6 @@ def _fail(stage: Stage, images: list[bytes]) -> Try:
         duplicated=max(answered - 1 - 3 * IMAGES, 0),
         recovery_s=took,
     )
-
-
-def _kill_embedded_inference(stage: Stage) -> None:
-    """The API starts it again."""
-    (inference,) = (
-        child
-        for child in psutil.Process(stage.api.pid).children()
-        if "worker.inference" in child.cmdline()
-    )
-    inference.kill()
 
 
 def _settled(stage: Stage, least: int) -> Any:

@@ -6,7 +6,6 @@ line is as if it never had it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from time import sleep
@@ -39,53 +38,54 @@ COPY = "/v1/models/copy"  # a model with the same root, as it would be on anothe
 Draft = dict[str, tuple[list[str], str | None]]  # by pixels
 
 
-@dataclass(frozen=True, kw_only=True)
-class RepeatedJob:
-    """A job that may be ordered again and again, and that always brings the same."""
+def _run(
+    stage: Stage,
+    tries: int,
+    moments: Random,
+    points: Mapping[str, object],
+    order: Callable[[], JobId],
+    brought: Callable[[], object],
+    result: Callable[[], object],
+) -> Iterator[Try]:
+    """By turns at a named point and at a random moment, after a job that nothing disturbs.
 
-    points: Mapping[str, object]  # what it has brought at each named point
-    order: Callable[[], JobId]  # when nothing is left of what it brought before
-    brought: Callable[[], object]  # by now
-    result: Callable[[], object]  # all that it has brought in the end, every byte read
-
-
-def _run(stage: Stage, job: RepeatedJob, tries: int, moments: Random) -> Iterator[Try]:
-    """By turns at a named point and at a random moment, after a job that nothing disturbs."""
+    `order` orders the job when nothing is left of what it brought before, `points` tells what it
+    has `brought` at each point, `result` reads every byte of what it brought in the end.
+    """
     began = now()
-    stage.wait_for_end(job.order())
-    lasts_s, wanted = now() - began, job.result()
-    points = list(job.points)
+    stage.wait_for_end(order())
+    lasts_s, wanted = now() - began, result()
     for number in range(tries):
         stage.ready()
         trouble = ""
         if number % 2 == 0:
-            where = points[number // 2 % len(points)]
+            where = [*points][number // 2 % len(points)]
             stage.points.arm(where, signal=KILL, whole=True)
-            ordered = job.order()
+            ordered = order()
             struck = stage.struck_at(where)
             stage.wait_for_api()
-            if (brought := job.brought()) != job.points[where]:
-                trouble = f"it had brought {brought}"
+            if (early := brought()) != points[where]:
+                trouble = f"it had brought {early}"
         else:
             delay_s = lasts_s * moments.random()
             where = f"{delay_s:.2f} s"
-            ordered = job.order()
+            ordered = order()
             sleep(delay_s)
             struck = now()
             if holder := stage.holder(ordered):
                 stage.kill(*holder)
         ended = stage.wait_for_end(ordered)
         stage.wait_for_api()
-        result = job.result()
+        last = result()
         good = ended.status is JobStatus.SUCCEEDED
-        if not good or result != wanted:
-            trouble = trouble or f"{ended.status}, {ended.error}, {result}"[:500]
+        if not good or last != wanted:
+            trouble = trouble or f"{ended.status}, {ended.error}, {last}"[:500]
         yield Try(
             what=f"worker at {where}",
             trouble=trouble,
             lost=0 if good else 1,
             duplicated=line.kinds(stage.platform, ended).count("done") - 1,
-            equal=result == wanted,
+            equal=last == wanted,
             recovery_s=stage.claimed_after(ordered, struck),
         )
 
@@ -106,13 +106,12 @@ def exports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         digest = sha256(client.get(f"{EXPORT}/download").raise_for_status().content)
         return digest, digest == shown
 
-    job = RepeatedJob(
-        points={"export.before": False, "export.after": True},  # whether it is there
-        order=order,
-        brought=lambda: client.get(EXPORT).is_success,
-        result=result,
-    )
-    yield from _run(stage, job, tries, moments)
+    points = {"export.before": False, "export.after": True}  # whether it is there
+
+    def is_there() -> bool:
+        return client.get(EXPORT).is_success
+
+    yield from _run(stage, tries, moments, points, order, is_there, result)
 
 
 def imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
@@ -134,13 +133,12 @@ def imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         return report.text.splitlines(), draft_of(stage, dataset)
 
     none_yet = dict.fromkeys(("put-imported.after", "import.before", "put-file-report.after"), 0)
-    job = RepeatedJob(
-        points={**none_yet, "import.after": IMAGES},  # images in the draft
-        order=order,
-        brought=lambda: len(draft_of(stage, made[-1][0])),
-        result=result,
-    )
-    yield from _run(stage, job, tries, moments)
+    points = {**none_yet, "import.after": IMAGES}  # images in the draft
+
+    def brought() -> int:
+        return len(draft_of(stage, made[-1][0]))
+
+    yield from _run(stage, tries, moments, points, order, brought, result)
 
 
 def new_dataset(stage: Stage, name: str) -> str:
@@ -182,14 +180,9 @@ def versions(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
         files = unpacked(client.get(path).raise_for_status().content)
         return len(numbers()), sha256(files["open_clip_model.safetensors"])
 
-    job = RepeatedJob(
-        # Versions: the root alone before the commit.
-        points={"put-bundled.after": 1, "version.before": 1, "version.after": 2},
-        order=order,
-        brought=lambda: len(numbers()),
-        result=result,
-    )
-    yield from _run(stage, job, tries, moments)
+    # Versions: the root alone before the commit.
+    points = {"put-bundled.after": 1, "version.before": 1, "version.after": 2}
+    yield from _run(stage, tries, moments, points, order, lambda: len(numbers()), result)
     delete_all_but_the_root()
 
 

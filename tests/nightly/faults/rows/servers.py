@@ -6,13 +6,11 @@ Each order has an Idempotency-Key, and its client remembers what was answered.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
-from threading import Event
 from time import sleep
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -26,7 +24,7 @@ from tests.nightly.faults.points import KILL, fill
 from tests.nightly.faults.rows.clock import only
 from tests.nightly.faults.rows.disk_full import BALLAST, small_disk
 from tests.nightly.faults.rows.workers import judge
-from tests.nightly.faults.stage import START_S, Stage, now, until
+from tests.nightly.faults.stage import START_S, Stage, at_once, now, until
 from tests.nightly.faults.tries import Try, each
 from tests.support.processes import wait_for, wait_for_exit
 
@@ -42,46 +40,32 @@ class Answered:
     job: JobId | None = None
 
 
-@dataclass
-class Clients:
-    """Some clients that order at once, until they are told to stop."""
+@contextmanager
+def ordering(
+    stage: Stage,
+    prefix: str,
+    *,
+    count: int = 4,
+    pause_s: float = 0.1,
+    on_accepted: Callable[[], None] = lambda: None,
+) -> Iterator[list[Answered]]:
+    """Have some clients order at once; their orders so far."""
+    answers: list[Answered] = []
 
-    stage: Stage
-    prefix: str
-    count: int = 4
-    pause_s: float = 0.1
-    on_accepted: Callable[[], None] = lambda: None
-    answers: list[Answered] = field(default_factory=list)
-    _stopping: Event = field(default_factory=Event)
-    _pool: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
+    def order_once(client: int) -> None:
+        answer = Answered(name=f"{prefix}-{client}-{len(answers)}", sent=now())
+        answers.append(answer)
+        order(stage, answer)
+        if answer.status == 202:
+            on_accepted()
+        sleep(pause_s)
 
-    def __enter__(self) -> Self:
-        """Begin to order."""
-        for number in range(self.count):
-            self._pool.submit(self._order_on, number)
-        return self
+    with at_once(count, order_once):
+        yield answers
 
-    def __exit__(self, *_: object) -> None:
-        """Stop, and wait for the last answers."""
-        self._stopping.set()
-        self._pool.shutdown()
 
-    @property
-    def accepted(self) -> list[Answered]:
-        """The orders that were acknowledged."""
-        return [one for one in self.answers if one.status == 202]
-
-    def _order_on(self, client: int) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            name = f"{self.prefix}-{client}-{number}"
-            answer = Answered(name=name, sent=now())
-            self.answers.append(answer)
-            order(self.stage, answer)
-            if answer.status == 202:
-                self.on_accepted()
-            number += 1
-            self._stopping.wait(self.pause_s)
+def acknowledged(answers: Sequence[Answered]) -> list[Answered]:
+    return [one for one in answers if one.status == 202]
 
 
 def order(stage: Stage, answer: Answered) -> None:
@@ -95,41 +79,6 @@ def order(stage: Stage, answer: Answered) -> None:
             answer.job = JobId(reply.json()["id"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """The outcomes of orders."""
-
-    lost: int
-    duplicated: int
-    trouble: str
-
-
-def settle(stage: Stage, answers: Sequence[Answered]) -> Account:
-    """Send every order again, and see that each made one job, the acknowledged one, which ends."""
-    lost, twice, trouble = 0, 0, ""
-    jobs: list[JobId] = []
-    for first in answers:
-        again = Answered(name=first.name, sent=now())
-        for _ in range(5):  # in progress: its first sender may still be at it
-            order(stage, again)
-            if again.status != 409:
-                break
-            sleep(0.2)
-        if again.job is None:
-            trouble = f"{first.name} sent again: {again.status}"
-            continue
-        jobs.append(again.job)
-        lost += first.job is not None and not stage.client.get(f"/v1/jobs/{first.job}").is_success
-        twice += first.job not in {None, again.job}
-        twice += _jobs_of(stage, first.name) - 1
-    for job in jobs:
-        ended = stage.wait_for_end(job)
-        if ended.status is not JobStatus.SUCCEEDED:
-            lost += 1
-            trouble = f"{ended.status}: {ended.error}"
-    return Account(lost=lost, duplicated=twice, trouble=trouble)
-
-
 def wait_for_order(stage: Stage, name: str) -> Answered:
     """The first order of this name that is accepted; sent until one is."""
 
@@ -139,11 +88,6 @@ def wait_for_order(stage: Stage, name: str) -> Answered:
         return answer if answer.status == 202 else None
 
     return wait_for(accepted, seconds=START_S)
-
-
-def _jobs_of(stage: Stage, model: str) -> int:
-    with stage.platform.transactions(read_only=True) as work:
-        return len(work[Jobs].page(10, None, model=work[Models].get(model).id))
 
 
 WITHIN_S = 1.5  # of random moments
@@ -160,22 +104,20 @@ def api(stage: Stage, number: int, moments: Random) -> Try:
     point, moment = API_POINTS[number % len(API_POINTS)], moments.uniform(0, WITHIN_S)
     job = stage.order()
     victim = stage.api
-    with Clients(stage, f"api-{number}") as clients:
-        until(lambda: clients.accepted)
+    accepted = victim.kill if point == "reply" else lambda: None
+    with ordering(stage, f"api-{number}", on_accepted=accepted) as answers:
+        until(lambda: acknowledged(answers))
         if point.startswith("order"):
             stage.points.arm(point, signal=KILL)
-        elif point == "reply":
-            clients.on_accepted = victim.kill
-        else:
+        elif point == "any moment":
             sleep(moment)
             victim.kill()
         wait_for_exit(victim)
         struck = now()
     stage.mend()
     first = wait_for_order(stage, f"api-{number}-again")
-    what = f"{point}, {len(clients.accepted)} of {len(clients.answers)} acknowledged"
-    answers = [*clients.answers, first]
-    return judge_with_orders(stage, job, what, answers, struck, first.done - struck)
+    what = f"{point}, {len(acknowledged(answers))} of {len(answers)} acknowledged"
+    return judge_with_orders(stage, job, what, [*answers, first], struck, first.done - struck)
 
 
 @each
@@ -210,17 +152,17 @@ def _without_messages(stage: Stage, name: str, what: str, harm: Callable[[], Non
     """Harm the broker while clients order: all are accepted, and every worker hears again."""
     before = [child.pid for child in stage.children()]
     job = stage.order()
-    with Clients(stage, name, count=2, pause_s=0.3) as clients:
+    with ordering(stage, name, count=2, pause_s=0.3) as answers:
         harm()
         back = now()
         sleep(0.5)
-    what = f"{what}, {len(clients.answers)} orders meanwhile"
-    tried = judge_with_orders(stage, job, what, clients.answers, back, None)
-    refused = [one for one in clients.answers if one.status != 202]
+    what = f"{what}, {len(answers)} orders meanwhile"
+    tried = judge_with_orders(stage, job, what, answers, back, None)
+    refused = [one for one in answers if one.status != 202]
     trouble = f"not accepted: {refused[0]}" if refused else _deaf(stage, name)
     if (present := [child.pid for child in stage.children()]) != before:
         trouble = trouble or f"children were {before} and are {present}"
-    waits = [stage.claimed_after(one.job, back) for one in clients.accepted if one.job]
+    waits = [stage.claimed_after(one.job, back) for one in answers if one.job]
     took = min((late for late in waits if late is not None), default=None)
     return replace(tried, trouble=tried.trouble or trouble, recovery_s=took)
 
@@ -230,7 +172,7 @@ def postgres(stage: Stage, number: int, moments: Random) -> Try:
     """SIGKILL of PostgreSQL, all its processes, at a random moment."""
     moment, away = moments.uniform(0, WITHIN_S), moments.uniform(0.2, 2.0)
     job = stage.order()
-    with Clients(stage, f"postgres-{number}", count=2, pause_s=0.3) as clients:
+    with ordering(stage, f"postgres-{number}", count=2, pause_s=0.3) as answers:
         sleep(moment)
         stage.database.kill()
         down = now()
@@ -239,11 +181,11 @@ def postgres(stage: Stage, number: int, moments: Random) -> Try:
         up = now()
         stage.database.start()
         first = wait_for_order(stage, f"postgres-{number}-again")
-    meanwhile = [one for one in clients.answers if down < one.sent and 0 < one.done < up]
+    meanwhile = [one for one in answers if down < one.sent and 0 < one.done < up]
     lies = [one for one in meanwhile if one.status != 503]
     trouble = f"while it was down: {looks}, {lies}" if lies or looks != LOOKS else ""
     what = f"away for {away:.1f} s, {len(meanwhile)} orders refused meanwhile"
-    answers = [*clients.answers, first]
+    answers.append(first)
     return judge_with_orders(stage, job, what, answers, down, first.done - up, trouble)
 
 
@@ -256,14 +198,37 @@ def judge_with_orders(
     took: float | None,
     trouble: str = "",
 ) -> Try:
-    """The outcomes of clients' orders, and of the update that ran meanwhile."""
-    account = settle(stage, answers)
+    """The outcomes of clients' orders, and of the update that ran meanwhile.
+
+    Every order is sent again: each made one job, the acknowledged one, which ends.
+    """
+    lost, twice = 0, 0
+    jobs: list[JobId] = []
+    for first in answers:
+        again = Answered(name=first.name, sent=now())
+        for _ in range(5):  # in progress: its first sender may still be at it
+            order(stage, again)
+            if again.status != 409:
+                break
+            sleep(0.2)
+        if again.job is None:
+            trouble = trouble or f"{first.name} sent again: {again.status}"
+            continue
+        jobs.append(again.job)
+        lost += first.job is not None and not stage.client.get(f"/v1/jobs/{first.job}").is_success
+        twice += first.job not in {None, again.job}
+        with stage.platform.transactions(read_only=True) as work:
+            twice += len(work[Jobs].page(10, None, model=work[Models].get(first.name).id)) - 1
+    for ended in map(stage.wait_for_end, jobs):
+        if ended.status is not JobStatus.SUCCEEDED:
+            lost += 1
+            trouble = trouble or f"{ended.status}: {ended.error}"
     update = judge(stage, job, struck, what)
     return Try(
         what=what,
-        trouble=trouble or account.trouble or update.trouble,
-        lost=account.lost + update.lost,
-        duplicated=account.duplicated + update.duplicated,
+        trouble=trouble or update.trouble,
+        lost=lost + update.lost,
+        duplicated=twice + update.duplicated,
         equal=update.equal,
         recovery_s=took,
     )
@@ -309,23 +274,18 @@ def want_room(stage: Stage, number: int, moments: Random) -> Try:
     sleep(moments.uniform(0, stage.lasts_s))
     fill(ballast)
     struck = now()
-    with Clients(stage, f"full-{number}", count=2) as clients:
-        wait_for(lambda: refused_since(clients, struck), seconds=START_S)
+    with ordering(stage, f"full-{number}", count=2) as answers:
+        until(lambda: [one for one in answers if one.done > struck and one.status != 202])
         sleep(WITHOUT_ROOM_S)
         os.truncate(ballast, 0)
         freed = now()
-        wait_for(lambda: _back(stage), seconds=START_S)
+        until(lambda: _back(stage))
         first = wait_for_order(stage, f"full-{number}-again")
-    answers = [*clients.answers, first]
+    answers.append(first)
     codes = dict(Counter(one.status for one in answers))
     what = f"orders were answered {codes}"
     trouble = "" if {*codes} <= CALM else "refused otherwise than for want of room"
     return judge_with_orders(stage, job, what, answers, struck, first.done - freed, trouble)
-
-
-def refused_since(clients: Clients, moment: float) -> list[Answered]:
-    """The orders that were answered after a moment, and not accepted."""
-    return [one for one in clients.answers if one.done > moment and one.status != 202]
 
 
 def _back(stage: Stage) -> bool:

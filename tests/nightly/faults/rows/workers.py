@@ -135,7 +135,7 @@ def sigterm(stage: Stage, _number: int, moments: Random) -> Try:
     """At random moments of an update; embedded, the whole service is told to end."""
     job, (supervisor, _child), fraction = under_way(stage, moments)
     phase, struck, began = stage.find(job).phase, now(), monotonic()
-    told = stage.api if stage.is_embedded else stage.started(supervisor)
+    told = stage.api if stage.settings.embedded else stage.started(supervisor)
     told.terminate()
     code = wait_for_exit(told)
     took = monotonic() - began
@@ -243,7 +243,7 @@ def _wake(
 ) -> Try:
     log = len(stage.site.log)
     seen = stage.find(job)  # on a slow machine the other worker may be at work already
-    until(lambda: _went_on(stage.find(job), seen.fence))
+    until(lambda: stage.find(job).fence > seen.fence or stage.find(job).status.done)
     if wakes_late:
         stage.wait_for_end(job)
     for process in stopped:
@@ -265,10 +265,6 @@ def _stopped(stage: Stage) -> list[psutil.Process]:
         ),
         [],
     )
-
-
-def _went_on(job: Job, fence: int) -> bool:
-    return job.fence > fence or job.status.done
 
 
 def _is_refused(stage: Stage, log: int, fence: int, job: JobId) -> bool:

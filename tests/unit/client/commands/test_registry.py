@@ -37,8 +37,8 @@ def test_continuous_integration_teaches_what_was_pushed(
     site: Site, pushed: tuple[Path, list[Step]], taught: int
 ) -> None:
     place, steps = pushed
-    assert [step.code for step in steps] == [0, 0, 0, 0], steps
-    assert f"demo: version {taught}, gate: passed" in steps[-1].out
+    assert [step.returncode for step in steps] == [0, 0, 0, 0], steps
+    assert f"demo: version {taught}, gate: passed" in steps[-1].stdout
     assert (place / "report.html").read_text().startswith("<!doctype html>")
     assert site.client.aliases.get("demo")["version"] == taught
 
