@@ -85,14 +85,12 @@ def postgres_url(server: str, cleaner: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A Redis server's URL."""
     with redis_server() as server:
         yield server.url
 
 
 @pytest.fixture(scope="session")
 def issuer() -> Iterator[Issuer]:
-    """An OpenID Connect issuer."""
     with an_issuer() as made:
         yield made
 

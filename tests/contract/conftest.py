@@ -55,8 +55,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "test.db")
         return f"sqlite:///{tmp_path / 'test.db'}"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
@@ -85,13 +84,11 @@ def make_model(transactions: Transactions) -> Callable[[], Model]:
 
 @pytest.fixture
 def model(make_model: Callable[[], Model]) -> Model:
-    """A stored model."""
     return make_model()
 
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
-    """A running S3 server."""
     with s3_server() as (url, _):
         yield url
 
@@ -129,7 +126,6 @@ def _place(bucket: str, url: str) -> S3Location:
 
 @pytest.fixture
 def artifacts() -> MemoryArtifacts:
-    """An empty store."""
     return MemoryArtifacts()
 
 
@@ -141,7 +137,6 @@ def scene(transactions: Transactions, artifacts: MemoryArtifacts) -> Scene:
 
 @pytest.fixture
 def notifier() -> RecordingNotifier:
-    """A notifier without a broker."""
     return RecordingNotifier()
 
 

@@ -68,7 +68,6 @@ class ByHand:
         return done.returncode == 0
 
     def log(self) -> str:
-        """The output of all services."""
         return "".join(path.read_text() for path in sorted(self._logs.iterdir()))
 
     def _environment(self, service: str) -> dict[str, str]:

@@ -267,9 +267,7 @@ class Scene:
             return work[Versions].all(model.id)
 
     def report(self, version: Version) -> dict[str, Any]:
-        assert version.report is not None
-        found: dict[str, Any] = json.loads(self.platform.artifacts.get(version.report))
-        return found
+        return json.loads(self.platform.artifacts.get(version.report))
 
     def live(self, model: Model) -> int:
         with self.platform.transactions(read_only=True) as work:

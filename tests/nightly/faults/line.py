@@ -83,7 +83,6 @@ def reset(platform: Platform, undisturbed: Digest) -> None:
 
 
 def go_back_to_root(platform: Platform) -> None:
-    """Have version 1 live."""
     if live_version(platform) != 1:
         roll_back(
             platform,
@@ -110,20 +109,17 @@ def live_version(platform: Platform) -> int:
 def digest_of(platform: Platform, job: Job) -> Digest:
     """The digest of the version that an ended update made, every byte of it verified."""
     assert job.status.value == "succeeded", job.error
-    assert job.version is not None
     version = _version(platform, job.version)
     require_weights(platform.artifacts, version)
     return version.digest
 
 
 def versions_of(platform: Platform, job: Job) -> list[Version]:
-    """The versions that an update has made."""
     with platform.transactions(read_only=True) as work:
         return [version for version in work[Versions].all(job.model) if version.job == job.id]
 
 
 def kinds(platform: Platform, job: Job) -> list[str]:
-    """The kinds of a job's events, in order."""
     with platform.transactions(read_only=True) as work:
         return [event.kind for event in work[Jobs].events(job.id, 10_000, 0)]
 

@@ -92,7 +92,6 @@ class Points:
         return (self._folder / f"ready-{pid}").exists()
 
     def tell_ready(self, **_: object) -> None:
-        """Say that this process receives messages."""
         (self._folder / f"ready-{os.getpid()}").touch()
 
     def reach(self, point: str) -> None:

@@ -47,7 +47,6 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        """True if it runs now."""
         return self.process is not None and self.process.poll() is None
 
 
@@ -68,7 +67,6 @@ class Stage:
         self.client = self.new_client()
 
     def new_client(self) -> httpx.Client:
-        """A client with the admin's key."""
         return httpx.Client(
             base_url=f"http://127.0.0.1:{self.settings.port}",
             headers={"Authorization": f"Bearer {KEY}"},
@@ -153,7 +151,6 @@ class Stage:
             wait_for_exit(self.started(supervisor))
 
     def children(self) -> list[psutil.Process]:
-        """The living worker children."""
         return [child for one in self.supervisors() if (child := child_of(one))]
 
     def holder(self, job: JobId) -> tuple[psutil.Process, psutil.Process] | None:
@@ -189,7 +186,6 @@ class Stage:
         return JobId(answer.json()["id"])
 
     def upload(self, dataset: str, files: Sequence[tuple[str, tuple[str, bytes]]]) -> None:
-        """Make a dataset of images by their classes."""
         self.client.post("/v1/datasets", json={"name": dataset}).raise_for_status()
         path = f"/v1/datasets/{dataset}/images"
         self.client.post(path, files=files).raise_for_status()
@@ -205,7 +201,6 @@ class Stage:
         return None
 
     def find(self, job: JobId) -> Job:
-        """The job as it stands now."""
         with self.platform.transactions(read_only=True) as work:
             return work[Jobs].get(job)
 
@@ -246,7 +241,6 @@ class Stage:
         self.undisturbed = line.digest_of(self.platform, ended)
 
     def close(self) -> None:
-        """Stop everything."""
         self.client.close()
         self.resume()
         self.site.close()

@@ -26,7 +26,6 @@ class Try:
 
     @property
     def survived(self) -> bool:
-        """Whether everything held."""
         return not (self.trouble or self.lost or self.duplicated or self.equal is False)
 
     def __str__(self) -> str:
@@ -90,7 +89,6 @@ class Outcome:
         return found + [f"{one}: {one.slow}" for one in self.tries if one.slow]
 
     def told(self) -> dict[str, Any]:
-        """The row of the table."""
         waits = [one.recovery_s for one in self.tries if one.recovery_s is not None]
         digests = [one.equal for one in self.tries if one.equal is not None]
         return {

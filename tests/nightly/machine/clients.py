@@ -68,7 +68,6 @@ UPDATES = st.builds(
 
 
 def may_order(machine: Any) -> bool:
-    """Whether few enough jobs wait."""
     return len(machine.unfinished()) < WAITING
 
 
@@ -130,7 +129,6 @@ class Clients(Machine):
     @precondition(lambda self: may_order(self) and len(self.world.models()) < MODELS)
     @rule(death=DEATHS)
     def create_model(self, death: str | None) -> None:
-        """Order an import."""
         name = f"m{len(self.world.models())}"
         place = self.placing(
             create_model, name=name, base="bundled", suites=(SUITE,), policy=POLICY

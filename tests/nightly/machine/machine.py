@@ -24,7 +24,6 @@ WHICH = st.integers(0, 999)  # of those that there are
 
 
 def pick(those: Sequence[T], which: int) -> T:
-    """One of those that there are."""
     return those[which % len(those)]
 
 
@@ -72,7 +71,6 @@ class Machine(RuleBasedStateMachine):
     # ---- Rows -------------------------------------------------------------------------------
 
     def unfinished(self) -> list[Job]:
-        """Jobs that have not ended."""
         return [job for job in self.promises.jobs.values() if not job.status.done]
 
     def trained(self) -> list[tuple[Model, Version]]:
@@ -225,7 +223,6 @@ class Workers(Machine):
         self.happened["stale write refused"] += 1
 
     def workers(self) -> list[Process]:
-        """Those that live."""
         return [process for process in self.world.living if process.name.startswith("worker")]
 
     def stale_claims(self) -> list[tuple[JobId, int]]:

@@ -22,14 +22,12 @@ from core.errors import (
 from core.gate.rules import Verdict
 from core.jobs.needs import versions_of
 from core.operations.maintenance import delete_expired
-from core.registry.aliases import Alias, by_override, live_stack
-from core.registry.promote import promote, roll_back
+from core.registry.aliases import by_override, live_stack
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_version
 from tests.nightly.machine.machine import WHICH, Machine, pick
 from tests.nightly.machine.steps import Process
-from tests.nightly.machine.world import ALIAS
-from tests.support.factories import TESTER
+from tests.support.evaluation.judged import go_back, go_live
 
 DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
 
@@ -69,12 +67,10 @@ class Operators(Machine):
             refusal = self._refusal_at_the_gate(model, version, reason)
         self.move(
             model,
-            lambda: promote(
-                self.world.platform,
-                TESTER,
-                model=model.name,
-                alias=ALIAS,
-                version=version.number,
+            lambda: go_live(
+                self.world,
+                model,
+                version.number,
                 expected_revision=revision - late,
                 reason=reason,
                 override=override,
@@ -97,15 +93,7 @@ class Operators(Machine):
         back = set(live_stack(history)[:-1]) - failed - by_override(history) - gone
         self.move(
             model,
-            lambda: roll_back(
-                self.world.platform,
-                TESTER,
-                model=model.name,
-                alias=ALIAS,
-                to=None,
-                expected_revision=None,
-                reason="because",
-            ),
+            lambda: go_back(self.world, model),
             None if back else NoPrevious,
             death,
         )
@@ -196,7 +184,7 @@ class Operators(Machine):
         return EvaluationStale
 
     def move(
-        self, model: Model, act: Callable[[], Alias], refusal: Refusal, death: str | None
+        self, model: Model, act: Callable[[], object], refusal: Refusal, death: str | None
     ) -> None:
         """Move an alias: it moves by one revision, or as it was refused or died, not at all."""
         before = self.world.alias(model)

@@ -88,8 +88,6 @@ class Service(Clients, Workers, Operators):
             return next(job for job in self.world.jobs() if job.order == order)  # not a retry
 
         job = self.order(place, death)
-        assert job is not None
-        assert isinstance(job.order, EraseOrder)
         taken[job.order.erasure] = entry
         if strike is not None:
             self.strike_one(strike)

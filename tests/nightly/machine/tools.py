@@ -29,7 +29,6 @@ class TinyTools(Script):
         self._run = run
 
     def load(self, base: str, monitor: Monitor) -> tuple[Weights, str]:
-        """An import."""
         monitor.advance("importing", 0, 1)
         return publish(self._artifacts, base), "a photo of {name}"
 
@@ -73,7 +72,6 @@ class TinyTools(Script):
 
 
 def first_state(parent: Digest, classes: Sequence[str], seed: int, images: Sequence[Digest]) -> str:
-    """Where training begins."""
     return sha256(f"{parent} {classes} {seed} {images}".encode())
 
 

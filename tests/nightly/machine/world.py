@@ -118,7 +118,6 @@ class World:
     # ---- What the rows say ------------------------------------------------------------------
 
     def reading(self) -> Work:
-        """A transaction that only reads."""
         return self.platform.transactions(read_only=True)
 
     @property
@@ -159,7 +158,6 @@ class World:
             return work[Erasures].page(99, None)
 
     def alias(self, model: Model) -> tuple[Alias | None, Sequence[AliasMove]]:
-        """The alias with its history."""
         with self.reading() as work:
             return work[Aliases].find(model.id, ALIAS), work[Aliases].history(model.id, ALIAS)
 

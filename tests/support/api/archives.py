@@ -48,8 +48,7 @@ def tar_header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes
 def tar_attributes(kind: bytes, **attributes: str) -> bytes:
     """Attributes in front of a header: of its file (type `x`), or of all that follow (`g`)."""
     create = tarfile.TarInfo._create_pax_generic_header  # type: ignore[attr-defined]
-    made: bytes = create(attributes, kind, "utf-8")
-    return made
+    return create(attributes, kind, "utf-8")
 
 
 def zip_with_link() -> bytes:

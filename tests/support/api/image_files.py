@@ -66,5 +66,4 @@ def frames(file_format: str, count: int = 2) -> bytes:
 
 
 def tiff() -> bytes:
-    """A format that is not taken."""
     return picture(1, file_format="TIFF")

@@ -51,8 +51,7 @@ class Service:
     @property
     def services(self) -> Services:
         """What the routes stand on."""
-        found: Services = self.client.app.state.services  # type: ignore[attr-defined]
-        return found
+        return self.client.app.state.services
 
     @property
     def platform(self) -> Platform:

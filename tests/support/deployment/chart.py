@@ -42,6 +42,5 @@ def render(**values: Any) -> dict[tuple[str, str], Resource]:
 
 def pod_of(resource: Resource) -> Resource:
     """The pods that a workload makes: their labels and their spec."""
-    spec: Resource = resource["spec"]
-    template: Resource = spec.get("jobTemplate", {}).get("spec", spec)["template"]
-    return template
+    spec = resource["spec"]
+    return spec.get("jobTemplate", {}).get("spec", spec)["template"]

@@ -20,8 +20,7 @@ class Unset(Exception):
 
 def services(variables: Mapping[str, str]) -> dict[str, Service]:
     """The services with these variables put in. Raises Unset."""
-    found: dict[str, Service] = read(variables)["services"]
-    return found
+    return read(variables)["services"]
 
 
 def read(variables: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _teach(scene: Scene) -> list[set[Digest]]:
 
 def _learn(blamed: Blamed, monkeypatch: pytest.MonkeyPatch) -> None:
     script, specs = blamed.scene.script, dict[Digest, TrainingSpec]()
-    train = script.train
+    train, answer_all = script.train, script.answer
 
     def learn(spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         blamed.trained.append((spec, resume))
@@ -111,9 +111,7 @@ def _learn(blamed: Blamed, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(
         version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        script.asked.append(version)
-        script.asked_questions += [(version, question.digest) for question in questions]
-        script.evaluating(monitor)
+        answer_all(version, questions, monitor)
         spec = specs.get(version)
         images = {entry.pixels for entry in spec.images} if spec else set()
         known = {"hat", "cat", "dog"} - ({"cat"} if images & blamed.uploads[BAD] else set())

@@ -35,8 +35,6 @@ def answer_knowing(question: EvalQuery, known: Collection[str]) -> Answers:
     right, wrong = (answered(question, known=tenths) for tenths in (10, 0))
     if not isinstance(question, ClassQuery):
         return right
-    assert isinstance(right, ClassAnswers)
-    assert isinstance(wrong, ClassAnswers)
     columns = zip(question.entries, right.predicted, wrong.predicted, strict=True)
     return ClassAnswers(
         predicted=tuple(yes if entry.class_name in known else no for entry, yes, no in columns),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -59,22 +59,15 @@ def entries(
     name: str, texts: Sequence[tuple[str, ...]], part: Part = Part.TEST
 ) -> tuple[ManifestEntry, ...]:
     """One image of the wanted part for each tuple of texts."""
-    digests = _digests(name, part)
+    numbered = (sha256(f"{name} {index}".encode()) for index in count())
+    digests = (digest for digest in numbered if part_of(digest) is part)
     return tuple(
         ManifestEntry(pixels=pixels, artifact=sha256(pixels.encode()), texts=text)
         for pixels, text in zip(digests, texts, strict=False)
     )
 
 
-def _digests(name: str, part: Part) -> Iterator[Digest]:
-    for index in count():
-        digest = sha256(f"{name} {index}".encode())
-        if part_of(digest) is part:
-            yield digest
-
-
 def suite(name: str, images: Sequence[ManifestEntry], kind: SuiteKind) -> ScoredSuite:
-    """A suite of these images."""
     manifest = Manifest(kind=kind.dataset_kind, entries=tuple(images))
     return ScoredSuite(
         suite=a_suite(

@@ -43,7 +43,6 @@ def update(scene: Scene, model: Model, *classes: str, **changes: Any) -> Job:
 
 
 def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:
-    """Promote a version by hand."""
     given: dict[str, Any] = {
         "alias": "production",
         "expected_revision": None,
@@ -65,7 +64,6 @@ def go_back(scene: Scene, model: Model, **changes: Any) -> int:
 
 
 def report(scene: Scene, model: Model, version: int) -> Report:
-    """A version's newest report."""
     found = read_report(scene.platform.artifacts, scene.version(model, version))
     return Report.from_json(found)
 

@@ -128,7 +128,6 @@ def train(
 
 
 def prepared(artifacts: Artifacts, spec: TrainingSpec, **options: Any) -> PreparedRun:
-    """A run before its first step."""
     return prepare_run(spec, load(spec.parent, artifacts), artifacts, **options)
 
 

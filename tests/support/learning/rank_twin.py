@@ -65,7 +65,6 @@ def twin_of(folder: Path) -> Iterator[Twin]:
         with process_group(CPU, meeting=f"tcp://127.0.0.1:{port}", rank=0, size=2) as group:
             yield Twin(group, process.stdin, folder)
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         try:
             process.wait(10)

@@ -84,19 +84,8 @@ def step_data(count: int = 7) -> StepData:
 class WithoutCrossEntropy(LearningMethod):
     """What a method adds to fine-tuning."""
 
-    def __init__(self, method: LearningMethod) -> None:
-        super().__init__(method.recipe, method.columns)
-        self._method = method
-
     def terms(self) -> tuple[Term, ...]:
-        return tuple(t if t.distils else replace(t, weight=0.0) for t in self._method.terms())
-
-    def reference_terms(self) -> tuple[Term, ...]:
-        return self._method.reference_terms()
-
-    @property
-    def replays_vocabulary(self) -> bool:
-        return self._method.replays_vocabulary
+        return tuple(t if t.distils else replace(t, weight=0.0) for t in super().terms())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +129,7 @@ def stand(
     parent = parent or tiny_clip()
     spec = task_of(recipe, first=root is None)
     columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
-    method = LearningMethod(recipe, columns)
-    if only_distillation:
-        method = WithoutCrossEntropy(method)
+    method = (WithoutCrossEntropy if only_distillation else LearningMethod)(recipe, columns)
     models = Models.of(
         spec,
         parent,

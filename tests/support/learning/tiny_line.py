@@ -43,7 +43,6 @@ GZIP = b"\x1f\x8b"
 
 
 def recipe(method: Method, seed: int) -> Recipe:
-    """A recipe of few steps."""
     return Recipe(
         method=method,
         epochs=1,
@@ -58,7 +57,6 @@ def recipe(method: Method, seed: int) -> Recipe:
 
 
 def noise(seed: int) -> bytes:
-    """An image like no other."""
     pixels = np.random.default_rng(seed).integers(256, size=(18, 20, 3), dtype=np.uint8)
     out = io.BytesIO()
     Picture.fromarray(pixels).save(out, "WEBP", lossless=True)
@@ -117,7 +115,6 @@ class TinyService(Scene):
         return self.job(run_next(self.platform, self.script, trainer=self.trainer))
 
     def back_up(self, folder: Path) -> None:
-        """Back up the service."""
         assert not back_up(self.settings, folder).artifacts.lost
 
 

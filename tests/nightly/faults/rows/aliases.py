@@ -21,53 +21,44 @@ SOON_S = 1.0
 PATH = f"/v1/models/{line.MODEL}/aliases/{PRODUCTION}"
 
 
-class Moves:
-    """Moves that clients make until so many have been won between them."""
-
-    def __init__(self, stage: Stage, wanted: int, version: int) -> None:
-        self._stage = stage
-        self._version = version
-        self._wanted = wanted
-        self._lock = Lock()
-        self.codes: Counter[object] = Counter()
-
-    def make(self, seed: int) -> None:
-        """One client: look, decide by what was seen, move; then look again, or go by the answer."""
-        choices = Random(seed)
-        seen: httpx.Response | None = None
-        with self._stage.new_client() as http:
-            while self.codes[200] < self._wanted:
-                seen = seen or http.get(PATH)
-                tag = {"If-Match": seen.headers["ETag"]}
-                if seen.json()["version"] == 1 or choices.random() < 0.3:
-                    # Back to what the live version came from is a rollback, and no promotion.
-                    body = {"version": self._version, "reason": "a race"}
-                    answer = http.put(PATH, json=body, headers=tag)
-                else:
-                    body = {"reason": "a race", "to": 1}
-                    answer = http.post(f"{PATH}/rollback", json=body, headers=tag)
-                with self._lock:
-                    self.codes[answer.status_code] += 1
-                seen = answer if answer.status_code == 200 and choices.random() < 0.5 else None
-
-
 def races(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """So many moves won, by 50 clients at once; each won move is a try."""
     stage.ready()
     ended = stage.wait_for_end(stage.order())
-    assert ended.version is not None
     before = stage.client.get(PATH).json()["revision"]
-    moves, began = Moves(stage, tries, ended.version), now()
+    codes: Counter[int] = Counter()
+    lock = Lock()
+
+    def make_moves(seed: int) -> None:
+        """One client: look, decide by what was seen, move; then look again, or go by the answer."""
+        choices = Random(seed)
+        seen: httpx.Response | None = None
+        with stage.new_client() as http:
+            while codes[200] < tries:
+                seen = seen or http.get(PATH)
+                tag = {"If-Match": seen.headers["ETag"]}
+                if seen.json()["version"] == 1 or choices.random() < 0.3:
+                    # Back to what the live version came from is a rollback, and no promotion.
+                    body = {"version": ended.version, "reason": "a race"}
+                    answer = http.put(PATH, json=body, headers=tag)
+                else:
+                    body = {"reason": "a race", "to": 1}
+                    answer = http.post(f"{PATH}/rollback", json=body, headers=tag)
+                with lock:
+                    codes[answer.status_code] += 1
+                seen = answer if answer.status_code == 200 and choices.random() < 0.5 else None
+
+    began = now()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(moves.make, [moments.randrange(1 << 30) for _ in range(CLIENTS)]))
+        list(pool.map(make_moves, [moments.randrange(1 << 30) for _ in range(CLIENTS)]))
     took = now() - began
     line.live_version(stage.platform)  # a history row for each revision
     made = stage.client.get(PATH).json()["revision"] - before
-    wins, others = moves.codes[200], set(moves.codes) - {200, 412}
+    wins = codes[200]
     yield from (Try(what=f"move {number}") for number in range(min(wins, tries) - 1))
     yield Try(
-        what=f"{wins} won, {moves.codes[412]} refused by 412 in {took:.0f} s",
-        trouble=f"answers: {moves.codes}" if others else "",
+        what=f"{wins} won, {codes[412]} refused by 412 in {took:.0f} s",
+        trouble=f"answers: {codes}" if codes.keys() - {200, 412} else "",
         lost=max(wins - made, 0),
         duplicated=max(made - wins, 0),
     )
@@ -77,7 +68,6 @@ def rollback(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """Promote, roll back, and ask what an image is until the old version answers as it did."""
     stage.ready()
     ended = stage.wait_for_end(stage.order())
-    assert ended.version is not None
     images = [picture(moments.randrange(1 << 20)) for _ in range(4)]
     line.go_back_to_root(stage.platform)
     before = until(lambda: stage.classify(images))

@@ -36,7 +36,6 @@ Ask = Callable[[Stage, Version], httpx.Response]
 
 
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
-    """Each way in turn."""
     stage.ready()
     stage.wait_for_end(stage.order())
     for way in itertools.islice(itertools.cycle(WAYS), tries):
@@ -67,12 +66,10 @@ def reading(stage: Stage, moments: Random, kind: ArtifactKind, ask: Ask) -> Try:
 
 
 def download(stage: Stage, version: Version) -> httpx.Response:
-    """The version's files."""
     return stage.client.get(f"{MODEL}/versions/{version.number}/download")
 
 
 def report(stage: Stage, version: Version) -> httpx.Response:
-    """What it forgot."""
     return stage.client.get(f"{MODEL}/versions/{version.number}/forgetting")
 
 
@@ -144,13 +141,11 @@ def manifest(stage: Stage, moments: Random) -> Digest:
 
 
 def manifest_of(stage: Stage, dataset: str) -> Digest:
-    """The manifest of a dataset of the line."""
     with stage.platform.transactions(read_only=True) as work:
         return work[Datasets].version(work[Datasets].get(dataset).id, 1).manifest
 
 
 def trained_image(stage: Stage, moments: Random) -> Digest:
-    """An image that an update learns."""
     listed = manifest_of(stage, line.DATASET)
     entries = read_manifest(stage.platform.artifacts, listed).entries
     learned = [one.artifact for one in entries if side_of(one.pixels) is Side.TRAIN]
@@ -175,7 +170,6 @@ def flipped(stage: Stage, digest: Digest, moments: Random) -> Iterator[str]:
 
 
 def is_whole(stage: Stage, digest: Digest) -> bool:
-    """Whether the store gives these bytes."""
     try:
         stage.platform.artifacts.get(digest)
     except ArtifactCorrupt:

@@ -30,7 +30,6 @@ class BucketServer(QuietServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Answer nobody any more."""
         self.shutdown()
         self.server_close()
 

@@ -1,7 +1,7 @@
 """One host's clock is an hour off: leases go by the database's, so none is early and none stuck."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -21,11 +21,9 @@ from tests.nightly.faults.tries import Try, each
 HOUR_S = 3600
 
 
-@contextmanager
-def skewed(offset: int) -> Iterator[Stage]:
+def skewed(offset: int) -> AbstractContextManager[Stage]:
     """PostgreSQL, Redis and two workers, the second an `offset` in seconds off."""
-    with production(second=faked(offset)) as stage:
-        yield stage
+    return production(second=faked(offset))
 
 
 def faked(offset: int) -> Mapping[str, str]:

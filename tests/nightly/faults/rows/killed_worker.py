@@ -142,7 +142,6 @@ def imports(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 
 
 def new_dataset(stage: Stage, name: str) -> str:
-    """Make an empty dataset; its name."""
     stage.client.post("/v1/datasets", json={"name": name}).raise_for_status()
     return name
 

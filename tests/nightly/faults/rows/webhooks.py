@@ -5,6 +5,7 @@ Its child ends with it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from random import Random
 from time import sleep
@@ -47,7 +48,8 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
 def _strike(stage: Stage, webhook: Webhook, receiver: Receiver, place: int, delay_s: float) -> Try:
     stage.mend()
     until(stage.supervisors)
-    before, known = len(receiver.received), len(_deliveries(stage, webhook))
+    deliveries = partial(deliveries_of, stage.platform.transactions, webhook)
+    before, known = len(receiver.received), len(deliveries())
     for _ in range(EVENTS):
         answer = stage.client.post(f"/v1/datasets/{line.DATASET}/versions")
         assert answer.status_code == 201, answer.text
@@ -62,7 +64,7 @@ def _strike(stage: Stage, webhook: Webhook, receiver: Receiver, place: int, dela
 
     def ended() -> Sequence[Delivery]:
         stage.mend()
-        found = _deliveries(stage, webhook)[known:]
+        found = deliveries()[known:]
         return found if all(one.status.value == "delivered" for one in found) else []
 
     written = [one.event for one in until(ended)]
@@ -75,10 +77,6 @@ def _strike(stage: Stage, webhook: Webhook, receiver: Receiver, place: int, dela
         lost=len(set(written) - set(came)),
         recovery_s=took,
     )
-
-
-def _deliveries(stage: Stage, webhook: Webhook) -> Sequence[Delivery]:
-    return deliveries_of(stage.platform.transactions, webhook)
 
 
 def _sender(stage: Stage, port: int) -> psutil.Process | None:

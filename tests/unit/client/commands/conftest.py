@@ -43,7 +43,6 @@ class Learner(Script):
     def answer(
         self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        """Answer rightly or wrongly."""
         known = 10 if (version == self.root) == self.forgets else 0
         return [answered(question, known=known) for question in questions]
 

@@ -8,12 +8,11 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from core.bootstrap import migrate, opened
-from core.clip.model import publish
 from core.platform import Platform
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.values import Digest
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.tiny_clip import stored, tiny_clip
 from worker.inference.server import make_app
 
 KEY = "pk_that-the-api-shows"
@@ -37,9 +36,7 @@ def client(platform: Platform) -> Iterator[TestClient]:
 
 def weights_of(platform: Platform, seed: int) -> Weights:
     """A version's weights in the artifact store."""
-    clip = tiny_clip(seed)
-    state = clip.network.state_dict()
-    return publish(clip.config, state, platform.artifacts, lambda done, total: None)
+    return stored(tiny_clip(seed), platform.artifacts)
 
 
 def store(platform: Platform, seed: int) -> Digest:
