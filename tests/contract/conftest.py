@@ -17,6 +17,7 @@ from core.gate.rows import Policies
 from core.registry.rows import Models
 from core.registry.versions import Model
 from devtools.servers import CREDENTIALS, s3_server
+from tests.support.evaluation.blamed import Blamed, a_blamed_model
 from tests.support.factories import a_model, a_policy
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import RecordingNotifier
@@ -145,3 +146,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The lines that are logged from level INFO on."""
     caplog.set_level(logging.INFO)
     return caplog
+
+
+@pytest.fixture
+def blamed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Blamed:
+    return a_blamed_model(scene, monkeypatch)

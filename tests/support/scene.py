@@ -136,20 +136,26 @@ class Script:
 
 def answered(question: EvalQuery, *, known: int) -> Answers:
     """The right answer about so many of ten images in a row, and wrong ones about the others."""
+    return answered_where(lambda index: index % 10 < known, question)
+
+
+def answered_where(right: Callable[[int], bool], question: EvalQuery) -> Answers:
+    """Answers to a question, right about the images of some indices."""
     if isinstance(question, CalibrationQuery):
         return Calibration()
     if isinstance(question, ClassQuery):
         names = [name.lower() for name in question.classes]
-        right = [names.index(entry.class_name.lower()) for entry in question.entries]
+        columns = (names.index(entry.class_name.lower()) for entry in question.entries)
         return ClassAnswers(
             predicted=tuple(
-                (column + (n % 10 >= known)) % len(names) for n, column in enumerate(right)
+                column if right(n) else (column + 1) % len(names)
+                for n, column in enumerate(columns)
             )
         )
-    captions = sum(len(entry.texts) for entry in question.entries)
-    rank = 0 if known else 1
+    captions = [n for n, entry in enumerate(question.entries) for _ in entry.texts]
     return RetrievalAnswers(
-        image_ranks=(rank,) * len(question.entries), caption_ranks=(rank,) * captions
+        image_ranks=tuple(0 if right(n) else 3 for n in range(len(question.entries))),
+        caption_ranks=tuple(0 if right(n) else 7 for n in captions),
     )
 
 

@@ -1,14 +1,15 @@
 """Versions that know some classes of a query and not others."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.queries import Answers, ClassQuery, EvalQuery
 from core.jobs.rules import Monitor
 from core.registry.versions import Model
 from core.values import Digest
-from tests.support.scene import Scene, answered
+from tests.support.scene import Scene, answered, answered_where
 
 SURE, UNSURE = 0.9, 0.6  # probabilities of right and of wrong answers
 
@@ -32,11 +33,8 @@ def knowing_each(
 
 def answer_knowing(question: EvalQuery, known: Collection[str]) -> Answers:
     """Right answers about some classes, wrong ones about the others."""
-    right, wrong = (answered(question, known=tenths) for tenths in (10, 0))
     if not isinstance(question, ClassQuery):
-        return right
-    columns = zip(question.entries, right.predicted, wrong.predicted, strict=True)
-    return ClassAnswers(
-        predicted=tuple(yes if entry.class_name in known else no for entry, yes, no in columns),
-        probabilities=tuple(SURE if e.class_name in known else UNSURE for e in question.entries),
-    )
+        return answered(question, known=10)
+    right = [entry.class_name in known for entry in question.entries]
+    found = answered_where(right.__getitem__, question)
+    return replace(found, probabilities=tuple(SURE if one else UNSURE for one in right))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -11,22 +12,14 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part, part_of
 from core.datasets.rules import SuiteKind
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
 from core.gate.rules import GatePolicy
 from core.recipes.rules import Recipe
 from core.registry.versions import Version, VersionStatus
-from core.rejection.queries import CalibrationQuery
-from core.rejection.rules import Calibration
 from core.values import DatasetId, Digest, ModelId, PolicyId, SuiteId, sha256
 from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
+from tests.support.scene import answered_where
 
 
 def policy(**changes: Any) -> GatePolicy:
@@ -86,31 +79,10 @@ def answered(
 ) -> dict[tuple[Digest, Digest], Answers]:
     """Answers that are right where `right(version, question, index)` says so."""
     return {
-        (who.digest, question.digest): _answer(
-            question, lambda i, w=who, q=question: right(w, q, i)
-        )
+        (who.digest, question.digest): answered_where(partial(right, who, question), question)
         for who, questions in plan.questions
         for question in questions
     }
-
-
-def _answer(question: EvalQuery, right: Callable[[int], bool]) -> Answers:
-    if isinstance(question, CalibrationQuery):
-        return Calibration()
-    if isinstance(question, ClassQuery):
-        column = {name: index for index, name in enumerate(question.classes)}
-        size = len(question.classes)
-        return ClassAnswers(
-            predicted=tuple(
-                (column[entry.class_name] + (0 if right(i) else 1)) % size
-                for i, entry in enumerate(question.entries)
-            )
-        )
-    captions = [i for i, entry in enumerate(question.entries) for _ in entry.texts]
-    return RetrievalAnswers(
-        image_ranks=tuple(0 if right(i) else 3 for i in range(len(question.entries))),
-        caption_ranks=tuple(0 if right(i) else 7 for i in captions),
-    )
 
 
 FIRST = taught(ROOT, 2, ("bag", "shirt"))
