@@ -27,7 +27,7 @@ from tests.support.api.orders import a_dataset
 from tests.support.api.seeds import a_root
 from tests.support.api.service import KEY, Service, running, settings_of
 from tests.support.scene import Scene
-from tests.support.storage.contents import rows_of
+from tests.support.storage.databases import rows_of
 
 
 class Lasting(SandboxDecoder):

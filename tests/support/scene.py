@@ -36,8 +36,12 @@ from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 from tests.support.api.seeds import a_root, some_weights
 from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
-from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
-from tests.support.learning.tiny_vectors import TinyEmbedder
+from tests.support.learning.tiny_tools import (
+    TinyEmbedder,
+    put_statistics,
+    read_for_answers,
+    read_for_training,
+)
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.tools import run_next
 

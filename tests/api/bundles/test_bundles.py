@@ -13,7 +13,7 @@ from core.jobs.rules import JobStatus
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.settings import Settings
-from tests.support.api.exporting import Desk
+from tests.support.api.imports import Desk
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of, settings_of
 from tests.support.bundles import OURS, THEIRS, packed, signed_again, unpacked

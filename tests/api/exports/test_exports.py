@@ -17,7 +17,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.registry.configure import add_suite
 from core.registry.versions import Model
-from tests.support.api.exporting import EXPORTS, Desk
+from tests.support.api.imports import EXPORTS, Desk
 from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of

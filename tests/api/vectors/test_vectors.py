@@ -11,7 +11,7 @@ from core.datasets.rules import DatasetVersion
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
-from tests.support.learning.tiny_vectors import WIDTH
+from tests.support.learning.tiny_tools import WIDTH
 from tests.support.scene import Scene
 
 pytestmark = EMBEDDED

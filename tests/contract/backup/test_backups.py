@@ -31,8 +31,7 @@ from core.upkeep.rows import ArtifactRoots
 from core.values import DatasetId, Digest, sha256
 from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.scene import Scene
-from tests.support.storage.contents import bytes_of, file_of, lost_of, rows_of
-from tests.support.storage.databases import Databases, writing
+from tests.support.storage.databases import Databases, bytes_of, file_of, lost_of, rows_of, writing
 from tests.support.storage.lived import BOTH, LivedServices
 
 

@@ -23,7 +23,7 @@ from core.vectors.stored import StoredVectors
 from tests.support.erasures import entry_of, erase
 from tests.support.erasures import order as order_erasure
 from tests.support.factories import NOW, TESTER
-from tests.support.learning.tiny_vectors import WIDTH, vector
+from tests.support.learning.tiny_tools import WIDTH, vector
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Scene

@@ -15,8 +15,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.output import publish
-from tests.support.learning.erasure_trial import TRAINING_IMAGES, erase_and_compare
-from tests.support.learning.tiny_line import LESSONS
+from tests.support.learning.erasure_trial import LESSONS, TRAINING_IMAGES, erase_and_compare
 
 
 def main() -> None:

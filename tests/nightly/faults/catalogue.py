@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 
-from tests.nightly.faults.modes import embedded, production
 from tests.nightly.faults.rows import (
     alerts,
     aliases,
@@ -19,7 +18,7 @@ from tests.nightly.faults.rows import (
     webhooks,
     workers,
 )
-from tests.nightly.faults.stage import Stage
+from tests.nightly.faults.stage import Stage, embedded, production
 from tests.nightly.faults.tries import Row
 
 STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {

@@ -6,8 +6,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from tests.nightly.faults.modes import RECOVERY_S
-from tests.nightly.faults.stage import Stage
+from tests.nightly.faults.stage import RECOVERY_S, Stage
 
 Run = Callable[[Stage, int, Random], Iterator["Try"]]
 

@@ -14,7 +14,7 @@ from core.platform import Platform
 from core.registry.versions import TensorEntry, Weights
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
-from tests.support.learning.tiny_inputs import put_statistics, read_for_answers, read_for_training
+from tests.support.learning.tiny_tools import put_statistics, read_for_answers, read_for_training
 from tests.support.scene import Script, answered
 
 STEPS = 3

@@ -1,4 +1,4 @@
-"""Imports over the API: their orders, a worker that runs them, and what comes of them."""
+"""Imports and exports over the API, at a service whose worker is scripted."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -91,3 +91,31 @@ def importing(service: Service, kind: str = "labelled") -> Iterator[Imports]:
         yield Imports(service, decoder)
     finally:
         decoder.close()
+
+
+EXPORTS = "/v1/models/demo/versions/1/exports"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A service whose worker is scripted."""
+
+    service: Service
+    script: Script
+
+    def order(self, export_format: str = "onnx", path: str = EXPORTS, **headers: str) -> Any:
+        body = {"format": export_format}
+        return self.service.client.post(path, json=body, headers=headers)
+
+    def work(self) -> Any:
+        """Run the next job; it as it is shown afterwards."""
+        job = run_next(self.service.platform, self.script)
+        return self.service.client.get(f"/v1/jobs/{job.id}").json()
+
+    def export(self, export_format: str = "onnx", path: str = EXPORTS) -> Any:
+        answer = self.order(export_format, path)
+        assert answer.status_code == 202, answer.text
+        return self.work()
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.service.client.get(path, headers=headers)

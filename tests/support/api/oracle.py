@@ -19,7 +19,7 @@ from starlette.routing import Route
 from core.inference.wire import TEXTS_UNKNOWN, Embedded, read_request, write_embedded
 from core.settings import Settings
 from tests.support.api.service import settings_of
-from tests.support.servers.server_thread import in_thread
+from tests.support.servers.answering import in_thread
 
 WIDTH = 2  # of the vectors
 

@@ -12,7 +12,7 @@ from core.bootstrap import opened
 from core.platform import Platform
 from core.settings import Settings
 from perennial.client import Client
-from tests.support.servers.server_thread import in_thread
+from tests.support.servers.answering import in_thread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,15 @@
-"""HTTP servers in threads, for what a test must answer in a way of its own."""
+"""HTTP servers in threads."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+
+import uvicorn
+
+from tests.support.processes import wait_for
 
 
 class QuietHandler(BaseHTTPRequestHandler):
@@ -60,3 +65,21 @@ def early_end(data: bytes, *, announced: bool) -> Iterator[tuple[str, list[int]]
 
     with answering(Store) as url:
         yield url, asked
+
+
+@contextmanager
+def in_thread(server: uvicorn.Server, bound: socket.socket | None = None) -> Iterator[str]:
+    """Run a server within the context and yield its URL.
+
+    It listens on `bound`, or else where its configuration says.
+    """
+    thread = Thread(target=server.run, kwargs={"sockets": [bound] if bound else None})
+    thread.start()
+    try:
+        wait_for(lambda: server.started or not thread.is_alive(), seconds=60)
+        listener = bound or server.servers[0].sockets[0]
+        host, port, *_ = listener.getsockname()
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()

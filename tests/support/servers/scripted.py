@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.support.servers.server_thread import in_thread
+from tests.support.servers.answering import in_thread
 
 
 @dataclass

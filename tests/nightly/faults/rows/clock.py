@@ -13,9 +13,8 @@ import psutil
 from core.jobs.rules import JobStatus
 from devtools.programs import FAKETIME, find
 from tests.nightly.faults import line
-from tests.nightly.faults.modes import production
 from tests.nightly.faults.rows.workers import judge
-from tests.nightly.faults.stage import Stage, now, until
+from tests.nightly.faults.stage import Stage, now, production, until
 from tests.nightly.faults.tries import Try, each
 
 HOUR_S = 3600

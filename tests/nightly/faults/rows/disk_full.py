@@ -17,10 +17,9 @@ import httpx
 from core.jobs.rules import JobStatus
 from core.values import JobId
 from tests.nightly.faults import line
-from tests.nightly.faults.modes import embedded
 from tests.nightly.faults.points import fill
 from tests.nightly.faults.rows.workers import judge
-from tests.nightly.faults.stage import Stage, now
+from tests.nightly.faults.stage import Stage, embedded, now
 from tests.nightly.faults.tries import Try, each
 from tests.support.api.image_files import picture
 

@@ -19,12 +19,11 @@ from core.jobs.rules import JobStatus
 from core.registry.rows import Models
 from core.values import JobId
 from devtools.servers import run_sql
-from tests.nightly.faults.modes import production
 from tests.nightly.faults.points import KILL, fill
 from tests.nightly.faults.rows.clock import only
 from tests.nightly.faults.rows.disk_full import BALLAST, small_disk
 from tests.nightly.faults.rows.workers import judge
-from tests.nightly.faults.stage import START_S, Stage, at_once, now, until
+from tests.nightly.faults.stage import START_S, Stage, at_once, now, production, until
 from tests.nightly.faults.tries import Try, each
 from tests.support.processes import wait_for, wait_for_exit
 

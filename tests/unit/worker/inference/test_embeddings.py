@@ -20,7 +20,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.served import Served, serving
 from tests.support.api.service import KEY, settings_of
 from tests.support.learning.tiny_clip import tiny_clip
-from tests.support.servers.server_thread import in_thread
+from tests.support.servers.answering import in_thread
 from tests.unit.worker.inference.conftest import weights_of
 from worker.inference.server import make_app, make_server
 
