@@ -38,11 +38,9 @@ def tar_with(**fields: object) -> bytes:
     return out.getvalue()
 
 
-def tar_header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A header that is not followed by what it announces."""
-    header = tarfile.TarInfo(name)
-    header.size, header.type = size, kind
-    return header.tobuf(tarfile.GNU_FORMAT)
+def tar_header(name: str) -> bytes:
+    """The header of an empty file."""
+    return tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT)
 
 
 def tar_attributes(kind: bytes, **attributes: str) -> bytes:

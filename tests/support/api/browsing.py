@@ -13,7 +13,6 @@ from api.http.authentication import SESSION_COOKIE
 from core.access.authenticate import sign_in
 from core.access.keys import create_key
 from core.access.rows import Keys
-from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.principal import Role
 from tests.support.api.service import Service
@@ -88,6 +87,5 @@ def make_line(platform: Platform, patch: pytest.MonkeyPatch) -> Scene:
     model = scene.model("line")
     scene.suite(model, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
     knowing_each(scene, model, patch, {1: ("hat",), 2: ("bag", SCRIPT, "cat")})
-    scene.update(model, scene.frozen(SCRIPT, "cat", offset=40), auto_promote=False)
-    assert scene.run().status is JobStatus.SUCCEEDED
+    scene.learn(model, scene.frozen(SCRIPT, "cat", offset=40), auto_promote=False)
     return scene

@@ -142,4 +142,4 @@ def _fill_trial(scene: Scene) -> None:
         (row, *_) = work[Datasets].image_page(work[Datasets].get("scripts").id, 1, None)
         work.commit()
     data = scene.platform.artifacts.get(row.image.artifact)
-    a_sample(scene.platform, trial.id, data, answer=SCRIPT)
+    a_sample(scene.platform, trial.id, data, answer=SCRIPT, pixels=row.image.pixels)

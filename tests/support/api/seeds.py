@@ -102,11 +102,17 @@ def some_weights(platform: Platform, seed: int, model_cfg: Json | None = None) -
     return weights
 
 
-def a_sample(platform: Platform, trial: str, data: bytes = b"RIFF", answer: str = "boot") -> Sample:
+def a_sample(
+    platform: Platform,
+    trial: str,
+    data: bytes = b"RIFF",
+    answer: str = "boot",
+    pixels: str = "a" * 64,
+) -> Sample:
     """A sample of a trial, about which the candidate said bag; its bytes are stored."""
     sample = Sample(
         trial=TrialId(trial),
-        pixels=Digest("a" * 64),
+        pixels=Digest(pixels),
         artifact=platform.artifacts.put(data),
         prediction=PredictionId("pred_1"),
         answer=answer,

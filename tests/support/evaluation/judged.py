@@ -5,7 +5,7 @@ from typing import Any
 from core.evaluation.report import Report
 from core.gate.measures import Measure
 from core.gate.policies import create_policy
-from core.jobs.rules import Job, JobStatus
+from core.jobs.rules import Job
 from core.registry.aliases import Alias
 from core.registry.configure import configure_model
 from core.registry.promote import promote, roll_back
@@ -36,10 +36,7 @@ def a_judged_model(scene: Scene) -> Model:
 def update(scene: Scene, model: Model, *classes: str, **changes: Any) -> Job:
     """Teach some classes, two at least, and see it through."""
     offset = 40 * len(scene.versions(model))
-    scene.update(model, scene.frozen(*classes, each=15, offset=offset), **changes)
-    ended = scene.run()
-    assert ended.status is JobStatus.SUCCEEDED, ended.error
-    return ended
+    return scene.learn(model, scene.frozen(*classes, each=15, offset=offset), **changes)
 
 
 def go_live(scene: Scene, model: Model, version: int, **changes: Any) -> Alias:

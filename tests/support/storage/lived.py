@@ -13,7 +13,6 @@ from core.datasets.manifests import Side
 from core.fleet.rows import Heartbeats
 from core.jobs.claim_rows import Counters
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus
 from core.platform import Platform
 from core.registry.promote import promote, roll_back
 from core.settings import Settings
@@ -63,8 +62,7 @@ def live_through(platform: Platform) -> Scene:
     model = scene.model()
     scene.suite(model, scene.frozen("hat", "bag", offset=10, each=1))
     for offset in (0, 4):
-        scene.update(model, scene.frozen("cat", "dog", offset=offset, each=1))
-        assert scene.run().status is JobStatus.SUCCEEDED
+        scene.learn(model, scene.frozen("cat", "dog", offset=offset, each=1))
     asked = {"model": model.name, "alias": "production", "expected_revision": None}
     promote(platform, TESTER, version=2, reason="a step back:\u2028é", override=True, **asked)
     roll_back(platform, TESTER, to=None, reason="for this test", **asked)
