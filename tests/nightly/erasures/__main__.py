@@ -26,10 +26,8 @@ def main() -> None:
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
     drawn, began = Random(chosen.seed), time.monotonic()
-    rows = [
-        {"update": number, "erased": 0, "replaced": 0, "equal": 0, "files before": 0, "files": 0}
-        for number in range(1, 1 + len(LESSONS))
-    ]
+    none = dict.fromkeys(("erased", "replaced", "equal", "files before", "files"), 0)
+    rows = [{"update": number} | none for number in range(1, 1 + len(LESSONS))]
     for _ in range(chosen.images):
         lesson, image = drawn.randrange(len(LESSONS)), drawn.randrange(TRAINING_IMAGES)
         with tempfile.TemporaryDirectory() as home:

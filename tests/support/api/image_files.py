@@ -1,7 +1,6 @@
 """Image files of every kind that a client may send."""
 
 import functools
-import io
 import itertools
 import random
 
@@ -27,9 +26,8 @@ def image_part(seed: int) -> tuple[str, tuple[str, bytes]]:
 def photograph(seed: int, *, quality: int, side: int = 48) -> bytes:
     """A JPEG of soft colours that looks like no other seed's, at any quality."""
     colours = Image.frombytes("RGB", (6, 6), random.Random(seed).randbytes(6 * 6 * 3))
-    out = io.BytesIO()
-    colours.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=quality)
-    return out.getvalue()
+    soft = colours.resize((side, side), Image.Resampling.BICUBIC)
+    return encode(soft, "JPEG", quality=quality)
 
 
 @functools.cache
@@ -60,9 +58,7 @@ def huge() -> bytes:
 def frames(file_format: str, count: int = 2) -> bytes:
     """A file of several pictures that differ."""
     first, *rest = (Image.new("RGB", (12, 12), (40 * n, 0, 0)) for n in range(count))
-    out = io.BytesIO()
-    first.save(out, file_format, save_all=True, append_images=rest)
-    return out.getvalue()
+    return encode(first, file_format, save_all=True, append_images=rest)
 
 
 def tiff() -> bytes:

@@ -1,12 +1,11 @@
 """A line of updates that train a minuscule CLIP, and a control that never had an erased image."""
 
 import gzip
-import io
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,20 @@ from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
 from core.datasets.thumbnail_rows import Thumbnails
-from core.erasure.order import certify, order_erasure
-from core.erasure.rules import Retraining
+from core.erasure.order import certify
 from core.gate.policies import ensure_default_policy
-from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, Precision
 from core.recipes.rules import Recipe
-from core.registry.rows import Models, Versions
-from core.registry.versions import Version
+from core.registry.versions import Model, Version
 from core.values import Digest, sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
-from tests.support.factories import NOW, TESTER, a_dataset, a_row
+from tests.support.erasures import order
+from tests.support.factories import NOW, a_dataset, a_row
 from tests.support.learning.tiny_clip import stored, tiny_clip
-from tests.support.notifiers import SilentNotifier
+from tests.support.pictures import encode
 from tests.support.scene import Scene
 from tests.support.tools import run_next
 
@@ -66,20 +63,13 @@ def recipe(method: Method, seed: int) -> Recipe:
 
 def noise(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(256, size=(18, 20, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Picture.fromarray(pixels).save(out, "WEBP", lossless=True)
-    return out.getvalue()
+    return encode(Picture.fromarray(pixels), "WEBP", lossless=True)
 
 
 def images_on(side: Side, first: int, number: int) -> list[bytes]:
     """Images of one side, whose pixels are told by their bytes."""
-    found = (noise(seed) for seed in count(first))
-    chosen: list[bytes] = []
-    while len(chosen) < number:
-        data = next(found)
-        if side_of(sha256(data)) is side:
-            chosen.append(data)
-    return chosen
+    found = (data for data in map(noise, count(first)) if side_of(sha256(data)) is side)
+    return list(islice(found, number))
 
 
 class TinyService(Scene):
@@ -111,13 +101,13 @@ class TinyService(Scene):
             work.commit()
         return version
 
-    def teach(self, name: str, lessons: Sequence[DatasetVersion]) -> list[Digest]:
-        """Teach a new model lesson by lesson; the digests of its versions."""
+    def teach(self, name: str, lessons: Sequence[DatasetVersion]) -> Model:
+        """Teach a new model lesson by lesson."""
         root = stored(tiny_clip(), self.platform.artifacts)
         model = a_root(self.platform, name, weights=root)
         for seed, (lesson, (_, method)) in enumerate(zip(lessons, LESSONS, strict=True)):
             self.learn(model, lesson, parent=seed + 1, recipe=recipe(method, seed))
-        return [version.digest for version in self.versions(model)]
+        return model
 
     def run(self) -> Job:
         return self.job(run_next(self.platform, self.script, trainer=self.trainer))
@@ -181,8 +171,7 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
     Lessons, from 0, have images of noise that depends on `first`. In the end, artifacts are
     restored from a back-up that was made before.
     """
-    tiny = TinyService(home / "home")
-    try:
+    with closing(TinyService(home / "home")) as tiny:
         taught = [
             images_on(Side.TRAIN, first + 1000 * number, TRAINING_IMAGES)
             + images_on(Side.HOLDOUT, first + 1000 * number, 2)
@@ -190,37 +179,27 @@ def erase_and_compare(home: Path, *, lesson: int, image: int, first: int = 0) ->
         ]
         classes = [names for names, _ in LESSONS]
         lessons = [tiny.lesson(*one) for one in zip(classes, taught, strict=True)]
-        tiny.teach("demo", lessons)
+        model = tiny.teach("demo", lessons)
         gone = taught[lesson][image]
         held = (gone, thumbnail(gone).encode())
         tiny.back_up(home / "back-up")
         files_before = files_with(home, *held)
         shutil.copytree(home / "back-up", home / "older")
-        erasure = order_erasure(
-            tiny.platform,
-            SilentNotifier(),
-            JobRequest(principal=TESTER),
-            images=[sha256(gone)],
-            reason="asked for",
-            retraining=Retraining.ALL,
-        )
+        erasure = order(tiny, sha256(gone))
         jobs = [tiny.run() for _ in range(1 + len(LESSONS) - lesson)]
         names = [classes[lesson][place % 2] for place in range(len(taught[lesson]))]
         left = [one for one in taught[lesson] if one != gone]
         lessons[lesson] = tiny.lesson(names[:image] + names[image + 1 :], left)
-        control = tiny.teach("control", lessons)
-        with tiny.platform.transactions(read_only=True) as work:
-            versions = work[Versions].all(work[Models].get("demo").id)
+        _, *control = tiny.versions(tiny.teach("control", lessons))
+        versions = tiny.versions(model)
         certificate = certify(tiny.platform, erasure.id)
         tiny.back_up(home / "back-up")
         restore(tiny.settings, home / "older", artifacts_only=True)
-    finally:
-        tiny.close()
     shutil.rmtree(home / "older")
     return Trial(
         jobs=jobs,
         versions=versions,
-        control=control[1:],
+        control=[version.digest for version in control],
         certificate=certificate,
         files_before=files_before,
         files=files_with(home, *held),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from core.training.trainer import Selection, Trained, TrainingSpec
 from core.values import Digest, Json
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.pictures import encode
 
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
 
@@ -92,9 +92,7 @@ class StoppingAsItSaves(Watching):
 
 def entry_of(artifacts: Artifacts, image: Image.Image, *texts: str) -> ManifestEntry:
     """A stored image and its texts."""
-    out = io.BytesIO()
-    image.save(out, "WEBP", lossless=True)
-    digest = artifacts.put(out.getvalue())
+    digest = artifacts.put(encode(image, "WEBP", lossless=True))
     return ManifestEntry(pixels=digest, artifact=digest, texts=texts)
 
 

@@ -28,10 +28,10 @@ class QuietServer(ThreadingHTTPServer):
 
 @contextmanager
 def answering(
-    handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+    handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None, port: int = 0
 ) -> Iterator[str]:
-    """Have a handler answer at a free port of this machine; the URL of the server."""
-    with QuietServer(("127.0.0.1", 0), handler) as server:
+    """Have a handler answer at a port of this machine, 0: a free one; the URL of the server."""
+    with QuietServer(("127.0.0.1", port), handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(
                 server.socket, server_side=True, do_handshake_on_connect=False

@@ -2,74 +2,25 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, repeat
 from random import Random
 from urllib.parse import unquote, urlsplit
 
-from core.settings import ImportBucket
 from core.values import JobId
 from tests.nightly.faults.rows.killed_worker import FILES, Draft, draft_of, new_dataset
 from tests.nightly.faults.stage import Stage, now
 from tests.nightly.faults.tries import Try
-from tests.support.servers.answering import QuietHandler, QuietServer
-
-
-class BucketServer(QuietServer):
-    """A server of one bucket in threads of its own, which fails at some of the next objects.
-
-    Of each object, `faults` says what happens: `cut` (it breaks off within the object), `error`
-    (the answer is 500), `kill` (it breaks off, and the server answers nobody any more) or nothing.
-    """
-
-    def __init__(self, bucket: ImportBucket, objects: Mapping[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", urlsplit(bucket.endpoint).port or 0), _Request)
-        self.objects = objects
-        self.faults = repeat("")
-        self.one_at_a_time = threading.Lock()
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Request(QuietHandler):
-    server: BucketServer
-
-    def do_GET(self) -> None:
-        """List the objects, or send one of them, from where it is asked for."""
-        _, _, key = unquote(urlsplit(self.path).path).strip("/").partition("/")
-        if not key:
-            self._send(200, self._listing())
-            return
-        with self.server.one_at_a_time:
-            fault = next(self.server.faults)
-        data = self.server.objects[key]
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        if fault == "error":
-            self._send(500, b"<Error><Code>InternalError</Code></Error>")
-            return
-        self._send(206 if start else 200, data[start:], half=bool(fault))
-        if fault == "kill":
-            self.server.stop()
-
-    def _send(self, status: int, data: bytes, *, half: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if half else data)
-
-    def _listing(self) -> bytes:
-        rows = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size>"
-            f"<ETag>{hashlib.sha256(data).hexdigest()}</ETag></Contents>"
-            for key, data in self.server.objects.items()
-        )
-        return f"<ListBucketResult>{rows}</ListBucketResult>".encode()
-
+from tests.support.servers.answering import QuietHandler, answering
 
 OBJECTS = {f"shop/{name}": data for name, data in FILES.items()}
+
+LISTING = "".join(
+    f"<Contents><Key>{key}</Key><Size>{len(data)}</Size>"
+    f"<ETag>{hashlib.sha256(data).hexdigest()}</ETag></Contents>"
+    for key, data in OBJECTS.items()
+)
 
 ALWAYS = 10**6
 
@@ -80,28 +31,64 @@ Ended = tuple[str, str, Draft]  # error, report, draft
 FAILED: Ended = ("bucket_unavailable", "file_report_not_found", {})
 
 
+@contextmanager
+def bucket(stage: Stage, faults: Iterator[str] = repeat("")) -> Iterator[None]:
+    """Serve the bucket; `faults` says what happens at each object that is asked for.
+
+    `cut`: it breaks off within the object; `error`: the answer is 500; `kill`: it breaks off, and
+    the server answers nobody any more.
+    """
+    one_at_a_time = threading.Lock()
+
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            """List the objects, or send one of them, from where it is asked for."""
+            _, _, key = unquote(urlsplit(self.path).path).strip("/").partition("/")
+            if not key:
+                self._send(200, f"<ListBucketResult>{LISTING}</ListBucketResult>".encode())
+                return
+            with one_at_a_time:
+                fault = next(faults)
+            start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+            if fault == "error":
+                self._send(500, b"<Error><Code>InternalError</Code></Error>")
+                return
+            self._send(206 if start else 200, OBJECTS[key][start:], half=bool(fault))
+            if fault == "kill":
+                self.server.shutdown()
+                self.server.server_close()
+
+        def _send(self, status: int, data: bytes, *, half: bool = False) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if half else data)
+
+    (place,) = stage.settings.import_buckets
+    with answering(Handler, port=urlsplit(place.endpoint).port or 0):
+        yield
+
+
 def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
     """By turns, each into a dataset of its own, after an import that nothing disturbs."""
     stage.ready()
-    (bucket,) = stage.settings.import_buckets
-    server = BucketServer(bucket, OBJECTS)
     dataset = new_dataset(stage, f"bucket-{now():.0f}")
-    wanted = _ended(stage, dataset, _order(stage, dataset))
+    with bucket(stage):
+        wanted = _ended(stage, dataset, _order(stage, dataset))
     for number in range(tries):
         stage.ready()
         dataset = new_dataset(stage, f"bucket-{number}-{now():.0f}")
         (kind, times), after = WAYS[number % len(WAYS)], moments.randrange(len(OBJECTS))
-        server.faults = chain(repeat("", after), repeat(kind, times), repeat(""))
-        job = _order(stage, dataset)
-        ended = _ended(stage, dataset, job)
-        server.stop()
-        server = BucketServer(bucket, OBJECTS)
+        with bucket(stage, chain(repeat("", after), repeat(kind, times), repeat(""))):
+            job = _order(stage, dataset)
+            ended = _ended(stage, dataset, job)
         trouble, took = "", None
         if times > 1:  # with a server that is whole again it ends well
             trouble = "" if ended == FAILED else f"it ended as {ended}"[:500]
             back = now()
-            again = stage.accepted(f"/v1/jobs/{job}/retry")
-            ended = _ended(stage, dataset, again)
+            with bucket(stage):
+                again = stage.accepted(f"/v1/jobs/{job}/retry")
+                ended = _ended(stage, dataset, again)
             took = now() - back
         yield Try(
             what=f"{kind} {'once' if times == 1 else 'always'}, {after} objects read",
@@ -111,12 +98,11 @@ def run(stage: Stage, tries: int, moments: Random) -> Iterator[Try]:
             equal=ended == wanted,
             recovery_s=took,
         )
-    server.stop()
 
 
 def _order(stage: Stage, dataset: str) -> JobId:
-    (bucket,) = stage.settings.import_buckets
-    source = {"s3": f"s3://{bucket.name}/shop"}
+    (place,) = stage.settings.import_buckets
+    source = {"s3": f"s3://{place.name}/shop"}
     return stage.accepted(f"/v1/datasets/{dataset}/imports", params=source)
 
 
