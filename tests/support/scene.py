@@ -100,13 +100,15 @@ class Script:
     def answer(
         self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
-        """Every answer is right, or every one is wrong."""
         self.asked.append(version)
         self.asked_questions += [(version, question.digest) for question in questions]
         read_for_answers(self.platform.artifacts, version, questions)
         self.evaluating(monitor)
-        known = 0 if version in self.wrong else 10
-        return [answered(question, known=known) for question in questions]
+        return [answered(question, known=self.tenths_known(version)) for question in questions]
+
+    def tenths_known(self, version: Digest) -> int:
+        """About how many of ten images a version is right."""
+        return 0 if version in self.wrong else 10
 
     def formats(self) -> Collection[ExportFormat]:
         """All but one of them."""

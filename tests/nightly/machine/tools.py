@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 from core.artifacts.store import Artifacts
 from core.errors import ArtifactMissing
-from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.registry.versions import TensorEntry, Weights
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
-from tests.support.learning.tiny_tools import put_statistics, read_for_answers, read_for_training
-from tests.support.scene import Script, answered
+from tests.support.learning.tiny_tools import put_statistics, read_for_training
+from tests.support.scene import Script
 
 STEPS = 3
 
@@ -24,7 +23,7 @@ class TinyTools(Script):
     """The tools that need torch, in one; `run` is in the checkpoints of this process."""
 
     def __init__(self, platform: Platform, *, run: str) -> None:
-        super().__init__(platform)
+        super().__init__(platform, evaluating=lambda monitor: monitor.advance("evaluating", 0, 1))
         self._artifacts = platform.artifacts
         self._run = run
 
@@ -51,13 +50,9 @@ class TinyTools(Script):
             feature_statistics=put_statistics(self._artifacts, spec),
         )
 
-    def answer(
-        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
-    ) -> Sequence[Answers]:
+    def tenths_known(self, version: Digest) -> int:
         """Some versions know nearly everything, others nearly nothing."""
-        monitor.advance("evaluating", 0, 1)
-        read_for_answers(self._artifacts, version, questions)
-        return [answered(question, known=tenths_known(version)) for question in questions]
+        return (2, 5, 8, 10)[int(version[:8], 16) % 4]
 
     def _begin(self, task: TrainingSpec, resume: Digest | None) -> tuple[int, str]:
         try:
@@ -101,8 +96,3 @@ def _weights(state: str) -> tuple[Weights, list[bytes]]:
     ]
     config: Json = {"model_cfg": {}, "preprocess_cfg": {}}
     return Weights(config=config, tensors=tuple(entries)), tensors
-
-
-def tenths_known(version: Digest) -> int:
-    """How much of anything a version knows."""
-    return (2, 5, 8, 10)[int(version[:8], 16) % 4]

@@ -1,7 +1,7 @@
 """Commands, in this process, against a whole service on SQLite with a worker in a thread."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.datasets.manifests import Side
-from core.evaluation.queries import Answers, EvalQuery
 from core.job_types.run import run_next_job
-from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.values import Digest
 from perennial.client import Client
@@ -25,7 +23,7 @@ from tests.support.api.seeds import a_root
 from tests.support.api.served import serving
 from tests.support.api.service import KEY as ADMIN
 from tests.support.bundles import OURS
-from tests.support.scene import Script, answered
+from tests.support.scene import Script
 from tests.support.tools import tools_of
 
 MODEL = "demo"
@@ -40,11 +38,8 @@ class Learner(Script):
     forgets: bool = False
     root: Digest | None = None
 
-    def answer(
-        self, version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
-    ) -> Sequence[Answers]:
-        known = 10 if (version == self.root) == self.forgets else 0
-        return [answered(question, known=known) for question in questions]
+    def tenths_known(self, version: Digest) -> int:
+        return 10 if (version == self.root) == self.forgets else 0
 
 
 @dataclass(frozen=True, kw_only=True)
