@@ -165,6 +165,12 @@ def operator(shared_service: Service) -> Browser:
 
 
 @pytest.fixture(scope="module")
+def admin(shared_service: Service) -> Browser:
+    """A browser of an administrator."""
+    return browser_of(shared_service, Role.ADMIN)
+
+
+@pytest.fixture(scope="module")
 def stranger(shared_service: Service) -> Browser:
     """A browser that is not signed in."""
     return Browser(client=shared_service.client)

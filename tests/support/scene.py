@@ -12,7 +12,7 @@ from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind, DatasetVersion, Suite, SuiteKind
+from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.exports.exporter import Samples
@@ -186,6 +186,13 @@ class Scene:
 
     def model(self, name: str = "demo") -> Model:
         return a_root(self.platform, name)
+
+    def draft(self, dataset: Dataset, *rows: DatasetImage) -> None:
+        """Store a dataset with these images."""
+        with self.platform.transactions() as work:
+            work[Datasets].add(dataset)
+            work[Datasets].add_images(dataset.id, rows)
+            work.commit()
 
     def frozen(
         self,

@@ -9,7 +9,7 @@ from core.datasets.manifests import Side
 from core.gate.rules import Verdict
 from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import EMBEDDED, Service
+from tests.support.api.service import EMBEDDED, Service, code_of
 
 EVENTS = "/v1/audit-events"
 
@@ -133,6 +133,15 @@ def test_every_correction_and_every_deletion_leaves_an_event(service: Service) -
     assert (alias["from"], alias["to"], alias["reason"]) == ({"version": 1}, None, "paused")
 
 
+WRONG = [
+    ("since", "1764150000"),
+    ("since", "2026-11-26"),
+    ("until", "2026-11-26T09:30:00"),
+    ("since", "0001-01-01T00:00:00+14:00"),
+    ("after", "x"),
+]
+
+
 @EMBEDDED
 def test_events_are_filtered_and_paged(service: Service) -> None:
     a_root(service.platform)
@@ -145,8 +154,10 @@ def test_events_are_filtered_and_paged(service: Service) -> None:
     assert (first["data"], first["has_more"]) == ([event], True)
     second = service.client.get(EVENTS, params={"limit": 1, "after": first["next"]}).json()
     assert second["data"][0]["sequence"] == event["sequence"] - 1
-    for wrong in ({"since": "5"}, {"until": "2026-01-01T00:00:00"}, {"after": "x"}):
-        assert service.client.get(EVENTS, params=wrong).status_code == 422
+    for name, value in WRONG:
+        answer = service.client.get(EVENTS, params={name: value})
+        assert code_of(answer) == (422, "field_invalid"), value
+        assert answer.json()["errors"][0]["pointer"] == f"#query/{name}"
 
 
 @EMBEDDED

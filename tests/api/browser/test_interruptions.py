@@ -7,17 +7,15 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from core.access.keys import create_key, revoke_key
-from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind
 from core.principal import Role
 from core.registry.rows import Models
 from tests.api.browser.conftest import LATE_MS, follow
-from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY
 from tests.support.factories import NOW
 from tests.support.processes import wait_for
@@ -99,8 +97,6 @@ def relay_before(url: str) -> Iterator[Relay]:
 
 PROMOTION = "/ui/models/line/aliases/production/promotion?version=2"
 
-RACED = "/ui/models/raced/aliases/production/promotion?version={}"
-
 SCRIPT = "<script>alert(1)</script>"
 
 # Keeps the ids of all events that the page's stream delivers to it.
@@ -164,33 +160,6 @@ def test_what_was_typed_is_sent_after_a_new_sign_in(page: Page, site: tuple[str,
     page.keyboard.press("Enter")
     expect(page.get_by_text("production is now version 2")).to_be_visible()
     expect(page.get_by_role("main")).to_contain_text(f"a long story in two lines {SCRIPT}")
-
-
-def test_the_second_of_two_who_promote_sees_what_is_live(
-    page: Page, chromium: Browser, site: tuple[str, Scene]
-) -> None:
-    platform = site[1].platform
-    model = a_root(platform, "raced")
-    for _ in (2, 3):
-        a_candidate(platform, model, verdict=Verdict.PASSED)
-    page.goto(RACED.format(2))
-    page.get_by_label("Reason").fill("I have read the report")
-    with chromium.new_context(base_url=site[0]) as context:
-        other = context.new_page()
-        other.set_default_timeout(LATE_MS)
-        other.goto("/ui/sign-in")
-        sign_in(other, create_key(platform, name="ann", role=Role.OPERATOR)[1])
-        expect(other.get_by_role("heading", name="Models")).to_be_visible()
-        other.goto(RACED.format(3))
-        other.get_by_label("Reason").fill(f"mine came first {SCRIPT}")
-        follow(other, "Promote version 3")
-        expect(other.get_by_text("production is now version 3")).to_be_visible()
-    follow(page, "Promote version 2")
-    told = page.get_by_role("alert").filter(has_text="Nothing was moved")
-    expect(told).to_contain_text("ann promoted version 3")
-    expect(told).to_contain_text(f"mine came first {SCRIPT}")
-    expect(page.locator(".lead")).to_contain_text("production is version 3 since")
-    expect(page.get_by_label("Reason")).to_have_value("I have read the report")
 
 
 def sign_in_as_guest(page: Page, line: Scene, role: Role) -> None:

@@ -14,8 +14,10 @@ import httpx
 import psutil
 import pytest
 
+from core.settings import Settings
 from devtools.ports import free_port
 from tests.support.api.image_files import picture
+from tests.support.api.service import running
 from tests.support.places import ROOT
 from tests.support.processes import wait_for
 
@@ -60,7 +62,7 @@ def service(folder: Path, **settings: str) -> Iterator[Started]:
             yield Started(home=home, port=port, log=folder / "log", pid=process.pid)
         finally:
             process.terminate()
-            process.wait(60)
+            assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +119,13 @@ def test_nobody_else_may_read_what_the_service_keeps(ready: Started) -> None:
     assert [path for path in kept if path.stat().st_mode & OPEN_TO_OTHERS] == []
 
 
-def test_service_that_cannot_get_ready_says_what_it_waits_for(tmp_path: Path) -> None:
-    with service(tmp_path, MIN_FREE_BYTES=str(2**62)) as started:
+def test_service_that_cannot_get_ready_says_what_it_waits_for_and_shows_its_key_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with service(tmp_path, MIN_FREE_BYTES=str(2**62), ADMIN_KEY="") as started:
         wait_for(lambda: started.says(": waiting for disk."), seconds=LATE_S)
         assert started.get("/readyz").status_code == 503
         assert not started.says("Perennial is running at")
+        assert started.log.read_text().count("pk_") == 1
+    with running(Settings(home=started.home, embedded=False)):
+        assert "pk_" not in capsys.readouterr().out

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from tests.support.api.image_files import photograph, picture
 from tests.support.api.service import EMBEDDED, Service, code_of
@@ -248,15 +247,10 @@ def test_statistics_count_sides_duplicates_and_look_alikes(pets: Service) -> Non
     assert group["group"] in images_of(pets, "owl")
 
 
-SUITE = {"name": "s", "kind": "zero_shot", "dataset": "asked", "dataset_version": 1}
-
-
-def sent(
-    service: Service, dataset: str, *pictures: bytes, text: str = "boot", kind: str = "labelled"
-) -> list[dict[str, Any]]:
+def sent(service: Service, dataset: str, *pictures: bytes) -> list[dict[str, Any]]:
     """The receipts of pictures that are put into a dataset, which is made if need be."""
-    service.client.post("/v1/datasets", json={"name": dataset, "kind": kind})
-    files = [(text, (f"{n}.jpg", data)) for n, data in enumerate(pictures)]
+    service.client.post("/v1/datasets", json={"name": dataset})
+    files = [("boot", (f"{n}.jpg", data)) for n, data in enumerate(pictures)]
     answer = service.client.post(f"/v1/datasets/{dataset}/images", files=files)
     assert answer.status_code == 200, answer.text
     receipts: list[dict[str, Any]] = answer.json()["data"]
@@ -279,27 +273,3 @@ def test_copies_are_on_the_first_ones_side_and_other_pictures_are_told_apart(
         assert {copy["side"] for copy in later} == {first["side"]}
     version = service.client.post("/v1/datasets/one/versions").json()
     assert (version["images"], version["near_duplicates"]) == (60, 40)
-
-
-def test_what_looks_like_an_image_of_a_suite_is_not_trained_on(service: Service) -> None:
-    (asked,) = sent(service, "asked", photograph(1, quality=95))
-    service.client.post("/v1/datasets/asked/versions")
-    assert service.client.post("/v1/suites", json=SUITE).status_code == 201
-    files = (photograph(1, quality=95), photograph(1, quality=75), picture(2))
-    same, copy, other = sent(service, "taught", *files)
-    assert [one["error"]["code"] for one in (same, copy)] == ["image_in_suite"] * 2
-    assert copy["near_duplicate_of"] == asked["pixels"]
-    assert other["outcome"] == "created"
-    (captioned,) = sent(service, "talk", photograph(1, quality=75), kind="captioned")
-    assert captioned["side"] == asked["side"]
-
-
-def test_what_looks_like_a_training_image_becomes_no_suite(service: Service) -> None:
-    receipts = sent(service, "taught", *(photograph(n, quality=95) for n in range(20)))
-    seed = [receipt["side"] for receipt in receipts].index(Side.TRAIN)
-    service.client.post("/v1/datasets/taught/versions")
-    sent(service, "asked", photograph(seed, quality=75))
-    service.client.post("/v1/datasets/asked/versions")
-    with service.untouched():
-        answer = service.client.post("/v1/suites", json=SUITE)
-    assert code_of(answer) == (409, "image_in_training")

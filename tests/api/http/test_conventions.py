@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -74,15 +75,12 @@ def test_a_body_that_is_not_json(service: Service) -> None:
         assert code_of(answer) == (400, "malformed"), body[:20]
 
 
-def test_unknown_paths_and_methods(service: Service) -> None:
+def test_unknown_paths(service: Service) -> None:
     for path in ("/v1/nothing", "/v1/datasets/%00"):
         assert code_of(service.client.get(path)) == (404, "not_found")
     assert code_of(service.client.get("/v1/jobs?model=a%00")) == (422, "field_invalid")
     slash = service.client.get("/v1/datasets/", follow_redirects=False)
     assert code_of(slash) == (404, "not_found")
-    answer = service.client.delete("/v1/datasets")
-    assert code_of(answer) == (405, "method_not_allowed")
-    assert "GET" in answer.headers["allow"]
 
 
 @pytest.mark.parametrize("cap", ["max_body_bytes", "max_json_bytes"])
@@ -104,10 +102,8 @@ def test_a_json_body_over_the_cap_is_refused_while_it_arrives(home: Path, cap: s
 def test_a_fault_of_ours_tells_its_id_and_nothing_else(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(**_: object) -> None:
-        raise ZeroDivisionError("secret detail")
-
-    monkeypatch.setattr(type(service.platform.transactions), "__call__", broken)
+    fault = Mock(side_effect=ZeroDivisionError("secret detail"))
+    monkeypatch.setattr(type(service.platform.transactions), "__call__", fault)
     answer = service.client.get("/v1/datasets", headers={"X-Request-Id": "abc"})
     assert code_of(answer) == (500, "internal")
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "abc"
@@ -119,9 +115,7 @@ def test_a_fault_of_ours_tells_its_id_and_nothing_else(
 def test_a_database_that_is_down_is_a_503(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object, **__: object) -> None:
-        raise DatabaseUnavailable
-
+    away = Mock(side_effect=DatabaseUnavailable)
     monkeypatch.setattr(type(service.platform.transactions), "__call__", away)
     answer = service.client.get("/v1/datasets")
     assert code_of(answer) == (503, "database_unavailable")
@@ -144,9 +138,7 @@ def test_ready_means_a_worker_lives(service: Service) -> None:
 
 
 def test_not_ready_when_the_disk_is_full(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: object) -> int:
-        raise ArtifactsUnavailable
-
+    away = Mock(side_effect=ArtifactsUnavailable)
     with running(settings_of(home, min_free_bytes=2**60)) as service:
         checks = service.client.get("/readyz").json()["facts"]["checks"]
         assert (checks["disk"], checks["database"]) == (False, True)

@@ -68,9 +68,6 @@ def test_processes_that_share_a_redis_count_together(home: Path) -> None:
         until_refused(another.client, 2)
 
 
-HOUR = 3600  # longer than any test, so that nothing is given back meanwhile
-
-
 def test_the_window_before_counts_in_part_and_the_one_before_it_not_at_all() -> None:
     counter = WindowCounter(4, 10)
     assert [counter.take("a", 19.0).remaining for _ in range(4)] == [3, 2, 1, 0]

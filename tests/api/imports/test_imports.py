@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import pytest
 
@@ -24,17 +25,13 @@ FOLDERS = {"shoes/boot/1.png": picture(1), "shoes/boot/2.png": picture(2), "bag/
 
 UNSAFE = "archive_unsafe"
 
-BAD = [  # one of each kind; unit/archives has them all
+BAD = [  # unit/archives has them all
     ("zip", zipped(FOLDERS | {"../../etc/passwd": b"x"}), UNSAFE),
     ("zip", zipped(FOLDERS | {"bag/inner.png": tarred(FOLDERS, "w:gz")}), UNSAFE),
-    ("zip", zipped(FOLDERS | {"list.csv": b"file,class\n../1.png,a\n"}), UNSAFE),
     ("zip", zip_with_link(), UNSAFE),
     ("zip", encrypted_zip(), UNSAFE),
     ("tar", tar_with(type=b"2", linkname="../x"), UNSAFE),
-    ("gz", tarred(FOLDERS | {"bag/zeros.bmp": bytes(10**6)}, "w:gz"), "archive_too_big"),
     ("zip", zipped(FOLDERS)[:-30], "archive_corrupt"),
-    ("zip", zipped({}), "archive_empty"),
-    ("zip", zipped(FOLDERS | {"list.csv": b"name,class\n1.png,a\n"}), "image_list_invalid"),
 ]
 
 
@@ -158,11 +155,8 @@ def test_caps_of_body_files_and_unpacked_bytes(home: Path) -> None:
 
 
 def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) -> None:
-    def die() -> None:
-        raise LeaseLost
-
     job = imports.order(zipped(FOLDERS))
-    imports.work(die)
+    imports.work(Mock(side_effect=LeaseLost))
     assert imports.draft() == {}
     with imports.service.platform.transactions() as work:
         work[Jobs].release_owner("w")

@@ -5,6 +5,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, frozen, update
 from tests.support.api.seeds import a_candidate, a_root
-from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
+from tests.support.api.service import Service, code_of, running, settings_of
 from tests.support.factories import NOW, a_job_of_no_model
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
@@ -88,16 +89,14 @@ def test_no_more_jobs_wait_than_may_wait(home: Path) -> None:
 def test_a_job_is_queued_while_the_broker_is_down(
     ready: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down(*_: object, **__: object) -> None:
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr("celery.Celery.send_task", down)
+    monkeypatch.setattr("celery.Celery.send_task", Mock(side_effect=ConnectionRefusedError))
     assert ready.client.post("/v1/jobs", json=update()).status_code == 202
 
 
 REFUSED = [
     ({"model": "nope"}, 404, "model_not_found"),
     ({"alias": "staging"}, 404, "alias_not_found"),
+    ({"dataset": "poor"}, 422, "too_few_per_class"),
     ({"recipe": {"learning_rate": 5}}, 422, "recipe_invalid"),
     ({"prompt": "no slot"}, 422, "prompt_invalid"),
     ({"type": "dream"}, 422, "field_invalid"),
@@ -107,6 +106,7 @@ REFUSED = [
 
 
 def test_what_would_keep_an_update_from_starting(ready: Service) -> None:
+    frozen(ready, "poor", ("boot", pictures_on(Side.TRAIN, 9)[8]))
     for changes, status, code in REFUSED:
         with ready.untouched():
             answer = ready.client.post("/v1/jobs", json=update(**changes))
@@ -154,14 +154,6 @@ def test_an_update_moves_its_alias_by_itself_only_if_an_operator_has_ordered_it(
             assert refused.json()["facts"]["required_role"] == "operator"
         again = client.post(f"/v1/jobs/{jobs[0]}/retry", headers=contributor)
         assert again.status_code == (403 if moves else 202)
-
-
-def test_too_few_images_of_a_class(ready: Service) -> None:
-    frozen(ready, "poor", ("boot", pictures_on(Side.TRAIN, 9)[8]))
-    with ready.untouched():
-        answer = ready.client.post("/v1/jobs", json=update(dataset="poor"))
-    assert code_of(answer) == (422, "too_few_per_class")
-    assert answer.json()["facts"]["classes"] == {"boot": 1}
 
 
 def test_the_same_idempotency_key_and_body_give_the_same_job(ready: Service) -> None:
@@ -266,23 +258,7 @@ def test_jobs_are_filtered_by_time_and_metadata(ready: Service) -> None:
     assert hours(metadata='a"b:%') == {1}
     assert hours(metadata="tea") == hours(metadata="team:shoe") == hours(metadata="team:") == set()
     assert hours(metadata="team", created_since=last) == set()
-
-
-FILTERS = [
-    "created_since=1764150000",
-    "created_since=2026-11-26",
-    "created_until=2026-11-26T09:30:00",
-    "created_since=0001-01-01T00:00:00%2B14:00",
-    "metadata=",
-]
-
-
-@EMBEDDED
-def test_a_filter_that_cannot_be_read_is_refused(service: Service) -> None:
-    for query in FILTERS:
-        answer = service.client.get(f"/v1/jobs?{query}")
-        assert code_of(answer) == (422, "field_invalid"), query
-        assert answer.json()["errors"][0]["pointer"] == f"#query/{query.partition('=')[0]}"
+    assert code_of(ready.client.get("/v1/jobs?metadata=")) == (422, "field_invalid")
 
 
 def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -67,9 +68,6 @@ def test_a_request_its_job_and_the_phases_of_it_are_one_trace(
 def test_spans_hold_no_names_secrets_or_addresses(
     service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("okapis")
-
     client = service.client
     client.post("/v1/datasets", json={"name": "okapis"})
     files = [("quagga", ("holiday.png", picture(1)))]
@@ -78,7 +76,8 @@ def test_spans_hold_no_names_secrets_or_addresses(
     client.get("/v1/zebra/stripes")
     client.request("BREW", "/v1/zebra")
     client.get("/v1/models", headers={"Authorization": "Bearer pk_wrong-key"})
-    monkeypatch.setattr(service.platform.transactions, "on_behalf_of", fail)
+    fault = Mock(side_effect=RuntimeError("okapis"))
+    monkeypatch.setattr(service.platform.transactions, "on_behalf_of", fault)
     client.get("/v1/models")
     service.platform.tracer.close()
     assert [span.name for span in collector.spans] == [

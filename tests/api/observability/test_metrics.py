@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -151,11 +152,7 @@ def test_a_database_that_is_away_leaves_what_the_process_knows_to_who_read_it_be
 ) -> None:
     service.client.get("/healthz")
     scrape(service)
-
-    def away(*_: object, **__: object) -> None:
-        raise DatabaseUnavailable
-
-    monkeypatch.setattr(Work, "__enter__", away)
+    monkeypatch.setattr(Work, "__enter__", Mock(side_effect=DatabaseUnavailable))
     found = scrape(service)
     assert found("database_up") == 0
     assert found("http_requests_total", route="/healthz") == 1

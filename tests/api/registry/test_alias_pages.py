@@ -70,14 +70,17 @@ def test_the_second_of_two_sees_what_the_first_has_done(
 ) -> None:
     second = browser_of(shared_service, Role.OPERATOR)
     promotion = f"{here}/aliases/production/promotion"
-    seen = move_of(second, f"{promotion}?version=2")
+    seen, another = (move_of(second, f"{promotion}?version={number}") for number in (2, 3))
     first = move_of(operator, f"{promotion}?version=2")
-    assert operator.send(promotion, **first, reason="mine came first").status_code == 303
+    assert operator.send(promotion, **first, reason=f"first {SCRIPT}").status_code == 303
     late = second.send(promotion, **seen, reason="mine too")
     assert late.status_code == 412
     assert "Nothing was moved" in late.text
-    assert "mine came first" in late.text
+    assert "first &lt;script&gt;alert(2)" in late.text
+    assert SCRIPT not in late.text
     assert "is production already" in late.text
+    late = second.send(promotion, **another, reason="I have read the report")
+    assert (late.status_code, "I have read the report</textarea>" in late.text) == (412, True)
     back = f"{here}/aliases/production/rollback"
     operator.send(back, **move_of(operator, back, reason="for the next test"))
 

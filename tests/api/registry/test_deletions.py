@@ -1,7 +1,6 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
-from tests.api.datasets.test_datasets import upload
-from tests.support.api.orders import update
+from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 
@@ -64,9 +63,7 @@ def test_a_model_is_deleted_with_its_jobs_and_its_name_is_free(ready: Service) -
 
 
 def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
-    service.client.post("/v1/datasets", json={"name": "pets"})
-    upload(service, "pets", cat=range(3))
-    service.client.post("/v1/datasets/pets/versions")
+    a_dataset(service, "pets", cat=0)
     suite = {"name": "asked", "kind": "zero_shot", "dataset": "pets", "dataset_version": 1}
     assert service.client.post("/v1/suites", json=suite).status_code == 201
     for path in ("/v1/datasets/pets", "/v1/datasets/pets/versions/1"):
@@ -75,10 +72,8 @@ def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
             (409, "in_use"),
             {"suites": ["asked"]},
         )
-    service.client.post("/v1/datasets", json={"name": "more"})
-    upload(service, "more", dog=range(3, 6))
-    for _ in range(2):
-        service.client.post("/v1/datasets/more/versions")
+    a_dataset(service, "more", dog=3)
+    service.client.post("/v1/datasets/more/versions")
     assert service.client.delete("/v1/datasets/more/versions/1").status_code == 204
     missing = service.client.get("/v1/datasets/more/versions/1")
     assert code_of(missing) == (404, "dataset_version_not_found")

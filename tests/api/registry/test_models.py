@@ -3,15 +3,13 @@
 from typing import Any
 
 from tests.support.api.image_files import picture
+from tests.support.api.orders import frozen
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of
 
 
 def a_suite(service: Service, name: str, seed: int) -> dict[str, Any]:
-    service.client.post("/v1/datasets", json={"name": name})
-    files = [("cat", (f"{name}.png", picture(seed)))]
-    service.client.post(f"/v1/datasets/{name}/images", files=files)
-    service.client.post(f"/v1/datasets/{name}/versions")
+    frozen(service, name, ("cat", picture(seed)))
     body = {"name": name, "kind": "zero_shot", "dataset": name, "dataset_version": 1}
     answer = service.client.post("/v1/suites", json=body)
     assert answer.status_code == 201, answer.text

@@ -69,19 +69,6 @@ def test_a_full_disk_leaves_no_half_of_a_download(
     assert code_of(answer) == (507, "storage_full")
 
 
-def test_a_flipped_bit_is_found_before_it_is_served(service: Service, model: Model) -> None:
-    digest = service.client.get(VERSIONS + "/1").json()["digest"]
-    folder = service.settings.artifacts
-    (path,) = [path for path in folder.rglob("*") if path.parent.name + path.name == digest]
-    path.chmod(0o600)
-    data = bytearray(path.read_bytes())
-    data[10] ^= 1
-    path.write_bytes(data)
-    with service.untouched():
-        answer = service.client.get(VERSIONS + "/1/download")
-        assert code_of(answer) == (500, "artifact_corrupt")
-
-
 def test_a_flipped_bit_in_a_kept_download_is_found_and_healed(
     service: Service, model: Model
 ) -> None:

@@ -1,20 +1,15 @@
 """Ports and connections of a server, and how it ends."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-import pytest
 from httpx._config import DEFAULT_LIMITS
 
 from api.app import create_app
 from api.inference_client import client as replicas
 from api.server import uvicorn_config, with_free_inference_port
 from core.settings import Settings
-from devtools.ports import free_port
 from tests.support.api.service import EMBEDDED
-from tests.support.processes import Site, wait_for
 from worker.inference import server as inference
 
 
@@ -30,21 +25,6 @@ def test_an_embedded_service_takes_a_free_port_for_inference(tmp_path: Path) -> 
     assert with_free_inference_port(settings) is settings
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A home whose database has its tables."""
-    site = Site(tmp_path, embedded=False, port=free_port())
-    yield site
-    site.close()
-
-
-def test_a_service_that_is_told_to_end_does_so_in_order(site: Site) -> None:
-    api = site.start("cli", "serve")
-    wait_for(lambda: is_alive(site.settings.port), seconds=60)
-    api.terminate()
-    assert api.wait(60) == 0
-
-
 @EMBEDDED
 def test_the_service_keeps_connections_longer_than_its_clients_do(settings: Settings) -> None:
     # Who closes first must be the client: a request that meets a closing server is reset.
@@ -54,10 +34,3 @@ def test_the_service_keeps_connections_longer_than_its_clients_do(settings: Sett
     app = create_app(settings)
     config = uvicorn_config(app, settings.model_copy(update={"keep_alive_seconds": 7}))
     assert config.timeout_keep_alive == 7
-
-
-def is_alive(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False

@@ -144,14 +144,3 @@ def test_what_is_not_http_is_answered_with_a_problem_document(address: tuple[str
         status, problem, headers = problem_in(answers_to(address, sent))
         assert (status, problem["code"]) == (400, "malformed"), sent
         assert headers["connection"] == "close"
-
-
-def test_a_whole_request_is_answered_as_ever_and_the_next_one_too(
-    address: tuple[str, int],
-) -> None:
-    body = b'{"name": "cats"}'
-    one = KEYED + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    two = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    answers = answers_to(address, one, two)
-    assert answers.startswith(b"HTTP/1.1 201 ")
-    assert answers.endswith(b'{"status":"ok"}')

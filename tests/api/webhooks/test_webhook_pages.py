@@ -6,9 +6,8 @@ import pytest
 
 from core.outbox.rows import Outbox
 from core.outbox.rules import Outcome
-from core.principal import Role
 from core.webhooks.deliver import claim_delivery
-from tests.support.api.browsing import Browser, browser_of
+from tests.support.api.browsing import Browser
 from tests.support.api.service import Service
 
 URL = "https://93.184.216.34/told"  # an address, so that no name has to be looked up
@@ -16,11 +15,6 @@ URL = "https://93.184.216.34/told"  # an address, so that no name has to be look
 SECRET = re.compile(r"<code>(whsec_[\w+/=]+)</code>")
 
 HERE = re.compile(r"/ui/webhooks/hook_\w+")
-
-
-@pytest.fixture(scope="module")
-def admin(shared_service: Service) -> Browser:
-    return browser_of(shared_service, Role.ADMIN)
 
 
 @pytest.fixture(scope="module")

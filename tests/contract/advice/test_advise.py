@@ -4,53 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side, part_of
 from core.errors import InferenceUnavailable
-from core.images.decoder import DecodedImage
-from core.inference.classify import ClassificationRequest
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.recipes.fields import Method, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.registry.rows import Versions
 from core.registry.versions import Model
-from core.values import Digest, ImageInput
+from core.values import Digest
 from tests.support.api.seeds import some_weights
 from tests.support.factories import NOW, a_job, a_version, pixels_on
 from tests.support.ordering import an_order
 from tests.support.scene import Scene
 
+ABSENT = Mock(classify=Mock(side_effect=InferenceUnavailable))  # no inference process
+
+BLACK = Mock(pixels=lambda data, wanted: bytes(wanted.size))  # a decoder: every image is black
+
 DEVICE = {"device": "cpu (x86)"}
-
-
-class Absent:
-    """No inference process."""
-
-    def classify(
-        self, request: ClassificationRequest, images: Sequence[bytes], *, top_k: int
-    ) -> Sequence[Sequence[Mapping[str, Any]]]:
-        raise InferenceUnavailable
-
-
-class Black:
-    """A decoder to which every image is black."""
-
-    def pixels(self, data: bytes, wanted: ImageInput) -> bytes:
-        return bytes(wanted.size)
-
-    def decode(self, data: bytes) -> DecodedImage:
-        raise NotImplementedError
-
-    def preview(self, data: bytes) -> bytes:
-        raise NotImplementedError
 
 
 def advised(scene: Scene, model: Model, **changes: Any) -> Advice:
     order = an_order(scene.frozen("owl", "elk"), **changes)
-    return advise(scene.platform, Absent(), Black(), model=model.name, order=order)
+    return advise(scene.platform, ABSENT, BLACK, model=model.name, order=order)
 
 
 def facts(advice: Advice, code: str) -> Mapping[str, Any]:
@@ -130,7 +111,7 @@ def test_exemplars_count_as_they_are_kept(scene: Scene) -> None:
     again = an_order(
         scene.frozen("cat", "dog", offset=200), parent=2, recipe=Recipe(epochs=10, batch_size=4)
     )
-    same = advise(scene.platform, Absent(), Black(), model=model.name, order=again)
+    same = advise(scene.platform, ABSENT, BLACK, model=model.name, order=again)
     assert same.steps == 10 * (8 // 4)  # the same images again are no exemplars
 
 

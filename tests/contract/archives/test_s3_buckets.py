@@ -1,8 +1,9 @@
 """Buckets on a real S3 server: what is listed, and that no piece is of another object."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import IncompleteReadError
@@ -151,16 +152,11 @@ def test_only_buckets_with_a_name_in_the_settings_are_read(
 def test_what_a_bucket_refuses_is_told_without_secrets(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(code: str) -> Callable[..., Any]:
-        def refuse(*_: object, **__: object) -> None:
-            raise refusal(code)
-
-        return refuse
-
-    monkeypatch.setattr(bucket.client, "get_object", refuses("AccessDenied"))
+    denied, gone = (Mock(side_effect=refusal(code)) for code in ("AccessDenied", "404"))
+    monkeypatch.setattr(bucket.client, "get_object", denied)
     with pytest.raises(BucketUnavailable, match="AccessDenied"):
         bucket.read(BucketObject(key="a", etag='"0"', size=1))
-    monkeypatch.setattr(bucket.client, "_make_api_call", refuses("404"))  # as for no bucket
+    monkeypatch.setattr(bucket.client, "_make_api_call", gone)  # as for no bucket
     with pytest.raises(BucketUnavailable):
         bucket.listed()
     nowhere = S3Buckets({"photos": S3Access(endpoint="https://no_host.example")})

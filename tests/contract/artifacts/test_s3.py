@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -144,10 +145,7 @@ def test_two_collectors_do_not_meet(s3: S3Artifacts) -> None:
 def test_refusals_have_names(
     s3: S3Artifacts, code: str, fact: type[PerennialError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(**_: Any) -> None:
-        raise refusal(code)
-
-    monkeypatch.setattr(s3._client, "put_object", refuses)
+    monkeypatch.setattr(s3._client, "put_object", Mock(side_effect=refusal(code)))
     with pytest.raises(fact) as told:
         s3.put(DATA)
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in f"{told.value!r} {told.value.facts}"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.storage import measure_growth
 from core.artifacts.checks import SETTLED_S, VerifiedFiles
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
@@ -374,12 +373,3 @@ def test_a_file_that_was_written_since_is_read(tmp_path: Path, replaced: bool) -
     for _ in range(2):
         with pytest.raises(ArtifactCorrupt):
             files.verify(path, sha256(DATA))
-
-
-def test_an_update_of_the_image_tower_adds_that_tower_and_the_same_again_nothing(
-    tmp_path: Path,
-) -> None:
-    growth = measure_growth(LocalArtifacts(tmp_path))
-    assert 0 < growth.update <= growth.tower < growth.version / 2
-    assert growth.listed < growth.tower / 100
-    assert growth.again == 0

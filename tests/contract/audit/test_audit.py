@@ -18,12 +18,8 @@ from core.platform import Platform
 from core.principal import SERVICE
 from core.settings import Settings
 from core.values import KeyId
-from tests.support.evaluation.each_class import knowing_each
-from tests.support.evaluation.judged import CATS, SUITES, a_judged_model
-from tests.support.evaluation.judged import update as teach
 from tests.support.factories import NOW
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.scene import Scene
 from tests.support.storage.databases import writing
 
 ME = replace(SERVICE, name="me", key=KeyId("key_1"), request_id="req_1")
@@ -139,18 +135,3 @@ def test_a_last_event_that_was_forged_with_its_hash_shows(platform: Platform, ur
         with writing(url) as connection:
             connection.execute(forgery)
         assert verify_audit(platform).broken_at == broken
-
-
-def test_a_promotion_by_a_job_is_recorded_with_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = a_judged_model(scene)
-    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
-    job = teach(scene, model, *CATS)
-    with scene.platform.transactions(read_only=True) as work:
-        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_MOVED))
-    change = event.change
-    assert (change.actor, change.key, change.request_id) == (f"job {job.id}", None, None)
-    assert change.subject == f"models/{model.name}/aliases/production"
-    assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
-    assert change.reason == "passed the gate"

@@ -3,9 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ from core.access.rows import Keys
 from core.database.engine import open_engine
 from core.database.migrate import METADATA, migrate
 from core.database.schema import MIGRATIONS, REVISION
-from core.database.work import Transactions, Work
+from core.database.work import Transactions
 from core.errors import UnsafeConfiguration
 from core.gate.policies import DEFAULT_POLICY, ensure_default_policy
 from core.gate.rows import Policies
@@ -34,22 +31,9 @@ from core.settings import Settings
 from core.values import PolicyId, sha256
 from tests.support.factories import NOW, a_key
 from tests.support.memory_artifacts import MemoryArtifacts
-from tests.support.storage.databases import writing
+from tests.support.storage.databases import commit_beside, writing
 
 KEY = "pk_of-both"
-
-
-def meanwhile(
-    transactions: Transactions, first: Callable[[Work], None], second: Callable[[], object]
-) -> None:
-    """Begin `second` while `first` is written but not yet committed."""
-    with ThreadPoolExecutor(1) as pool:
-        with transactions() as work:
-            first(work)
-            other = pool.submit(second)
-            time.sleep(0.3)
-            work.commit()
-        other.result()
 
 
 def platform_of(transactions: Transactions) -> Platform:
@@ -64,22 +48,18 @@ def platform_of(transactions: Transactions) -> Platform:
 def test_default_policy_is_made_once(transactions: Transactions) -> None:
     platform = platform_of(transactions)
     policy = GatePolicy(id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=NOW)
-    meanwhile(
-        transactions,
-        lambda work: work[Policies].add(policy),
-        lambda: ensure_default_policy(platform),
-    )
+    with transactions() as work:
+        work[Policies].add(policy)
+        commit_beside(work, ensure_default_policy, platform).result()
     with transactions(read_only=True) as work:
         assert work[Policies].get(DEFAULT_POLICY) == policy
 
 
 def test_given_key_is_let_in_once(transactions: Transactions) -> None:
     platform, admin = platform_of(transactions), a_key(name="admin")
-    meanwhile(
-        transactions,
-        lambda work: work[Keys].add(admin, sha256(KEY.encode())),
-        lambda: ensure_admin_key(platform),
-    )
+    with transactions() as work:
+        work[Keys].add(admin, sha256(KEY.encode()))
+        commit_beside(work, ensure_admin_key, platform).result()
     holder = Principal(name="admin", role=Role.ADMIN, key=admin.id)
     assert authenticate(platform, [KEY]) == {KEY: holder}
     with transactions(read_only=True) as work:

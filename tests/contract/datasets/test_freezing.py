@@ -52,10 +52,7 @@ def scene(url: str, artifacts: WritingArtifacts) -> Iterator[Scene]:
 @pytest.fixture
 def dataset(scene: Scene) -> Dataset:
     made = a_dataset()
-    with scene.platform.transactions() as work:
-        work[Datasets].add(made)
-        work.commit()
-    add(scene, made, FIRST)
+    scene.draft(made, a_row(made, FIRST, "cat"))
     return made
 
 
@@ -127,10 +124,7 @@ def test_version_names_the_bytes_that_another_dataset_has_renewed_meanwhile(
 
     def renew() -> None:
         other = a_dataset()
-        with scene.platform.transactions() as work:
-            work[Datasets].add(other)
-            work[Datasets].add_image(replace(a_row(other, newer.pixels, "dog"), image=newer))
-            work.commit()
+        scene.draft(other, replace(a_row(other, newer.pixels, "dog"), image=newer))
 
     artifacts.meanwhile = [renew]
     version = freeze_version(scene.platform, dataset.id)

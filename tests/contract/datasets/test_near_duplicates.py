@@ -11,6 +11,7 @@ from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.uploads import Receipt, Upload
+from core.errors import ImageInTraining
 from core.values import Digest
 from tests.support.factories import NOW, an_image, pixels_on
 from tests.support.scene import Scene
@@ -29,6 +30,16 @@ def looking(pixels: Digest, level: int) -> Upload:
 
 def sent(scene: Scene, dataset: Dataset, *uploads: Upload) -> list[Receipt]:
     return record_uploads(scene.platform, dataset, uploads)
+
+
+def examined(scene: Scene, upload: Upload) -> None:
+    """Make a suite of one image."""
+    exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
+    sent(scene, exam, upload)
+    freeze_version(scene.platform, exam.id)
+    create_suite(
+        scene.platform, name="asked", kind=SuiteKind.ZERO_SHOT, dataset=exam.id, dataset_version=1
+    )
 
 
 def test_image_that_comes_back_stays_where_it_was(scene: Scene, dataset: Dataset) -> None:
@@ -72,18 +83,21 @@ def test_image_that_looks_like_a_suites_and_like_another_more_is_not_learned_fro
     asked, other, between = [one for one in pixels_on(Side.TRAIN, 20) if part_of(one) is Part.TEST][
         :3
     ]
-    exam = create_dataset(scene.platform, "exam", DatasetKind.LABELLED)
-    sent(scene, exam, looking(asked, 100))
-    version = freeze_version(scene.platform, exam.id)
-    create_suite(
-        scene.platform,
-        name="asked",
-        kind=SuiteKind.ZERO_SHOT,
-        dataset=exam.id,
-        dataset_version=version.number,
-    )
-    receipts = sent(scene, dataset, looking(other, 108), looking(between, 105))
-    assert [one.refusal and one.refusal.code for one in receipts] == [None, "image_in_suite"]
+    examined(scene, looking(asked, 100))
+    same = looking(asked, 100)
+    receipts = sent(scene, dataset, same, looking(other, 108), looking(between, 105))
+    codes = [one.refusal and one.refusal.code for one in receipts]
+    assert codes == ["image_in_suite", None, "image_in_suite"]
+
+
+def test_image_that_looks_like_a_training_image_becomes_no_suite(
+    scene: Scene, dataset: Dataset
+) -> None:
+    taught, alike = pixels_on(Side.TRAIN, 2)
+    sent(scene, dataset, looking(taught, 100))
+    freeze_version(scene.platform, dataset.id)
+    with pytest.raises(ImageInTraining):
+        examined(scene, looking(alike, 103))
 
 
 def test_what_came_after_the_search_is_seen_as_well(scene: Scene, dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Images are gone after an erasure, versions that learned from them are marked, archives go too."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -304,12 +305,8 @@ def test_a_resumed_erasure_leaves_an_archive_that_an_import_needs_by_now(
     order(scene, entry_of(scene, data, Side.TRAIN).pixels)
     archive = artifacts.put(b"archive")
     add_import(scene, data.dataset, archive, JobStatus.FAILED)
-
-    def die(digest: object) -> None:
-        raise DatabaseUnavailable
-
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "delete", die)
+        patch.setattr(artifacts, "delete", Mock(side_effect=DatabaseUnavailable))
         assert scene.run().status is JobStatus.QUEUED
     add_import(scene, data.dataset, archive, JobStatus.QUEUED)
     assert scene.run().type is JobType.ERASE

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from unittest.mock import Mock
 
 from core.datasets.freeze import freeze, read_manifest
 from core.datasets.manifests import ManifestEntry, Part, Side
@@ -36,11 +37,7 @@ def running(scene: Scene) -> Iterator[Future[Job]]:
 def test_a_version_that_is_frozen_during_an_erasure_is_replaced_as_well(scene: Scene) -> None:
     data, draft = scene.frozen("cat", "dog", forms=MANY), a_dataset()
     pixels = entry_of(scene, data, Side.TRAIN).pixels
-    with scene.platform.transactions() as work:
-        work[Datasets].add(draft)
-        work[Datasets].add_image(a_row(draft, pixels, "cat"))
-        work[Datasets].add_image(a_row(draft, digest("another"), "cat"))
-        work.commit()
+    scene.draft(draft, *(a_row(draft, one, "cat") for one in (pixels, digest("another"))))
     order(scene, pixels)
     with scene.platform.transactions() as work:
         freeze(work, scene.platform.artifacts, draft, NOW)
@@ -109,10 +106,7 @@ def test_an_evaluation_goes_on_without_an_image_that_is_erased_meanwhile(scene: 
 
 
 def test_an_evaluation_that_misses_an_image_that_was_not_erased_fails(scene: Scene) -> None:
-    def miss(_: Monitor) -> None:
-        raise ArtifactMissing
-
-    scene.script.evaluating = miss
+    scene.script.evaluating = Mock(side_effect=ArtifactMissing)
     scene.update(scene.model(), scene.frozen("cat", "dog", each=15))
     ended = scene.run()
     assert (ended.error or {})["code"] == "artifact_missing"

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,7 +17,7 @@ from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Monitor
+from core.jobs.rules import JobStatus
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
@@ -57,10 +58,6 @@ def states(scene: Scene, erasure: Erasure) -> tuple[ErasureStatus, list[int | No
     return progress.status, [one.by and one.by.number for one in progress.versions]
 
 
-def diverge(_: Monitor) -> None:
-    raise TrainingDiverged
-
-
 def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
     scene: Scene, model: Model
 ) -> None:
@@ -92,7 +89,7 @@ def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
 def test_one_that_fails_stops_those_after_it_until_it_is_retried(
     scene: Scene, model: Model, erasure: Erasure
 ) -> None:
-    scene.script.training = diverge
+    scene.script.training = Mock(side_effect=TrainingDiverged)
     failed = [scene.run() for _ in range(2)]
     codes = [(job.error or {})["code"] for job in failed]
     assert codes == ["training_diverged", "parent_not_retrained"]
@@ -164,12 +161,8 @@ def test_an_erasure_that_dies_between_rows_and_bytes_deletes_them_when_it_is_res
 ) -> None:
     gone = scene.script.tasks[0].images[0]
     waiting = order(scene, gone.pixels)
-
-    def die(digest: object) -> None:
-        raise DatabaseUnavailable
-
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "delete", die)
+        patch.setattr(artifacts, "delete", Mock(side_effect=DatabaseUnavailable))
         assert scene.run().status is JobStatus.QUEUED
     assert artifacts.has(gone.artifact)
     assert states(scene, waiting)[0] is ErasureStatus.ERASING
@@ -247,7 +240,7 @@ def test_a_failed_update_is_retried_without_what_was_erased_since(
     images = scene.script.tasks[0].images
 
     first = erase(scene, images[0].pixels)
-    scene.script.training = diverge
+    scene.script.training = Mock(side_effect=TrainingDiverged)
     failed = [scene.run() for _ in range(2)]
     erase(scene, images[1].pixels, retraining=Retraining.NONE)
     scene.script.training = nothing

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
+from core.audit.rows import AuditTrail
+from core.audit.rules import Action, AuditFilter
 from core.errors import GateFailed, StaleRevision
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.rows import AnswerCache
@@ -14,7 +17,6 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import Alias
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.rules import Calibration
@@ -97,19 +99,21 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
     assert (scene.live(model), scene.version(model, 2).status) == (2, VersionStatus.PROMOTED)
     with scene.platform.transactions(read_only=True) as work:
         row = work[Aliases].history(model.id, "production")[-1]
+        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.ALIAS_MOVED))
     assert (row.reason, row.actor) == ("passed the gate", f"job {ended.id}")
     assert (row.from_version, row.override) == (1, False)
+    change = event.change
+    assert (change.actor, change.key, change.request_id) == (row.actor, None, None)
+    assert change.subject == f"models/{model.name}/aliases/production"
+    assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
+    assert change.reason == row.reason
 
 
 def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = guarded(scene)
-
-    def beaten(self: Aliases, alias: Alias, row: object) -> None:
-        raise StaleRevision
-
-    monkeypatch.setattr(Aliases, "move", beaten)
+    monkeypatch.setattr(Aliases, "move", Mock(side_effect=StaleRevision))
     ended = scene.run()
     assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
     assert ended.result is not None
@@ -118,22 +122,6 @@ def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name
     assert ended.result["promotion"] == told
     assert scene.live(model) == 1
     assert scene.version(model, 2).status is VersionStatus.CANDIDATE
-
-
-def test_version_that_fails_while_it_is_being_promoted_stays_out(scene: Scene) -> None:
-    model = scene.model()
-    a_candidate(scene.platform, model, verdict=Verdict.PASSED)
-    with ThreadPoolExecutor(1) as pool:
-        with scene.platform.transactions() as work:
-            version = work[Versions].get(model.id, 2, lock=True)
-            work[Versions].save(version.judged(Verdict.FAILED, report_of(version)))
-            promotion = pool.submit(go_live, scene, model, 2)
-            time.sleep(0.3)
-            work.commit()
-        with pytest.raises(GateFailed):
-            promotion.result()
-    found = scene.version(model, 2)
-    assert (found.verdict, found.status) == (Verdict.FAILED, VersionStatus.REJECTED)
 
 
 def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: Scene) -> None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from core.datasets.freeze import read_manifest, refuse_suite_images
-from core.errors import ImageInSuite, ImageInTraining
+from core.errors import ImageInTraining
 from core.jobs.queue import cancel_job
 from core.jobs.rules import JobStatus
 from tests.support.scene import Scene
@@ -32,18 +31,3 @@ def test_update_whose_images_have_become_a_suites_fails_before_it_trains(scene: 
     assert ended.error is not None
     assert ended.error["code"] == "image_in_suite"
     assert scene.script.tasks == []
-
-
-def test_refusals_count_the_images_that_are_shared(scene: Scene) -> None:
-    model, data = scene.model(), scene.frozen("cat", "dog")
-    scene.suite(model, data)
-    entries = read_manifest(scene.platform.artifacts, data.manifest).entries
-    for shared, counted in ((1, "1 image"), (2, "2 images")):
-        with (
-            scene.platform.transactions(read_only=True) as work,
-            pytest.raises(ImageInSuite, match=f"contain {counted} of the dataset, counting"),
-        ):
-            refuse_suite_images(work, entries[:shared])
-    scene.update(model, scene.frozen("owl", "elk", offset=50))
-    with pytest.raises(ImageInTraining, match="contain 2 images of this dataset, counting"):
-        scene.suite(model, scene.frozen("owl", each=2, offset=50))

@@ -1,11 +1,8 @@
 """Exports: one a format, as long as the version keeps its weights."""
 
-from dataclasses import replace
-
 import pytest
 
 from core.artifacts.store import ArtifactKind
-from core.errors import ExportNotFound
 from core.exports.rows import Exports
 from core.registry.exports import Export, ExportFormat
 from core.registry.versions import Model, Version
@@ -44,23 +41,6 @@ def put(scene: Scene, version: Version, export_format: ExportFormat = ONNX) -> E
 def exports_of(scene: Scene, version: Version) -> list[Export]:
     with scene.platform.transactions(read_only=True) as work:
         return list(work[Exports].all(version.model, version.number))
-
-
-def test_a_new_export_takes_the_place_of_the_one_in_its_format(scene: Scene, model: Model) -> None:
-    root = scene.version(model, 1)
-    first, folder = put(scene, root), put(scene, root, FOLDER)
-    assert exports_of(scene, root) == [first, folder]
-    second = replace(first, size=7, artifact=folder.artifact)
-    with scene.platform.transactions() as work:
-        work[Exports].put(second)
-        work.commit()
-    with scene.platform.transactions() as work:
-        assert work[Exports].get(model.id, 1, ONNX) == second
-        work[Exports].remove(model.id, 1, ONNX)
-        for ask in (work[Exports].get, work[Exports].remove):
-            with pytest.raises(ExportNotFound):
-                ask(model.id, 1, ONNX)
-        assert work[Exports].all(model.id, 1) == [folder]
 
 
 def test_bytes_are_kept_as_long_as_the_row(

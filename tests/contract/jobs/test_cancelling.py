@@ -1,7 +1,5 @@
 """Jobs that are cancelled while they wait, run or end, and ended ones that are ordered again."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -27,6 +25,7 @@ from tests.support.factories import NOW, a_job
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
+from tests.support.storage.databases import commit_beside
 
 
 def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene) -> None:
@@ -100,13 +99,10 @@ def test_checkpoint_of_a_job_that_was_cancelled_in_the_queue_is_swept(scene: Sce
 
 def test_job_that_is_claimed_while_it_is_cancelled_stops_at_its_next_step(scene: Scene) -> None:
     job = scene.update(scene.model(), scene.frozen("cat", "dog"))
-    with ThreadPoolExecutor(1) as pool:
-        with scene.platform.transactions() as work:
-            assert work[Jobs].claim("w", 60, 3) is not None
-            cancellation = pool.submit(cancel_job, scene.platform, job.id)
-            time.sleep(0.3)
-            work.commit()
-        assert cancellation.result().status is JobStatus.CANCELLING
+    with scene.platform.transactions() as work:
+        assert work[Jobs].claim("w", 60, 3) is not None
+        cancellation = commit_beside(work, cancel_job, scene.platform, job.id)
+    assert cancellation.result().status is JobStatus.CANCELLING
 
 
 LATER = NOW + timedelta(minutes=2)

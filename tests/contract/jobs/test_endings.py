@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -47,13 +48,6 @@ def training(scene: Scene, *, then: Callable[[Monitor], object]) -> Job:
 
     scene.script.training = train
     return scene.update(scene.model(), scene.frozen("cat", "dog"))
-
-
-def raising(error: BaseException) -> Callable[[Monitor], object]:
-    def happen(monitor: Monitor) -> None:
-        raise error
-
-    return happen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +144,7 @@ def test_each_way_to_end_is_told_by_status_history_and_log(
     caplog: pytest.LogCaptureFixture,
     ending: Ending,
 ) -> None:
-    job = training(scene, then=raising(ending.error))
+    job = training(scene, then=Mock(side_effect=ending.error))
     left = scene.run()
     assert (left.status, left.phase, left.error) == (ending.status, ending.phase, ending.told)
     assert (left.lost, left.finished_at) == (ending.lost, NOW if left.status.done else None)
@@ -259,7 +253,7 @@ def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="core.job_types")
-    job = training(scene, then=raising(StopRequested()))
+    job = training(scene, then=Mock(side_effect=StopRequested()))
     for attempt in (1, 2):
         caplog.clear()
         scene.run()
@@ -270,7 +264,7 @@ def test_a_claim_is_in_history_and_log_with_its_attempt_and_owner(
 
 
 def test_only_the_wait_for_the_first_claim_is_counted(scene: Scene) -> None:
-    training(scene, then=raising(StopRequested()))
+    training(scene, then=Mock(side_effect=StopRequested()))
     for waited_s in (90.0, 500.0):
         later = replace(scene.platform, clock=lambda s=waited_s: NOW + timedelta(seconds=s))
         run_on(scene, later)
@@ -278,7 +272,7 @@ def test_only_the_wait_for_the_first_claim_is_counted(scene: Scene) -> None:
 
 
 def test_the_last_phase_is_counted_however_a_job_ends(scene: Scene) -> None:
-    training(scene, then=raising(TrainingDiverged()))
+    training(scene, then=Mock(side_effect=TrainingDiverged()))
     scene.run()
     assert scene.phase_seconds().keys() == {"queued", "training"}
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -147,10 +148,7 @@ def test_each_phase_is_counted_with_its_seconds_once_it_is_over(watched: Watched
 
 def test_the_last_phase_goes_uncounted_when_the_database_is_away(watched: Watched) -> None:
     watched.eye.advance("training", 0, 5)
-
-    def away(*, read_only: bool = False) -> None:
-        raise DatabaseUnavailable
-
+    away = Mock(side_effect=DatabaseUnavailable)
     object.__setattr__(watched.scene.platform, "transactions", away)
     watched.eye.end()
 

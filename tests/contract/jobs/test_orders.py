@@ -1,11 +1,11 @@
 """Orders become jobs, each with its first event, a notification and a log line, within limits."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -38,6 +38,7 @@ from tests.support.factories import NOW, TESTER, a_policy, digest
 from tests.support.notifiers import RecordingNotifier, SilentNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
+from tests.support.storage.databases import commit_beside
 
 KEYED = JobRequest(principal=TESTER, key="k", body=digest("body"))
 
@@ -206,10 +207,7 @@ def test_an_order_with_a_key_is_made_once(
 def test_a_job_is_stored_with_its_key_or_not_at_all(
     scene: Scene, notifier: RecordingNotifier, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def is_in_flight(*_: object) -> None:
-        raise InProgress
-
-    monkeypatch.setattr(Idempotency, "add", is_in_flight)
+    monkeypatch.setattr(Idempotency, "add", Mock(side_effect=InProgress))
     with pytest.raises(InProgress):
         order_evaluation(scene.platform, notifier, KEYED, model=model.name, version=2)
     with scene.platform.transactions(read_only=True) as work:
@@ -268,14 +266,11 @@ def test_a_key_has_no_more_waiting_jobs_than_it_may_have(scene: Scene) -> None:
 
 def test_two_orders_at_once_do_not_both_take_the_last_place(scene: Scene) -> None:
     platform, demo = limited(scene, max_waiting_per_model=1), scene.model()
-    with ThreadPoolExecutor(1) as pool:
-        with platform.transactions() as work:
-            enqueue_within(work, platform, demo)
-            second = pool.submit(order, platform, demo)
-            time.sleep(0.3)
-            work.commit()
-        with pytest.raises(TooManyJobs):
-            second.result()
+    with platform.transactions() as work:
+        enqueue_within(work, platform, demo)
+        second = commit_beside(work, order, platform, demo)
+    with pytest.raises(TooManyJobs):
+        second.result()
 
 
 def test_an_erasure_needs_no_place(scene: Scene) -> None:

@@ -1,6 +1,5 @@
 """Webhooks and the outbox: the deliveries that an event gives, and how they are claimed."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +13,7 @@ from core.outbox.rows import Outbox, Webhooks
 from core.outbox.rules import Delivery, DeliveryStatus, EventType, Outcome
 from core.values import DeliveryId, ModelId, WebhookId
 from tests.support.factories import NOW
+from tests.support.storage.databases import commit_beside
 from tests.support.webhooks import an_event, deliveries_of, happened, refused, subscribed
 
 ACCEPTED = Outcome(response_status=200)
@@ -221,12 +221,9 @@ def test_a_fact_does_not_fail_by_a_webhook_that_is_being_deleted(
 ) -> None:
     webhook, other = subscribed(transactions), subscribed(transactions)
     event = an_event()
-    with ThreadPoolExecutor(1) as pool, transactions() as work:
+    with transactions() as work:
         work[Webhooks].delete(webhook.id)
-        adding = pool.submit(happened, transactions, event)
-        time.sleep(0.2)  # let it come to where it waits for this transaction
-        work.commit()
-        adding.result(10)
+        commit_beside(work, happened, transactions, event).result()
     assert deliveries_of(transactions, webhook) == []
     assert [one.event for one in deliveries_of(transactions, other)] == [event.id]
 

@@ -1,6 +1,7 @@
 """Facts and their events are one transaction."""
 
 from collections.abc import Sequence
+from unittest.mock import Mock
 
 import pytest
 
@@ -8,7 +9,7 @@ from core.datasets.freeze import freeze_version
 from core.errors import FieldInvalid, LeaseLost
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
-from core.jobs.rules import JobStatus, Monitor
+from core.jobs.rules import JobStatus
 from core.operations.maintenance import end_cancelled_jobs
 from core.outbox.rules import Delivery, Webhook
 from core.registry.alias_rows import Aliases
@@ -81,10 +82,7 @@ def test_an_update_that_passes_tells_verdict_move_and_end(
 
 
 def test_a_job_that_fails_tells_so_but_not_why(scene: Scene) -> None:
-    def fail(_: Monitor) -> None:
-        raise FieldInvalid("a sentence with a user's text")
-
-    scene.script.training = fail
+    scene.script.training = Mock(side_effect=FieldInvalid("a sentence with a user's text"))
     model, data = scene.model(), scene.frozen("cat", "dog")
     webhook = subscribed(scene.platform.transactions)
     job = scene.update(model, data)

@@ -1,8 +1,6 @@
 """Moves of an alias: what they write, how they are refused, and which locks they wait for."""
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,13 +12,14 @@ from core.gate.rules import Verdict
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.rows import Versions
-from core.registry.versions import Model, Version, Weights
+from core.registry.versions import Model, Weights
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
+from tests.support.storage.databases import commit_beside
 
 Move = Callable[[Scene, Model], object]
 
@@ -38,12 +37,6 @@ def model(scene: Scene) -> Model:
 def history(scene: Scene, model: Model) -> list[AliasMove]:
     with scene.platform.transactions(read_only=True) as work:
         return list(work[Aliases].history(model.id, "production"))
-
-
-def judge(scene: Scene, version: Version, verdict: Verdict) -> Version:
-    """A version with another verdict, as it is to be saved."""
-    assert version.report is not None
-    return version.judged(verdict, version.report)
 
 
 # ---- What is written down -------------------------------------------------------------------
@@ -179,17 +172,19 @@ def test_refusal_waits_for_no_writer(
             go_back(scene, model, to=3)
 
 
-def test_version_that_fails_while_an_alias_goes_back_to_it_is_not_gone_back_to(
-    scene: Scene, model: Model
+@pytest.mark.parametrize(
+    ("live", "to", "move"), [(2, 3, lambda scene, model: go_live(scene, model, 3)), (3, 2, go_back)]
+)
+def test_version_that_fails_while_an_alias_moves_to_it_stays_out(
+    scene: Scene, model: Model, live: int, to: int, move: Move
 ) -> None:
-    go_live(scene, model, 3)
-    with ThreadPoolExecutor(1) as pool:
-        with scene.platform.transactions() as work:
-            version = work[Versions].get(model.id, 2, lock=True)
-            work[Versions].save(judge(scene, version, Verdict.FAILED))
-            rollback = pool.submit(go_back, scene, model)
-            time.sleep(0.3)
-            work.commit()
-        with pytest.raises(GateFailed):
-            rollback.result()
-    assert scene.live(model) == 3
+    go_live(scene, model, live)
+    with scene.platform.transactions() as work:
+        version = work[Versions].get(model.id, to, lock=True)
+        assert version.report is not None
+        work[Versions].save(version.judged(Verdict.FAILED, version.report))
+        moved = commit_beside(work, move, scene, model)
+    with pytest.raises(GateFailed):
+        moved.result()
+    assert scene.version(model, to).verdict is Verdict.FAILED
+    assert scene.live(model) == live

@@ -1,7 +1,5 @@
 """Suites, policies, models and versions."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -33,6 +31,7 @@ from tests.support.factories import (
     digest,
 )
 from tests.support.scene import Scene
+from tests.support.storage.databases import commit_beside
 
 
 def test_model_keeps_its_suites_in_their_order(transactions: Transactions) -> None:
@@ -152,16 +151,8 @@ def test_unknown_model_has_no_next_number(transactions: Transactions, model: Mod
 def test_last_choice_of_suites_at_the_same_time_counts_and_each_suite_once(scene: Scene) -> None:
     data, model = scene.frozen("cat", "dog"), scene.model()
     one, two = (scene.suite(model, data, name) for name in ("one", "two"))
-    with ThreadPoolExecutor(1) as pool:
-        with scene.platform.transactions() as work:
-            work[Models].set_suites(model.id, [one.id])
-            choice = pool.submit(
-                configure_model,
-                scene.platform,
-                model.name,
-                suites=["two", two.id, "two"],
-                policy=None,
-            )
-            time.sleep(0.3)
-            work.commit()
-        assert choice.result().suites == (two.id,)
+    chosen = {"suites": ["two", two.id, "two"], "policy": None}
+    with scene.platform.transactions() as work:
+        work[Models].set_suites(model.id, [one.id])
+        choice = commit_beside(work, configure_model, scene.platform, model.name, **chosen)
+    assert choice.result().suites == (two.id,)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from core.errors import (
     BaseUnknown,
     DatasetVersionNotFound,
     FieldInvalid,
+    ImportFailed,
     ModelNotTrainable,
     PerennialError,
     PromptInvalid,
@@ -26,6 +28,7 @@ from core.errors import (
     VersionNotFound,
 )
 from core.evaluation.order import order_evaluation
+from core.job_types.retry import retry_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.recipes.fields import LabelSpace, Method, MixingChoice, TeacherPolicy
@@ -39,7 +42,7 @@ from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order
-from tests.support.scene import Scene
+from tests.support.scene import Scene, nothing
 
 
 @pytest.fixture
@@ -72,11 +75,19 @@ def test_a_reference_set_is_named_by_its_id(
             order_update(scene.platform, notifier, ME, model=model.name, order=wrong)
 
 
-def test_an_update_may_be_ordered_before_its_model_has_a_root(
+def test_an_update_is_ordered_before_its_model_has_a_root_unless_the_import_has_failed(
     scene: Scene, notifier: RecordingNotifier
 ) -> None:
-    create_model(scene.platform, notifier, ME, name="new", base="bundled")
+    job = create_model(scene.platform, notifier, ME, name="new", base="bundled")
     order = an_order(scene.frozen("owl", "elk"))
+    assert order_update(scene.platform, notifier, ME, model="new", order=order).order == order
+    scene.script.training = Mock(side_effect=BaseUnknown)
+    assert scene.run().status is JobStatus.FAILED
+    with pytest.raises(ImportFailed) as told:
+        order_update(scene.platform, notifier, ME, model="new", order=order)
+    assert told.value.facts == {"model": "new", "job": job.id}
+    scene.script.training = nothing
+    retry_job(scene.platform, notifier, ME, job.id)
     assert order_update(scene.platform, notifier, ME, model="new", order=order).order == order
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,7 +15,7 @@ from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
 from core.errors import ArtifactsUnavailable
-from core.jobs.rules import JobStatus, Monitor
+from core.jobs.rules import JobStatus
 from core.registry.versions import Model
 from core.upkeep.gc import Amount, collect_garbage
 from core.upkeep.rows import ArtifactRoots
@@ -142,11 +143,7 @@ def test_an_update_that_publishes_what_is_being_collected_keeps_it(
     scene = Scene(transactions, artifacts)
     model = scene.model()
     scene.update(model, scene.frozen("cat", "dog"))
-
-    def die(monitor: Monitor) -> None:
-        raise ArtifactsUnavailable
-
-    scene.script.evaluating = die
+    scene.script.evaluating = Mock(side_effect=ArtifactsUnavailable)
     with scene.platform.transactions(read_only=True) as work:
         known = work[ArtifactRoots].weights()
     orphans = some_weights(scene.platform, 101)  # what the first attempt makes
@@ -170,10 +167,7 @@ def test_an_image_that_is_uploaded_again_is_kept(transactions: Transactions) -> 
     def upload(_: Digest) -> None:
         row = a_row(dataset, digest("pixels"), "cat")
         row = replace(row, image=replace(row.image, artifact=artifacts.put(artifacts.get(orphan))))
-        with scene.platform.transactions() as work:
-            work[Datasets].add(dataset)
-            work[Datasets].add_image(row)
-            work.commit()
+        scene.draft(dataset, row)
 
     artifacts.happens = upload
     assert tidy(scene).collected == {}
@@ -189,11 +183,8 @@ def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
     old, new = (
         replace(row.image, artifact=artifacts.put(form)) for form in (b"by one Pillow", b"by two")
     )
-    with scene.platform.transactions() as work:
-        work[Datasets].add(frozen)
-        work[Datasets].add(other)
-        work[Datasets].add_image(replace(row, image=old))
-        work.commit()
+    scene.draft(frozen, replace(row, image=old))
+    scene.draft(other)
 
     def upload() -> None:
         with scene.platform.transactions() as work:

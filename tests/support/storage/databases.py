@@ -2,7 +2,9 @@
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from core.backup.backup import Outcome
 from core.backup.dump import LEFT_OUT
 from core.database.engine import open_engine
 from core.database.migrate import METADATA
-from core.database.work import Transactions
+from core.database.work import Transactions, Work
 from core.settings import Settings
 from core.values import Digest
 from devtools.servers import run_sql
@@ -54,6 +56,15 @@ def writing(url: str) -> Iterator[Connection]:
     with engine.begin() as connection:
         yield connection
     engine.dispose()
+
+
+def commit_beside(work: Work, act: Callable[..., Any], *given: Any, **named: Any) -> Future[Any]:
+    """Begin something else, and commit once it has come to wait for this transaction."""
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(act, *given, **named)
+        time.sleep(0.3)
+        work.commit()
+    return begun
 
 
 def waiting(transactions: Transactions) -> int:
