@@ -85,21 +85,16 @@ def test_an_interrupted_download_goes_on(
     assert list(tmp_path.iterdir()) == [to]
 
 
-def test_only_the_missing_bytes_are_sent(served: Served, model: str, tmp_path: Path) -> None:
-    data = whole(served, model)
-    digest = served.client.versions.get(model, 1)["digest"]
-    marked = b"\0" * 1000  # not what the service has: it stays if it is not sent again
-    (tmp_path / f"one.tar.{digest[:16]}.part").write_bytes(marked)
-    to = served.client.versions.download(model, 1, to=tmp_path / "one.tar")
-    assert to.read_bytes() == marked[:-1] + data[999:]
-
-
-def test_bytes_of_another_version_are_not_gone_on_with(
+def test_only_the_missing_bytes_of_the_same_version_are_sent(
     served: Served, model: str, tmp_path: Path
 ) -> None:
+    data, download = whole(served, model), served.client.versions.download
+    digest = served.client.versions.get(model, 1)["digest"]
     (tmp_path / "one.tar.0123456789abcdef.part").write_bytes(b"another version's")
-    to = served.client.versions.download(model, 1, to=tmp_path / "one.tar")
-    assert to.read_bytes() == whole(served, model)
+    assert download(model, 1, to=tmp_path / "one.tar").read_bytes() == data
+    marked = b"\0" * 1000  # not what the service has: it stays if it is not sent again
+    (tmp_path / f"two.tar.{digest[:16]}.part").write_bytes(marked)
+    assert download(model, 1, to=tmp_path / "two.tar").read_bytes() == marked[:-1] + data[999:]
 
 
 def test_versions_are_compared(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -69,27 +71,63 @@ def test_the_client_is_packed_with_what_is_written_which_git_ignores(tmp_path: P
     assert {name.partition("/")[0] for name in names} == {"perennial"}
 
 
-IMPORTS = """
+# Loads what a test names, as if the modules that it names were not installed.
+WITHOUT = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in sys.argv:
             raise ModuleNotFoundError(f"No module named {name!r}")
 sys.meta_path.insert(0, Missing())
+"""
+
+SERVICE_AND_DEMO = """
 import api.app, demo.__main__, perennial.commands.main, worker.__main__, worker.inference.__main__
 """
 
+COMMAND_MODULES = ("__main__", "commands", "terminal")
 
-def test_the_service_and_the_demo_need_nothing_that_only_tests_do() -> None:
-    there = {"pip", *installed_for([*SERVICE, *WORKER, *CLIENT])}
-    absent = [
+
+def client_without(*left_out: str) -> str:
+    """A program that loads all modules of the client but for some, and asks a service."""
+    return f"""
+import importlib, pkgutil, perennial
+for module in pkgutil.walk_packages(perennial.__path__, "perennial."):
+    if module.name.split(".")[1] not in {left_out}:
+        importlib.import_module(module.name)
+with perennial.Client("http://127.0.0.1:1", "pk_any", trust_env=False) as client:
+    assert not client.is_ready()
+"""
+
+
+HELP = 'assert perennial.commands.main.main(["teach", "--help"]) == 0'
+
+OURS = {"perennial", "api", "core", "worker", "cli"}
+
+
+@pytest.mark.parametrize(
+    ("program", "needed", "ours"),
+    [
+        (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
+        (client_without() + HELP, CLIENT, {"perennial"}),
+        (client_without(*COMMAND_MODULES), CLIENT[:1], {"perennial"}),
+    ],
+    ids=["service", "command", "library"],
+)
+def test_each_program_runs_with_what_it_names_alone(
+    program: str, needed: Sequence[str], ours: set[str]
+) -> None:
+    there = {"pip", *installed_for(needed)}
+    absent = {
         module
         for module, distributions in packages_distributions().items()
         if not there & set(map(canonicalize_name, distributions))
-    ]
-    assert {"psutil", "pytest", "onnx"} <= set(absent)
-    absent = [name for name in absent if name not in {"perennial", "api", "core", "worker", "cli"}]
+    }
+    assert {"psutil", "pytest", "onnx"} <= absent
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS, *absent], capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT + program, *(absent | OURS) - ours],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

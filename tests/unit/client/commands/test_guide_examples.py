@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from core.datasets.manifests import Side
-from perennial.commands.main import main
+from perennial.commands.main import main, perennial
 from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.service import KEY as ADMIN
@@ -195,6 +196,32 @@ def _exported(line: str) -> dict[str, str]:
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     found = dict(pair.split("=", 1) for pair in ended.stdout.split("\0") if "=" in pair)
     return {name: value for name, value in found.items() if os.environ.get(name) != value}
+
+
+COMMAND = re.compile(r"(?:^|\.venv/bin/)perennial ([a-z-]+ ?.*)")
+REDIRECTION = re.compile(r"\s(?:[<>|]|2>&1).*|\)$")
+
+
+def commands_of(page: str) -> Iterator[list[str]]:
+    """The words of every command on a page, behind its name."""
+    for _, text in blocks_of(page):
+        for found in filter(None, map(COMMAND.search, text.splitlines())):
+            yield shlex.split(REDIRECTION.sub("", found[1]), comments=True)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE])
+def test_the_commands_of_a_page_are_ones_that_there_are(page: str) -> None:
+    """Also those that are not run."""
+    for words in commands_of(page):
+        context, command = click.Context(perennial), perennial.get_command(None, words[0])  # type: ignore[arg-type]
+        rest = words[1:]
+        while isinstance(command, click.Group):
+            command, rest = command.get_command(context, rest[0]), rest[1:]
+        assert command is not None, words
+        given, left, _ = command.make_parser(click.Context(command)).parse_args(rest)
+        assert left == [], words
+        for parameter in command.params:
+            assert given.get(parameter.name) or not parameter.required, words
 
 
 def test_every_page_with_commands_or_examples_is_run() -> None:
