@@ -11,12 +11,26 @@ from typing import Any
 from core.datasets.manifests import Manifest, ManifestEntry, Part, part_of
 from core.datasets.rules import SuiteKind
 from core.evaluation.judge import build_report
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
+from core.evaluation.plan import (
+    EvaluationPlan,
+    HeldOutUpdate,
+    LiveLineage,
+    ScoredSuite,
+    plan_queries,
+)
 from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
 from core.gate.rules import GatePolicy
 from core.recipes.rules import Recipe
 from core.registry.versions import Version, VersionStatus
+from core.rejection.rules import (
+    Calibration,
+    ErrorRate,
+    ListCalibration,
+    SourceCalibration,
+    Statistic,
+    Threshold,
+)
 from core.values import DatasetId, Digest, ModelId, PolicyId, SuiteId, sha256
 from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
 from tests.support.scene import answered_where
@@ -122,6 +136,32 @@ def third_update(**changes: Any) -> EvaluationPlan:
     held_out = HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 10))
     given: dict[str, Any] = {"candidate": held_out, "parent": SECOND, "earlier": EARLIER}
     return second_update(**{**given, **changes})
+
+
+def live_line() -> LiveLineage:
+    """Versions 9 and 10, which have learned what the candidate has not; version 10 is live."""
+    ninth = taught(ROOT, 9, ("hat", "sock"))
+    tenth = taught(ninth, 10, ("cup", "jar"))
+    return LiveLineage(
+        version=tenth,
+        updates=(
+            HeldOutUpdate(version=ninth, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
+            HeldOutUpdate(version=tenth, holdout=entries("tenth", [("cup",), ("jar",)] * 5)),
+        ),
+    )
+
+
+def some_thresholds() -> Calibration:
+    """Thresholds of a source for lists of 1,200 classes."""
+    rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]
+    threshold = Threshold(
+        rate=0.05, threshold=1, false_rejection=rates[0], false_acceptance=rates[1]
+    )
+    lists = ListCalibration(
+        size=1200, statistic=Statistic.MARGIN, auroc=0.875, thresholds=(threshold,)
+    )
+    source = SourceCalibration(name="sky", classes=("a", "b"), prompt="{name}", lists=(lists,))
+    return Calibration(sources=(source,))
 
 
 def report_of(

@@ -102,8 +102,12 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Watching())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other_shape", "bad_config", "no_weights"])
-def test_a_damaged_folder_is_refused(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage", ["truncated", "other_shape", "bad_config", "no_weights", "foreign_tokenizer"]
+)
+def test_a_folder_that_is_damaged_or_that_we_cannot_feed_is_refused(
+    damage: str, tmp_path: Path
+) -> None:
     folder = folder_of(tmp_path / "base", tiny_clip())
     weights, config = folder / "open_clip_model.safetensors", folder / "open_clip_config.json"
     if damage == "truncated":
@@ -112,17 +116,11 @@ def test_a_damaged_folder_is_refused(damage: str, tmp_path: Path) -> None:
         config.write_text(json.dumps(tiny_config(width=12)))
     elif damage == "bad_config":
         config.write_text("{")
+    elif damage == "foreign_tokenizer":
+        config.write_text(json.dumps(tiny_config(hf_tokenizer_name="some/tokenizer")))
     else:
         weights.unlink()
-    with pytest.raises(BaseUnknown):
-        BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Watching())
-
-
-def test_towers_that_we_cannot_feed_are_refused(tmp_path: Path) -> None:
-    model_cfg = {"text_cfg": {"hf_tokenizer_name": "some/tokenizer"}}
-    folder = folder_of(tmp_path / "base", tiny_clip())
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
-    with pytest.raises(ModelNotTrainable):
+    with pytest.raises(ModelNotTrainable if damage == "foreign_tokenizer" else BaseUnknown):
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Watching())
 
 

@@ -185,19 +185,13 @@ def reader() -> ClipModel:
     return tiny_clip()
 
 
-def fitting(reader: ClipModel, tokens: int) -> str:
-    """A name of digits, each a token of its own, whose prompt has so many tokens in all."""
-    return "7" * (
-        tokens - len(reader.tokenizer.encode(DEFAULT_PROMPT.text.replace("{name}", ""))) - 2
-    )
-
-
 def test_ordinary_names_are_read(reader: ClipModel) -> None:
     require_readable(reader, DEFAULT_PROMPT, ["cat", "Œuvre d'art", "東京", "👩‍🚀", "!"])
 
 
 def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(reader: ClipModel) -> None:
-    name = fitting(reader, reader.context_length)
+    around = len(reader.tokenizer.encode(DEFAULT_PROMPT.text.replace("{name}", ""))) + 2
+    name = "7" * (reader.context_length - around)  # each digit is a token of its own
     require_readable(reader, DEFAULT_PROMPT, [name])
     row = reader.tokenise([DEFAULT_PROMPT.fill(name)])[0]
     assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.eot_token_id]))

@@ -26,14 +26,6 @@ from core.evaluation.results import AnswersByQuery
 from core.gate.measures import Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version
-from core.rejection.rules import (
-    Calibration,
-    ErrorRate,
-    ListCalibration,
-    SourceCalibration,
-    Statistic,
-    Threshold,
-)
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -44,10 +36,12 @@ from tests.support.evaluation.evaluations import (
     entries,
     forgets_cats,
     learned,
+    live_line,
     policy,
     report_of,
     right,
     second_update,
+    some_thresholds,
     suite,
     taught,
     third_update,
@@ -228,19 +222,6 @@ def test_report_names_the_suites_it_answered_also_those_without_a_test_image() -
 # ---- Facts that are recorded beside the measures -------------------------------------------
 
 
-def live_line() -> LiveLineage:
-    """Versions 9 and 10, which have learned what the candidate has not; version 10 is live."""
-    ninth = taught(ROOT, 9, ("hat", "sock"))
-    tenth = taught(ninth, 10, ("cup", "jar"))
-    return LiveLineage(
-        version=tenth,
-        updates=(
-            HeldOutUpdate(version=ninth, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
-            HeldOutUpdate(version=tenth, holdout=entries("tenth", [("cup",), ("jar",)] * 5)),
-        ),
-    )
-
-
 def full_report() -> Report:
     """A report of a version about which everything is recorded."""
     trained = replace(
@@ -325,13 +306,7 @@ def test_the_candidates_thresholds_stand_in_its_report() -> None:
     images += entries("both", [("boot",), ("coat",)] * 12, Part.VALIDATION)
     plan = second_update(candidate=HeldOutUpdate(version=SECOND, holdout=images))
     assert plan.calibration is not None
-    rate = ErrorRate(rate=0.1, lower=0.0, upper=0.2, images=24)
-    threshold = Threshold(rate=0.1, threshold=0.3, false_rejection=rate, false_acceptance=rate)
-    lists = ListCalibration(
-        size=1, statistic=Statistic.MAX_COSINE, auroc=0.75, thresholds=(threshold,)
-    )
-    source = SourceCalibration(name="x", classes=("a", "b"), prompt="{name}", lists=(lists,))
-    calibration = Calibration(sources=(source,))
+    calibration = some_thresholds()
     answers = answered(plan, right) | {
         (SECOND.digest, plan.calibration.digest): calibration,
     }

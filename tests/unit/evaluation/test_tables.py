@@ -33,10 +33,6 @@ from tests.support.evaluation.evaluations import (
 Z = 1.959963984540054  # exceeded with probability 0.025
 
 
-def wrong(who: Version, question: EvalQuery, index: int) -> bool:
-    return False
-
-
 def change(now: list[bool], before: list[bool]) -> Change:
     """Return the change of a class with these answers, with two-sided 95 % intervals."""
     bags = entries("bags", [("bag",)] * len(now))
@@ -112,14 +108,6 @@ def test_scores_over_both_lists_are_of_every_suite_and_every_earlier_holdout() -
     ]
 
 
-def headline(*, suites: bool, holdouts: bool, hits: bool) -> Scores:
-    """The candidate's headline where only some of its questions have images."""
-    changes: dict[str, object] = {} if suites else {"suites": []}
-    if not holdouts:
-        changes |= {"earlier": [], "candidate": HeldOutUpdate(version=SECOND, holdout=())}
-    return report_of(second_update(**changes), right if hits else wrong).scores[0]
-
-
 @pytest.mark.parametrize("hits", [True, False])
 @pytest.mark.parametrize(
     ("suites", "holdouts"), [(True, True), (True, False), (False, True), (False, False)]
@@ -127,8 +115,10 @@ def headline(*, suites: bool, holdouts: bool, hits: bool) -> Scores:
 def test_headline_has_a_number_for_what_was_asked_alone(
     suites: bool, holdouts: bool, hits: bool
 ) -> None:
-    found = headline(suites=suites, holdouts=holdouts, hits=hits)
-    share = float(hits)
+    changes: dict[str, object] = {} if suites else {"suites": []}
+    if not holdouts:
+        changes |= {"earlier": [], "candidate": HeldOutUpdate(version=SECOND, holdout=())}
+    found, share = report_of(second_update(**changes), lambda *_: hits).scores[0], float(hits)
     assert found == Scores(
         role="candidate",
         version=3,

@@ -54,15 +54,11 @@ def test_revisions_that_a_caller_decided_on() -> None:
             expected_revision(match, None, five)
 
 
-def read(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 @pytest.mark.parametrize(
     "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "＝1+1", '=HYPERLINK("http://x")']
 )
 def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(name: str) -> None:
-    (row,) = read(csv_text(("name",), [{"name": name}]))
+    (row,) = csv.DictReader(io.StringIO(csv_text(("name",), [{"name": name}])))
     assert row["name"] == f"'{name}"
 
 

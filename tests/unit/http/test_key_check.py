@@ -26,10 +26,6 @@ from tests.support.factories import NOW, TESTER
 MORE_THAN_THREADS = 60  # all requests share 40
 
 
-def no_sessions(_ids: Collection[str]) -> Mapping[str, Principal]:
-    return {}
-
-
 @pytest.mark.parametrize("tokens", [1, MORE_THAN_THREADS])
 def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     may_answer = Event()
@@ -48,7 +44,7 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     checked = KeyCheck(
         who,
         keys=SharedLookup(authenticate),
-        sessions=SharedLookup(no_sessions),
+        sessions=SharedLookup(lambda _ids: dict[str, Principal]()),
         authenticate_token=authenticate_token,
     )
     statuses: list[int] = []

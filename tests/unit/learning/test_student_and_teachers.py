@@ -38,10 +38,6 @@ def still() -> Iterator[None]:
         yield
 
 
-def is_text(name: str) -> bool:
-    return not name.startswith("visual.")
-
-
 def later(recipe: Recipe, **moved: ClipModel) -> Stand:
     """A second update: the parent has moved away from the root."""
     return stand(recipe, **{"parent": noisy(tiny_clip()), "root": tiny_clip(), **moved})
@@ -164,7 +160,8 @@ def test_a_student_with_a_frozen_text_tower_reads_by_its_own_not_by_the_roots(
 
 def test_a_frozen_image_tower_is_shared_with_a_root_only_where_it_is_the_same() -> None:
     recipe = replace(RECIPE, part=ModelPart.TEXT, teacher=TeacherPolicy.ROOT)
-    same = batch_of(later(recipe, parent=noisy(tiny_clip(), is_text)), random_pixels(4))
+    of_texts = noisy(tiny_clip(), lambda name: not name.startswith("visual."))
+    same = batch_of(later(recipe, parent=of_texts), random_pixels(4))
     assert same.teachers[0].images is same.student.images
     with torch.no_grad():
         expected = tiny_clip().encode_images(random_pixels(4))

@@ -63,28 +63,18 @@ def test_the_bundled_model_does_not() -> None:
         ("text_cfg", {"no_causal_mask": True}, "'no_causal_mask'"),
         ("text_cfg", {"vocab_size": 50_000}, "vocabulary"),
         ("text_cfg", {"tokenizer_kwargs": {"clean": "whitespace"}}, "cleans"),
+        ("preprocess_cfg", {"resize_mode": "longest"}, "resized by 'longest'"),
+        ("preprocess_cfg", {"interpolation": "random"}, "'random' interpolation"),
     ],
 )
-def test_a_setting_that_clipmodel_lacks_is_named(
+def test_a_setting_that_transformers_lack_is_named(
     place: str, change: dict[str, Any], reason: str
 ) -> None:
     config = tiny_config()
     assert huggingface_obstacle(config) is None
-    config["model_cfg"][place] |= change
+    section = config if place == "preprocess_cfg" else config["model_cfg"]
+    section[place] |= change
     assert reason in str(huggingface_obstacle(config))
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"resize_mode": "longest"}, "resized by 'longest'"),
-        ({"interpolation": "random"}, "'random' interpolation"),
-    ],
-)
-def test_preprocessing_that_clipprocessor_lacks_is_named(
-    settings: dict[str, Any], reason: str
-) -> None:
-    assert reason in str(huggingface_obstacle(tiny_config() | {"preprocess_cfg": settings}))
 
 
 @pytest.mark.parametrize(

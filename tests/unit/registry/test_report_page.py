@@ -14,18 +14,10 @@ import pytest
 from api.pages import rendering as numbers
 from api.registry.report_pages import render_report, report_svg, style_policy, svg_policy
 from core.datasets.rules import DatasetRef
-from core.evaluation.plan import HeldOutUpdate, LiveLineage
+from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
 from core.registry.versions import Version
-from core.rejection.rules import (
-    Calibration,
-    ErrorRate,
-    ListCalibration,
-    SourceCalibration,
-    Statistic,
-    Threshold,
-)
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     FIRST,
@@ -33,9 +25,11 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     THIRD,
     entries,
+    live_line,
     policy,
     report_of,
     second_update,
+    some_thresholds,
     taught,
     third_update,
 )
@@ -85,12 +79,6 @@ FIRST_UPDATE = {
 
 def full_report() -> Report:
     """A report on version 4, which has every part that a report may have."""
-    live = taught(ROOT, 9, ("hat", "sock"))
-    more = taught(live, 10, ("cup", "jar"))
-    updates = tuple(
-        HeldOutUpdate(version=one, holdout=entries(str(one.number), [(one.classes[-1],)] * 20))
-        for one in (live, more)
-    )
     third = replace(
         THIRD,
         notes={
@@ -107,7 +95,7 @@ def full_report() -> Report:
     )
     plan = third_update(
         candidate=HeldOutUpdate(version=third, holdout=entries("third", [("hat",)] * 10)),
-        live=LiveLineage(version=more, updates=updates),
+        live=live_line(),
         policy=policy(
             reason="Small models forget more.",
             line_error=0.05,
@@ -120,20 +108,7 @@ def full_report() -> Report:
     verdicts = {plan.zero_shot[0].own.digest: 60}
     devices = ({"device": "cpu (x)"}, {"device": "cuda (y)"})
     report = report_of(plan, mostly_right, verdicts=verdicts)
-    return replace(report, environments=devices, exact=False, rejection=calibration())
-
-
-def calibration() -> Calibration:
-    """Thresholds for lists of 1,200 classes."""
-    rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]
-    threshold = Threshold(
-        rate=0.05, threshold=1, false_rejection=rates[0], false_acceptance=rates[1]
-    )
-    lists = ListCalibration(
-        size=1200, statistic=Statistic.MARGIN, auroc=0.875, thresholds=(threshold,)
-    )
-    source = SourceCalibration(name="sky", classes=("a", "b"), prompt="{name}", lists=(lists,))
-    return Calibration(sources=(source,))
+    return replace(report, environments=devices, exact=False, rejection=some_thresholds())
 
 
 def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None:

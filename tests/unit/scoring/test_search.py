@@ -153,10 +153,6 @@ def test_a_rotated_index_keeps_its_own_neighbours_but_is_not_searched_well() -> 
 WIDTH = 8
 
 
-def rotation(seed: int = 5) -> Tensor:
-    return torch.linalg.qr(unit(WIDTH, seed).double()).Q
-
-
 def stretch(vectors: Tensor) -> Tensor:
     return normalize(vectors.double() * torch.linspace(0.5, 2, WIDTH) + 0.1, dim=1)
 
@@ -175,7 +171,8 @@ def test_an_affine_map_is_the_least_squares_solution_with_its_penalty() -> None:
 
 def test_the_better_map_is_chosen_on_images_that_it_was_not_fitted_on() -> None:
     old = unit(200, 1)
-    turned = Bridge.fit(old, (old.double() @ rotation()).float())
+    rotation = torch.linalg.qr(unit(WIDTH, 5).double()).Q
+    turned = Bridge.fit(old, (old.double() @ rotation).float())
     assert turned.kind == ORTHOGONAL
     assert turned.images == 200
     assert turned.scores[ORTHOGONAL] == pytest.approx(1.0)

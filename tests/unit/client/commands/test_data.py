@@ -109,7 +109,8 @@ def test_a_list_that_cannot_be_read_names_the_line(perennial: Run, tmp_path: Pat
 def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run) -> None:
     client = site.client
     client.datasets.create("private")
-    (receipt,) = client.datasets.upload("private", [("face", _image(700))])
+    image = ImageFile(file_name="a.png", data=picture(700))
+    (receipt,) = client.datasets.upload("private", [("face", image)])
     pixels = str(receipt["pixels"])
     ended = perennial("erase", pixels, "--reason", "asked for", "--retrain", "none", "--json")
     ordered = json.loads(ended.out)
@@ -120,7 +121,3 @@ def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run
     assert pixels in perennial("certificate", ordered["id"]).out
     wrong = perennial("erase", "abc", "--reason", "x")
     assert (wrong.code, "not 64 hexadecimal digits" in wrong.err) == (USAGE, True)
-
-
-def _image(seed: int) -> ImageFile:
-    return ImageFile(file_name="a.png", data=picture(seed))

@@ -58,12 +58,11 @@ class Signalling(Watching):
 
 def others() -> list[psutil.Process]:
     """The other ranks; tests that ran before may have left servers running for those to come."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if is_rank(child)]
-
-
-def is_rank(child: psutil.Process) -> bool:
-    return child.status() == psutil.STATUS_ZOMBIE or "worker.ranks.follower" in child.cmdline()
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.status() == psutil.STATUS_ZOMBIE or "worker.ranks.follower" in child.cmdline()
+    ]
 
 
 def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:
