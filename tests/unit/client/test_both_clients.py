@@ -57,10 +57,6 @@ def test_files_are_sent_and_fetched(served: Served, tmp_path: Path) -> None:
     run(served.url, walk)
 
 
-async def _kinds(client: AsyncClient, job: str) -> list[str]:
-    return [event["kind"] async for event in client.jobs.watch(job)]
-
-
 def test_requests_and_streams_go_on_as_those_of_the_other_client(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +72,7 @@ def test_requests_and_streams_go_on_as_those_of_the_other_client(
 
     async def walk(client: AsyncClient) -> list[str]:
         await client.jobs.retry("job_1")
-        return await _kinds(client, "job_2")
+        return [event["kind"] async for event in client.jobs.watch("job_2")]
 
     assert run(script.url, walk) == ["queued", "done"]
     assert script.headers[0]["idempotency-key"] == script.headers[1]["idempotency-key"]

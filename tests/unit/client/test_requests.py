@@ -261,12 +261,3 @@ def test_what_stands_before_the_service_is_told_by_one_code_on_every_python(
     assert (error.status, error.code, error.request_id) == (reply.status_code, code, "")
     assert told in error.detail
     assert len(error.detail) < 400
-
-
-def test_no_reply_is_an_error_of_httpx() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}", "pk_any", trust_env=False) as client:
-        assert not client.is_ready()
-        with pytest.raises(httpx.TransportError):
-            client.workers()

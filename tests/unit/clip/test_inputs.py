@@ -202,14 +202,21 @@ def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(reader: Cli
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["&nbsp;", "\ufeff", "<end_of_text>", "cat <START_OF_TEXT>", "&amp;lt;end_of_text&gt; cat"],
+    ("template", "name"),
+    [
+        ("a {name}", "&nbsp;"),
+        ("a {name}", "\ufeff"),
+        ("a {name}", "<end_of_text>"),
+        ("a {name}", "cat <START_OF_TEXT>"),
+        ("a {name}", "&amp;lt;end_of_text&gt; cat"),
+        ("a <{name}>", "end_of_text"),
+    ],
 )
 def test_name_that_is_nothing_or_an_end_to_the_tokenizer_is_refused(
-    reader: ClipModel, name: str
+    reader: ClipModel, template: str, name: str
 ) -> None:
     with pytest.raises(ClassInvalid) as refusal:
-        require_readable(reader, DEFAULT_PROMPT, ["cat", name])
+        require_readable(reader, PromptTemplate(template), ["cat", name])
     assert refusal.value.facts["classes"] == [name]
 
 
@@ -220,9 +227,3 @@ def test_template_that_ends_the_sentence_itself_is_refused(
     with pytest.raises(PromptInvalid) as refusal:
         require_readable(reader, PromptTemplate(template), ["cat"])
     assert refusal.value.facts["template"] == template
-
-
-def test_name_that_makes_an_end_with_its_template_is_refused(reader: ClipModel) -> None:
-    with pytest.raises(ClassInvalid) as refusal:
-        require_readable(reader, PromptTemplate("a <{name}>"), ["cat", "end_of_text"])
-    assert refusal.value.facts["classes"] == ["end_of_text"]

@@ -22,7 +22,6 @@ from core.jobs.orders import (
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
-    JobType,
     Order,
     ReembedOrder,
     UpdateOrder,
@@ -187,16 +186,12 @@ LINE = [
 LIVE = Alias(model=MODEL.id, name="production", version=3, revision=1, updated_at=NOW)
 
 
-def a_job_with(order: Order, **changes: Any) -> Job:
-    return a_job(MODEL, type=JobType.UPDATE, order=order, **changes)
-
-
 def check(number: int, *jobs: Job, alias: Alias = LIVE) -> None:
     require_version_unused(LINE[number - 1], versions=LINE, aliases=[alias], unfinished=jobs)
 
 
 def test_a_version_that_nothing_uses_may_go() -> None:
-    check(4, a_job_with(replace(UPDATE, parent=2)))
+    check(4, a_job(MODEL, order=replace(UPDATE, parent=2)))
     check(5)
 
 
@@ -225,7 +220,10 @@ def test_an_unfinished_job_that_needs_the_version_is_named(how: str) -> None:
 
 def test_an_alias_is_kept_for_jobs_that_name_it() -> None:
     staging = replace(LIVE, name="staging")
-    jobs = [a_job_with(replace(UPDATE, alias="staging")), a_job_with(EvaluateOrder(version=2))]
+    jobs = [
+        a_job(MODEL, order=replace(UPDATE, alias="staging")),
+        a_job(MODEL, order=EvaluateOrder(version=2)),
+    ]
     with pytest.raises(InUse) as told:
         require_alias_unused(staging, unfinished=jobs)
     assert told.value.facts == {"jobs": [jobs[0].id]}

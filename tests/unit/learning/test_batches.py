@@ -124,23 +124,21 @@ def test_an_epoch_passes_once_over_the_images_and_drops_a_last_partial_batch() -
         assert set(seen) <= set(range(10))
 
 
-def test_every_step_has_its_exemplars_and_reference_images_if_there_are_any() -> None:
-    made, without = sampler(), sampler(exemplars=0, reference=0)
-    for step in range(10):
-        assert without.exemplars(step) == without.reference(step) == []
-        assert len(made.exemplars(step)) == 3
-        assert len(made.reference(step)) == 4
-        assert set(made.exemplars(step)) <= set(range(10, 17))
-        assert set(made.reference(step)) <= set(range(17, 26))
-
-
-@pytest.mark.parametrize(("kind", "size"), [("exemplars", 7), ("reference", 9)])
-def test_all_are_seen_before_any_comes_again(kind: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "first", "size", "each"), [("exemplars", 10, 7, 3), ("reference", 17, 9, 4)]
+)
+def test_every_step_has_some_and_all_are_seen_before_any_comes_again(
+    kind: str, first: int, size: int, each: int
+) -> None:
     made = sampler()
-    stream = [index for step in range(30) for index in getattr(made, kind)(step)]
+    steps = [getattr(made, kind)(step) for step in range(30)]
+    stream = [index for step in steps for index in step]
+    assert {len(step) for step in steps} == {each}
+    assert set(stream) == set(range(first, first + size))
     for start in range(0, len(stream) - size + 1, size):
         assert len(set(stream[start : start + size])) == size
     assert max(Counter(stream).values()) - min(Counter(stream).values()) <= 1
+    assert getattr(sampler(**{kind: 0}), kind)(0) == []
 
 
 def test_fewer_exemplars_than_asked_for_all_join_every_batch() -> None:

@@ -26,19 +26,16 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_distillation_equals_the_sum_by_hand() -> None:
-    # First image: q = (3/4, 1/4), p = (1/2, 1/2). Second: q = p. Mean over the two.
-    expected = (0.75 * log(0.75 / 0.5) + 0.25 * log(0.25 / 0.5)) / 2
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_distillation_equals_the_sum_by_hand(temperature: float) -> None:
+    """The temperature divides both logits, and nothing multiplies."""
+    # First image: q = (3, 1) to the power of 1 / T, normalised, p = (1/2, 1/2). Second: q = p.
+    q = 3 ** (1 / temperature) / (1 + 3 ** (1 / temperature))
+    expected = (q * log(q / 0.5) + (1 - q) * log((1 - q) / 0.5)) / 2
     # Each of four terms is an exponential, two logarithms and a product, none above 1.
     within = 4 * 4 * unit(torch.float64)
-    assert losses.distillation(STUDENT, TEACHER).item() == pytest.approx(expected, abs=within)
-
-
-def test_temperature_divides_both_and_nothing_multiplies() -> None:
-    cooled = losses.distillation(STUDENT, TEACHER, temperature=2.0)
-    q = 3**0.5 / (1 + 3**0.5)
-    expected = (q * log(q / 0.5) + (1 - q) * log((1 - q) / 0.5)) / 2
-    assert cooled.item() == pytest.approx(expected)
+    found = losses.distillation(STUDENT, TEACHER, temperature)
+    assert found.item() == pytest.approx(expected, abs=within)
 
 
 def test_lwf_looks_at_the_seen_columns_alone() -> None:

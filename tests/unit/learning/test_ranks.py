@@ -133,15 +133,16 @@ def test_a_rank_without_images_adds_nothing(
     ids=str,
 )
 def test_weights_are_those_of_one_rank(
-    changes: dict[str, Any], spec: TrainingSpec, artifacts: LocalArtifacts, twin: Twin
+    changes: dict[str, Any],
+    spec: TrainingSpec,
+    artifacts: LocalArtifacts,
+    twin: Twin,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = with_recipe(spec, **changes)
     alone = read_state(train(spec, artifacts, None), artifacts)
-    twin.told = replace(spec, selection=None)  # as a worker tells its ranks
-    try:
-        shared = read_state(train(spec, artifacts, twin, Watching(every=2)), artifacts)
-    finally:
-        twin.told = None
+    monkeypatch.setattr(twin, "told", replace(spec, selection=None))  # as a worker tells its ranks
+    shared = read_state(train(spec, artifacts, twin, Watching(every=2)), artifacts)
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, rtol=ROUNDING, atol=1e-6)
 

@@ -49,6 +49,11 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
     return model_cfg
 
 
+SETTINGS = "The tokenizer has unsupported settings."
+
+END_TOKEN = "The text tower's end token is not that of CLIP's tokenizer, 49407."
+
+
 @pytest.mark.parametrize(
     ("model_cfg", "reason"),
     [
@@ -68,14 +73,8 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
             changed("text_cfg", vocab_size=None),
             "The vocabulary has None tokens; CLIP's tokenizer needs 49408.",
         ),
-        (
-            changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}),
-            "The tokenizer has unsupported settings.",
-        ),
-        (
-            changed("text_cfg", tokenizer_kwargs={"clean": "odd"}),
-            "The tokenizer has unsupported settings.",
-        ),
+        (changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}), SETTINGS),
+        (changed("text_cfg", tokenizer_kwargs={"clean": "odd"}), SETTINGS),
         (
             changed("text_cfg", pool_type="none"),
             "The text tower's pooling 'none' does not return one feature for a sentence.",
@@ -84,14 +83,8 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
             changed("text_cfg", pool_type="first"),
             "The text tower reads only the start token, so all sentences have the same feature.",
         ),
-        (
-            changed("text_cfg", pool_type="eos", eos_id=49_406),
-            "The text tower's end token is not that of CLIP's tokenizer, 49407.",
-        ),
-        (
-            changed("text_cfg", pool_type="eos"),  # open_clip's own default is another, 2
-            "The text tower's end token is not that of CLIP's tokenizer, 49407.",
-        ),
+        (changed("text_cfg", pool_type="eos", eos_id=49_406), END_TOKEN),
+        (changed("text_cfg", pool_type="eos"), END_TOKEN),  # open_clip's own default is another, 2
         (
             changed("text_cfg", embed_cls=True),
             "A text tower with a class token needs custom_text.",

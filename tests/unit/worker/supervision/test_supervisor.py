@@ -269,10 +269,7 @@ def test_ignored_cancellation_is_terminated_after_the_grace_time_and_killed_afte
     assert dog.remedy(cancelling, 130.0) is Action.LEAVE  # a new one has a time of its own
 
 
-def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    migrate(settings)
-    platform = build(settings)
+def test_a_worker_is_alive_where_it_has_beaten_of_late(platform: Platform) -> None:
     assert not is_alive(platform, "here")
     with platform.transactions() as work:
         work[Heartbeats].record("elsewhere:1", {"host": "elsewhere"})
@@ -286,7 +283,6 @@ def test_a_worker_is_alive_where_it_has_beaten_of_late(tmp_path: Path) -> None:
         work[Heartbeats]._connection.exec_driver_sql("UPDATE beats SET at = at - 60")
         work.commit()
     assert not is_alive(platform, "here")
-    close(platform)
 
 
 def test_a_database_that_is_away_is_no_health(tmp_path: Path) -> None:
