@@ -41,14 +41,10 @@ SEEN: dict[str, Seen] = {
 @each
 def kill(stage: Stage, number: int, moments: Random) -> Try:
     """By turns at a named point and at a random moment; the child alone or the whole worker."""
+    if number % 2:
+        return kill_at_moment(stage, moments)
     turn, place = divmod(number // 2, len(SEEN))
-    if number % 2 == 0:
-        return kill_at_point(stage, [*SEEN][place], whole=(turn + place) % 2 == 0)
-    return kill_at_moment(stage, moments)
-
-
-def kill_at_point(stage: Stage, point: str, *, whole: bool) -> Try:
-    """Kill the worker that reaches a point."""
+    point, whole = [*SEEN][place], (turn + place) % 2 == 0
     stage.points.arm(point, signal=KILL, whole=whole)
     job = stage.order()
     struck = stage.struck_at(point)
@@ -203,23 +199,11 @@ def stop(stage: Stage, number: int, moments: Random) -> Try:
     """By turns at a point and at a random moment; it wakes during the next run or after it."""
     wakes_late = moments.random() < 0.3
     if number % 2 == 0:
-        return stop_at_point(
-            stage, STOPPED_AT[number // 2 % len(STOPPED_AT)], wakes_late=wakes_late
-        )
-    return stop_at_moment(stage, moments, wakes_late=wakes_late)
-
-
-def stop_at_point(stage: Stage, point: str, *, wakes_late: bool) -> Try:
-    """Stop the worker that reaches a point."""
-    stage.points.arm(point, signal=STOP, whole=True)
-    job = stage.order()
-    struck = stage.struck_at(point)
-    stopped = until(lambda: _stopped(stage))
-    return _wake(stage, job, stopped, struck, point, wakes_late=wakes_late)
-
-
-def stop_at_moment(stage: Stage, moments: Random, *, wakes_late: bool) -> Try:
-    """Stop whoever holds the job."""
+        point = STOPPED_AT[number // 2 % len(STOPPED_AT)]
+        stage.points.arm(point, signal=STOP, whole=True)
+        job = stage.order()
+        struck = stage.struck_at(point)
+        return _wake(stage, job, until(lambda: _stopped(stage)), struck, point, wakes_late)
     while True:
         job, stopped, fraction = under_way(stage, moments)
         for process in stopped:
@@ -227,7 +211,7 @@ def stop_at_moment(stage: Stage, moments: Random, *, wakes_late: bool) -> Try:
         struck, seen = now(), stage.find(job)
         if not seen.status.done:
             what = f"at {fraction:.2f}, {seen.phase}"
-            return _wake(stage, job, stopped, struck, what, wakes_late=wakes_late)
+            return _wake(stage, job, stopped, struck, what, wakes_late)
         for process in stopped:  # it ended just now
             process.resume()
 
@@ -238,7 +222,6 @@ def _wake(
     stopped: Sequence[psutil.Process],
     struck: float,
     what: str,
-    *,
     wakes_late: bool,
 ) -> Try:
     log = len(stage.site.log)
