@@ -1,7 +1,6 @@
 """A stand-in for the inference process, whose answers are known."""
 
 import math
-import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -36,16 +35,8 @@ class Oracle:
     """An inference process that knows nothing: it answers with the first classes."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.forget()
-        app = Starlette(
-            routes=[
-                Route("/classify", self.classify, methods=["POST"]),
-                Route("/embed", self.embed, methods=["POST"]),
-            ]
-        )
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
 
     def forget(self) -> None:
         self.asked: dict[str, Any] = {}
@@ -102,5 +93,11 @@ def settings_with(oracle: Oracle, home: Path) -> Settings:
 @contextmanager
 def an_oracle() -> Iterator[Oracle]:
     made = Oracle()
-    with made.socket, in_thread(made.server, made.socket):
+    routes = [
+        Route("/classify", made.classify, methods=["POST"]),
+        Route("/embed", made.embed, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    with in_thread(server) as made.url:
         yield made

@@ -36,6 +36,5 @@ def scripted() -> Iterator[Script]:
     script = Script()
     app = Starlette(routes=[Route("/{path:path}", script.reply, methods=["GET", "POST", "PUT"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    with in_thread(server) as url:
-        script.url = url
+    with in_thread(server) as script.url:
         yield script
