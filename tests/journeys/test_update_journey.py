@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from core.clip.machine import native_precisions
-from core.recipes.fields import Precision
 from demo.images import PackImage, by_class, captioned, named
 from demo.service import running_service
 from demo.walkthrough import EARLIER, NEW, accuracies, changes
@@ -58,16 +55,11 @@ def test_a_model_learns_twice_is_judged_serves_and_is_rolled_back(client: Client
 
     # It learns, the gate lets it pass, it goes live.
     done = update(client, TAUGHT)
-    result, version = done["result"], client.versions.get("walk", 2)
-    assert (result["version"], result["verdict"]) == (2, "passed")
-    native = Precision.AUTO.on(native_precisions(torch.device("cpu")))
-    assert done["recipe"]["precision"] == Precision.AUTO
-    assert done["precision"] == version["recipe"]["precision"] == native
-    assert (version["exact"], version["environments"]) == (True, [version["environment"]])
+    assert (done["result"]["version"], done["result"]["verdict"]) == (2, "passed")
     alias = client.aliases.get("walk")
     assert alias["version"] == 2
     report = client.versions.report("walk", 2)
-    assert (report["recipe"]["precision"], report["exact"]) == (native, True)
+    assert report["exact"]
     gain = next(measure for measure in report["measures"] if measure["kind"] == "gain")
     assert gain["difference"] > 0.2
 
@@ -104,9 +96,6 @@ def test_a_model_learns_twice_is_judged_serves_and_is_rolled_back(client: Client
     # One call undoes it.
     client.aliases.roll_back("walk", reason="to show it")
     assert live_version(client, unseen[:1]) == 1
-    history = client.aliases.history("walk")
-    moves = [(row["revision"], row["kind"], row["to_version"]) for row in history]
-    assert moves == [(1, "created", 1), (2, "promoted", 2), (3, "rolled_back", 1)]
 
 
 def make_suites(client: Client) -> None:
