@@ -10,13 +10,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 from core.settings import Settings
@@ -111,13 +110,6 @@ def bind(**facts: object) -> None:
     """Add these facts, and no earlier ones, to every further line of this task or thread."""
     clear_contextvars()
     bind_contextvars(**facts)
-
-
-@contextmanager
-def bound(**facts: object) -> Iterator[None]:
-    """Add these facts to every line written in the block."""
-    with bound_contextvars(**facts):
-        yield
 
 
 def bound_value(name: str) -> str:

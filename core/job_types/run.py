@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Callable
 
-from core import errors, logs
-from core.job_types.handlers import HANDLERS, Tools
+from structlog.contextvars import bound_contextvars
+
+from core import errors
+from core.job_types.handlers import Tools, perform
 from core.jobs.claim_rows import Counters
 from core.jobs.monitor import JobMonitor, pause, release
 from core.jobs.orders import Queue
@@ -28,7 +30,7 @@ def run_next_job(
     job = _claim(platform, owner)
     if job is None:
         return None
-    with logs.bound(job=job.id, type=job.type.value, fence=job.fence):
+    with bound_contextvars(job=job.id, type=job.type.value, fence=job.fence):
         log.info("job claimed", extra={"attempt": job.attempt})
         _run_to_end(platform, tools, job, JobMonitor(platform, job, stopping=stopping))
     return job
@@ -98,7 +100,7 @@ def _dispatch(platform: Platform, tools: Tools, job: Job, monitor: JobMonitor) -
     with platform.tracer.begin(f"job {job.type}", SpanKind.CONSUMER, parent=job.trace) as span:
         span.set_attributes({"perennial.job": job.id, "perennial.attempt": job.attempt})
         try:
-            HANDLERS[job.type](platform, tools, job, monitor)
+            perform(platform, tools, job, monitor)
         finally:
             monitor.end_span()
 

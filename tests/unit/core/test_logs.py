@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from pydantic import SecretStr
+from structlog.contextvars import bound_contextvars
 
 from core import logs
 from core.settings import Settings
@@ -46,7 +47,7 @@ def said(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
 def test_a_line_names_time_level_event_process_and_what_it_is_about(
     said: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    with logs.bound(job="job_1", fence=3):
+    with bound_contextvars(job="job_1", fence=3):
         log.info("%d steps", 7, extra={"attempt": 2})
     log.debug("too fine")
     (line,) = said()
