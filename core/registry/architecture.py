@@ -5,7 +5,7 @@ features are not one vector per input. Its import is therefore refused. Some tha
 not fit into `CLIPModel` of transformers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from core.errors import ModelNotTrainable, NotExportable
@@ -38,9 +38,8 @@ def untrainable_reason(model_cfg: Json) -> str | None:
         return "Models with a caption decoder (CoCa) are not supported."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
     custom = bool(model_cfg.get("custom_text"))
-    for rule in _TRAINING_RULES:
-        if reason := rule(vision, text, custom):
-            return reason
+    if reason := _tokenizer(text) or _sentence_feature(text, custom) or _image_feature(vision):
+        return reason
     if unknown := sorted(set(model_cfg) - _KNOWN):
         return f"The config has an unsupported section: {unknown[0]!r}."
     return None
@@ -96,11 +95,10 @@ def _is_resnet(vision: _Section) -> bool:
     return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)
 
 
-# The rules of training: (vision_cfg, text_cfg, custom_text) -> the reason, or None.
+# The rules of training: each returns the reason, or None.
 
 
-def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
-    del vision, custom
+def _tokenizer(text: _Section) -> str | None:
     if name := text.get("hf_model_name"):
         return f"The text tower {name!r} is not one of open_clip's own."
     if name := text.get("hf_tokenizer_name"):
@@ -114,8 +112,7 @@ def _tokenizer(vision: _Section, text: _Section, custom: bool) -> str | None:
     return None
 
 
-def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
-    del vision
+def _sentence_feature(text: _Section, custom: bool) -> str | None:
     if text.get("output_tokens") and custom:
         return "The text tower returns a feature for every token, not one for a sentence."
     pooling = text.get("pool_type", "argmax")
@@ -130,8 +127,7 @@ def _sentence_feature(vision: _Section, text: _Section, custom: bool) -> str | N
     return None
 
 
-def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None:
-    del text, custom
+def _image_feature(vision: _Section) -> str | None:
     if vision.get("output_tokens"):
         return "The image tower returns a feature for every patch, not one for an image."
     if name := vision.get("timm_model_name"):
@@ -140,13 +136,6 @@ def _image_feature(vision: _Section, text: _Section, custom: bool) -> str | None
     if vision.get("pool_type") == "none":
         return "The image tower has no pooling."
     return None
-
-
-_TRAINING_RULES: tuple[Callable[[_Section, _Section, bool], str | None], ...] = (
-    _tokenizer,
-    _sentence_feature,
-    _image_feature,
-)
 
 
 # What `CLIPModel` of transformers can hold.
@@ -170,10 +159,13 @@ def huggingface_obstacle(config: Json) -> str | None:
     """Return why `CLIPModel` cannot hold the model of a config; None if it can."""
     model_cfg: _Section = config["model_cfg"]
     vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
-    for rule in _HUGGINGFACE_RULES:
-        if reason := rule(model_cfg, vision, text):
-            return reason
-    return _preprocessing(config.get("preprocess_cfg", {}))
+    return (
+        _towers(model_cfg, vision)
+        or _settings(vision, text)
+        or _shape(vision)
+        or _sentences(text)
+        or _preprocessing(config.get("preprocess_cfg", {}))
+    )
 
 
 def require_exportable(config: Json, export_format: ExportFormat) -> None:
@@ -196,11 +188,10 @@ def _preprocessing(settings: _Section) -> str | None:
     return None
 
 
-# The rules of `CLIPModel`: (model_cfg, vision_cfg, text_cfg) -> the reason, or None.
+# The rules of `CLIPModel`: each returns the reason, or None.
 
 
-def _towers(model: _Section, vision: _Section, text: _Section) -> str | None:
-    del text
+def _towers(model: _Section, vision: _Section) -> str | None:
     if name := vision.get("timm_model_name"):
         return f"its image tower, {name!r} of timm, is not CLIP's own vision transformer."
     if isinstance(vision.get("layers", 12), (list, tuple)):
@@ -212,8 +203,7 @@ def _towers(model: _Section, vision: _Section, text: _Section) -> str | None:
     return None
 
 
-def _settings(model: _Section, vision: _Section, text: _Section) -> str | None:
-    del model
+def _settings(vision: _Section, text: _Section) -> str | None:
     for name, section, known in (("image", vision, _VISION), ("text", text, _TEXT)):
         for setting, value in section.items():
             if setting not in known and value and value != _NEUTRAL.get(setting):
@@ -221,16 +211,14 @@ def _settings(model: _Section, vision: _Section, text: _Section) -> str | None:
     return None
 
 
-def _shape(model: _Section, vision: _Section, text: _Section) -> str | None:
-    del model, text
+def _shape(vision: _Section) -> str | None:
     size = vision.get("image_size", 224)
     if isinstance(size, (list, tuple)) and len(set(size)) > 1:
         return "its images are not square."
     return None
 
 
-def _sentences(model: _Section, vision: _Section, text: _Section) -> str | None:
-    del model, vision
+def _sentences(text: _Section) -> str | None:
     pooling = text.get("pool_type", "argmax")
     if pooling != "argmax" and not (pooling == "eos" and text.get("eos_id") == END):
         return f"its text tower pools by {pooling!r}, not at the end token."
@@ -239,14 +227,3 @@ def _sentences(model: _Section, vision: _Section, text: _Section) -> str | None:
     if (text.get("tokenizer_kwargs") or {}).get("clean", "lower") != "lower":
         return "its tokenizer cleans texts in another way than CLIP's."
     return None
-
-
-_HUGGINGFACE_RULES: tuple[
-    Callable[[_Section, _Section, _Section], str | None],
-    ...,
-] = (
-    _towers,
-    _settings,
-    _shape,
-    _sentences,
-)
