@@ -73,8 +73,11 @@ class Aliases(Rows):
 
         Raises StaleRevision otherwise.
         """
-        is_new = row.kind is MoveKind.CREATED
-        if not (self._create(alias) if is_new else self._advance(alias)):
+        if row.kind is MoveKind.CREATED:
+            moved = insert_new(self._connection, aliases, vars(alias))
+        else:
+            moved = self._advance(alias)
+        if not moved:
             raise StaleRevision(expected=alias.revision - 1)
         self._connection.execute(insert(alias_moves).values(vars(row)))
 
@@ -94,10 +97,8 @@ class Aliases(Rows):
 
     def last_revision(self, model: ModelId, name: str) -> int:
         """Return the revision of the last move of an alias, deleted or not; 0 if it never was."""
-        query = select(func.max(alias_moves.c.revision)).where(
-            alias_moves.c.model == model, alias_moves.c.alias == name
-        )
-        return self._connection.scalar(query) or 0
+        query = _OF_ALIAS.with_only_columns(func.max(alias_moves.c.revision))
+        return self._connection.scalar(query, {"model": model, "alias": name}) or 0
 
     def history(self, model: ModelId, name: str, *, after: int = 0) -> Sequence[AliasMove]:
         """Return the moves of an alias after a revision, oldest first."""
@@ -111,10 +112,9 @@ class Aliases(Rows):
 
     def kinds_of_moves(self, model: ModelId, name: str) -> Collection[MoveKind]:
         """Return the kinds of the moves that an alias has ever made."""
-        query = select(alias_moves.c.kind).where(
-            alias_moves.c.model == model, alias_moves.c.alias == name
-        )
-        return {MoveKind(kind) for kind in self._connection.scalars(query.distinct())}
+        query = _OF_ALIAS.with_only_columns(alias_moves.c.kind).distinct()
+        kinds = self._connection.scalars(query, {"model": model, "alias": name})
+        return set(map(MoveKind, kinds))
 
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""
@@ -127,9 +127,6 @@ class Aliases(Rows):
             alias_moves.c.model == model, alias_moves.c.override
         )
         return set(self._connection.scalars(query))
-
-    def _create(self, alias: Alias) -> bool:
-        return insert_new(self._connection, aliases, vars(alias))
 
     def _advance(self, alias: Alias) -> bool:
         moved = self._connection.execute(

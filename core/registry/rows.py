@@ -6,7 +6,19 @@ from functools import lru_cache
 from typing import Any, Self
 
 from pydantic_core import from_json
-from sqlalchemy import Connection, Row, Text, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from core.database.statements import KEPT, LONGEST, chunks, find_named, insert_new, page_by_id
 from core.database.tables import (
@@ -214,27 +226,21 @@ class Versions(Rows):
         values = {
             **vars(version),
             "recipe": version.recipe.to_json() if version.recipe else None,
-            "update_classes": list(version.update_classes),
-            "classes": list(version.classes),
             "prompt": version.prompt.text,
-            "environment": dict(version.environment),
-            "environments": [dict(each) for each in version.environments],
-            "reference": version.reference and dict(vars(version.reference)),
-            "notes": dict(version.notes),
-            "origin": version.origin and dict(vars(version.origin)),
-            "feature_statistics": dict(version.feature_statistics),
+            "reference": version.reference and vars(version.reference),
+            "origin": version.origin and vars(version.origin),
         }
         self._connection.execute(insert(versions).values(values))
 
     def save(self, version: Version) -> None:
         """Store status, verdict and report of an existing version."""
-        saved = self._connection.execute(
-            update(versions)
-            .where(versions.c.model == version.model, versions.c.number == version.number)
-            .values(status=version.status, verdict=version.verdict, report=version.report)
+        self._write(
+            version.model,
+            version.number,
+            status=version.status,
+            verdict=version.verdict,
+            report=version.report,
         )
-        if saved.rowcount == 0:
-            raise VersionNotFound(version=version.number)
 
     def remove(self, model: ModelId, number: int, at: datetime) -> None:
         """Delete a version, whose weights may be collected from now on.
@@ -243,44 +249,35 @@ class Versions(Rows):
         stay spent. What it has made is deleted too.
         """
         DELETE_WITH_WEIGHTS(self._connection, model, number)
-        self._connection.execute(
-            update(versions)
-            .where(versions.c.model == model, versions.c.number == number)
-            .values(
-                deleted_at=at,
-                collected_at=func.coalesce(versions.c.collected_at, at),
-                dataset=None,
-                dataset_version=None,
-                reference=None,
-            )
+        self._write(
+            model,
+            number,
+            deleted_at=at,
+            collected_at=func.coalesce(versions.c.collected_at, at),
+            dataset=None,
+            dataset_version=None,
+            reference=None,
         )
 
     def release_weights(self, model: ModelId, number: int, at: datetime) -> None:
         """Record that a version's weights may be collected from now on; delete what it has made."""
         DELETE_WITH_WEIGHTS(self._connection, model, number)
-        self._connection.execute(
-            update(versions)
-            .where(versions.c.model == model, versions.c.number == number)
-            .values(collected_at=at)
-        )
+        self._write(model, number, collected_at=at)
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
         """Record that images that a version learned from were erased, unless it is marked."""
-        self._connection.execute(
-            update(versions)
-            .where(versions.c.model == model, versions.c.number == number)
-            .values(erasure=func.coalesce(versions.c.erasure, erasure))
-        )
+        self._write(model, number, erasure=func.coalesce(versions.c.erasure, erasure))
+
+    def _write(self, model: ModelId, number: int, **values: Any) -> None:
+        """Write to a version. Raises VersionNotFound."""
+        theirs = (versions.c.model == model, versions.c.number == number)
+        written = self._connection.execute(update(versions).where(*theirs).values(values))
+        if written.rowcount == 0:
+            raise VersionNotFound(version=number)
 
     def replacement(self, model: ModelId, number: int) -> Version | None:
         """Return the newest version that replaces another one."""
-        query = (
-            _ALL.where(versions.c.model == model, versions.c.replaces == number)
-            .order_by(versions.c.number.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(query).first()
-        return _to_version(row) if row is not None else None
+        return self._newest(model, versions.c.replaces == number)
 
     def get(self, model: ModelId, number: int, *, lock: bool = False) -> Version:
         """Return a version; `lock` keeps others from changing it before commit.
@@ -307,15 +304,10 @@ class Versions(Rows):
 
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """Return the newest version with this digest. Raises VersionNotFound."""
-        query = (
-            _ALL.where(versions.c.model == model, versions.c.digest == digest)
-            .order_by(versions.c.number.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(query).first()
-        if row is None:
+        found = self._newest(model, versions.c.digest == digest)
+        if found is None:
             raise VersionNotFound(digest=digest)
-        return _to_version(row)
+        return found
 
     def page(self, model: ModelId, limit: int, after: int | None) -> Sequence[Version]:
         """Return a page of versions, oldest first; `after` is the last number before it."""
@@ -324,7 +316,11 @@ class Versions(Rows):
 
     def newest(self, model: ModelId) -> Version | None:
         """Return the version of a model with the highest number, or None without any."""
-        row = self._connection.execute(_NEWEST, {"model_id": model}).first()
+        return self._newest(model)
+
+    def _newest(self, model: ModelId, *conditions: ColumnElement[bool]) -> Version | None:
+        query = _NEWEST.where(*conditions)
+        row = self._connection.execute(query, {"model_id": model}).first()
         return None if row is None else _to_version(row)
 
     def all(self, model: ModelId) -> Sequence[Version]:
@@ -368,9 +364,7 @@ def _to_version(row: Row[Any]) -> Version:
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
             "environments": tuple(row.environments),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
-            "notes": row.notes,
             "origin": Origin(**row.origin) if row.origin is not None else None,
-            "feature_statistics": row.feature_statistics,
         }
     )
 
