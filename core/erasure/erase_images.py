@@ -1,6 +1,5 @@
 """Erase images: from drafts and dataset versions, from the store, and from what may be promoted."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,22 +18,17 @@ from core.erasure.holders import EVERY, NONE, Holders, HoldingVersion, is_curren
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
-from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetNotFound
+from core.errors import DatasetNotFound
 from core.evaluation.plan import entries_in, holdout_query
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    answers_from_json,
-    answers_to_json,
-)
+from core.evaluation.queries import ClassAnswers, ClassQuery, answers_from_json, answers_to_json
 from core.evaluation.rows import AnswerCache
 from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Monitor
 from core.platform import Platform
+from core.registry.read import read_json
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version
+from core.registry.versions import Version
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd
 from core.trials.run import end_running_trial
@@ -155,7 +149,15 @@ def _mark_all(
         for number, learned in sorted(found.items()):
             work[Versions].mark(model.id, number, erasure.id)
             obstacle = ordered.get(number, "")
-            yield _marked(model, versions[number], learned, obstacle)
+            yield MarkedVersion(
+                model=model.id,
+                name=model.name,
+                number=number,
+                digest=versions[number].digest,
+                learned=learned,
+                retrained=obstacle is None,
+                obstacle=obstacle or None,
+            )
             audit.record(
                 work,
                 Action.VERSION_MARKED,
@@ -170,26 +172,11 @@ def _mark_all(
                 end_running_trial(work, model, trial.alias, end, actor=erasure.actor, now=now)
 
 
-def _marked(
-    model: Model, version: Version, learned: Exposure, obstacle: str | None
-) -> MarkedVersion:
-    return MarkedVersion(
-        model=model.id,
-        name=model.name,
-        number=version.number,
-        digest=version.digest,
-        learned=learned,
-        retrained=obstacle is None,
-        obstacle=obstacle or None,
-    )
-
-
 def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
     """Return how a version itself learned from one of the images, if it did."""
     taught = distilled = None
-    if version.dataset is not None and version.dataset_version is not None:
-        own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
-        taught = holders.versions.get(own)
+    if version.data is not None:
+        taught = holders.versions.get(version.data)
     if version.reference is not None:
         distilled = holders.versions.get(version.reference)
     if taught and taught.teaches:
@@ -236,9 +223,8 @@ def carry_answers(
     """Store what versions answered about the images that are left of their holdouts."""
     with platform.transactions(read_only=True) as work:
         found = [
-            (version, query, stored)
+            (version, query, work[AnswerCache].find(version.digest, query.digest))
             for version, query in _own_queries(work, holders)
-            if (stored := _stored(work, version, query)) is not None
         ]
     return [
         carried
@@ -251,10 +237,7 @@ def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQ
     """Yield versions that were tested on one of the images, each with its own holdout's query."""
     for model in work[Models].page(EVERY, None):
         for version in work[Versions].all(model.id):
-            if version.dataset is None or version.dataset_version is None:
-                continue
-            own = DatasetRef(dataset=version.dataset, version=version.dataset_version)
-            holder = holders.versions.get(own)
+            holder = holders.versions.get(version.data) if version.data else None
             if holder is not None and _tests(holder):
                 holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
                 yield version, holdout_query(version, entries_in(Part.TEST, holdout))
@@ -264,24 +247,15 @@ def _tests(holder: HoldingVersion) -> bool:
     return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
 
 
-def _stored(work: Work, version: Version, query: ClassQuery) -> Digest | None:
-    return (
-        work[AnswerCache]
-        .stored([version.digest], [query.digest])
-        .get((version.digest, query.digest))
-    )
-
-
 def _carry(
     artifacts: Artifacts,
     version: Version,
     query: ClassQuery,
-    stored: Digest,
+    stored: Digest | None,
     pixels: Collection[Digest],
 ) -> CarriedAnswers | None:
-    answers: Answers | None = None
-    with suppress(ArtifactMissing, ArtifactCorrupt):  # then they count for nothing as it is
-        answers = answers_from_json(json.loads(artifacts.get(stored)))
+    found = read_json(artifacts, stored)  # without it, they count for nothing as it is
+    answers = answers_from_json(found) if found else None
     if not isinstance(answers, ClassAnswers):
         return None
     pairs = zip(query.entries, answers.predicted, strict=True)

@@ -54,7 +54,7 @@ def order_retraining(
         if parent in lacking and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
-        data = _own_data(work, version)
+        data = _current(work, version.data) if version.data else None
         if data is None or not _is_trainable(data):
             ordered[version.number] = TooFewPerClass().code
             continue
@@ -124,12 +124,6 @@ def _enqueue(
         now,
         suites=before.suites,
     )
-
-
-def _own_data(work: Work, version: Version) -> DatasetVersion | None:
-    if version.dataset is None or version.dataset_version is None:
-        return None
-    return _current(work, DatasetRef(dataset=version.dataset, version=version.dataset_version))
 
 
 def _current_reference(work: Work, reference: DatasetRef | None) -> DatasetRef | None:

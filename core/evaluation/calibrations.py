@@ -1,6 +1,7 @@
 """The thresholds for "none of these" of versions."""
 
 import json
+from functools import lru_cache
 
 from core.errors import NotCalibrated
 from core.evaluation.rows import AnswerCache
@@ -16,40 +17,33 @@ KNOWN = 100  # artifacts
 class Calibrations:
     """Thresholds by the artifact that holds them; safe to share between threads.
 
-    These are the report of a version that an update made, and the newest answer of a root. Those
-    read first are forgotten first.
+    These are the report of a version that an update made, and the newest answer of a root.
     """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._known: dict[Digest, Calibration] = {}
+        self._read = lru_cache(KNOWN)(self._read_anew)
 
     def of(self, version: Version) -> Calibration:
         """Return a version's thresholds. Raises NotCalibrated, ArtifactMissing, ArtifactCorrupt."""
         artifact = self._of_root(version) if version.is_root else _report_of(version)
-        found = self._known.get(artifact)
-        if found is None:
-            found = self._read(artifact, version)
-            for oldest in list(self._known)[: max(0, len(self._known) - KNOWN + 1)]:
-                self._known.pop(oldest, None)
-            self._known[artifact] = found
-        return found
+        return self._read(artifact, version.is_root)
 
     def _of_root(self, root: Version) -> Digest:
         with self._platform.transactions(read_only=True) as work:
-            stored = work[AnswerCache].stored([root.digest], [newest_of_root(root.model)])
-        for artifact in stored.values():
-            return artifact
-        raise NotCalibrated(
-            f"Version {root.number} is a root. Its thresholds are measured on its model's "
-            "zero-shot suites when a version that an update made is evaluated: teach the model, "
-            'or order a job of type "evaluate" of such a version.',
-            version=root.number,
-        )
+            stored = work[AnswerCache].find(root.digest, newest_of_root(root.model))
+        if stored is None:
+            raise NotCalibrated(
+                f"Version {root.number} is a root. Its thresholds are measured on its model's "
+                "zero-shot suites when a version that an update made is evaluated: teach the "
+                'model, or order a job of type "evaluate" of such a version.',
+                version=root.number,
+            )
+        return stored
 
-    def _read(self, artifact: Digest, version: Version) -> Calibration:
+    def _read_anew(self, artifact: Digest, is_root: bool) -> Calibration:
         value = json.loads(self._platform.artifacts.get(artifact))
-        return Calibration.from_json(value if version.is_root else value["rejection"])
+        return Calibration.from_json(value if is_root else value["rejection"])
 
 
 def _report_of(version: Version) -> Digest:

@@ -1,6 +1,5 @@
 """Score a version and judge it: the second half of an update."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,14 +8,12 @@ from typing import Protocol
 from core import errors
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.freeze import read_remaining
 from core.datasets.rows import Datasets, ErasedImages
 from core.evaluation.judge import build_report
 from core.evaluation.plan import (
     EvaluationPlan,
     HeldOutUpdate,
     LiveLineage,
-    ScoredSuite,
     plan_queries,
 )
 from core.evaluation.queries import (
@@ -29,7 +26,7 @@ from core.evaluation.queries import (
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
-from core.evaluation.stored_answers import damaged_in, read_each
+from core.evaluation.stored_answers import damaged_in, read_each, read_suite
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder
@@ -42,7 +39,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.promotable import ReportCoverage
 from core.registry.promote import descends_from, lost_line, point_alias, promotion_requirements
-from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.read import ancestors, holdout_of, read_json, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, version_path
 from core.rejection.queries import newest_of_root
@@ -77,12 +74,13 @@ def evaluate_version(
         except errors.ArtifactMissing:
             if not _holds_erased(platform, plan):  # the next plan leaves these out
                 raise
+    verdicts, judged_before = _judged(platform, plan)
     report = build_report(
         plan,
         answers,
         previous=previous,
-        verdicts=_verdicts(platform, plan),
-        judged_before=_judged_before(platform, plan),
+        verdicts=verdicts,
+        judged_before=judged_before,
         near_duplicates=near_duplicates,
     )
     stored = platform.artifacts.put(report.to_bytes())
@@ -103,9 +101,9 @@ def evaluate_version(
 def _keep_root_calibration(work: Work, plan: EvaluationPlan) -> None:
     """Store the root's answer where it is found without the suites that it is about."""
     if plan.root_calibration is not None:
-        stored = work[AnswerCache].stored([plan.root.digest], [plan.root_calibration.digest])
-        for artifact in stored.values():
-            work[AnswerCache].add(plan.root.digest, newest_of_root(plan.model.id), artifact)
+        stored = work[AnswerCache].find(plan.root.digest, plan.root_calibration.digest)
+        if stored is not None:
+            work[AnswerCache].add(plan.root.digest, newest_of_root(plan.model.id), stored)
 
 
 def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
@@ -172,27 +170,21 @@ def _store_answers(
         work.commit()
 
 
-def _verdicts(platform: Platform, plan: EvaluationPlan) -> Mapping[Digest, int]:
+def _judged(platform: Platform, plan: EvaluationPlan) -> tuple[Mapping[Digest, int], int]:
     """Return how many versions of the model each guarded query has judged, this one included.
 
     A version whose answers are stored has been judged, whatever the verdict: its next try is
-    another version. Scoring it again spends nothing, because the answers stay the same.
+    another version. Scoring it again spends nothing, because the answers stay the same. The second
+    number is that of the other versions, of any model, that have answered the suites' queries.
     """
-    asked = [exam.own.digest for exam in plan.zero_shot]
-    asked += [exam.own.digest for exam in plan.retrieval]
-    asked += [holdout.exam.own.digest for holdout in (*plan.earlier, *plan.live_holdouts)]
+    suites = [exam.own.digest for exam in plan.zero_shot]
+    suites += [exam.own.digest for exam in plan.retrieval]
+    holdouts = [one.exam.own.digest for one in (*plan.earlier, *plan.live_holdouts)]
     with platform.transactions(read_only=True) as work:
-        return work[AnswerCache].judged_in(plan.model.id, asked)
-
-
-def _judged_before(platform: Platform, plan: EvaluationPlan) -> int:
-    """Count the other versions that have answered the suites' queries."""
-    asked = [exam.own.digest for exam in plan.zero_shot]
-    asked += [exam.own.digest for exam in plan.retrieval]
-    with platform.transactions(read_only=True) as work:
-        counts = [work[AnswerCache].judged(question) for question in asked]
+        counts = [work[AnswerCache].judged(question) for question in suites]
+        verdicts = work[AnswerCache].judged_in(plan.model.id, suites + holdouts)
     others = {plan.candidate.digest, plan.root.digest}
-    return max(0, max(counts, default=0) - len(others))
+    return verdicts, max(0, max(counts, default=0) - len(others))
 
 
 # The plan: which version must answer which query.
@@ -215,17 +207,12 @@ def plan_evaluation(
             parent=line[-1],
             root=line[0],
             earlier=earlier,
-            suites=[
-                ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
-                for suite in suites_of(work, model)
-            ],
+            suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
             live=_live_line(work, artifacts, job, candidate),
         )
         near = 0
-        if candidate.dataset is not None and candidate.dataset_version is not None:
-            near = (
-                work[Datasets].version(candidate.dataset, candidate.dataset_version).near_duplicates
-            )
+        if data := candidate.data:
+            near = work[Datasets].version(data.dataset, data.version).near_duplicates
     return plan, _previous(artifacts, line[-1]), near
 
 
@@ -250,11 +237,10 @@ def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> l
 
 def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
     """Return the parent's report, if it can be read: it only fills in older cells of a table."""
-    if parent.report is None:
-        return None
     try:
-        return Report.from_json(json.loads(artifacts.get(parent.report)))
-    except (errors.ArtifactMissing, errors.ArtifactCorrupt, errors.ReportUnreadable):
+        report = read_json(artifacts, parent.report)
+        return Report.from_json(report) if report else None
+    except errors.ReportUnreadable:
         return None
 
 

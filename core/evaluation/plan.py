@@ -233,20 +233,14 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 def _holdout_evaluations(
     updates: Iterable[HeldOutUpdate], learned: tuple[str, ...]
 ) -> tuple[HoldoutEvaluation, ...]:
-    return tuple(
-        HoldoutEvaluation(
-            learner=update.version, exam=_holdout_class_evaluation(update, entries, learned)
-        )
-        for update in updates
-        if (entries := entries_in(Part.TEST, update.holdout))
-    )
-
-
-def _holdout_class_evaluation(
-    update: HeldOutUpdate, entries: tuple[ManifestEntry, ...], learned: tuple[str, ...]
-) -> ClassEvaluation:
-    own = holdout_query(update.version, entries)
-    return _class_evaluation(holdout_name(update.version), own, learned)
+    found = []
+    for update in updates:
+        learner, entries = update.version, entries_in(Part.TEST, update.holdout)
+        if entries:
+            own = holdout_query(learner, entries)
+            exam = _class_evaluation(holdout_name(learner), own, learned)
+            found.append(HoldoutEvaluation(learner=learner, exam=exam))
+    return tuple(found)
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class AnswerCache(Rows):
                 found.update(((row.version, row.question), row.answers) for row in rows)
         return found
 
+    def find(self, version: Digest, query: Digest) -> Digest | None:
+        """Return the artifact of a version's answers to a query, None if there is none."""
+        return self.stored([version], [query]).get((version, query))
+
     def add(self, version: Digest, query: Digest, results: Digest) -> None:
         """Store the results' artifact, replacing any earlier one."""
         values = {"version": version, "question": query, "answers": results}

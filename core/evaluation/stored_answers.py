@@ -1,6 +1,5 @@
 """Read back what versions answered when they were evaluated."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -9,8 +8,9 @@ from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
 from core.datasets.manifests import Part
+from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
-from core.errors import ArtifactCorrupt, ArtifactMissing, SuiteNotFound
+from core.errors import SuiteNotFound
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
 from core.evaluation.queries import (
     Answers,
@@ -23,7 +23,7 @@ from core.evaluation.queries import (
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.platform import Platform
-from core.registry.read import holdouts_of
+from core.registry.read import holdouts_of, read_json
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
@@ -54,11 +54,10 @@ def read_answers(
     never been given.
     """
     artifacts = platform.artifacts
-    ends = {version.number: version.report for version in (versions[0], versions[-1])}
     reports = {
-        number: report
-        for number, digest in ends.items()
-        if digest is not None and (report := _json_or_none(artifacts, digest))
+        version.number: report
+        for version in (versions[0], versions[-1])
+        if (report := read_json(artifacts, version.report))
     }
     with platform.transactions(read_only=True) as work:
         distinct: dict[Digest, NamedQuery] = {}
@@ -88,7 +87,7 @@ def read_each(
     return {
         key: answers_from_json(found)
         for key, artifact in kept.items()
-        if (found := _json_or_none(artifacts, artifact))
+        if (found := read_json(artifacts, artifact))
     }
 
 
@@ -96,22 +95,19 @@ def damaged_in(
     artifacts: Artifacts, kept: Mapping[tuple[Digest, Digest], Digest]
 ) -> set[tuple[Digest, Digest]]:
     """Return the keys of artifacts whose bytes are gone or damaged."""
-    return {key for key, artifact in kept.items() if _json_or_none(artifacts, artifact) is None}
+    return {key for key, artifact in kept.items() if read_json(artifacts, artifact) is None}
 
 
 def _with_probabilities(artifacts: Artifacts, answers: Answers, stored: Digest | None) -> Answers:
-    found = _json_or_none(artifacts, stored) if stored is not None else None
+    found = read_json(artifacts, stored)
     if found is None or not isinstance(answers, ClassAnswers):
         return answers
     return replace(answers, probabilities=tuple(found["probabilities"]))
 
 
-def _json_or_none(artifacts: Artifacts, digest: Digest) -> Json | None:
-    try:
-        found: Json = json.loads(artifacts.get(digest))
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
-    return found
+def read_suite(work: Work, artifacts: Artifacts, suite: Suite) -> ScoredSuite:
+    """Return a suite with its images, except those that were erased."""
+    return ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
 
 
 def _on_suites(
@@ -122,10 +118,7 @@ def _on_suites(
     for suite_id in known:
         with suppress(SuiteNotFound):
             suite = work[Suites].get(suite_id)
-            scored = ScoredSuite(
-                suite=suite, manifest=read_remaining(work, artifacts, suite.manifest)
-            )
-            query = suite_query(scored, Part.TEST)
+            query = suite_query(read_suite(work, artifacts, suite), Part.TEST)
             if query is not None:
                 yield NamedQuery(name=suite.name, query=query)
 

@@ -1,6 +1,5 @@
 """Move aliases: promote and roll back."""
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -8,7 +7,7 @@ from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.errors import ArtifactCorrupt, ArtifactMissing, FieldInvalid, PerennialError
+from core.errors import FieldInvalid, PerennialError
 from core.gate.rows import Policies
 from core.hooks import Hook
 from core.outbox.rows import Outbox
@@ -36,7 +35,7 @@ from core.registry.promotable import (
     require_promotable,
     role_to_override,
 )
-from core.registry.read import ancestors, require_weights, scores_of, suites_of
+from core.registry.read import ancestors, read_json, require_weights, scores_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.values import ModelId, clean_name
@@ -315,9 +314,5 @@ def descends_from(line: Sequence[Version], version: Version) -> bool:
 
 def report_coverage(artifacts: Artifacts, version: Version) -> ReportCoverage | None:
     """Return what a version's newest report covers; None if no report records it."""
-    if version.report is None:
-        return None
-    try:
-        return ReportCoverage.of(json.loads(artifacts.get(version.report)))
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
+    report = read_json(artifacts, version.report)
+    return ReportCoverage.of(report) if report else None

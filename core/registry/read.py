@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from core import errors
 from core.artifacts.store import Artifacts
@@ -61,12 +62,8 @@ def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version,
     """
     found = work[Models].get(model)
     live = work[Versions].get(found.id, work[Aliases].get(found.id, alias).version)
-    taught: dict[str, int] = {}
-    step: Version | None = live
-    while step is not None:
-        for name in step.update_classes:
-            taught.setdefault(name.lower(), step.number)
-        step = work[Versions].get(found.id, step.parent) if step.parent is not None else None
+    line = [*ancestors(work, live), live]
+    taught = {name.lower(): step.number for step in line for name in step.update_classes}
     return found, live, {name: taught[name.lower()] for name in live.classes}
 
 
@@ -126,13 +123,23 @@ def holdouts_of(
 
 
 def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
-    if version.dataset is None or version.dataset_version is None:
+    if version.data is None:
         return ()
-    dataset_version = work[Datasets].version(version.dataset, version.dataset_version)
-    return read_manifest(artifacts, dataset_version.manifest).on(Side.HOLDOUT)
+    frozen = work[Datasets].version(version.data.dataset, version.data.version)
+    return read_manifest(artifacts, frozen.manifest).on(Side.HOLDOUT)
 
 
 # What a version has stored.
+
+
+def read_json(artifacts: Artifacts, digest: Digest | None) -> Any:
+    """Return the JSON of an artifact; None if there is none, or its bytes are gone or damaged."""
+    if digest is None:
+        return None
+    try:
+        return json.loads(artifacts.get(digest))
+    except (errors.ArtifactMissing, errors.ArtifactCorrupt):
+        return None
 
 
 def read_report(artifacts: Artifacts, version: Version) -> Json:
@@ -150,13 +157,8 @@ def scores_of(artifacts: Artifacts, version: Version) -> Json:
 
     Empty if the report's bytes are missing or damaged; the verdict holds without them.
     """
-    if version.report is None:
-        return {}
-    try:
-        report = json.loads(artifacts.get(version.report))
-    except (errors.ArtifactMissing, errors.ArtifactCorrupt):
-        return {}
-    return {"measures": report["measures"], "reasons": report["reasons"]}
+    report = read_json(artifacts, version.report)
+    return {name: report[name] for name in ("measures", "reasons")} if report else {}
 
 
 def require_weights(artifacts: Artifacts, version: Version) -> None:

@@ -145,6 +145,13 @@ class Version:
         return self.parent is None
 
     @property
+    def data(self) -> DatasetRef | None:
+        """The dataset version that it was taught with, None for a root."""
+        if self.dataset is None or self.dataset_version is None:
+            return None
+        return DatasetRef(dataset=self.dataset, version=self.dataset_version)
+
+    @property
     def exact(self) -> bool | None:
         """True if a repeat in `environment` is bit-exact; None if unknown.
 

@@ -7,18 +7,14 @@ from core.artifacts.store import Artifacts
 from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
 from core.database.work import Work
-from core.datasets.freeze import (
-    read_manifest,
-    read_remaining,
-    refuse_suite_images,
-    without_suite_images,
-)
+from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.errors import FieldInvalid, Forbidden, RecipeInvalid
 from core.evaluation.plan import ScoredSuite, entries_in, suite_query
 from core.evaluation.queries import ClassQuery
+from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import JobRequest, order_for_model
@@ -146,10 +142,7 @@ def _require_choice(work: Work, artifacts: Artifacts, model: Model, manifest: Ma
         holdout=manifest.on(Side.HOLDOUT),
         classes=manifest.classes,
         prompt=DEFAULT_PROMPT,
-        suites=[
-            ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
-            for suite in suites_of(work, model)
-        ],
+        suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
     )
 
 

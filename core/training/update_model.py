@@ -5,18 +5,13 @@ from dataclasses import dataclass, replace
 
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.freeze import (
-    read_manifest,
-    read_remaining,
-    refuse_suite_images,
-    without_suite_images,
-)
+from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
-from core.evaluation.plan import ScoredSuite
+from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
@@ -177,12 +172,12 @@ def inputs_of_version(work: Work, version: Version) -> UpdateInputs:
     They have the suites that were pinned with it. Raises TypeError for a root, and
     LearnedErasedImages if an image is gone.
     """
-    if version.recipe is None or version.dataset is None or version.dataset_version is None:
+    if version.recipe is None or version.data is None:
         raise TypeError(f"version {version.number} is a root")
     version.require_clean()
     order = UpdateOrder(
-        dataset=version.dataset,
-        dataset_version=version.dataset_version,
+        dataset=version.data.dataset,
+        dataset_version=version.data.version,
         recipe=version.recipe,
         parent=version.parent,
         auto_promote=False,
@@ -259,10 +254,7 @@ def _selection(
         holdout=manifest.on(Side.HOLDOUT),
         classes=inputs.classes,
         prompt=inputs.prompt,
-        suites=[
-            ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
-            for suite in inputs.suites
-        ],
+        suites=[read_suite(work, artifacts, suite) for suite in inputs.suites],
     )
 
 
@@ -272,9 +264,9 @@ def _selection(
 def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
     """Return the dataset versions that a line was taught with, in its order; roots have none."""
     return tuple(
-        work[Datasets].version(version.dataset, version.dataset_version)
+        work[Datasets].version(data.dataset, data.version)
         for version in line
-        if version.dataset is not None and version.dataset_version is not None
+        if (data := version.data)
     )
 
 
