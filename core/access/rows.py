@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from core.access.rules import ApiKey, Secret, Session
-from core.database.statements import chunks, find_named, insert_new, keep_latest, page_by_id
+from core.database.statements import chunks, find_named, insert_new, page_by_id, upsert
 from core.database.tables import api_key_secrets, api_keys, key_uses, sessions
 from core.database.work import Rows
 from core.errors import KeyNotFound, NameTaken
@@ -88,8 +88,9 @@ class Keys(Rows):
 
     def note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
         """Note when keys were used last; rows are locked in one order, so nobody deadlocks."""
-        for key in sorted(uses):
-            keep_latest(self._connection, key_uses, {"key": key}, "at", uses[key])
+        for key, at in sorted(uses.items()):
+            values = {"key": key, "at": at}
+            upsert(self._connection, key_uses, values, where=key_uses.c.at < at)
 
     def last_uses(self, keys: Collection[KeyId]) -> Mapping[KeyId, datetime]:
         """Return when some keys were used last; those of which no use is known are left out."""

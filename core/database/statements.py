@@ -1,12 +1,22 @@
 """Statements that the rows of several rooms share."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, case, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    case,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 # Rooms cache what they parse from stored recipes and orders, whose text never changes: parsing is
@@ -50,37 +60,24 @@ def insert_absent(
     return [tuple(row) for row in inserted]
 
 
-def upsert(connection: Connection, table: Table, values: Values, *, key: Collection[str]) -> None:
-    """Insert a row, or update the one with the same key."""
-    rest = {name: value for name, value in values.items() if name not in key}
-    statement = _insert(connection, table).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=rest)
-    )
-
-
-def keep_latest(
-    connection: Connection, table: Table, key: Values, column: str, value: datetime
+def upsert(
+    connection: Connection,
+    table: Table,
+    values: Values,
+    changes: Values | None = None,
+    *,
+    where: ColumnElement[bool] | None = None,
 ) -> None:
-    """Set a time in the row with this key, unless it is later already; a missing row is added."""
-    statement = _insert(connection, table).values({**key, column: value})
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[table.c[name] for name in key],
-            set_={column: value},
-            where=table.c[column] < value,
-        )
-    )
+    """Insert a row, or write `changes` to the one with the same key, if it is as `where` says.
 
-
-def increase(connection: Connection, table: Table, key: Values, column: str, amount: float) -> None:
-    """Add to a number in the row with this key; a missing row counts as zero."""
-    statement = _insert(connection, table).values({**key, column: amount})
+    Without `changes`, what is written is all the values.
+    """
+    key = table.primary_key.columns
+    if changes is None:
+        changes = {name: value for name, value in values.items() if name not in key}
+    insert = _insert(connection, table).values(values)
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[table.c[name] for name in key],
-            set_={column: table.c[column] + amount},
-        )
+        insert.on_conflict_do_update(index_elements=list(key), set_=changes, where=where)
     )
 
 

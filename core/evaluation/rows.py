@@ -35,7 +35,7 @@ class AnswerCache(Rows):
     def add(self, version: Digest, query: Digest, results: Digest) -> None:
         """Store the results' artifact, replacing any earlier one."""
         values = {"version": version, "question": query, "answers": results}
-        upsert(self._connection, table, values, key=["question", "version"])
+        upsert(self._connection, table, values)
 
     def judged(self, query: Digest) -> int:
         """Return the number of versions that have results for the query."""

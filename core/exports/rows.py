@@ -19,8 +19,7 @@ class Exports(Rows):
 
     def put(self, export: Export) -> None:
         """Store an export in the place of the one in that format, if there is one."""
-        values = {**vars(export), "check": dict(export.check)}
-        upsert(self._connection, exports, values, key=["model", "version", "format"])
+        upsert(self._connection, exports, vars(export))
 
     def get(self, model: ModelId, version: int, export_format: ExportFormat) -> Export:
         """Return an export. Raises ExportNotFound."""

@@ -232,7 +232,11 @@ class Progress:
 def read_progress(platform: Platform) -> Progress:
     """Return how far the first steps have come."""
     with platform.transactions(read_only=True) as work:
-        imports = [job for name in (EMOJI, PRODUCTS) for job in _imports(work, name)]
+        imports = [
+            job
+            for name in (EMOJI, PRODUCTS)
+            for job in work[Jobs].page(1, None, metadata=(IMPORTS, name))
+        ]
         loaded = all(_has_images(work, name) for name in (EMOJI, PRODUCTS))
         try:
             model = work[Models].get(MODEL)
@@ -241,9 +245,9 @@ def read_progress(platform: Platform) -> Progress:
         newest = work[Versions].newest(model.id)
         live = work[Aliases].find(model.id, PRODUCTION)
         jobs = [
-            named.job
+            job
             for kind in (JobType.IMPORT, JobType.UPDATE)
-            for named in work[Jobs].named_page(1, None, model=model.id, job_type=kind)
+            for job in work[Jobs].page(1, None, model=model.id, job_type=kind)
         ]
         return Progress(
             imports=imports,
@@ -254,11 +258,6 @@ def read_progress(platform: Platform) -> Progress:
             live=live.version if live else None,
             moved=work[Aliases].kinds_of_moves(model.id, PRODUCTION),
         )
-
-
-def _imports(work: Work, name: str) -> list[Job]:
-    found = work[Jobs].named_page(1, None, metadata=(IMPORTS, name))
-    return [named.job for named in found]
 
 
 def _has_images(work: Work, name: str) -> bool:

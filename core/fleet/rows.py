@@ -26,8 +26,7 @@ class Heartbeats(Rows):
 
     def record(self, worker: str, facts: Json) -> None:
         """Record a worker's heartbeat at the database's present time."""
-        values = {"worker": worker, "facts": dict(facts), "at": epoch_now()}
-        upsert(self._connection, heartbeats, values, key=["worker"])
+        upsert(self._connection, heartbeats, {"worker": worker, "facts": facts, "at": epoch_now()})
 
     def fresh(self, within_s: float) -> Sequence[tuple[str, Json]]:
         """Return the workers with a heartbeat in the last `within_s` seconds, by name."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 
 from core.database.engine import epoch_now
-from core.database.statements import KEPT, LONGEST, increase
+from core.database.statements import KEPT, LONGEST, upsert
 from core.database.tables import counters, job_events, jobs
 from core.database.work import Rows
 from core.errors import CancelRequested, JobNotFound, LeaseLost
@@ -54,38 +54,26 @@ class JobEventRows(Rows):
 
     def events(self, job: JobId, limit: int, after: int) -> Sequence[JobEvent]:
         """Return a job's events after a sequence number, oldest first."""
-        query = (
-            sa.select(job_events)
-            .where(job_events.c.job == job, job_events.c.sequence > after)
-            .order_by(job_events.c.sequence)
-            .limit(limit)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
+        later = job_events.c.sequence > after
+        return self._events(_of_job(job).where(later).order_by(job_events.c.sequence).limit(limit))
 
     def newest_events(self, job: JobId, limit: int) -> Sequence[JobEvent]:
         """Return a job's newest events, newest first."""
-        query = (
-            sa.select(job_events)
-            .where(job_events.c.job == job)
-            .order_by(job_events.c.sequence.desc())
-            .limit(limit)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
+        return self._events(_of_job(job).order_by(job_events.c.sequence.desc()).limit(limit))
 
     def sampled_events(self, job: JobId, kind: EventKind, most: int) -> Sequence[JobEvent]:
         """Return at most about `most` of a job's events of a kind, spread evenly, oldest first."""
-        last = sa.select(sa.func.max(job_events.c.sequence)).where(job_events.c.job == job)
+        last = _of_job(job).with_only_columns(sa.func.max(job_events.c.sequence))
         every = (self._connection.scalar(last) or 0) // most + 1
-        query = (
-            sa.select(job_events)
-            .where(
-                job_events.c.job == job,
-                job_events.c.kind == kind,
-                job_events.c.sequence % every == 0,
-            )
-            .order_by(job_events.c.sequence)
-        )
-        return [to_event(row) for row in self._connection.execute(query)]
+        sampled = (job_events.c.kind == kind, job_events.c.sequence % every == 0)
+        return self._events(_of_job(job).where(*sampled).order_by(job_events.c.sequence))
+
+    def _events(self, query: sa.Select[Any]) -> Sequence[JobEvent]:
+        return [JobEvent(**row._mapping) for row in self._connection.execute(query)]
+
+
+def _of_job(job: JobId) -> sa.Select[Any]:
+    return sa.select(job_events).where(job_events.c.job == job)
 
 
 # Jobs that a worker holds by a claim.
@@ -226,7 +214,8 @@ class Counters(Rows):
     def add(self, name: str, labels: Mapping[str, str], amount: float = 1.0) -> None:
         """Add to the counter with this name and labels, as part of the transaction."""
         key = {"name": name, "labels": json.dumps(labels, sort_keys=True)}
-        increase(self._connection, counters, key, "value", amount)
+        more = {"value": counters.c.value + amount}
+        upsert(self._connection, counters, {**key, "value": amount}, more)
 
     def add_phase(self, labels: Mapping[str, str], seconds: float) -> None:
         """Count the duration of a phase."""
@@ -265,10 +254,6 @@ def to_row(job: Job) -> dict[str, Any]:
         **vars(job),
         "order": order_to_json(job.order),
         "progress": progress_to_json(job.progress),
-        "suites": None if job.suites is None else list(job.suites),
-        "result": job.result,
-        "error": job.error,
-        "metadata": dict(job.metadata),
         "events": 0,
     }
 
@@ -288,11 +273,6 @@ def to_job(row: sa.Row[Any]) -> Job:
             "precision": values["precision"] and Precision(values["precision"]),
         }
     )
-
-
-def to_event(row: sa.Row[Any]) -> JobEvent:
-    """Return the event of a row."""
-    return JobEvent(**row._mapping)
 
 
 def progress_to_json(progress: Progress) -> dict[str, Any]:

@@ -84,7 +84,10 @@ class Jobs(HeldJobRows):
 
     def named(self, job: JobId) -> NamedJob:
         """Return a job with its model's name and parent's digest. Raises JobNotFound."""
-        found = read_one(self._connection, job)
+        row = self._connection.execute(_ONE, {"job": job}).first()
+        if row is None:
+            raise JobNotFound(job=job)
+        found = _to_named(row)
         self._require_visible(found.job)
         return found
 
@@ -92,7 +95,14 @@ class Jobs(HeldJobRows):
         self, limit: int, after: JobId | None, **wanted: Unpack[JobFilter]
     ) -> Sequence[NamedJob]:
         """Return the page that `page` does, with values from the rows that jobs refer to."""
-        return read_page(self._connection, limit, after, wanted, visible=self._visible)
+        key, value = wanted.get("metadata") or (None, None)
+        given = {**wanted, "metadata": None, "key": key, "value": value}
+        values = {name: value for name, value in given.items() if value is not None}
+        query = _page(frozenset(values), goes_on=after is not None)
+        if self._visible is not None:
+            query = query.where(sa.or_(jobs.c.model.is_(None), jobs.c.model.in_(self._visible)))
+        rows = self._connection.execute(query, {**values, "limit": limit, "after": after})
+        return [_to_named(row) for row in rows]
 
     def waiting(self, *, model: ModelId | None = None, ordered_by: str | None = None) -> int:
         """Return the number of queued jobs of a model, or of those that somebody has ordered.
@@ -217,33 +227,6 @@ _NAMED: sa.Select[Any] = (
     .select_from(jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
 )  # fmt: skip
 _ONE: sa.Select[Any] = _NAMED.where(jobs.c.id == sa.bindparam("job"))
-
-
-def read_one(connection: sa.Connection, job: JobId) -> NamedJob:
-    """Return a job with its model's name and parent's digest. Raises JobNotFound."""
-    row = connection.execute(_ONE, {"job": job}).first()
-    if row is None:
-        raise JobNotFound(job=job)
-    return _to_named(row)
-
-
-def read_page(
-    connection: sa.Connection,
-    limit: int,
-    after: JobId | None,
-    wanted: JobFilter,
-    *,
-    visible: Collection[ModelId] | None = None,
-) -> Sequence[NamedJob]:
-    """Return a page of jobs, newest first; with `visible`, without the jobs of other models."""
-    key, value = wanted.get("metadata") or (None, None)
-    given = {**wanted, "metadata": None, "key": key, "value": value}
-    values = {name: value for name, value in given.items() if value is not None}
-    query = _page(frozenset(values), goes_on=after is not None)
-    if visible is not None:
-        query = query.where(sa.or_(jobs.c.model.is_(None), jobs.c.model.in_(visible)))
-    rows = connection.execute(query, {**values, "limit": limit, "after": after})
-    return [_to_named(row) for row in rows]
 
 
 _COLUMNS = {"model": jobs.c.model, "job_type": jobs.c.type, "status": jobs.c.status}

@@ -101,34 +101,19 @@ class Job:
 
     def succeed(self, result: Json, now: datetime) -> "Job":
         """Return the job as succeeded: it did what was ordered, even if the gate failed."""
-        return replace(
-            self,
-            status=JobStatus.SUCCEEDED,
-            phase="done",
-            result=result,
-            finished_at=now,
-            checkpoint=None,
-        )
+        return self._ended(JobStatus.SUCCEEDED, "done", now, result=result)
 
     def fail(self, error: Json, now: datetime) -> "Job":
         """Return the job as failed: it ended without doing what was ordered."""
-        return replace(
-            self,
-            status=JobStatus.FAILED,
-            phase="failed",
-            error=error,
-            finished_at=now,
-            checkpoint=None,
-        )
+        return self._ended(JobStatus.FAILED, "failed", now, error=error)
 
     def cancelled(self, now: datetime) -> "Job":
         """Return the job as cancelled: its worker has stopped on request."""
+        return self._ended(JobStatus.CANCELLED, "cancelled", now)
+
+    def _ended(self, status: JobStatus, phase: str, now: datetime, **outcome: Any) -> "Job":
         return replace(
-            self,
-            status=JobStatus.CANCELLED,
-            phase="cancelled",
-            finished_at=now,
-            checkpoint=None,
+            self, status=status, phase=phase, finished_at=now, checkpoint=None, **outcome
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from core.artifacts.store import ArtifactKind
-from core.database.statements import chunks, increase, insert_absent, insert_missing, insert_new
+from core.database.statements import chunks, insert_absent, insert_missing, insert_new, upsert
 from core.database.tables import aliases, trial_callers, trial_counts, trial_course, trials
 from core.database.tables import trial_predictions as predictions
 from core.database.tables import trial_samples as samples
@@ -17,18 +17,15 @@ from core.errors import ImageNotFound, StaleRevision, TrialNotFound, TrialRunnin
 from core.registry.aliases import Alias
 from core.trials.rules import (
     COUNTS,
-    Arm,
     Caller,
     CoursePoint,
     Prediction,
     Sample,
-    Shadowed,
     Trial,
     TrialCounts,
     TrialEnd,
-    TrialMode,
 )
-from core.values import Digest, ModelId, PredictionId, TrialId
+from core.values import Digest, ModelId, PredictionId, TrialId, from_plain
 
 LATEST = "latest"
 
@@ -125,10 +122,11 @@ class Trials(Rows):
 
     def count(self, trial: TrialId, counts: Mapping[str, int]) -> None:
         """Add to the counts of a trial; the rows are locked in one order, so nobody deadlocks."""
-        for name in sorted(counts):
-            if counts[name]:
-                key = {"trial": trial, "name": name}
-                increase(self._connection, trial_counts, key, "value", counts[name])
+        for name, amount in sorted(counts.items()):
+            if amount:
+                more = {"value": trial_counts.c.value + amount}
+                values = {"trial": trial, "name": name, "value": amount}
+                upsert(self._connection, trial_counts, values, more)
 
     def course(self, trials: Collection[TrialId]) -> Mapping[TrialId, Sequence[CoursePoint]]:
         """Return the points of some trials, by growing numbers of labels."""
@@ -144,8 +142,8 @@ class Trials(Rows):
 
 
 def _to_trial(row: Row[Any]) -> Trial:
-    end = TrialEnd(row.end) if row.end is not None else None
-    return Trial(**{**row._mapping, "mode": TrialMode(row.mode), "end": end})
+    trial: Trial = from_plain(Trial, row._mapping)
+    return trial
 
 
 _SAVE = (
@@ -232,14 +230,8 @@ class Predictions(Rows):
 
 
 def _to_prediction(row: Row[Any]) -> Prediction:
-    return Prediction(
-        **{
-            **row._mapping,
-            "mode": TrialMode(row.mode),
-            "arm": Arm(row.arm),
-            "shadowed": Shadowed(row.shadowed) if row.shadowed is not None else None,
-        }
-    )
+    prediction: Prediction = from_plain(Prediction, row._mapping)
+    return prediction
 
 
 class TrialSamples(Rows):

@@ -21,8 +21,7 @@ class Vectors(Rows):
 
     def put(self, stored: StoredVectors) -> None:
         """Store vectors in the place of those of the same images, if there are any."""
-        key = ["model", "version", "dataset", "dataset_version"]
-        upsert(self._connection, vectors, dict(vars(stored)), key=key)
+        upsert(self._connection, vectors, vars(stored))
 
     def get(self, model: ModelId, version: int, dataset: DatasetRef) -> StoredVectors:
         """Return the vectors of a dataset version. Raises VectorsNotFound."""
@@ -65,8 +64,7 @@ class IndexReports(Rows):
 
     def put(self, report: IndexReport) -> None:
         """Store a report in the place of the one about the same baseline, if there is one."""
-        values = {**vars(report), "sources": list(report.sources)}
-        upsert(self._connection, index_reports, values, key=["model", "version", "baseline"])
+        upsert(self._connection, index_reports, vars(report))
 
     def get(self, model: ModelId, version: int, baseline: int) -> IndexReport:
         """Return the report about a baseline. Raises IndexReportNotFound."""
