@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -46,6 +47,11 @@ RowNumber = BigInteger().with_variant(Integer, "sqlite")
 def _table(name: str, *parts: SchemaItem) -> Table:
     """Return a table of the metadata."""
     return Table(name, metadata, *parts)
+
+
+def _partial_index(name: str | None, rows: TextClause, *columns: Any, unique: bool = False) -> None:
+    """Add an index that has only the rows for which a condition holds."""
+    Index(name, *columns, unique=unique, sqlite_where=rows, postgresql_where=rows)
 
 
 def reflect(connection: Connection) -> MetaData:
@@ -386,34 +392,23 @@ Index(None, job_metadata.c.key, job_metadata.c.job)
 
 # The deletion of a job looks for its retries, which refer to it.
 RETRIES = text("retry_of IS NOT NULL")
-Index(None, jobs.c.retry_of, sqlite_where=RETRIES, postgresql_where=RETRIES)
+_partial_index(None, RETRIES, jobs.c.retry_of)
 
 # Counted before each order (`Jobs.waiting`).
 WAITING = text("status = 'queued'")
-Index("ix_jobs_waiting", jobs.c.ordered_by, sqlite_where=WAITING, postgresql_where=WAITING)
+_partial_index("ix_jobs_waiting", WAITING, jobs.c.ordered_by)
 
 
 UNFINISHED = text("status IN ('queued', 'running', 'cancelling')")
 # A lane's first entry is the job that may be claimed next (`core.jobs.claims`).
-Index(
-    "ix_jobs_heads",
-    jobs.c.lane,
-    text("(status = 'queued')"),
-    jobs.c.position,
-    sqlite_where=UNFINISHED,
-    postgresql_where=UNFINISHED,
+_partial_index(
+    "ix_jobs_heads", UNFINISHED, jobs.c.lane, text("(status = 'queued')"), jobs.c.position
 )
 
 CLAIMED_JOB = text("status IN ('running', 'cancelling')")
 
 # At most one claimed job per lane, even if two claims run at once.
-Index(
-    "ux_jobs_claimed",
-    jobs.c.lane,
-    unique=True,
-    sqlite_where=CLAIMED_JOB,
-    postgresql_where=CLAIMED_JOB,
-)
+_partial_index("ux_jobs_claimed", CLAIMED_JOB, jobs.c.lane, unique=True)
 
 
 # Tables of models, their versions and their aliases.
@@ -708,30 +703,18 @@ deliveries = _table(
 )
 
 PENDING = text("status = 'pending'")
-Index(
-    "ix_webhook_deliveries_due",
-    deliveries.c.next_attempt_at,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
-)
-Index(
+_partial_index("ix_webhook_deliveries_due", PENDING, deliveries.c.next_attempt_at)
+_partial_index(
     "ix_webhook_deliveries_order",
+    PENDING,
     deliveries.c.webhook,
     deliveries.c.object,
     deliveries.c.position,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
 )
 
 CLAIMED_DELIVERY = text("lease_until IS NOT NULL")
 
 # At most one claimed delivery per webhook, even if two claims run at once.
-Index(
-    "ux_webhook_deliveries_claimed",
-    deliveries.c.webhook,
-    unique=True,
-    sqlite_where=CLAIMED_DELIVERY,
-    postgresql_where=CLAIMED_DELIVERY,
-)
+_partial_index("ux_webhook_deliveries_claimed", CLAIMED_DELIVERY, deliveries.c.webhook, unique=True)
 Index(None, deliveries.c.webhook, deliveries.c.position)
 Index(None, deliveries.c.created_at)
