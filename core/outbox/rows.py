@@ -14,7 +14,7 @@ from core.database.tables import deliveries, webhooks
 from core.database.work import Rows
 from core.errors import DeliveryNotFound, WebhookNotFound
 from core.outbox.rules import Delivery, DeliveryStatus, OutboxEvent, Webhook, delivery_of
-from core.values import DeliveryId, WebhookId
+from core.values import DeliveryId, WebhookId, from_plain
 
 
 class Webhooks(Rows):
@@ -22,7 +22,7 @@ class Webhooks(Rows):
 
     def add(self, webhook: Webhook) -> None:
         """Store a webhook."""
-        self._connection.execute(sa.insert(webhooks).values(_to_row(webhook)))
+        self._connection.execute(sa.insert(webhooks).values(vars(webhook)))
 
     def get(self, webhook: WebhookId, *, lock: bool = False) -> Webhook:
         """Return a webhook; `lock` keeps others from changing it until commit.
@@ -43,7 +43,7 @@ class Webhooks(Rows):
 
     def save(self, webhook: Webhook) -> None:
         """Write a webhook as it is now."""
-        written = sa.update(webhooks).where(webhooks.c.id == webhook.id).values(_to_row(webhook))
+        written = sa.update(webhooks).where(webhooks.c.id == webhook.id).values(vars(webhook))
         self._connection.execute(written)
 
     def delete(self, webhook: WebhookId) -> None:
@@ -53,12 +53,6 @@ class Webhooks(Rows):
             raise WebhookNotFound(webhook=webhook)
 
 
-def subscribers(connection: sa.Connection, event: OutboxEvent) -> Sequence[Webhook]:
-    """Return the webhooks that receive an event, and keep them from being deleted until commit."""
-    found = map(_to_webhook, connection.execute(_shared()))
-    return [webhook for webhook in found if webhook.subscribes(event)]
-
-
 # Building a statement takes longer than running it.
 @cache
 def _shared() -> sa.Select[Any]:
@@ -66,14 +60,9 @@ def _shared() -> sa.Select[Any]:
     return shared.with_for_update(read=True, key_share=True)
 
 
-def _to_row(webhook: Webhook) -> dict[str, Any]:
-    models = None if webhook.models is None else list(webhook.models)
-    return {**vars(webhook), "events": list(webhook.events), "models": models}
-
-
 def _to_webhook(row: sa.Row[Any]) -> Webhook:
-    models = None if row.models is None else tuple(row.models)
-    return Webhook(**{**row._mapping, "events": tuple(row.events), "models": models})
+    webhook: Webhook = from_plain(Webhook, row._mapping)
+    return webhook
 
 
 class Outbox(Rows):
@@ -85,14 +74,14 @@ class Outbox(Rows):
         Call it in the transaction of the change that the event reports, while the changed row is
         locked: events of one object are delivered in the order in which they were added.
         """
-        found = subscribers(self._connection, event)
-        if found:
-            rows = [to_row(delivery_of(event, webhook.id)) for webhook in found]
+        found = map(_to_webhook, self._connection.execute(_shared()))  # they stay until commit
+        rows = [vars(delivery_of(event, one.id)) for one in found if one.subscribes(event)]
+        if rows:
             self._connection.execute(sa.insert(deliveries), rows)
 
     def add_delivery(self, delivery: Delivery) -> None:
         """Write a delivery."""
-        self._connection.execute(sa.insert(deliveries).values(to_row(delivery)))
+        self._connection.execute(sa.insert(deliveries).values(vars(delivery)))
 
     def get(self, webhook: WebhookId, delivery: DeliveryId) -> Delivery:
         """Return a delivery of a webhook. Raises DeliveryNotFound."""
@@ -130,10 +119,11 @@ class Outbox(Rows):
         a claim expires after `lease_s` seconds by the database's clock. A claim increments fence
         and attempts.
         """
-        position = lock_next(self._connection, now)
-        row: sa.Row[Any] | None = None
-        if position is not None:
-            row = take(self._connection, position, now, lease_s)
+        # Only PostgreSQL locks, and skips deliveries that another claim has locked; SQLite's write
+        # transactions run one at a time anyway.
+        locked = due(now).with_for_update(of=deliveries, skip_locked=True, key_share=True)
+        position = self._connection.scalar(locked)
+        row = None if position is None else take(self._connection, position, now, lease_s)
         return to_delivery(row) if row is not None else None
 
     def settle(self, delivery: Delivery) -> bool:
@@ -145,7 +135,7 @@ class Outbox(Rows):
                 deliveries.c.fence == delivery.fence,
                 deliveries.c.lease_until.is_not(None),
             )
-            .values(**to_row(delivery), lease_until=None)
+            .values({**vars(delivery), "lease_until": None})
         )
         return written.rowcount == 1
 
@@ -154,7 +144,7 @@ class Outbox(Rows):
         self._connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == delivery.id)
-            .values({**to_row(delivery), "fence": deliveries.c.fence + 1, "lease_until": None})
+            .values({**vars(delivery), "fence": deliveries.c.fence + 1, "lease_until": None})
         )
 
     def forget(self, before: datetime) -> int:
@@ -178,18 +168,6 @@ def due(now: datetime) -> sa.Select[Any]:
         .order_by(deliveries.c.next_attempt_at, deliveries.c.position)
         .limit(1)
     )
-
-
-def lock_next(connection: sa.Connection, now: datetime) -> int | None:
-    """Return the position of the next due delivery, and lock it against other claims.
-
-    Only PostgreSQL locks, and skips deliveries that another claim has locked; SQLite's write
-    transactions run one at a time anyway.
-    """
-    position: int | None = connection.scalar(
-        due(now).with_for_update(of=deliveries, skip_locked=True, key_share=True)
-    )
-    return position
 
 
 def take(
@@ -249,14 +227,9 @@ def _is_due(now: datetime) -> sa.ColumnElement[bool]:
     )
 
 
-# Conversion of deliveries to and from rows.
+# Conversion of rows to deliveries.
 
 DELIVERY_COLUMNS = tuple(deliveries.c[name] for name in Delivery.__dataclass_fields__)
-
-
-def to_row(delivery: Delivery) -> dict[str, Any]:
-    """Return the column values of a delivery."""
-    return dict(vars(delivery))
 
 
 def to_delivery(row: sa.Row[Any]) -> Delivery:
