@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.artifacts.store import Artifacts
@@ -11,17 +11,18 @@ from core.blame.plan import BlamePlan, plan_blame
 from core.blame.rules import ClassBlame, GroupChange, blame_groups
 from core.database.work import Work
 from core.datasets.rows import ErasedImages
-from core.errors import ArtifactCorrupt, ArtifactMissing, BlameNotFound, ImageErased, StopRequested
+from core.errors import ArtifactMissing, BlameNotFound, ImageErased, StopRequested
 from core.evaluation.evaluate import Evaluator, pinned_model
 from core.evaluation.queries import ClassAnswers
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
+from core.registry.read import read_json
 from core.registry.rows import Versions
 from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
-from core.values import Digest, JobId, Json, canonical_json
+from core.values import Digest, JobId, Json, canonical_json, from_plain
 
 
 def blame_images(
@@ -50,7 +51,11 @@ def blame_images(
             found = FinishedGroup(
                 digest=trained.weights.digest,
                 environments=trained.environments,
-                answers=tuple(one for one in answers if isinstance(one, ClassAnswers)),
+                answers=tuple(
+                    ClassAnswers(predicted=one.predicted)  # its probabilities decide nothing
+                    for one in answers
+                    if isinstance(one, ClassAnswers)
+                ),
             )
             by_group.finish(found, len(group.entries))
     except ArtifactMissing:
@@ -120,64 +125,31 @@ class FinishedGroups:
     groups: tuple[FinishedGroup, ...] = ()
     training: Digest | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return them as plain JSON."""
-        return {
-            "plan": self.plan,
-            "training": self.training,
-            "groups": [
-                {
-                    "digest": group.digest,
-                    "environments": [dict(one) for one in group.environments],
-                    "answers": [list(one.predicted) for one in group.answers],
-                }
-                for group in self.groups
-            ],
-        }
-
-    @classmethod
-    def from_json(cls, value: Json) -> "FinishedGroups":
-        """Return those that `to_json` wrote."""
-        return cls(
-            plan=value["plan"],
-            training=value["training"],
-            groups=tuple(
-                FinishedGroup(
-                    digest=group["digest"],
-                    environments=tuple(group["environments"]),
-                    answers=tuple(
-                        ClassAnswers(predicted=tuple(predicted)) for predicted in group["answers"]
-                    ),
-                )
-                for group in value["groups"]
-            ),
-        )
-
 
 def read_finished(artifacts: Artifacts, digest: Digest | None, plan: Digest) -> FinishedGroups:
     """Return what an earlier attempt has finished of a plan; nothing if that cannot be read."""
-    if digest is not None:
-        try:
-            found = FinishedGroups.from_json(json.loads(artifacts.get(digest)))
-        except (ArtifactMissing, ArtifactCorrupt):
-            pass
-        else:
-            if found.plan == plan:
-                return found
-    return FinishedGroups(plan=plan)
+    stored = read_json(artifacts, digest)
+    if stored is None or stored["plan"] != plan:
+        return FinishedGroups(plan=plan)
+    found: FinishedGroups = from_plain(FinishedGroups, stored)
+    return found
 
 
 class GroupMonitor:
     """The monitor of the training without each group, in turn: a `Monitor` for the trainer.
 
     It stores the state that the job resumes from: the finished groups and the trainer's checkpoint
-    of the one in training. Each state replaces the one before.
+    of the one in training. Each state replaces the one before. All else is the job's monitor's.
     """
 
     def __init__(
         self, platform: Platform, job: Job, monitor: Monitor, finished: FinishedGroups, total: int
     ) -> None:
         self.finished = finished
+        self.moved = monitor.moved
+        self.checkpoint_due = monitor.checkpoint_due
+        self.skip_checkpoint = monitor.skip_checkpoint
+        self.emit = monitor.emit
         self._platform = platform
         self._job = job
         self._monitor = monitor
@@ -190,22 +162,6 @@ class GroupMonitor:
         """Report progress, with the number of the group and of all."""
         number = {"group": len(self.finished.groups) + 1, "groups": self._total}
         self._monitor.advance(phase, step, total, {**(terms or {}), **number})
-
-    def moved(self, count: int) -> None:
-        """Report bytes in transfer."""
-        self._monitor.moved(count)
-
-    def checkpoint_due(self) -> bool:
-        """Return whether the trainer is to make a checkpoint."""
-        return self._monitor.checkpoint_due()
-
-    def skip_checkpoint(self, step: int, facts: Json) -> None:
-        """Report that the store had no room for a checkpoint."""
-        self._monitor.skip_checkpoint(step, facts)
-
-    def emit(self, kind: EventKind, data: Json) -> None:
-        """Add an event to the job's history."""
-        self._monitor.emit(kind, data)
 
     def save_checkpoint(self, digest: Digest, step: int) -> None:
         """Record the trainer's checkpoint beside the finished groups."""
@@ -245,7 +201,7 @@ class GroupMonitor:
     def _store(self, finished: FinishedGroups) -> Digest:
         # Jobs with equal plans finish equal groups: each has an artifact that it may delete.
         own = {"job": self._job.id, "fence": self._job.fence}
-        return self._platform.artifacts.put(canonical_json(finished.to_json() | own))
+        return self._platform.artifacts.put(canonical_json(asdict(finished) | own))
 
     def _replace(self, stored: Digest, finished: FinishedGroups) -> None:
         if self._kept not in {None, stored}:
