@@ -1,6 +1,7 @@
 """Rows of erasures."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -8,9 +9,9 @@ from sqlalchemy import Row, insert, select, update
 from core.database.statements import insert_missing, page_by_id
 from core.database.tables import erased_images, erasures
 from core.database.work import Rows
-from core.erasure.rules import Erasure, Findings, Retraining
+from core.erasure.rules import Erasure
 from core.errors import ErasureNotFound
-from core.values import ErasureId
+from core.values import ErasureId, from_plain
 
 
 class Erasures(Rows):
@@ -18,8 +19,7 @@ class Erasures(Rows):
 
     def add(self, erasure: Erasure) -> None:
         """Store an erasure that has found nothing yet."""
-        values = {**vars(erasure), "images": list(erasure.images), "findings": None}
-        self._connection.execute(insert(erasures).values(values))
+        self._connection.execute(insert(erasures).values({**vars(erasure), "findings": None}))
 
     def get(self, erasure: ErasureId) -> Erasure:
         """Return an erasure. Raises ErasureNotFound."""
@@ -35,7 +35,7 @@ class Erasures(Rows):
 
     def save(self, erasure: Erasure) -> None:
         """Update the job, the time and the findings of an erasure; note what it has erased."""
-        findings = erasure.findings.to_json() if erasure.erased_at else None
+        findings = asdict(erasure.findings) if erasure.erased_at else None
         changed = {"job": erasure.job, "erased_at": erasure.erased_at, "findings": findings}
         self._connection.execute(
             update(erasures).where(erasures.c.id == erasure.id).values(changed)
@@ -49,11 +49,6 @@ class Erasures(Rows):
 
 
 def _to_erasure(row: Row[Any]) -> Erasure:
-    return Erasure(
-        **{
-            **row._mapping,
-            "images": tuple(row.images),
-            "retraining": Retraining(row.retraining),
-            "findings": Findings.from_json(row.findings or Findings(artifacts={}).to_json()),
-        }
-    )
+    findings = row.findings or {"artifacts": {}}
+    erasure: Erasure = from_plain(Erasure, {**row._mapping, "findings": findings})
+    return erasure

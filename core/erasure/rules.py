@@ -1,14 +1,13 @@
 """Erasures, the marks that they leave on versions, and how far they are."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from core.jobs.rules import JobStatus
 from core.registry.versions import Version
-from core.values import DatasetId, Digest, ErasureId, JobId, Json, ModelId, TrialId, from_plain
+from core.values import DatasetId, Digest, ErasureId, JobId, ModelId, TrialId
 
 
 class Retraining(StrEnum):
@@ -65,16 +64,6 @@ class Findings:
     near_duplicates: tuple[Digest, ...] = ()  # of the erased images, which stay
     trials: tuple[TrialId, ...] = ()  # that kept one of the images as a sample
     vectors: tuple[Digest, ...] = ()  # files with vectors of them, and bridges fitted on them
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the findings as plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Json) -> "Findings":
-        """Return the findings that `to_json` wrote."""
-        findings: Findings = from_plain(cls, value)
-        return findings
 
 
 @dataclass(frozen=True, kw_only=True)
