@@ -2,19 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from core.database.work import Work
 from core.datasets.edit import add_dataset
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Manifest
-from core.datasets.receive import (
-    SimilaritySearch,
-    delete_erased,
-    record,
-    require_quota,
-    search_uploads,
-)
+from core.datasets.receive import delete_erased, record, require_quota, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.datasets.uploads import Receipt, Upload
@@ -70,61 +63,49 @@ def learn_classes(
         reference=reference,
     )
     searched = search_uploads(platform, uploads)
-    start = _Start(platform, request, model, order, dataset, uploads, searched, now)
+
+    def receive(work: Work) -> list[Receipt]:
+        add_dataset(work, dataset)
+        return record(work, dataset, uploads, searched, now)
+
+    def start(work: Work) -> Start:
+        """Fill the dataset, freeze it and queue the update."""
+        found = work[Models].get(model)
+        require_queue_room(platform.settings, work, request.principal, found)
+        receipts = receive(work)
+        manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(dataset_id))
+        _require_every_class(uploads, manifest)
+        whole = preflight_update(platform, work, found, order, manifest)
+        version = freeze(work, platform.artifacts, dataset, now)
+        whole = replace(whole, dataset_version=version.number)
+        job = enqueue(work, request, found, JobType.UPDATE, whole, now)
+        return Start(dataset=dataset, version=version, receipts=receipts, job=job)
+
     with platform.transactions() as work:
         if known := find_replayed(work, request):
-            return start.again(work, known)
+            return _again(work, known, receive(work))
         require_quota(platform.settings, work, [upload.image for upload in uploads])
-        start.make(work)
+        start(work)
     keep_images()
     delete_erased(platform, uploads)
     with platform.transactions() as work:
-        made = start.make(work)
+        made = start(work)
         work.commit()
     notify_workers(notifier, made.job)
     return made
 
 
-@dataclass(frozen=True)
-class _Start:
-    platform: Platform
-    request: JobRequest
-    model: str
-    order: UpdateOrder
-    dataset: Dataset
-    uploads: Sequence[Upload]
-    searched: SimilaritySearch
-    now: datetime
-
-    def make(self, work: Work) -> Start:
-        """Fill the dataset, freeze it and queue the update."""
-        model = work[Models].get(self.model)
-        require_queue_room(self.platform.settings, work, self.request.principal, model)
-        receipts = self._record(work)
-        manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(self.dataset.id))
-        _require_every_class(self.uploads, manifest)
-        order = preflight_update(self.platform, work, model, self.order, manifest)
-        version = freeze(work, self.platform.artifacts, self.dataset, self.now)
-        order = replace(order, dataset_version=version.number)
-        job = enqueue(work, self.request, model, JobType.UPDATE, order, self.now)
-        return Start(dataset=self.dataset, version=version, receipts=receipts, job=job)
-
-    def again(self, work: Work, job: Job) -> Start:
-        """Return what the call that first used the Idempotency-Key returned."""
-        receipts = self._record(work)
-        order = job.order
-        if not isinstance(order, UpdateOrder):
-            raise IdempotencyMismatch
-        return Start(
-            dataset=work[Datasets].get(order.dataset),
-            version=work[Datasets].version(order.dataset, order.dataset_version),
-            receipts=receipts,
-            job=job,
-        )
-
-    def _record(self, work: Work) -> list[Receipt]:
-        add_dataset(work, self.dataset)
-        return record(work, self.dataset, self.uploads, self.searched, self.now)
+def _again(work: Work, job: Job, receipts: Sequence[Receipt]) -> Start:
+    """Return what the call that first used the Idempotency-Key returned."""
+    order = job.order
+    if not isinstance(order, UpdateOrder):
+        raise IdempotencyMismatch
+    return Start(
+        dataset=work[Datasets].get(order.dataset),
+        version=work[Datasets].version(order.dataset, order.dataset_version),
+        receipts=receipts,
+        job=job,
+    )
 
 
 def _require_every_class(uploads: Sequence[Upload], manifest: Manifest) -> None:
