@@ -48,7 +48,7 @@ from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
-from core.registry.configure import add_suite
+from core.registry.configure import configure_model
 from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
@@ -571,7 +571,7 @@ class Seed:
         with self._platform.transactions() as work:
             work[Suites].add(suite, manifest)
             work.commit()
-        add_suite(self._platform, MODEL, suite)
+        configure_model(self._platform, MODEL, suites=[suite.id], policy=None)
         query = suite_query(ScoredSuite(suite=suite, manifest=manifest), Part.TEST)
         assert isinstance(query, ClassQuery)
         return query

@@ -1,13 +1,11 @@
 """Choose the suites and the gate policy of a model."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
 from core.gate.policies import add_policy
 from core.gate.rows import Policies
@@ -16,16 +14,6 @@ from core.platform import Platform
 from core.registry.rows import Models
 from core.registry.versions import Model
 from core.values import clean_name
-
-
-def add_suite(platform: Platform, model: str, suite: Suite) -> None:
-    """Add a suite to those that score a model. Raises ModelNotFound."""
-    with platform.transactions() as work:
-        found = work[Models].get(model)
-        if suite.id not in found.suites:
-            work[Models].set_suites(found.id, [*found.suites, suite.id])
-            _record_configured(work, found, platform.clock())
-            work.commit()
 
 
 def configure_model(
@@ -54,21 +42,17 @@ def configure_model(
             work[Models].set_policy(found.id, work[Policies].get(policy).id)
         changed = work[Models].get(found.id)
         if changed != found:
-            _record_configured(work, found, platform.clock(), reason)
+            audit.record(
+                work,
+                Action.MODEL_CONFIGURED,
+                f"models/{found.name}",
+                now=platform.clock(),
+                before=_judges(work, found),
+                after=_judges(work, changed),
+                reason=reason,
+            )
         work.commit()
     return changed
-
-
-def _record_configured(work: Work, before: Model, now: datetime, reason: str = "") -> None:
-    audit.record(
-        work,
-        Action.MODEL_CONFIGURED,
-        f"models/{before.name}",
-        now=now,
-        before=_judges(work, before),
-        after=_judges(work, work[Models].get(before.id)),
-        reason=reason,
-    )
 
 
 def _judges(work: Work, model: Model) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from core.platform import Platform
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
-from core.registry.configure import add_suite
+from core.registry.configure import configure_model
 from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
@@ -252,7 +252,9 @@ class Scene:
             dataset=data.dataset,
             dataset_version=data.number,
         )
-        add_suite(self.platform, model.name, suite)
+        with self.platform.transactions(read_only=True) as work:
+            others = work[Models].get(model.id).suites
+        configure_model(self.platform, model.name, suites=[*others, suite.id], policy=None)
         return suite
 
     def update(self, model: Model, data: DatasetVersion, **changes: Any) -> Job:

@@ -16,7 +16,7 @@ from core.exports.make import scratch_folder
 from core.fleet.rows import Heartbeats
 from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
-from core.registry.configure import add_suite
+from core.registry.configure import configure_model
 from core.registry.versions import Model
 from tests.support.api.imports import EXPORTS, Desk
 from tests.support.api.orders import update
@@ -175,7 +175,7 @@ def test_images_and_texts_of_the_suites_are_asked_about(ready: Service) -> None:
     suite = create_suite(
         ready.platform, name="s", kind=SuiteKind.ZERO_SHOT, dataset="products", dataset_version=1
     )
-    add_suite(ready.platform, "demo", suite)
+    configure_model(ready.platform, "demo", suites=[suite.id], policy=None)
     check = desk.export()["result"]
     (samples,) = desk.script.samples
     assert 0 < len(samples.images) == check["images"]

@@ -7,7 +7,7 @@ from core.datasets.suites import create_suite
 from core.errors import FieldInvalid
 from core.inference.classify import MAX_CLASSES, Resolved, classification_of, known_classes
 from core.recipes.rules import class_texts
-from core.registry.configure import add_suite
+from core.registry.configure import configure_model
 from core.registry.read import learned_classes, resolve
 from core.values import ImageInput
 from tests.support.evaluation.judged import go_live
@@ -48,7 +48,7 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
         dataset=scene.frozen("Owl", "elk", "owl").dataset,
         dataset_version=1,
     )
-    add_suite(scene.platform, model.name, suite)
+    configure_model(scene.platform, model.name, suites=[suite.id], policy=None)
     assert asked(None) == ("Owl", "elk")
     assert asked(["Cat", "cat", "dog"]) == ("Cat", "dog")
     before = class_texts.cache_info().misses
