@@ -25,11 +25,6 @@ from core.tracing import Span, SpanKind
 
 SEND_S = 2.0  # the longest attempt to reach the collector, and all attempts when the process ends
 ERROR = "error.type"
-_KINDS = {
-    SpanKind.SERVER: trace.SpanKind.SERVER,
-    SpanKind.CONSUMER: trace.SpanKind.CONSUMER,
-    SpanKind.INTERNAL: trace.SpanKind.INTERNAL,
-}
 _W3C = TraceContextTextMapPropagator()
 _HEADER = "traceparent"
 
@@ -59,7 +54,7 @@ class OtlpTracer:
     ) -> Span:
         """Begin a span, as a child of `parent`, or else of the span within which this is called."""
         above = None if parent is None else _W3C.extract({_HEADER: parent}, Context())
-        return OtlpSpan(self._tracer.start_span(name, above, kind=_KINDS[kind]))
+        return OtlpSpan(self._tracer.start_span(name, above, kind=trace.SpanKind[kind.name]))
 
     def close(self) -> None:
         """Send what has ended; what the collector does not take in time is dropped."""

@@ -57,10 +57,6 @@ class Principal:
                 role=self.role and self.role.value,
             )
 
-    def require_admin(self) -> None:
-        """Raise Forbidden unless the principal is an administrator."""
-        self.require(Role.ADMIN)
-
     def require_every_model(self) -> None:
         """Raise Forbidden if the principal may touch some models only."""
         if self.models is not None:

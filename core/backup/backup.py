@@ -19,7 +19,6 @@ from core import bootstrap, errors
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import ArtifactKind, Artifacts
 from core.backup.dump import fill, require_fillable, snapshot
-from core.platform import Platform
 from core.settings import Settings
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
@@ -61,7 +60,7 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
-    with _opened(settings) as platform, target.written():
+    with bootstrap.opened(settings) as platform, target.written():
         for _ in range(TRIES):
             before = done.lost
             with snapshot(settings.database) as seen:
@@ -89,7 +88,7 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
     """
     _require_apart(settings, folder)
     source, done = BackupFolder(folder), Copied()
-    with _opened(settings) as platform, source.read() as listed:
+    with bootstrap.opened(settings) as platform, source.read() as listed:
         if not artifacts_only:
             require_fillable(settings.database, listed.database["revision"])
         wanted = set(listed.artifacts)
@@ -130,15 +129,6 @@ def _require_apart(settings: Settings, folder: Path) -> None:
         raise errors.FieldInvalid(
             f"{folder} contains the service's own artifacts: choose another folder."
         )
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Platform]:
-    platform = bootstrap.build(settings)
-    try:
-        yield platform
-    finally:
-        bootstrap.close(platform)
 
 
 # Copies of artifacts, each of them verified.

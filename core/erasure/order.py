@@ -18,6 +18,7 @@ from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, 
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, order_of
 from core.platform import Platform
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.read import ancestors
@@ -83,7 +84,7 @@ def repeat_erasure(
     work: Work, request: JobRequest, order: EraseOrder, now: datetime, retry_of: JobId
 ) -> Job:
     """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
-    request.principal.require_admin()
+    request.principal.require(Role.ADMIN)
     job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, retry_of=retry_of)
     work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
     return job

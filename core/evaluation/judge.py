@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from core.errors import AnswersNotFinite
 from core.evaluation.plan import (
@@ -76,7 +75,7 @@ def build_report(
         update_classes=candidate.update_classes,
         classes=candidate.classes,
         prompt=candidate.prompt.text,
-        policy=_policy(plan),
+        policy=asdict(plan.policy) | {"created_at": plan.policy.created_at.isoformat()},
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         measures=judgement.measures,
@@ -116,11 +115,6 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
             f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
             "evaluations, so it cannot be used. Images with such features count as wrong below."
         )
-
-
-def _policy(plan: EvaluationPlan) -> dict[str, Any]:
-    policy = plan.policy
-    return asdict(policy) | {"created_at": policy.created_at.isoformat()}
 
 
 def _images(plan: EvaluationPlan) -> dict[str, int]:

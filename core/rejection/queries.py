@@ -1,6 +1,6 @@
 """The queries of a version's calibration: images of known classes, and class lists."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,9 +106,5 @@ def source_of(
     parts = [[entry for entry in images if entry.part is part] for part in Part]
     if len(known) < 2 or min(map(len, parts)) < MIN_IMAGES:
         return None
-    return CalibrationSource(name=name, entries=tuple(_first(parts)), classes=known, prompt=prompt)
-
-
-def _first(parts: Iterable[list[ManifestEntry]]) -> Iterator[ManifestEntry]:
-    for part in parts:
-        yield from part[:MOST_IMAGES]
+    kept = tuple(entry for part in parts for entry in part[:MOST_IMAGES])
+    return CalibrationSource(name=name, entries=kept, classes=known, prompt=prompt)

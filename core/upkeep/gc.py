@@ -52,7 +52,7 @@ from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
 from core.jobs.needs import Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
 from core.platform import Platform
-from core.principal import Principal
+from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
@@ -106,10 +106,15 @@ def collect_garbage(
     (weights, manifest) cannot be read, the artifacts on it are unknown, so nothing is deleted.
     Raises Forbidden for anyone but an administrator, ArtifactsUnavailable or DatabaseUnavailable.
     """
-    principal.require_admin()
+    principal.require(Role.ADMIN)
     began, tidied = platform.clock(), CollectionResult(dry_run=dry_run)
     if not dry_run:
-        _record_start(platform, principal, began, grace, retention)
+        with platform.transactions() as work:
+            kept = retention.keep_last if retention else None
+            order = {"older_than_hours": grace / timedelta(hours=1), "keep_last": kept}
+            who = principal.name
+            audit.record(work, Action.COLLECTION_STARTED, "gc", now=began, after=order, actor=who)
+            work.commit()
     if retention is not None:
         tidied.given_up = list(_give_up(platform, principal, retention, began, dry_run=dry_run))
     with platform.transactions(read_only=True) as work:
@@ -135,26 +140,6 @@ def collect_garbage(
     if not dry_run:
         tidied.temporaries = platform.artifacts.sweep(grace_s)
     return tidied
-
-
-def _record_start(
-    platform: Platform,
-    principal: Principal,
-    now: datetime,
-    grace: timedelta,
-    retention: Retention | None,
-) -> None:
-    keep_last = retention.keep_last if retention else None
-    with platform.transactions() as work:
-        audit.record(
-            work,
-            Action.COLLECTION_STARTED,
-            "gc",
-            now=now,
-            after={"older_than_hours": grace / timedelta(hours=1), "keep_last": keep_last},
-            actor=principal.name,
-        )
-        work.commit()
 
 
 def _give_up(
