@@ -25,7 +25,7 @@ from core.jobs.dataset_needs import will_embed, will_import, will_learn
 from core.platform import Platform
 from core.registry.promote import ON_MOVE
 from core.registry.rows import DELETE_WITH_MODEL, DELETE_WITH_WEIGHTS
-from core.settings import ImportBucket, Settings
+from core.settings import Settings
 from core.tracing import Tracer, Untraced
 from core.trials.rows import artifacts_of_samples, delete_trials_of
 from core.trials.run import end_on_move
@@ -65,8 +65,7 @@ def build(settings: Settings) -> Platform:
 
 def close(platform: Platform) -> None:
     """Close what the platform has opened."""
-    if isinstance(platform.transactions, Transactions):
-        platform.transactions.close()
+    platform.transactions.close()
     if isinstance(platform.artifacts, S3Artifacts):
         platform.artifacts.close()
     platform.tracer.close()
@@ -149,16 +148,17 @@ def signatures(settings: Settings) -> Ed25519Signatures:
 
 def import_buckets(settings: Settings) -> S3Buckets:
     """Return the buckets that imports may read, which the caller should `close`."""
-    return S3Buckets({bucket.name: _access(bucket) for bucket in settings.import_buckets})
-
-
-def _access(bucket: ImportBucket) -> S3Access:
-    return S3Access(
-        endpoint=bucket.endpoint or None,
-        region=bucket.region or None,
-        access_key_id=bucket.access_key_id.get_secret_value() or None,
-        secret_access_key=bucket.secret_access_key.get_secret_value() or None,
-        read_s=IMPORT_READ_S,
+    return S3Buckets(
+        {
+            bucket.name: S3Access(
+                endpoint=bucket.endpoint or None,
+                region=bucket.region or None,
+                access_key_id=bucket.access_key_id.get_secret_value() or None,
+                secret_access_key=bucket.secret_access_key.get_secret_value() or None,
+                read_s=IMPORT_READ_S,
+            )
+            for bucket in settings.import_buckets
+        }
     )
 
 

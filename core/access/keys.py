@@ -56,10 +56,7 @@ def create_key(
             created_at=now,
             expires_at=expires_at,
         )
-        work[Keys].add(key, sha256(secret.encode()))
-        audit.record(
-            work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
-        )
+        _add(work, key, sha256(secret.encode()))
         work.commit()
     return key, secret
 
@@ -159,12 +156,23 @@ def ensure_admin_key(platform: Platform) -> str | None:
     while True:
         with platform.transactions() as work:
             if held := work[Keys].find(digest):
-                _warn_unless_it_lets_in(held, digest, now)
+                if not held.lets_in(digest, now):
+                    log.warning(
+                        "PERENNIAL_ADMIN_KEY holds a key that was revoked or rotated: requests "
+                        "with it get 401"
+                    )
                 return None
             if not given and work[Keys].any():
                 return None
+            key = ApiKey(
+                id=KeyId(new_id("key", now)),
+                name=_free_name(work),
+                role=Role.ADMIN,
+                prefix=prefix,
+                created_at=now,
+            )
             try:
-                _add(work, digest, prefix, now)
+                _add(work, key, digest)
             except errors.NameTaken:  # by another process, just now
                 continue
             work.commit()
@@ -206,18 +214,10 @@ def _may_stay_alone(held: Secret, digest: Digest, now: datetime) -> bool:
     return admins and held.valid_until is None and held.lets_in(digest, now)
 
 
-def _add(work: Work, digest: Digest, prefix: str | None, now: datetime) -> None:
-    key = ApiKey(
-        id=KeyId(new_id("key", now)),
-        name=_free_name(work),
-        role=Role.ADMIN,
-        prefix=prefix,
-        created_at=now,
-    )
+def _add(work: Work, key: ApiKey, digest: Digest) -> None:
     work[Keys].add(key, digest)
-    audit.record(
-        work, Action.KEY_CREATED, f"api-keys/{key.id}", now=now, after=summary_of(work, key)
-    )
+    subject, summary = f"api-keys/{key.id}", summary_of(work, key)
+    audit.record(work, Action.KEY_CREATED, subject, now=key.created_at, after=summary)
 
 
 def _free_name(work: Work) -> str:
@@ -229,10 +229,3 @@ def _free_name(work: Work) -> str:
             return name
         number += 1
         name = f"{ADMIN}-{number}"
-
-
-def _warn_unless_it_lets_in(held: Secret, digest: Digest, now: datetime) -> None:
-    if not held.lets_in(digest, now):
-        log.warning(
-            "PERENNIAL_ADMIN_KEY holds a key that was revoked or rotated: requests with it get 401"
-        )

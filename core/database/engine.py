@@ -152,19 +152,15 @@ def _use_write_ahead_log(connection: SqliteConnection, limit_s: float) -> None:
     SQLite does not wait for a process that is creating the same file, but refuses at once.
     """
     end = time.monotonic() + limit_s
-    while not _is_done(connection, "PRAGMA journal_mode = WAL", last=time.monotonic() > end):
-        time.sleep(0.02)
-
-
-def _is_done(connection: SqliteConnection, statement: str, *, last: bool) -> bool:
-    """Execute a statement, and return False if the database is locked and this try not the last."""
-    try:
-        connection.execute(statement)
-    except sqlite3.OperationalError as error:
-        if last or error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
-            raise
-        return False
-    return True
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if time.monotonic() > end or error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _end_long_statements(engine: Engine, limit_s: float) -> None:
@@ -252,6 +248,12 @@ _SQLITE_LATER = {
     sqlite3.SQLITE_PROTOCOL,
 }
 
+_POSTGRES_LATER = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    postgres.IdleInTransactionSessionTimeout,
+)
+
 
 def translate_failures(engine: Engine) -> None:
     """Make the engine raise DatabaseUnavailable or StorageFull for matching driver errors."""
@@ -271,8 +273,4 @@ def _translated(error: BaseException) -> PerennialError | None:
         return DatabaseUnavailable() if code in _SQLITE_LATER else None
     if isinstance(error, postgres.DiskFull):
         return StorageFull()
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return DatabaseUnavailable()
-    if isinstance(error, postgres.IdleInTransactionSessionTimeout):
-        return DatabaseUnavailable()
-    return None
+    return DatabaseUnavailable() if isinstance(error, _POSTGRES_LATER) else None

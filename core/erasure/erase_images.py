@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from core.artifacts.store import Artifacts
+from core.artifacts.store import ArtifactKind, Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -14,7 +14,7 @@ from core.datasets.manifests import Manifest, Part, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
 from core.datasets.thumbnail_rows import Thumbnails
-from core.erasure.holders import EVERY, NONE, Holders, HoldingVersion, is_current, search
+from core.erasure.holders import EVERY, NONE, Holders, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
@@ -50,7 +50,7 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
         erasure = _erase_rows(platform, job, erasure, monitor)
     with platform.transactions(read_only=True) as work:
         archives = set(erasure.findings.archives) - work[ArtifactRoots].archives()
-        vectors = set(erasure.findings.vectors) - work[ArtifactRoots].vectors()
+        vectors = set(erasure.findings.vectors) - work[ArtifactRoots].named(ArtifactKind.VECTORS)
     held = [*erasure.findings.artifacts.values(), archives, vectors]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):
@@ -104,7 +104,15 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             versions = tuple(_mark_all(work, erasure, holders, now))
             erasure = replace(erasure, erased_at=now, findings=replace(findings, versions=versions))
             work[Erasures].save(erasure)
-            _record(work, erasure, now)
+            audit.record(
+                work,
+                Action.IMAGES_ERASED,
+                f"erasures/{erasure.id}",
+                now=now,
+                after={"images": list(erasure.images), "versions": len(versions)},
+                reason=erasure.reason,
+                actor=erasure.actor,
+            )
             work.commit()
         return erasure
 
@@ -185,21 +193,11 @@ def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
         return Exposure.DISTILLED
     if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
         suites = work[Jobs].get(version.job).suites or ()
-        if (taught and taught.validates) or not holders.validating.isdisjoint(suites):
+        if (taught and taught.holds_out(Part.VALIDATION)) or not holders.validating.isdisjoint(
+            suites
+        ):
             return Exposure.CHOSEN
     return None
-
-
-def _record(work: Work, erasure: Erasure, now: datetime) -> None:
-    audit.record(
-        work,
-        Action.IMAGES_ERASED,
-        f"erasures/{erasure.id}",
-        now=now,
-        after={"images": list(erasure.images), "versions": len(erasure.findings.versions)},
-        reason=erasure.reason,
-        actor=erasure.actor,
-    )
 
 
 # Keep what versions answered about their own holdouts, when images of these are erased.
@@ -238,13 +236,9 @@ def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQ
     for model in work[Models].page(EVERY, None):
         for version in work[Versions].all(model.id):
             holder = holders.versions.get(version.data) if version.data else None
-            if holder is not None and _tests(holder):
+            if holder is not None and holder.holds_out(Part.TEST):
                 holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
                 yield version, holdout_query(version, entries_in(Part.TEST, holdout))
-
-
-def _tests(holder: HoldingVersion) -> bool:
-    return any(one.side is Side.HOLDOUT and one.part is Part.TEST for one in holder.held)
 
 
 def _carry(

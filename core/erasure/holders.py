@@ -28,12 +28,9 @@ class HoldingVersion:
         """True if one of the images is on the training side."""
         return any(entry.side is Side.TRAIN for entry in self.held)
 
-    @property
-    def validates(self) -> bool:
-        """True if one of the images is in the validation part of the holdout."""
-        return any(
-            entry.side is Side.HOLDOUT and entry.part is Part.VALIDATION for entry in self.held
-        )
+    def holds_out(self, part: Part) -> bool:
+        """Return whether one of the images is in a part of the holdout."""
+        return any(entry.side is Side.HOLDOUT and entry.part is part for entry in self.held)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,9 +223,14 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
                 status=progress.status.value,
             )
         versions = [_version(work, one) for one in progress.versions]
-    found = progress.erasure.findings
+    order, found = progress.erasure, progress.erasure.findings
     return {
-        **_order(progress),
+        "erasure": order.id,
+        "status": progress.status,
+        "reason": order.reason,
+        "ordered_by": order.actor,
+        "ordered_at": order.created_at,
+        "erased_at": order.erased_at,
         "images": [
             {
                 "pixels": pixels,
@@ -254,18 +259,6 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
         ],
         "remains": [{"where": where, "what": what} for where, what in REMAINS.items()],
         "exactness": EXACTNESS,
-    }
-
-
-def _order(progress: Progress) -> dict[str, Any]:
-    erasure = progress.erasure
-    return {
-        "erasure": erasure.id,
-        "status": progress.status,
-        "reason": erasure.reason,
-        "ordered_by": erasure.actor,
-        "ordered_at": erasure.created_at,
-        "erased_at": erasure.erased_at,
     }
 
 

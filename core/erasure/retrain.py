@@ -55,7 +55,8 @@ def order_retraining(
             ordered[version.number] = ParentNotRetrained().code
             continue
         data = _current(work, version.data) if version.data else None
-        if data is None or not _is_trainable(data):
+        few = data and any(one["train"] < MIN_TRAIN_PER_CLASS for one in data.counts.values())
+        if data is None or few:
             ordered[version.number] = TooFewPerClass().code
             continue
         for job in unfinished:
@@ -141,7 +142,3 @@ def _current(work: Work, ref: DatasetRef) -> DatasetVersion | None:
     while found.replaced_by:
         found = work[Datasets].version(found.dataset, found.replaced_by)
     return found if found.replaced_by is None else None
-
-
-def _is_trainable(data: DatasetVersion) -> bool:
-    return all(sides["train"] >= MIN_TRAIN_PER_CLASS for sides in data.counts.values())

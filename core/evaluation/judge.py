@@ -141,7 +141,9 @@ def measures(results: EvaluationResults) -> list[Measure]:
             found += _on_suite(results, MeasureKind.ZERO_SHOT, suite, baseline, hits)
     for baseline in results.suite_baselines:
         for captioned in plan.retrieval:
-            for kind, hits in _recall_at_1(results, captioned, baseline):
+            now = results.ranks(plan.candidate, captioned.own)
+            before = results.ranks(baseline.version, captioned.own)
+            for kind, hits in recall_at_1(captioned.own, now=now, before=before):
                 found += _on_suite(results, kind, captioned, baseline, hits)
     for pairs in (results.kept, results.replaced):
         found += [_on_holdout(results, MeasureKind.HOLDOUT, h.exam, by) for h, by in pairs]
@@ -160,14 +162,6 @@ def _top_1(
         now=results.hits(results.plan.candidate, evaluation.own),
         before=results.hits(baseline.version, evaluation.own),
     )
-
-
-def _recall_at_1(
-    results: EvaluationResults, evaluation: RetrievalEvaluation, baseline: Baseline
-) -> Iterator[tuple[MeasureKind, PairedHits]]:
-    now = results.ranks(results.plan.candidate, evaluation.own)
-    before = results.ranks(baseline.version, evaluation.own)
-    return recall_at_1(evaluation.own, now=now, before=before)
 
 
 def _on_suite(

@@ -153,15 +153,9 @@ def calibrate(size: int, validation: Observed, test: Observed) -> ListCalibratio
             Threshold(
                 rate=rate,
                 threshold=threshold,
-                false_rejection=_rate(
-                    sum(score < threshold for score in measured.known),
-                    len(measured.known),
-                    test.images,
-                ),
+                false_rejection=_rate([score < threshold for score in measured.known], test.images),
                 false_acceptance=_rate(
-                    sum(score >= threshold for score in measured.unknown),
-                    len(measured.unknown),
-                    test.images,
+                    [score >= threshold for score in measured.unknown], test.images
                 ),
             )
             for rate, threshold in thresholds
@@ -203,9 +197,9 @@ def _greatest_threshold(known: Sequence[float], images: int, rate: float) -> flo
     return known[max(1, allowed * len(known) // images) - 1]
 
 
-def _rate(errors: int, count: int, images: int) -> ErrorRate:
-    """Return a share with its interval, as if all of an image's answers were one."""
-    share = errors / count
+def _rate(wrong: Sequence[bool], images: int) -> ErrorRate:
+    """Return the share that is wrong with its interval, as if an image's answers were one."""
+    share = sum(wrong) / len(wrong)
     interval = proportion_interval(share * images, images, TAIL)
     return ErrorRate(rate=share, lower=interval.lower, upper=interval.upper, images=images)
 

@@ -10,9 +10,9 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind, DatasetRef
+from core.datasets.rules import DatasetKind, DatasetRef, Suite
 from core.errors import FieldInvalid, Forbidden, RecipeInvalid
-from core.evaluation.plan import ScoredSuite, entries_in, suite_query
+from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
@@ -117,7 +117,8 @@ def preflight_update(
     require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
     require_reference(order)
     if order.recipe.mixing_choice.uses_validation:
-        _require_choice(work, artifacts, model, manifest)
+        suites, classes = suites_of(work, model), manifest.classes
+        selection_of(work, artifacts, manifest, suites, classes=classes, prompt=DEFAULT_PROMPT)
     return _with_reference(work, artifacts, order)
 
 
@@ -136,16 +137,6 @@ def present_parent(work: Work, model: ModelId, order: UpdateOrder) -> Version | 
     return work[Versions].get(model, work[Aliases].get(model, order.alias, keep=True).version)
 
 
-def _require_choice(work: Work, artifacts: Artifacts, model: Model, manifest: Manifest) -> None:
-    """Raise RecipeInvalid when there are no validation images to choose a mixing weight by."""
-    selection_of(
-        holdout=manifest.on(Side.HOLDOUT),
-        classes=manifest.classes,
-        prompt=DEFAULT_PROMPT,
-        suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
-    )
-
-
 def _with_reference(work: Work, artifacts: Artifacts, order: UpdateOrder) -> UpdateOrder:
     if order.reference is None:
         return order
@@ -160,20 +151,25 @@ def _with_reference(work: Work, artifacts: Artifacts, order: UpdateOrder) -> Upd
 
 
 def selection_of(
+    work: Work,
+    artifacts: Artifacts,
+    manifest: Manifest,
+    suites: Sequence[Suite],
     *,
-    holdout: Sequence[ManifestEntry],
     classes: tuple[str, ...],
     prompt: PromptTemplate,
-    suites: Sequence[ScoredSuite],
 ) -> Selection:
     """Return the plan's queries over the validation parts instead of the test parts.
 
-    `holdout` is held out of the update, `classes` is all that the line will have learned.
+    The holdout is that of the update's manifest, `classes` is all that the line will have learned.
     Raises RecipeInvalid, naming what has no validation image: without it, the choice could not
     weigh the gain against the loss on every suite.
     """
-    own = entries_in(Part.VALIDATION, holdout)
-    kept = {s.suite.name: suite_query(s, Part.VALIDATION) for s in suites}
+    own = entries_in(Part.VALIDATION, manifest.on(Side.HOLDOUT))
+    kept = {
+        suite.name: suite_query(read_suite(work, artifacts, suite), Part.VALIDATION)
+        for suite in suites
+    }
     missing = [f"suite {name!r}" for name, question in kept.items() if question is None]
     if not own:
         missing.insert(0, "this update's holdout")

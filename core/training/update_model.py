@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Side
@@ -11,7 +10,6 @@ from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
-from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
@@ -24,7 +22,7 @@ from core.registry.read import ancestors, open_classes_of, parent_for_retraining
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import reference_entries, selection_of
-from core.training.trainer import Selection, Trainer, TrainingSpec
+from core.training.trainer import Trainer, TrainingSpec
 from core.values import Digest
 
 
@@ -228,7 +226,12 @@ def spec_of(
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)
             reference = reference_entries(work, shown, inputs.parent.prompt)
-        selection = _selection(work, artifacts, inputs, manifest)
+        selection = None
+        if order.recipe.mixing_choice.uses_validation:
+            classes, prompt, suites = inputs.classes, inputs.prompt, inputs.suites
+            selection = selection_of(
+                work, artifacts, manifest, suites, classes=classes, prompt=prompt
+            )
     return TrainingSpec(
         parent=inputs.parent.digest,
         root=inputs.line[0].digest,
@@ -242,19 +245,6 @@ def spec_of(
         reference=reference,
         selection=selection,
         feature_statistics=inputs.parent.feature_statistics,
-    )
-
-
-def _selection(
-    work: Work, artifacts: Artifacts, inputs: UpdateInputs, manifest: Manifest
-) -> Selection | None:
-    if not inputs.order.recipe.mixing_choice.uses_validation:
-        return None
-    return selection_of(
-        holdout=manifest.on(Side.HOLDOUT),
-        classes=inputs.classes,
-        prompt=inputs.prompt,
-        suites=[read_suite(work, artifacts, suite) for suite in inputs.suites],
     )
 
 

@@ -1,7 +1,7 @@
 """Record predictions of trials, label them, and keep samples."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -64,7 +64,10 @@ def record_predictions(platform: Platform, batch: Batch) -> None:
         ]
         changes += _shadowed(work, batch.shadows)
         count_changes(work, changes)
-        _keep_newest(work, {one.trial for one in made}, platform.settings.max_trial_predictions)
+        most = platform.settings.max_trial_predictions
+        for trial, counts in sorted(work[Trials].counts({one.trial for one in made}).items()):
+            if counts.answered > most:  # to look for the oldest one that is kept takes a while
+                work[Predictions].keep_newest(trial, most)
         work.commit()
 
 
@@ -90,23 +93,13 @@ def _shadowed(
         for id_, one in found.items()
         if _runs(trials, one)
     ]
-    work[Predictions].save(_changed(changes))
+    work[Predictions].save([after for before, after in changes if after != before])
     return changes
-
-
-def _keep_newest(work: Work, trials: Collection[TrialId], most: int) -> None:
-    for trial, counts in sorted(work[Trials].counts(trials).items()):
-        if counts.answered > most:  # to look for the oldest one that is kept takes a while
-            work[Predictions].keep_newest(trial, most)
 
 
 def _runs(trials: Mapping[TrialId, Trial], prediction: Prediction) -> bool:
     trial = trials.get(prediction.trial)
     return trial is not None and trial.end is None
-
-
-def _changed(changes: Collection[tuple[Prediction, Prediction]]) -> list[Prediction]:
-    return [after for before, after in changes if after != before]
 
 
 # Labels: the classes that are right.

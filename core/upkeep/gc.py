@@ -221,8 +221,8 @@ def roots_of(
         ArtifactKind.REPORT: rows.reports(),
         ArtifactKind.ANSWERS: rows.answers(),
         ArtifactKind.CHECKPOINT: rows.checkpoints(),
-        ArtifactKind.EXPORT: rows.exports(),
-        ArtifactKind.VECTORS: rows.vectors(),
+        ArtifactKind.EXPORT: rows.named(ArtifactKind.EXPORT),
+        ArtifactKind.VECTORS: rows.named(ArtifactKind.VECTORS),
         ArtifactKind.VECTOR_PARTS: rows.vector_parts(),
         ArtifactKind.ARCHIVE: rows.archives(),
     }

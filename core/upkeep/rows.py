@@ -40,7 +40,7 @@ class ArtifactRoots(Rows):
         """Return the artifacts of the images in datasets, and of samples of trials."""
         held = select(dataset_images.c.pixels)
         drafts = self._all(select(images.c.artifact).where(images.c.pixels.in_(held)))
-        return drafts | self._named(ArtifactKind.IMAGE)
+        return drafts | self.named(ArtifactKind.IMAGE)
 
     def erased(self) -> set[Digest]:
         """Return the stored forms of erased images, which manifests still name."""
@@ -66,42 +66,32 @@ class ArtifactRoots(Rows):
         record = versions.c.origin["record"].as_string()
         columns = (scored, versions.c.report, record)
         named = (self._all(select(each).where(each.is_not(None))) for each in columns)
-        return set().union(*named) | self._named(ArtifactKind.REPORT)
-
-    def vectors(self) -> set[Digest]:
-        """Return the files of vectors and of their images, and bridges."""
-        return self._named(ArtifactKind.VECTORS)
+        return set().union(*named) | self.named(ArtifactKind.REPORT)
 
     def vector_parts(self) -> set[Digest]:
         """Return the lists of the parts that unfinished re-embeddings have stored."""
-        return self._checkpoints(jobs.c.type == JobType.REEMBED)
+        return self.checkpoints(jobs.c.type == JobType.REEMBED)
 
     def answers(self) -> set[Digest]:
         """Return the evaluation results of versions."""
         return self._all(select(answers.c.answers))
 
-    def exports(self) -> set[Digest]:
-        """Return the files of exports."""
-        return self._named(ArtifactKind.EXPORT)
-
     def archives(self) -> set[Digest]:
         """Return the parts of uploads, and the archives of unfinished imports."""
         # First: an upload may be imported and deleted meanwhile, but not the reverse.
-        parts = self._named(ArtifactKind.ARCHIVE)
+        parts = self.named(ArtifactKind.ARCHIVE)
         return parts | self._archives(jobs.c.status.in_(UNFINISHED))
 
     def spent_archives(self) -> set[Digest]:
         """Return the archives of imports that have ended, unless something else needs them."""
         return self._archives(jobs.c.status.not_in(UNFINISHED)) - self.archives()
 
-    def checkpoints(self) -> set[Digest]:
-        """Return the checkpoints of unfinished jobs."""
-        return self._checkpoints()
-
-    def _named(self, kind: ArtifactKind) -> set[Digest]:
+    def named(self, kind: ArtifactKind) -> set[Digest]:
+        """Return the artifacts of a kind that rooms name which take part by the hook."""
         return set().union(*NAMED_ARTIFACTS(self._connection, kind))
 
-    def _checkpoints(self, *only: ColumnElement[bool]) -> set[Digest]:
+    def checkpoints(self, *only: ColumnElement[bool]) -> set[Digest]:
+        """Return the checkpoints of unfinished jobs, perhaps of some of them alone."""
         live = jobs.c.status.in_(UNFINISHED) & jobs.c.checkpoint.is_not(None)
         return self._all(select(jobs.c.checkpoint).where(live, *only))
 
