@@ -45,10 +45,8 @@ class Keys(Rows):
         """Return those of these secrets that are stored, with their keys, by their SHA-256."""
         found: dict[Digest, Secret] = {}
         for chunk in chunks(digests):
-            for row in self._connection.execute(_FIND_KEYS, {"digests": chunk}):
-                found[row.digest] = Secret(
-                    key=to_key(row), digest=row.digest, valid_until=row.valid_until
-                )
+            rows = self._connection.execute(_FIND_KEYS, {"digests": chunk})
+            found |= {row.digest: _to_secret(row) for row in rows}
         return found
 
     def any(self) -> bool:
@@ -137,9 +135,8 @@ class Sessions(Rows):
         found: dict[Digest, Session] = {}
         for chunk in chunks(digests):
             for row in self._connection.execute(_FIND_SESSIONS, {"digests": chunk}):
-                secret = Secret(key=to_key(row), digest=row.digest, valid_until=row.valid_until)
                 found[row.session] = Session(
-                    digest=row.session, secret=secret, expires_at=row.session_expires_at
+                    digest=row.session, secret=_to_secret(row), expires_at=row.session_expires_at
                 )
         return found
 
@@ -152,6 +149,10 @@ class Sessions(Rows):
         """Remove the sessions that expired before a time; return how many."""
         old = delete(sessions).where(sessions.c.expires_at < before)
         return self._connection.execute(old).rowcount
+
+
+def _to_secret(row: Row[Any]) -> Secret:
+    return Secret(key=to_key(row), digest=row.digest, valid_until=row.valid_until)
 
 
 def to_key(row: Row[Any]) -> ApiKey:

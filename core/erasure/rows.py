@@ -49,6 +49,5 @@ class Erasures(Rows):
 
 
 def _to_erasure(row: Row[Any]) -> Erasure:
-    findings = row.findings or {"artifacts": {}}
-    erasure: Erasure = from_plain(Erasure, {**row._mapping, "findings": findings})
+    erasure: Erasure = from_plain(Erasure, {**row._mapping, "findings": row.findings or {}})
     return erasure

@@ -55,7 +55,7 @@ class RemadeVersion:
 class Findings:
     """The drafts, suites and versions that held erased images or had learned from them."""
 
-    artifacts: Mapping[Digest, tuple[Digest, ...]]  # stored forms by pixels
+    artifacts: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)  # forms, by pixels
     archives: tuple[Digest, ...] = ()  # of ended imports, which may have brought them
     drafts: tuple[str, ...] = ()  # names of datasets
     datasets: tuple[RemadeVersion, ...] = ()
@@ -78,7 +78,7 @@ class Erasure:
     job: JobId  # that carries it out, or the newest retry of it
     created_at: datetime
     erased_at: datetime | None = None  # when it was committed: from then on nothing reads them
-    findings: Findings = field(default_factory=lambda: Findings(artifacts={}))
+    findings: Findings = field(default_factory=Findings)
 
 
 class ErasureStatus(StrEnum):

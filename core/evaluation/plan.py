@@ -132,9 +132,7 @@ class LiveLineage:
     """A live version that a promotion would replace and that is no ancestor of the candidate."""
 
     version: Version
-    updates: tuple[
-        HeldOutUpdate, ...
-    ]  # of the version's lineage, not of the candidate's, oldest first
+    updates: tuple[HeldOutUpdate, ...]  # of its lineage, not of the candidate's, oldest first
 
 
 def plan_queries(

@@ -79,10 +79,7 @@ class NamedQuery:
 
 def asks_for(query: NamedQuery, class_name: str) -> bool:
     """Return whether a query has an image of a class."""
-    wanted = class_name.lower()
-    return isinstance(query.query, ClassQuery) and any(
-        entry.class_name.lower() == wanted for entry in query.query.entries
-    )
+    return isinstance(query.query, ClassQuery) and class_name.lower() in query.query.truths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,13 +220,11 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
 
 def clusters(now: Sequence[bool], before: Sequence[bool], sizes: Sequence[int]) -> Iterator[Flips]:
     """Yield the flips of each image's captions; `sizes` are the numbers of captions per image."""
-    start = 0
+    answers = zip(now, before, strict=True)
     for size in sizes:
-        end = start + size
-        pairs = list(zip(now[start:end], before[start:end], strict=True))
+        pairs = list(islice(answers, size))
         yield Flips(
             count=size,
             gained=sum(new and not old for new, old in pairs),
             lost=sum(old and not new for new, old in pairs),
         )
-        start = end

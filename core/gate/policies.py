@@ -5,7 +5,7 @@ from contextlib import suppress
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.errors import NameTaken, PolicyNotFound
+from core.errors import NameTaken
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
@@ -28,12 +28,9 @@ def ensure_default_policy(platform: Platform) -> None:
     policy = GatePolicy(
         id=PolicyId("gate_default"), name=DEFAULT_POLICY, created_at=platform.clock()
     )
-    with platform.transactions() as work, suppress(NameTaken):  # by another process, just now
-        try:
-            work[Policies].get(DEFAULT_POLICY)
-        except PolicyNotFound:
-            add_policy(work, policy)
-            work.commit()
+    with platform.transactions() as work, suppress(NameTaken):
+        add_policy(work, policy)
+        work.commit()
 
 
 def add_policy(work: Work, policy: GatePolicy) -> None:

@@ -75,9 +75,7 @@ class UpdateOrder:
     auto_promote: bool = True
     prompt: str | None = None  # None: the parent's
     reference: DatasetRef | None = None  # the reference set that method "zscl" distils
-    replaces: int | None = (
-        None  # the version to train again, from its own parent or what replaces it
-    )
+    replaces: int | None = None  # what it trains again, from its parent or what replaces that
 
 
 @dataclass(frozen=True, kw_only=True)

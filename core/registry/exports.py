@@ -34,16 +34,14 @@ class ExportFormat(StrEnum):
     @property
     def libraries(self) -> tuple[str, ...]:
         """The modules that writing and checking it takes beside open_clip."""
-        return _LIBRARIES[self]
+        return _LIBRARIES.get(self, ())
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
-_LIBRARIES = {
-    ExportFormat.OPEN_CLIP: (),
+_LIBRARIES: dict[ExportFormat, tuple[str, ...]] = {
     ExportFormat.HUGGINGFACE: ("transformers",),
     ExportFormat.ONNX: _ONNX,
     ExportFormat.ONNX_INT8: _ONNX,
-    ExportFormat.BUNDLE: (),
 }
 
 

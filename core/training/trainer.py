@@ -33,9 +33,7 @@ class TrainingSpec:
     open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
     images: tuple[ManifestEntry, ...]  # the training side of the dataset version
     prompt: PromptTemplate
-    exemplars: tuple[
-        ManifestEntry, ...
-    ] = ()  # from training sides of the lineage's earlier updates
+    exemplars: tuple[ManifestEntry, ...] = ()  # from training sides of the line's earlier updates
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
     selection: Selection | None = None  # for a mixing choice by validation
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
