@@ -174,7 +174,7 @@ def _add_errors_and_key(operation: dict[str, Any], path: str) -> None:
 
 
 def _add_entity_tag(operation: dict[str, Any]) -> None:
-    """Declare If-None-Match and 304 of a document (`http.middleware.entity_tags`)."""
+    """Declare If-None-Match and 304 of a document (`EntityTags` of api/http/middleware.py)."""
     if not set(TAGGED) & operation["responses"]["200"].get("content", {}).keys():
         return
     parameters = operation.setdefault("parameters", [])
