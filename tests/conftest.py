@@ -19,16 +19,15 @@ from tests.support.servers.issuer import Issuer, an_issuer
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.storage.shared_statements import share_statements
 
+# What the client has of other files, lest tests run with that of an earlier change. It is written
+# before the conftest files of folders are loaded, some of which import the client.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    sync_client.write()
+    reply_types.write()
+
 share_statements()
 
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
-
-
-def pytest_configure() -> None:
-    """Write what the client has of other files, lest tests run with that of an earlier change."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        sync_client.write()
-        reply_types.write()
 
 
 def pytest_collection_finish() -> None:
