@@ -154,15 +154,6 @@ def test_a_base_that_does_not_download_is_named(monkeypatch: pytest.MonkeyPatch)
         BaseImporter(MemoryArtifacts()).load("ViT-B-32:openai", Watching())
 
 
-def download(folder: Path, parts: int) -> str:
-    folder.mkdir()
-    with (folder / "weights").open("wb", buffering=0) as file:
-        for _ in range(parts):
-            file.write(b"x" * 100)
-            time.sleep(0.05)
-    return "loaded"
-
-
 def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object, **__: object) -> None:
         error = FileNotFoundError("Failed to download file.")  # as open_clip passes it on
@@ -174,10 +165,15 @@ def test_download_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_cancelled_import_stops(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
+    def download() -> None:
+        with (tmp_path / "weights").open("wb", buffering=0) as file:
+            for _ in range(8):
+                file.write(b"x" * 100)
+                time.sleep(0.05)
+
     monitor = Watching(stop_in="loading", stop_at=100, stop_with=CancelRequested)
     with pytest.raises(CancelRequested):
-        read_while_growing(lambda: download(cache, 8), monitor, caches=(cache,), look_every_s=0.02)
+        read_while_growing(download, monitor, caches=(tmp_path,), look_every_s=0.02)
 
 
 def test_digest_changes_with_one_bit_of_one_tensor_and_the_rest_is_shared() -> None:

@@ -8,9 +8,8 @@ import pytest
 from core.hooks import Hook, HookNotFilled
 
 TORCH = ("torch", "open_clip", "torchvision", "timm", "safetensors")
-# Each program that runs verbs of the rooms, or trains along: the modules that it loads before it
-# does anything, and those that it must not load by then. Whatever happens to torch or a device, the
-# supervisor starts a child anew; a child hides its environment, and ties its end to its parent's,
+# Each program that runs verbs of the rooms, or trains along: what it loads before it does anything,
+# and what it must not load by then. A child hides its environment and ties its end to its parent's
 # before torch takes seconds to load.
 ENTRY_POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "the API": ("import api.app", TORCH),

@@ -89,16 +89,14 @@ def test_a_process_that_ends_waits_for_no_collector_that_does_not_come_to_an_end
     ended.set()
 
 
-def test_without_the_extra_the_setting_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_the_sdk_refuses_and_a_missing_extra_are_told_at_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traced = Settings(traces_url="http://127.0.0.1:4318/v1/traces")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")  # less than a batch
+    with pytest.raises(UnsafeConfiguration, match="OpenTelemetry refuses a variable"):
+        bootstrap.tracer_of(traced)
     monkeypatch.setitem(sys.modules, "core.otlp", None)
     assert isinstance(bootstrap.tracer_of(Settings()), Untraced)
     with pytest.raises(UnsafeConfiguration, match="extra `traces`"):
-        bootstrap.tracer_of(Settings(traces_url="http://127.0.0.1:4318/v1/traces"))
-
-
-def test_a_variable_that_the_sdk_refuses_is_refused_at_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")  # less than a batch
-    with pytest.raises(UnsafeConfiguration, match="OpenTelemetry refuses a variable"):
-        bootstrap.tracer_of(Settings(traces_url="http://127.0.0.1:4318/v1/traces"))
+        bootstrap.tracer_of(traced)

@@ -43,7 +43,6 @@ from tests.support.evaluation.evaluations import (
     second_update,
     some_thresholds,
     suite,
-    taught,
     third_update,
 )
 from tests.support.factories import NOW
@@ -182,10 +181,8 @@ def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
 
 def beside(**changes: object) -> EvaluationPlan:
     """The examination of version 3 while version 9 is live, which has learned hat and sock."""
-    live = taught(ROOT, 9, ("hat", "sock"))
-    held_out = entries("ninth", [("hat",), ("sock",)] * 10)
-    line = LiveLineage(version=live, updates=(HeldOutUpdate(version=live, holdout=held_out),))
-    return second_update(live=line, **changes)
+    ninth, _ = live_line().updates
+    return second_update(live=LiveLineage(version=ninth.version, updates=(ninth,)), **changes)
 
 
 def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_learned() -> None:

@@ -10,7 +10,6 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.clip.model import ClipModel, load
-from core.errors import ModelNotTrainable
 from core.learning.optimisation import trained_parameters
 from core.learning.vocabulary import generator_of, sentences_of
 from core.recipes.fields import Method, ModelPart, Precision
@@ -120,16 +119,6 @@ def test_a_batch_read_in_parts_and_recomputed_gives_the_same_update(
     for whole, part in zip(*(monitor.terms for monitor in watches), strict=True):
         for term in ("loss", "ce", "vr"):
             assert part[term] == pytest.approx(whole[term], rel=1e-3, abs=1e-6)
-
-
-def test_what_was_ordered_before_its_model_was_known_is_refused_before_the_first_step(
-    artifacts: MemoryArtifacts,
-) -> None:
-    spec, monitor = lesson(artifacts, config_of("resnet")), Watching()
-    with pytest.raises(ModelNotTrainable) as refusal:
-        train(artifacts, with_recipe(spec, gradient_checkpointing=True), monitor)
-    assert refusal.value.pointer == "/recipe/gradient_checkpointing"
-    assert not monitor.terms
 
 
 def test_a_logit_bias_changes_nothing_and_is_not_changed(artifacts: MemoryArtifacts) -> None:

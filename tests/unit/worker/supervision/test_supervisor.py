@@ -104,6 +104,17 @@ def claim(platform: Platform, owner: str, lease_s: float = 30) -> Job:
     return job
 
 
+def working(
+    platform: Platform, nursery: Nursery, lease_s: float = 30
+) -> tuple[Supervisor, float, Job]:
+    """A supervisor whose child has claimed a job, the time of its first tick, and the job."""
+    supervisor, now = supervise(platform, nursery), time.monotonic()
+    supervisor.tick(now)
+    job = queue(platform)
+    claim(platform, nursery.children[0].owner, lease_s)
+    return supervisor, now, job
+
+
 def claimable(platform: Platform) -> bool:
     with platform.transactions(read_only=True) as work:
         return work[Jobs].claimable()
@@ -112,10 +123,7 @@ def claimable(platform: Platform) -> bool:
 def test_dead_child_is_replaced_under_a_new_owner_and_its_job_is_free_at_once(
     platform: Platform, nursery: Nursery
 ) -> None:
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    queue(platform)
-    claim(platform, nursery.children[0].owner)
+    supervisor, now, _ = working(platform, nursery)
     assert not claimable(platform)
 
     psutil.Process(nursery.children[0].pid).kill()
@@ -133,10 +141,7 @@ def test_dead_child_is_replaced_under_a_new_owner_and_its_job_is_free_at_once(
 def test_child_that_renews_no_lease_is_killed_and_its_job_is_free(
     platform: Platform, nursery: Nursery
 ) -> None:
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    queue(platform)
-    claim(platform, nursery.children[0].owner, lease_s=1.0)
+    supervisor, now, _ = working(platform, nursery, lease_s=1.0)
 
     supervisor.tick(now + 1)
     supervisor.tick(now + 2)
@@ -148,10 +153,7 @@ def test_child_that_renews_no_lease_is_killed_and_its_job_is_free(
 def test_child_that_ignores_a_cancellation_is_terminated(
     platform: Platform, nursery: Nursery
 ) -> None:
-    supervisor, now = supervise(platform, nursery), time.monotonic()
-    supervisor.tick(now)
-    job = queue(platform)
-    claim(platform, nursery.children[0].owner)
+    supervisor, now, job = working(platform, nursery)
     assert cancel_job(platform, job.id).status is JobStatus.CANCELLING
 
     supervisor.tick(now + 0.1)
@@ -165,10 +167,7 @@ def test_stop_ends_a_deaf_child_by_force_and_frees_its_job(
     platform: Platform, nursery: Nursery
 ) -> None:
     nursery.program = DEAF
-    supervisor = supervise(platform, nursery)
-    supervisor.tick(time.monotonic())
-    queue(platform)
-    claim(platform, nursery.children[0].owner)
+    supervisor, _, _ = working(platform, nursery)
 
     supervisor.stop()
     supervisor.run()
