@@ -3,6 +3,7 @@
 import pytest
 
 from core.artifacts.store import ArtifactKind
+from core.errors import ExportNotFound
 from core.exports.rows import Exports
 from core.registry.exports import Export, ExportFormat
 from core.registry.versions import Model, Version
@@ -50,6 +51,8 @@ def test_bytes_are_kept_as_long_as_the_row(
     assert tidy(scene).kept[ArtifactKind.EXPORT].count == 1
     with scene.platform.transactions() as work:
         work[Exports].remove(model.id, 1, ONNX)
+        with pytest.raises(ExportNotFound):
+            work[Exports].remove(model.id, 1, ONNX)
         work.commit()
     assert tidy(scene).kept.get(ArtifactKind.EXPORT) is None
     assert not artifacts.has(export.artifact)
