@@ -6,13 +6,13 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import EnumType
 from functools import cache, partial
 from types import UnionType
-from typing import Any, NewType, Self, get_args, get_origin, get_type_hints
+from typing import Any, NewType, Self, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from core.errors import CaptionInvalid, ClassInvalid, InUse, NameInvalid
 
@@ -31,6 +31,8 @@ TrialId = NewType("TrialId", str)  # trial_...
 PredictionId = NewType("PredictionId", str)  # pred_...
 
 Json = Mapping[str, Any]
+
+_T = TypeVar("_T")
 
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that render as blanks
 # Embeddings, overrides and isolates: they can affect what follows the name, and an override shows
@@ -67,14 +69,19 @@ def description(text: str, examples: Sequence[object] = ()) -> dict[str, object]
     return {"description": text} | ({"examples": list(examples)} if examples else {})
 
 
-def from_plain(kind: Any, value: Any) -> Any:
+def json_lines(rows: Iterable[object]) -> bytes:
+    """Encode JSON values canonically, a line each."""
+    return b"".join(canonical_json(row) + b"\n" for row in rows)
+
+
+def from_plain(kind: Callable[..., _T], value: Any) -> _T:
     """Return the value of a type from plain JSON, as `asdict` makes it, or from a row.
 
     Types are those of fields: dataclasses, tuples, mappings of these, enumerations, optional ones,
     and plain values.
     """
-    read = _reader_of(kind)
-    return value if read is None or value is None else read(value)
+    read = _reader_of(cast("Any", kind))
+    return cast("_T", value if read is None or value is None else read(value))
 
 
 Reader = Callable[[Any], Any]  # of what is not None

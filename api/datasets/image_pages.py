@@ -20,7 +20,7 @@ from api.pages.forms import SentForm
 from api.pages.rendering import PageRequest
 from core.database.work import Work
 from core.datasets import edit as edit_classes
-from core.datasets.edit import remove_images, stored_form_anywhere
+from core.datasets.edit import remove_images, stored_form
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.errors import FieldInvalid, PerennialError
@@ -230,7 +230,7 @@ def get_image(
     pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return an image as it is stored."""
-    artifact = stored_form_anywhere(services.platform, Digest(pixels))
+    artifact = stored_form(services.platform, Digest(pixels))
     return image_answer(services, artifact, if_none_match)
 
 
@@ -239,5 +239,5 @@ async def get_thumbnail(
     pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a small WebP of an image."""
-    artifact = await run_in_threadpool(stored_form_anywhere, services.platform, Digest(pixels))
+    artifact = await run_in_threadpool(stored_form, services.platform, Digest(pixels))
     return await thumbnail_answer(services, artifact, if_none_match)

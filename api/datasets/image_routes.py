@@ -21,8 +21,8 @@ from api.http.schemas import After, Limit, Page, page_of
 from api.openapi_document import multipart, stored_images
 from core import errors
 from core.artifacts.store import ArtifactBatch
-from core.datasets.edit import remove_image, stored_form
-from core.datasets.receive import record_uploads
+from core.datasets.edit import remove_images, stored_form
+from core.datasets.receive import record_uploads, require_accepted
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset
 from core.datasets.uploads import Receipt, Upload
@@ -56,7 +56,7 @@ def _record(
     services: Services, images: ArtifactBatch, dataset: Dataset, uploads: list[Upload]
 ) -> list[Receipt]:
     store_uploads(services, images, uploads)
-    return record_uploads(services.platform, dataset, uploads)
+    return require_accepted(record_uploads(services.platform, dataset, uploads))
 
 
 @router.get("", Role.VIEWER, errors.DatasetNotFound)
@@ -85,7 +85,7 @@ def list_images(
 )
 def delete_image(dataset: str, pixels: Pixels, services: WiredServices) -> None:
     """Delete an image of a dataset that none of its versions holds."""
-    remove_image(services.platform, dataset, Digest(pixels))
+    remove_images(services.platform, dataset, [Digest(pixels)])
 
 
 @router.get("/{pixels}", Role.VIEWER, responses=_WEBP, response_class=Response)
@@ -93,7 +93,7 @@ def get_image(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return an image as it is stored: decoded, without metadata, as a lossless WebP."""
-    artifact = stored_form(services.platform, dataset, Digest(pixels))
+    artifact = stored_form(services.platform, Digest(pixels), dataset=dataset)
     return image_answer(services, artifact, if_none_match)
 
 
@@ -102,5 +102,6 @@ async def get_thumbnail(
     dataset: str, pixels: Pixels, services: WiredServices, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Return a small WebP of an image, at most 256 pixels wide and high."""
-    artifact = await run_in_threadpool(stored_form, services.platform, dataset, Digest(pixels))
+    find = partial(stored_form, services.platform, Digest(pixels), dataset=dataset)
+    artifact = await run_in_threadpool(find)
     return await thumbnail_answer(services, artifact, if_none_match)

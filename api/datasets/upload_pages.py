@@ -17,7 +17,7 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
 from api.pages.rendering import HEADERS, PageRequest, takes_json
 from core.artifacts.store import ArtifactBatch
-from core.datasets.receive import BatchKey, record_batch, require_unused
+from core.datasets.receive import BatchKey, record_uploads, require_unused
 from core.datasets.rules import Dataset, DatasetKind
 from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text
 from core.errors import FieldInvalid
@@ -90,4 +90,4 @@ def _record(
     if batch is not None:
         require_unused(services.platform, batch)
     store_uploads(services, images, uploads)
-    return record_batch(services.platform, dataset, uploads, batch)
+    return record_uploads(services.platform, dataset, uploads, batch)

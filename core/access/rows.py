@@ -156,5 +156,4 @@ def _to_secret(row: Row[Any]) -> Secret:
 
 
 def to_key(row: Row[Any]) -> ApiKey:
-    key: ApiKey = from_plain(ApiKey, {**row._mapping, "role": Role.known(row.role)})
-    return key
+    return from_plain(ApiKey, {**row._mapping, "role": Role.known(row.role)})

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Connection,
     Row,
@@ -146,6 +147,14 @@ def names_of(connection: Connection, table: Table, ids: Collection[str]) -> dict
 @cache
 def _names(table: Table) -> Select[Any]:
     return select(table.c.id, table.c.name).where(table.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def rows_with(
+    connection: Connection, query: Select[Any], column: Column[Any], values: Collection[Any]
+) -> Iterator[Row[Any]]:
+    """Yield the rows of a query whose column has one of some values, however many these are."""
+    for chunk in chunks(values):
+        yield from connection.execute(query.where(column.in_(chunk)))
 
 
 def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:

@@ -71,7 +71,7 @@ def describe_dataset(
             metadata=found.metadata if metadata is None else dict(metadata),
         )
         if changed != found:
-            work[Datasets].describe(found.id, description=description, metadata=metadata)
+            work[Datasets].describe(changed)
             audit.record(
                 work,
                 Action.DATASET_DESCRIBED,
@@ -157,46 +157,25 @@ def _locked(work: Work, reference: str) -> Dataset:
     return dataset
 
 
-# Find the stored form of a dataset's image, and remove an image from its draft.
+# Find the stored form of an image, and remove images from a draft.
 
 
-def stored_form(platform: Platform, reference: str, pixels: Digest) -> Digest:
-    """Return the artifact of an image that a dataset holds, in its draft or in a version.
+def stored_form(platform: Platform, pixels: Digest, *, dataset: str | None = None) -> Digest:
+    """Return the artifact of an image of a dataset, in its draft or in a version, or of any.
 
     Raises DatasetNotFound, or ImageNotFound, which tells whether the image was erased.
     """
     with platform.transactions(read_only=True) as work:
-        dataset = work[Datasets].get(reference)
+        found = None if dataset is None else work[Datasets].get(dataset)
         if erasure := work[ErasedImages].erased([pixels]).get(pixels):
             raise errors.ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
         image = work[Datasets].stored(pixels)
-        if image is not None and work[Datasets].texts(dataset.id, [pixels]):
+        if image and (found is None or work[Datasets].texts(found.id, [pixels])):
             return image.artifact
-        versions = work[Datasets].versions(dataset.id)
-    if image is not None:
-        for _, entry in _entries(platform, versions[::-1], [pixels]):
-            return entry.artifact
-    raise errors.ImageNotFound(dataset=dataset.id, pixels=pixels)
-
-
-def stored_form_anywhere(platform: Platform, pixels: Digest) -> Digest:
-    """Return the artifact of an image of any dataset. Raises ImageNotFound."""
-    with platform.transactions(read_only=True) as work:
-        image = work[Datasets].stored(pixels)
-        erasure = work[ErasedImages].erased([pixels]).get(pixels)
-    if erasure is not None:
-        raise errors.ImageNotFound("The image was erased.", pixels=pixels, erasure=erasure)
-    if image is None:
-        raise errors.ImageNotFound(pixels=pixels)
-    return image.artifact
-
-
-def remove_image(platform: Platform, reference: str, pixels: Digest) -> None:
-    """Remove an image from the draft of a dataset of which no version holds it.
-
-    Raises DatasetNotFound, ImageNotFound, or ImageFrozen with the versions.
-    """
-    remove_images(platform, reference, [pixels])
+        versions = work[Datasets].versions(found.id) if image and found else ()
+    for _, entry in _entries(platform, versions[::-1], [pixels]):
+        return entry.artifact
+    raise errors.ImageNotFound(pixels=pixels, **({"dataset": found.id} if found else {}))
 
 
 def remove_images(platform: Platform, reference: str, pixels: Collection[Digest]) -> None:

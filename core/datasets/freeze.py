@@ -1,8 +1,8 @@
 """Freeze a dataset's present images into its next version."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from core.artifacts.store import Artifacts
@@ -13,7 +13,7 @@ from core.datasets.manifests import Manifest, ManifestEntry
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
 from core.datasets.version_rows import Suites
-from core.errors import ImageInSuite
+from core.errors import ImageErased, ImageInSuite
 from core.outbox.rows import Outbox
 from core.platform import Platform
 from core.values import Digest, counted
@@ -35,15 +35,16 @@ def freeze_version(
     for _ in range(_TRIES):
         with platform.transactions(read_only=True) as work:
             dataset = work[Datasets].get(reference)
-            read = _read(work, dataset)
-        stored = platform.artifacts.put(read.manifest.to_bytes())
+            revision = work[Datasets].revision(dataset.id)  # first: a change while reading shows
+            manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
+        stored = platform.artifacts.put(manifest.to_bytes())
         with platform.transactions() as work:
             number = work[Datasets].next_version(dataset.id)
-            if work[Datasets].revision(dataset.id) == read.revision:
+            if work[Datasets].revision(dataset.id) == revision:
                 newest = work[Datasets].newest_versions([dataset.id]).get(dataset.id)
                 if if_changed and newest and newest[0].manifest == stored:
                     return newest[0]
-                version = _write(work, dataset, read.manifest, stored, number, platform.clock())
+                version = _write(work, dataset, manifest, stored, number, platform.clock())
                 work.commit()
                 return version
     with platform.transactions() as work:
@@ -55,21 +56,8 @@ def freeze_version(
 def freeze(work: Work, artifacts: Artifacts, dataset: Dataset, now: datetime) -> DatasetVersion:
     """Freeze a dataset's present images within one transaction: for a few images."""
     number = work[Datasets].next_version(dataset.id)  # locks the dataset
-    manifest = _read(work, dataset).manifest
+    manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
     return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    revision: int
-    manifest: Manifest
-
-
-def _read(work: Work, dataset: Dataset) -> _Read:
-    revision = work[Datasets].revision(dataset.id)  # first, so that a change while reading shows
-    return _Read(
-        revision=revision, manifest=Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
-    )
 
 
 def _write(
@@ -147,6 +135,12 @@ def without_erased(work: Work, entries: Sequence[ManifestEntry]) -> tuple[Manife
     """Return the entries whose images were not erased since."""
     erased = work[ErasedImages].erased([entry.pixels for entry in entries])
     return tuple(entry for entry in entries if entry.pixels not in erased)
+
+
+def require_unerased(work: Work, entries: Iterable[ManifestEntry], message: str) -> None:
+    """Raise ImageErased, with a message, if an image was erased since."""
+    if erased := work[ErasedImages].erased({entry.pixels for entry in entries}):
+        raise ImageErased(message, pixels=sorted(erased)[:20])
 
 
 def read_remaining(work: Work, artifacts: Artifacts, digest: Digest) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.database.statements import chunks
+from core.database.statements import chunks, rows_with
 from core.database.tables import (
     HAS_THUMBNAIL,
     dataset_images,
@@ -110,19 +110,19 @@ class NearDuplicateRows(Rows):
         found = self._groups(dataset, limit, after)
         oldest = thumbnails.c.near_duplicate_of
         group = sa.func.coalesce(oldest, thumbnails.c.pixels)
-        query = (
+        of_groups = (
             sa.select(thumbnails.c.pixels, group.label("found"))
             .where(sa.or_(oldest.in_(found), thumbnails.c.pixels.in_(found)), _holds(dataset))
             .order_by(thumbnails.c.pixels)
         )
         members: dict[Digest, list[Digest]] = {one: [] for one in found}
-        for row in self._connection.execute(query):
+        for row in self._connection.execute(of_groups):
             members[row.found].append(row.pixels)
         rows: dict[Digest, list[DatasetImage]] = {one: [] for one in found}
-        for chunk in chunks([one for held in members.values() for one in held[:SHOWN]]):
-            shown = images_of(dataset).where(dataset_images.c.pixels.in_(chunk))
-            for image in map(to_image, self._connection.execute(shown)):
-                rows[image.image.group].append(image)
+        shown = [one for held in members.values() for one in held[:SHOWN]]
+        column, query = dataset_images.c.pixels, images_of(dataset)
+        for image in map(to_image, rows_with(self._connection, query, column, shown)):
+            rows[image.image.group].append(image)
         return [NearDuplicates(group=one, count=len(members[one]), rows=rows[one]) for one in found]
 
     def _groups(self, dataset: DatasetId, limit: int, after: Digest | None) -> Sequence[Digest]:
@@ -182,15 +182,11 @@ class ImageListRows(NearDuplicateRows):
         self, dataset: DatasetId, pixels: Collection[Digest]
     ) -> Mapping[Digest, Sequence[str]]:
         """Return the images' texts in the dataset, without images that it does not hold."""
+        rows = dataset_images.c
+        query = sa.select(rows.pixels, rows.text).where(rows.dataset == dataset)
         found: dict[Digest, list[str]] = {}
-        for chunk in chunks(pixels):
-            query = (
-                sa.select(dataset_images.c.pixels, dataset_images.c.text)
-                .where(dataset_images.c.dataset == dataset, dataset_images.c.pixels.in_(chunk))
-                .order_by(dataset_images.c.text)
-            )
-            for row in self._connection.execute(query):
-                found.setdefault(row.pixels, []).append(row.text)
+        for row in rows_with(self._connection, query.order_by(rows.text), rows.pixels, pixels):
+            found.setdefault(row.pixels, []).append(row.text)
         return found
 
     def added_at(
@@ -198,14 +194,9 @@ class ImageListRows(NearDuplicateRows):
     ) -> Mapping[tuple[Digest, str], datetime]:
         """Return when images came into the dataset with each of their texts."""
         rows = dataset_images.c
-        found: dict[tuple[Digest, str], datetime] = {}
-        for chunk in chunks(pixels):
-            query = sa.select(rows.pixels, rows.text, rows.added_at).where(
-                rows.dataset == dataset, rows.pixels.in_(chunk)
-            )
-            for row in self._connection.execute(query):
-                found[row.pixels, row.text] = row.added_at
-        return found
+        query = sa.select(rows.pixels, rows.text, rows.added_at).where(rows.dataset == dataset)
+        found = rows_with(self._connection, query, rows.pixels, pixels)
+        return {(row.pixels, row.text): row.added_at for row in found}
 
     def stored_bytes(self) -> int:
         """Return the bytes of the images in datasets and of samples, each image counted once."""
@@ -223,15 +214,11 @@ class ImageListRows(NearDuplicateRows):
         Samples of releases that counted none are not counted, so they hold nothing either.
         """
         sizes = {image.pixels: image.size for image in wanted}
-        kept = sa.select(trial_samples.c.pixels).where(trial_samples.c.size > 0)
-        for chunk in chunks(list(sizes)):
-            for rows, column in (
-                (sa.select(dataset_images.c.pixels), dataset_images.c.pixels),
-                (kept, trial_samples.c.pixels),
-            ):
-                held = rows.where(column.in_(chunk)).distinct()
-                for pixels in self._connection.scalars(held):
-                    sizes.pop(pixels, None)
+        in_datasets = sa.select(dataset_images.c.pixels).distinct()
+        kept = sa.select(trial_samples.c.pixels).where(trial_samples.c.size > 0).distinct()
+        for query, table in ((in_datasets, dataset_images), (kept, trial_samples)):
+            for row in rows_with(self._connection, query, table.c.pixels, list(sizes)):
+                sizes.pop(row.pixels, None)
         return sum(sizes.values())
 
     def images(self, dataset: DatasetId) -> Sequence[DatasetImage]:
@@ -267,13 +254,12 @@ class ImageListRows(NearDuplicateRows):
         rows = dataset_images
         group = sa.func.coalesce(thumbnails.c.near_duplicate_of, rows.c.pixels)
         query = (
-            sa.select(rows.c.pixels, group.label("group"), rows.c.text)
+            sa.select(rows.c.pixels, group, rows.c.text)
             .outerjoin(thumbnails, thumbnails.c.pixels == rows.c.pixels)
             .where(rows.c.dataset == dataset)
             .order_by(rows.c.pixels, rows.c.text)
         )
-        for row in self._connection.execute(query):
-            yield Member(pixels=row.pixels, group=row.group, text=row.text)
+        yield from self._connection.execute(query)
 
     def stored(self, pixels: Digest) -> Image | None:
         """Return an image of any dataset, by its pixels."""

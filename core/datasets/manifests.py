@@ -262,14 +262,8 @@ def _by_class(changes: tuple[Change, ...]) -> dict[str, ClassDiff]:
 
 # Counts of a dataset's images: by class and side, and by near-duplicates.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """An image of a dataset, its group of near-duplicates, and its class or one of its captions."""
-
-    pixels: Digest
-    group: Digest
-    text: str
+# An image of a dataset, its group of near-duplicates, and its class or one of its captions.
+Member = tuple[Digest, Digest, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,10 +280,10 @@ class DatasetStatistics:
         """Count images; those of a captioned dataset may come several times and count once."""
         groups: dict[Digest, Digest] = {}
         classes: dict[str, Counter[Side]] = {}
-        for member in members:
-            groups[member.pixels] = member.group
+        for pixels, group, text in members:
+            groups[pixels] = group
             if labelled:
-                classes.setdefault(member.text, Counter())[side_of(member.group)] += 1
+                classes.setdefault(text, Counter())[side_of(group)] += 1
         sizes = Counter(groups.values())
         sides: Counter[Side] = Counter()
         for group, size in sizes.items():

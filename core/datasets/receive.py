@@ -1,6 +1,6 @@
 """Receive images: decode, find near-duplicates, record."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.manifests import side_of
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
+from core.datasets.similarity import ThumbnailIndex
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
@@ -35,18 +36,19 @@ class SimilaritySearch:
     arriving: Mapping[str, Sequence[SimilarImage]]  # each the group of its own pixels
 
 
-def search(
+def search_uploads(
     platform: Platform,
-    arriving: Collection[ImageWithThumbnail],
+    uploads: Sequence[Upload],
     progress: Callable[[int, int], object] = ignore_progress,
 ) -> SimilaritySearch:
-    """Search all known images, and the arriving ones, for near-duplicates of the latter.
+    """Search all known images, and the uploads themselves, for near-duplicates of the latter.
 
     `progress` is called with the number of thumbnails searched for, and of all.
     """
+    arriving = _seen(uploads)
     with platform.transactions(read_only=True) as work:
         known = work[Thumbnails].all()
-    others = known.of({image.pixels: thumbnail for image, thumbnail in arriving}.items())
+    others = ThumbnailIndex({image.pixels: thumbnail for image, thumbnail in arriving}.items())
     thumbnails = dict.fromkeys(thumbnail for _, thumbnail in arriving)
     among_known: dict[str, Sequence[SimilarImage]] = {}
     among_arriving: dict[str, Sequence[SimilarImage]] = {}
@@ -55,6 +57,10 @@ def search(
         among_known[thumbnail] = known.near(thumbnail)
         among_arriving[thumbnail] = others.near(thumbnail)
     return SimilaritySearch(position=known.position, known=among_known, arriving=among_arriving)
+
+
+def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
+    return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +139,6 @@ def require_quota(settings: Settings, work: Work, images: Iterable[Image | None]
 # Uploads that become images of a dataset.
 
 
-def record_uploads(
-    platform: Platform, dataset: Dataset, uploads: Sequence[Upload]
-) -> list[Receipt]:
-    """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
-
-    Raises AllRejected, with the receipts, when no file was accepted.
-    """
-    searched = search_uploads(platform, uploads)
-    delete_erased(platform, uploads)
-    with platform.transactions() as work:
-        receipts = record(work, dataset, uploads, searched, platform.clock())
-        work.commit()
-    return receipts
-
-
 def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
     """Delete what was just stored of images that were erased before.
 
@@ -161,28 +152,8 @@ def delete_erased(platform: Platform, uploads: Sequence[Upload]) -> None:
             platform.artifacts.delete(image.artifact)
 
 
-def search_uploads(
-    platform: Platform,
-    uploads: Sequence[Upload],
-    progress: Callable[[int, int], object] = ignore_progress,
-) -> SimilaritySearch:
-    """Search for near-duplicates of uploads, before the transaction that records them."""
-    return search(platform, _seen(uploads), progress)
-
-
-def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
-    return [(upload.image, upload.thumbnail) for upload in uploads if upload.image]
-
-
-def record(
-    work: Work,
-    dataset: Dataset,
-    uploads: Sequence[Upload],
-    searched: SimilaritySearch,
-    now: datetime,
-) -> list[Receipt]:
-    """Put decoded uploads into a dataset, within a transaction. Raises AllRejected."""
-    receipts = receive(work, dataset, uploads, searched, now)
+def require_accepted(receipts: list[Receipt]) -> list[Receipt]:
+    """Return receipts. Raises AllRejected, with them, when no file was accepted."""
     if not any(receipt.accepted for receipt in receipts):
         raise errors.AllRejected(files=[receipt.to_json() for receipt in receipts])
     return receipts
@@ -303,11 +274,11 @@ def require_unused(platform: Platform, batch: BatchKey) -> None:
         _find(work, batch)
 
 
-def record_batch(
+def record_uploads(
     platform: Platform,
     dataset: Dataset,
     uploads: Sequence[Upload],
-    batch: BatchKey | None,
+    batch: BatchKey | None = None,
 ) -> list[Receipt]:
     """Put decoded and stored uploads into a dataset, in one transaction; one receipt a file.
 

@@ -1,11 +1,18 @@
 """Rows of datasets, and of their images as they are written."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
-from core.database.statements import chunks, find_named, insert_missing, insert_new, page_by_id
+from core.database.statements import (
+    chunks,
+    find_named,
+    insert_missing,
+    insert_new,
+    page_by_id,
+    rows_with,
+)
 from core.database.tables import dataset_images, datasets, erased_images, images, thumbnails
 from core.database.work import Rows, Work
 from core.datasets.list_rows import CountCache, ImageListRows
@@ -82,12 +89,9 @@ class DatasetImageRows(ImageListRows):
 
     def holding(self, pixels: Collection[Digest]) -> set[DatasetId]:
         """Return the datasets whose drafts hold one of some images."""
-        found: set[DatasetId] = set()
-        for chunk in chunks(pixels):
-            held = dataset_images.c.pixels.in_(chunk)
-            query = select(dataset_images.c.dataset).distinct().where(held)
-            found.update(self._connection.scalars(query))
-        return found
+        query = select(dataset_images.c.dataset).distinct()
+        held = rows_with(self._connection, query, dataset_images.c.pixels, pixels)
+        return {row.dataset for row in held}
 
     def erase(self, pixels: Collection[Digest]) -> None:
         """Remove images from all drafts, and what was derived from their pixels.
@@ -148,11 +152,12 @@ class Datasets(DatasetImageRows, DatasetVersionRows):
         row = find_named(self._connection, datasets, reference, lock=lock)
         if row is None:
             raise DatasetNotFound(dataset=reference)
-        return _to_dataset(row)
+        return from_plain(Dataset, row._mapping)
 
     def page(self, limit: int, after: str | None) -> Sequence[Dataset]:
         """Return a page of datasets, oldest first; `after` is the last id of the previous page."""
-        return [_to_dataset(row) for row in page_by_id(self._connection, datasets, limit, after)]
+        rows = page_by_id(self._connection, datasets, limit, after)
+        return [from_plain(Dataset, row._mapping) for row in rows]
 
     def remove(self, dataset: DatasetId) -> None:
         """Delete a dataset with its images and its versions. Raises DatasetNotFound."""
@@ -161,15 +166,10 @@ class Datasets(DatasetImageRows, DatasetVersionRows):
         if gone.rowcount == 0:
             raise DatasetNotFound(dataset=dataset)
 
-    def describe(
-        self, dataset: DatasetId, *, description: str | None, metadata: Mapping[str, str] | None
-    ) -> None:
-        """Replace the description and the metadata of a dataset; None leaves one as it is."""
-        given = {"description": description, "metadata": None if metadata is None else {**metadata}}
-        values = {name: value for name, value in given.items() if value is not None}
-        if values:
-            described = update(datasets).where(datasets.c.id == dataset)
-            self._connection.execute(described.values(values))
+    def describe(self, dataset: Dataset) -> None:
+        """Write the description and the metadata of a dataset."""
+        values = {"description": dataset.description, "metadata": dict(dataset.metadata)}
+        self._connection.execute(update(datasets).where(datasets.c.id == dataset.id).values(values))
 
     def count_duplicates(self, dataset: DatasetId, count: int) -> None:
         """Add to the number of files that were sent again."""
@@ -206,11 +206,6 @@ class Datasets(DatasetImageRows, DatasetVersionRows):
         return int(number)
 
 
-def _to_dataset(row: Row[Any]) -> Dataset:
-    dataset: Dataset = from_plain(Dataset, row._mapping)
-    return dataset
-
-
 # The images that datasets share.
 
 _ANY_ERASED = select(erased_images.c.pixels).limit(1)
@@ -221,22 +216,17 @@ class ErasedImages(Rows):
 
     def erased(self, pixels: Collection[Digest]) -> Mapping[Digest, ErasureId]:
         """Return which of some images were erased, and by which erasure."""
-        found: dict[Digest, ErasureId] = {}
         if self._connection.execute(_ANY_ERASED).first() is None:
-            return found  # as in most services, where thousands of images need not be asked for
-        for chunk in chunks(pixels):
-            query = select(erased_images.c.pixels, erased_images.c.erasure)
-            rows = self._connection.execute(query.where(erased_images.c.pixels.in_(chunk)))
-            found.update((row.pixels, row.erasure) for row in rows)
-        return found
+            return {}  # as in most services, where thousands of images need not be asked for
+        query = select(erased_images.c.pixels, erased_images.c.erasure)
+        found = rows_with(self._connection, query, erased_images.c.pixels, pixels)
+        return {row.pixels: row.erasure for row in found}
 
     def forms(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest]:
         """Return the newest stored form of each of some images, also of erased ones."""
-        found: dict[Digest, Digest] = {}
-        for chunk in chunks(pixels):
-            query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
-            found.update((row.pixels, row.artifact) for row in self._connection.execute(query))
-        return found
+        query = select(images.c.pixels, images.c.artifact)
+        found = rows_with(self._connection, query, images.c.pixels, pixels)
+        return {row.pixels: row.artifact for row in found}
 
 
 def keep_images(connection: Connection, kept: Sequence[Image]) -> None:

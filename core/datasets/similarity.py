@@ -51,10 +51,6 @@ class ThumbnailIndex:
         both._means = np.concatenate([self._means, later._means], axis=1)
         return both
 
-    def of(self, rows: Iterable[tuple[Digest, str]]) -> "ThumbnailIndex":
-        """Return an index of these images alone, each a group of its own."""
-        return ThumbnailIndex(rows)
-
 
 def _decode(thumbnails: str) -> NDArray[np.uint8]:
     """Parse concatenated hexadecimal thumbnails into an array with one row each."""

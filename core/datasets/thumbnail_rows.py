@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from core.database.statements import chunks, insert_missing
+from core.database.statements import chunks, insert_missing, rows_with
 from core.database.tables import HAS_THUMBNAIL, erased_images, images, thumbnails
 from core.database.work import Rows, Work
 from core.datasets.image_lists import ImageWithThumbnail
@@ -81,17 +81,11 @@ class Thumbnails(Rows):
 
     def originals(self, pixels: Collection[Digest]) -> Mapping[Digest, Digest | None]:
         """Map each known image to the oldest image of its group, or to None if it is the oldest."""
-        found: dict[Digest, Digest | None] = {}
-        for chunk in chunks(pixels):
-            query = (
-                sa.select(images.c.pixels, thumbnails.c.near_duplicate_of)
-                .outerjoin(thumbnails, thumbnails.c.pixels == images.c.pixels)
-                .where(images.c.pixels.in_(chunk))
-            )
-            found.update(
-                (row.pixels, row.near_duplicate_of) for row in self._connection.execute(query)
-            )
-        return found
+        query = sa.select(images.c.pixels, thumbnails.c.near_duplicate_of).outerjoin(
+            thumbnails, thumbnails.c.pixels == images.c.pixels
+        )
+        found = rows_with(self._connection, query, images.c.pixels, pixels)
+        return {row.pixels: row.near_duplicate_of for row in found}
 
     def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
         """Store thumbnails; an image that has one keeps it."""

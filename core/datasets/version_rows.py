@@ -80,15 +80,13 @@ class DatasetVersionRows(Rows):
 
         Raises DatasetVersionNotFound.
         """
-        query = sa.select(dataset_versions).where(
-            dataset_versions.c.dataset == dataset, dataset_versions.c.number == number
-        )
+        query = sa.select(dataset_versions).where(_is(dataset_versions, dataset, number))
         if keep:  # SQLite's write transactions take turns anyway
             query = query.with_for_update(read=True, key_share=True)
         row = self._connection.execute(query).first()
         if row is None:
             raise DatasetVersionNotFound(dataset=dataset, version=number)
-        return _to_version(row)
+        return from_plain(DatasetVersion, row._mapping)
 
     def versions(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
         """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""
@@ -99,7 +97,7 @@ class DatasetVersionRows(Rows):
         )
         if lock:
             query = query.with_for_update()
-        return [_to_version(row) for row in self._connection.execute(query)]
+        return [from_plain(DatasetVersion, row._mapping) for row in self._connection.execute(query)]
 
     def newest_versions(
         self, datasets: Collection[DatasetId]
@@ -119,14 +117,15 @@ class DatasetVersionRows(Rows):
         same = (rows.c.dataset == last.c.dataset) & (rows.c.number == last.c.number)
         query = sa.select(rows, last.c.n).join(last, same)
         return {
-            row.dataset: (_to_version(row), int(row.n)) for row in self._connection.execute(query)
+            row.dataset: (from_plain(DatasetVersion, row._mapping), int(row.n))
+            for row in self._connection.execute(query)
         }
 
     def replace_version(self, dataset: DatasetId, number: int, by: int) -> None:
         """Record the version that a locked one is replaced by, since images of it were erased."""
         self._connection.execute(
             sa.update(dataset_versions)
-            .where(dataset_versions.c.dataset == dataset, dataset_versions.c.number == number)
+            .where(_is(dataset_versions, dataset, number))
             .values(replaced_by=by)
         )
 
@@ -138,24 +137,11 @@ class DatasetVersionRows(Rows):
         Images that it was the first to train on are noted of a later one: `later` are those that
         were frozen after it, oldest first.
         """
-        theirs = (
-            trained_images.c.dataset == version.dataset,
-            trained_images.c.number == version.number,
-        )
-        left = set(self._connection.scalars(sa.select(trained_images.c.pixels).where(*theirs)))
-        self._connection.execute(sa.delete(trained_images).where(*theirs))
-        self._connection.execute(
-            sa.delete(vectors).where(
-                vectors.c.dataset == version.dataset,
-                vectors.c.dataset_version == version.number,
-            )
-        )
-        self._connection.execute(
-            sa.delete(dataset_versions).where(
-                dataset_versions.c.dataset == version.dataset,
-                dataset_versions.c.number == version.number,
-            )
-        )
+        theirs = _is(trained_images, version.dataset, version.number)
+        left = set(self._connection.scalars(sa.select(trained_images.c.pixels).where(theirs)))
+        for table in (trained_images, vectors, dataset_versions):
+            gone = sa.delete(table).where(_is(table, version.dataset, version.number))
+            self._connection.execute(gone)
         for other, manifest in later if left else ():
             trained = left & {entry.pixels for entry in manifest.on(Side.TRAIN)}
             self._note_trained(other, trained)
@@ -217,9 +203,9 @@ class DatasetVersionRows(Rows):
         )
 
 
-def _to_version(row: sa.Row[Any]) -> DatasetVersion:
-    version: DatasetVersion = from_plain(DatasetVersion, row._mapping)
-    return version
+def _is(table: sa.Table, dataset: DatasetId, number: int) -> sa.ColumnElement[bool]:
+    numbers = table.c.dataset_version if table is vectors else table.c.number
+    return (table.c.dataset == dataset) & (numbers == number)
 
 
 class Suites(Rows):
@@ -259,5 +245,4 @@ class Suites(Rows):
 
 
 def _to_suite(row: sa.Row[Any]) -> Suite:
-    suite: Suite = from_plain(Suite, {**row._mapping, "prompt": {"text": row.prompt}})
-    return suite
+    return from_plain(Suite, {**row._mapping, "prompt": {"text": row.prompt}})

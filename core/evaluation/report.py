@@ -220,8 +220,7 @@ class Report:
         """Return the report that `to_json` wrote. Raises ReportUnreadable for an unknown format."""
         if value.get("format") != FORMAT:
             raise ReportUnreadable(format=value.get("format"), readable=[FORMAT])
-        report: Report = from_plain(cls, value)
-        return report
+        return from_plain(cls, value)
 
 
 def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:

@@ -197,5 +197,4 @@ def order_from_json(job_type: JobType, value: Json) -> Order:
         recipe = Recipe.from_json(value["recipe"])
         named = DatasetRef(**reference) if reference else None
         return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
-    order: Order = from_plain(_KINDS[job_type], value)
-    return order
+    return from_plain(_KINDS[job_type], value)

@@ -94,8 +94,7 @@ class Calibration:
     @classmethod
     def from_json(cls, value: Json) -> "Calibration":
         """Return the calibration that `to_json` wrote."""
-        calibration: Calibration = from_plain(cls, value)
-        return calibration
+        return from_plain(cls, value)
 
 
 # The choice of thresholds on validation images, and their error rates on test images.

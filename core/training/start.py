@@ -7,7 +7,13 @@ from core.database.work import Work
 from core.datasets.edit import add_dataset
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Manifest
-from core.datasets.receive import delete_erased, record, require_quota, search_uploads
+from core.datasets.receive import (
+    delete_erased,
+    receive,
+    require_accepted,
+    require_quota,
+    search_uploads,
+)
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, DatasetVersion
 from core.datasets.uploads import Receipt, Upload
@@ -64,15 +70,15 @@ def learn_classes(
     )
     searched = search_uploads(platform, uploads)
 
-    def receive(work: Work) -> list[Receipt]:
+    def fill(work: Work) -> list[Receipt]:
         add_dataset(work, dataset)
-        return record(work, dataset, uploads, searched, now)
+        return require_accepted(receive(work, dataset, uploads, searched, now))
 
     def start(work: Work) -> Start:
         """Fill the dataset, freeze it and queue the update."""
         found = work[Models].get(model)
         require_queue_room(platform.settings, work, request.principal, found)
-        receipts = receive(work)
+        receipts = fill(work)
         manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(dataset_id))
         _require_every_class(uploads, manifest)
         whole = preflight_update(platform, work, found, order, manifest)
@@ -83,7 +89,7 @@ def learn_classes(
 
     with platform.transactions() as work:
         if known := find_replayed(work, request):
-            return _again(work, known, receive(work))
+            return _again(work, known, fill(work))
         require_quota(platform.settings, work, [upload.image for upload in uploads])
         start(work)
     keep_images()

@@ -7,11 +7,10 @@ from typing import Any
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.freeze import read_remaining
+from core.datasets.freeze import read_remaining, require_unerased
 from core.datasets.manifests import Part
-from core.datasets.rows import ErasedImages
 from core.datasets.rules import DatasetRef
-from core.errors import ArtifactMissing, FieldInvalid, ImageErased
+from core.errors import ArtifactMissing, FieldInvalid
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
 from core.jobs.orders import CompareIndexOrder, JobType
@@ -209,13 +208,8 @@ def _datasets_of(updates: Sequence[Version]) -> Iterator[str]:
 
 def _require_unerased(work: Work, suites: tuple[SearchedSuite, ...]) -> None:
     parts = [part for suite in suites for part in (suite.validation, suite.test) if part]
-    if erased := work[ErasedImages].erased(
-        {entry.pixels for part in parts for entry in part.entries}
-    ):
-        raise ImageErased(
-            "An image was erased while versions were compared by it: order the report again.",
-            pixels=sorted(erased)[:20],
-        )
+    message = "An image was erased while versions were compared by it: order the report again."
+    require_unerased(work, [entry for part in parts for entry in part.entries], message)
 
 
 # The report: searches in an index of old vectors, the bridge, and the verdict.

@@ -7,11 +7,11 @@ from functools import cached_property
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.freeze import read_remaining
+from core.datasets.freeze import read_remaining, require_unerased
 from core.datasets.manifests import ManifestEntry
-from core.datasets.rows import Datasets, ErasedImages
+from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef
-from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetEmpty, ImageErased
+from core.errors import ArtifactCorrupt, ArtifactMissing, DatasetEmpty
 from core.jobs.orders import JobType, ReembedOrder
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
@@ -19,7 +19,7 @@ from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
-from core.values import DatasetId, Digest, canonical_json, sha256
+from core.values import DatasetId, Digest, canonical_json, json_lines, sha256
 from core.vectors.embedder import Embedder
 from core.vectors.rows import Vectors
 from core.vectors.stored import (
@@ -92,6 +92,8 @@ def images_to_embed(
 
 # The re-embedding: part by part, then joined to one file.
 
+ERASED = "An image was erased while the dataset version was embedded: order it again."
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
@@ -135,7 +137,7 @@ def reembed(
         _commit(platform, job, plan, stored)
     except ArtifactMissing:
         with platform.transactions(read_only=True) as work:
-            _require_unerased(work, plan.entries)
+            require_unerased(work, plan.entries, ERASED)
         raise
     keeper.clear()
 
@@ -207,10 +209,7 @@ def _store(
                 writer.write(header)
             writer.write(vectors)
         artifact = writer.commit(monitor.moved)
-    lines = [
-        canonical_json({"pixels": entry.pixels, "texts": list(entry.texts)}) + b"\n"
-        for entry in plan.entries
-    ]
+    lines = json_lines({"pixels": one.pixels, "texts": list(one.texts)} for one in plan.entries)
     return StoredVectors(
         model=plan.model.id,
         version=plan.version.number,
@@ -219,7 +218,7 @@ def _store(
         digest=plan.version.digest,
         artifact=artifact,
         size=size,
-        images=artifacts.put(b"".join(lines), monitor.moved),
+        images=artifacts.put(lines, monitor.moved),
         rows=rows,
         width=width,
         job=job.id,
@@ -233,7 +232,7 @@ def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) ->
     with platform.transactions() as work:
         work[Datasets].lock(stored.dataset)  # as an erasure does
         work[Datasets].version(stored.dataset, stored.dataset_version)
-        _require_unerased(work, plan.entries)
+        require_unerased(work, plan.entries, ERASED)
         work[Versions].get(plan.model.id, stored.version, lock=True).require_weights()
         dataset = work[Datasets].get(stored.dataset).name
         work[Vectors].put(stored)
@@ -246,24 +245,10 @@ def _commit(platform: Platform, job: Job, plan: _Plan, stored: StoredVectors) ->
             after={"artifact": stored.artifact, "digest": stored.digest, "rows": stored.rows},
             actor=f"job {job.id}",
         )
-        result = {
-            "version": stored.version,
-            "digest": stored.digest,
-            "artifact": stored.artifact,
-            "size": stored.size,
-            "rows": stored.rows,
-            "width": stored.width,
-        }
+        names = ("version", "digest", "artifact", "size", "rows", "width")
+        result = {name: getattr(stored, name) for name in names}
         work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
-
-
-def _require_unerased(work: Work, entries: Sequence[ManifestEntry]) -> None:
-    if erased := work[ErasedImages].erased({entry.pixels for entry in entries}):
-        raise ImageErased(
-            "An image was erased while the dataset version was embedded: order it again.",
-            pixels=sorted(erased)[:20],
-        )
 
 
 # The deletion of stored vectors.

@@ -27,9 +27,7 @@ class Vectors(Rows):
         """Return the vectors of a dataset version. Raises VectorsNotFound."""
         row = self._connection.execute(select(vectors).where(_is(model, version, dataset))).first()
         if row is None:
-            raise VectorsNotFound(
-                version=version, dataset=dataset.dataset, dataset_version=dataset.version
-            )
+            raise _not_found(version, dataset)
         return _to_vectors(row)
 
     def all(self, model: ModelId, version: int) -> Sequence[StoredVectors]:
@@ -44,9 +42,7 @@ class Vectors(Rows):
         """Delete vectors, whose bytes may be collected. Raises VectorsNotFound."""
         gone = delete(vectors).where(_is(model, version, dataset))
         if self._connection.execute(gone).rowcount == 0:
-            raise VectorsNotFound(
-                version=version, dataset=dataset.dataset, dataset_version=dataset.version
-            )
+            raise _not_found(version, dataset)
 
     def remove_of(self, datasets: Collection[DatasetRef]) -> set[Digest]:
         """Delete the vectors of dataset versions by any version; return their files."""
@@ -68,11 +64,7 @@ class IndexReports(Rows):
 
     def get(self, model: ModelId, version: int, baseline: int) -> IndexReport:
         """Return the report about a baseline. Raises IndexReportNotFound."""
-        query = select(index_reports).where(
-            index_reports.c.model == model,
-            index_reports.c.version == version,
-            index_reports.c.baseline == baseline,
-        )
+        query = select(index_reports).where(_is_report(model, version, baseline))
         row = self._connection.execute(query).first()
         if row is None:
             raise IndexReportNotFound(version=version, baseline=baseline)
@@ -94,13 +86,8 @@ class IndexReports(Rows):
         rows = map(_to_report, self._connection.execute(select(index_reports)))
         found = [report for report in rows if not set(sources).isdisjoint(report.sources)]
         for report in found:
-            self._connection.execute(
-                delete(index_reports).where(
-                    index_reports.c.model == report.model,
-                    index_reports.c.version == report.version,
-                    index_reports.c.baseline == report.baseline,
-                )
-            )
+            gone = _is_report(report.model, report.version, report.baseline)
+            self._connection.execute(delete(index_reports).where(gone))
         return {file for report in found for file in (report.bridge, report.report)}
 
 
@@ -127,6 +114,16 @@ def _is(model: ModelId, version: int, dataset: DatasetRef) -> ColumnElement[bool
 
 def _of(dataset: DatasetRef) -> ColumnElement[bool]:
     return (vectors.c.dataset == dataset.dataset) & (vectors.c.dataset_version == dataset.version)
+
+
+def _not_found(version: int, dataset: DatasetRef) -> VectorsNotFound:
+    name, number = dataset.dataset, dataset.version
+    return VectorsNotFound(version=version, dataset=name, dataset_version=number)
+
+
+def _is_report(model: ModelId, version: int, baseline: int) -> ColumnElement[bool]:
+    rows = index_reports.c
+    return (rows.model == model) & (rows.version == version) & (rows.baseline == baseline)
 
 
 def _to_vectors(row: Row[Any]) -> StoredVectors:

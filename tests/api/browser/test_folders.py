@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from api.datasets import upload_pages as uploads
 from core.datasets.manifests import Side
-from core.datasets.receive import record_batch
+from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.errors import DatabaseUnavailable
 from tests.api.browser.conftest import follow
@@ -94,7 +94,7 @@ def test_a_person_teaches_classes_from_a_folder(
 def test_a_lost_connection_loses_and_doubles_nothing(
     page: Page, site: tuple[str, Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform, record, tries = site[1].platform, record_batch, []
+    platform, record, tries = site[1].platform, record_uploads, []
     folder = write(tmp_path / "many", {f"cup/{n}.png": picture(700 + n) for n in range(FILES)})
 
     def recorded_but_not_answered(*given: object) -> object:
@@ -107,7 +107,7 @@ def test_a_lost_connection_loses_and_doubles_nothing(
         tries.append(route.request.headers["idempotency-key"])
         route.abort("connectionreset") if len(tries) == 3 else route.continue_()
 
-    monkeypatch.setattr(uploads, "record_batch", recorded_but_not_answered)
+    monkeypatch.setattr(uploads, "record_uploads", recorded_but_not_answered)
     page.route("**/images", lost_once)
     make(page, "many-cups")
     drop(page, folder)

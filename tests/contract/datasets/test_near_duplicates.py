@@ -5,7 +5,7 @@ import pytest
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Part, Side, part_of
-from core.datasets.receive import record, record_uploads, search_uploads
+from core.datasets.receive import receive, record_uploads, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
@@ -106,7 +106,7 @@ def test_what_came_after_the_search_is_seen_as_well(scene: Scene, dataset: Datas
     searched = search_uploads(scene.platform, [later])
     sent(scene, dataset, looking(first, 100))
     with scene.platform.transactions() as work:
-        (copy,) = record(work, dataset, [later], searched, NOW)
+        (copy,) = receive(work, dataset, [later], searched, NOW)
         work.commit()
     assert (copy.near_duplicate_of, copy.side) == (first, Side.TRAIN)
 
@@ -115,6 +115,6 @@ def test_search_does_not_find_what_was_rolled_back(scene: Scene, dataset: Datase
     one = looking(pixels_on(Side.TRAIN, 1)[0], 100)
     searched = search_uploads(scene.platform, [one])
     with scene.platform.transactions() as work:
-        record(work, dataset, [one], searched, NOW)
+        receive(work, dataset, [one], searched, NOW)
         assert work[Thumbnails].all().near(one.thumbnail)
     assert search_uploads(scene.platform, [one]) == searched

@@ -8,7 +8,7 @@ import pytest
 from core.archives.rules import ArchiveFormat
 from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
-from core.datasets.edit import stored_form, stored_form_anywhere
+from core.datasets.edit import stored_form
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Part, Side
 from core.datasets.rows import Datasets
@@ -68,7 +68,7 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
 ) -> None:
     data = scene.frozen("cat", "dog", forms=MANY)
     gone = entry_of(scene, data, Side.TRAIN)
-    assert stored_form_anywhere(scene.platform, gone.pixels) == gone.artifact
+    assert stored_form(scene.platform, gone.pixels) == gone.artifact
     erasure = erase(scene, gone.pixels)
     assert not artifacts.has(gone.artifact)
     with scene.platform.transactions() as work:
@@ -93,11 +93,11 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
     assert gone.artifact not in expand(artifacts, roots, erased=erased).kinds
     assert left.entries[0].artifact in expand(artifacts, roots, erased=erased).kinds
     with pytest.raises(ImageNotFound, match="erased"):
-        stored_form(scene.platform, dataset, gone.pixels)
+        stored_form(scene.platform, gone.pixels, dataset=dataset)
     with pytest.raises(ImageNotFound, match="erased"):
-        stored_form_anywhere(scene.platform, gone.pixels)
+        stored_form(scene.platform, gone.pixels)
     with pytest.raises(ImageNotFound) as unknown:
-        stored_form_anywhere(scene.platform, digest("of no image"))
+        stored_form(scene.platform, digest("of no image"))
     assert unknown.value.facts == {"pixels": digest("of no image")}
     with pytest.raises(ImageNotFound) as again:
         order(scene, gone.pixels)

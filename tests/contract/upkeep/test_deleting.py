@@ -13,7 +13,7 @@ from core.audit.rows import AuditTrail
 from core.audit.rules import AuditFilter
 from core.bases.create_model import create_model
 from core.datasets import edit as stored_images
-from core.datasets.edit import remove_image
+from core.datasets.edit import remove_images
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
@@ -320,4 +320,4 @@ def test_an_image_that_is_frozen_while_it_is_removed_stays(
 
     monkeypatch.setattr(stored_images, "_require_draft_only", then_freeze)
     with pytest.raises(ImageFrozen):
-        remove_image(scene.platform, dataset.id, pixels)
+        remove_images(scene.platform, dataset.id, [pixels])

@@ -185,7 +185,7 @@ SEEN, (HELD,) = pixels_on(Side.TRAIN, 3), pixels_on(Side.HOLDOUT, 1)
 
 
 def member(pixels: Digest, text: str, group: Digest | None = None) -> Member:
-    return Member(pixels=pixels, group=group or pixels, text=text)
+    return pixels, group or pixels, text
 
 
 def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
