@@ -12,8 +12,9 @@ from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.trial_traffic import TrialTraffic
 from core.access.authenticate import SignInLink
-from core.archives.rules import ArchiveReader, Buckets
-from core.bundles.rules import Signatures
+from core.archives.reader import ArchiveReader
+from core.archives.rules import Buckets
+from core.bundles.signing import Signatures
 from core.errors import FieldInvalid
 from core.evaluation.calibrations import Calibrations
 from core.images.decoder import Decoder

@@ -22,7 +22,7 @@ from core import bootstrap
 from core.access.authenticate import SignInLink
 from core.access.keys import ensure_admin_key, require_unguessable
 from core.access.rules import is_confidential
-from core.archives.reader import StreamingArchiveReader
+from core.archives.reader import ArchiveReader
 from core.errors import UnsafeConfiguration
 from core.evaluation.calibrations import Calibrations
 from core.gate.policies import ensure_default_policy
@@ -134,7 +134,7 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         trials=trials,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,
-        archives=StreamingArchiveReader(buckets),
+        archives=ArchiveReader(buckets),
         signatures=bootstrap.signatures(settings),
         metrics=metrics,
         sign_in_link=_sign_in_link(platform, made),

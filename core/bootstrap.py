@@ -7,18 +7,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from core.access.rules import TokenVerifier
-from core.archives.reader import S3Buckets, StreamingArchiveReader
+from core.archives.reader import ArchiveReader, S3Buckets
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
 from core.artifacts.store import Artifacts
-from core.bundles.signing import Ed25519Signatures
+from core.bundles.signing import Signatures
 from core.database.engine import Limits
 from core.database.schema import require_own
 from core.database.work import Transactions
 from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
 from core.errors import DatabaseUnavailable, UnsafeConfiguration
 from core.exports.rows import artifacts_of_exports, delete_exports_of
+from core.images.sandbox import Limits as DecodingLimits
 from core.images.sandbox import SandboxDecoder
 from core.imports.rows import artifacts_of_uploads
 from core.jobs.dataset_needs import will_embed, will_import, will_learn
@@ -127,23 +128,23 @@ def require_own_database(settings: Settings) -> None:
 
 def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
     """Return the decoder of untrusted images, which the caller must `close`."""
-    return SandboxDecoder(
-        processes=processes,
+    limits = DecodingLimits(
         seconds=settings.decode_seconds,
         memory_bytes=settings.decode_memory_bytes,
         max_pixels=settings.max_pixels,
         stored_side=settings.stored_side,
     )
+    return SandboxDecoder(limits, processes=processes)
 
 
-def archive_reader(settings: Settings) -> StreamingArchiveReader:
+def archive_reader(settings: Settings) -> ArchiveReader:
     """Return the reader of untrusted archives, and of objects in the buckets of the settings."""
-    return StreamingArchiveReader(import_buckets(settings))
+    return ArchiveReader(import_buckets(settings))
 
 
-def signatures(settings: Settings) -> Ed25519Signatures:
+def signatures(settings: Settings) -> Signatures:
     """Return what signs and checks bundles with the settings' keys. Raises UnsafeConfiguration."""
-    return Ed25519Signatures(settings.signing_key.get_secret_value(), settings.trusted_keys)
+    return Signatures(settings.signing_key.get_secret_value(), settings.trusted_keys)
 
 
 def import_buckets(settings: Settings) -> S3Buckets:

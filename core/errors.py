@@ -23,6 +23,9 @@ A leaf's name in snake case is its stable code; its docstring is its default mes
 
 import errno
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class PerennialError(Exception):
@@ -695,3 +698,14 @@ def is_full_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def raising_storage_full(facts: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
+    """Raise StorageFull, with these facts, in place of an error that tells of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if is_full_disk(error):
+            raise StorageFull(**facts()) from error
+        raise

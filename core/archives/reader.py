@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,11 +19,11 @@ from core.archives.rules import (
     UnpackedCount,
 )
 from core.archives.streams import gunzip, tar_files, zip_files
-from core.artifacts.s3_requests import S3Access, error_code
+from core.artifacts.s3_requests import S3Access, error_code, object_pieces
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
 
 
-class StreamingArchiveReader:
+class ArchiveReader:
     """Reads archives from beginning to end, without a place to unpack them to."""
 
     def __init__(self, buckets: Buckets) -> None:
@@ -32,9 +33,10 @@ class StreamingArchiveReader:
     def files(
         self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
     ) -> Iterator[ArchivedFile]:
-        """Yield the files of an archive, each to be read before the next.
+        """Yield the files of an archive that comes in pieces, all of which are read.
 
-        Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig.
+        Each is read before the next, and what is not read of it is skipped. Raises ArchiveUnsafe,
+        ArchiveCorrupt, ArchiveTooBig and what `pieces` raises.
         """
         match archive_format:
             case ArchiveFormat.ZIP:
@@ -44,8 +46,8 @@ class StreamingArchiveReader:
             case ArchiveFormat.TAR_GZ:
                 unpacked = gunzip(pieces)
                 yield from tar_files(unpacked, count)
-                for rest in unpacked:  # whose end tells that nothing is missing
-                    count.add_bytes(len(rest))
+                for _ in count.counted(unpacked):  # whose end tells that nothing is missing
+                    pass
             case ArchiveFormat.S3:
                 listing = BucketListing.from_bytes(b"".join(pieces))
                 yield from bucket_files(self._buckets, listing, count)
@@ -78,25 +80,18 @@ def bucket_files(
             if not begun:
                 return
             listed, pieces, first = begun.popleft()
-            with closing(_counted(first, pieces, count)) as counted:
-                yield ArchivedFile(path=folder.path(listed.key), pieces=counted)
+            with closing(_joined(first, pieces)) as parts:
+                yield ArchivedFile(path=folder.path(listed.key), pieces=count.counted(parts))
 
 
-def _counted(
-    first: Future[bytes], rest: Iterator[bytes], count: UnpackedCount
-) -> Generator[bytes, None, None]:
-    count.add_bytes(len(piece := first.result()))
-    yield piece
-    for piece in rest:
-        count.add_bytes(len(piece))
-        yield piece
+def _joined(first: Future[bytes], rest: Iterator[bytes]) -> Generator[bytes, None, None]:
+    yield first.result()
+    yield from rest
 
 
 # Buckets on S3.
 
-PIECE = 256 * 1024  # bytes
 _TRIES = 2  # of a request
-_BREAKS = 3  # of the connection, without a byte in between
 _CHANGED = {"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"}
 
 
@@ -116,10 +111,7 @@ class S3Buckets:
             self._clients.clear()
 
     def objects(self, folder: BucketFolder) -> Iterator[BucketObject]:
-        """Yield the objects below a prefix, in the order of their keys.
-
-        Raises BucketNotAllowed before any request, or BucketUnavailable.
-        """
+        """Yield the objects below a prefix, in the order of their keys."""
         pages = self._client(folder.bucket).get_paginator("list_objects_v2")
         with _translated(folder.bucket):
             for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.prefix):
@@ -129,30 +121,15 @@ class S3Buckets:
     def pieces(self, bucket: str, listed: BucketObject) -> Iterator[bytes]:
         """Yield the bytes of an object in pieces; goes on where a connection broke.
 
-        Each request names the ETag, so that all pieces are of the object that was listed. Raises
-        BucketNotAllowed before any request, ObjectChanged before the first piece if the object has
-        another ETag now or is gone, and BucketUnavailable.
+        Each request names the ETag, so that all pieces are of the object that was listed.
         """
-        client, done, breaks = self._client(bucket), 0, 0
-        wanted = {"Bucket": bucket, "Key": listed.key, "IfMatch": listed.etag}
-        while True:
-            rest = {"Range": f"bytes={done}-"} if done else {}
-            with _translated(bucket, changed=_CHANGED):
-                answer = client.get_object(**wanted, **rest)
-            try:
-                # As a context manager, the body is a stream that may end early without an error.
-                with _translated(bucket), closing(answer["Body"]) as body:
-                    while piece := body.read(PIECE):
-                        done, breaks = done + len(piece), 0
-                        yield piece
-                if done < listed.size:
-                    raise _unavailable(bucket, "incomplete")
-            except BucketUnavailable:
-                breaks += 1
-                if breaks == _BREAKS:
-                    raise
-            else:
-                return
+        yield from object_pieces(
+            self._client(bucket),
+            {"Bucket": bucket, "Key": listed.key, "IfMatch": listed.etag},
+            asking=partial(_translated, bucket, changed=_CHANGED),
+            reading=partial(_translated, bucket),
+            size=listed.size,
+        )
 
     def _client(self, bucket: str) -> Any:
         access = self._allowed.get(bucket)

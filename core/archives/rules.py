@@ -3,13 +3,13 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from core.errors import ArchiveTooBig, ArchiveUnsafe, FieldInvalid, UnsupportedArchive
-from core.values import canonical_json, counted
+from core.values import counted, json_lines
 
 # Formats of archives, and how much may be unpacked from one.
 
@@ -66,20 +66,26 @@ class UnpackedCount:
     archive_bytes: int
     most_bytes: int
     most_files: int
-    bytes: int = 0
+    unpacked_bytes: int = 0
     files: int = 0  # with folders, and lines of image lists
 
     def add_bytes(self, count: int) -> None:
         """Count unpacked bytes. Raises ArchiveTooBig."""
-        self.bytes += count
-        if self.bytes > self.most_bytes:
+        self.unpacked_bytes += count
+        if self.unpacked_bytes > self.most_bytes:
             raise ArchiveTooBig(
                 f"The archive unpacks to more than {self.most_bytes:,} bytes.", cap=self.most_bytes
             )
-        if self.bytes > MOST_RATIO * self.archive_bytes:
+        if self.unpacked_bytes > MOST_RATIO * self.archive_bytes:
             raise ArchiveTooBig(
                 f"The archive unpacks to more than {MOST_RATIO} times its size.", ratio=MOST_RATIO
             )
+
+    def counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield unpacked pieces, which are counted. Raises ArchiveTooBig."""
+        for piece in pieces:
+            self.add_bytes(len(piece))
+            yield piece
 
     def add_file(self) -> None:
         """Count a file, a folder or a line of an image list. Raises ArchiveTooBig."""
@@ -210,11 +216,7 @@ class BucketListing:
 
     def to_bytes(self) -> bytes:
         """Return the listing in JSON Lines: the folder, and then the objects in their order."""
-        return b"".join(canonical_json(row) + b"\n" for row in self._rows())
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        yield dict(vars(self.folder))
-        yield from (dict(vars(found)) for found in self.objects)
+        return json_lines(vars(row) for row in (self.folder, *self.objects))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -223,7 +225,7 @@ class BucketListing:
         return cls(folder=BucketFolder(**first), objects=[BucketObject(**row) for row in rows])
 
 
-# What reads archives and buckets.
+# What is read of archives and buckets.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,17 +234,6 @@ class ArchivedFile:
 
     path: Path
     pieces: Iterator[bytes]
-
-
-class ArchiveReader(Protocol):
-    def files(
-        self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
-    ) -> Iterator[ArchivedFile]:
-        """Yield the files of an archive that comes in pieces, all of which are read.
-
-        What is not read of a file is skipped. Nothing is written to a disk. Raises ArchiveUnsafe,
-        ArchiveCorrupt, ArchiveTooBig and what `pieces` raises.
-        """
 
 
 class Buckets(Protocol):

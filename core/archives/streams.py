@@ -19,7 +19,7 @@ from stream_unzip import (
 )
 
 from core.archives.rules import ArchivedFile, UnpackedCount, path_of, shown
-from core.errors import ArchiveCorrupt, ArchiveUnsafe
+from core.errors import ArchiveCorrupt, ArchiveUnsafe, PerennialError
 
 # Decompression of gzip, a piece at a time.
 
@@ -73,7 +73,7 @@ _LENGTH = re.compile(rb"\d{1,20}")
 
 def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[ArchivedFile]:
     """Yield the files of a tar. Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig."""
-    stream = _Stream(pieces, count)
+    stream = Stream(count.counted(pieces), ArchiveCorrupt())
     headers = _Headers(stream)
     while (header := headers.next()) is not None:
         count.add_file()
@@ -84,11 +84,11 @@ def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[Archive
             )
         path = path_of(name)
         if header.kind in _REGULAR:
-            contents = _Contents(stream, header.size)
+            contents = stream.contents(header.size)
             yield ArchivedFile(path=path, pieces=contents)
             for _ in contents:
                 pass
-            stream.skip_padding(header.size)
+            stream.read(-header.size % _BLOCK)  # what fills the last block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class _Header:
 class _Headers:
     """The headers of files, as the extended headers in front of them change them."""
 
-    def __init__(self, stream: "_Stream") -> None:
+    def __init__(self, stream: "Stream") -> None:
         self._stream = stream
         self._shared: dict[bytes, bytes] = {}  # attributes of all files that follow
         self._kept = 0  # bytes of these
@@ -145,7 +145,7 @@ class _Headers:
                 name = own.get(b"path", self._shared.get(b"path", header.name))
                 return replace(header, name=name, size=int(own.get(b"size", header.size)))
             data = self._stream.read(header.size)
-            self._stream.skip_padding(header.size)
+            self._stream.read(-header.size % _BLOCK)
             if header.kind == _LONG_NAME:
                 own.setdefault(b"path", _text(data))
             elif header.kind in _ATTRIBUTES:
@@ -209,51 +209,30 @@ def _number(field: bytes) -> int:
     return int(match[1] or b"0", 8)
 
 
-class _Contents(Iterator[bytes]):
-    """The contents of a file, which may be left before their end."""
+class Stream:
+    """Pieces, from which as many bytes are read as are wanted."""
 
-    def __init__(self, stream: "_Stream", size: int) -> None:
-        self._stream = stream
-        self._left = size
-
-    def __next__(self) -> bytes:
-        if not self._left:
-            raise StopIteration
-        piece = self._stream.take(self._left)
-        self._left -= len(piece)
-        return piece
-
-
-class _Stream:
-    """Pieces, from which as many bytes are read as are wanted. Each raises ArchiveTooBig."""
-
-    def __init__(self, pieces: Iterator[bytes], count: UnpackedCount) -> None:
+    def __init__(self, pieces: Iterator[bytes], lacking: PerennialError) -> None:
+        """Read from pieces; `lacking` is raised if they end too early."""
+        self.rest = memoryview(b"")  # of the last piece
         self._pieces = pieces
-        self._count = count
-        self._rest = memoryview(b"")
+        self._lacking = lacking
 
-    def take(self, most: int) -> bytes:
-        """Return the next bytes, at least one. Raises ArchiveCorrupt if there are none."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                raise ArchiveCorrupt
-            self._count.add_bytes(len(piece))
-            self._rest = memoryview(piece)
-        taken, self._rest = self._rest[:most], self._rest[most:]
-        return bytes(taken)
+    def contents(self, size: int) -> Iterator[bytes]:
+        """Yield the next `size` bytes in pieces; may be left before the last and gone on with."""
+        while size:
+            while not self.rest:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    raise self._lacking
+                self.rest = memoryview(piece)
+            taken, self.rest = self.rest[:size], self.rest[size:]
+            size -= len(taken)
+            yield bytes(taken)
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes. Raises ArchiveCorrupt if there are fewer."""
-        parts = []
-        while size:
-            parts.append(self.take(size))
-            size -= len(parts[-1])
-        return b"".join(parts)
-
-    def skip_padding(self, size: int) -> None:
-        """Skip what fills the last block of `size` bytes. Raises ArchiveCorrupt if it lacks."""
-        self.read(-size % _BLOCK)
+        """Return the next `size` bytes."""
+        return b"".join(self.contents(size))
 
 
 # The files of a zip, read as a stream.
@@ -301,9 +280,7 @@ def _translated() -> Iterator[None]:
 
 def _counted(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[bytes]:
     with _translated():
-        for piece in pieces:
-            count.add_bytes(len(piece))
-            yield piece
+        yield from count.counted(pieces)
 
 
 def _decoded_name(name: bytes) -> str:

@@ -3,11 +3,11 @@
 import hashlib
 import io
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from os import stat_result
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from core.artifacts.store import BytesCallback, ignore_bytes
 from core.errors import ArtifactCorrupt
@@ -34,14 +34,24 @@ def hash_pieces(parts: Iterable[bytes | memoryview], moved: BytesCallback) -> Di
     return Digest(total.hexdigest())
 
 
-def read_pieces(read: Callable[[int], bytes], moved: BytesCallback) -> tuple[bytes, Digest]:
-    """Call `read(size)` until it returns nothing; return all bytes and their SHA-256."""
-    out, total = io.BytesIO(), hashlib.sha256()
-    while piece := read(PIECE):
-        out.write(piece)
+def verified(
+    parts: Iterable[bytes], digest: Digest, moved: BytesCallback = ignore_bytes
+) -> Iterator[bytes]:
+    """Yield the parts of an artifact. Raises ArtifactCorrupt after the last one."""
+    total = hashlib.sha256()
+    for piece in parts:
         total.update(piece)
         moved(len(piece))
-    return out.getvalue(), Digest(total.hexdigest())
+        yield piece
+    if total.hexdigest() != digest:
+        raise ArtifactCorrupt(digest=digest)
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """Return the concatenated parts, none of which is kept beside the whole."""
+    out = io.BytesIO()
+    out.writelines(parts)
+    return out.getvalue()
 
 
 class ReportingBody(io.BytesIO):
@@ -105,34 +115,37 @@ def holds(descriptor: int, data: bytes | memoryview, moved: BytesCallback) -> bo
     return not rest
 
 
-def read_all(path: Path, moved: BytesCallback) -> tuple[bytes, Digest]:
-    """Return the bytes of a file and their digest."""
-    with path.open("rb", buffering=0) as file:
-        return read_pieces(lambda size: os.read(file.fileno(), size), moved)
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Yield a descriptor from which a file, or a folder, is read."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def file_pieces(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file in pieces."""
+    with opened(path) as descriptor:
+        while piece := os.read(descriptor, PIECE):
+            yield piece
 
 
 def is_whole(path: Path, digest: Digest, moved: BytesCallback) -> bool:
     """Return whether the file exists and has this digest, without keeping its bytes."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)  # mostly there is none, which this tells soonest
+        return hash_pieces(file_pieces(path), moved) == digest
     except FileNotFoundError:
         return False
-    try:
-        return hash_pieces(iter(lambda: os.read(descriptor, PIECE), b""), moved) == digest
-    finally:
-        os.close(descriptor)
 
 
-def read_verified(path: Path, digest: Digest, moved: BytesCallback) -> Iterator[bytes]:
-    """Yield the bytes of a file in pieces. Raises ArtifactCorrupt after the last one."""
-    total = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := os.read(file.fileno(), PIECE):
-            total.update(piece)
-            moved(len(piece))
-            yield piece
-    if total.hexdigest() != digest:
-        raise ArtifactCorrupt(digest=digest)
+def free_bytes_at(folder: Path) -> int:
+    """Return the free bytes on the disk that holds a folder, or will."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 class FileWriter:
@@ -175,19 +188,6 @@ SETTLED_S = 2.0  # a file written later may be written again within one tick of 
 MOST = 50_000  # files to remember
 
 
-class _Facts(NamedTuple):
-    """The facts of a file, one of which changes whenever it is written or replaced."""
-
-    inode: int
-    size: int
-    written_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, found: stat_result) -> "_Facts":
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
 class VerifiedFiles:
     """Verifies files by their SHA-256; safe to share between threads.
 
@@ -197,16 +197,17 @@ class VerifiedFiles:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._verified: dict[Digest, tuple[_Facts, float]] = {}  # each with when it was verified
+        self._verified: dict[Digest, tuple[tuple[int, ...], float]] = {}  # and when
 
     def verify(self, path: Path, digest: Digest) -> None:
         """Verify the bytes of a file. Raises FileNotFoundError or ArtifactCorrupt."""
         found, now = path.stat(), self._clock()
-        facts = _Facts.of(found)
-        before, at = self._verified.get(digest, (None, 0.0))
+        # One of these changes whenever a file is written or replaced.
+        facts = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        before, at = self._verified.get(digest, ((), 0.0))
         if facts == before and 0 <= now - at < VERIFIED_FOR_S:
             return
-        for _ in read_verified(path, digest, ignore_bytes):
+        for _ in verified(file_pieces(path), digest):
             pass
         if now - found.st_ctime >= SETTLED_S:
             if len(self._verified) >= MOST:

@@ -9,22 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 
 from core.artifacts.checks import (
     FileWriter,
     VerifiedFiles,
+    file_pieces,
+    free_bytes_at,
     hash_pieces,
     is_whole,
+    joined,
+    opened,
     pieces,
-    read_all,
-    read_verified,
+    verified,
     write_whole,
 )
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
-from core.errors import ArtifactCorrupt, ArtifactMissing, StorageFull, is_full_disk
+from core.errors import ArtifactMissing, raising_storage_full
 from core.values import Digest, sha256
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -76,23 +78,19 @@ class LocalArtifacts:
         path = self._path(digest)
         if is_whole(path, digest, moved) and reset_age(path):
             return digest
-        try:
-            self._write(path, data, digest, moved)
-        except OSError as error:
-            if is_full_disk(error):
-                raise StorageFull(needed_bytes=len(data), free_bytes=self.free_bytes()) from error
-            raise
+        temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
+        with raising_storage_full(lambda: self._room() | {"needed_bytes": len(data)}):
+            make_folder(path.parent)
+            try:
+                write_whole(temporary, data, digest, moved)
+                name_files([(temporary, path)])
+            finally:
+                temporary.unlink(missing_ok=True)
         return digest
 
     def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
         """Return the verified bytes. Raises ArtifactMissing or ArtifactCorrupt."""
-        try:
-            data, found = read_all(self._path(digest), moved)
-        except FileNotFoundError:
-            raise ArtifactMissing(digest=digest) from None
-        if found != digest:
-            raise ArtifactCorrupt(digest=digest)
-        return data
+        return joined(self.pieces(digest, moved))
 
     @contextmanager
     def writer(self) -> Iterator[FileWriter]:
@@ -100,10 +98,13 @@ class LocalArtifacts:
         folder = self._folder / "00"  # any of those that `sweep` looks into
         temporary = folder / (_TEMPORARY + secrets.token_hex(8))
         try:
-            with self._full_disk_told():
+            with raising_storage_full(self._room):
                 make_folder(folder)
                 with temporary.open("x+b", buffering=0) as file:
-                    yield FileWriter(file.fileno(), partial(self._name, temporary))
+                    yield FileWriter(
+                        file.fileno(),
+                        lambda digest, moved: self._name_all([(temporary, digest)], moved),
+                    )
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -112,7 +113,7 @@ class LocalArtifacts:
         """Yield a batch whose files get their names at `commit`; without it, nothing stays."""
         folder = self._folder / (_TEMPORARY + secrets.token_hex(8))
         try:
-            with self._full_disk_told():
+            with raising_storage_full(self._room):
                 make_folder(self._folder)
                 folder.mkdir()
                 with locked(folder, fcntl.LOCK_SH):
@@ -123,7 +124,7 @@ class LocalArtifacts:
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces. Raises ArtifactMissing or, at the end, ArtifactCorrupt."""
         try:
-            yield from read_verified(self._path(digest), digest, moved)
+            yield from verified(file_pieces(self._path(digest)), digest, moved)
         except FileNotFoundError:
             raise ArtifactMissing(digest=digest) from None
 
@@ -135,10 +136,7 @@ class LocalArtifacts:
             raise ArtifactMissing(digest=digest)
 
     def verify(self, digest: Digest) -> None:
-        """Verify the bytes, unless they were within the hour and the file is as it was then.
-
-        Raises ArtifactMissing or ArtifactCorrupt.
-        """
+        """Verify the bytes, unless they were within the hour and the file is as it was then."""
         try:
             self._verified.verify(self._path(digest), digest)
         except FileNotFoundError:
@@ -201,10 +199,10 @@ class LocalArtifacts:
 
     def free_bytes(self) -> int:
         """Return the free bytes on the disk that holds the folder."""
-        folder = self._folder.absolute()
-        while not folder.exists():
-            folder = folder.parent
-        return shutil.disk_usage(folder).free
+        return free_bytes_at(self._folder)
+
+    def _room(self) -> dict[str, int]:
+        return {"free_bytes": self.free_bytes()}
 
     def _path(self, digest: Digest) -> Path:
         """Return the path of the bytes.
@@ -214,20 +212,6 @@ class LocalArtifacts:
         if not _DIGEST.fullmatch(digest):
             raise ArtifactMissing(digest=digest[:80])
         return self._folder / digest[:2] / digest[2:]
-
-    def _write(
-        self, path: Path, data: bytes | memoryview, digest: Digest, moved: BytesCallback
-    ) -> None:
-        make_folder(path.parent)
-        temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
-        try:
-            write_whole(temporary, data, digest, moved)
-            name_files([(temporary, path)])
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _name(self, temporary: Path, digest: Digest, moved: BytesCallback) -> None:
-        self._name_all([(temporary, digest)], moved)
 
     def _name_all(
         self, files: Iterable[tuple[Path, Digest]], moved: BytesCallback = ignore_bytes
@@ -239,15 +223,6 @@ class LocalArtifacts:
             for temporary, path, digest in paths
             if not (is_whole(path, digest, moved) and reset_age(path))
         )
-
-    @contextmanager
-    def _full_disk_told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if is_full_disk(error):
-                raise StorageFull(free_bytes=self.free_bytes()) from error
-            raise
 
 
 # The folders of a store: locked and synced while files in them get their names.
@@ -282,7 +257,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder durably, unless it is there."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        with _opened(folder.parent) as descriptor:
+        with opened(folder.parent) as descriptor:
             os.fsync(descriptor)
 
 
@@ -303,25 +278,16 @@ def locked(folder: Path, how: int) -> Iterator[int]:
     A writer holds it until its rename is durable, a collector while it checks a file's time and
     removes the file.
     """
-    with _opened(folder) as descriptor:
+    with opened(folder) as descriptor:
         fcntl.flock(descriptor, how)
         yield descriptor
 
 
 def is_locked(path: Path) -> bool:
     """Return whether somebody holds the lock of a folder or a file."""
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -6,13 +6,14 @@ here.
 """
 
 import re
-import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from core.artifacts.checks import hash_pieces, pieces, read_pieces
+from core.artifacts.checks import free_bytes_at, hash_pieces, joined, pieces, verified
 from core.artifacts.s3_requests import (
     FIRST_REGION,
     MISSING,
@@ -20,15 +21,15 @@ from core.artifacts.s3_requests import (
     S3Collector,
     S3Location,
     error_code,
+    object_pieces,
     translate_errors,
 )
-from core.artifacts.s3_transfers import SpoolBatch, SpoolWriter, read_verified, send
+from core.artifacts.s3_transfers import IN_MEMORY_BYTES, SpoolBatch, SpoolWriter, send
 from core.artifacts.store import BytesCallback, StoredArtifact, ignore_bytes
-from core.errors import ArtifactCorrupt, ArtifactMissing, ArtifactsUnavailable
+from core.errors import ArtifactMissing, raising_storage_full
 from core.values import Digest
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_READS = 3  # attempts to read an object when the connection breaks midway
 _MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 
 
@@ -77,10 +78,7 @@ class S3Artifacts:
             self._connected = None
 
     def put(self, data: bytes | memoryview, moved: BytesCallback = ignore_bytes) -> Digest:
-        """Store bytes and return their digest; existing bytes are replaced, which resets their age.
-
-        Raises StorageFull or ArtifactsUnavailable, leaving no object behind.
-        """
+        """Store bytes and return their digest; replacing existing ones resets their age."""
         digest = hash_pieces(pieces(data), moved)
         key = self._key(digest)
         existed = self.has(digest)
@@ -94,14 +92,8 @@ class S3Artifacts:
         return digest
 
     def get(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> bytes:
-        """Return the verified bytes.
-
-        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
-        """
-        data, found = self._read(digest, moved)
-        if found != digest:
-            raise ArtifactCorrupt(digest=digest)
-        return data
+        """Return the verified bytes."""
+        return joined(self.pieces(digest, moved))
 
     @contextmanager
     def writer(self) -> Iterator[SpoolWriter]:
@@ -109,35 +101,34 @@ class S3Artifacts:
 
         An object's key is the digest of all its bytes, so none can be sent before the last.
         """
-        with SpoolWriter(self._place.scratch, self.put) as writer:
-            yield writer
+        folder = self._place.scratch
+        with raising_storage_full(), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            yield SpoolWriter(file, self.put)
 
     @contextmanager
     def batch(self) -> Iterator[SpoolBatch]:
         """Yield a batch that is kept on the scratch disk until `commit`."""
-        with SpoolBatch(self._place.scratch, self.put) as batch:
-            yield batch
+        folder = self._place.scratch
+        with (
+            raising_storage_full(),
+            tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=str(folder)) as file,
+        ):
+            yield SpoolBatch(file, self.put)
 
     def pieces(self, digest: Digest, moved: BytesCallback = ignore_bytes) -> Iterator[bytes]:
-        """Yield the bytes in pieces; goes on where a connection broke.
-
-        Raises ArtifactMissing, ArtifactsUnavailable or, at the end, ArtifactCorrupt.
-        """
-        return read_verified(self._client, self._place, self._key(digest), digest, moved)
+        """Yield the bytes in pieces; goes on where a connection broke."""
+        where = {"Bucket": self._place.bucket, "Key": self._key(digest)}
+        asking = partial(translate_errors, digest)
+        parts = object_pieces(self._client, where, asking=asking, reading=translate_errors)
+        return verified(parts, digest, moved)
 
     def verify(self, digest: Digest) -> None:
-        """Read and verify the bytes.
-
-        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
-        """
+        """Read and verify the bytes."""
         for _ in self.pieces(digest):
             pass
 
     def renew(self, digest: Digest) -> None:
-        """Verify the bytes, and reset their age by having the server copy the object onto itself.
-
-        Raises ArtifactMissing, ArtifactCorrupt or ArtifactsUnavailable.
-        """
+        """Verify the bytes, and reset their age: the server copies the object onto itself."""
         from boto3.s3.transfer import TransferConfig
 
         self.verify(digest)
@@ -154,10 +145,7 @@ class S3Artifacts:
             raise ArtifactMissing(digest=digest)
 
     def has(self, digest: Digest) -> bool:
-        """Return whether the bytes are stored, without verifying them.
-
-        Raises ArtifactsUnavailable.
-        """
+        """Return whether the bytes are stored, without verifying them."""
         try:
             with translate_errors(digest):
                 self._client.head_object(Bucket=self._place.bucket, Key=self._key(digest))
@@ -191,16 +179,10 @@ class S3Artifacts:
         return self._collecting.sweep(older_than_s)
 
     def free_bytes(self) -> int:
-        """Return the free bytes of the scratch disk, since S3 reports no limit of its own.
-
-        Raises ArtifactsUnavailable.
-        """
+        """Return the free bytes of the scratch disk, since S3 reports no limit of its own."""
         with translate_errors():
             self._client.head_bucket(Bucket=self._place.bucket)
-        folder = self._place.scratch.absolute()
-        while not folder.exists():
-            folder = folder.parent
-        return shutil.disk_usage(folder).free
+        return free_bytes_at(self._place.scratch)
 
     @property
     def _clients(self) -> Clients:
@@ -226,20 +208,3 @@ class S3Artifacts:
         if not _DIGEST.fullmatch(digest):
             raise ArtifactMissing(digest=digest[:80])
         return f"{self._place.prefix}{digest[:2]}/{digest[2:]}"
-
-    def _read(self, digest: Digest, moved: BytesCallback) -> tuple[bytes, Digest]:
-        """Return an object's bytes and their SHA-256.
-
-        Reads again when an answer breaks off midway: the client retries requests only.
-        """
-        key = self._key(digest)
-        for left in reversed(range(_READS)):
-            with translate_errors(digest):
-                answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
-            try:
-                with translate_errors(), closing(answer["Body"]) as body:
-                    return read_pieces(body.read, moved)
-            except ArtifactsUnavailable:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")

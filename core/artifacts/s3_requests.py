@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from core import errors
+from core.artifacts.checks import PIECE
 from core.artifacts.store import BytesCallback
 from core.values import Digest
 
@@ -95,10 +96,7 @@ class S3Location:
     bucket: str
     prefix: str  # "", or a path that ends in "/"
     scratch: Path  # folder for this process's unfinished uploads and exports
-    endpoint: str | None = None  # None: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
-    region: str | None = None  # None: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
-    connect_s: float = 5.0
-    read_s: float = 30.0
+    access: S3Access
     tries: int = 4  # per request, with growing pauses
     large_bytes: int = 64 * 1024 * 1024  # larger artifacts are uploaded in parts
     part_bytes: int = 32 * 1024 * 1024
@@ -117,19 +115,12 @@ class S3Location:
             bucket=parts.netloc,
             prefix=f"{prefix}/" if prefix else "",
             scratch=scratch,
-            endpoint=endpoint or None,
-            region=region or None,
+            access=S3Access(endpoint=endpoint or None, region=region or None),
         )
 
     def connect(self) -> Clients:
         """Create clients that threads can share; sends no request yet."""
-        access = S3Access(
-            endpoint=self.endpoint,
-            region=self.region,
-            connect_s=self.connect_s,
-            read_s=self.read_s,
-        )
-        return Clients(usual=access.client(self.tries), asks_once=access.client(1))
+        return Clients(usual=self.access.client(self.tries), asks_once=self.access.client(1))
 
 
 # Errors, translated to the service's own, without object keys or headers.
@@ -177,6 +168,46 @@ def translate_errors(
         raise errors.ArtifactsUnavailable(
             f"The S3 store does not respond ({kind}).", answer=kind
         ) from error
+
+
+# An object's bytes, read in pieces.
+
+_BREAKS = 3  # of the connection, without a byte in between
+
+
+def object_pieces(
+    client: Any,
+    where: Mapping[str, str],
+    *,
+    asking: Callable[[], AbstractContextManager[None]],
+    reading: Callable[[], AbstractContextManager[None]],
+    size: int = 0,
+) -> Iterator[bytes]:
+    """Yield the bytes of an object, `size` at least; goes on where a connection broke.
+
+    The errors of a request are translated by `asking`, those of its answer by `reading`.
+    """
+    from botocore.exceptions import IncompleteReadError
+
+    done, breaks = 0, 0
+    while True:
+        rest = {"Range": f"bytes={done}-"} if done else {}
+        with asking():
+            answer = client.get_object(**where, **rest)
+        try:
+            # As a context manager, the body is a stream that may end early without an error.
+            with reading(), closing(answer["Body"]) as body:
+                while piece := body.read(PIECE):
+                    done, breaks = done + len(piece), 0
+                    yield piece
+                if done < size:
+                    raise IncompleteReadError(actual_bytes=done, expected_bytes=size)
+        except errors.Unavailable:
+            breaks += 1
+            if breaks == _BREAKS:
+                raise
+        else:
+            return
 
 
 # Deletion of old S3 objects while writers may be storing the same bytes again.

@@ -1,16 +1,14 @@
-"""Transfers of artifacts to and from S3: together, through a file, in parts."""
+"""Transfers of artifacts to S3: together, through a file, in parts."""
 
 import base64
 import hashlib
 import mmap
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import Any, Self
+from contextlib import suppress
+from typing import IO, Any
 
 from core import errors
 from core.artifacts.checks import PIECE, ReportingBody
@@ -25,31 +23,18 @@ AT_ONCE = 4  # artifacts that are sent at once; each waits for the network most 
 class SpoolBatch:
     """Collects artifacts in an unnamed file, which no crash leaves behind."""
 
-    def __init__(self, scratch: Path, put: Callable[[bytes], Digest]) -> None:
-        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
-            max_size=IN_MEMORY_BYTES, dir=str(scratch)
-        )
+    def __init__(self, file: IO[bytes], put: Callable[[bytes], Digest]) -> None:
+        self._file = file
         self._put = put
         self._sizes: dict[Digest, int] = {}  # in file order
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
     def add(self, data: bytes) -> Digest:
-        """Add bytes to the file and return their digest. Raises StorageFull."""
+        """Add bytes to the file and return their digest. Raises OSError."""
         digest = sha256(data)
         with self._lock:
             if digest not in self._sizes:
-                try:
-                    self._file.write(data)
-                except OSError as error:
-                    if errors.is_full_disk(error):
-                        raise errors.StorageFull from error
-                    raise
+                self._file.write(data)
                 self._sizes[digest] = len(data)
         return digest
 
@@ -66,38 +51,20 @@ class SpoolBatch:
                 future.result()
 
 
-# Artifacts that are too large for memory: written through a file, read in pieces.
-
-_BREAKS = 3  # of the connection, without a byte in between
-
-
 class SpoolWriter:
-    """Writes an artifact to an unnamed file, which no crash leaves behind."""
+    """Writes an artifact to an unnamed file, since it is too large for memory."""
 
     def __init__(
-        self, scratch: Path, put: Callable[[bytes | memoryview, BytesCallback], Digest]
+        self, file: IO[bytes], put: Callable[[bytes | memoryview, BytesCallback], Digest]
     ) -> None:
-        self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by __exit__
-            dir=scratch, buffering=0
-        )
+        self._file = file
         self._put = put
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
     def write(self, piece: bytes) -> None:
-        """Add a piece. Raises StorageFull."""
+        """Add a piece. Raises OSError."""
         rest = memoryview(piece)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            if errors.is_full_disk(error):
-                raise errors.StorageFull from error
-            raise
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def commit(self, moved: BytesCallback = ignore_bytes) -> Digest:
         """Send the file and return its digest. Raises StorageFull or ArtifactsUnavailable."""
@@ -109,34 +76,6 @@ class SpoolWriter:
                 return self._put(view, moved)
             finally:
                 view.release()
-
-
-def read_verified(
-    client: Any, place: S3Location, key: str, digest: Digest, moved: BytesCallback
-) -> Iterator[bytes]:
-    """Yield an object's bytes in pieces, asking for the rest when the connection breaks.
-
-    Raises ArtifactMissing, ArtifactsUnavailable or, after the last piece, ArtifactCorrupt.
-    """
-    total, done, breaks = hashlib.sha256(), 0, 0
-    while True:
-        rest = {"Range": f"bytes={done}-"} if done else {}
-        with translate_errors(digest):
-            answer = client.get_object(Bucket=place.bucket, Key=key, **rest)
-        try:
-            with translate_errors(), closing(answer["Body"]) as body:
-                while piece := body.read(PIECE):
-                    total.update(piece)
-                    done, breaks = done + len(piece), 0
-                    moved(len(piece))
-                    yield piece
-            break
-        except errors.ArtifactsUnavailable:
-            breaks += 1
-            if breaks == _BREAKS:
-                raise
-    if total.hexdigest() != digest:
-        raise errors.ArtifactCorrupt(digest=digest)
 
 
 # Uploads, in one request or in parts that become visible together.

@@ -8,11 +8,11 @@ import that is refused, cancelled or killed leaves no version, and a killed one 
 from datetime import datetime
 from typing import Any
 
-from core.archives.rules import ArchiveReader
+from core.archives.reader import ArchiveReader
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.read import Keep, ReadBundle, SignedBundle, read_bundle
-from core.bundles.rules import Signatures
+from core.bundles.signing import Signatures
 from core.database.work import Work
 from core.errors import ArchiveGone, BundleInvalid, LineageUnknown, VersionNotFound
 from core.jobs.orders import ImportVersionOrder, JobType
@@ -57,13 +57,17 @@ def lane_of(model: Model) -> str:
 
 def require_place_for(work: Work, model: Model, signed: SignedBundle) -> None:
     """Raise LineageUnknown or LearnedErasedImages unless a model can take a bundle's version."""
-    if find_present(work, model, signed) is None:
+    if find_present(work, model, signed.version.digest) is None:
         find_parent(work, model, signed)
 
 
-def find_present(work: Work, model: Model, signed: SignedBundle) -> Version | None:
-    """Return the version of the bundle's digest, if the model has it with its weights."""
-    return _with_weights(work, model, signed.version.digest)
+def find_present(work: Work, model: Model, digest: Digest) -> Version | None:
+    """Return the version of a digest, if the model has it with its weights."""
+    try:
+        found = work[Versions].by_digest(model.id, digest)
+    except VersionNotFound:
+        return None
+    return found if found.collected_at is None else None
 
 
 def find_parent(work: Work, model: Model, signed: SignedBundle, *, lock: bool = False) -> Version:
@@ -73,7 +77,7 @@ def find_parent(work: Work, model: Model, signed: SignedBundle, *, lock: bool = 
     erased here: then so has the version.
     """
     for digest in signed.version.ancestors:
-        found = _with_weights(work, model, digest)
+        found = find_present(work, model, digest)
         if found is not None:
             found = work[Versions].get(model.id, found.number, lock=True) if lock else found
             found.require_clean()
@@ -84,14 +88,6 @@ def find_parent(work: Work, model: Model, signed: SignedBundle, *, lock: bool = 
         "model from the same base and import it there.",
         ancestors=list(signed.version.ancestors),
     )
-
-
-def _with_weights(work: Work, model: Model, digest: Digest) -> Version | None:
-    try:
-        found = work[Versions].by_digest(model.id, digest)
-    except VersionNotFound:
-        return None
-    return found if found.collected_at is None else None
 
 
 def import_version(
@@ -127,7 +123,7 @@ def import_version(
     bundle = read_with(sha256, "checking")
     with platform.transactions(read_only=True) as work:
         model = work[Models].get(model_of(job))
-        present = find_present(work, model, bundle.signed)
+        present = find_present(work, model, bundle.weights.digest)
         parent = present or find_parent(work, model, bundle.signed)
     if present is None:
         _require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
@@ -162,7 +158,7 @@ def _commit(
     with platform.transactions() as work:
         model = work[Models].get(model_of(job))
         work[Models].lock(model.id)
-        version = find_present(work, model, bundle.signed)
+        version = find_present(work, model, bundle.weights.digest)
         created = version is None
         if version is None:
             version = _version(work, job, order, bundle, record, now)

@@ -11,14 +11,15 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from core.archives.rules import ArchivedFile, ArchiveFormat, ArchiveReader, UnpackedCount, shown
+from core.archives.reader import ArchiveReader
+from core.archives.rules import ArchivedFile, ArchiveFormat, UnpackedCount, shown
+from core.archives.streams import Stream
 from core.artifacts.store import Artifacts
 from core.bundles.rules import (
     ENVELOPE_FILE,
     LENGTH_BYTES,
     BundledVersion,
     Envelope,
-    Signatures,
     Signer,
     Statement,
     header_length,
@@ -26,6 +27,7 @@ from core.bundles.rules import (
     report_file,
     statistics_file,
 )
+from core.bundles.signing import Signatures
 from core.errors import ArchiveCorrupt, BundleInvalid, OriginNotFound
 from core.registry.versions import TensorEntry, Version, Weights
 from core.settings import Settings
@@ -225,35 +227,15 @@ def _whole(pieces: Iterator[bytes], most: int) -> bytes:
 
 def _tensors(pieces: Iterator[bytes], keep: Keep) -> Iterator[TensorEntry]:
     """Yield the tensors of a safetensors file, each kept; one at a time is in memory."""
-    source = _Source(pieces)
+    source = Stream(pieces, BundleInvalid("The weights end too early."))
     header = source.read(header_length(source.read(LENGTH_BYTES)))
     for slot in read_header(header):
         data = source.read(slot.size)
         yield TensorEntry(
             name=slot.name, dtype=slot.dtype, shape=slot.shape, digest=keep(data), size=slot.size
         )
-    if next(pieces, b"") or source.rest:
+    if source.rest or any(pieces):
         raise BundleInvalid("Something follows the weights in their file.")
-
-
-class _Source:
-    """Pieces, from which as many bytes are read as are wanted."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.rest = b""
-        self._pieces = pieces
-
-    def read(self, size: int) -> bytes:
-        """Return the next `size` bytes. Raises BundleInvalid if there are fewer."""
-        parts, left = [], size
-        while left:
-            self.rest = self.rest or next(self._pieces, b"")
-            if not self.rest:
-                raise BundleInvalid("The weights end too early.")
-            part, self.rest = self.rest[:left], self.rest[left:]
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
 
 
 def read_origin(artifacts: Artifacts, version: Version) -> Json:

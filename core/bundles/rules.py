@@ -5,7 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 from core.datasets.rules import Suite
 from core.errors import BundleInvalid, PerennialError
@@ -321,7 +321,7 @@ def _slot(name: str, row: Json) -> TensorSlot:
     return TensorSlot(name=name, dtype=dtype, shape=shape, size=_WIDTHS[dtype] * prod(shape))
 
 
-# What signs and checks.
+# The keys that sign and check.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,14 +339,3 @@ class Signer:
 
     name: str  # the operator's
     key_id: str
-
-
-class Signatures(Protocol):
-    def public_key(self) -> PublicKey:
-        """Return the public key of this service. Raises SigningKeyMissing."""
-
-    def sign(self, payload: bytes) -> Envelope:
-        """Return a payload with this service's signature, always the same. See `public_key`."""
-
-    def signer_of(self, envelope: Envelope) -> Signer:
-        """Return the trusted key that has signed an envelope. Raises BundleNotTrusted."""

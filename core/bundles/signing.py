@@ -27,7 +27,7 @@ class TrustedKey:
     key: Ed25519PublicKey
 
 
-class Ed25519Signatures:
+class Signatures:
     """Signs with one key, if there is one, and verifies with others."""
 
     def __init__(self, private: str, trusted: Mapping[str, str]) -> None:

@@ -1,20 +1,14 @@
 """The members that make an exported folder a bundle: reports, statistics, signed statement."""
 
-import hashlib
 import io
 import tarfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.artifacts.checks import file_pieces, hash_pieces
 from core.artifacts.store import Artifacts, ArtifactWriter, BytesCallback
-from core.bundles.rules import (
-    ENVELOPE_FILE,
-    Signatures,
-    Statement,
-    predicate_of,
-    report_file,
-    statistics_file,
-)
+from core.bundles.rules import ENVELOPE_FILE, Statement, predicate_of, report_file, statistics_file
+from core.bundles.signing import Signatures
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.gate.rows import Policies
@@ -46,7 +40,7 @@ def complete_bundle(
     """
     for name, digest in _named(predicate).items():
         _copy(platform.artifacts, digest, folder / name, monitor)
-    files = {path.name: _digest(path, monitor) for path in folder.iterdir()}
+    files = {path.name: hash_pieces(file_pieces(path), monitor.moved) for path in folder.iterdir()}
     statement = Statement(files=files, predicate=predicate)
     envelope = signatures.sign(statement.to_bytes())
     (folder / ENVELOPE_FILE).write_bytes(envelope.to_bytes())
@@ -72,15 +66,6 @@ def _copy(artifacts: Artifacts, digest: Digest, path: Path, monitor: Monitor) ->
     with path.open("wb") as out:
         for piece in artifacts.pieces(digest, monitor.moved):
             out.write(piece)
-
-
-def _digest(path: Path, monitor: Monitor) -> Digest:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-            monitor.moved(len(piece))
-    return Digest(found.hexdigest())
 
 
 # Folders as tar files that are the same whenever the files are.

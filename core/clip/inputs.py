@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
-from core.images.child import tower_pixels
+from core.images.child import filter_of, tower_pixels
 from core.values import Digest, ImageInput
 
 # Preprocessing of images, from stored bytes to the input of an image tower.
@@ -66,7 +66,7 @@ class Preprocess:
         height, width = (round(side * TRAINING_MARGIN) for side in self.size)
         ratio = max(height / image.height, width / image.width)
         size = max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
-        return _pixels(image.resize(size, self._filter))
+        return _pixels(image.resize(size, filter_of(self._input)))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Convert pixels (..., 3, height, width) to the normalised floats that a tower takes."""
@@ -77,11 +77,6 @@ class Preprocess:
     @cached_property
     def _input(self) -> ImageInput:
         return ImageInput.with_size(asdict(self.settings), self.size)
-
-    @property
-    def _filter(self) -> Image.Resampling:
-        linear = self.settings.interpolation == "bilinear"
-        return Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
 
 
 def _crop_to_ratio(image: Image.Image, ratio: float) -> Image.Image:

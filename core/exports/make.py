@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from core import errors
 from core.audit import record as audit
 from core.audit.rules import Action
-from core.bundles.rules import Signatures
+from core.bundles.signing import Signatures
 from core.bundles.write import complete_bundle, describe_line, store_tar
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
@@ -33,7 +32,7 @@ from core.registry.exports import Export, ExportFormat, require_equal
 from core.registry.read import suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
-from core.values import JobId, Json
+from core.values import JobId
 
 
 def order_export(
@@ -134,7 +133,13 @@ def make_export(
             exporter.write(version.digest, order.format, folder, monitor)
         monitor.advance("checking", 0, 1)
         found = exporter.check(version.digest, order.format, folder, samples, monitor)
-        check = _described(version, order, found)
+        check = {
+            "version": version.number,
+            "digest": version.digest,
+            "format": order.format.value,
+            "least_cosine_required": order.format.least_cosine,
+            **found,
+        }
         require_equal(order.format, check)
         (folder / CHECK_FILE).write_text(json.dumps(check, indent=2, sort_keys=True) + "\n")
         if bundle:
@@ -153,16 +158,6 @@ def make_export(
         created_at=platform.clock(),
     )
     _commit(platform, job, model, export)
-
-
-def _described(version: Version, order: ExportOrder, found: Json) -> dict[str, Any]:
-    return {
-        "version": version.number,
-        "digest": version.digest,
-        "format": order.format.value,
-        "least_cosine_required": order.format.least_cosine,
-        **found,
-    }
 
 
 def _commit(platform: Platform, job: Job, model: Model, export: Export) -> None:
@@ -237,12 +232,9 @@ def scratch_folder(platform: Platform, job: Job) -> Iterator[Path]:
     _tidy(platform, root, job)
     folder = root / f"{job.id}-{job.fence}"
     try:
-        folder.mkdir(parents=True)
-        yield folder
-    except OSError as error:
-        if errors.is_full_disk(error):
-            raise errors.StorageFull from error
-        raise
+        with errors.raising_storage_full():
+            folder.mkdir(parents=True)
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -218,12 +218,12 @@ def tower_pixels(image: Image.Image, wanted: ImageInput) -> Image.Image:
     """Return an RGB image resized and cropped to a tower's input."""
     match wanted.resize_mode:
         case "squash":
-            return _resized(image, (wanted.width, wanted.height), _filter(wanted))
+            return _resized(image, (wanted.width, wanted.height), filter_of(wanted))
         case "longest":
-            resized = _resized(image, _fitted(image, wanted, max), _filter(wanted))
+            resized = _resized(image, _fitted(image, wanted, max), filter_of(wanted))
             return _centre(resized, wanted, fill=wanted.fill_color)
         case "shortest" if wanted.width == wanted.height:
-            resized = _resized(image, _short_side(image, wanted.width), _filter(wanted))
+            resized = _resized(image, _short_side(image, wanted.width), filter_of(wanted))
         case "shortest":  # here open_clip always takes the bicubic filter
             bicubic = Image.Resampling.BICUBIC
             resized = _resized(image, _fitted(image, wanted, min), bicubic)
@@ -232,7 +232,8 @@ def tower_pixels(image: Image.Image, wanted: ImageInput) -> Image.Image:
     return _centre(resized, wanted, fill=0)
 
 
-def _filter(wanted: ImageInput) -> Image.Resampling:
+def filter_of(wanted: ImageInput) -> Image.Resampling:
+    """Return the filter by which images are resized."""
     linear = wanted.interpolation == "bilinear"
     return Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
 

@@ -97,8 +97,35 @@ class DecodingProcess:
         raise AssertionError
 
     def start(self) -> socket.socket:
-        """Start the child unless it is running, which sets `layers`; return its socket."""
-        return self._socket or self._start()
+        """Start the child unless it is running, which sets `layers`; return its socket.
+
+        A new child has confined itself then.
+        """
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair()
+        limits = self._limits
+        numbers = (
+            limits.memory_bytes,
+            math.ceil(limits.seconds) + 1,
+            limits.max_pixels,
+            limits.stored_side,
+        )
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT), *map(str, numbers)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},  # none of the service's secrets
+                cwd="/",
+            )
+        self._socket = ours
+        outcome, body = self._reply(ours, time.monotonic() + START_S)
+        if outcome != child.READY:
+            raise EOFError("the decoder did not report its sandbox layers")
+        self.layers = tuple(body.decode("ascii").split(","))
+        return ours
 
     def stop(self) -> None:
         """Kill the child, if it is running."""
@@ -125,32 +152,6 @@ class DecodingProcess:
         if size > max(reply_bytes, self._limits.reply_bytes):
             raise EOFError("the decoder's reply is larger than any stored image")
         return head[:_OUTCOME], _receive(connection, size, deadline)
-
-    def _start(self) -> socket.socket:
-        """Start a child and wait until it has confined itself."""
-        ours, theirs = socket.socketpair()
-        limits = self._limits
-        numbers = (
-            limits.memory_bytes,
-            math.ceil(limits.seconds) + 1,
-            limits.max_pixels,
-            limits.stored_side,
-        )
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT), *map(str, numbers)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},  # none of the service's secrets
-                cwd="/",
-            )
-        self._socket = ours
-        outcome, body = self._reply(ours, time.monotonic() + START_S)
-        if outcome != child.READY:
-            raise EOFError("the decoder did not report its sandbox layers")
-        self.layers = tuple(body.decode("ascii").split(","))
-        return ours
 
 
 def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
@@ -184,21 +185,7 @@ class SandboxDecoder:
     decodes many images, and is replaced after a crash or a hang.
     """
 
-    def __init__(
-        self,
-        *,
-        processes: int,
-        seconds: float,
-        memory_bytes: int,
-        max_pixels: int,
-        stored_side: int,
-    ) -> None:
-        limits = Limits(
-            seconds=seconds,
-            memory_bytes=memory_bytes,
-            max_pixels=max_pixels,
-            stored_side=stored_side,
-        )
+    def __init__(self, limits: Limits, *, processes: int) -> None:
         self._processes = [DecodingProcess(limits) for _ in range(processes)]
         # Last in, first out: a single busy thread keeps one process warm.
         self._idle: queue.LifoQueue[DecodingProcess] = queue.LifoQueue()
@@ -207,10 +194,7 @@ class SandboxDecoder:
         self._layers_logged = False
 
     def decode(self, data: bytes) -> DecodedImage:
-        """Decode an image to its stored form.
-
-        Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
-        """
+        """Decode an image to its stored form."""
         body = self._ask(data)
         width, height, pixels, thumbnail = HEAD.unpack_from(body)
         return DecodedImage(
@@ -226,10 +210,7 @@ class SandboxDecoder:
         return self._ask(data, PREVIEW)
 
     def pixels(self, data: bytes, wanted: ImageInput) -> bytes:
-        """Decode an image to a tower's input: RGB bytes, row by row.
-
-        Raises UnsupportedImage, ImageCorrupt, ImageTooLarge or ImageAnimated.
-        """
+        """Decode an image to a tower's input: RGB bytes, row by row."""
         body = self._ask(pack_input(wanted) + data, PIXELS, reply_bytes=wanted.size)
         if len(body) != wanted.size:
             raise ImageCorrupt

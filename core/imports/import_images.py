@@ -8,18 +8,18 @@ bucket are read in the same way; a listing of them stands for the archive.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from core import errors
+from core.archives.reader import ArchiveReader
 from core.archives.rules import (
     HEAD_BYTES,
     ArchivedFile,
     ArchiveFormat,
-    ArchiveReader,
     Path,
     UnpackedCount,
     is_archive,
@@ -44,7 +44,7 @@ from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Monitor
 from core.platform import Platform
-from core.values import Digest, JobId, Json, canonical_json, clean_file_label, sha256
+from core.values import Digest, JobId, Json, clean_file_label, json_lines, sha256
 
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
@@ -119,9 +119,10 @@ def _finish(
     receipts: Sequence[Receipt],
 ) -> None:
     """End the job with its report, which is small enough to be stored within the transaction."""
-    report = FileReport.of([file.path for file in named], receipts)
-    stored = platform.artifacts.put(report.to_bytes())
-    result = {"report": stored, **report.counts}
+    rows = [_row(file.path, one) for file, one in zip(named, receipts, strict=True)]
+    stored, outcomes = platform.artifacts.put(json_lines(rows)), [one.outcome for one in receipts]
+    counts = {outcome.value: outcomes.count(outcome) for outcome in UploadOutcome}
+    result = {"report": stored, **counts}
     work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
     work.commit()
 
@@ -169,7 +170,7 @@ class Unpacking:
         pieces = self._platform.artifacts.pieces(order.archive, self._moved)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decode") as pool:
             for file in self._archives.files(order.archive_format, pieces, count):
-                read = count.bytes if from_bucket else self._read
+                read = count.unpacked_bytes if from_bucket else self._read
                 self._monitor.advance(phase, read, order.archive_bytes)
                 path = file.path
                 if is_ignored(path):
@@ -229,31 +230,7 @@ class Unpacking:
             return refusal
 
 
-# The report: what became of each file, in JSON Lines.
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileReport:
-    """One row for each file and each entry of an image list, in the order of the archive."""
-
-    rows: Sequence[Json]
-
-    @classmethod
-    def of(cls, paths: Sequence[Path], receipts: Sequence[Receipt]) -> Self:
-        """Return the report of files, each with its receipt."""
-        return cls(rows=[_row(path, one) for path, one in zip(paths, receipts, strict=True)])
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """The number of rows by outcome."""
-        counts = dict.fromkeys((outcome.value for outcome in UploadOutcome), 0)
-        for row in self.rows:
-            counts[row["outcome"]] += 1
-        return counts
-
-    def to_bytes(self) -> bytes:
-        """Return the report as JSON Lines."""
-        return b"".join(canonical_json(row) + b"\n" for row in self.rows)
+# The report: a row for each file and each entry of an image list, in the archive's order.
 
 
 def file_report(platform: Platform, job: JobId) -> Digest:

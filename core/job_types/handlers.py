@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from core.archives.rules import ArchiveReader
+from core.archives.reader import ArchiveReader
 from core.bases.create_model import Importer, import_model
 from core.blame.blame_images import blame_images
 from core.bundles.import_version import import_version
-from core.bundles.rules import Signatures
+from core.bundles.signing import Signatures
 from core.erasure.erase_images import erase_images
 from core.evaluation.evaluate import Evaluator, evaluate_version
 from core.exports.exporter import Exporter

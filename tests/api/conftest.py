@@ -18,7 +18,7 @@ from core.access.keys import ensure_admin_key
 from core.backup.dump import POSITION, advance_sequence
 from core.database.migrate import METADATA
 from core.gate.policies import ensure_default_policy
-from core.images.sandbox import SandboxDecoder
+from core.images.sandbox import Limits, SandboxDecoder
 from core.principal import Role
 from core.settings import Settings
 from tests.support.api.browsing import Browser, browser_of, make_line
@@ -45,8 +45,8 @@ def decoders() -> Iterator[None]:
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         @cache
-        def lasting(**limits: Any) -> Lasting:
-            made = Lasting(**limits)
+        def lasting(limits: Limits, *, processes: int) -> Lasting:
+            made = Lasting(limits, processes=processes)
             stack.callback(SandboxDecoder.close, made)
             return made
 

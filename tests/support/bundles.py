@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
-from core.bundles.signing import Ed25519Signatures
+from core.bundles.signing import Signatures
 from core.values import sha256
 from tests.support.api.archives import tarred
 
@@ -68,5 +68,5 @@ def signed_again(
     rest = {name: data for name, data in files.items() if name != ENVELOPE_FILE}
     named = {name: sha256(data) for name, data in rest.items()}
     statement = Statement(files=named, predicate=predicate)
-    envelope = Ed25519Signatures(key.private, {}).sign(statement.to_bytes())
+    envelope = Signatures(key.private, {}).sign(statement.to_bytes())
     return {ENVELOPE_FILE: envelope.to_bytes(), **rest}

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.images.sandbox import SandboxDecoder
+from core.images.sandbox import Limits, SandboxDecoder
 
 SIDE = 64
 
@@ -15,14 +15,14 @@ MAX_PIXELS = 1_000_000
 
 
 def make_decoder(**changes: Any) -> SandboxDecoder:
+    processes = changes.pop("processes", 1)
     limits = {
-        "processes": 1,
         "seconds": 10.0,
         "memory_bytes": 512 * 1024 * 1024,
         "max_pixels": MAX_PIXELS,
         "stored_side": SIDE,
     }
-    return SandboxDecoder(**{**limits, **changes})
+    return SandboxDecoder(Limits(**{**limits, **changes}), processes=processes)
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:

@@ -8,8 +8,9 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import IncompleteReadError
 
-from core.archives.reader import PIECE, S3Buckets
+from core.archives.reader import S3Buckets
 from core.archives.rules import BucketFolder, BucketObject
+from core.artifacts.checks import PIECE
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Access
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged, PerennialError

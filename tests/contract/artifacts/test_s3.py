@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core import bootstrap
-from core.artifacts import s3_transfers as s3_sending
+from core.artifacts import s3 as s3_module
+from core.artifacts import s3_transfers
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Location
 from core.errors import ArtifactsUnavailable, PerennialError, StorageFull, UnsafeConfiguration
@@ -91,7 +92,7 @@ def test_the_server_is_told_the_sha256_of_what_it_gets(
     real = s3._client.put_object
     monkeypatch.setattr(s3._client, "put_object", lambda **row: sent.append(row) or real(**row))
     found = s3.put(DATA)
-    assert s3_sending.base64.b64decode(sent[0]["ChecksumSHA256"]).hex() == found
+    assert s3_transfers.base64.b64decode(sent[0]["ChecksumSHA256"]).hex() == found
 
 
 def test_only_what_lies_below_the_prefix_is_seen(s3: S3Artifacts) -> None:
@@ -179,7 +180,7 @@ def test_a_bucket_is_made_once_and_until_then_is_no_missing_artifact(
     with pytest.raises(ArtifactsUnavailable):
         fresh.free_bytes()
     url = f"s3://{place.bucket}/{place.prefix}"
-    settings = Settings(home=tmp_path, artifacts_url=url, s3_endpoint=place.endpoint or "")
+    settings = Settings(home=tmp_path, artifacts_url=url, s3_endpoint=place.access.endpoint or "")
     assert bootstrap.make_bucket(settings)
     assert not bootstrap.make_bucket(settings)
     with bootstrap.opened(settings) as platform:  # the settings choose the same store
@@ -192,10 +193,10 @@ def test_a_full_scratch_disk_says_so(s3: S3Artifacts, monkeypatch: pytest.Monkey
         return Path("/dev/full").open("wb", buffering=0)
 
     files = SimpleNamespace(TemporaryFile=full, SpooledTemporaryFile=full)
-    monkeypatch.setattr(s3_sending, "tempfile", files)
-    with s3.writer() as writer, pytest.raises(StorageFull):
+    monkeypatch.setattr(s3_module, "tempfile", files)
+    with pytest.raises(StorageFull), s3.writer() as writer:
         writer.write(DATA)
-    with s3.batch() as batch, pytest.raises(StorageFull):
+    with pytest.raises(StorageFull), s3.batch() as batch:
         batch.add(DATA)
     assert keys_in(s3) == []
 
@@ -225,7 +226,9 @@ def test_a_server_that_hangs_or_dies_is_told_after_the_tries_of_a_request(
         patient.make_bucket()
         found = patient.put(DATA)
         patient.close()
-        store = S3Artifacts(replace(place, connect_s=0.5, read_s=0.5, tries=2))
+        store = S3Artifacts(
+            replace(place, access=replace(place.access, connect_s=0.5, read_s=0.5), tries=2)
+        )
         config = store._client.meta.config
         assert (config.connect_timeout, config.read_timeout) == (0.5, 0.5)
         sent: list[str] = []

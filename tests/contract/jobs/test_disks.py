@@ -43,7 +43,7 @@ class Disk:
         whole = SimpleNamespace(**{**vars(os), "write": written})
         monkeypatch.setattr("core.artifacts.checks.os", whole)
         usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=0 if self.full else 1e9))
-        monkeypatch.setattr("core.artifacts.local.shutil", usage)
+        monkeypatch.setattr("core.artifacts.checks.shutil", usage)
 
 
 @pytest.fixture

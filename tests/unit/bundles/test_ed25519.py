@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 
 from core.bundles.rules import Envelope, Signature
-from core.bundles.signing import Ed25519Signatures
+from core.bundles.signing import Signatures
 from core.errors import BundleNotTrusted, SigningKeyMissing, UnsafeConfiguration
 from tests.support.bundles import OURS, THEIRS
 
 
 def test_a_trusted_key_is_known_by_the_operators_name_whatever_the_envelope_says() -> None:
-    theirs = Ed25519Signatures(THEIRS.private, {})
+    theirs = Signatures(THEIRS.private, {})
     envelope = theirs.sign(b"{}")
     assert envelope == theirs.sign(b"{}")
     assert envelope.signatures[0].key_id == theirs.public_key().key_id
     assert theirs.public_key().encoded == THEIRS.public
-    ours = Ed25519Signatures("", {"own": OURS.public, "lab": THEIRS.public})
+    ours = Signatures("", {"own": OURS.public, "lab": THEIRS.public})
     renamed = replace(envelope.signatures[0], key_id="unheard of")
     other = Signature(key_id="", value=b"short")
     signer = ours.signer_of(replace(envelope, signatures=(other, renamed)))
@@ -26,13 +26,13 @@ def test_a_trusted_key_is_known_by_the_operators_name_whatever_the_envelope_says
 
 
 def test_nothing_else_is_trusted() -> None:
-    theirs, ours = Ed25519Signatures(THEIRS.private, {}), Ed25519Signatures("", {"a": OURS.public})
+    theirs, ours = Signatures(THEIRS.private, {}), Signatures("", {"a": OURS.public})
     envelope = theirs.sign(b"{}")
     for changed in (envelope, replace(envelope, payload=b"{ }"), Envelope(payload=b"{}")):
         with pytest.raises(BundleNotTrusted):
             ours.signer_of(changed)
     with pytest.raises(BundleNotTrusted):
-        Ed25519Signatures(THEIRS.private, {}).signer_of(envelope)  # its own key is not in the list
+        Signatures(THEIRS.private, {}).signer_of(envelope)  # its own key is not in the list
     with pytest.raises(SigningKeyMissing):
         ours.sign(b"{}")
 
@@ -45,14 +45,14 @@ def test_keys_are_those_of_openssl() -> None:
 
     private = openssl("genpkey", "-algorithm", "ed25519", "-outform", "DER")
     public = openssl("pkey", "-inform", "DER", "-pubout", "-outform", "DER", given=private)
-    made = Ed25519Signatures(b64encode(private).decode(), {})
+    made = Signatures(b64encode(private).decode(), {})
     assert made.public_key().encoded == b64encode(public).decode()
 
 
 @pytest.mark.parametrize("text", ["?", "AAAA", OURS.public])
 def test_another_key_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(UnsafeConfiguration, match="openssl genpkey") as refusal:
-        Ed25519Signatures(text, {})
+        Signatures(text, {})
     assert text not in str(refusal.value)
     with pytest.raises(UnsafeConfiguration, match="'lab'"):
-        Ed25519Signatures("", {"lab": OURS.private})
+        Signatures("", {"lab": OURS.private})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.archives.reader import StreamingArchiveReader
+from core.archives.reader import ArchiveReader
 from core.bundles.read import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -19,7 +19,7 @@ from core.bundles.read import (
     read_signed,
 )
 from core.bundles.rules import ENVELOPE_FILE, predicate_of
-from core.bundles.signing import Ed25519Signatures
+from core.bundles.signing import Signatures
 from core.bundles.write import complete_bundle
 from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
 from core.exports.folders import write_folder
@@ -31,9 +31,9 @@ from tests.support.bundles import OURS, THEIRS, Files, packed, signed_again
 from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version
 from tests.support.memory_artifacts import MemoryArtifacts
 
-READER: Any = StreamingArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
+READER: Any = ArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
 
-TRUST = Ed25519Signatures("", {"lab": THEIRS.public})
+TRUST = Signatures("", {"lab": THEIRS.public})
 
 QUIET: Any = SimpleNamespace(moved=lambda _: None)
 
@@ -60,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     )
     write_folder(artifacts, version, folder)
     predicate = predicate_of(model, (root, version), datasets={}, suites=[a_suite()], policy=policy)
-    complete_bundle(platform, Ed25519Signatures(THEIRS.private, {}), predicate, folder, QUIET)
+    complete_bundle(platform, Signatures(THEIRS.private, {}), predicate, folder, QUIET)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 

@@ -80,9 +80,10 @@ def test_process_knows_no_secret_and_cannot_write_files(
 
 def test_process_ends_with_its_parent() -> None:
     code = """
-from core.images.sandbox import SandboxDecoder
+from core.images.sandbox import Limits, SandboxDecoder
 import sys, time
-one = SandboxDecoder(processes=1, seconds=9, memory_bytes=2**29, max_pixels=10**6, stored_side=64)
+limits = Limits(seconds=9, memory_bytes=2**29, max_pixels=10**6, stored_side=64)
+one = SandboxDecoder(limits, processes=1)
 try:
     one.decode(bytes.fromhex("89504e470d0a1a0a"))
 except Exception:
