@@ -92,7 +92,7 @@ class Memory:
         return losses.cross_entropy(logits, self._target[list(chosen)].to(logits.device))
 
     def _read(self, indices: Sequence[int], step: int) -> Tensor:
-        pixels = self._images.batch(indices, epoch=step)
+        pixels = self._images.batch([(index, step) for index in indices])
         return self._models.student_images(pixels.to(self._models.student.device))
 
     def _draw(self, name: str, count: int, step: int) -> list[int]:
@@ -492,7 +492,8 @@ class ModeImm(FineTuning):
             cache_bytes=0,
         )
         for start in range(0, len(entries), self._group):
-            yield images.batch(range(start, min(start + self._group, len(entries))), epoch=0)
+            stop = min(start + self._group, len(entries))
+            yield images.batch([(index, 0) for index in range(start, stop)])
 
 
 # Rectification of a weight: a low-rank correction and a scale of each output (RKR).

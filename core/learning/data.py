@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.artifacts.store import Artifacts
-from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess, read_image
+from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
 from core.learning.distributed import Ranks
@@ -63,7 +61,6 @@ class BatchLoader:
         self._target = torch.tensor([column[name] for name in classes])
         self._ranks = ranks
         self._reads_pixels = recipe.augment or recipe.part is not ModelPart.TEXT
-        self._empty: Pixels = np.empty((0, 3, *preprocess.size), np.uint8)
 
     def step(self, step: int) -> StepData:
         """Return the data of one step, which depends only on the seed, the step and the rank."""
@@ -74,26 +71,15 @@ class BatchLoader:
         indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
         return StepData(
             indices=indices,
-            pixels=self._pixels(mine if self._reads_pixels else ()),
+            pixels=self._images.batch(mine if self._reads_pixels else ()),
             target=self._target[indices],
             share=len(mine) / len(rows),
-            reference=self._pixels([(index, step) for index in self.sampler.reference(step)]),
+            reference=self._images.batch([(i, step) for i in self.sampler.reference(step)]),
         )
 
     def whole(self, start: int, stop: int) -> Tensor:
         """Return the pixels of learned images `start` to `stop`, cropped as in epoch 0."""
-        return self._pixels([(index, 0) for index in range(start, min(stop, self.count))])
-
-    def _pixels(self, rows: Sequence[tuple[int, int]]) -> Tensor:
-        """Return images cropped by f(seed, salt, index); each row is an index and its salt.
-
-        NumPy concatenates them because `TrainingImages` also computes without torch.
-        """
-        runs = [
-            self._images.batch([index for index, _ in run], epoch=salt).numpy()
-            for salt, run in groupby(rows, key=itemgetter(1))
-        ]
-        return torch.from_numpy(np.concatenate([self._empty, *runs]))
+        return self._images.batch([(index, 0) for index in range(start, min(stop, self.count))])
 
 
 # The batch sampler, which decides which images each step reads.
@@ -127,9 +113,9 @@ class BatchSampler:
     def images(self, step: int) -> Sequence[int]:
         """Return the indices of a step's batch in its epoch."""
         epoch, batch = divmod(step, self._batches)
-        return batch_indices(
-            self._epoch, self.batch_size, seed=self._seed, epoch=epoch, batch=batch
-        )
+        generator = generator_of("order", self._seed, epoch)  # shuffles anew every epoch
+        order: list[int] = torch.randperm(self._epoch, generator=generator).tolist()
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def exemplars(self, step: int) -> Sequence[int]:
         """Return the indices of the exemplars beside a step's batch."""
@@ -146,14 +132,6 @@ class BatchSampler:
                 generator = generator_of(name, self._seed, cycle)
                 order = torch.randperm(len(pool), generator=generator)
             yield pool[int(order[place])]
-
-
-def batch_indices(
-    images: int, batch_size: int, *, seed: int, epoch: int, batch: int
-) -> Sequence[int]:
-    """Return the indices of a batch's images, shuffled anew every epoch by f(seed, epoch)."""
-    order: list[int] = torch.randperm(images, generator=generator_of("order", seed, epoch)).tolist()
-    return order[batch * batch_size : (batch + 1) * batch_size]
 
 
 # Training images, with their crops and a cache of decoded images.
@@ -182,18 +160,19 @@ class TrainingImages:
         prepare = preprocess.training_pixels if augment else preprocess.evaluation_pixels
         self._decoded = DecodedImages(artifacts, prepare, cache_bytes=cache_bytes)
 
-    def batch(self, indices: Sequence[int], *, epoch: int) -> Tensor:
-        """Return uint8 pixels (images, 3, height, width), cropped by f(seed, epoch, index)."""
-        batch: NDArray[Any] = np.empty((len(indices), 3, *self._size), np.uint8)
-        for row, index in enumerate(indices):
-            batch[row] = self._view(index, epoch)
-        return torch.from_numpy(batch)
+    def batch(self, rows: Sequence[tuple[int, int]]) -> Tensor:
+        """Return uint8 pixels (images, 3, height, width); each row is an index and its epoch.
 
-    def _view(self, index: int, epoch: int) -> Pixels:
-        pixels = self._decoded.of(self._entries[index])
-        if not self._augment:
-            return pixels
-        return random_crop(pixels, self._size, Random(f"{self._seed}:{epoch}:{index}"))
+        Crops are f(seed, epoch, index). Those of images that epochs do not pass over are of a step.
+        """
+        batch: NDArray[Any] = np.empty((len(rows), 3, *self._size), np.uint8)
+        for place, (index, epoch) in enumerate(rows):
+            pixels = self._decoded.of(self._entries[index])
+            if self._augment:
+                chance = Random(f"{self._seed}:{epoch}:{index}")
+                pixels = random_crop(pixels, self._size, chance)
+            batch[place] = pixels
+        return torch.from_numpy(batch)
 
 
 def random_crop(pixels: Pixels, size: tuple[int, int], chance: Random) -> Pixels:
@@ -267,26 +246,18 @@ def herd(features: Tensor, count: int, chose: Callable[[], None] = lambda: None)
 BLOCK_IMAGES = 128
 
 
-class ImageEncoder:
-    """Encodes stored images with a model, preprocessed as for evaluation."""
-
-    def __init__(
-        self, model: ClipModel, artifacts: Artifacts, advance: Callable[[int, int], None]
-    ) -> None:
-        self._model = model
-        self._artifacts = artifacts
-        self._advance = advance
-
-    @torch.no_grad()
-    def __call__(self, entries: Sequence[ManifestEntry]) -> Tensor:
-        """Return L2-normalised features (images, width)."""
-        blocks = []
-        for start in range(0, len(entries), BLOCK_IMAGES):
-            block = entries[start : start + BLOCK_IMAGES]
-            blocks.append(self._model.encode_images(torch.stack([self._pixels(e) for e in block])))
-            self._advance(start + len(block), len(entries))
-        return torch.cat(blocks)
-
-    def _pixels(self, entry: ManifestEntry) -> Tensor:
-        image = read_image(self._artifacts.get(entry.artifact))
-        return self._model.preprocess.evaluation_pixels(image)
+@torch.no_grad()
+def encode_stored(
+    model: ClipModel,
+    artifacts: Artifacts,
+    advance: Callable[[int, int], None],
+    entries: Sequence[ManifestEntry],
+) -> Tensor:
+    """Return L2-normalised features (images, width), preprocessed as for evaluation."""
+    decoded = DecodedImages(artifacts, model.preprocess.evaluation_pixels, cache_bytes=0)
+    blocks = []
+    for start in range(0, len(entries), BLOCK_IMAGES):
+        pixels = [decoded.of(entry) for entry in entries[start : start + BLOCK_IMAGES]]
+        blocks.append(model.encode_images(torch.from_numpy(np.stack(pixels))))
+        advance(start + len(pixels), len(entries))
+    return torch.cat(blocks)

@@ -137,18 +137,15 @@ class TrainingRun:
             "micro_batch": self.micro_batch,
         }
 
-    def is_of(self, state: Mapping[str, Any]) -> bool:
-        """Return whether a state belongs to a run with the same images, exemplars included.
-
-        An exemplar that has become a suite's is left out when the job is claimed again.
-        """
-        return bool(state["images"] == self._images)
-
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> bool:
         """Continue from a state that `state` returned in a run with the same spec.
 
-        Raises ModelNotTrainable when the state has another parent.
+        Return False, and change nothing, if it is of other images, exemplars included: one that has
+        become a suite's is left out when the job is claimed again. Raises ModelNotTrainable when
+        the state has another parent.
         """
+        if state["images"] != self._images:
+            return False
         if state["parent"] != self._spec.parent:
             raise ModelNotTrainable("The checkpoint belongs to an update of another parent.")
         with torch.no_grad():
@@ -162,6 +159,7 @@ class TrainingRun:
         torch.set_rng_state(state["torch"])
         self.step, self._terms = state["step"], state["terms"]
         self._gradients = replace(self._gradients, micro_batch=state["micro_batch"])
+        return True
 
     def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._replay:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, load, require_readable
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.learning.data import BatchLoader, ImageEncoder, choose_exemplars
+from core.learning.data import BatchLoader, choose_exemplars, encode_stored
 from core.learning.distributed import Ranks, SingleRank
 from core.learning.features import draw_features, known_features
 from core.learning.methods import LearningMethod, MakeMethod, TrainingStart
@@ -77,7 +78,7 @@ def prepare_run(
         )
     exemplars: Sequence[ManifestEntry] = ()
     if recipe.exemplars:
-        encode = ImageEncoder(parent, artifacts, advance)
+        encode = partial(encode_stored, parent, artifacts, advance)
         learned = {name.lower() for name in spec.learned}
         candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
         exemplars = choose_exemplars(
@@ -88,10 +89,7 @@ def prepare_run(
             seed=recipe.seed,
             advance=advance,
         )
-
-    def loaded(digest: Digest) -> ClipModel:
-        return load(digest, artifacts, parent.device, moved)
-
+    loaded = partial(load, artifacts=artifacts, device=parent.device, moved=moved)
     models = Models.of(
         spec,
         parent,

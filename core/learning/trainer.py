@@ -111,8 +111,7 @@ class UpdateTrainer:
             monitor.advance("loading", 1, 1)
             environments: Environments = (self.environment(),)
             state = read_checkpoint(self._artifacts, resume, monitor.moved)
-            if state and prepared.update.is_of(state):
-                prepared.update.restore(state)
+            if state and prepared.update.restore(state):
                 environments = self._extend(environments_of(state), prepared.update.step, monitor)
             checkpoints = Checkpoints(
                 self._artifacts,
@@ -232,8 +231,7 @@ def run_follower(
     with repeatable(spec.recipe.seed, device=device, threads=threads):
         prepared = prepare_run(spec, load(spec.parent, artifacts, device), artifacts, ranks=ranks)
         run = prepared.update
-        state = read_checkpoint(artifacts, resume)
-        if state and run.is_of(state):
+        if state := read_checkpoint(artifacts, resume):
             run.restore(state)
         with Prefetcher(prepared.reading.step, run.step, run.steps, device=device) as ahead:
             while (command := ranks.receive_command()) is not Command.END:

@@ -1,22 +1,22 @@
 """Vectors of images by a version, and their comparison with another version's."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from core.artifacts.store import Artifacts
 from core.clip.inputs import DecodedImages
-from core.clip.machine import Prefetcher, raising_out_of_memory
+from core.clip.machine import raising_out_of_memory
 from core.clip.model import ClipModel, load
 from core.datasets.manifests import ManifestEntry
 from core.errors import AnswersNotFinite
 from core.evaluation.queries import EvalQuery
 from core.jobs.rules import Monitor
-from core.scoring.evaluator import Features, encode
+from core.scoring.evaluator import Features, encode, encode_batches
 from core.scoring.search import (
     Bridge,
     Indexes,
@@ -95,19 +95,14 @@ class VersionEmbedder:
             [part[start : start + self._batch] for start in range(0, len(part), self._batch)]
             for part in parts
         ]
-        in_order = [batch for of_part in batches for batch in of_part]
-
-        def decode(step: int) -> Tensor:
-            images = [decoded.of(entry) for entry in in_order[step]]
-            return torch.from_numpy(np.stack(images))  # torch would start threads to stack
-
         total, done = sum(map(len, parts)), 0
-        with Prefetcher(decode, 0, len(in_order), device=self._device) as ahead:
+        in_order = [batch for of_part in batches for batch in of_part]
+        with closing(encode_batches(model, decoded, in_order)) as features:
             for of_part in batches:
                 rows = []
                 for batch in of_part:
                     with raising_out_of_memory(), torch.inference_mode():
-                        rows.append(_bytes_of(model.encode_images(ahead.take())))
+                        rows.append(_bytes_of(next(features)))
                     done += len(batch)
                     monitor.advance("embedding", done, total)
                 yield b"".join(rows)

@@ -1,6 +1,6 @@
 """Evaluate a version: its answers to queries."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -255,17 +255,10 @@ def encode(
         monitor.advance("evaluating", done, total)
 
     image_blocks: list[Tensor] = []
-    groups = list(_batches(entries.values(), batch))
-
-    def decode(group: int) -> Tensor:
-        images = [decoded.of(entry) for entry in groups[group]]
-        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
-
-    with Prefetcher(decode, 0, len(groups), device=model.device) as ahead:
-        for group in groups:
-            image_blocks.append(model.encode_images(ahead.take()))  # (batch, width)
-            done += len(group)
-            monitor.advance("evaluating", done, total)
+    for features in encode_batches(model, decoded, list(_batches(entries.values(), batch))):
+        image_blocks.append(features)
+        done += len(features)
+        monitor.advance("evaluating", done, total)
 
     return Features(
         images=torch.cat(image_blocks),
@@ -273,6 +266,20 @@ def encode(
         texts=torch.cat(text_blocks),
         text_rows={text: row for row, text in enumerate(texts)},
     )
+
+
+def encode_batches(
+    model: ClipModel, decoded: DecodedImages, batches: Sequence[Sequence[ManifestEntry]]
+) -> Generator[Tensor, None, None]:
+    """Yield the features of each batch (batch, width); the next ones are decoded meanwhile."""
+
+    def decode(number: int) -> Tensor:
+        images = [decoded.of(entry) for entry in batches[number]]
+        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
+
+    with Prefetcher(decode, 0, len(batches), device=model.device) as ahead:
+        for _ in batches:
+            yield model.encode_images(ahead.take())
 
 
 def texts_of(query: EvalQuery) -> tuple[str, ...]:

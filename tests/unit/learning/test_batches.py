@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
@@ -49,6 +49,10 @@ def images(stored: Stored, *, augment: bool = True, cache_bytes: int = 2**30) ->
     )
 
 
+def batch_of(source: TrainingImages, indices: Iterable[int], epoch: int) -> Tensor:
+    return source.batch([(index, epoch) for index in indices])
+
+
 def window(pixels: Tensor, seed: int, epoch: int, index: int) -> Tensor:
     """The crop by its definition: three numbers of a generator that the image's turn names."""
     chance = Random(f"{seed}:{epoch}:{index}")
@@ -61,7 +65,7 @@ def window(pixels: Tensor, seed: int, epoch: int, index: int) -> Tensor:
 def test_crops_are_those_that_seed_epoch_and_index_name(stored: Stored) -> None:
     artifacts, entries = stored
     for epoch in range(3):
-        batch = images(stored).batch(range(IMAGES), epoch=epoch)
+        batch = batch_of(images(stored), range(IMAGES), epoch)
         for index, entry in enumerate(entries):
             pixels = PREPROCESS.training_pixels(read_image(artifacts.get(entry.artifact)))
             assert torch.equal(batch[index], window(pixels, 3, epoch, index))
@@ -69,7 +73,7 @@ def test_crops_are_those_that_seed_epoch_and_index_name(stored: Stored) -> None:
 
 def test_without_augmentation_every_epoch_sees_the_evaluation_pixels(stored: Stored) -> None:
     artifacts, entries = stored
-    batch = images(stored, augment=False).batch([4, 1], epoch=7)
+    batch = batch_of(images(stored, augment=False), [4, 1], 7)
     for row, index in enumerate((4, 1)):
         image = read_image(artifacts.get(entries[index].artifact))
         assert torch.equal(batch[row], PREPROCESS.evaluation_pixels(image))
@@ -80,21 +84,21 @@ def test_a_batch_is_the_same_whatever_the_cache_holds(stored: Stored, room: int)
     kept, fresh = images(stored, cache_bytes=room), images(stored, cache_bytes=0)
     for epoch in range(2):
         order = [(5 * n) % IMAGES for n in range(IMAGES)]
-        assert torch.equal(kept.batch(order, epoch=epoch), fresh.batch(order, epoch=epoch))
+        assert torch.equal(batch_of(kept, order, epoch), batch_of(fresh, order, epoch))
 
 
 def test_a_batch_that_is_changed_leaves_the_next_one_alone(stored: Stored) -> None:
     source = images(stored, augment=False)
-    source.batch([0], epoch=0).zero_()
-    assert source.batch([0], epoch=0).any()
+    batch_of(source, [0], 0).zero_()
+    assert batch_of(source, [0], 0).any()
 
 
 def test_two_threads_share_the_cache_without_outgrowing_it(stored: Stored) -> None:
     source, alone = images(stored, cache_bytes=6000), images(stored)
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(lambda epoch: source.batch(range(IMAGES), epoch=epoch), range(8)))
+        made = list(pool.map(lambda epoch: batch_of(source, range(IMAGES), epoch), range(8)))
     for epoch, batch in enumerate(made):
-        assert torch.equal(batch, alone.batch(range(IMAGES), epoch=epoch))
+        assert torch.equal(batch, batch_of(alone, range(IMAGES), epoch))
     cache = source._decoded
     assert 0 <= cache._room < 6000
     assert sum(pixels.nbytes for pixels in cache._known.values()) == 6000 - cache._room

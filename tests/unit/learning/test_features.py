@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from core.clip.model import load, publish
 from core.errors import ModelNotTrainable
-from core.learning.data import ImageEncoder
+from core.learning.data import encode_stored
 from core.learning.features import SHRINKAGE, DrawnFeatures, FeatureStatistics
 from core.learning.vocabulary import generator_of
 from core.recipes.fields import Method, ModelPart, TeacherPolicy, drawn_features
@@ -119,8 +120,8 @@ def features_of(spec: TrainingSpec, artifacts: MemoryArtifacts, class_name: str)
     return encoder(spec, artifacts)(entries)
 
 
-def encoder(spec: TrainingSpec, artifacts: MemoryArtifacts) -> ImageEncoder:
-    return ImageEncoder(load(spec.parent, artifacts), artifacts, lambda done, total: None)
+def encoder(spec: TrainingSpec, artifacts: MemoryArtifacts) -> partial[Tensor]:
+    return partial(encode_stored, load(spec.parent, artifacts), artifacts, lambda done, total: None)
 
 
 @pytest.fixture
