@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from core.artifacts.checks import file_pieces
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, empty_network, publish
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, is_full_disk
@@ -99,14 +100,10 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
             f"The weights {name}:{pretrained} could not be loaded: {error}"
         ) from error
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
-    config = plain({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
+    plain = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
+    config: Json = json.loads(plain)  # as it would be read back: tuples become lists
     require_features(config, network)
     return config, network
-
-
-def plain(value: Any) -> Any:
-    """Return a JSON value as it would be read back from text: tuples become lists."""
-    return json.loads(json.dumps(value))
 
 
 # Bases in folders: a config and safetensors, as open_clip saves them.
@@ -122,7 +119,8 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
     require_trainable(config["model_cfg"])
     path = folder / weights_file([path.name for path in folder.iterdir()])
     try:
-        read_through(path, moved)
+        for piece in file_pieces(path):  # into memory, since loading it reports no progress
+            moved(len(piece))
         network = empty_network(config)
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -199,7 +197,6 @@ def require_features(config: Json, network: nn.Module) -> None:
 # Progress while the files of a base are downloaded and read.
 
 LOOK_EVERY_S = 1.0
-READ_BYTES = 1 << 20
 CACHES = (Path(HF_HUB_CACHE), Path("~/.cache/clip").expanduser())  # where open_clip keeps weights
 
 _T = TypeVar("_T")
@@ -239,10 +236,3 @@ def size_of(folders: tuple[Path, ...]) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def read_through(path: Path, moved: BytesCallback) -> None:
-    """Read a file into the page cache, reporting progress, because loading it reports none."""
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(READ_BYTES):
-            moved(len(piece))

@@ -217,9 +217,7 @@ def release_of(library: str) -> str:
     return str(torch.__version__) if library == "torch" else _installed(library)
 
 
-@cache
-def _installed(library: str) -> str:
-    return version(library)
+_installed = cache(version)
 
 
 def _name(device: torch.device) -> str:

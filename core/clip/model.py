@@ -1,7 +1,6 @@
 """A CLIP model: towers, tokenizer and image preprocessing."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
@@ -190,7 +190,8 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+# As numpy writes them. The order of bytes is that of most machines, so that none are copied.
+_STORED = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
 AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
 
 
@@ -275,36 +276,18 @@ def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: BytesCallback
     tensor = tensor.detach().cpu().contiguous()
     if _is_half(tensor):
         tensor = tensor.float()
-    data = _little_endian(tensor)
+    dtype = _NAMES[tensor.dtype]
+    values = tensor.reshape(-1).numpy().astype(_STORED[dtype], copy=False)
     return TensorEntry(
         name=name,
-        dtype=_NAMES[tensor.dtype],
+        dtype=dtype,
         shape=tuple(tensor.shape),
-        digest=artifacts.put(data, moved),
-        size=len(data),
+        digest=artifacts.put(values.view("u1").data, moved),
+        size=values.nbytes,
     )
 
 
 def _tensor(entry: TensorEntry, data: bytes) -> Tensor:
-    dtype = _DTYPES[entry.dtype]
-    if not data:
-        return torch.zeros(entry.shape, dtype=dtype)
-    buffer = bytearray(_swapped(data, dtype.itemsize))  # writable, because the tensor shares it
-    return torch.frombuffer(buffer, dtype=dtype).reshape(entry.shape)
-
-
-def _little_endian(tensor: Tensor) -> bytes | memoryview:
-    """Return a tensor's bytes in little-endian order; a little-endian machine makes no copy."""
-    values = tensor.reshape(-1).numpy()
-    if sys.byteorder == "little":
-        return values.view("u1").data
-    return _swapped(values.tobytes(), tensor.element_size())
-
-
-def _swapped(data: bytes, width: int) -> bytes:
-    """Convert bytes between native and little-endian order, which are equal on most machines."""
-    if sys.byteorder == "little" or width == 1:
-        return data
-    import numpy as np
-
-    return np.frombuffer(data, dtype=f">u{width}").astype(f"<u{width}").tobytes()
+    values = np.frombuffer(bytearray(data), _STORED[entry.dtype])  # writable: the tensor shares it
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(native).reshape(entry.shape)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import compress
 
 from core.evaluation.queries import (
     Answers,
@@ -59,7 +60,19 @@ class FlipKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flip:
+class ChangedAnswer:
+    """An image that two versions answer differently."""
+
+    pixels: Digest
+    class_name: str | None = None
+    before: str | None = None  # the class predicted; None if the features were not finite
+    now: str | None = None
+    before_probability: float | None = None  # of the class predicted; None: it was not stored
+    now_probability: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip(ChangedAnswer):
     """An image that one of two versions answered right and the other wrong.
 
     In a captioned suite an image is right if one of its captions ranks first of all. It has ranks
@@ -68,12 +81,6 @@ class Flip:
 
     kind: FlipKind
     name: str  # the suite, or "version 2": the holdout of its update
-    pixels: Digest
-    class_name: str | None = None
-    before: str | None = None  # the class predicted; None if the features were not finite
-    now: str | None = None
-    before_probability: float | None = None  # of the class predicted; None: it was not stored
-    now_probability: float | None = None
     rank_before: int | None = None
     rank_now: int | None = None
 
@@ -100,26 +107,39 @@ def probabilities(answers: ClassAnswers) -> Sequence[float | None]:
     return answers.probabilities or (None,) * len(answers.predicted)
 
 
+def _changed_answers(
+    query: ClassQuery, before: ClassAnswers, now: ClassAnswers, differs: Iterable[bool]
+) -> Iterator[ChangedAnswer]:
+    """Yield both answers about the images for which they are said to differ."""
+    rows = zip(
+        query.entries,
+        predictions(query, before),
+        predictions(query, now),
+        probabilities(before),
+        probabilities(now),
+        strict=True,
+    )
+    for entry, old, new, old_probability, new_probability in compress(rows, differs):
+        yield ChangedAnswer(
+            pixels=entry.pixels,
+            class_name=entry.class_name,
+            before=old,
+            now=new,
+            before_probability=old_probability,
+            now_probability=new_probability,
+        )
+
+
 def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
     if one.classes is None:
         return
     query, before, now = one.classes
-    both = zip(before.hits(query), now.hits(query), strict=True)
-    changed = [(place, was) for place, (was, is_right) in enumerate(both) if was != is_right]
-    olds, news = predictions(query, before), predictions(query, now)
-    old_probabilities, new_probabilities = probabilities(before), probabilities(now)
-    for place, was in changed:
-        entry = query.entries[place]
-        yield Flip(
-            kind=FlipKind.LOST if was else FlipKind.GAINED,
-            name=one.asked.name,
-            pixels=entry.pixels,
-            class_name=entry.class_name,
-            before=olds[place],
-            now=news[place],
-            before_probability=old_probabilities[place],
-            now_probability=new_probabilities[place],
-        )
+    both = list(zip(before.hits(query), now.hits(query), strict=True))
+    flipped = [was != is_right for was, is_right in both]
+    lost = [was for was, is_right in both if was != is_right]
+    for was, answer in zip(lost, _changed_answers(*one.classes, flipped), strict=True):
+        kind = FlipKind.LOST if was else FlipKind.GAINED
+        yield Flip(kind=kind, name=one.asked.name, **vars(answer))
 
 
 def _of_captions(one: AnsweredQuery) -> Iterator[Flip]:
@@ -141,18 +161,6 @@ def _of_captions(one: AnsweredQuery) -> Iterator[Flip]:
 # The images behind a cell of a confusion matrix that changed.
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangedAnswer:
-    """An image that two versions answer differently."""
-
-    pixels: Digest
-    class_name: str
-    before: str | None  # the class predicted; None if the features were not finite
-    now: str | None
-    before_probability: float | None  # of the class predicted; None: it was not stored
-    now_probability: float | None
-
-
 def cell_images(one: AnsweredQuery, class_name: str, predicted: str) -> list[ChangedAnswer]:
     """Return the images of a class that one of two versions, and not the other, took for another.
 
@@ -161,22 +169,12 @@ def cell_images(one: AnsweredQuery, class_name: str, predicted: str) -> list[Cha
     if one.classes is None:
         return []
     query, before, now = one.classes
-    olds = zip(predictions(query, before), probabilities(before), strict=True)
-    news = zip(predictions(query, now), probabilities(now), strict=True)
-    return [
-        ChangedAnswer(
-            pixels=entry.pixels,
-            class_name=entry.class_name,
-            before=old,
-            now=new,
-            before_probability=before_probability,
-            now_probability=now_probability,
-        )
-        for entry, (old, before_probability), (new, now_probability) in zip(
-            query.entries, olds, news, strict=True
-        )
-        if entry.class_name == class_name and (old == predicted) != (new == predicted)
-    ]
+    rows = zip(query.entries, predictions(query, before), predictions(query, now), strict=True)
+    differs = (
+        entry.class_name == class_name and (old == predicted) != (new == predicted)
+        for entry, old, new in rows
+    )
+    return list(_changed_answers(*one.classes, differs))
 
 
 # Confusions between classes that two versions make differently often.

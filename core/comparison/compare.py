@@ -47,8 +47,7 @@ def compare_versions(platform: Platform, model: str, before: int, now: int) -> V
         alpha = work[Policies].get(found.policy).alpha
     if before == now:
         raise FieldInvalid("Name two different versions.", pointer="#query/versions")
-    stored = read_answers(platform, found, (old, new), probabilities=True)
-    answered, left_out = _answered_by_both(stored, old, new)
+    stored, answered, left_out = _answered_by_both(platform, found, old, new)
     reports = [stored.reports.get(number) for number in (before, now)]
     return VersionComparison(
         model=found,
@@ -86,9 +85,7 @@ def flips_since(
             before = _ancestor(now, ancestors(work, now), against)
     if before.number == now.number:
         raise FieldInvalid("Name another version.", pointer="#query/against")
-    answered, _ = _answered_by_both(
-        read_answers(platform, found, (before, now), probabilities=True), before, now
-    )
+    _, answered, _ = _answered_by_both(platform, found, before, now)
     wanted = [
         flip
         for flip in flips(answered)
@@ -116,9 +113,7 @@ def changed_in_cell(
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         old, new = (work[Versions].get(found.id, number) for number in (before, now))
-    answered, _ = _answered_by_both(
-        read_answers(platform, found, (old, new), probabilities=True), old, new
-    )
+    _, answered, _ = _answered_by_both(platform, found, old, new)
     return [
         image
         for one in answered
@@ -137,9 +132,10 @@ def _ancestor(version: Version, line: Sequence[Version], which: str) -> Version:
 
 
 def _answered_by_both(
-    stored: StoredAnswers, before: Version, now: Version
-) -> tuple[list[AnsweredQuery], list[tuple[str, int]]]:
-    """Return the queries with both answers, and what only one of the versions has answered."""
+    platform: Platform, model: Model, before: Version, now: Version
+) -> tuple[StoredAnswers, list[AnsweredQuery], list[tuple[str, int]]]:
+    """Return the answers, the queries with both, and what only one of the versions has answered."""
+    stored = read_answers(platform, model, (before, now), probabilities=True)
     both: list[AnsweredQuery] = []
     left_out: list[tuple[str, int]] = []
     for asked in stored.queries:
@@ -155,4 +151,4 @@ def _answered_by_both(
             "has a parent, by the same suites.",
             missing=[{"suite": name, "version": number} for name, number in left_out],
         )
-    return both, left_out
+    return stored, both, left_out

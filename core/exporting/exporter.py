@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ def compare(
     """
     images = [read_image(artifacts.get(image)) for image in samples.images]
     source = "suites" if images else "generated"
-    images = images or generated_images()
+    images = images or [_picture(seed) for seed in range(GENERATED)]
     cuts = [_cut(model, image) for image in images]
     texts = list(samples.texts)
     total = 2 * len(images) + len(texts)
@@ -134,13 +134,8 @@ def compare(
     }
 
 
-def generated_images() -> list[Image.Image]:
-    """Return colourful pictures, always the same, of several sizes and shapes."""
-    return [_picture(seed) for seed in range(GENERATED)]
-
-
 def _picture(seed: int) -> Image.Image:
-    """Return a coarse random pattern under a fine one: edges, areas and noise."""
+    """Return a coarse random pattern under a fine one, in the size and shape of a seed."""
     source = np.random.default_rng(seed)
     height, width = (int(side) for side in source.integers(80, 400, 2))
     coarse = Image.fromarray(source.integers(0, 256, (5, 7, 3), dtype=np.uint8))
@@ -156,7 +151,7 @@ def _cut(model: ClipModel, image: Image.Image) -> Image.Image:
 
 
 def _least(
-    items: Sequence[_Item],
+    items: list[_Item],
     ours: Callable[[list[_Item]], Tensor],
     theirs: Callable[[list[_Item]], Tensor],
     *,
@@ -172,17 +167,13 @@ def _least(
         return float(cosines.nan_to_num(nan=-1.0).min())
 
     least = 1.0
-    for batch in (list(items[:1]), *_batches(items)):
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    for batch in (items[:1], *batches):
         # A batch of a large model may take longer than a lease.
         least = min(least, while_computing(partial(least_of, batch), monitor))
         advance(done)
         done += len(batch)
     return float(math.floor(least * 10**DIGITS) / 10**DIGITS)
-
-
-def _batches(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    for start in range(0, len(items), BATCH):
-        yield list(items[start : start + BATCH])
 
 
 # Progress while a library computes for minutes without reporting any.

@@ -1,6 +1,5 @@
 """The folder that `CLIPModel` and `CLIPProcessor` of transformers load."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from core.clip.inputs import Preprocess
 from core.clip.model import ClipModel
-from core.exporting.towers import END, START, Towers, write_vocabulary
+from core.exporting.towers import END, START, Towers, write_json, write_vocabulary
 from core.registry.architecture import VOCABULARY
 from core.values import Json
 
@@ -25,8 +24,8 @@ def write_huggingface(model: ClipModel, folder: Path) -> None:
     """Write weights, config, tokenizer and preprocessing of a model that `CLIPModel` can hold."""
     tensors = huggingface_tensors(model.network.state_dict())
     _save(tensors, folder / "model.safetensors")
-    _write(folder / "config.json", clip_config(model.config))
-    _write(folder / "preprocessor_config.json", processor_config(model.preprocess))
+    write_json(folder / "config.json", clip_config(model.config))
+    write_json(folder / "preprocessor_config.json", processor_config(model.preprocess))
     write_tokenizer(model, folder)
 
 
@@ -39,11 +38,8 @@ def write_tokenizer(model: ClipModel, folder: Path) -> None:
         "model_max_length": model.context_length,
         **special,
     }
-    for name, content in (
-        ("tokenizer_config.json", settings),
-        ("special_tokens_map.json", special),
-    ):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "special_tokens_map.json", special)
 
 
 def clip_config(config: Json) -> dict[str, Any]:
@@ -139,10 +135,6 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         if found := _OS_ERROR.search(str(error)):
             raise OSError(int(found[1]), str(error)) from error
         raise
-
-
-def _write(path: Path, value: Json) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 # Names and layout of a model's tensors in `CLIPModel`.

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.exporting.towers import Towers, prepared_by, towers_of, write_inputs
+from core.exporting.towers import Towers, towers_of, write_inputs
 
 OPSET = 18
 LARGEST_FILE = 1 << 30  # bytes; larger weights get a file of their own: protobuf ends at 2 GB
@@ -29,7 +30,12 @@ def write_onnx(model: ClipModel, folder: Path) -> None:
 def load_onnx(folder: Path, model: ClipModel, threads: int) -> Towers:
     """Load both files; images and texts are prepared by the model."""
     image, text = (open_session(folder / name, threads) for name in (IMAGE_FILE, TEXT_FILE))
-    return prepared_by(model, image, text)
+
+    def images(batch: list[Image.Image]) -> Tensor:
+        pixels = torch.stack([model.preprocess.evaluation_pixels(one) for one in batch])
+        return image(model.preprocess.normalise(pixels))
+
+    return Towers(images=images, texts=lambda batch: text(model.tokenise(batch)))
 
 
 def open_session(path: Path, threads: int) -> Callable[[Tensor], Tensor]:

@@ -24,21 +24,6 @@ class Towers:
     texts: Callable[[list[str]], Tensor]
 
 
-def prepared_by(
-    model: ClipModel, image: Callable[[Tensor], Tensor], text: Callable[[Tensor], Tensor]
-) -> Towers:
-    """Return both towers, whose images and texts are prepared by the model."""
-
-    def images(batch: list[Image.Image]) -> Tensor:
-        pixels = torch.stack([model.preprocess.evaluation_pixels(one) for one in batch])
-        return image(model.preprocess.normalise(pixels))
-
-    def texts(batch: list[str]) -> Tensor:
-        return text(model.tokenise(batch))
-
-    return Towers(images=images, texts=texts)
-
-
 # The towers to write, each a module from prepared inputs to normalised features.
 
 
@@ -72,16 +57,10 @@ class _Tower(nn.Module):
 
 
 def write_inputs(model: ClipModel, folder: Path) -> None:
-    """Write the vocabulary, and `model.json`, which describes the towers' inputs."""
+    """Write the vocabulary, and `model.json`: the towers' inputs, and the scale of similarities."""
     write_vocabulary(model, folder)
-    described = json.dumps(describe(model), indent=2) + "\n"
-    (folder / MODEL_FILE).write_text(described)
-
-
-def describe(model: ClipModel) -> Json:
-    """Return what a caller must know of the model's inputs, and the scale of similarities."""
     settings = model.preprocess.settings
-    return {
+    described = {
         "image": {
             "size": list(model.preprocess.size),
             "mean": list(settings.mean),
@@ -97,6 +76,12 @@ def describe(model: ClipModel) -> Json:
         },
         "scale": round(float(model.scale.detach()), 6),
     }
+    write_json(folder / MODEL_FILE, described)
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Write a JSON value to a file."""
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; open_clip's differ
