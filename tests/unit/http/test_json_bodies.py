@@ -241,28 +241,21 @@ def posted(value: Any, app: FastAPI | None = None) -> httpx.Response:
     return asyncio.run(post(app or small_app(), json.dumps(value).encode()))
 
 
-def test_the_event_loop_goes_on_while_a_large_body_is_parsed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("slow", ["parsing", "validation"])
+def test_the_event_loop_goes_on_while_a_large_body_is_parsed_and_validated(
+    slow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        gate = Gate()
+        gate, app = Gate(), small_app()
 
         def parse_slowly(body: bytes) -> Any:
             gate.pass_through()
             return parse_body(body)
 
-        monkeypatch.setattr(declared_route, "parse_body", parse_slowly)
-        answer, _ = await asyncio.gather(post(small_app(), LARGE), gate.open())
-        assert answer.json() == AT_ONCE
-        assert gate.was_opened
-
-    asyncio.run(main())
-
-
-def test_the_event_loop_goes_on_while_a_large_body_is_validated() -> None:
-    async def main() -> None:
-        gate = Gate()
-        app = small_app(check=lambda _: gate.pass_through())
+        if slow == "parsing":
+            monkeypatch.setattr(declared_route, "parse_body", parse_slowly)
+        else:
+            app = small_app(check=lambda _: gate.pass_through())
         answer, _ = await asyncio.gather(post(app, LARGE), gate.open())
         assert answer.json() == AT_ONCE
         assert gate.was_opened

@@ -114,10 +114,13 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ({"exemplars": None}, "exemplars must not be null.", "/recipe/exemplars"),
         ({"warm_start": None}, "warm_start must not be null.", "/recipe/warm_start"),
         ({"augment": 1}, "augment must be true or false.", "/recipe/augment"),
-        (
-            {"preset": "x"},
-            "preset must be one of: released, vit_b_32, vit_l_14_24gb, zscl.",
-            "/recipe/preset",
+        *(
+            (
+                {"preset": unknown},
+                "preset must be one of: released, vit_b_32, vit_l_14_24gb, zscl.",
+                "/recipe/preset",
+            )
+            for unknown in ("best", "", None, 1, ["released"])
         ),
         (
             {"rate": 1, "beta": 2},
@@ -230,13 +233,6 @@ def test_the_recipes_own_fields_override_the_preset() -> None:
     recipe = Recipe.from_json({"preset": "released", "epochs": 2, "seed": 10})
     assert (recipe.epochs, recipe.seed, recipe.learning_rate) == (2, 10, 1e-6)
     assert (recipe.unit_gradient, recipe.clip_norm, recipe.epsilon) == (True, 1.0, 1e-8 * 2**16)
-
-
-@pytest.mark.parametrize("name", ["best", "", None, 1, ["released"]])
-def test_an_unknown_preset_is_answered_with_the_known_ones(name: Any) -> None:
-    with pytest.raises(RecipeInvalid, match="released, vit_b_32, vit_l_14_24gb, zscl") as caught:
-        Recipe.from_json({"preset": name})
-    assert caught.value.pointer == "/recipe/preset"
 
 
 def test_a_presets_own_values_are_checked_with_the_rest() -> None:
