@@ -131,8 +131,7 @@ def read_finished(artifacts: Artifacts, digest: Digest | None, plan: Digest) -> 
     stored = read_json(artifacts, digest)
     if stored is None or stored["plan"] != plan:
         return FinishedGroups(plan=plan)
-    found: FinishedGroups = from_plain(FinishedGroups, stored)
-    return found
+    return from_plain(FinishedGroups, stored)
 
 
 class GroupMonitor:

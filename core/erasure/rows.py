@@ -49,5 +49,4 @@ class Erasures(Rows):
 
 
 def _to_erasure(row: Row[Any]) -> Erasure:
-    erasure: Erasure = from_plain(Erasure, {**row._mapping, "findings": row.findings or {}})
-    return erasure
+    return from_plain(Erasure, {**row._mapping, "findings": row.findings or {}})

@@ -61,8 +61,7 @@ def _shared() -> sa.Select[Any]:
 
 
 def _to_webhook(row: sa.Row[Any]) -> Webhook:
-    webhook: Webhook = from_plain(Webhook, row._mapping)
-    return webhook
+    return from_plain(Webhook, row._mapping)
 
 
 class Outbox(Rows):

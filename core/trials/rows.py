@@ -142,8 +142,7 @@ class Trials(Rows):
 
 
 def _to_trial(row: Row[Any]) -> Trial:
-    trial: Trial = from_plain(Trial, row._mapping)
-    return trial
+    return from_plain(Trial, row._mapping)
 
 
 _SAVE = (
@@ -230,8 +229,7 @@ class Predictions(Rows):
 
 
 def _to_prediction(row: Row[Any]) -> Prediction:
-    prediction: Prediction = from_plain(Prediction, row._mapping)
-    return prediction
+    return from_plain(Prediction, row._mapping)
 
 
 class TrialSamples(Rows):
