@@ -20,7 +20,7 @@ from api.rates import Rates
 from api.trial_traffic import TrialTraffic
 from core import bootstrap
 from core.access.authenticate import SignInLink
-from core.access.keys import ensure_admin_key, require_unguessable
+from core.access.keys import admin_secret, ensure_admin_key, require_unguessable
 from core.access.rules import is_confidential
 from core.archives.reader import ArchiveReader
 from core.errors import UnsafeConfiguration
@@ -137,7 +137,7 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         archives=ArchiveReader(buckets),
         signatures=bootstrap.signatures(settings),
         metrics=metrics,
-        sign_in_link=_sign_in_link(platform, made),
+        sign_in_link=sign_in_link(platform),
         decoding=CapacityLimiter(DECODING),
         advising=CapacityLimiter(ADVISING),
         listing=CapacityLimiter(LISTING),
@@ -148,10 +148,12 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         processes.start()
 
 
-def _sign_in_link(platform: Platform, made: str | None) -> SignInLink | None:
-    """Return a link for whoever reads what this process prints on their own machine."""
-    settings = platform.settings
-    key = made or settings.admin_key.get_secret_value()
-    if not key or not settings.embedded or not is_loopback(settings.host):
+def sign_in_link(platform: Platform) -> SignInLink | None:
+    """Return a link for whoever reads what this process prints on their own machine.
+
+    None for a service that other machines reach, or without an admin key that lets anyone in.
+    """
+    if not platform.settings.embedded or not is_loopback(platform.settings.host):
         return None
-    return SignInLink(key, platform.clock)
+    secret = admin_secret(platform)
+    return None if secret is None else SignInLink(secret, platform.clock)

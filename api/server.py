@@ -174,15 +174,17 @@ def _greeting(address: str, services: Services) -> str:
     if link is None:
         return (
             f"Perennial is running at {address}; open it in a browser and sign in with an API key, "
-            "or press Ctrl-C to stop it."
+            "or press Ctrl-C to stop it.\n"
+            "If nobody has an admin key any more, set PERENNIAL_ADMIN_KEY to one that "
+            "`perennial key` prints, and start again."
         )
     with services.platform.transactions(read_only=True) as work:
         newest = [work[Versions].newest(model.id) for model in work[Models].page(10, None)]
     first = all(version is None or version.is_root for version in newest)
     return (
         f"Perennial is running at {address}; press Ctrl-C to stop it.\n"
-        "To sign in as admin, open this link. It works once, and for an hour; later, sign in with "
-        f"the admin key.\n{address}{SIGN_IN}?link={link.token}"
+        "To sign in as admin, open this link. It works once, and for an hour; each start prints "
+        f"another.\n{address}{SIGN_IN}?link={link.token}"
         f"&next={FIRST_STEPS if first else PAGES}"
     )
 

@@ -16,10 +16,14 @@ from api.pages.rendering import PageRequest, page
 from core.access import authenticate as sessions
 from core.errors import Unauthorised
 from core.principal import Role
+from core.values import sha256
 
 router = Routes(route_class=PageRoute, include_in_schema=False)
 
-USED = "This link has been used or has expired: sign in with a key."
+USED = (
+    "This link has been used or has expired: sign in with a key, or start the service again for "
+    "another link."
+)
 
 Next = Annotated[str, Query(max_length=2000)]
 Link = Annotated[str, Query(max_length=200)]
@@ -50,15 +54,16 @@ async def sign_in(asked: PageRequest) -> Response:
     fields = await read_open_form(asked.request)
     back, secret = page_path(fields.get("next", PAGES)), fields.get("key", "")
     unsent = unsent_in(fields)
+    digest = sha256(secret.encode())
     if link := fields.get("link", ""):
         issued = asked.services.sign_in_link
         taken = issued.take(link) if issued else None
         if taken is None:
             return asked.page("sign_in.html", status=401, back=back, why=USED)
-        secret = taken
+        digest = taken
     try:
         session, expires_at = await run_in_threadpool(
-            sessions.sign_in, asked.platform, secret, request_id=request_id(asked.request)
+            sessions.sign_in, asked.platform, digest, request_id=request_id(asked.request)
         )
     except Unauthorised as refusal:
         why = refusal.message

@@ -16,7 +16,7 @@ from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.rows import Models
 from core.settings import Settings
-from core.values import sha256
+from core.values import Digest, sha256
 
 # API keys: a secret is 256 random bits, shown once, stored as its SHA-256.
 
@@ -90,22 +90,21 @@ def rules_of(settings: Settings) -> TokenRules:
 
 
 def sign_in(
-    platform: Platform, secret: str, *, request_id: str | None = None
+    platform: Platform, secret: Digest, *, request_id: str | None = None
 ) -> tuple[str, datetime]:
-    """Open a session for the holder of a key; return its id and when it expires.
+    """Open a session for the holder of the key whose secret has this SHA-256.
 
-    The id is 256 random bits, of which the SHA-256 is stored. Raises Unauthorised.
+    Returns its id, 256 random bits of which the SHA-256 is stored, and when it expires. The caller
+    has hashed what the person sent, or has it from a SignInLink. Raises Unauthorised.
     """
-    holder = authenticate(platform, [secret]).get(secret)
-    if holder is None:
-        raise Unauthorised("This key lets nobody in: it is unknown, revoked or has expired.")
     now, session = platform.clock(), token_urlsafe(32)
     expires_at = now + timedelta(hours=platform.settings.session_hours)
-    theirs = platform.on_behalf_of(replace(holder, request_id=request_id))
-    with theirs.transactions() as work:
-        opener = work[Keys].find(sha256(secret.encode()))
-        if opener is None:  # secrets are never deleted
-            raise Unauthorised
+    with platform.transactions(read_only=True) as work:
+        opener = work[Keys].find(secret)
+    if opener is None or not opener.lets_in(secret, now):
+        raise Unauthorised("This key lets nobody in: it is unknown, revoked or has expired.")
+    holder = replace(holder_of(opener.key), request_id=request_id)
+    with platform.on_behalf_of(holder).transactions() as work:
         digest = sha256(session.encode())
         work[Sessions].add(Session(digest=digest, secret=opener, expires_at=expires_at))
         ends = {"expires_at": expires_at.isoformat()}
@@ -146,11 +145,11 @@ LASTS = timedelta(hours=1)
 
 
 class SignInLink:
-    """A token that stands once, and for an hour, for a key that this process has been given."""
+    """A token that stands once, and for an hour, for the key whose secret has this SHA-256."""
 
-    def __init__(self, secret: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, secret: Digest, clock: Callable[[], datetime]) -> None:
         self.token = token_urlsafe(32)
-        self._secret = secret
+        self._secret: Digest | None = secret
         self._clock = clock
         self._until = clock() + LASTS
         self._lock = Lock()
@@ -158,12 +157,12 @@ class SignInLink:
     def is_good(self, token: str) -> bool:
         """Return whether a token is that of the link, which was not used and has not expired."""
         known = compare_digest(token.encode(), self.token.encode())
-        return known and bool(self._secret) and self._clock() < self._until
+        return known and self._secret is not None and self._clock() < self._until
 
-    def take(self, token: str) -> str | None:
-        """Return the key for the token of a good link, once; else None."""
+    def take(self, token: str) -> Digest | None:
+        """Return the secret's SHA-256 for the token of a good link, once; else None."""
         with self._lock:
             if not self.is_good(token):
                 return None
-            secret, self._secret = self._secret, ""
+            secret, self._secret = self._secret, None
             return secret

@@ -179,6 +179,19 @@ def ensure_admin_key(platform: Platform) -> str | None:
         return None if given else made
 
 
+def admin_secret(platform: Platform) -> Digest | None:
+    """Return the SHA-256 of a secret that lets an admin in until it is rotated, None without one.
+
+    That of the settings comes first, then those of the oldest key.
+    """
+    given, now = platform.settings.admin_key.get_secret_value(), platform.clock()
+    with platform.transactions(read_only=True) as work:
+        secrets = work[Keys].secrets_of(Role.ADMIN)
+    good = [one.digest for one in secrets if one.valid_until is None and one.is_live(now)]
+    named = sha256(given.encode())
+    return named if named in good else next(iter(good), None)
+
+
 def revoke_other_keys(platform: Platform) -> int:
     """Revoke every key except that of the settings; return the number of revoked keys.
 

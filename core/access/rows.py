@@ -49,6 +49,12 @@ class Keys(Rows):
             found |= {row.digest: _to_secret(row) for row in rows}
         return found
 
+    def secrets_of(self, role: Role) -> Sequence[Secret]:
+        """Return the secrets of the keys with a role, those of the oldest key first."""
+        query = select(api_keys, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
+        query = query.join_from(api_key_secrets, api_keys).where(api_keys.c.role == role)
+        return [_to_secret(row) for row in self._connection.execute(query.order_by(api_keys.c.id))]
+
     def any(self) -> bool:
         """Return whether any key is stored."""
         return self._connection.execute(select(api_keys.c.id).limit(1)).first() is not None

@@ -12,6 +12,7 @@ from core.access.keys import create_key, revoke_key
 from core.gate.rules import Verdict
 from core.principal import Role
 from core.registry.promote import promote
+from core.values import sha256
 from tests.support.api.browsing import Browser, Marks
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY, Service
@@ -55,7 +56,7 @@ def test_a_key_opens_a_session_that_only_its_browser_holds(shared_service: Servi
 
 
 def test_a_link_signs_in_once(shared_service: Service) -> None:
-    link = SignInLink(KEY, shared_service.platform.clock)
+    link = SignInLink(sha256(KEY.encode()), shared_service.platform.clock)
     app = shared_service.client.app
     before = app.state.services  # type: ignore[attr-defined]
     app.state.services = replace(before, sign_in_link=link)  # type: ignore[attr-defined]
@@ -81,7 +82,7 @@ def test_a_link_signs_in_once(shared_service: Service) -> None:
 
 def test_a_link_expires() -> None:
     now = [NOW]
-    link = SignInLink(KEY, lambda: now[0])
+    link = SignInLink(sha256(KEY.encode()), lambda: now[0])
     assert link.is_good(link.token)
     now[0] += LASTS
     assert link.take(link.token) is None
@@ -97,7 +98,7 @@ def test_signing_in_leads_to_pages_of_this_service_only(shared_service: Service)
 
 def test_a_session_ends_when_its_key_is_revoked(shared_service: Service) -> None:
     _, secret = create_key(shared_service.platform, name="leaver", role=Role.VIEWER)
-    session, _ = sign_in(shared_service.platform, secret)
+    session, _ = sign_in(shared_service.platform, sha256(secret.encode()))
     leaver = Browser(client=shared_service.client, session=session)
     assert leaver.get("/ui").status_code == 200
     revoke_key(shared_service.platform, "leaver")

@@ -14,7 +14,12 @@ import httpx
 import psutil
 import pytest
 
+from api.lifespan import sign_in_link
+from core.access.authenticate import authenticate_sessions, sign_in
+from core.bootstrap import opened
+from core.principal import Role
 from core.settings import Settings
+from core.values import Digest
 from devtools.ports import free_port
 from tests.support.api.image_files import picture
 from tests.support.api.service import running
@@ -129,3 +134,11 @@ def test_service_that_cannot_get_ready_says_what_it_waits_for_and_shows_its_key_
         assert started.log.read_text().count("pk_") == 1
     with running(Settings(home=started.home, embedded=False)):
         assert "pk_" not in capsys.readouterr().out
+    # Whoever has lost that key signs in by the link of a later start, except from elsewhere.
+    with opened(Settings(home=started.home)) as platform:
+        link = sign_in_link(platform)
+        assert link is not None
+        session, _ = sign_in(platform, link.take(link.token) or Digest(""))
+        assert authenticate_sessions(platform, [session])[session].role is Role.ADMIN
+    with opened(Settings(home=started.home, host="0.0.0.0")) as platform:
+        assert sign_in_link(platform) is None

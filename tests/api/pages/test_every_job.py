@@ -32,7 +32,7 @@ from core.jobs.rules import JobStatus
 from core.principal import Role
 from core.registry.versions import Model
 from core.trials.rows import Trials, TrialSamples
-from core.values import JobId
+from core.values import JobId, sha256
 from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.archives import zipped
@@ -288,7 +288,7 @@ def seen(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         browsers = {}
         for role in ROLES:
             _, secret = create_key(served.platform, name=f"a-{role}", role=role, models=None)
-            session, _ = sign_in(served.platform, secret)
+            session, _ = sign_in(served.platform, sha256(secret.encode()))
             browsers[role] = stack.enter_context(browser_of(served.url, session))
         shop = stack.enter_context(a_shop(served, folder))
         found = Seen(shop, browsers)

@@ -16,7 +16,14 @@ from core.access.authenticate import (
     sign_in,
     sign_out,
 )
-from core.access.keys import create_key, ensure_admin_key, revoke_key, revoke_other_keys, rotate_key
+from core.access.keys import (
+    admin_secret,
+    create_key,
+    ensure_admin_key,
+    revoke_key,
+    revoke_other_keys,
+    rotate_key,
+)
 from core.access.rows import Keys, Sessions
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
@@ -192,6 +199,21 @@ def test_the_latest_use_of_a_key_is_kept_whoever_notes_it_first(platform: Platfo
     assert found == {one.id: NOW + HOUR, other.id: NOW}
 
 
+def test_a_start_finds_an_admin_key_to_sign_in_by_until_none_lets_anyone_in(
+    platform: Platform,
+) -> None:
+    assert admin_secret(platform) == sha256(GIVEN.encode())
+    create_key(platform, name="ann", role=Role.OPERATOR)
+    younger = later(platform, timedelta(minutes=1))
+    _, secret = create_key(younger, name="bob", role=Role.ADMIN, expires_at=NOW + HOUR)
+    rotate_key(platform, "admin", HOUR)  # what the settings hold ends soon
+    rotated = admin_secret(platform)
+    assert rotated not in {None, sha256(GIVEN.encode()), sha256(secret.encode())}
+    revoke_key(platform, "admin")
+    assert admin_secret(platform) == sha256(secret.encode())
+    assert admin_secret(later(platform, HOUR)) is None
+
+
 def holder(platform: Platform, session: str) -> Principal | None:
     return authenticate_sessions(platform, [session, "unknown"]).get(session)
 
@@ -205,7 +227,7 @@ def stored(platform: Platform, session: str) -> bool:
 def test_a_session_is_its_keys_until_it_expires(platform: Platform, scene: Scene) -> None:
     model = scene.model()
     key, secret = create_key(platform, name="ann", role=Role.OPERATOR, models=[model.name])
-    session, expires_at = sign_in(platform, secret)
+    session, expires_at = sign_in(platform, sha256(secret.encode()))
     assert holder(platform, session) == Principal(
         name="ann", role=Role.OPERATOR, models=frozenset({model.id}), key=key.id
     )
@@ -219,17 +241,17 @@ def test_a_session_is_its_keys_until_it_expires(platform: Platform, scene: Scene
 
 def test_a_session_ends_with_the_secret_that_opened_it(platform: Platform) -> None:
     _, secret = create_key(platform, name="ann", role=Role.VIEWER, expires_at=NOW + HOUR)
-    session, _ = sign_in(platform, secret)
+    session, _ = sign_in(platform, sha256(secret.encode()))
     assert holder(later(platform, HOUR), session) is None
     _, fresh = rotate_key(platform, "ann", timedelta(minutes=9))
     assert holder(later(platform, timedelta(minutes=8)), session) is not None
     assert holder(later(platform, timedelta(minutes=9)), session) is None
-    after, _ = sign_in(platform, fresh)
+    after, _ = sign_in(platform, sha256(fresh.encode()))
     assert holder(platform, after) is not None
     revoke_key(platform, "ann")
     assert holder(platform, after) is None
     with pytest.raises(Unauthorised):
-        sign_in(platform, fresh)
+        sign_in(platform, sha256(fresh.encode()))
 
 
 def test_who_signs_in_and_out_is_recorded_and_a_wrong_key_leaves_nothing(
@@ -237,8 +259,8 @@ def test_who_signs_in_and_out_is_recorded_and_a_wrong_key_leaves_nothing(
 ) -> None:
     key, secret = create_key(platform, name="ann", role=Role.VIEWER)
     with pytest.raises(Unauthorised):
-        sign_in(platform, secret + "x")
-    session, _ = sign_in(platform, secret, request_id="req_1")
+        sign_in(platform, sha256((secret + "x").encode()))
+    session, _ = sign_in(platform, sha256(secret.encode()), request_id="req_1")
     principal = holder(platform, session)
     for _ in range(2):  # the second finds nothing to end
         sign_out(platform.on_behalf_of(principal), principal, session)

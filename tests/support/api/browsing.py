@@ -15,6 +15,7 @@ from core.access.keys import create_key
 from core.access.rows import Keys
 from core.platform import Platform
 from core.principal import Role
+from core.values import sha256
 from tests.support.api.service import Service
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.scene import Scene
@@ -77,7 +78,7 @@ def browser_of(service: Service, role: Role, *models: str) -> Browser:
         number = len(work[Keys].page(1000, None))
     name = f"{role.value}-{number}"
     _, secret = create_key(service.platform, name=name, role=role, models=models or None)
-    session, _ = sign_in(service.platform, secret)
+    session, _ = sign_in(service.platform, sha256(secret.encode()))
     return Browser(client=service.client, session=session)
 
 
