@@ -131,7 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_json_bytes=settings.max_json_bytes,
     )
     app.add_middleware(HeadRequests)
-    if settings.rate_requests:
+    if settings.rate_requests or settings.rate_inference:
         app.add_middleware(RateLimit, rates=rates)
     tokens = token_verifier(settings)
     app.add_middleware(

@@ -39,7 +39,12 @@ _RATE_HEADERS = {
     name: {"description": description, "schema": {"type": schema}}
     for name, description, schema in (
         ("Retry-After", "Seconds after which to try again.", "integer"),
-        ("RateLimit-Policy", 'The rate of your key, as in `"requests";q=1000;w=10`.', "string"),
+        (
+            "RateLimit-Policy",
+            'The rate of your key, as in `"requests";q=1000;w=10`; `"inference"` for requests that '
+            "only ask a model.",
+            "string",
+        ),
         ("RateLimit", 'What is left of the rate, as in `"requests";r=0;t=4`.', "string"),
     )
 }

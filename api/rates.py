@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
@@ -18,17 +19,24 @@ from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-POLICY = '"requests"'  # its name in the headers
 REDIS = ("redis://", "rediss://")
 REDIS_S = 1.0  # the longest wait for Redis
 REDIS_CONNECTIONS = 4  # requests that arrive together take turns, and each takes a millisecond
 ALONE_S = 5.0  # after Redis has failed, this process counts alone for so long
 
 
+class Rate(StrEnum):
+    """What is counted, by its name in the headers."""
+
+    REQUESTS = "requests"
+    INFERENCE = "inference"  # requests that only ask a model
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
     """The rest of a rate, after a request was counted."""
 
+    rate: Rate
     allowed: bool  # whether the request was within the rate
     requests: int  # the rate: so many in `window_s`
     window_s: int
@@ -39,8 +47,8 @@ class Allowance:
     def headers(self) -> Mapping[str, str]:
         """The fields of draft-ietf-httpapi-ratelimit-headers-10, which are structured fields."""
         return {
-            "RateLimit-Policy": f"{POLICY};q={self.requests};w={self.window_s}",
-            "RateLimit": f"{POLICY};r={self.remaining};t={self.reset_s}",
+            "RateLimit-Policy": f'"{self.rate}";q={self.requests};w={self.window_s}',
+            "RateLimit": f'"{self.rate}";r={self.remaining};t={self.reset_s}',
         }
 
 
@@ -51,7 +59,8 @@ class WindowCounter:
     counters of `limits` would make a task or a thread for each request.
     """
 
-    def __init__(self, requests: int, seconds: int) -> None:
+    def __init__(self, requests: int, seconds: int, rate: Rate = Rate.REQUESTS) -> None:
+        self._rate = rate
         self._requests = requests
         self._seconds = seconds
         self._window = 0.0  # its number
@@ -77,6 +86,7 @@ class WindowCounter:
         # Then one of those before no longer counts, or else this window has ended.
         reset = rest % (self._seconds / before) if before else rest
         return Allowance(
+            rate=self._rate,
             allowed=allowed,
             requests=self._requests,
             window_s=self._seconds,
@@ -93,8 +103,14 @@ class Rates:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._rate = RateLimitItemPerSecond(settings.rate_requests, settings.rate_seconds)
-        self._alone = WindowCounter(settings.rate_requests, settings.rate_seconds)
+        most = {Rate.REQUESTS: settings.rate_requests, Rate.INFERENCE: settings.rate_inference}
+        seconds = settings.rate_seconds
+        self._rates = {
+            rate: RateLimitItemPerSecond(requests, seconds, namespace=rate)
+            for rate, requests in most.items()
+            if requests
+        }
+        self._alone = {rate: WindowCounter(most[rate], seconds, rate) for rate in self._rates}
         self._shared = self._redis = None
         self._alone_until = -math.inf
         if settings.broker.startswith(REDIS):
@@ -113,11 +129,16 @@ class Rates:
             )
             self._shared = SlidingWindowCounterRateLimiter(self._redis)
 
-    async def take(self, caller: str) -> Allowance:
-        """Count a request of a caller, unless its rate is exhausted, and return what is left."""
+    async def take(self, caller: str, rate: Rate) -> Allowance | None:
+        """Count a request of a caller, unless its rate is exhausted, and return what is left.
+
+        None if the settings have no such rate.
+        """
+        if rate not in self._rates:
+            return None
         if self._shared is not None and time.monotonic() >= self._alone_until:
             try:
-                return await self._take_shared(self._shared, caller)
+                return await self._take_shared(self._shared, caller, rate)
             except StorageError as error:
                 self._alone_until = time.monotonic() + ALONE_S
                 log.warning(
@@ -125,7 +146,7 @@ class Rates:
                     ALONE_S,
                     extra={"error": str(error)},
                 )
-        return self._alone.take(caller, time.monotonic())
+        return self._alone[rate].take(caller, time.monotonic())
 
     async def close(self) -> None:
         """Close the connections to Redis."""
@@ -133,14 +154,16 @@ class Rates:
             await self._redis.bridge.storage.aclose()
 
     async def _take_shared(
-        self, counter: SlidingWindowCounterRateLimiter, caller: str
+        self, counter: SlidingWindowCounterRateLimiter, caller: str, rate: Rate
     ) -> Allowance:
-        allowed = await counter.hit(self._rate, caller)
-        left = await counter.get_window_stats(self._rate, caller)
+        limit = self._rates[rate]
+        allowed = await counter.hit(limit, caller)
+        left = await counter.get_window_stats(limit, caller)
         return Allowance(
+            rate=rate,
             allowed=allowed,
-            requests=self._rate.amount,
-            window_s=self._rate.get_expiry(),
+            requests=limit.amount,
+            window_s=limit.get_expiry(),
             remaining=left.remaining,
             reset_s=max(1, math.ceil(left.reset_time - time.time())),
         )

@@ -100,7 +100,8 @@ class Settings(BaseSettings):
     trusted_keys: Mapping[str, str] = {}
 
     # Requests that a key may make within `rate_seconds`, and jobs that may wait; 0: no limit.
-    rate_requests: Annotated[int, Field(ge=0)] = 1000
+    rate_requests: Annotated[int, Field(ge=0)] = 1000  # other than those that only ask a model
+    rate_inference: Annotated[int, Field(ge=0)] = 0  # those: classify, embed, embeddings
     rate_seconds: Annotated[int, Field(gt=0)] = 10
     max_waiting_per_model: Annotated[int, Field(ge=0)] = 100
     max_waiting_per_key: Annotated[int, Field(ge=0)] = 500

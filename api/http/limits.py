@@ -1,6 +1,7 @@
 """Middleware that refuses ambiguous, slow and large bodies, and requests beyond a rate."""
 
 import asyncio
+import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -8,9 +9,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.bodies import ARCHIVE_TYPES, PART_TYPE, media_type_of
+from api.http.problems import PATH as EMBEDDINGS
 from api.http.problems import problem_of
-from api.http.routing import OPEN_PATHS, is_open
-from api.rates import Rates
+from api.http.routing import OPEN_PATHS, PAGES, is_open
+from api.rates import Rate, Rates
 from core.errors import BodyTooLarge, Malformed, RateExceeded, RequestTimeout
 
 
@@ -92,10 +94,21 @@ class BodySizeLimit:
 
 
 UNLIMITED = OPEN_PATHS | {"/metrics"}  # what watches the service must not be refused
+# POST to these only asks a model; `tests/api/http/test_rates.py` sees that none is missing.
+_ASKING = re.compile(rf"/v1/models/[^/]+/(classify|embed)|{EMBEDDINGS}|{PAGES}/models/[^/]+/try")
+
+
+def rate_of(method: str, path: str) -> Rate:
+    """Return the rate that a request counts towards."""
+    asks = method == "POST" and _ASKING.fullmatch(path)
+    return Rate.INFERENCE if asks else Rate.REQUESTS
+
+
+_MEANT = {Rate.REQUESTS: "requests", Rate.INFERENCE: "requests that ask a model"}
 
 
 class RateLimit:
-    """Refuses requests beyond the rate of their principal, before their bodies are read.
+    """Refuses requests beyond a rate of their principal, before their bodies are read.
 
     Every reply to a request that counts says in its headers what is left.
     """
@@ -108,7 +121,11 @@ class RateLimit:
         if scope["path"] in UNLIMITED or is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
-        left = await self.rates.take(scope["state"]["principal"].id)
+        rate = rate_of(scope["method"], scope["path"])
+        left = await self.rates.take(scope["state"]["principal"].id, rate)
+        if left is None:
+            await self.app(scope, receive, send)
+            return
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -119,7 +136,7 @@ class RateLimit:
             await self.app(scope, receive, with_headers)
             return
         refusal = RateExceeded(
-            f"You may make {left.requests:,} requests in {left.window_s} s: "
+            f"You may make {left.requests:,} {_MEANT[rate]} in {left.window_s} s: "
             f"try again in {left.reset_s} s.",
             retry_after_s=left.reset_s,
         )

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from api.rates import Rates, WindowCounter
+from api.app import create_app
+from api.http.limits import rate_of
+from api.rates import Rate, Rates, WindowCounter
 from core.principal import Role
 from core.settings import Settings
 from devtools.ports import free_port
@@ -68,6 +73,38 @@ def test_processes_that_share_a_redis_count_together(home: Path) -> None:
         until_refused(another.client, 2)
 
 
+def test_asking_a_model_has_a_rate_of_its_own_and_none_unless_one_is_set(home: Path) -> None:
+    ask = "/v1/models/none/classify"
+    with running(settings_of(home, rate_requests=2, rate_seconds=HOUR)) as service:
+        until_refused(service.client, 4)
+        for path in (ask, "/v1/models/none/embed", "/v1/embeddings"):
+            answer = service.client.post(path)
+            assert (answer.status_code != 429, "ratelimit" in answer.headers) == (True, False)
+        for path in (f"{ask}/", "/v1/models/a/b/embed", "/v1/jobs"):  # which ask no model
+            assert service.client.post(path).status_code == 429, path
+        assert service.client.get(ask).status_code == 429
+    limited = settings_of(home, rate_requests=100, rate_inference=2, rate_seconds=HOUR)
+    with running(limited) as service:
+        asked = [service.client.post(ask) for _ in range(4)]
+        assert {one.headers["ratelimit-policy"] for one in asked} == {f'"inference";q=2;w={HOUR}'}
+        assert code_of(asked[-1]) == (429, "rate_exceeded")
+        assert "2 requests that ask a model" in asked[-1].json()["detail"]
+        left = service.client.get("/v1/datasets")
+        assert left.headers["ratelimit"].startswith('"requests";r=99;')
+
+
+def test_every_operation_of_inference_counts_as_asking_a_model() -> None:
+    routes = [route for route in create_app(Settings()).routes if isinstance(route, APIRoute)]
+    asking = [one.path for one in routes if Rate.INFERENCE in {rate_of(*way) for way in ways(one)}]
+    described = [one.path for one in routes if "inference" in one.tags]
+    assert asking == [*described, "/ui/models/{model}/try"]
+    assert len(described) == 3
+
+
+def ways(route: APIRoute) -> Iterator[tuple[str, str]]:
+    return product(route.methods, [route.path])
+
+
 def test_the_window_before_counts_in_part_and_the_one_before_it_not_at_all() -> None:
     counter = WindowCounter(4, 10)
     assert [counter.take("a", 19.0).remaining for _ in range(4)] == [3, 2, 1, 0]
@@ -92,7 +129,8 @@ def test_without_redis_a_process_counts_alone_and_says_so_once(
 
     async def ask() -> list[bool]:
         rates = Rates(settings)
-        found = [(await rates.take("a")).allowed for _ in range(4)]
+        taken = [await rates.take("a", Rate.REQUESTS) for _ in range(4)]
+        found = [one is not None and one.allowed for one in taken]
         await rates.close()
         return found
 
