@@ -22,8 +22,9 @@ def backup(folder: Path) -> int:
     """Copy the database and its artifacts into a folder.
 
     Verifies every artifact. Safe while the service runs. A later back-up into the same folder
-    copies only artifacts that the folder does not hold intact. Artifacts that are damaged or
-    missing in the store are listed, and the exit code is then 1.
+    copies only artifacts that the folder does not hold intact, and deletes those that no back-up
+    has needed for PERENNIAL_BACKUP_DAYS (30), such as garbage that was collected. Artifacts that
+    are damaged or missing in the store are listed, and the exit code is then 1.
     """
     from core.backup.backup import back_up
     from core.settings import Settings
@@ -67,6 +68,8 @@ def _run_and_report(done: str, action: Callable[[], "Outcome"]) -> int:
         f"{done}: {outcome.rows} rows; {len(found.copied)} artifacts "
         f"({sum(found.copied.values()):,} bytes) copied, {len(found.kept)} were already there."
     )
+    if outcome.forgotten:
+        click.echo(f"Deleted from the folder: {outcome.forgotten} artifacts of earlier back-ups.")
     if not found.lost:
         return 0
     for state, digests in (("damaged", found.damaged), ("missing", found.missing)):

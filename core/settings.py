@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     max_waiting_per_model: Annotated[int, Field(ge=0)] = 100
     max_waiting_per_key: Annotated[int, Field(ge=0)] = 500
 
+    # Days for which a folder of back-ups keeps what no back-up needs any more.
+    backup_days: Annotated[float, Field(ge=0, le=366 * 100)] = 30.0
+
     session_hours: Annotated[float, Field(gt=0)] = 12.0  # after which a browser signs in again
 
     # Predictions of a trial that can still be labelled: at most so many, and for so long.

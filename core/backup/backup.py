@@ -8,10 +8,11 @@ import fcntl
 import gzip
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import ArtifactKind, Artifacts
 from core.backup.dump import fill, require_fillable, snapshot
 from core.settings import Settings
-from core.upkeep.gc import expand, roots_of
+from core.upkeep.gc import Reachable, expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, Json, canonical_json
 
@@ -48,15 +49,17 @@ class Outcome:
 
     rows: int
     artifacts: Copied
+    forgotten: int = 0  # artifacts of earlier back-ups that were deleted
 
 
 def back_up(settings: Settings, folder: Path) -> Outcome:
     """Write all rows and the artifacts reachable from them into a folder; copy only what is new.
 
-    Images that were erased since are deleted from it, and so are archives whose import has ended.
-    The service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome
-    names them. Raises NotFound, Conflict, UnsafeConfiguration, StorageFull, Unavailable or
-    OSError; the folder then still holds its previous back-up.
+    Images that were erased since are deleted from it, as are archives whose import has ended, and
+    what no back-up has needed for as long as the settings say. The service may run meanwhile. If
+    artifacts are lost, the rest is backed up, and the outcome names them. Raises NotFound,
+    Conflict, UnsafeConfiguration, StorageFull, Unavailable or OSError; the folder then still holds
+    its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -67,15 +70,22 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
                 database, roots = seen.dump(target.rows.put), roots_of(seen.references)
                 erased = seen.references.erased()
                 spent = seen.references.spent_archives()
-            artifacts = _copy(platform.artifacts, target.artifacts, roots, erased, done)
+            needed = _copy(platform.artifacts, target.artifacts, roots, erased, done)
             # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
                 break
-        listed = BackupContents(database=database, artifacts=tuple(artifacts))
-        target.finish(listed, platform.clock().isoformat())
-        for gone in erased | spent:  # that an earlier back-up has copied
-            target.artifacts.delete(gone)
-    return Outcome(rows=listed.rows, artifacts=done)
+        now, earlier = platform.clock(), target.unneeded()
+        stored = set(target.artifacts.digests())
+        unneeded = {one: earlier.get(one, now.isoformat()) for one in stored - needed.kinds.keys()}
+        listed = BackupContents(database=database, artifacts=tuple(needed.kinds), unneeded=unneeded)
+        target.finish(listed, now.isoformat())
+        gone = stored & (erased | spent)  # that an earlier back-up has copied
+        if not needed.unreadable:  # or else what these lists name is unknown
+            until = now - timedelta(days=settings.backup_days)
+            gone |= {one for one, at in unneeded.items() if datetime.fromisoformat(at) <= until}
+        for one in gone:
+            target.artifacts.delete(one)
+    return Outcome(rows=listed.rows, artifacts=done, forgotten=len(gone))
 
 
 def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -> Outcome:
@@ -108,20 +118,21 @@ def _copy(
     roots: dict[ArtifactKind, set[Digest]],
     erased: set[Digest],
     done: Copied,
-) -> set[Digest]:
+) -> Reachable:
     """Copy every artifact reachable from the roots; return those that the back-up must hold.
 
     Jobs replace their checkpoints while they run, and can do without them: missing checkpoints do
     not count.
     """
     copy_artifacts(source, target, roots[ArtifactKind.MANIFEST] | roots[ArtifactKind.WEIGHTS], done)
-    needed = expand(target, roots, erased=erased).kinds
-    copy_artifacts(source, target, needed, done)
-    gone = {digest for digest in done.missing if needed.get(digest) == ArtifactKind.CHECKPOINT}
-    wanted = needed.keys() - gone
-    done.missing &= wanted
-    done.damaged &= wanted
-    return wanted
+    needed = expand(target, roots, erased=erased)
+    copy_artifacts(source, target, needed.kinds, done)
+    for digest in list(done.missing):
+        if needed.kinds.get(digest) == ArtifactKind.CHECKPOINT:
+            del needed.kinds[digest]
+    done.missing &= needed.kinds.keys()
+    done.damaged &= needed.kinds.keys()
+    return needed
 
 
 def _require_apart(settings: Settings, folder: Path) -> None:
@@ -200,6 +211,7 @@ class BackupContents:
 
     database: Json  # as returned by `Snapshot.dump`
     artifacts: tuple[Digest, ...]
+    unneeded: Mapping[Digest, str]  # artifacts of earlier ones, and since when none needs them
 
     @property
     def parts(self) -> set[Digest]:
@@ -258,13 +270,19 @@ class BackupFolder:
 
         Raises StorageFull.
         """
-        content = {"database": listed.database, "artifacts": sorted(listed.artifacts)}
+        content = {**vars(listed), "artifacts": sorted(listed.artifacts)}
         name = self.rows.put(gzip.compress(canonical_json(content), mtime=0))
         self._point_to({"format": FORMAT, "made_at": made_at, "list": name})
         for old in set(self.rows.digests()) - listed.parts - {name}:
             self.rows.delete(old)
         for store in (self.rows, self.artifacts):
             store.sweep(0.0)
+
+    def unneeded(self) -> Mapping[Digest, str]:
+        """Return what the current back-up does not need, and since when; nothing without one."""
+        with suppress(OSError, errors.Corrupt, errors.Conflict):
+            return self._listed().unneeded
+        return {}
 
     def _listed(self) -> BackupContents:
         try:
@@ -279,7 +297,7 @@ class BackupFolder:
             raise errors.Conflict(
                 f"{self._pointer} has format {pointer['format']}; this release reads {FORMAT}."
             )
-        return BackupContents(database=content["database"], artifacts=tuple(content["artifacts"]))
+        return BackupContents(**{**content, "artifacts": tuple(content["artifacts"])})
 
     def _point_to(self, pointer: Json) -> None:
         temporary = self._pointer.with_suffix(".new")

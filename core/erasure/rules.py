@@ -201,7 +201,8 @@ REMAINS = {
     "import refuses the images, and so does one of a copy that is sent later.",
     "back_ups": "Back-ups that were made before the erasure, and any that a service before it is "
     "restored from: repeat the erasure after such a restore. The next back-up into the same folder "
-    "deletes the images from it.",
+    "deletes the images from it, and a later one what a garbage collection has removed: 30 days "
+    "later, unless PERENNIAL_BACKUP_DAYS says otherwise.",
     "database": "Thumbnails of 8 by 8 pixels: in SQLite's write-ahead log until the service stops "
     "or writes over it; in PostgreSQL's, also where it is archived, and in pages that are free and "
     "not written anew, which VACUUM FULL drops.",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,31 @@ def test_what_no_row_needs_stays_behind_as_does_the_archive_of_an_import_that_ha
     assert lost_of(back_up(settings, folder)) == (set(), set())
     assert lost_of(restore(elsewhere, folder)) == (set(), set())
     assert not copies.has(archive)
+
+
+def test_what_was_collected_is_forgotten_after_a_time(
+    settings: Settings, folder: Path, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [NOW]
+    monkeypatch.setattr("core.bootstrap.utc_now", lambda: now[0])
+    back_up(settings, folder)
+    copies = LocalArtifacts(folder / "artifacts")
+    with opened(settings) as platform:
+        weights = give_up(platform, 2)
+        with platform.transactions(read_only=True) as work:
+            manifest = sorted(work[ArtifactRoots].manifests())[0]
+        for days, kept in ((0, True), (29, True), (30, False)):
+            now[0] = NOW + timedelta(days=1 + days)
+            if days == 30:  # a damaged list may name it, so nothing is forgotten yet
+                listed = file_of(settings, manifest).read_bytes()
+                for store in (settings, Settings(home=folder)):
+                    file_of(store, manifest).write_bytes(b"{}")
+                assert back_up(settings, folder).forgotten == 0
+                file_of(settings, manifest).write_bytes(listed)
+            done = back_up(settings, folder)
+            assert (copies.has(weights), done.forgotten > 0) == (kept, not kept), days
+    assert back_up(settings, folder).forgotten == 0
+    assert lost_of(restore(elsewhere, folder)) == (set(), set())
 
 
 @BOTH
