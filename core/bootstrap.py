@@ -17,12 +17,14 @@ from core.database.engine import Limits
 from core.database.schema import require_own
 from core.database.work import Transactions
 from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
+from core.erasure.order import refuse_cancellation
 from core.errors import DatabaseUnavailable, UnsafeConfiguration
 from core.exports.rows import artifacts_of_exports, delete_exports_of
 from core.images.sandbox import Limits as DecodingLimits
 from core.images.sandbox import SandboxDecoder
 from core.imports.rows import artifacts_of_uploads
 from core.jobs.dataset_needs import will_embed, will_import, will_learn
+from core.jobs.queue import ON_CANCEL
 from core.platform import Platform
 from core.registry.promote import ON_MOVE
 from core.registry.rows import DELETE_WITH_MODEL, DELETE_WITH_WEIGHTS
@@ -38,6 +40,7 @@ from core.webhooks.deliver import HttpWebhookClient
 # a lease.
 IMPORT_READ_S = 10.0
 
+ON_CANCEL.fill(refuse_cancellation)
 ON_MOVE.fill(end_on_move)
 WILL_LEARN.fill(will_learn)
 WILL_READ.fill(will_embed)

@@ -383,6 +383,10 @@ class ParentNotRetrained(Conflict):
     """The version that this one is to be trained from has not been trained again."""
 
 
+class ErasureCommitted(Conflict):
+    """The images of this erasure are gone already: it cannot be cancelled, only finished."""
+
+
 class ErasurePending(Conflict):
     """The erasure has not ended yet."""
 

@@ -17,6 +17,7 @@ from core import errors
 from core.bundles.import_version import order_version_import, require_place_for
 from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
 from core.datasets.uploads import require_room
+from core.jobs.orders import JobType
 from core.principal import Role
 from core.registry.rows import Models, Versions
 
@@ -33,7 +34,7 @@ DigestQuery = Annotated[
 
 @router.post(
     "/v1/models/{model}/imports",
-    Role.ADMIN,
+    JobType.IMPORT_VERSION.role,
     errors.ModelNotFound,
     errors.UnsupportedArchive,
     errors.UploadNotFound,

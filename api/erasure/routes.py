@@ -8,6 +8,7 @@ from api.jobs.routes import POLL_AFTER_S, PlacedOrder
 from core import errors
 from core.erasure.order import Progress, certify, order_erasure, progress_of
 from core.erasure.rows import Erasures
+from core.jobs.orders import JobType
 from core.principal import Role
 from core.values import Digest, ErasureId
 
@@ -16,7 +17,7 @@ router = Routes(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRout
 
 @router.post(
     "",
-    Role.ADMIN,
+    JobType.ERASE.role,
     errors.ImageNotFound,
     errors.FieldInvalid,
     errors.InProgress,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, get_args
@@ -23,10 +24,13 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm
 from api.pages.plots import Drawing, line, text
 from api.pages.rendering import PageRequest
+from core.database.work import Work
+from core.errors import PerennialError
 from core.job_types.retry import retry_job
-from core.jobs.queue import cancel_job
+from core.jobs.orders import require_to_order
+from core.jobs.queue import cancel_job, require_cancellable
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, JobEvent, JobStatus
+from core.jobs.rules import EventKind, Job, JobEvent, JobStatus
 from core.principal import Role
 from core.values import JobId
 
@@ -147,7 +151,7 @@ def _read(services: Services, job: JobId) -> dict[str, Any]:
         events = work[Jobs].newest_events(job, EVENTS)
         sampled = work[Jobs].sampled_events(job, EventKind.PROGRESS, POINTS)
         (outcome,) = outcomes_of(work, [named])
-    status = named.job.status
+        act = _possible(work, named.job)
     return {
         "named": named,
         "job": named.job,
@@ -156,10 +160,21 @@ def _read(services: Services, job: JobId) -> dict[str, Any]:
         "last": events[0].sequence if events else 0,
         "kinds": " ".join(EventKind),
         "curves": loss_curves(sampled),
-        "again": status in {JobStatus.FAILED, JobStatus.CANCELLED},
-        "cancellable": status in {JobStatus.QUEUED, JobStatus.RUNNING},
+        "act": act,
         "now": services.platform.clock(),
     }
+
+
+def _possible(work: Work, job: Job) -> str | None:
+    """Return what the caller may do with a job: "cancel" it or "retry" it, or neither."""
+    with suppress(PerennialError):
+        if job.status in {JobStatus.QUEUED, JobStatus.RUNNING}:
+            require_cancellable(work, job)
+            return "cancel"
+        if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+            require_to_order(work.principal, job.type, job.order)
+            return "retry"
+    return None
 
 
 def _told(data: Mapping[str, Any]) -> str:

@@ -159,10 +159,19 @@ def get_job(job: str, services: WiredServices) -> JobView:
 
 
 @router.post(
-    "/{job}/cancel", Role.CONTRIBUTOR, errors.JobNotFound, errors.JobFinished, status_code=202
+    "/{job}/cancel",
+    Role.CONTRIBUTOR,
+    errors.JobNotFound,
+    errors.JobFinished,
+    errors.ErasureCommitted,
+    status_code=202,
 )
 def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
-    """Cancel a job: at once if it is queued, at its next step if it is running."""
+    """Cancel a job: at once if it is queued, at its next step if it is running.
+
+    It takes the role and the models that ordering the job takes. Once an erasure's images are gone,
+    it cannot be cancelled.
+    """
     return accepted(services, response, cancel_job(services.platform, JobId(job)))
 
 
@@ -178,7 +187,10 @@ def stop_job(job: str, services: WiredServices, response: Response) -> JobView:
     status_code=202,
 )
 def order_job_again(job: str, ordering: PlacedOrder) -> JobView:
-    """Order a failed or cancelled job again as a new job; it is refused if it could not start."""
+    """Order a failed or cancelled job again as a new job; it is refused if it could not start.
+
+    It takes the role and the models that ordering the job takes.
+    """
     return ordering.accepted(retry_job(*ordering.of(None), JobId(job)))
 
 

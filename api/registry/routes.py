@@ -33,6 +33,7 @@ from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.uploads import Upload, require_room
 from core.datasets.version_rows import Suites
 from core.gate.rows import Policies
+from core.jobs.orders import JobType
 from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
@@ -50,7 +51,7 @@ router = Routes(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
 
 @router.post(
     "",
-    Role.OPERATOR,
+    JobType.IMPORT.role,
     errors.NameInvalid,
     errors.NameTaken,
     errors.BaseUnknown,

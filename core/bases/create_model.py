@@ -9,7 +9,7 @@ from core.database.work import Work
 from core.datasets.version_rows import Suites
 from core.errors import Conflict, ImportFailed, NameTaken
 from core.gate.rows import Policies
-from core.jobs.orders import ImportOrder, JobType
+from core.jobs.orders import ImportOrder, JobType, require_to_order
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, require_queue_room
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, Monitor, model_of
@@ -45,7 +45,8 @@ def create_model(
     A model whose import did not succeed is made anew. Raises Forbidden for a key that is limited
     to other models, NameTaken, BaseUnknown or ModelNotTrainable.
     """
-    request.principal.require_every_model()
+    order = ImportOrder(base=base)
+    require_to_order(request.principal, JobType.IMPORT, order)
     require_known_base(platform.settings, base)
     now = platform.clock()
     with platform.transactions() as work:
@@ -68,7 +69,7 @@ def create_model(
             actor=request.principal.name,
         )
         require_queue_room(platform.settings, work, request.principal, model)
-        job = enqueue(work, request, model, JobType.IMPORT, ImportOrder(base=base), now)
+        job = enqueue(work, request, model, JobType.IMPORT, order, now)
         work.commit()
     notify_workers(notifier, job)
     return job

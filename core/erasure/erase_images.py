@@ -18,13 +18,13 @@ from core.erasure.holders import EVERY, NONE, Holders, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
-from core.errors import DatasetNotFound
+from core.errors import CancelRequested, DatasetNotFound
 from core.evaluation.plan import entries_in, holdout_query
 from core.evaluation.queries import ClassAnswers, ClassQuery, answers_from_json, answers_to_json
 from core.evaluation.rows import AnswerCache
 from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, Monitor
+from core.jobs.rules import Job, JobStatus, Monitor
 from core.platform import Platform
 from core.registry.read import read_json
 from core.registry.rows import Models, Versions
@@ -113,6 +113,8 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
                 reason=erasure.reason,
                 actor=erasure.actor,
             )
+            if work[Jobs].status(job.id, job.fence, lock=True) is JobStatus.CANCELLING:
+                raise CancelRequested  # from now on it would be refused
             work.commit()
         return erasure
 

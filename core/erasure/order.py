@@ -11,14 +11,13 @@ from core.database.work import Work
 from core.datasets.rows import ErasedImages
 from core.erasure.rows import Erasures
 from core.erasure.rules import EXACTNESS, REMAINS, Erasure, ErasureStatus, MarkedVersion, Retraining
-from core.errors import ErasurePending, FieldInvalid, ImageNotFound
+from core.errors import ErasureCommitted, ErasurePending, FieldInvalid, ImageNotFound
 from core.exports.rows import Exports
 from core.jobs.orders import EraseOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, unfinished_jobs
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, order_of
 from core.platform import Platform
-from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.read import ancestors
@@ -83,11 +82,16 @@ def order_erasure(
 def repeat_erasure(
     work: Work, request: JobRequest, order: EraseOrder, now: datetime, retry_of: JobId
 ) -> Job:
-    """Queue a new job of an erasure. Raises Forbidden for anyone but an administrator."""
-    request.principal.require(Role.ADMIN)
+    """Queue a new job of an erasure."""
     job = enqueue(work, request, None, JobType.ERASE, order, now, lane=LANE, retry_of=retry_of)
     work[Erasures].save(replace(work[Erasures].get(order.erasure), job=job.id))
     return job
+
+
+def refuse_cancellation(work: Work, job: Job) -> None:
+    """Raise ErasureCommitted for the job of an erasure that nothing brings back (`ON_CANCEL`)."""
+    if isinstance(job.order, EraseOrder) and work[Erasures].get(job.order.erasure).erased_at:
+        raise ErasureCommitted(erasure=job.order.erasure)
 
 
 def _require_stored(work: Work, images: Collection[Digest]) -> None:

@@ -17,7 +17,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, model_of
 from core.platform import Platform
 from core.registry.rows import Models
-from core.training.order import preflight_order, require_promoter
+from core.training.order import preflight_order
 from core.values import JobId
 from core.vectors.compare_index import preflight_comparison
 from core.vectors.reembed import preflight_reembedding
@@ -26,8 +26,9 @@ from core.vectors.reembed import preflight_reembedding
 def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, job: JobId) -> Job:
     """Queue a new job with the order of an ended one, which it names.
 
-    Raises Conflict unless it has failed or was cancelled, and for the import of a model that has
-    its root; and what `order_update`, `order_evaluation`, `order_blame` and `renew_archive` raise.
+    Raises Forbidden for whoever could not order it; Conflict unless it has failed or was cancelled,
+    and for the import of a model that has its root; and what `order_update`, `order_evaluation`,
+    `order_blame` and `renew_archive` raise.
     """
     _prepare(platform, request, job)
     with platform.transactions() as work:
@@ -54,6 +55,7 @@ def _prepare(platform: Platform, request: JobRequest, job: JobId) -> None:
 
 def _ended(work: Work, job: JobId) -> Job:
     found = work[Jobs].get(job)
+    orders.require_to_order(work.principal, found.type, found.order)
     if found.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         raise Conflict("Only a failed or cancelled job can be retried.")
     return found
@@ -73,7 +75,6 @@ def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) ->
         case orders.UpdateOrder():
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_remaining_images(work, order), found.suites
-            require_promoter(request.principal, order)
             preflight_order(platform, work, model, order)
         case orders.EvaluateOrder():
             preflight_evaluation(work, model, order)

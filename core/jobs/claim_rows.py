@@ -103,11 +103,13 @@ class HeldJobRows(JobEventRows):
         """Renew the lease, by fence; return the status. Raises LeaseLost."""
         return self._write(job, fence, lease_until=epoch_now() + lease_s)
 
-    def status(self, job: JobId, fence: int) -> JobStatus:
-        """Return the status if the fence still holds. Raises LeaseLost."""
+    def status(self, job: JobId, fence: int, *, lock: bool = False) -> JobStatus:
+        """Return the status if the fence still holds; `lock` keeps it so. Raises LeaseLost."""
         query = sa.select(jobs.c.status).where(
             jobs.c.id == job, jobs.c.fence == fence, jobs.c.status.in_(CLAIMED)
         )
+        if lock:
+            query = query.with_for_update(key_share=True)
         return _require_held(self._connection.scalar(query), job, fence)
 
     def set_parent(self, job: JobId, fence: int, parent: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from core.archives.rules import ArchiveFormat
 from core.datasets.image_lists import Grouping
 from core.datasets.rules import DatasetRef
+from core.errors import Forbidden
+from core.principal import Principal, Role
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
 from core.values import DatasetId, Digest, ErasureId, Json, from_plain
@@ -40,6 +42,11 @@ class JobType(StrEnum):
         return Queue.HOUSEKEEPING if self in _WITHOUT_DEVICE else Queue.GPU
 
     @property
+    def role(self) -> Role:
+        """The least role that orders such a job: see `require_to_order`."""
+        return _ROLES.get(self, Role.CONTRIBUTOR)
+
+    @property
     def is_scored(self) -> bool:
         """True for jobs that ask versions about suites: these and the policy are pinned."""
         return self not in _WITHOUT_DEVICE | {JobType.REEMBED}
@@ -51,6 +58,12 @@ _WITHOUT_DEVICE = frozenset(
         *(JobType.EXPORT, JobType.IMPORT_VERSION),
     }
 )
+
+_ROLES = {
+    JobType.IMPORT: Role.OPERATOR,
+    JobType.ERASE: Role.ADMIN,
+    JobType.IMPORT_VERSION: Role.ADMIN,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +179,32 @@ Order = (
     | ReembedOrder
 )
 OrderT = TypeVar("OrderT", bound=Order)
+
+
+# Who may order a job, and with the same role and models may cancel it and order it again.
+
+
+def require_to_order(principal: Principal, job_type: JobType, order: Order) -> None:
+    """Raise Forbidden unless a principal may order, and so may cancel and repeat, a job.
+
+    The jobs of models that it may not touch are not there for it. An update that moves its alias
+    takes the role that moves aliases, and one that an erasure has ordered the role that erases.
+    """
+    principal.require(job_type.role)
+    if job_type is JobType.IMPORT:  # it makes a model
+        principal.require_every_model()
+    if not isinstance(order, UpdateOrder):
+        return
+    if order.replaces is not None:
+        principal.require(JobType.ERASE.role)
+    if order.auto_promote and not principal.may(Role.OPERATOR):
+        raise Forbidden(
+            "An update that moves its alias when it passes takes at least the role "
+            f"{Role.OPERATOR}, also to cancel it. Order one with auto_promote false, and let an "
+            "operator promote its version.",
+            required_role=Role.OPERATOR.value,
+            role=principal.role and principal.role.value,
+        )
 
 
 def order_to_json(order: Order) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.errors import IdempotencyMismatch, JobDeleted, JobNotFound, TooManyJobs
-from core.jobs.orders import JobType, Order
+from core.hooks import Hook
+from core.jobs.orders import JobType, Order, require_to_order
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobNotifier, JobStatus
 from core.platform import Platform
@@ -21,6 +22,9 @@ from core.settings import Settings
 from core.values import Digest, JobId, ModelId, SuiteId, counted, new_id
 
 log = logging.getLogger(__name__)
+
+# What takes part in the transaction of a cancellation, before it is written, and may refuse it.
+ON_CANCEL = Hook[[Work, Job], None]("the cancellation of a job")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,9 @@ def enqueue(
     """Queue a job in a transaction, and store the Idempotency-Key of its request.
 
     Some suites, or else the model's current ones, and its policy are pinned with a job that asks
-    versions about them. A job without a model needs a lane.
+    versions about them. A job without a model needs a lane. Raises Forbidden.
     """
+    require_to_order(request.principal, job_type, order)
     lane = lane or (model.id if model else None)
     if lane is None:
         raise ValueError("a job without a model needs a lane")
@@ -153,7 +158,10 @@ def notify_workers(notifier: JobNotifier, job: Job) -> None:
 
 
 def cancel_job(platform: Platform, job: JobId) -> Job:
-    """Cancel a queued job at once, a running one at its next step. Raises JobFinished."""
+    """Cancel a queued job at once, a running one at its next step.
+
+    Raises what `cancel` raises.
+    """
     with platform.transactions() as work:
         cancelled = cancel(work, work[Jobs].get(job, lock=True), platform.clock())
         work.commit()
@@ -163,10 +171,12 @@ def cancel_job(platform: Platform, job: JobId) -> Job:
 def cancel(
     work: Work, job: Job, now: datetime, *, reason: str = "", actor: str | None = None
 ) -> Job:
-    """Cancel a job in a transaction. Raises JobFinished, also if it has changed since it was read.
+    """Cancel a job in a transaction.
 
-    `actor` is by default whose transaction it is.
+    Raises Forbidden for whoever could not order it, ErasureCommitted, or JobFinished, also if it
+    has changed since it was read. `actor` is by default whose transaction it is.
     """
+    require_cancellable(work, job)
     cancelled = job.cancel(now)
     work[Jobs].cancel(cancelled, job.status, now)
     audit.record(
@@ -180,6 +190,12 @@ def cancel(
         actor=actor,
     )
     return cancelled
+
+
+def require_cancellable(work: Work, job: Job) -> None:
+    """Raise Forbidden or ErasureCommitted if an unfinished job may not be cancelled."""
+    require_to_order(work.principal, job.type, job.order)
+    ON_CANCEL(work, job)
 
 
 # The limits on jobs that wait.

@@ -11,16 +11,15 @@ from core.datasets.freeze import read_manifest, refuse_suite_images, without_sui
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef, Suite
-from core.errors import FieldInvalid, Forbidden, RecipeInvalid
+from core.errors import FieldInvalid, RecipeInvalid
 from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
-from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.orders import JobType, UpdateOrder, require_to_order
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
-from core.principal import Principal, Role
 from core.recipes.fields import (
     DEFAULT_PROMPT,
     LossTerm,
@@ -52,22 +51,10 @@ def order_update(
     """
 
     def prepare(work: Work, found: Model) -> UpdateOrder:
-        require_promoter(request.principal, order)
+        require_to_order(request.principal, JobType.UPDATE, order)
         return preflight_order(platform, work, found, order)
 
     return order_for_model(platform, notifier, request, JobType.UPDATE, prepare, model=model)
-
-
-def require_promoter(principal: Principal, order: UpdateOrder) -> None:
-    """Raise Forbidden for an update that would move its alias if the principal may not move any."""
-    if order.auto_promote and not principal.may(Role.OPERATOR):
-        raise Forbidden(
-            "An update that moves its alias when it passes takes at least the role "
-            f"{Role.OPERATOR}: order it with auto_promote false, and let an operator promote its "
-            "version.",
-            required_role=Role.OPERATOR.value,
-            role=principal.role and principal.role.value,
-        )
 
 
 # What a job must fulfil to start when it is requested.

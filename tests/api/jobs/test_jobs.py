@@ -12,7 +12,7 @@ import pytest
 from api.jobs import routes as job_events
 from api.jobs.schemas import JobQuery
 from core.datasets.manifests import Side
-from core.jobs.orders import EvaluateOrder
+from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Progress
@@ -308,6 +308,13 @@ def test_a_contributor_cancels_a_job_and_orders_it_again(
     helper = browser_of(shared_service, Role.CONTRIBUTOR)
     with line.platform.transactions(read_only=True) as work:
         model = work[Models].get("line")
+    foreign = line.order(model, ImportOrder(base="bundled"))  # which an operator orders
+    here = f"/ui/jobs/{foreign.id}"
+    assert f'action="{here}/' not in helper.get(here).text
+    assert helper.send(f"{here}/cancel").status_code == 403
+    cancel_job(line.platform, foreign.id)
+    assert f'action="{here}/' not in helper.get(here).text
+    assert helper.send(f"{here}/retry").status_code == 403
     job = line.order(model, EvaluateOrder(version=2))
     here = f"/ui/jobs/{job.id}"
     assert f'action="{here}/cancel"' in helper.get(here).text

@@ -3,19 +3,27 @@
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Part, Side
+from core.erasure import erase_images
 from core.erasure.order import certify
 from core.erasure.rules import Erasure, ErasureStatus, Retraining
-from core.errors import DatabaseUnavailable, ErasurePending, InUse, TrainingDiverged
+from core.errors import (
+    DatabaseUnavailable,
+    ErasureCommitted,
+    ErasurePending,
+    InUse,
+    TrainingDiverged,
+)
 from core.job_types.retry import retry_job
 from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
-from core.jobs.queue import JobRequest
+from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.recipes.fields import LabelSpace
@@ -156,21 +164,49 @@ def test_collected_weights_of_the_parent_are_an_obstacle_for_the_line(
     assert states(scene, erasure)[0] is ErasureStatus.INCOMPLETE
 
 
-def test_an_erasure_that_dies_between_rows_and_bytes_deletes_them_when_it_is_resumed(
+def test_an_erasure_that_dies_between_rows_and_bytes_is_not_cancelled_but_resumed(
     scene: Scene, model: Model, artifacts: MemoryArtifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = scene.script.tasks[0].images[0]
     waiting = order(scene, gone.pixels)
+
+    def die(_: object) -> None:
+        with pytest.raises(ErasureCommitted):
+            cancel_job(scene.platform, waiting.job)
+        raise DatabaseUnavailable
+
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "delete", Mock(side_effect=DatabaseUnavailable))
+        patch.setattr(artifacts, "delete", die)
         assert scene.run().status is JobStatus.QUEUED
     assert artifacts.has(gone.artifact)
     assert states(scene, waiting)[0] is ErasureStatus.ERASING
+    with pytest.raises(ErasureCommitted):
+        cancel_job(scene.platform, waiting.job)
     assert scene.run().status is JobStatus.SUCCEEDED
     assert not artifacts.has(gone.artifact)
     assert [scene.run().status for _ in range(2)] == [JobStatus.SUCCEEDED] * 2
     assert states(scene, waiting) == (ErasureStatus.DONE, [4, 5])
     assert len(scene.versions(model)) == 5
+
+
+def test_an_erasure_that_is_cancelled_just_before_its_rows_are_committed_changes_nothing(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = order(scene, scene.script.tasks[0].images[0].pixels)
+    carry = erase_images.carry_answers
+
+    def cancel_after(*args: Any) -> Any:
+        found = carry(*args)
+        cancel_job(scene.platform, waiting.job)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erase_images, "carry_answers", cancel_after)
+        assert scene.run().status is JobStatus.CANCELLED
+    assert states(scene, waiting)[0] is ErasureStatus.FAILED
+    assert {version.erasure for version in scene.versions(model)} == {None}
+    retry_job(scene.platform, SilentNotifier(), JobRequest(principal=TESTER), waiting.job)
+    assert scene.run().status is JobStatus.SUCCEEDED
 
 
 def test_a_line_whose_weights_were_collected_is_scored_on_what_is_left_of_its_holdouts(

@@ -6,22 +6,42 @@ from typing import Any
 
 import pytest
 
+from core.archives.rules import ArchiveFormat
 from core.bases.create_model import create_model
-from core.errors import AliasNotFound, Conflict, FieldInvalid, TooManyJobs, VersionNotFound
+from core.datasets.manifests import Side
+from core.errors import (
+    AliasNotFound,
+    Conflict,
+    FieldInvalid,
+    Forbidden,
+    JobNotFound,
+    TooManyJobs,
+    VersionNotFound,
+)
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
-from core.jobs.orders import EvaluateOrder, JobType
-from core.jobs.queue import cancel_job
+from core.jobs.orders import (
+    EraseOrder,
+    EvaluateOrder,
+    ImportImagesOrder,
+    ImportOrder,
+    ImportVersionOrder,
+    JobType,
+)
+from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import delete_expired, end_cancelled_jobs
+from core.principal import Principal, Role
 from core.registry.configure import configure_model
 from core.registry.versions import Model
 from core.settings import Settings
 from core.training.order import order_update
-from core.values import JobId
+from core.values import JobId, ModelId
 from tests.support.claims import abandon, checkpoint, claim, store
-from tests.support.factories import NOW, a_job
+from tests.support.erasures import entry_of
+from tests.support.erasures import order as order_erasure
+from tests.support.factories import NOW, a_job, a_job_of_no_model, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
@@ -203,3 +223,56 @@ def test_a_failed_import_is_tried_again(scene: Scene, notifier: RecordingNotifie
     cancel_job(scene.platform, first.id)
     again = retry_job(scene.platform, notifier, ME, first.id)
     assert again == replace(first, id=again.id, retry_of=first.id)
+
+
+EVERYBODY = {
+    "viewer": (Role.VIEWER, None),
+    "contributor": (Role.CONTRIBUTOR, None),
+    "of another model": (Role.CONTRIBUTOR, "another"),
+    "operator": (Role.OPERATOR, None),
+    "its operator": (Role.OPERATOR, "its"),
+    "admin": (Role.ADMIN, None),
+}
+ANYONE = {*EVERYBODY} - {"viewer"}
+OPERATORS = {"operator", "its operator", "admin"}
+
+
+def test_whoever_may_not_order_a_job_neither_cancels_it_nor_orders_it_again(
+    scene: Scene, notifier: RecordingNotifier
+) -> None:
+    model, data = scene.model(), scene.frozen("owl", "elk")
+    update, archive = an_order(data, auto_promote=False), digest("archive")
+    images = ImportImagesOrder(
+        dataset=data.dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
+    )
+    bundle = ImportVersionOrder(archive=archive, archive_bytes=9, digest=digest("weights"))
+    erasure = order_erasure(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    orders = [
+        (JobType.IMPORT, ImportOrder(base="bundled"), {"operator", "admin"}),
+        (JobType.UPDATE, update, ANYONE - {"of another model"}),
+        (JobType.UPDATE, replace(update, auto_promote=True), OPERATORS),
+        (JobType.UPDATE, replace(update, replaces=2), {"admin"}),
+        (JobType.EVALUATE, EvaluateOrder(version=2), ANYONE - {"of another model"}),
+        (JobType.IMPORT_VERSION, bundle, {"admin"}),
+        (JobType.IMPORT_IMAGES, images, ANYONE),
+        (JobType.ERASE, EraseOrder(erasure=erasure.id), {"admin"}),
+    ]
+    for job_type, order, may in orders:
+        without = job_type in {JobType.IMPORT_IMAGES, JobType.ERASE}
+        for name, (role, only) in EVERYBODY.items():
+            job = a_job_of_no_model("x") if without else a_job(model)
+            job = replace(job, type=job_type, order=order)
+            store(scene.platform.transactions, job)
+            models = only and frozenset({model.id if only == "its" else ModelId("model_other")})
+            who = Principal(name=name, role=role, models=models)
+            theirs = scene.platform.on_behalf_of(who)
+            if name in may:
+                assert cancel_job(theirs, job.id).status is JobStatus.CANCELLED, (name, order)
+                continue
+            with pytest.raises((Forbidden, JobNotFound)):
+                cancel_job(theirs, job.id)
+            assert scene.job(job) == job
+            cancel_job(scene.platform, job.id)
+            with pytest.raises((Forbidden, JobNotFound)):
+                retry_job(theirs, notifier, JobRequest(principal=who), job.id)
+    assert notifier.notified == []
