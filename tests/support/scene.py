@@ -158,10 +158,11 @@ def answered_where(right: Callable[[int], bool], question: EvalQuery) -> Answers
                 for n, column in enumerate(columns)
             )
         )
+    images = len(question.entries)
     captions = [n for n, entry in enumerate(question.entries) for _ in entry.texts]
     return RetrievalAnswers(
-        image_ranks=tuple(0 if right(n) else 3 for n in range(len(question.entries))),
-        caption_ranks=tuple(0 if right(n) else 7 for n in captions),
+        image_ranks=tuple(0 if right(n) else min(3, len(captions) - 1) for n in range(images)),
+        caption_ranks=tuple(0 if right(n) else min(7, images - 1) for n in captions),
     )
 
 
