@@ -212,12 +212,12 @@ def _groups(work: Work, dataset: Any, listing: Listing) -> tuple[list[Group], st
     if listing.alike:
         alike = work[Datasets].near_duplicate_page(dataset, GROUPS + 1, after)
         groups = [
-            Group(images=image_views(group.rows)[:OF_GROUP], count=group.count)
+            Group(images=image_views(work, group.rows)[:OF_GROUP], count=group.count)
             for group in alike[:GROUPS]
         ]
         return groups, alike[GROUPS - 1].group if len(alike) > GROUPS else None
     rows = work[Datasets].image_page(dataset, IMAGES + 1, after, text=listing.of_class or None)
-    images = image_views(rows)
+    images = image_views(work, rows)
     group = Group(images=images[:IMAGES], count=len(images))
     return [group] if images else [], images[IMAGES - 1].pixels if len(images) > IMAGES else None
 

@@ -71,8 +71,10 @@ def list_images(
     last = Digest(after) if after else None
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
-        rows = work[Datasets].image_page(found.id, limit + 1, last, text=of_class)
-    return page_of(image_views(rows), limit, lambda view: view, lambda view: view.pixels)
+        views = image_views(
+            work, work[Datasets].image_page(found.id, limit + 1, last, text=of_class)
+        )
+    return page_of(views, limit, lambda view: view, lambda view: view.pixels)
 
 
 @router.delete(

@@ -16,9 +16,10 @@ from api.pages.forms import SentForm, short_field
 from api.pages.rendering import PageRequest
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_manifest
-from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
+from core.datasets.manifests import SPLIT_RULE, ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.registry.rows import Models
@@ -101,13 +102,18 @@ def show_statistics(dataset: str, asked: PageRequest, after: ClassName = "") -> 
     with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
-        counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
+        counted = DatasetStatistics.of(
+            work[Datasets].members(found.id),
+            work[PlacedGroups].sides_in(found.id),
+            labelled=labelled,
+        )
     later = [name for name in counted.classes if name > after]
     return asked.page(
         "datasets/statistics.html",
         dataset=found,
         labelled=labelled,
         counted=counted,
+        split_rule=SPLIT_RULE,
         classes=later[:CLASSES],
         after=after,
         next=later[CLASSES - 1] if len(later) > CLASSES else None,
@@ -161,6 +167,7 @@ def show_version(dataset: str, version: VersionNumber, asked: PageRequest) -> Re
         version=frozen,
         previous=max((one.number for one in versions if one.number < version), default=None),
         classes=frozen.classes[:VERSION_CLASSES],
+        split_rule=SPLIT_RULE,
     )
 
 

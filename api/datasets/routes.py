@@ -25,6 +25,7 @@ from core.datasets.freeze import freeze_version, read_manifest
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.principal import Role
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
@@ -105,7 +106,11 @@ def get_statistics(dataset: str, services: WiredServices) -> schemas.StatisticsV
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         labelled = found.kind is DatasetKind.LABELLED
-        counted = DatasetStatistics.of(work[Datasets].members(found.id), labelled=labelled)
+        counted = DatasetStatistics.of(
+            work[Datasets].members(found.id),
+            work[PlacedGroups].sides_in(found.id),
+            labelled=labelled,
+        )
     return schemas.StatisticsView.of(counted, duplicates=found.duplicates)
 
 
@@ -118,7 +123,8 @@ def list_near_duplicates(
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         groups = work[Datasets].near_duplicate_page(found.id, limit + 1, last)
-    return page_of(groups, limit, schemas.near_duplicates_view, lambda found: found.group)
+        views = schemas.near_duplicates_views(work, groups)
+    return page_of(views, limit, lambda view: view, lambda view: view.group)
 
 
 @router.patch(

@@ -1,6 +1,6 @@
 """Schemas of datasets, their versions, their images and what they are edited by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated
@@ -10,9 +10,11 @@ from pydantic import AliasPath, Field, StringConstraints
 
 from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
+from core.database.work import Work
 from core.datasets.image_lists import NearDuplicates
-from core.datasets.manifests import ChangeKind, side_of
+from core.datasets.manifests import SPLIT_RULE, ChangeKind
 from core.datasets.rules import DatasetImage, DatasetKind
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.datasets.uploads import UploadOutcome
 
 Description = Annotated[
@@ -57,6 +59,14 @@ class DatasetDetail(DatasetView):
     )
 
 
+# Of an image in a draft.
+_SIDE = Field(
+    examples=["train"],
+    description="`train` or `holdout`; null until a frozen version has decided it, for ever. "
+    f"{SPLIT_RULE}",
+)
+
+
 class SideCounts(ResponseModel):
     """Numbers of images on the two sides of every split."""
 
@@ -68,7 +78,7 @@ class StatisticsView(ResponseModel):
     """Counts of the present images of a dataset."""
 
     images: int = Field(examples=[500])
-    sides: SideCounts
+    sides: SideCounts = Field(description="As a version frozen now would have them.")
     classes: dict[str, SideCounts] = Field(
         examples=[{"ankle boot": {"train": 203, "holdout": 47}}],
         description="By class; empty for a captioned dataset.",
@@ -99,7 +109,7 @@ class ReceiptView(ResponseModel):
     text: str = Field(examples=["ankle boot"], description="The image's class or caption.")
     outcome: UploadOutcome
     pixels: str | None = Field(description="SHA-256 of the decoded pixels.")
-    side: str | None = Field(examples=["train"])
+    side: str | None = _SIDE
     near_duplicate_of: str | None = Field(
         description="`pixels` of the older image that it looks like; both are on the same side."
     )
@@ -132,7 +142,7 @@ class ImageView(ResponseModel):
         examples=[["ankle boot"]], description="The image's class or captions."
     )
     file: str = Field(validation_alias="file_label", examples=["boot-1.jpg"])
-    side: str = Field(examples=["train"])
+    side: str | None = _SIDE
     near_duplicate_of: str | None = Field(
         validation_alias=AliasPath("image", "near_duplicate_of"),
         description="`pixels` of the older image that it looks like; both are on the same side.",
@@ -145,12 +155,13 @@ class ImageView(ResponseModel):
     added_at: datetime
 
 
-def image_views(rows: Iterable[DatasetImage]) -> list[ImageView]:
+def image_views(work: Work, rows: Sequence[DatasetImage]) -> list[ImageView]:
     """Return the views of images, given one row for each of their texts, image by image."""
     images = [list(same) for _, same in groupby(rows, key=lambda row: row.image.pixels)]
+    sides = work[PlacedGroups].sides({row.image.group for row in rows})
     return [
         ImageView.of(
-            first, texts=[row.text for row in (first, *rest)], side=side_of(first.image.group)
+            first, texts=[row.text for row in (first, *rest)], side=sides.get(first.image.group)
         )
         for first, *rest in images
     ]
@@ -164,9 +175,9 @@ class NearDuplicatesView(ResponseModel):
     images: list[ImageView] = Field(description="The first 100 of those, by `pixels`.")
 
 
-def near_duplicates_view(found: NearDuplicates) -> NearDuplicatesView:
-    """Return the view of a group."""
-    return NearDuplicatesView.of(found, images=image_views(found.rows))
+def near_duplicates_views(work: Work, groups: Iterable[NearDuplicates]) -> list[NearDuplicatesView]:
+    """Return the views of groups."""
+    return [NearDuplicatesView.of(one, images=image_views(work, one.rows)) for one in groups]
 
 
 # Classes.

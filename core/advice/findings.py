@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.manifests import SPLIT_RULE, Manifest, ManifestEntry, Part, Side
 from core.values import Json, counted
 
 _SHOWN = 8  # names in a message; the facts list all of them
@@ -64,7 +64,7 @@ def image_findings(manifest: Manifest, classes: Sequence[ClassImages]) -> Iterat
         severity=Severity.INFO,
         message=f"The dataset has {counted(train, 'training image')} and a holdout of "
         f"{counted(holdout, 'image')}. The verdict is based on {counted(test, 'test image')} of "
-        "the holdout.",
+        f"the holdout. {SPLIT_RULE}",
         facts={"train": train, "holdout": holdout, "test": test},
     )
     few = {row.name: row.train for row in classes if row.train < FEW}

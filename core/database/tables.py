@@ -232,6 +232,14 @@ thumbnails = _table(
     Column("near_duplicate_of", ForeignKey("images.pixels")),  # the oldest of its group
 )
 
+# The side of each group of near-duplicates that a version has placed, or that must stay with
+# another group. It stays when the images go, because models have learned from them.
+placed_groups = _table(
+    "placed_groups",
+    Column("oldest", String(64), primary_key=True),  # image of the group
+    Column("side", String, nullable=False),
+)
+
 # Of the images that were not erased.
 HAS_THUMBNAIL = thumbnails.c.thumbnail != literal_column("''")
 

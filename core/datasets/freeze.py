@@ -9,9 +9,10 @@ from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.manifests import Manifest, ManifestEntry
+from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
+from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import ImageErased, ImageInSuite
 from core.outbox.rows import Outbox
@@ -28,22 +29,26 @@ def freeze_version(
 
     With `if_changed`, return the newest version instead if it has the same images and classes.
     The manifest is made and stored before the transaction that writes the version, which only
-    checks whether the dataset has changed since. The number of images of each class is checked
-    when an update is requested, because a suite may have a single image of a class. Raises
-    DatasetEmpty, or ImageInSuite when an image was added to a suite after its upload.
+    checks whether the dataset has changed since, or another one has placed its images. The number
+    of images of each class is checked when an update is requested, because a suite may have a
+    single image of a class. Raises DatasetEmpty, or ImageInSuite when an image was added to a suite
+    after its upload.
     """
     for _ in range(_TRIES):
         with platform.transactions(read_only=True) as work:
             dataset = work[Datasets].get(reference)
             revision = work[Datasets].revision(dataset.id)  # first: a change while reading shows
-            manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
+            manifest, new = draft_manifest(work, dataset)
         stored = platform.artifacts.put(manifest.to_bytes())
         with platform.transactions() as work:
+            work[Thumbnails].lock()
             number = work[Datasets].next_version(dataset.id)
-            if work[Datasets].revision(dataset.id) == revision:
+            unchanged = work[Datasets].revision(dataset.id) == revision
+            if unchanged and not work[PlacedGroups].sides(new):
                 newest = work[Datasets].newest_versions([dataset.id]).get(dataset.id)
                 if if_changed and newest and newest[0].manifest == stored:
                     return newest[0]
+                work[PlacedGroups].add(new)
                 version = _write(work, dataset, manifest, stored, number, platform.clock())
                 work.commit()
                 return version
@@ -55,9 +60,20 @@ def freeze_version(
 
 def freeze(work: Work, artifacts: Artifacts, dataset: Dataset, now: datetime) -> DatasetVersion:
     """Freeze a dataset's present images within one transaction: for a few images."""
+    work[Thumbnails].lock()
     number = work[Datasets].next_version(dataset.id)  # locks the dataset
-    manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id))
+    manifest, new = draft_manifest(work, dataset)
+    work[PlacedGroups].add(new)
     return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
+
+
+def draft_manifest(work: Work, dataset: Dataset) -> tuple[Manifest, dict[Digest, Side]]:
+    """Return the manifest of a dataset's present images, and the sides that it places groups on."""
+    placed = work[PlacedGroups].sides_in(dataset.id)
+    manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id), placed)
+    return manifest, {
+        group: side for group, side in manifest.sides().items() if group not in placed
+    }
 
 
 def _write(

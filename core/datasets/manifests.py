@@ -14,6 +14,10 @@ from core.values import Digest, Json, canonical_json, sha256
 
 HOLDOUT_SHARE = 0.2
 VALIDATION_SHARE = 0.2
+SPLIT_RULE = (  # as `held_out_of` has it
+    "About a fifth of each class is held out: a tenth to three tenths, at least one of four "
+    "images, none of two."
+)
 
 
 class Side(StrEnum):
@@ -31,12 +35,51 @@ class Part(StrEnum):
 
 
 def side_of(group: Digest) -> Side:
-    """Return the side of a group of near-duplicates, the same in every dataset version.
+    """Return the side of a group of near-duplicates unless the shares of its classes forbid it.
 
     A group is identified by the pixels of its oldest image; an image without near-duplicates is a
     group of one.
     """
     return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
+
+
+def held_out_of(images: int) -> tuple[int, int]:
+    """Return the fewest and the most images that are held out of a class of so many."""
+    most = max(3 * images // 10, min(1, images // 3))
+    return (max(1, images // 10) if images > 3 else 0), most
+
+
+# An image of a dataset, its group of near-duplicates, and its class or one of its captions.
+Member = tuple[Digest, Digest, str]
+
+
+def split(
+    members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
+) -> dict[Digest, Side]:
+    """Return the side of each group in a dataset.
+
+    Groups in `placed` stay where they are. The others are taken by the hash that `side_of` reads,
+    lowest first. One is held out if its hash says so or a class of its images has too few held
+    out, unless a class would then have too many. Captioned images are one class.
+    """
+    images = {(pixels, group, text if labelled else "") for pixels, group, text in members}
+    bounds = {
+        name: held_out_of(count) for name, count in Counter(name for *_, name in images).items()
+    }
+    groups: dict[Digest, Counter[str]] = {}
+    for _, group, name in images:
+        groups.setdefault(group, Counter())[name] += 1
+    sides = {group: placed[group] for group in groups if group in placed}
+    held: Counter[str] = Counter()
+    for group, side in sides.items():
+        held.update(groups[group] if side is Side.HOLDOUT else ())
+    for group in sorted(groups.keys() - sides.keys(), key=lambda one: (_share(one, "side"), one)):
+        counts = groups[group]
+        wanted = side_of(group) is Side.HOLDOUT or any(held[n] < bounds[n][0] for n in counts)
+        fits = all(held[name] + count <= bounds[name][1] for name, count in counts.items())
+        sides[group] = Side.HOLDOUT if wanted and fits else Side.TRAIN
+        held.update(counts if wanted and fits else ())
+    return sides
 
 
 def part_of(group: Digest) -> Part:
@@ -62,6 +105,7 @@ class ManifestEntry:
     artifact: Digest
     texts: tuple[str, ...]
     near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
+    moved: bool = False  # to the other side than `side_of` says, for the shares of its classes
 
     @property
     def group(self) -> Digest:
@@ -71,7 +115,8 @@ class ManifestEntry:
     @property
     def side(self) -> Side:
         """The side that this image is on."""
-        return side_of(self.group)
+        held_out = (side_of(self.group) is Side.HOLDOUT) is not self.moved
+        return Side.HOLDOUT if held_out else Side.TRAIN
 
     @property
     def part(self) -> Part:
@@ -92,8 +137,13 @@ class Manifest:
     entries: tuple[ManifestEntry, ...]
 
     @classmethod
-    def of(cls, kind: DatasetKind, images: Iterable[DatasetImage]) -> "Manifest":
-        """Return the manifest of a dataset's present images. Raises DatasetEmpty."""
+    def of(
+        cls, kind: DatasetKind, images: Iterable[DatasetImage], placed: Mapping[Digest, Side]
+    ) -> "Manifest":
+        """Return the manifest of a dataset's present images; `placed` groups keep their sides.
+
+        Raises DatasetEmpty.
+        """
         texts: dict[Digest, list[str]] = {}
         found: dict[Digest, Image] = {}
         for row in images:
@@ -101,6 +151,10 @@ class Manifest:
             found[row.image.pixels] = row.image
         if not texts:
             raise DatasetEmpty
+        members = (
+            (pixels, found[pixels].group, text) for pixels, held in texts.items() for text in held
+        )
+        sides = split(members, placed, labelled=kind is DatasetKind.LABELLED)
         return cls(
             kind=kind,
             entries=tuple(
@@ -109,6 +163,7 @@ class Manifest:
                     artifact=found[pixels].artifact,
                     texts=tuple(sorted(texts[pixels])),
                     near_duplicate_of=found[pixels].near_duplicate_of,
+                    moved=sides[found[pixels].group] is not side_of(found[pixels].group),
                 )
                 for pixels in sorted(texts)
             ),
@@ -130,6 +185,10 @@ class Manifest:
         """Return the entries on one side."""
         return tuple(entry for entry in self.entries if entry.side is side)
 
+    def sides(self) -> dict[Digest, Side]:
+        """Return the side of each group."""
+        return {entry.group: entry.side for entry in self.entries}
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Count the images per class and side: `{class: {"train": n, "holdout": m}}`."""
         found = Counter((entry.class_name, entry.side) for entry in self.entries)
@@ -143,8 +202,8 @@ class Manifest:
         }
         if poor:
             raise TooFewPerClass(
-                f"These classes have fewer than {least} training images "
-                f"(a fifth of the images is held out): {', '.join(sorted(poor))}.",
+                f"These classes have fewer than {least} training images: "
+                f"{', '.join(sorted(poor))}. {SPLIT_RULE}",
                 classes=poor,
                 least=least,
             )
@@ -168,17 +227,18 @@ class Manifest:
                     pixels=pixels,
                     artifact=artifact,
                     texts=tuple(texts),
-                    near_duplicate_of=older[0] if older else None,
+                    near_duplicate_of=rest[0] if rest else None,
+                    moved=len(rest) > 1,
                 )
-                for pixels, artifact, texts, *older in value["entries"]
+                for pixels, artifact, texts, *rest in value["entries"]
             ),
         )
 
 
 def _to_json(entry: ManifestEntry) -> list[Any]:
-    # Without a near-duplicate there is no fourth item.
-    older = [entry.near_duplicate_of] if entry.near_duplicate_of else []
-    return [entry.pixels, entry.artifact, list(entry.texts), *older]
+    # Without a near-duplicate there is no fourth item, unless a fifth says that it was moved.
+    rest = [entry.near_duplicate_of] if entry.near_duplicate_of or entry.moved else []
+    return [entry.pixels, entry.artifact, list(entry.texts), *rest, *[True][: entry.moved]]
 
 
 # The difference between two versions of a dataset.
@@ -262,13 +322,10 @@ def _by_class(changes: tuple[Change, ...]) -> dict[str, ClassDiff]:
 
 # Counts of a dataset's images: by class and side, and by near-duplicates.
 
-# An image of a dataset, its group of near-duplicates, and its class or one of its captions.
-Member = tuple[Digest, Digest, str]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStatistics:
-    """Counts of a dataset's present images."""
+    """Counts of a dataset's present images, on the sides that a version frozen now has them on."""
 
     sides: Mapping[Side, int]
     classes: Mapping[str, Mapping[Side, int]]  # of a labelled dataset
@@ -276,18 +333,22 @@ class DatasetStatistics:
     groups: int  # of near-duplicates of which the dataset holds at least two
 
     @classmethod
-    def of(cls, members: Iterable[Member], *, labelled: bool) -> "DatasetStatistics":
+    def of(
+        cls, members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
+    ) -> "DatasetStatistics":
         """Count images; those of a captioned dataset may come several times and count once."""
+        members = list(members)
+        side_of_group = split(members, placed, labelled=labelled)
         groups: dict[Digest, Digest] = {}
         classes: dict[str, Counter[Side]] = {}
         for pixels, group, text in members:
             groups[pixels] = group
             if labelled:
-                classes.setdefault(text, Counter())[side_of(group)] += 1
+                classes.setdefault(text, Counter())[side_of_group[group]] += 1
         sizes = Counter(groups.values())
         sides: Counter[Side] = Counter()
         for group, size in sizes.items():
-            sides[side_of(group)] += size
+            sides[side_of_group[group]] += size
         return cls(
             sides={side: sides[side] for side in Side},
             classes={

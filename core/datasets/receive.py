@@ -10,11 +10,11 @@ from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
-from core.datasets.manifests import side_of
+from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
 from core.datasets.similarity import ThumbnailIndex
-from core.datasets.thumbnail_rows import Thumbnails
+from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
 from core.platform import Platform
@@ -69,6 +69,7 @@ class GroupedImage:
 
     image: Image
     alike: frozenset[Digest]
+    side: Side | None  # None: no version has placed its group yet
 
 
 def group(
@@ -76,12 +77,20 @@ def group(
 ) -> dict[Digest, GroupedImage | errors.SplitConflict]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
-    A known image stays where it is. One that looks like both sides is answered by the error.
+    A known image stays where it is. One that looks like both sides is answered by the error. If one
+    looks like several groups, these get their common side at once, so that none of them ends up on
+    the other.
     """
     arriving = list(arriving)
     work[Thumbnails].lock()
     recent = work[Thumbnails].after(searched.position)
     known = work[Thumbnails].originals({image.pixels for image, _ in arriving})
+    near = {thumbnail: recent.near(thumbnail) for thumbnail in {seen for _, seen in arriving}}
+    sides = work[PlacedGroups].sides(
+        {original or pixels for pixels, original in known.items()}
+        | {like.group for seen in near for like in (*searched.known[seen], *near[seen])}
+    )
+    linked: dict[Digest, Side] = {}
     placed: dict[Digest, GroupedImage | errors.SplitConflict] = {}
     groups: dict[Digest, Digest] = {}  # of the new images placed so far
     for image, thumbnail in arriving:
@@ -89,26 +98,32 @@ def group(
             continue
         similar_images = [
             *searched.known[thumbnail],
-            *recent.near(thumbnail),
+            *near[thumbnail],
             *(
                 replace(like, group=groups[like.group])
                 for like in searched.arriving[thumbnail]
                 if like.group in groups
             ),
         ]
+        alike = {like.group for like in similar_images}
         if image.pixels in known:
             original = known[image.pixels]
         else:
             try:
-                original = group_of(similar_images)
+                original = group_of(similar_images, sides)
             except errors.SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
             groups[image.pixels] = original or image.pixels
+            if len(alike) > 1:
+                linked |= {one: sides.get(one, side_of(one)) for one in alike}
+                sides |= linked
         placed[image.pixels] = GroupedImage(
             image=replace(image, near_duplicate_of=original),
-            alike=frozenset({original or image.pixels, *(like.group for like in similar_images)}),
+            alike=frozenset({original or image.pixels, *alike}),
+            side=sides.get(original or image.pixels),
         )
+    work[PlacedGroups].add(linked)
     return placed
 
 
@@ -232,7 +247,7 @@ class _Receiving:
         labelled = self.dataset.kind is DatasetKind.LABELLED
         if labelled and not placed.alike.isdisjoint(self.in_suites):
             return replace(receipt, refusal=errors.ImageInSuite(pixels=image.pixels))
-        receipt = replace(receipt, pixels=image.pixels, side=side_of(image.group))
+        receipt = replace(receipt, pixels=image.pixels, side=placed.side)
         known = self.texts.setdefault(image.pixels, [])
         if text in known:
             return replace(receipt, outcome=UploadOutcome.DUPLICATE)

@@ -1,4 +1,4 @@
-"""Rows of thumbnails, by which near-duplicates are found."""
+"""Rows of thumbnails, by which near-duplicates are found, and of the sides of their groups."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
@@ -7,11 +7,19 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from core.database.statements import chunks, insert_missing, rows_with
-from core.database.tables import HAS_THUMBNAIL, erased_images, images, thumbnails
+from core.database.tables import (
+    HAS_THUMBNAIL,
+    dataset_images,
+    erased_images,
+    images,
+    placed_groups,
+    thumbnails,
+)
 from core.database.work import Rows, Work
 from core.datasets.image_lists import ImageWithThumbnail
+from core.datasets.manifests import Side
 from core.datasets.similarity import ThumbnailIndex
-from core.values import Digest
+from core.values import DatasetId, Digest
 
 # A process's cache of the images that uploads are compared with.
 #
@@ -98,6 +106,34 @@ class Thumbnails(Rows):
             for image, thumbnail in seen
         ]
         insert_missing(self._connection, thumbnails, values)
+
+
+class PlacedGroups(Rows):
+    """Rows of the groups that have their side for ever. Whoever adds some has locked thumbnails."""
+
+    def sides(self, groups: Collection[Digest]) -> dict[Digest, Side]:
+        """Return the sides of those of some groups that have one."""
+        found = rows_with(
+            self._connection, sa.select(placed_groups), placed_groups.c.oldest, groups
+        )
+        return {row.oldest: Side(row.side) for row in found}
+
+    def sides_in(self, dataset: DatasetId) -> dict[Digest, Side]:
+        """Return the sides of those groups of a dataset's present images that have one."""
+        group = sa.func.coalesce(thumbnails.c.near_duplicate_of, dataset_images.c.pixels)
+        query = (
+            sa.select(placed_groups)
+            .select_from(dataset_images)
+            .outerjoin(thumbnails, thumbnails.c.pixels == dataset_images.c.pixels)
+            .join(placed_groups, placed_groups.c.oldest == group)
+            .where(dataset_images.c.dataset == dataset)
+        )
+        return {row.oldest: Side(row.side) for row in self._connection.execute(query)}
+
+    def add(self, sides: Mapping[Digest, Side]) -> None:
+        """Store the sides of groups; one that has a side keeps it."""
+        values = [{"oldest": group, "side": sides[group]} for group in sorted(sides)]
+        insert_missing(self._connection, placed_groups, values)
 
 
 def groups_in(

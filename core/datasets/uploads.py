@@ -42,7 +42,7 @@ class Receipt:
     text: str
     outcome: UploadOutcome
     pixels: Digest | None = None
-    side: Side | None = None
+    side: Side | None = None  # None: the next version of a dataset that holds it decides
     near_duplicate_of: Digest | None = None  # an older image, on the same side
     refusal: Invalid | LabelConflict | None = None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from core.database.work import Work
 from core.datasets.edit import add_dataset
-from core.datasets.freeze import freeze
+from core.datasets.freeze import draft_manifest, freeze
 from core.datasets.manifests import Manifest
 from core.datasets.receive import (
     delete_erased,
@@ -79,10 +79,14 @@ def learn_classes(
         found = work[Models].get(model)
         require_queue_room(platform.settings, work, request.principal, found)
         receipts = fill(work)
-        manifest = Manifest.of(DatasetKind.LABELLED, work[Datasets].images(dataset_id))
+        manifest, _ = draft_manifest(work, dataset)
         _require_every_class(uploads, manifest)
         whole = preflight_update(platform, work, found, order, manifest)
         version = freeze(work, platform.artifacts, dataset, now)
+        sides = {entry.pixels: entry.side for entry in manifest.entries}
+        receipts = [
+            replace(one, side=sides.get(one.pixels) if one.pixels else None) for one in receipts
+        ]
         whole = replace(whole, dataset_version=version.number)
         job = enqueue(work, request, found, JobType.UPDATE, whole, now)
         return Start(dataset=dataset, version=version, receipts=receipts, job=job)

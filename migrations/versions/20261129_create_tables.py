@@ -77,6 +77,11 @@ def _create_datasets() -> None:
     )
     op.create_index("ix_thumbnails_near_duplicate_of", "thumbnails", ["near_duplicate_of"])
     op.create_table(
+        "placed_groups",
+        sa.Column("oldest", sa.String(64), primary_key=True),
+        sa.Column("side", sa.String(), nullable=False),
+    )
+    op.create_table(
         "dataset_images",
         sa.Column(
             "dataset",

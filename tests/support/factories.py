@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +63,11 @@ def _pixels(number: int) -> tuple[Digest, Side]:
     return pixels, side_of(pixels)
 
 
+def by_hash(groups: Iterable[Digest]) -> dict[Digest, Side]:
+    """The sides that groups have if the shares of their classes move none."""
+    return {group: side_of(group) for group in groups}
+
+
 def a_key(**changes: Any) -> ApiKey:
     """An admin's key with a name of its own."""
     n = next(_numbers)
@@ -95,7 +101,8 @@ def a_row(dataset: Dataset, pixels: Digest, text: str) -> DatasetImage:
 
 
 def a_manifest(dataset: Dataset, texts: dict[Digest, str]) -> Manifest:
-    return Manifest.of(dataset.kind, [a_row(dataset, *pair) for pair in texts.items()])
+    rows = [a_row(dataset, *pair) for pair in texts.items()]
+    return Manifest.of(dataset.kind, rows, by_hash(texts))
 
 
 def a_dataset_version(dataset: Dataset, number: int, manifest: Manifest) -> DatasetVersion:

@@ -14,6 +14,7 @@ from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
@@ -35,7 +36,7 @@ from core.settings import Settings
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 from tests.support.api.seeds import a_root, some_weights
-from tests.support.factories import NOW, a_dataset, a_job, a_row, pixels_on
+from tests.support.factories import NOW, a_dataset, a_job, a_row, by_hash, pixels_on
 from tests.support.learning.tiny_tools import (
     TinyEmbedder,
     put_statistics,
@@ -219,6 +220,7 @@ class Scene:
         with self.platform.transactions() as work:
             work[Datasets].add(dataset)
             work[Datasets].add_images(dataset.id, rows)
+            work[PlacedGroups].add(by_hash((*train, *holdout)))
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version

@@ -11,6 +11,7 @@ from core.blame.order import order_blame
 from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.evaluation.queries import Answers, EvalQuery
 from core.jobs.orders import BlameOrder
 from core.jobs.queue import JobRequest
@@ -20,7 +21,7 @@ from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest
 from tests.support.evaluation.each_class import answer_knowing
 from tests.support.evaluation.judged import judged_by
-from tests.support.factories import NOW, a_dataset, a_row, pixels_on
+from tests.support.factories import NOW, a_dataset, a_row, by_hash, pixels_on
 from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME
 from tests.support.scene import Scene
@@ -89,6 +90,7 @@ def _teach(scene: Scene) -> list[set[Digest]]:
     with scene.platform.transactions() as work:
         work[Datasets].add(dataset)
         work[Datasets].add_images(dataset.id, rows)
+        work[PlacedGroups].add(by_hash((*train, *holdout)))
         freeze(work, scene.platform.artifacts, dataset, NOW)
         work.commit()
     return uploads

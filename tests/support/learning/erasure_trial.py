@@ -19,7 +19,7 @@ from core.datasets.freeze import freeze
 from core.datasets.manifests import Side, side_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
-from core.datasets.thumbnail_rows import Thumbnails
+from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
 from core.erasure.order import certify
 from core.gate.policies import ensure_default_policy
 from core.jobs.rules import Job
@@ -31,7 +31,7 @@ from core.values import Digest, sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.erasures import order
-from tests.support.factories import NOW, a_dataset, a_row
+from tests.support.factories import NOW, a_dataset, a_row, by_hash
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.pictures import encode
 from tests.support.scene import Scene
@@ -97,6 +97,7 @@ class TinyService(Scene):
                 image = Image(pixels=digest, artifact=digest, width=20, height=18, size=len(data))
                 work[Datasets].add_image(replace(a_row(dataset, image.pixels, name), image=image))
                 work[Thumbnails].add([(image, thumbnail(data))])
+            work[PlacedGroups].add(by_hash(map(sha256, images)))
             version = freeze(work, self.platform.artifacts, dataset, NOW)
             work.commit()
         return version

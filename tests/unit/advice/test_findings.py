@@ -17,7 +17,15 @@ from core.advice.findings import (
     zero_shot_findings,
     zero_shot_unknown,
 )
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, part_of, side_of
+from core.datasets.manifests import (
+    SPLIT_RULE,
+    Manifest,
+    ManifestEntry,
+    Part,
+    Side,
+    part_of,
+    side_of,
+)
 from core.datasets.rules import DatasetKind
 from core.values import Digest
 from tests.support.factories import digest
@@ -59,7 +67,7 @@ def test_enough_images_of_every_class_give_one_finding() -> None:
     assert (only.code, only.severity) == ("images", Severity.INFO)
     assert only.message == (
         "The dataset has 16 training images and a holdout of 1 image. The verdict is based on "
-        "1 test image of the holdout."
+        f"1 test image of the holdout. {SPLIT_RULE}"
     )
     assert only.facts == {"train": 16, "holdout": 1, "test": 1}
 

@@ -251,9 +251,9 @@ def like(group: Digest, distance: float) -> SimilarImage:
 def test_image_joins_the_group_of_its_nearest_look_alike_if_it_has_one() -> None:
     where = (side_of(digest(0)), part_of(digest(0)))
     one, two, *_ = (d for d in map(digest, range(99)) if (side_of(d), part_of(d)) == where)
-    assert group_of([]) is None
-    assert group_of([like(one, 2.0), like(two, 1.0)]) == two
-    assert group_of([like(one, 1.0), like(two, 1.0)]) == min(one, two)
+    assert group_of([], {}) is None
+    assert group_of([like(one, 2.0), like(two, 1.0)], {}) == two
+    assert group_of([like(one, 1.0), like(two, 1.0)], {}) == min(one, two)
 
 
 def test_image_between_two_sides_or_two_parts_belongs_to_neither() -> None:
@@ -264,7 +264,7 @@ def test_image_between_two_sides_or_two_parts_belongs_to_neither() -> None:
     in_another_part = next(one for one in others if part_of(one) is not part_of(first))
     for other in (on_another_side, in_another_part):
         with pytest.raises(SplitConflict, match=CONFLICT) as found:
-            group_of([like(first, 1.0), like(other, 4.0)])
+            group_of([like(first, 1.0), like(other, 4.0)], {})
         assert found.value.facts == {"near": sorted([first, other])}
 
 

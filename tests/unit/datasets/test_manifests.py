@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.manifests import (
+    SPLIT_RULE,
     Change,
     ChangeKind,
     ClassDiff,
@@ -22,7 +23,15 @@ from core.datasets.manifests import (
 from core.datasets.rules import DatasetKind, SuiteKind
 from core.errors import DatasetEmpty, TooFewPerClass
 from core.values import Digest
-from tests.support.factories import a_dataset, a_manifest, a_row, an_image, digest, pixels_on
+from tests.support.factories import (
+    a_dataset,
+    a_manifest,
+    a_row,
+    an_image,
+    by_hash,
+    digest,
+    pixels_on,
+)
 
 GROUPS = [digest(n) for n in range(2000)]
 
@@ -62,8 +71,8 @@ def test_a_manifest_is_sorted_and_lists_every_caption_of_an_image_once() -> None
     low, high = sorted([digest("a"), digest("b")])
     rows = [a_row(dataset, high, "two dogs"), a_row(dataset, low, "a cat")]
     rows.append(a_row(dataset, high, "a pair of dogs"))
-    manifest = Manifest.of(dataset.kind, rows)
-    assert manifest == Manifest.of(dataset.kind, reversed(rows))
+    manifest = Manifest.of(dataset.kind, rows, {})
+    assert manifest == Manifest.of(dataset.kind, reversed(rows), {})
     assert manifest.entries == (
         ManifestEntry(pixels=low, artifact=an_image(low).artifact, texts=("a cat",)),
         ManifestEntry(
@@ -77,7 +86,7 @@ def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
     dataset = a_dataset()
     alone, alike = a_row(dataset, digest("a"), "cat"), a_row(dataset, digest("b"), "cat")
     older = replace(alike, image=replace(alike.image, near_duplicate_of=digest("older")))
-    entries = Manifest.of(dataset.kind, [alone, older]).entries
+    entries = Manifest.of(dataset.kind, [alone, older], {}).entries
     assert {entry.pixels: entry.near_duplicate_of for entry in entries} == {
         digest("a"): None,
         digest("b"): digest("older"),
@@ -86,7 +95,7 @@ def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
 
 def test_an_empty_dataset_has_no_manifest() -> None:
     with pytest.raises(DatasetEmpty):
-        Manifest.of(DatasetKind.LABELLED, [])
+        Manifest.of(DatasetKind.LABELLED, [], {})
 
 
 def test_a_manifest_is_written_in_one_way_and_read_back() -> None:
@@ -100,12 +109,19 @@ def test_a_manifest_is_written_in_one_way_and_read_back() -> None:
                 texts=("Œuvre",),
                 near_duplicate_of=Digest("aa"),
             ),
+            ManifestEntry(pixels=Digest("cc"), artifact=Digest("c1"), texts=("cat",), moved=True),
         ),
     )
     assert manifest.to_bytes().decode() == (
-        '{"entries":[["aa","a1",["cat"]],["bb","b1",["Œuvre"],"aa"]],"kind":"labelled"}'
+        '{"entries":[["aa","a1",["cat"]],["bb","b1",["Œuvre"],"aa"],'
+        '["cc","c1",["cat"],null,true]],"kind":"labelled"}'
     )
-    read = {"kind": "labelled", "entries": [["aa", "a1", ["cat"]], ["bb", "b1", ["Œuvre"], "aa"]]}
+    entries = [
+        ["aa", "a1", ["cat"]],
+        ["bb", "b1", ["Œuvre"], "aa"],
+        ["cc", "c1", ["cat"], None, True],
+    ]
+    read = {"kind": "labelled", "entries": entries}
     assert Manifest.from_json(read) == manifest
 
 
@@ -129,8 +145,7 @@ def test_classes_with_fewer_than_two_training_images_are_named() -> None:
     with pytest.raises(TooFewPerClass) as refusal:
         a_manifest(a_dataset(), texts | {held_out: "elk"}).require_trainable()
     assert refusal.value.message == (
-        "These classes have fewer than 2 training images (a fifth of the images is held out): "
-        "elk, owl."
+        f"These classes have fewer than 2 training images: elk, owl. {SPLIT_RULE}"
     )
     assert refusal.value.facts == {"classes": {"elk": 0, "owl": 1}, "least": 2}
     assert refusal.value.pointer is None
@@ -174,8 +189,8 @@ def test_the_same_images_differ_in_nothing() -> None:
 
 def test_an_image_with_another_caption_has_moved_and_captions_are_no_classes() -> None:
     texts = a_dataset(kind=DatasetKind.CAPTIONED)
-    first = Manifest.of(texts.kind, [a_row(texts, ONE, "a cat")])
-    both = Manifest.of(texts.kind, [a_row(texts, ONE, text) for text in ("a cat", "a pet")])
+    first = Manifest.of(texts.kind, [a_row(texts, ONE, "a cat")], {})
+    both = Manifest.of(texts.kind, [a_row(texts, ONE, text) for text in ("a cat", "a pet")], {})
     found = Diff.between(first, both)
     assert found.changes == (Change(pixels=ONE, before=("a cat",), after=("a cat", "a pet")),)
     assert (found.counts[ChangeKind.MOVED], found.classes) == (1, {})
@@ -194,7 +209,7 @@ def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
         member(HELD, "dog"),
         member(digest("like the dog"), "dog", HELD),
     ]
-    assert DatasetStatistics.of(rows, labelled=True) == DatasetStatistics(
+    assert DatasetStatistics.of(rows, by_hash([*SEEN, HELD]), labelled=True) == DatasetStatistics(
         sides={Side.TRAIN: 3, Side.HOLDOUT: 2},
         classes={
             "cat": {Side.TRAIN: 3, Side.HOLDOUT: 0},
@@ -206,12 +221,12 @@ def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
 
 
 def test_a_look_alike_of_another_datasets_image_is_no_group_here() -> None:
-    found = DatasetStatistics.of([member(SEEN[0], "cat", HELD)], labelled=True)
+    found = DatasetStatistics.of([member(SEEN[0], "cat", HELD)], {}, labelled=True)
     assert (found.near_duplicates, found.groups, found.images) == (1, 0, 1)
 
 
 def test_an_image_with_two_captions_counts_once() -> None:
     found = DatasetStatistics.of(
-        [member(SEEN[0], "a cat"), member(SEEN[0], "a pet")], labelled=False
+        [member(SEEN[0], "a cat"), member(SEEN[0], "a pet")], {}, labelled=False
     )
     assert (found.images, found.classes) == (1, {})

@@ -10,7 +10,7 @@ import httpx
 
 from core.artifacts.store import ArtifactKind
 from core.datasets.freeze import read_manifest
-from core.datasets.manifests import Side, side_of
+from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.errors import ArtifactCorrupt
 from core.jobs.rules import JobStatus
@@ -148,7 +148,7 @@ def manifest_of(stage: Stage, dataset: str) -> Digest:
 def trained_image(stage: Stage, moments: Random) -> Digest:
     listed = manifest_of(stage, line.DATASET)
     entries = read_manifest(stage.platform.artifacts, listed).entries
-    learned = [one.artifact for one in entries if side_of(one.pixels) is Side.TRAIN]
+    learned = [one.artifact for one in entries if one.side is Side.TRAIN]
     return moments.choice(sorted(learned))
 
 
