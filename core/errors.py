@@ -383,6 +383,10 @@ class ParentNotRetrained(Conflict):
     """The version that this one is to be trained from has not been trained again."""
 
 
+class TrainedElsewhere(Conflict):
+    """The version was not trained here: import a bundle of the version that replaces it there."""
+
+
 class ErasureCommitted(Conflict):
     """The images of this erasure are gone already: it cannot be cancelled, only finished."""
 

@@ -35,7 +35,8 @@ class MarkedVersionView(ResponseModel):
     version: int = Field(validation_alias="number", examples=[3])
     learned: Exposure = Field(
         description="taught; distilled (a reference set); chosen (a validation image, by which a "
-        "mixing weight was chosen); inherited (from the version that it was trained from)."
+        "mixing weight was chosen); inherited (from the version that it was trained from); copied "
+        "(it has the weights of a version that did, or came by a bundle from one)."
     )
     replaced_by: int | None = Field(examples=[5])
     waits: bool = Field(description="Whether an update that will replace it has not ended.")
@@ -141,6 +142,10 @@ class ReplacedVersion(ResponseModel):
     exact: bool | None = Field(
         description="Whether its replacement and all that this was trained from were trained in "
         "`environment_after` without interruption by another one. Null without a replacement."
+    )
+    cleared: bool = Field(
+        description="Whether training without the images gave the same weights, so that they left "
+        "no trace: the version is not marked any more."
     )
     obstacle: str | None = Field(
         description="The code of what kept it from being trained again; null without any."

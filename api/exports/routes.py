@@ -34,6 +34,7 @@ _DOWNLOADS = downloads(
     TAR,
     *NOT_THERE,
     errors.ExportNotFound,
+    errors.LearnedErasedImages,
     errors.ArtifactMissing,
     errors.ArtifactCorrupt,
     errors.StorageFull,
@@ -94,7 +95,7 @@ def download_export(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download an export as a tar of one folder; ranges can resume it."""
-    found, export = _find(services, model, version, export_format)
+    found, export = _find(services, model, version, export_format, download=True)
     return answer_download(
         export.artifact,
         if_none_match,
@@ -118,9 +119,16 @@ def delete_export(
 
 
 def _find(
-    services: Services, model: str, version: int, export_format: ExportFormat
+    services: Services,
+    model: str,
+    version: int,
+    export_format: ExportFormat,
+    *,
+    download: bool = False,
 ) -> tuple[Model, Export]:
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
+        if download:
+            wanted.require_clean()
         return found, work[Exports].get(found.id, wanted.number, export_format)

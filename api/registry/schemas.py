@@ -117,7 +117,7 @@ def version_view(version: Version, *, model: str, overridden: bool) -> VersionVi
     """Return the view of a version; `model` is the model's name."""
     here = f"/v1/models/{model}/versions/{version.number}"
     links = {"self": here}
-    if version.collected_at is None:
+    if version.collected_at is None and version.erasure is None:
         links["download"] = f"{here}/download"
     if version.report is not None:
         links["forgetting"] = f"{here}/forgetting"

@@ -41,6 +41,7 @@ _DOWNLOADS = downloads(
     errors.ModelNotFound,
     errors.VersionNotFound,
     errors.ArtifactGone,
+    errors.LearnedErasedImages,
     errors.ArtifactCorrupt,
     errors.StorageFull,
 )
@@ -116,6 +117,7 @@ def download_version(
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
     wanted.require_weights()
+    wanted.require_clean()
     return answer_download(
         wanted.digest,
         if_none_match,

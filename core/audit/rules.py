@@ -38,6 +38,7 @@ class Action(StrEnum):
     ERASURE_ORDERED = "erasure.ordered"
     IMAGES_ERASED = "images.erased"
     VERSION_MARKED = "version.marked"
+    VERSION_CLEARED = "version.cleared"
     EXPORT_MADE = "export.made"
     EXPORT_DELETED = "export.deleted"
     INDEX_COMPARED = "index.compared"

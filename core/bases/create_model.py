@@ -16,6 +16,7 @@ from core.jobs.rules import Job, JobNotifier, JobStatus, Monitor, model_of
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.marks import Marks
 from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, VersionStatus, Weights
@@ -94,7 +95,8 @@ def import_model(
 ) -> None:
     """Load the base, store it as version 1 and point `production` at it, in one transaction.
 
-    Raises Conflict when another import has made the root: an import may be retried twice.
+    Raises Conflict when another import has made the root, as an import may be retried twice, or
+    LearnedErasedImages.
     """
     model = model_of(job)
     with platform.transactions(read_only=True) as work:
@@ -102,6 +104,8 @@ def import_model(
     weights, prompt = importer.load(order.base, monitor)
     now = platform.clock()
     with platform.transactions() as work:
+        work[Models].lock_all()  # as an erasure does, so that one sees what the other has written
+        work[Marks].require_none([weights.digest], "The weights of the base")
         root = Version(
             model=model,
             number=work[Versions].next_number(model),

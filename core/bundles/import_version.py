@@ -20,6 +20,7 @@ from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
+from core.registry.marks import Marks
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
 from core.values import Digest, canonical_json, sha256
@@ -57,8 +58,15 @@ def lane_of(model: Model) -> str:
 
 def require_place_for(work: Work, model: Model, signed: SignedBundle) -> None:
     """Raise LineageUnknown or LearnedErasedImages unless a model can take a bundle's version."""
+    require_unmarked(work, signed)
     if find_present(work, model, signed.version.digest) is None:
         find_parent(work, model, signed)
+
+
+def require_unmarked(work: Work, signed: SignedBundle) -> None:
+    """Raise LearnedErasedImages if images that a bundle's line learned from were erased here."""
+    line = {signed.version.digest, *signed.version.learned_from}
+    work[Marks].require_none(line, "The version of the bundle, or one that it was trained from,")
 
 
 def find_present(work: Work, model: Model, digest: Digest) -> Version | None:
@@ -157,7 +165,8 @@ def _commit(
     now = platform.clock()
     with platform.transactions() as work:
         model = work[Models].get(model_of(job))
-        work[Models].lock(model.id)
+        work[Models].lock_all()  # as an erasure does, so that one sees what the other has written
+        require_unmarked(work, bundle.signed)
         version = find_present(work, model, bundle.weights.digest)
         created = version is None
         if version is None:
@@ -213,5 +222,6 @@ def _version(
             key_id=signed.signer.key_id,
             bundle=order.archive,
             record=record,
+            learned_from=signed.version.learned_from,
         ),
     )

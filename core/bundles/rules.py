@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
@@ -94,6 +94,7 @@ class BundledVersion:
     feature_statistics: Mapping[str, Digest]
     line: tuple[tuple[Digest, tuple[str, ...]], ...]  # digest and classes taught; root first
     reports: Mapping[int, Digest]  # by version there
+    learned_from: tuple[Digest, ...]  # see `Origin`
 
     @property
     def ancestors(self) -> tuple[Digest, ...]:
@@ -133,6 +134,7 @@ class BundledVersion:
                     for one in line
                     if one["report"] is not None
                 },
+                learned_from=tuple(dict.fromkeys(_learned_from(line))),
             )
         except (ValueError, TypeError, KeyError, AttributeError, PerennialError) as error:
             raise BundleInvalid(
@@ -189,6 +191,20 @@ def _described(version: Version, dataset: Json | None) -> dict[str, Any]:
         "imported_from": asdict(version.origin) if version.origin else None,
         "created_at": version.created_at.isoformat(),
     }
+
+
+def _learned_from(line: Sequence[Json]) -> Iterator[Digest]:
+    """Yield the weights before the last of a line, and the manifests that all of it learned from.
+
+    Of a version that had come there by a bundle, also what that said.
+    """
+    for one in line:
+        if one is not line[-1]:
+            yield _digest(one["digest"])
+        if one["dataset"] is not None:
+            yield _digest(one["dataset"]["manifest"])
+        if one["imported_from"] is not None:
+            yield from map(_digest, one["imported_from"]["learned_from"])
 
 
 def _digest(value: object) -> Digest:

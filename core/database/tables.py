@@ -310,6 +310,13 @@ erased_images = _table(
     Column("erasure", ForeignKey("erasures.id"), nullable=False),
 )
 
+# What learned from them or teaches them, by digest: weights of versions, and manifests.
+marks = _table(
+    "marks",
+    Column("digest", String(64), primary_key=True),
+    Column("erasure", ForeignKey("erasures.id"), nullable=False),
+)
+
 Index(None, erased_images.c.artifact)
 
 
@@ -497,7 +504,7 @@ alias_moves = _table(
     ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
 )
 
-Index(None, versions.c.model, versions.c.digest)
+Index(None, versions.c.digest, versions.c.model)
 Index(None, versions.c.job)
 # Of the models that learned from a dataset.
 Index(None, versions.c.dataset, versions.c.dataset_version)

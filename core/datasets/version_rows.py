@@ -18,7 +18,7 @@ from core.database.tables import (
 )
 from core.database.work import Rows
 from core.datasets.manifests import Manifest, Side
-from core.datasets.rules import DatasetUses, DatasetVersion, Suite
+from core.datasets.rules import DatasetRef, DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.hooks import Hook
@@ -87,6 +87,13 @@ class DatasetVersionRows(Rows):
         if row is None:
             raise DatasetVersionNotFound(dataset=dataset, version=number)
         return from_plain(DatasetVersion, row._mapping)
+
+    def remaining(self, ref: DatasetRef) -> DatasetVersion | None:
+        """Return a dataset version, or what replaces it; None if nothing is left of it."""
+        found = self.version(ref.dataset, ref.version)
+        while found.replaced_by:
+            found = self.version(found.dataset, found.replaced_by)
+        return found if found.replaced_by is None else None
 
     def versions(self, dataset: DatasetId, *, lock: bool = False) -> Sequence[DatasetVersion]:
         """Return all versions of a dataset, oldest first; `lock` waits for those who keep one."""

@@ -17,7 +17,14 @@ from core.datasets.thumbnail_rows import Thumbnails
 from core.erasure.holders import EVERY, NONE, Holders, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
-from core.erasure.rules import Erasure, Exposure, Findings, MarkedVersion, RemadeVersion, marked
+from core.erasure.rules import (
+    Erasure,
+    Exposure,
+    Findings,
+    MarkedVersion,
+    RemadeVersion,
+    marked_by_digest,
+)
 from core.errors import CancelRequested, DatasetNotFound
 from core.evaluation.plan import entries_in, holdout_query
 from core.evaluation.queries import ClassAnswers, ClassQuery, answers_from_json, answers_to_json
@@ -26,6 +33,7 @@ from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.platform import Platform
+from core.registry.marks import Marks
 from core.registry.read import read_json
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
@@ -152,9 +160,16 @@ def _forms(
 def _mark_all(
     work: Work, erasure: Erasure, holders: Holders, now: datetime
 ) -> Iterator[MarkedVersion]:
-    for model in work[Models].lock_all():
+    models = work[Models].lock_all()
+    every, digests = marked_by_digest(
+        {model.id: work[Versions].all(model.id) for model in models},
+        lambda version: _learned(work, holders, version),
+        [one.version.manifest for one in holders.versions.values() if one.teaches],
+    )
+    work[Marks].add(digests, erasure.id)
+    for model in models:
         versions = {version.number: version for version in work[Versions].all(model.id)}
-        found = marked(versions.values(), lambda version: _learned(work, holders, version))
+        found = every[model.id]
         ordered = order_retraining(work, erasure, model, [*versions.values()], found, now)
         for number, learned in sorted(found.items()):
             work[Versions].mark(model.id, number, erasure.id)

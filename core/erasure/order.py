@@ -119,6 +119,11 @@ class MarkedState:
     by: Version | None  # that replaces it
     waits: bool  # for an update that will replace it
 
+    @property
+    def cleared(self) -> bool:
+        """True if it was trained again to the same weights, so that the images left no trace."""
+        return self.version is not None and self.version.erasure is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -168,6 +173,7 @@ def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) 
     models = {one.model: one.name for one in marked}
     numbers = {(one.model, one.number) for one in marked}
     versions = [_follow(one, numbers, lines[one.model]) for one in marked]
+    know = {(one.marked.model, one.marked.number) for one in versions if not one.cleared}
     return Progress(
         erasure=erasure,
         status=ErasureStatus.of(
@@ -180,7 +186,7 @@ def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) 
             (models[model], alias)
             for model in sorted(models)
             for alias in lines[model].aliases
-            if (model, alias.version) in numbers
+            if (model, alias.version) in know
         ],
     )
 
@@ -206,7 +212,7 @@ def _follow(
 
 def _is_missing(one: MarkedState) -> bool:
     wanted = one.marked.retrained or one.marked.obstacle is not None
-    return wanted and one.version is not None and one.by is None
+    return wanted and one.version is not None and one.by is None and not one.cleared
 
 
 # The certificate of an erasure.
@@ -281,6 +287,7 @@ def _version(work: Work, one: MarkedState) -> dict[str, Any]:
         "digest_after": by and by.digest,
         "environment_after": dict(by.environment) if by else None,
         "exact": _is_exact(work, by) if by else None,
+        "cleared": one.cleared,
         "obstacle": one.marked.obstacle,
     }
 

@@ -10,7 +10,13 @@ from core.datasets.manifests import MIN_TRAIN_PER_CLASS
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef, DatasetVersion
 from core.erasure.rules import Erasure, Exposure, newest, to_retrain
-from core.errors import ArtifactGone, JobFinished, ParentNotRetrained, TooFewPerClass
+from core.errors import (
+    ArtifactGone,
+    JobFinished,
+    ParentNotRetrained,
+    TooFewPerClass,
+    TrainedElsewhere,
+)
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.queue import JobRequest, cancel, enqueue, unfinished_jobs
 from core.jobs.rows import Jobs
@@ -43,9 +49,12 @@ def order_retraining(
     before = {version.number for version in versions if version.erasure is not None}
     lacking = found.keys() | (before - waiting)
     wanted = to_retrain(versions, found, live=live, wanted=erasure.retraining)
+    ordered: dict[int, str | None] = {
+        version.number: TrainedElsewhere().code for version in wanted if version.data is None
+    }
+    wanted = [version for version in wanted if version.data is not None]
     parents = {version.number: newest(version.parent or 0, versions) for version in wanted}
     gone = _without_weights(work, model, set(parents.values()) - lacking)
-    ordered: dict[int, str | None] = {}
     for version in wanted:
         parent = parents[version.number]
         if parent in gone:
@@ -54,7 +63,7 @@ def order_retraining(
         if parent in lacking and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
-        data = _current(work, version.data) if version.data else None
+        data = work[Datasets].remaining(version.data) if version.data else None
         few = data and any(one["train"] < MIN_TRAIN_PER_CLASS for one in data.counts.values())
         if data is None or few:
             ordered[version.number] = TooFewPerClass().code
@@ -86,7 +95,9 @@ def _replaced_by(job: Job) -> int | None:
 
 def on_remaining_images(work: Work, order: UpdateOrder) -> UpdateOrder:
     """Return the order of a repetition on what later erasures have left of its images."""
-    data = _current(work, DatasetRef(dataset=order.dataset, version=order.dataset_version))
+    data = work[Datasets].remaining(
+        DatasetRef(dataset=order.dataset, version=order.dataset_version)
+    )
     number = data.number if data is not None else order.dataset_version
     return replace(
         order, dataset_version=number, reference=_current_reference(work, order.reference)
@@ -130,15 +141,7 @@ def _enqueue(
 def _current_reference(work: Work, reference: DatasetRef | None) -> DatasetRef | None:
     if reference is None:
         return None
-    current = _current(work, reference)
+    current = work[Datasets].remaining(reference)
     if current is None:
         return reference
     return DatasetRef(dataset=current.dataset, version=current.number)
-
-
-def _current(work: Work, ref: DatasetRef) -> DatasetVersion | None:
-    """Return a dataset version, or what replaces it; None if nothing is left of it."""
-    found = work[Datasets].version(ref.dataset, ref.version)
-    while found.replaced_by:
-        found = work[Datasets].version(found.dataset, found.replaced_by)
-    return found if found.replaced_by is None else None

@@ -1,6 +1,6 @@
 """Erasures, the marks that they leave on versions, and how far they are."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -25,6 +25,7 @@ class Exposure(StrEnum):
     DISTILLED = "distilled"  # as one of a reference set
     CHOSEN = "chosen"  # as a validation image, by which the mixing weight was chosen
     INHERITED = "inherited"  # from the version that it was trained from
+    COPIED = "copied"  # it has the weights of one that did, or came by a bundle from one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,44 @@ def marked(
         elif version.parent in found:
             found[version.number] = Exposure.INHERITED
     return found
+
+
+def marked_by_digest(
+    models: Mapping[ModelId, Sequence[Version]],
+    learned: Callable[[Version], Exposure | None],
+    teaching: Iterable[Digest],
+) -> tuple[dict[ModelId, dict[int, Exposure]], set[Digest]]:
+    """Return what `marked` returns for each model, and the digests to mark.
+
+    A version with the weights of a marked one is marked in each model, and so is one that came by a
+    bundle whose line names a marked digest, or one of the `teaching` manifests.
+    """
+    told = {(one.model, one.number): learned(one) for line in models.values() for one in line}
+    digests = set(teaching)
+
+    def how(one: Version) -> Exposure | None:
+        line = one.origin.learned_from if one.origin else ()
+        copied = not digests.isdisjoint((one.digest, *line))
+        return told[one.model, one.number] or (Exposure.COPIED if copied else None)
+
+    while True:
+        found = {model: marked(versions, how) for model, versions in models.items()}
+        known = len(digests)
+        for model, versions in models.items():
+            digests.update(_trained_into(versions, found[model]))
+            told.update({(model, number): found[model][number] for number in found[model]})
+        if len(digests) == known:
+            return found, digests
+
+
+def _trained_into(versions: Iterable[Version], found: Collection[int]) -> Iterator[Digest]:
+    """Yield the weights of marked versions, unless an update has left those of a clean parent."""
+    by_number = {version.number: version for version in versions}
+    for number in found:
+        version = by_number[number]
+        parent = by_number.get(version.parent or 0)
+        if parent is None or parent.number in found or parent.digest != version.digest:
+            yield version.digest
 
 
 def to_retrain(

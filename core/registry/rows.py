@@ -26,6 +26,7 @@ from core.database.tables import (
     aliases,
     job_events,
     jobs,
+    marks,
     model_suites,
     models,
     versions,
@@ -222,13 +223,16 @@ class Versions(Rows):
         return int(number)
 
     def add(self, version: Version) -> None:
-        """Store a new version."""
+        """Store a new version; it is marked if its weights are."""
         values = {
             **vars(version),
             "recipe": version.recipe.to_json() if version.recipe else None,
             "prompt": version.prompt.text,
             "reference": version.reference and vars(version.reference),
             "origin": version.origin and vars(version.origin),
+            "erasure": select(marks.c.erasure)
+            .where(marks.c.digest == version.digest)
+            .scalar_subquery(),
         }
         self._connection.execute(insert(versions).values(values))
 
@@ -364,7 +368,7 @@ def _to_version(row: Row[Any]) -> Version:
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
             "environments": tuple(row.environments),
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
-            "origin": Origin(**row.origin) if row.origin is not None else None,
+            "origin": Origin.of(row.origin) if row.origin is not None else None,
         }
     )
 

@@ -107,6 +107,13 @@ class Origin:
     key_id: str
     bundle: Digest  # of the bundle's file
     record: Digest  # artifact: its line, suites, policy and reports there
+    # The weights that it was trained from, and the manifests that its line learned from, there.
+    learned_from: tuple[Digest, ...] = ()
+
+    @classmethod
+    def of(cls, stored: Json) -> "Origin":
+        """Return the origin that was stored with a version."""
+        return cls(**{**stored, "learned_from": tuple(stored["learned_from"])})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from core.audit import record as audit
+from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Side
@@ -18,8 +20,9 @@ from core.platform import Platform
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
+from core.registry.marks import Marks
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
-from core.registry.rows import Versions
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import reference_entries, selection_of
 from core.training.trainer import Trainer, TrainingSpec
@@ -106,6 +109,15 @@ def update_model(
             replaces=order.replaces,
             created_at=now,
         )
+        for model, marked in work[Marks].clear(candidate):  # without the images: see there
+            audit.record(
+                work,
+                Action.VERSION_CLEARED,
+                f"models/{work[Models].get(model).name}/versions/{marked}",
+                now=now,
+                after={"version": number, "model": inputs.model.name},
+                actor=f"job {job.id}",
+            )
         work[Versions].add(candidate)
         checkpoint = work[Jobs].get(job.id).checkpoint
         work[Jobs].set_version(job.id, job.fence, candidate.number)
@@ -252,12 +264,12 @@ def spec_of(
 
 
 def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersion, ...]:
-    """Return the dataset versions that a line was taught with, in its order; roots have none."""
-    return tuple(
-        work[Datasets].version(data.dataset, data.version)
-        for version in line
-        if (data := version.data)
-    )
+    """Return the dataset versions that a line was taught with, in its order; roots have none.
+
+    Of those that held erased images, what is left.
+    """
+    found = (work[Datasets].remaining(version.data) for version in line if version.data)
+    return tuple(one for one in found if one is not None)
 
 
 def exemplars_of(

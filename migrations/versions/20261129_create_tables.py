@@ -331,7 +331,7 @@ def _create_versions() -> None:
         "ix_versions_dataset_dataset_version", "versions", ["dataset", "dataset_version"]
     )
     op.create_index("ix_versions_job", "versions", ["job"])
-    op.create_index("ix_versions_model_digest", "versions", ["model", "digest"])
+    op.create_index("ix_versions_digest_model", "versions", ["digest", "model"])
     op.create_table(
         "aliases",
         sa.Column("model", sa.String(), primary_key=True),
@@ -484,6 +484,11 @@ def _create_erasures() -> None:
         sa.Column("erasure", sa.String(), sa.ForeignKey("erasures.id"), nullable=False),
     )
     op.create_index("ix_erased_images_artifact", "erased_images", ["artifact"])
+    op.create_table(
+        "marks",
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("erasure", sa.String(), sa.ForeignKey("erasures.id"), nullable=False),
+    )
 
 
 def _create_access() -> None:

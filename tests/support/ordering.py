@@ -34,10 +34,10 @@ def a_teachable_model(scene: Scene) -> Model:
     return named(scene, model.name)
 
 
-def an_unimported_model(scene: Scene) -> Model:
+def an_unimported_model(scene: Scene, name: str = "demo") -> Model:
     """A model without versions."""
     with scene.platform.transactions() as work:
-        model = a_model(work[Policies].get("default"))
+        model = a_model(work[Policies].get("default"), name=name)
         work[Models].add(model)
         work.commit()
     return model

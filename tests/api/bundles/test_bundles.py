@@ -6,17 +6,22 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from core.erasure.rows import Erasures
+from core.erasure.rules import Erasure
 from core.errors import StopRequested
 from core.gate.rules import Verdict
 from core.jobs.monitor import JobMonitor
 from core.jobs.rules import JobStatus
+from core.registry.marks import Marks
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.settings import Settings
+from core.values import ErasureId, JobId
 from tests.support.api.imports import Desk
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of, settings_of
 from tests.support.bundles import OURS, THEIRS, packed, signed_again, unpacked
+from tests.support.factories import NOW
 from tests.support.scene import Script
 
 EXPORTS, IMPORTS = "/v1/models/demo/versions/{}/exports", "/v1/models/copy/imports"
@@ -164,9 +169,9 @@ def test_an_upload_is_imported_and_an_untrusted_one_is_refused(desk: Desk) -> No
     assert desk.work()["result"]["created"]
 
 
-def versions_of(desk: Desk) -> list[Version]:
+def versions_of(desk: Desk, model: str = "copy") -> list[Version]:
     with desk.service.platform.transactions(read_only=True) as work:
-        return list(work[Versions].all(work[Models].get("copy").id))
+        return list(work[Versions].all(work[Models].get(model).id))
 
 
 @EMBEDDED
@@ -204,13 +209,51 @@ def test_a_retry_reads_the_archive_again(desk: Desk) -> None:
 
 @EMBEDDED
 def test_erased_images_do_not_come_back_by_a_bundle(desk: Desk) -> None:
-    """A version that descends from a marked one has learned the same images."""
+    """Whether the marked version is in the model, was deleted, or was never there."""
     parent, child = bundle_of(desk, 2), bundle_of(desk)
-    imported(desk, parent)
+    waiting = send(desk, child).json()["id"]
     with desk.service.platform.transactions() as work:
-        work[Versions].mark(work[Models].get("copy").id, 2, "era_1")  # type: ignore[arg-type]
+        erasure = Erasure(
+            id=ErasureId("era_1"), images=(), reason="x", actor="x", job=JobId("j"), created_at=NOW
+        )
+        work[Erasures].add(erasure)
+        marked = work[Versions].get(work[Models].get("demo").id, 2)
+        work[Marks].add([marked.digest], erasure.id)
+        work[Versions].mark(marked.model, 2, erasure.id)
         work.commit()
-    assert code_of(send(desk, child)) == (409, "learned_erased_images")
+    for data in (parent, child):
+        with desk.service.untouched():
+            for model in ("demo", "copy"):
+                refused = send(desk, data, f"/v1/models/{model}/imports")
+                assert code_of(refused) == (409, "learned_erased_images")
+    assert desk.work()["error"]["code"] == "learned_erased_images"
+    again = desk.service.client.post(f"/v1/jobs/{waiting}/retry")
+    assert again.status_code == 202  # the bundle is read by the job
+    assert desk.work()["error"]["code"] == "learned_erased_images"
+    assert len(versions_of(desk)) == 1
+    here = "/v1/models/demo/versions/2"
+    assert "download" not in desk.get(here).json()["links"]
+    for path in (f"{here}/download", f"{EXPORTS.format(2)}/bundle/download"):
+        assert code_of(desk.get(path)) == (409, "learned_erased_images")
+    assert code_of(desk.order("bundle", EXPORTS.format(2))) == (409, "learned_erased_images")
+
+
+@EMBEDDED
+def test_a_version_knows_what_its_line_learned_from_where_it_was_trained(desk: Desk) -> None:
+    """Also what a bundle of a bundle leaves out of its line."""
+    imported(desk, bundle_of(desk))
+    line = [one["digest"] for one in desk.get("/v1/models/demo/versions").json()["data"]]
+    (_, version) = versions_of(desk)
+    assert version.origin is not None
+    assert version.origin.learned_from == tuple(line[:2])
+    assert desk.export("bundle", "/v1/models/copy/versions/2/exports")["status"] == "succeeded"
+    again = desk.get("/v1/models/copy/versions/2/exports/bundle/download").content
+    a_root(desk.service.platform, "third")
+    assert send(desk, again, "/v1/models/third/imports").status_code == 202
+    assert desk.work()["status"] == "succeeded"
+    (_, third) = versions_of(desk, "third")
+    assert third.origin is not None
+    assert set(third.origin.learned_from) == set(line[:2])
 
 
 @EMBEDDED

@@ -1,0 +1,161 @@
+"""Marks go by the digest of the weights: to other models, to what comes later, and off again."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.audit.rows import AuditTrail
+from core.audit.rules import Action, AuditFilter
+from core.datasets.manifests import Side
+from core.erasure.order import certify
+from core.erasure.rules import ErasureStatus, Exposure, Retraining
+from core.errors import LearnedErasedImages
+from core.gate.rules import Verdict
+from core.jobs.orders import ImportOrder
+from core.jobs.rules import JobStatus
+from core.registry.marks import Marks
+from core.registry.rows import Versions
+from core.registry.versions import Model, Origin, Version
+from core.upkeep.delete import delete_version
+from tests.support.erasures import entry_of, erase, followed
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, go_live
+from tests.support.factories import digest
+from tests.support.ordering import an_unimported_model
+from tests.support.scene import Scene
+
+MANY = 1000  # forms: no two images have the same bytes
+
+
+def put(scene: Scene, version: Version, into: Model, **changes: Any) -> None:
+    """A version of another model, as one imported from a bundle is."""
+    with scene.platform.transactions() as work:
+        number = work[Versions].next_number(into.id)
+        imported = {"dataset": None, "dataset_version": None, "erasure": None} | changes
+        work[Versions].add(replace(version, model=into.id, number=number, parent=1, **imported))
+        work.commit()
+
+
+def from_bundle(*learned_from: str) -> Origin:
+    said = {"model": "demo", "version": 3, "signed_by": "lab", "key_id": "k"}
+    sums = {"bundle": digest("bundle"), "record": digest("record")}
+    return Origin(**said, **sums, learned_from=learned_from)  # type: ignore[arg-type]
+
+
+def marks(scene: Scene, model: Model) -> list[bool]:
+    return [version.erasure is not None for version in scene.versions(model)]
+
+
+def test_the_same_weights_are_marked_in_every_model_and_so_is_what_came_from_them(
+    scene: Scene,
+) -> None:
+    model, copy = scene.model(), scene.model("copy")
+    data = scene.frozen("cat", "dog", forms=MANY)
+    scene.learn(model, data)
+    taught = scene.version(model, 2)
+    put(scene, taught, copy)
+    scene.learn(copy, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
+    named, manifest = from_bundle(taught.digest), from_bundle(data.manifest)
+    put(scene, taught, copy, digest=digest("grandchild"), origin=named)
+    put(scene, taught, copy, digest=digest("of a deleted line"), origin=manifest)
+    put(scene, taught, copy, digest=digest("clean"), origin=from_bundle(digest("x")))
+    erasure = erase(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    assert (marks(scene, model), marks(scene, copy)) == (
+        [False, True],
+        [False, True, True, True, True, False],
+    )
+    found = {(one.name, one.number): one for one in erasure.findings.versions}
+    assert {key: one.learned for key, one in found.items()} == {
+        ("demo", 2): Exposure.TAUGHT,
+        ("copy", 2): Exposure.COPIED,
+        ("copy", 3): Exposure.INHERITED,
+        ("copy", 4): Exposure.COPIED,
+        ("copy", 5): Exposure.COPIED,
+    }
+    obstacles = [found["copy", number].obstacle for number in (2, 3, 4, 5)]
+    assert obstacles == ["trained_elsewhere", "parent_not_retrained", *["trained_elsewhere"] * 2]
+    with pytest.raises(LearnedErasedImages):
+        go_live(scene, copy, 2, reason="x", override=False)
+    scene.run()
+    assert followed(scene, erasure).status is ErasureStatus.INCOMPLETE
+
+
+def test_weights_that_come_back_are_marked_and_no_root_is_made_of_them(scene: Scene) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog", forms=MANY)
+    scene.learn(model, data)
+    taught = scene.version(model, 2)
+    erasure = erase(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
+    delete_version(scene.platform, model=model.name, version=2)
+    put(scene, taught, model)
+    assert scene.version(model, 3).erasure == erasure.id
+    with scene.platform.transactions() as work:
+        work[Marks].add([scene.version(model, 1).digest], erasure.id)  # what `load` returns
+        work.commit()
+    fresh = an_unimported_model(scene, "fresh")
+    scene.order(fresh, ImportOrder(base="bundled"))
+    ended = scene.run()
+    assert (ended.error or {})["code"] == "learned_erased_images"
+    assert scene.versions(fresh) == []
+
+
+def test_a_retrained_version_with_the_same_weights_clears_the_mark_of_all_that_have_them(
+    scene: Scene,
+) -> None:
+    model, copy = scene.model(), scene.model("copy")
+    data = scene.frozen("cat", "dog", forms=MANY)
+    scene.learn(model, data)
+    put(scene, scene.version(model, 2), copy)
+    erasure = erase(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    assert followed(scene, erasure).status is ErasureStatus.RETRAINING
+    scene.script.tasks.clear()  # so that the next weights are the first again
+    assert scene.run().status is JobStatus.SUCCEEDED
+    assert (marks(scene, model), marks(scene, copy)) == ([False] * 3, [False] * 2)
+    assert followed(scene, erasure).status is ErasureStatus.DONE
+    assert [one["cleared"] for one in certify(scene.platform, erasure.id)["versions"]] == [True] * 2
+    kept = scene.version(model, 3).feature_statistics
+    assert scene.version(copy, 2).feature_statistics == kept != {}
+    with scene.platform.transactions(read_only=True) as work:
+        assert not work[Marks].of([scene.version(model, 2).digest])
+        events = work[AuditTrail].page(9, None, AuditFilter(action=Action.VERSION_CLEARED))
+    assert len(events) == 2
+    # What is trained further replays what is left of the first lesson.
+    scene.learn(copy, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
+
+
+def test_weights_that_an_update_left_as_they_were_mark_no_other_version(scene: Scene) -> None:
+    model, other = scene.model(), scene.model("other")
+    scene.script.training = lambda _: scene.script.tasks.clear()
+    root = scene.version(model, 1)
+    data = scene.frozen("cat", "dog", forms=MANY)
+    scene.learn(model, data)
+    with scene.platform.transactions() as work:
+        work.connection.exec_driver_sql(
+            f"update versions set digest = '{root.digest}' where number = 2"
+        )
+        work.commit()
+    erase(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
+    assert (marks(scene, model), marks(scene, other)) == ([False, True], [False])
+
+
+def test_a_version_that_is_marked_during_its_own_evaluation_does_not_go_live(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_judged_model(scene)
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    data = scene.frozen("cat", "dog", each=15, offset=100, forms=MANY)
+
+    answer, pixels = scene.script.answer, {entry_of(scene, data, Side.TRAIN).pixels}
+
+    def erase_and_answer(*asked: Any) -> Any:
+        while pixels:
+            erase(scene, pixels.pop(), retraining=Retraining.NONE)
+        return answer(*asked)
+
+    monkeypatch.setattr(scene.script, "answer", erase_and_answer)
+    scene.update(model, data)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    assert scene.version(model, 2).verdict is Verdict.PASSED
+    assert (ended.result or {})["promotion"]["reason"] == "learned_erased_images"
+    assert scene.live(model) == 1
