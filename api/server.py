@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -153,7 +154,7 @@ class AnnouncingServer(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
     async def _announce(self, services: Services) -> None:
-        """Print the address once the service is ready.
+        """Print the address once the service is ready, and then what updates train on.
 
         An API that is not embedded starts no worker itself, so it does not wait for one: it prints
         its address at once.
@@ -166,6 +167,12 @@ class AnnouncingServer(uvicorn.Server):
                 _print_line(f"Perennial is starting at {self._address}: waiting for {missing}.")
             await asyncio.sleep(POLL_EVERY_S)
         _print_line(await run_in_threadpool(_greeting, self._address, services))
+        while platform.settings.embedded:  # until the worker has loaded torch
+            with suppress(NotReady):
+                if found := (await run_in_threadpool(check_readiness, platform)).trains_on:
+                    _print_line(f"Updates train on {found[0]}.")
+                    return
+            await asyncio.sleep(POLL_EVERY_S)
 
 
 def _greeting(address: str, services: Services) -> str:

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         "gpu",
         "housekeeping",
     )
-    device: str = "cpu"
+    # "auto": the first GPU that torch can use, or else the CPU
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: int = 0  # 0: OMP_NUM_THREADS, or else one per core
     ranks: int = 1  # processes that train an update together; on CUDA, each has a GPU of its own
     lease_seconds: float = 60.0

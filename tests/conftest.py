@@ -25,6 +25,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     sync_client.write()
     reply_types.write()
 
+# Tests compare with what a CPU computes, also where there is a GPU; those of `tests/gpu` name it.
+os.environ.setdefault("PERENNIAL_DEVICE", "cpu")
+
 share_statements()
 
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage

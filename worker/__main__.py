@@ -1,6 +1,8 @@
 """The worker child: Celery with a solo pool on one device. Started by `worker.supervision`."""
 
 import argparse
+import json
+import os
 import sys
 import warnings
 from functools import partial
@@ -40,11 +42,15 @@ def main() -> int:
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
     setup_logging.connect(_keep_our_logging)
 
-    with loading():
-        from worker.tools import build_tools  # takes seconds: torch
+    with os.fdopen(os.dup(1), "w") as supervisor:
+        os.dup2(2, 1)  # what a library prints is not meant for the supervisor
+        with loading():
+            from core.clip.machine import find_devices, thread_count  # takes seconds: torch
+            from worker.tools import build_tools
 
-    platform = build(settings)
-    tools = build_tools(platform)
+        platform, devices = build(settings), find_devices(settings.device)
+        tools = build_tools(platform, devices)
+        json.dump({**devices.facts, "threads": thread_count(settings.threads)}, supervisor)
     stopping = Stopping()
     app = make_app(settings)
     work = partial(run_next_job, platform, tools, owner=arguments.owner, stopping=stopping)

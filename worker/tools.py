@@ -1,4 +1,4 @@
-"""The tools of jobs: torch, for the settings' device and threads, which takes seconds."""
+"""The tools of jobs: torch, for a device and the settings' threads, which takes seconds."""
 
 import os
 
@@ -7,7 +7,7 @@ import torch
 from core import bootstrap
 from core.artifacts.store import Artifacts
 from core.clip.bases import BaseImporter
-from core.clip.machine import thread_count
+from core.clip.machine import Devices, thread_count
 from core.errors import UnsafeConfiguration
 from core.exporting.exporter import VersionExporter
 from core.job_types.handlers import Tools
@@ -20,8 +20,8 @@ from core.settings import Settings
 from worker.ranks.launcher import RankLauncher
 
 
-def build_tools(platform: Platform) -> Tools:
-    """Return what needs torch, for the settings' device and threads, and the rest.
+def build_tools(platform: Platform, devices: Devices) -> Tools:
+    """Return what needs torch, for a device and the settings' threads, and the rest.
 
     The decoder's processes start at the first image and end with this process.
     """
@@ -30,13 +30,16 @@ def build_tools(platform: Platform) -> Tools:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS needs it
     torch.set_deterministic_debug_mode(DETERMINISTIC)
     torch.set_num_threads(thread_count(settings.threads))
-    device = torch.device(settings.device)
+    device = devices.chosen
+    # Several ranks need as many GPUs in a row as there are: of other devices, the CPU is left.
+    others = devices.others if settings.ranks == 1 else devices.others[-1:]
     evaluator = VersionEvaluator(platform.artifacts, device=device, threads=settings.threads)
     return Tools(
         importer=BaseImporter(platform.artifacts, folders=settings.root_folders),
         trainer=UpdateTrainer(
             platform.artifacts,
             device=device,
+            others=others,
             threads=settings.threads,
             ask=evaluator.ask,
             rank_provider=rank_provider(settings, platform.artifacts, device),
@@ -63,6 +66,4 @@ def rank_provider(settings: Settings, artifacts: Artifacts, device: torch.device
             f"PERENNIAL_RANKS is {settings.ranks}, starting at device '{device}', but this machine "
             f"has {gpus} GPUs."
         )
-    return RankLauncher(
-        settings.ranks, artifacts=artifacts, device=device, threads=settings.threads
-    )
+    return RankLauncher(settings.ranks, artifacts=artifacts, threads=settings.threads)

@@ -29,7 +29,7 @@ from core import logs
 from core.access.authenticate import make_key
 from core.errors import InferenceUnavailable
 from core.inference.classify import ClassificationRequest
-from core.inference.wire import MEDIA_TYPE, Embedded, write_request
+from core.inference.wire import DEVICE, MEDIA_TYPE, Embedded, write_request
 from core.settings import Settings
 
 TIMEOUT_S = 60.0
@@ -118,7 +118,8 @@ class Replicas:
         )
         named = {name.lower(): value for name, value in response.headers}
         media_type = named.get(b"content-type", b"")
-        return Reply(response.status, media_type.decode("latin-1"), response.content)
+        on_gpu = named.get(DEVICE.lower().encode()) == b"cuda"
+        return Reply(response.status, media_type.decode("latin-1"), response.content, on_gpu)
 
     def _take(self, left: list[_Replica]) -> _Replica:
         """Take the replica with the fewest calls from those that are left, broken ones last."""
@@ -171,13 +172,11 @@ class Inference:
     def __init__(self, settings: Settings) -> None:
         key = settings.inference_key.get_secret_value()
         self._replicas = Replicas(settings.inference_replicas, {"Authorization": f"Bearer {key}"})
-        replicas = len(settings.inference_replicas)
-        # Of calls that ask the same, a GPU computes one while the next one is on its way. Cores are
-        # better used by fewer, larger calls: what lies between them is work of the same cores.
+        self._count = replicas = len(settings.inference_replicas)
         self._calls: SharedCalls[Question, Any] = SharedCalls(
             self._ask,
             most=lambda question: question.most,
-            at_once=replicas * (1 if settings.device == "cpu" else 2),
+            at_once=replicas,
             max_calls=MAX_CALLS * replicas,
         )
 
@@ -228,11 +227,16 @@ class Inference:
 
         def post(path: str, head: dict[str, Any], images: Sequence[bytes] = ()) -> Reply:
             try:
-                return self._replicas.post(
+                reply = self._replicas.post(
                     path, content=write_request(head, images), headers=headers
                 )
             except FAULTS as error:
                 raise InferenceUnavailable from error
+            # Of calls that ask the same, a GPU computes one while the next is on its way. Cores are
+            # better used by fewer, larger calls: what lies between them is work of the same cores.
+            if reply.on_gpu:
+                self._calls.at_once = 2 * self._count
+            return reply
 
         return question.ask(post, inputs)
 

@@ -34,6 +34,7 @@ class Reply(NamedTuple):
     status: int
     media_type: str
     content: bytes
+    on_gpu: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -195,7 +196,7 @@ class SharedCalls(Generic[K, R]):
     ) -> None:
         self._call = call
         self._most = most  # inputs in one call
-        self._at_once = at_once  # calls for one key
+        self.at_once = at_once  # calls for one key; may be raised
         self._idle = max_calls
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
@@ -223,7 +224,7 @@ class SharedCalls(Generic[K, R]):
             self._require_room(entries)
             self._count(entries, 1)
             self._waiting.extend(entries)
-            begin = min(len(entries), self._idle, self._at_once - self._calls[key])
+            begin = min(len(entries), self._idle, self.at_once - self._calls[key])
             self._idle -= begin
         for _ in range(begin):
             self._threads.submit(self._work)
@@ -267,7 +268,7 @@ class SharedCalls(Generic[K, R]):
         """
         with self._lock:
             waiting = (entry.key for entry in self._waiting)
-            key = next((key for key in waiting if self._calls[key] < self._at_once), None)
+            key = next((key for key in waiting if self._calls[key] < self.at_once), None)
             if key is None:
                 self._idle += 1
                 return ()

@@ -2,6 +2,7 @@
 
 from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import Field
 
 from api.dependencies import CurrentPrincipal, WiredServices
 from api.http.routing import Routes, ThreadRoute
@@ -69,6 +70,10 @@ class Readiness(Health):
     """The state of the service, with the result of each check."""
 
     checks: dict[str, bool]
+    trains_on: list[str] = Field(
+        examples=[["cuda:0 (NVIDIA L4), 8 threads; 1 GPU found"]],
+        description="What the live workers train on; empty until one has loaded torch.",
+    )
 
 
 @health.get("/healthz")
@@ -80,4 +85,4 @@ async def get_health() -> Health:
 @health.get("/readyz", None, errors.NotReady)
 def get_readiness(services: WiredServices) -> Readiness:
     """Check that the database answers, the disk has room and a worker is alive."""
-    return Readiness(checks=check_readiness(services.platform))
+    return Readiness.model_validate(vars(check_readiness(services.platform)))

@@ -95,7 +95,14 @@ class WorkerView(ResponseModel):
     host: str = Field(examples=["gpu-7"])
     pid: int | None = Field(examples=[4711])
     child_pid: int | None = Field(validation_alias="child", examples=[4712])
-    device: str = Field(examples=["cuda:0"])
+    device: str = Field(
+        examples=["cuda:0 (NVIDIA L4)"],
+        description="Empty until the child process has loaded torch.",
+    )
+    device_reason: str = Field(
+        examples=["1 GPU found"], description="Why it has this device and no other."
+    )
+    threads: int | None = Field(examples=[8], description="torch's threads on the CPU.")
     queues: list[str] = Field(
         examples=[["gpu", "housekeeping"]], description="Queues that it serves."
     )
@@ -109,7 +116,8 @@ class WorkerView(ResponseModel):
 
 
 _UNSAID: Json = {  # what a heartbeat may leave out
-    **{"state": "idle", "job": None, "pid": None, "child": None, "device": "", "version": ""},
+    **{"state": "idle", "job": None, "pid": None, "child": None, "version": ""},
+    **{"device": "", "device_reason": "", "threads": None},
     **{"queues": [], "formats": [], "memory_bytes": None, "starts": 0},
 }
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -186,6 +187,59 @@ def raising_out_of_memory() -> Iterator[None]:
             raise
         release(error)
         raise OutOfMemory(allocator=str(error).partition("\n")[0][:_LONGEST]) from None
+
+
+# The device of a process: the one that its setting names, or the best that torch finds.
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """The device that a process computes on, and why; a run may go on on others of its machine."""
+
+    chosen: torch.device
+    others: tuple[torch.device, ...] = ()
+    reason: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The device with its name and the reason, as a worker tells them."""
+        return {
+            "device": f"{self.chosen} ({_name(self.chosen)})",
+            "device_reason": self.reason,
+        }
+
+
+def find_devices(setting: str) -> Devices:
+    """Return the devices for a setting, of which `auto` asks torch."""
+    return devices_for(setting, *(_usable_gpus() if setting == AUTO else (0, "")))
+
+
+def devices_for(setting: str, gpus: int, why_none: str) -> Devices:
+    """Return the devices for a setting on a machine with so many GPUs that torch can use."""
+    if setting != AUTO:
+        return Devices(chosen=torch.device(setting), reason=f"PERENNIAL_DEVICE is {setting}")
+    if not gpus:
+        return Devices(chosen=CPU, reason=why_none)
+    first, *others = (torch.device("cuda", number) for number in range(gpus))
+    found = "1 GPU found" if gpus == 1 else f"{gpus} GPUs found, the first is used"
+    return Devices(chosen=first, others=(*others, CPU), reason=found)
+
+
+def _usable_gpus() -> tuple[int, str]:
+    """Return how many GPUs torch can use, and why it can use none.
+
+    A GPU that is too old for this build of torch is found and then fails at its first kernel.
+    """
+    if not torch.cuda.is_available():  # which asks for AMD's GPUs as well
+        built = torch.version.cuda or torch.version.hip
+        return 0, "no GPU found" if built else "no GPU found: this torch is built without CUDA"
+    try:
+        torch.ones(1, device="cuda").add(1).item()
+    except RuntimeError as error:
+        return 0, f"the GPU cannot be used: {str(error).splitlines()[0][:_LONGEST]}"
+    return torch.cuda.device_count(), ""
 
 
 # The environment that a bit-exact repeat of a training run depends on.

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from core.database.work import Work
 from core.errors import JobNotFound
 from core.fleet.rows import Heartbeat, Heartbeats
+from core.jobs.orders import Queue
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.settings import Settings
-from core.values import JobId
+from core.values import JobId, Json
 
 LEAST_SILENCE_LIMIT_S = 15.0
 FORGOTTEN_AFTER_S = 24 * 3600.0  # a worker that is silent for so long is listed no more
@@ -46,6 +47,15 @@ def _as_seen(work: Work, heartbeat: Heartbeat) -> Heartbeat:
     except JobNotFound:
         return replace(heartbeat, facts={**heartbeat.facts, "job": None})
     return heartbeat
+
+
+def trains_on(facts: Json) -> str | None:
+    """Return what a worker trains on, in words; None if it does not train, or before it knows."""
+    if Queue.GPU not in facts.get("queues", ()) or "device" not in facts:
+        return None
+    threads = facts.get("threads")
+    counted = f"{threads} thread" if threads == 1 else f"{threads} threads"
+    return f"{facts['device']}, {counted}; {facts.get('device_reason')}"
 
 
 def is_fresh(settings: Settings, age_s: float) -> bool:

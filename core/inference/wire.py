@@ -17,6 +17,7 @@ from core.errors import InferenceUnavailable, Malformed
 from core.values import Json
 
 MEDIA_TYPE = "application/octet-stream"
+DEVICE = "X-Device"  # the header of an answer that names the kind of device: cpu or cuda
 TEXTS_UNKNOWN = "texts_unknown"  # the code of an answer that asks for the texts themselves
 _LENGTH = struct.Struct(">I")
 _TOKENS = struct.Struct("<I")

@@ -56,9 +56,12 @@ class RankProvider(Protocol):
         """The number of ranks."""
 
     def __call__(
-        self, spec: TrainingSpec, resume: Digest | None
+        self, spec: TrainingSpec, resume: Digest | None, device: torch.device
     ) -> AbstractContextManager["Ranks"]:
-        """Start the ranks and return rank 0's view; all train `spec` from checkpoint `resume`."""
+        """Start the ranks and return rank 0's view; all train `spec` from checkpoint `resume`.
+
+        `device` is rank 0's.
+        """
 
 
 class SingleRank:
@@ -82,9 +85,11 @@ class SingleRankProvider:
 
     size = 1
 
-    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> AbstractContextManager[Ranks]:
+    def __call__(
+        self, spec: TrainingSpec, resume: Digest | None, device: torch.device
+    ) -> AbstractContextManager[Ranks]:
         """Return a single rank."""
-        del spec, resume
+        del spec, resume, device
         return nullcontext(SingleRank())
 
 

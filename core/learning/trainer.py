@@ -1,7 +1,7 @@
 """The trainer, which trains a parent as a training spec says and publishes the new weights."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,18 +42,23 @@ SELECTION_BYTES = 2**30  # cache of decoded validation images, shared by all mix
 
 INEXACT = (
     "Training resumed on a different kind of machine than the one that wrote the checkpoint, so "
-    "the weights will differ by rounding from those of an uninterrupted run."
+    "the result is not exact: the weights will differ by rounding from those of an uninterrupted "
+    "run."
 )
 
 
 class UpdateTrainer:
-    """Trains on one device, or on several as rank 0 of the ranks of `rank_provider`."""
+    """Trains on one device, or on several as rank 0 of the ranks of `rank_provider`.
+
+    A run whose checkpoint was written on one of the `others` goes on there.
+    """
 
     def __init__(
         self,
         artifacts: Artifacts,
         *,
         device: torch.device,
+        others: Sequence[torch.device] = (),
         threads: int = 0,  # 0: OMP_NUM_THREADS, or else one per core
         ask: AnswerQueries | None = None,  # for recipes that choose by validation parts
         make_method: MakeMethod = LearningMethod,
@@ -62,6 +67,7 @@ class UpdateTrainer:
     ) -> None:
         self._artifacts = artifacts
         self._device = device
+        self._others = others
         self._threads = thread_count(threads)
         self._ask = ask
         self._make_method = make_method
@@ -72,12 +78,13 @@ class UpdateTrainer:
         """Return the precisions that the device has instructions for."""
         return native_precisions(self._device)
 
-    def environment(self) -> Mapping[str, str]:
-        """Return what bit-exact repetition depends on besides the spec.
+    def environment(self, device: torch.device | None = None) -> Mapping[str, str]:
+        """Return what bit-exact repetition on a device, else on the first, depends on.
 
-        That is the libraries, the device, the number of threads and the number of ranks.
+        Besides the spec, that is the libraries, the device, and the numbers of threads and ranks.
         """
-        return {**environment(self._device, self._threads), "ranks": str(self._rank_provider.size)}
+        here = environment(device or self._device, self._threads)
+        return {**here, "ranks": str(self._rank_provider.size)}
 
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Train, and store the new version's tensors and their list, the weights.
@@ -94,11 +101,13 @@ class UpdateTrainer:
         recipe = spec.recipe
         require_learnable(recipe, spec.classes, spec.learned, spec.open_classes)
         monitor.advance("loading", 0, 1)
+        state = read_checkpoint(self._artifacts, resume, monitor.moved)
+        device = self._device_for(environments_of(state)[-1]) if state else self._device
         with (
-            repeatable(recipe.seed, device=self._device, threads=self._threads),
-            self._rank_provider(spec, resume) as ranks,
+            repeatable(recipe.seed, device=device, threads=self._threads),
+            self._rank_provider(spec, resume, device) as ranks,
         ):
-            parent = load(spec.parent, self._artifacts, self._device, monitor.moved)
+            parent = load(spec.parent, self._artifacts, device, monitor.moved)
             prepared = prepare_run(
                 spec,
                 parent,
@@ -109,10 +118,10 @@ class UpdateTrainer:
                 moved=monitor.moved,
             )
             monitor.advance("loading", 1, 1)
-            environments: Environments = (self.environment(),)
-            state = read_checkpoint(self._artifacts, resume, monitor.moved)
+            environments: Environments = (self.environment(device),)
             if state and prepared.update.restore(state):
-                environments = self._extend(environments_of(state), prepared.update.step, monitor)
+                past = environments_of(state)
+                environments = _extend(past, environments[-1], prepared.update.step, monitor)
             checkpoints = Checkpoints(
                 self._artifacts,
                 monitor,
@@ -144,28 +153,19 @@ class UpdateTrainer:
                 feature_statistics=statistics,
             )
 
-    def _extend(self, past: Environments, step: int, monitor: Monitor) -> Environments:
-        """Return the past environments and this process's; emit an event if it differs."""
-        before, here = past[-1], self.environment()
-        if before == here:
-            return past
-        changed = {
-            name: [before.get(name), here.get(name)]
-            for name in sorted({*before, *here})
-            if before.get(name) != here.get(name)
-        }
-        monitor.emit(
-            EventKind.ENVIRONMENT_CHANGED,
-            {"step": step, "changed": changed, "explanation": INEXACT},
-        )
-        return (*past, here)
+    def _device_for(self, before: Mapping[str, str]) -> torch.device:
+        """Return the device on which steps were taken before, if it is at hand; else the first."""
+        at_hand = (self._device, *self._others)
+        alike = (one for one in at_hand if self.environment(one)["device"] == before.get("device"))
+        return next(alike, self._device)
 
     def _learn(
         self, prepared: PreparedRun, ranks: Ranks, checkpoints: Checkpoints, monitor: Monitor
     ) -> None:
         run, loader = prepared.update, prepared.reading
         ranks.compare(prepared.fingerprint)
-        with Prefetcher(loader.step, run.step, run.steps, device=self._device) as ahead:
+        device = run.models.student.device
+        with Prefetcher(loader.step, run.step, run.steps, device=device) as ahead:
             while run.step < run.steps:
                 began, waited = self._clock(), ahead.waited_s
                 data = ahead.take()
@@ -184,7 +184,7 @@ class UpdateTrainer:
                     "waited": round((ahead.waited_s - waited) / spent, 3),
                 }
                 monitor.advance(
-                    "training", run.step, run.steps, {**terms, **speed, **peak_memory(self._device)}
+                    "training", run.step, run.steps, {**terms, **speed, **peak_memory(device)}
                 )
         ranks.compare(prepared.fingerprint)
         ranks.send_command(Command.END)
@@ -193,7 +193,7 @@ class UpdateTrainer:
         self, spec: TrainingSpec, student: ClipModel, run: TrainingRun, monitor: Monitor
     ) -> Json:
         def anchor() -> dict[str, Tensor]:
-            version = load(mixing_anchor(spec), self._artifacts, self._device, monitor.moved)
+            version = load(mixing_anchor(spec), self._artifacts, student.device, monitor.moved)
             return dict(version.network.named_parameters())
 
         decoded = DecodedImages(
@@ -209,6 +209,24 @@ class UpdateTrainer:
         if run.micro_batch != spec.recipe.micro_batch:
             notes = {**notes, "micro_batch": run.micro_batch}
         return notes
+
+
+def _extend(
+    past: Environments, here: Mapping[str, str], step: int, monitor: Monitor
+) -> Environments:
+    """Return the past environments and this process's; emit an event if it differs."""
+    before = past[-1]
+    if before == here:
+        return past
+    changed = {
+        name: [before.get(name), here.get(name)]
+        for name in sorted({*before, *here})
+        if before.get(name) != here.get(name)
+    }
+    monitor.emit(
+        EventKind.ENVIRONMENT_CHANGED, {"step": step, "changed": changed, "explanation": INEXACT}
+    )
+    return (*past, here)
 
 
 # The training loop of every rank except rank 0.

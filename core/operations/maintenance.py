@@ -13,7 +13,7 @@ from core.access.rows import Sessions
 from core.database.idempotency import Idempotency
 from core.errors import LeaseLost, NotReady, Unavailable
 from core.fleet.rows import Heartbeat, Heartbeats
-from core.fleet.workers import FORGOTTEN_AFTER_S, silence_limit_s
+from core.fleet.workers import FORGOTTEN_AFTER_S, silence_limit_s, trains_on
 from core.imports.rows import Uploads
 from core.jobs.claim_rows import Counters
 from core.jobs.orders import Queue
@@ -24,7 +24,7 @@ from core.outbox.rows import Outbox
 from core.outbox.rules import KEPT_DAYS
 from core.platform import Platform
 from core.trials.rows import Predictions
-from core.values import JobId
+from core.values import JobId, Json
 
 log = logging.getLogger(__name__)
 
@@ -84,18 +84,29 @@ def delete_expired(platform: Platform) -> None:
     platform.artifacts.sweep(TEMPORARY_AGE_S)
 
 
-def check_readiness(platform: Platform) -> dict[str, bool]:
-    """Return the checks of database, disk and worker. Raises NotReady with them if one fails."""
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """The checks that have passed, and what the live workers train on."""
+
+    checks: Mapping[str, bool]
+    trains_on: Sequence[str]
+
+
+def check_readiness(platform: Platform) -> Readiness:
+    """Check database, disk and worker. Raises NotReady with the checks if one fails."""
+    alive: Sequence[tuple[str, Json]] = ()
     checks = {"database": False, "disk": False, "worker": False}
     with suppress(Unavailable):  # where artifacts lie on S3, it answers too
         checks["disk"] = platform.artifacts.free_bytes() >= platform.settings.min_free_bytes
     with suppress(Unavailable), platform.transactions(read_only=True) as work:
-        checks["worker"] = bool(work[Heartbeats].fresh(silence_limit_s(platform.settings)))
+        alive = work[Heartbeats].fresh(silence_limit_s(platform.settings))
+        checks["worker"] = bool(alive)
         checks["database"] = True
     if not all(checks.values()):
         missing = ", ".join(name for name, good in checks.items() if not good)
         raise NotReady(f"Not ready: {missing}.", checks=checks)
-    return checks
+    trained = filter(None, (trains_on(facts) for _, facts in alive))
+    return Readiness(checks=checks, trains_on=tuple(dict.fromkeys(trained)))
 
 
 # The whole service in numbers, at one moment, from one read-only transaction.

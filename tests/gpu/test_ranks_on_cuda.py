@@ -28,7 +28,7 @@ def test_two_gpus_give_the_weights_of_one_and_repeat_to_the_bit(
     spec = with_recipe(red_and_blue(artifacts), **changes)
     monitor = Watching()
     one = UpdateTrainer(artifacts, device=CUDA).train(spec, resume=None, monitor=monitor).weights
-    crew = RankLauncher(2, artifacts=artifacts, device=CUDA, patience_s=60)
+    crew = RankLauncher(2, artifacts=artifacts, patience_s=60)
     both = UpdateTrainer(artifacts, device=CUDA, rank_provider=crew)
     two = [both.train(spec, resume=None, monitor=monitor).weights for _ in range(2)]
     assert two[0].digest == two[1].digest

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import errors, logs
 from core.clip.model import ClipModel
 from core.inference.wire import (
+    DEVICE,
     MAX_BODY_BYTES,
     MAX_IMAGES,
     MEDIA_TYPE,
@@ -46,6 +47,8 @@ def make_inference_app(
     All but the last need the key. Bodies are those of `core.inference.wire`.
     """
 
+    device = {DEVICE: models.device.type}
+
     async def classify(request: Request) -> Response:
         head, pixels = read_request(await _body(request))
         digest = Digest(_text(head, "digest"))
@@ -59,14 +62,15 @@ def make_inference_app(
             top_k=_positive_integer(head, "top_k"),
         )
         predictions, cosines = zip(*found, strict=True)
-        return JSONResponse({"digest": digest, "predictions": predictions, "cosines": cosines})
+        answer = {"digest": digest, "predictions": predictions, "cosines": cosines}
+        return JSONResponse(answer, headers=device)
 
     async def embed(request: Request) -> Response:
         head, pixels = read_request(await _body(request))
         digest = Digest(_text(head, "digest"))
         texts = _texts(head, "texts") if "texts" in head else []
         found = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
-        return Response(write_embedded(found), media_type=MEDIA_TYPE)
+        return Response(write_embedded(found), headers=device, media_type=MEDIA_TYPE)
 
     async def loaded(_: Request) -> Response:
         return JSONResponse({"digests": models.digests()})

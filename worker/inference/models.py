@@ -93,7 +93,7 @@ class ModelCache:
         prepare: Callable[[ClipModel], ClipModel] = lambda model: model,
     ) -> None:
         self._artifacts = artifacts
-        self._device = device
+        self.device = device
         self._prepare = prepare
         self._loading = Lock()
         self._sizes: dict[Digest, int] = {}
@@ -126,7 +126,7 @@ class ModelCache:
     def _load(self, digest: Digest) -> ClipModel:
         size = self.size_of(digest)
         self._models.make_room(size)  # before the new version takes memory
-        model = self._prepare(load(digest, self._artifacts, self._device).freeze())
+        model = self._prepare(load(digest, self._artifacts, self.device).freeze())
         self._models.put(digest, model, size)
         return model
 

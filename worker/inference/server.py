@@ -1,21 +1,24 @@
 """The HTTP server of the inference process."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import torch
 import uvicorn
 from starlette.applications import Starlette
 
 from core.access.keys import require_unguessable
 from core.bootstrap import close
+from core.clip.machine import find_devices
 from core.errors import UnsafeConfiguration
 from core.platform import Platform
 from core.settings import Settings
 from worker.inference.app import make_inference_app, prepare
 from worker.inference.classifier import Classifier, MicroBatcher, TextFeatures
 from worker.inference.models import AliasFollower, ModelCache, Traces
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75  # longer than the API keeps idle connections, so that none ends under a request
 
@@ -34,10 +37,11 @@ def make_app(platform: Platform) -> Starlette:
         )
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
     text_bytes = settings.inference_memory_bytes // 8
-    batcher, traces = MicroBatcher(), Traces()
+    devices, batcher, traces = find_devices(settings.device), MicroBatcher(), Traces()
+    log.info("inference found its device", extra=devices.facts)
     models = ModelCache(
         platform.artifacts,
-        torch.device(settings.device),
+        devices.chosen,
         max_bytes=settings.inference_memory_bytes - text_bytes,
         prepare=lambda model: batcher.run(partial(prepare, model, traces)).result(),
     )

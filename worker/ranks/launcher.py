@@ -107,18 +107,18 @@ class RankLauncher:
         size: int,
         *,
         artifacts: Artifacts,
-        device: torch.device,
         threads: int = 0,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.size = size
         self._artifacts = artifacts
-        self._device = device
         self._threads = threads
         self._patience_s = patience_s
 
     @contextmanager
-    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> Iterator[Ranks]:
+    def __call__(
+        self, spec: TrainingSpec, resume: Digest | None, device: torch.device
+    ) -> Iterator[Ranks]:
         """Start the other ranks, join them, and end them however the block ends.
 
         Raises RankLost, naming the rank that ended and how, when one did.
@@ -127,7 +127,7 @@ class RankLauncher:
             spec=replace(spec, selection=None),  # only rank 0 scores the trained weights
             resume=resume,
             artifacts=self._artifacts,
-            device=str(self._device),
+            device=str(device),
             threads=self._threads,
         )
         with (
@@ -139,7 +139,7 @@ class RankLauncher:
             for process in processes:
                 process.wait_until_ready()
             with process_group(
-                self._device,
+                device,
                 meeting=f"tcp://{HOST}:{port}",
                 rank=0,
                 size=self.size,

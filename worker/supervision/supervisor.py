@@ -4,6 +4,7 @@ It never loads torch, so no failure of a device or a model can stop it.
 """
 
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -63,6 +64,7 @@ class Child:
         self.owner = owner  # under which this run claims jobs
         self.started = time.monotonic()
         self._process = process
+        self._said = b""
 
     @classmethod
     def start(cls, owner: str) -> Self:
@@ -71,7 +73,11 @@ class Child:
         # Waiting threads must not spin: on shared cores they slow the thread that they wait for.
         environment = {"GOMP_SPINCOUNT": "0", **os.environ}
         process = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, process_group=0, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+            env=environment,
         )
         return cls(owner, process)
 
@@ -79,6 +85,18 @@ class Child:
     def pid(self) -> int:
         """The process id, which is also the process group's."""
         return self._process.pid
+
+    def facts(self) -> Json:
+        """Return what the child has told of its device; nothing before it has loaded torch."""
+        if (pipe := self._process.stdout) is not None and not pipe.closed:
+            os.set_blocking(pipe.fileno(), False)
+            if (piece := pipe.read()) is not None:  # None: there is nothing to read yet
+                self._said += piece
+        try:
+            found: Json = json.loads(self._said)
+        except ValueError:
+            return {}
+        return found
 
     @property
     def exit_code(self) -> int | None:
@@ -94,8 +112,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def stop(self, grace_s: float) -> None:
         """Ask the child to stop, wait at most `grace_s` seconds, then kill it."""
@@ -229,7 +248,7 @@ class Supervisor:
             return
         with self._platform.transactions() as work:
             facts = facts_of(
-                device=self._platform.settings.device,
+                told=self._child.facts(),
                 queues=self._platform.settings.queues,
                 child=self._child.pid,
                 starts=self._starts,
@@ -261,15 +280,18 @@ class Supervisor:
 
 
 def facts_of(
-    *, device: str, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
+    *, told: Json, queues: Sequence[str], child: int, starts: int, held: Sequence[HeldJob]
 ) -> Json:
-    """Return the facts of a supervisor and its child, whose process id is `child`."""
+    """Return the facts of a supervisor and its child, whose process id is `child`.
+
+    `told` is what the child itself has told, its device.
+    """
     return {
+        **told,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "child": child,
         "starts": starts,
-        "device": device,
         "state": "busy" if held else "idle",
         "job": held[0].id if held else None,
         "queues": list(queues),

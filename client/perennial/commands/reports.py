@@ -54,6 +54,9 @@ def _print_report(found: Report) -> None:
     click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
     for reason in found["reasons"]:
         click.echo(f"- {reason}")
+    if found["exact"] is False:
+        machines = (machine.get("device", "unknown") for machine in found["environments"])
+        click.echo(f"- not exact: trained on several machines, in order {'; '.join(machines)}")
     print_table(
         ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
         [

@@ -177,6 +177,8 @@ def job_bar() -> Iterator[Callable[[Event], None]]:
         def show(event: Event) -> None:
             nonlocal present
             data = event["data"]
+            if "explanation" in data:  # of a slow precision, or of a result that is not exact
+                bar.console.print(data["explanation"])
             phase = str(data.get("phase", ""))
             if phase and phase != present:
                 present = phase

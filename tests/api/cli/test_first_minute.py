@@ -1,6 +1,7 @@
 """The first lines that an embedded service prints, and who may read its files and its keys."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -53,7 +54,13 @@ class Started:
 def service(folder: Path, **settings: str) -> Iterator[Started]:
     """`perennial serve`, from a user whose files are open to all."""
     home, port = folder / "data" / "home", free_port()
-    given = {"HOME": str(home), "PORT": str(port), "ADMIN_KEY": KEY, "THREADS": "1"}
+    given = {
+        "HOME": str(home),
+        "PORT": str(port),
+        "ADMIN_KEY": KEY,
+        "THREADS": "1",
+        "DEVICE": "auto",
+    }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "serve"],
@@ -79,11 +86,12 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         yield started
 
 
-def test_service_says_where_it_is_and_last_how_to_sign_in(ready: Started) -> None:
+def test_service_says_where_it_is_how_to_sign_in_and_what_it_trains_on(ready: Started) -> None:
     address = f"http://127.0.0.1:{ready.port}"
     assert ready.says(f"Perennial is running at {address};")
     told = [line for line in ready.log.read_text().splitlines() if not line.startswith("{")]
-    at, link = told[-1].split("/ui/sign-in?link=")
+    (shown,) = (line for line in told if "link=" in line)
+    at, link = shown.split("/ui/sign-in?link=")
     assert at == address
     token, led = link.split("&next=")
     assert led == "/ui/first-steps"
@@ -91,6 +99,10 @@ def test_service_says_where_it_is_and_last_how_to_sign_in(ready: Started) -> Non
         answer = browser.post("/ui/sign-in", data={"link": token, "next": led})
         assert (answer.status_code, answer.headers["location"]) == (303, led)
         assert "First steps" in browser.get(led).text
+    wait_for(lambda: ready.says("Updates train on "), seconds=LATE_S)
+    (on,) = ready.get("/readyz").json()["trains_on"]
+    assert ready.says(f"Updates train on {on}.")
+    assert re.fullmatch(r"(cpu|cuda:0) \(.+\), 1 thread; .*GPU.*", on)
 
 
 def test_no_process_shows_a_key(ready: Started) -> None:

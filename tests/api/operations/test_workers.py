@@ -19,13 +19,25 @@ def age(service: Service, seconds: float) -> None:
 
 def test_a_silent_worker_is_shown_stale_and_forgotten_after_a_day(service: Service) -> None:
     held = (HeldJob(id=JobId("job_1"), status="running", lease_s=9),)
-    facts = facts_of(device="cuda:0", queues=("gpu",), child=1, starts=2, held=held)
+    told = {"device": "cuda:0 (L4)", "device_reason": "1 GPU found", "threads": 8}
+    facts = facts_of(told=told, queues=("gpu",), child=1, starts=2, held=held)
     with service.platform.transactions() as work:
         work[Heartbeats].record("gpu-7:1f3a", facts)
         work.commit()
     (shown,) = service.client.get("/v1/workers").json()["data"]
     assert (shown["id"], shown["fresh"], shown["state"]) == ("gpu-7:1f3a", True, "busy")
-    assert (shown["job"], shown["device"], shown["starts"]) == ("job_1", "cuda:0", 2)
+    assert (shown["job"], shown["device"], shown["starts"]) == ("job_1", "cuda:0 (L4)", 2)
+    assert (shown["device_reason"], shown["threads"]) == ("1 GPU found", 8)
+    with service.platform.transactions() as work:  # neither trains yet
+        work[Heartbeats].record("gpu-8:1", {"queues": ["gpu"]})
+        work[Heartbeats].record("cpu-1:1", told | {"queues": ["housekeeping"]})
+        work.commit()
+    on = service.client.get("/readyz").json()["trains_on"]
+    assert on == ["cuda:0 (L4), 8 threads; 1 GPU found"]
+    with service.platform.transactions() as work:
+        for other in ("gpu-8:1", "cpu-1:1"):
+            work[Heartbeats].forget(other)
+        work.commit()
     assert shown["queues"] == ["gpu"]
     assert shown["version"]
     assert 0 <= shown["beat_age_s"] < 10

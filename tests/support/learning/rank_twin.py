@@ -39,7 +39,10 @@ class Twin:
         self._folder = folder
 
     @contextmanager
-    def __call__(self, spec: TrainingSpec, resume: Digest | None) -> Iterator[DistributedRanks]:
+    def __call__(
+        self, spec: TrainingSpec, resume: Digest | None, device: torch.device
+    ) -> Iterator[DistributedRanks]:
+        assert device == CPU
         pickle.dump((self._folder, self.told or spec, resume), self._orders)
         self._orders.flush()
         try:

@@ -10,11 +10,20 @@ import time
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from core.clip.machine import Prefetcher, native_precisions, thread_count
+from core.clip.machine import (
+    AUTO,
+    Prefetcher,
+    devices_for,
+    find_devices,
+    native_precisions,
+    thread_count,
+)
 from core.errors import ArtifactMissing, CancelRequested
 from core.recipes.fields import Precision
+from core.settings import Settings
 
 
 def numbered(step: int) -> Tensor:
@@ -113,6 +122,35 @@ def test_a_limit_leaves_no_bf16_instructions_and_gives_the_machine_another_name(
     assert "bf16" not in {*precisions.split(), *device.strip("()").split(", ")}
     assert precisions == "fp32"
     assert "AVX512" not in device
+
+
+@pytest.mark.parametrize(
+    ("setting", "gpus", "expected", "reason"),
+    [
+        (AUTO, 0, ["cpu"], "no GPU found"),
+        (AUTO, 1, ["cuda:0", "cpu"], "1 GPU found"),
+        (AUTO, 2, ["cuda:0", "cuda:1", "cpu"], "2 GPUs found, the first is used"),
+        ("cpu", 2, ["cpu"], "PERENNIAL_DEVICE is cpu"),
+        ("cuda:1", 2, ["cuda:1"], "PERENNIAL_DEVICE is cuda:1"),
+    ],
+)
+def test_auto_takes_the_first_gpu_and_a_named_device_is_the_only_one(
+    setting: str, gpus: int, expected: list[str], reason: str
+) -> None:
+    found = devices_for(setting, gpus, "no GPU found")
+    assert [str(one) for one in (found.chosen, *found.others)] == expected
+    assert found.reason == reason
+
+
+def test_a_worker_tells_which_device_it_found_and_its_name() -> None:
+    found = find_devices(AUTO)
+    assert (found.chosen.type == "cuda") is torch.cuda.is_available()
+    assert found.facts["device"].startswith(f"{found.chosen} (")
+    assert "GPU" in found.facts["device_reason"]
+    assert Settings.model_fields["device"].default == AUTO
+    for wrong in ("gpu", "cuda:x", "mps"):
+        with pytest.raises(ValidationError, match="device"):
+            Settings(device=wrong)
 
 
 def test_a_device_that_nothing_is_known_of_computes_in_fp32() -> None:

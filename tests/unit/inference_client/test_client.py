@@ -11,12 +11,20 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from starlette.responses import Response
 
 from api.inference_client import client as replicas
 from api.inference_client.client import Inference
 from api.inference_client.questions import EmbedTexts, PixelBudget, SharedCalls
 from core.errors import InferenceBusy, InferenceUnavailable, Malformed
-from core.inference.wire import read_embedded, read_request, write_request
+from core.inference.wire import (
+    DEVICE,
+    Embedded,
+    read_embedded,
+    read_request,
+    write_embedded,
+    write_request,
+)
 from core.values import sha256
 from devtools.ports import free_port
 from tests.support.api.oracle import Oracle, an_oracle, settings_with, vector_of
@@ -82,6 +90,18 @@ def test_a_call_whose_connection_breaks_is_made_again_at_another_replica(
 
 
 HEAD = {"digest": "0" * 64, "top_k": 5, "texts": "é"}
+
+
+def test_of_calls_that_ask_the_same_two_are_under_way_once_a_gpu_has_answered(
+    oracle: Oracle, inference: Inference
+) -> None:
+    calls = inference._calls
+    embed_each(inference, 1)
+    assert calls.at_once == 1
+    found = write_embedded([Embedded(vector_of(b"0"), tokens=1)])
+    oracle.answer = Response(found, headers={DEVICE: "cuda"})
+    embed_each(inference, 1)
+    assert calls.at_once == 2
 
 
 def test_a_body_whose_head_is_cut_off_or_no_object_is_refused() -> None:

@@ -63,7 +63,7 @@ def gradients(
     spec: TrainingSpec, artifacts: LocalArtifacts, rank_provider: Twin | SingleRankProvider
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The first step's gradients and numbers, as rank 0 has them."""
-    with rank_provider(spec, None) as ranks, repeatable(0, device=CPU, threads=1):
+    with rank_provider(spec, None, CPU) as ranks, repeatable(0, device=CPU, threads=1):
         prepared = prepare_run(spec, load(spec.parent, artifacts), artifacts, ranks=ranks)
         ranks.send_command(Command.STEP)
         numbers = prepared.update.gradients(prepared.reading.step(0))

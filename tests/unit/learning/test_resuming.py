@@ -14,6 +14,7 @@ from core.clip.model import published_bytes
 from core.errors import LeaseLost, StopRequested, StorageFull
 from core.learning import step as checkpoint
 from core.learning.features import FeatureStatistics
+from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import (
     Averaging,
     Method,
@@ -222,6 +223,18 @@ def test_a_checkpoint_resumed_in_another_environment_says_so_and_remembers_it(
     away = trainer_of(artifacts, threads=2).environment()
     assert trained.environments == (home.environment(), away, home.environment())
     assert [kind for kind, _ in watch_again.told] == ["environment_changed"]
+
+
+def test_a_checkpoint_goes_on_on_the_device_that_wrote_it_if_that_is_at_hand(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    kept, monitor = stopped(artifacts, spec), Watching()
+    first = torch.device("meta")  # on which nothing can be trained
+    trainer = UpdateTrainer(artifacts, device=first, others=[torch.device("cpu")], threads=1)
+    found = trainer.train(spec, resume=kept, monitor=monitor)
+    whole = trainer_of(artifacts).train(spec, resume=None, monitor=Watching())
+    assert found.weights.digest == whole.weights.digest
+    assert (found.environments, monitor.told) == (whole.environments, [])
 
 
 WEIGHTS_BYTES = published_bytes(tiny_clip().network.state_dict())

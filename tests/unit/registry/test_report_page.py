@@ -129,7 +129,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         "1 image of this update is a near-duplicate of an older image.",
         "emoji 60 0.02 3 2 worn out",  # at 5 * 40 / (99 * 100) percent, after 60 / 100 of 5 percent
         "at most 3.0 % of the answers that were right",
-        "Not bit-reproducible",
+        "Not exact",
         "device cpu (x)",
         "sky 1,200 margin 87.5 12.5 5.0 to 25.0 37.5 15.0 to 75.0",
         "all 0.7 chosen 62.5 50.0",

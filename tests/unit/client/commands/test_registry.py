@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perennial.commands import exports as bundles
+from perennial.commands import reports
 from perennial.terminal.session import ERROR, GATE, JOB
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
@@ -44,7 +45,7 @@ def test_continuous_integration_teaches_what_was_pushed(
 
 
 def test_versions_are_listed_reported_on_and_compared(
-    site: Site, perennial: Run, taught: int, tmp_path: Path
+    site: Site, perennial: Run, taught: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = [str(taught), "1", "promoted", "passed", "production", "bag, boot"]
     assert wanted in rows(perennial("versions", "demo").out, 6)
@@ -53,6 +54,9 @@ def test_versions_are_listed_reported_on_and_compared(
     assert f"demo: version {taught}, gate: passed\n- {report['reasons'][0]}\n" in told
     assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
     assert json.loads(perennial("report", "demo", taught, "--json").out) == report
+    machines = [{"device": "cpu (x)"}, {"device": "cuda (y)"}]
+    reports._print_report({**report, "exact": False, "environments": machines})
+    assert "trained on several machines, in order cpu (x); cuda (y)\n" in capsys.readouterr().out
     page = tmp_path / "report.html"
     assert perennial("report", "demo", taught, "--html", page).code == 0
     assert page.read_text().startswith("<!doctype html>")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from perennial.commands import learning as teach
+from perennial.terminal.output import job_bar
 from perennial.terminal.session import ERROR, GATE, JOB, USAGE
 from tests.unit.client.commands.conftest import Run, Site
 
@@ -110,6 +111,15 @@ def test_an_order_goes_on_by_itself_and_can_be_watched(
     ended_updates = ("jobs", "list", "--type", "update", "--status", "succeeded")
     assert job in perennial(*ended_updates, "--created-since", "2020-01-01").out
     assert job not in perennial(*ended_updates, "--created-until", "2020-01-01").out
+
+
+def test_who_follows_a_job_reads_why_its_result_is_not_exact(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with job_bar() as show:
+        told = {"step": 2, "explanation": "The result is not exact."}
+        show({"id": 1, "kind": "environment_changed", "data": told, "at": ""})
+    assert "The result is not exact.\n" in capsys.readouterr().err
 
 
 def test_a_job_that_fails_ends_with_its_own_code(

@@ -11,7 +11,7 @@ import torch
 from fastapi.testclient import TestClient
 from torch import Tensor
 
-from core.inference.wire import write_request
+from core.inference.wire import DEVICE, write_request
 from core.platform import Platform
 from core.recipes.rules import digest_of
 from tests.support.learning.tiny_clip import tiny_clip
@@ -46,7 +46,7 @@ def test_predictions_are_the_softmax_of_the_models_own_logits(
 
     answer = ask(client, digest, [4, 9])
 
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.headers[DEVICE]) == (200, "cpu")
     clip = tiny_clip(1)
     with torch.inference_mode():
         logits = clip.scale * clip.encode_images(pixels_of([4, 9])) @ clip.encode_texts(PROMPTS).T

@@ -66,9 +66,7 @@ def others() -> list[psutil.Process]:
 
 
 def trainer(folder: Path, *, ranks: int, patience_s: float = 60.0) -> UpdateTrainer:
-    crew = RankLauncher(
-        ranks, artifacts=LocalArtifacts(folder), device=CPU, threads=1, patience_s=patience_s
-    )
+    crew = RankLauncher(ranks, artifacts=LocalArtifacts(folder), threads=1, patience_s=patience_s)
     return UpdateTrainer(
         LocalArtifacts(folder), device=CPU, threads=1, rank_provider=crew if ranks > 1 else None
     )

@@ -1,5 +1,6 @@
 """The supervisor over a real database and small real children, its watchdog, and its health."""
 
+import json
 import os
 import subprocess
 import sys
@@ -201,6 +202,35 @@ def test_an_unexpected_error_ends_neither_the_child_nor_the_rest_of_the_tick(
     assert notifier.notified == 2
     (child,) = nursery.children
     assert child.exit_code is None
+
+
+def test_a_heartbeat_has_what_the_child_has_told_of_its_device(
+    platform: Platform, tmp_path: Path
+) -> None:
+    told, go = {"device": "cpu (x)", "device_reason": "no GPU found", "threads": 2}, tmp_path / "go"
+    program = f"""
+import pathlib, time
+while not pathlib.Path({str(go)!r}).exists():
+    time.sleep(0.01)
+print({json.dumps(told)!r}, flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0
+    )
+    child = Child("here:1:a", process)
+    try:
+        assert child.facts() == {}  # while it loads torch
+        go.touch()
+        wait_for(child.facts, seconds=20)
+        supervisor = Supervisor(platform, RecordingNotifier(), lambda _: child, name="here:1")
+        supervisor.tick(time.monotonic())
+        with platform.transactions(read_only=True) as work:
+            ((_, facts),) = work[Heartbeats].fresh(60)
+        assert facts | told == facts
+        assert facts["child"] == child.pid
+    finally:
+        child.kill()
 
 
 def test_a_waiting_job_is_announced_less_and_less_often(
