@@ -13,7 +13,15 @@ from perennial.terminal.output import (
     print_table,
     tell,
 )
-from perennial.terminal.session import NEW_FILE, alias_option, connected, example
+from perennial.terminal.session import (
+    NEW_FILE,
+    alias_option,
+    connected,
+    example,
+    find_version,
+    number_of,
+    version_argument,
+)
 from perennial.types import Alias
 
 
@@ -44,20 +52,20 @@ def versions(model: str, as_json: bool) -> None:
     print_table(("version", "parent", "status", "gate", "aliases", "taught", "created"), rows)
 
 
-@click.command(epilog=example("perennial download demo 2 --to demo-2.tar"))
-@click.argument("model")
-@click.argument("version", type=int)
-@click.option("--to", type=NEW_FILE, required=True, metavar="FILE", help="The tar file to write.")
+@click.command(epilog=example("perennial download demo:2 --output demo-2.tar"))
+@version_argument()
+@click.option("--output", type=NEW_FILE, required=True, metavar="FILE", help="Tar file to write.")
 @json_option
-def download(model: str, version: int, to: Path, as_json: bool) -> None:
+def download(named: str, output: Path, as_json: bool) -> None:
     """Download a version: a tar of the folder that open_clip loads.
 
     If it is interrupted, the same command goes on.
     """
     with connected() as client, bytes_bar("receiving") as on_bytes:
-        client.versions.download(model, version, to=to, on_bytes=on_bytes)
-    size = to.stat().st_size
-    tell({"file": str(to), "bytes": size}, as_json, f"{to}: {size:,} bytes.")
+        model, version = find_version(client, named)
+        client.versions.download(model, version, to=output, on_bytes=on_bytes)
+    size = output.stat().st_size
+    tell({"file": str(output), "bytes": size}, as_json, f"{output}: {size:,} bytes.")
 
 
 override_option = click.option(
@@ -72,17 +80,17 @@ revision_option = click.option(
 )
 
 
-@click.command(epilog=example("perennial promote demo 2 --reason reviewed"))
-@click.argument("model")
-@click.argument("version", type=int)
+@click.command(epilog=example("perennial promote demo:2 --reason reviewed"))
+@version_argument(bare=False)
 @alias_option
 @click.option("--reason", help="Reason, kept in the alias's history.")
 @override_option
 @revision_option
 @json_option
-def promote(model: str, version: int, override: bool, as_json: bool, **move: Any) -> None:
+def promote(named: str, override: bool, as_json: bool, **move: Any) -> None:
     """Point an alias at a version, if the gate lets it."""
     with connected() as client:
+        model, version = find_version(client, named)
         moved = client.aliases.promote(model, version, override=override or None, **move)
     tell(moved, as_json, _told(moved))
 
@@ -91,14 +99,15 @@ def promote(model: str, version: int, override: bool, as_json: bool, **move: Any
 @click.argument("model")
 @alias_option
 @click.option("--reason", required=True, help="Reason, kept in the alias's history.")
-@click.option("--to", type=int, metavar="VERSION", help="Version (default: the one before).")
+@click.option("--to", metavar="VERSION", help="Version (default: the one before).")
 @override_option
 @revision_option
 @json_option
-def rollback(model: str, override: bool, as_json: bool, **move: Any) -> None:
+def rollback(model: str, to: str | None, override: bool, as_json: bool, **move: Any) -> None:
     """Point an alias at the version that was live before."""
+    number = None if to is None else number_of(model, to)
     with connected() as client:
-        moved = client.aliases.roll_back(model, override=override or None, **move)
+        moved = client.aliases.roll_back(model, to=number, override=override or None, **move)
     tell(moved, as_json, _told(moved))
 
 

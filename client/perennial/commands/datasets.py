@@ -8,17 +8,17 @@ import click
 
 from perennial.client import Client
 from perennial.commands.images import (
-    OUTCOMES,
     ensure_dataset,
-    import_bucket,
+    finish_import,
     labelled_images,
     read_folder,
     send_archive,
     send_images,
-    told_counts,
+    told_version,
 )
 from perennial.errors import ServiceError
 from perennial.terminal.output import (
+    OUTCOMES,
     json_option,
     note,
     print_fields,
@@ -26,8 +26,20 @@ from perennial.terminal.output import (
     print_list,
     print_table,
     tell,
+    told_counts,
 )
-from perennial.terminal.session import FOLDER, NEW_FILE, Failure, connected, example, source
+from perennial.terminal.session import (
+    FOLDER,
+    NEW_FILE,
+    Failure,
+    connected,
+    example,
+    number_of,
+    source,
+    tell_ordered,
+    version_argument,
+    wait_option,
+)
 from perennial.types import DatasetKind, Retraining, SuiteKind
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.
@@ -102,17 +114,16 @@ def freeze(name: str, as_json: bool) -> None:
     """Make a version, which never changes, of all present images."""
     with connected() as client:
         made = client.datasets.freeze(name)
-    size = f"{made['images']} images, {len(made['classes'])} classes."
-    tell(made, as_json, f"{name}, version {made['number']}: {size}")
+    tell(made, as_json, told_version(name, made))
 
 
-@dataset.command(epilog=example("perennial dataset diff products 1 2"))
-@click.argument("name")
-@click.argument("before", type=int)
-@click.argument("now", type=int)
+@dataset.command(epilog=example("perennial dataset diff products:1 products:2"))
+@version_argument("NAME:BEFORE NAME:NOW", count=2, bare=False)
 @json_option
-def diff(name: str, before: int, now: int, as_json: bool) -> None:
+def diff(named: tuple[str, str], as_json: bool) -> None:
     """Show what version NOW added, removed and moved since version BEFORE."""
+    name = named[0].partition(":")[0]
+    before, now = (number_of(name, one) for one in named)
     with connected() as client:
         found = client.datasets.diff(name, now, against=before)
     if as_json:
@@ -158,22 +169,26 @@ def delete(name: str) -> None:
 @click.command(
     "import",
     epilog=example(
-        "perennial import products shoes.zip --report shoes.csv",
-        "perennial import products s3://photos/shoes",
+        "perennial import products shoes.zip --wait",
+        "perennial import products s3://photos/shoes --output report.csv",
     ),
 )
 @click.argument("dataset")
 @click.argument("images", metavar="SOURCE", type=source)
 @click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
-@click.option("--report", type=NEW_FILE, metavar="FILE", help="Write the report as CSV.")
+@click.option(
+    "--output", type=NEW_FILE, metavar="FILE", help="Wait, then write the report to this CSV file."
+)
 @click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
+@wait_option
 @json_option
 def import_images(
     dataset: str,
     images: Path | str,
     validate_only: bool,
-    report: Path | None,
+    output: Path | None,
     upload: str | None,
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Import a folder, an archive or a bucket into a dataset.
@@ -183,15 +198,20 @@ def import_images(
     classes, unless CSV or JSON Lines files beside the images list them.
     """
     with connected() as client:
-        job = (
-            import_bucket(client, dataset, images, validate_only=validate_only)
-            if isinstance(images, str)
-            else send_archive(client, dataset, images, upload=upload, validate_only=validate_only)
-        )
-        if report is not None:
+        if isinstance(images, str):
+            job = client.datasets.import_bucket(dataset, images, validate_only=validate_only)
+        else:
+            job = send_archive(
+                client, dataset, images, upload=upload, validate_only=validate_only, wait=False
+            )
+        if not (wait or output):
+            tell_ordered(job, as_json)
+            return
+        job = finish_import(client, job)
+        if output is not None:
             headers = {"Accept": "text/csv"}
             table = client.request("GET", job["links"]["report"], headers=headers)
-            report.write_bytes(table.content)
+            output.write_bytes(table.content)
     tell(job, as_json, told_counts(job["result"] or {}))
 
 

@@ -15,6 +15,7 @@ from perennial.terminal.session import (
     Failure,
     connected,
     example,
+    find_version,
     follow,
     tell_job,
     tell_ordered,
@@ -82,23 +83,6 @@ def require_absent(file: Path) -> None:
     """Raise Failure if a file that would be written is there already."""
     if file.exists():
         raise Failure(f"{file} is there already: name a new one.")
-
-
-def find_version(client: Client, reference: str) -> tuple[str, int]:
-    """Return model and number of a reference. Raises Failure for one that means no version."""
-    name, _, place = reference.partition("@")
-    if place.startswith("sha256:"):
-        digest = place.removeprefix("sha256:")
-        found = [one["version"] for one in client.versions.list(name) if one["digest"] == digest]
-        if not found:
-            raise Failure(f"No version of {name} has the digest {digest}.")
-        return name, max(found)
-    name, colon, number = name.partition(":")
-    if not colon:
-        return name, client.aliases.get(name, place or "production")["version"]
-    if place or not number.isascii() or not number.isdecimal():
-        raise Failure(f"{reference} means no version: name it as model, model@alias or model:7.")
-    return name, int(number)
 
 
 def _told(made: Export) -> str:
@@ -174,7 +158,7 @@ def _tell(model: str, result: Mapping[str, object]) -> None:
         click.echo(f"{model}: version {version} is the same; nothing was imported.")
         return
     click.echo(f"{model}: version {version}, digest {result['digest']}")
-    click.echo(f"It has no verdict here yet: perennial evaluate {model} {version}")
+    click.echo(f"It has no verdict here yet: perennial evaluate {model}:{version}")
 
 
 @click.command(epilog=example("perennial signing-key"))

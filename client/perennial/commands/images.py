@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,25 @@ from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.terminal.output import bytes_bar, count_bar, note
 from perennial.terminal.session import Failure, follow
-from perennial.types import DatasetKind, Job, Receipt, SuiteKind
-
-OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
+from perennial.types import DatasetKind, DatasetVersion, Job, Receipt, SuiteKind
 
 
-def told_counts(counts: Mapping[str, int]) -> str:
-    """Return how many files had each outcome, in words."""
-    return ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
+def told_version(name: str, version: DatasetVersion) -> str:
+    """Return what a dataset's version holds, in words."""
+    told = f"{name}, version {version['number']}: {version['images']} images"
+    if not version["classes"]:
+        return f"{told}."
+    train, held_out = (
+        sum(sides[side] for sides in version["counts"].values()) for side in ("train", "holdout")
+    )
+    return f"{told}, {len(version['classes'])} classes; {train} to train on, {held_out} held out."
 
 
-def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> None:
-    """Create a dataset unless it exists. Raises Failure if it is of another kind."""
+def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> bool:
+    """Create a dataset unless it exists, and return whether it was created.
+
+    Raises Failure if it is of another kind.
+    """
     try:
         client.datasets.create(name, kind=kind)
     except ServiceError as error:
@@ -30,13 +37,15 @@ def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") ->
         found = client.datasets.get(name)["kind"]
         if found != kind:
             raise Failure(f"There is already a dataset {name}, which is {found}.") from error
+        return False
+    return True
 
 
 def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -> Counter[str]:
     """Send images with their classes or captions, name the refused ones and count the outcomes."""
     with count_bar("sending", len(images)) as advance:
         receipts = client.datasets.upload(name, images, on_batch=advance)
-    _name_refused((str(path), one) for (_, path), one in zip(images, receipts, strict=True))
+    name_refused((str(path), one) for (_, path), one in zip(images, receipts, strict=True))
     return Counter(receipt["outcome"] for receipt in receipts)
 
 
@@ -47,8 +56,9 @@ def send_archive(
     *,
     upload: str | None = None,
     validate_only: bool = False,
+    wait: bool = True,
 ) -> Job:
-    """Send an archive, or a folder as one, import it, and name the refused files.
+    """Send an archive, or a folder as one, and import it; with `wait`, name the refused files.
 
     Raises JobFailed, and Failure if `upload` is of another file. If it is interrupted, the id of
     the upload is printed, with which it can go on.
@@ -65,23 +75,19 @@ def send_archive(
         if started:
             note(f"Go on with the same command and --upload {started[0]}.")
         raise
-    return _finish(client, client.datasets.import_upload(name, sent, validate_only=validate_only))
+    job = client.datasets.import_upload(name, sent, validate_only=validate_only)
+    return finish_import(client, job) if wait else job
 
 
-def import_bucket(client: Client, name: str, address: str, *, validate_only: bool = False) -> Job:
-    """Have the service import a part of a bucket, and name the refused files. Raises JobFailed."""
-    return _finish(
-        client, client.datasets.import_bucket(name, address, validate_only=validate_only)
-    )
-
-
-def _finish(client: Client, job: Job) -> Job:
+def finish_import(client: Client, job: Job) -> Job:
+    """Follow an import, and name the refused files. Raises JobFailed."""
     job = follow(client, job["id"])
-    _name_refused((row["file"], row) for row in client.datasets.import_report(job["id"]))
+    name_refused((row["file"], row) for row in client.datasets.import_report(job["id"]))
     return job
 
 
-def _name_refused(receipts: Iterable[tuple[str, Receipt]]) -> None:
+def name_refused(receipts: Iterable[tuple[str, Receipt]]) -> None:
+    """Name the files that were refused, each with the reason."""
     for file, receipt in receipts:
         if receipt["error"] is not None:
             note(f"{file}: {receipt['error']['detail']}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from perennial.client import Client
-from perennial.commands.exports import NEW_PLACE, find_version, require_absent
+from perennial.commands.exports import NEW_PLACE, require_absent
 from perennial.terminal.output import (
     bytes_bar,
     json_option,
@@ -27,8 +27,10 @@ from perennial.terminal.session import (
     Failure,
     connected,
     example,
+    find_dataset_version,
+    find_version,
     follow,
-    newest_version,
+    number_of,
     tell_ordered,
     wait_option,
 )
@@ -86,10 +88,11 @@ def classify(
         found = client.classify(
             reference, images, classes or None, prompts=prompts or None, **options
         )
-    if as_json:
-        print_json(found)
-        return
     answers = list(zip(images, found["data"], strict=True))
+    if as_json:
+        files = [{**answer, "file": str(image)} for image, answer in answers]
+        print_json({**found, "data": files})
+        return
     for image, answer in answers:
         if error := answer.get("error"):
             note(f"{image}: {error['detail']}")
@@ -226,10 +229,9 @@ def _npy_header(rows: int, width: int) -> bytes:
 # `perennial reembed`: the vectors of a dataset by a version.
 
 
-@click.command(epilog=example("perennial reembed demo@production products --output vectors.npy"))
+@click.command(epilog=example("perennial reembed demo@production products:2 --output vectors.npy"))
 @click.argument("reference")
 @click.argument("dataset")
-@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
 @click.option(
     "--output",
     type=NEW_PLACE,
@@ -241,19 +243,19 @@ def _npy_header(rows: int, width: int) -> bytes:
 def reembed(
     reference: str,
     dataset: str,
-    dataset_version: int | None,
     output: Path | None,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Store the vectors of a dataset's images by a version.
 
-    REFERENCE is a model, or name@alias, name:7 or name@sha256:...
+    REFERENCE is a model, or name@alias, name:7 or name@sha256:... DATASET is one, by its newest
+    version, or name:2.
     """
     lines = None if output is None else _place_of_lines(output)
     with connected() as client:
         model, version = find_version(client, reference)
-        number = newest_version(client, dataset) if dataset_version is None else dataset_version
+        dataset, number = find_dataset_version(client, dataset)
         job = client.vectors.order(model, version, dataset, number)
         if not (wait or output):
             tell_ordered(job, as_json)
@@ -291,12 +293,11 @@ def _place_of_lines(output: Path) -> Path:
 @click.option(
     "--from",
     "baseline",
-    type=int,
-    metavar="N",
+    metavar="VERSION",
     help="Version whose vectors are in the index (default: the parent).",
 )
 @click.option(
-    "--bridge",
+    "--output",
     type=NEW_PLACE,
     metavar="FILE",
     help="Wait, then write the bridge to this file (safetensors).",
@@ -304,24 +305,25 @@ def _place_of_lines(output: Path) -> Path:
 @wait_option
 @json_option
 def compatibility(
-    reference: str, baseline: int | None, bridge: Path | None, wait: bool, as_json: bool
+    reference: str, baseline: str | None, output: Path | None, wait: bool, as_json: bool
 ) -> None:
     """Report whether an index of an older version's vectors still serves a version.
 
     REFERENCE is a model, or name@alias, name:7 or name@sha256:...
     """
-    if bridge is not None:
-        require_absent(bridge)
+    if output is not None:
+        require_absent(output)
     with connected() as client:
         model, version = find_version(client, reference)
-        job = client.vectors.compare(model, version, baseline=baseline)
-        if not (wait or bridge):
+        number = None if baseline is None else number_of(model, baseline)
+        job = client.vectors.compare(model, version, baseline=number)
+        if not (wait or output):
             tell_ordered(job, as_json)
             return
         ended = follow(client, job["id"])
         found = client.vectors.report(model, version, (ended["result"] or {})["from"])
-        if bridge is not None:
-            client.vectors.download_bridge(model, version, found["from"], to=bridge)
+        if output is not None:
+            client.vectors.download_bridge(model, version, found["from"], to=output)
     tell(found, as_json, _print_compatibility)
 
 

@@ -1,4 +1,4 @@
-"""`perennial model`, `teach`, `advise`, `jobs` and `watch`."""
+"""`perennial model`, `teach`, `advise`, `job` and `watch`."""
 
 import secrets
 from collections.abc import Sequence
@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 
-from perennial.commands.images import ensure_dataset, labelled_images, send_archive, send_images
+from perennial.client import Client
+from perennial.commands.images import (
+    ensure_dataset,
+    labelled_images,
+    name_refused,
+    send_archive,
+    send_images,
+    told_version,
+)
+from perennial.errors import JobFailed, ServiceError
+from perennial.requests import given
 from perennial.terminal.output import (
     json_option,
     note,
@@ -21,13 +32,15 @@ from perennial.terminal.output import (
 )
 from perennial.terminal.session import (
     FOLDER,
+    Failure,
     connected,
     ended,
     example,
     filter_options,
+    find_dataset_version,
     follow,
     gate_option,
-    newest_version,
+    number_of,
     recipe_option,
     require_passed,
     tell_end,
@@ -113,15 +126,23 @@ def _aliases(model: Model) -> str:
 FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
 
 
-@click.command(epilog=example("perennial teach ./new-images --model demo --wait --fail-on-gate"))
-@click.argument("folder", type=FOLDER)
+@click.command(
+    epilog=example(
+        "perennial teach ./new-images --model demo --wait --fail-on-gate",
+        "perennial teach --dataset products:2 --model demo --wait",
+    )
+)
+@click.argument("folder", type=FOLDER, required=False)
 @click.option("--model", "-m", required=True, help="Model to teach.")
 @click.option(
-    "--dataset", help="Dataset to add the images to, new or not (default: one of this call)."
+    "--dataset",
+    metavar="NAME",
+    help="Dataset to add the images to, new or not (default: one of this call). Without FOLDER: "
+    "the dataset to teach, as it is now or as a version, such as products:2.",
 )
 @recipe_option
 @click.option("--alias", help="Alias to update and move (default: production).")
-@click.option("--parent", type=int, metavar="VERSION", help="Version to start from.")
+@click.option("--parent", metavar="VERSION", help="Version to start from.")
 @click.option("--prompt", help="Prompt template with one {name}.")
 @click.option("--no-promote", is_flag=True, help="Do not move the alias when the gate passes.")
 @click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
@@ -129,9 +150,10 @@ FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
 @gate_option
 @json_option
 def teach(
-    folder: Path,
+    folder: Path | None,
     model: str,
     dataset: str | None,
+    parent: str | None,
     no_promote: bool,
     upload: str | None,
     wait: bool,
@@ -139,35 +161,83 @@ def teach(
     as_json: bool,
     **order: Any,
 ) -> None:
-    """Teach a model the classes of a folder of images.
+    """Teach a model the classes of a folder of images, or of a dataset.
 
     FOLDER holds a folder of images for each class. Sends the images, freezes the dataset and orders
     an update. Prints the job, which goes on by itself; with --wait, follows it and prints what the
-    gate says of the new version.
+    gate says of the new version. If the update is refused, a dataset made for it is deleted.
     """
     if fail_on_gate and not wait:
         raise click.UsageError("--fail-on-gate needs --wait.")
-    images = labelled_images(folder)
-    name = dataset or f"{model}-{secrets.token_hex(4)}"
+    if folder is None and (dataset is None or upload is not None):
+        raise click.UsageError("Give a FOLDER, or name a dataset with --dataset.")
+    if folder is not None and ":" in (dataset or ""):
+        raise click.UsageError("A version never changes: give either FOLDER or a version.")
+    order["parent"] = None if parent is None else number_of(model, parent)
+    order["auto_promote"] = False if no_promote else None
     with connected() as client:
         client.models.get(model)
-        ensure_dataset(client, name)
-        if upload is not None or _is_large(images):
-            send_archive(client, name, folder, upload=upload)
+        if folder is not None:
+            job = _teach_folder(client, folder, model, dataset, upload, order)
+        elif ":" in str(dataset):
+            name, number = find_dataset_version(client, str(dataset))
+            job = client.jobs.order_update(
+                model=model, dataset=name, dataset_version=number, **order
+            )
         else:
-            send_images(client, name, images)
-        frozen = client.datasets.freeze(name)
-        note(f"Dataset {name}, version {frozen['number']}: {frozen['images']} images.")
-        job = client.jobs.order_update(
-            model=model,
-            dataset=name,
-            dataset_version=frozen["number"],
-            auto_promote=False if no_promote else None,
-            **order,
-        )
+            job = _teach_dataset(client, model, str(dataset), order)
         job = tell_job(client, job, wait, as_json)
     if fail_on_gate:
         require_passed(job)
+
+
+def _teach_folder(
+    client: Client,
+    folder: Path,
+    model: str,
+    dataset: str | None,
+    upload: str | None,
+    order: dict[str, Any],
+) -> Job:
+    """Send a folder's images to a dataset and teach it; a new one goes if that is refused."""
+    images = labelled_images(folder)
+    large = upload is not None or _is_large(images)
+    if dataset is None and not large and given(**order).keys() <= {"recipe"}:
+        note(f"Sending {len(images)} images ...")
+        start = client.models.teach(model, images, recipe=order["recipe"])
+        name_refused(
+            (str(path), one) for (_, path), one in zip(images, start["files"], strict=True)
+        )
+        note(f"Dataset {told_version(start['dataset']['name'], start['dataset_version'])}")
+        return start["job"]
+    name = dataset or f"{model}-{secrets.token_hex(4)}"
+    made = ensure_dataset(client, name)
+    try:
+        if large:
+            send_archive(client, name, folder, upload=upload)
+        else:
+            send_images(client, name, images)
+        return _teach_dataset(client, model, name, order)
+    except (ServiceError, JobFailed, Failure):
+        if made:
+            _take_back(client, name)
+        raise
+
+
+def _teach_dataset(client: Client, model: str, name: str, order: dict[str, Any]) -> Job:
+    frozen = client.datasets.freeze(name)
+    note(f"Dataset {told_version(name, frozen)}")
+    return client.jobs.order_update(
+        model=model, dataset=name, dataset_version=frozen["number"], **order
+    )
+
+
+def _take_back(client: Client, name: str) -> None:
+    """Delete a dataset that was made for nothing, or say who can."""
+    try:
+        client.datasets.delete(name)
+    except (ServiceError, httpx.TransportError) as error:
+        note(f"The dataset {name} stays ({error}): an admin can `perennial dataset delete {name}`.")
 
 
 def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
@@ -177,25 +247,17 @@ def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
 # `perennial advise`: advice on an update before it is ordered.
 
 
-@click.command(epilog=example("perennial advise demo products --recipe '{\"epochs\": 3}'"))
+@click.command(epilog=example("perennial advise demo products:2 --recipe '{\"epochs\": 3}'"))
 @click.argument("model")
 @click.argument("dataset")
-@click.option("--dataset-version", type=int, metavar="N", help="Dataset version (default: newest).")
 @recipe_option
 @json_option
-def advise(
-    model: str,
-    dataset: str,
-    dataset_version: int | None,
-    recipe: dict[str, Any] | None,
-    as_json: bool,
-) -> None:
-    """Advise on teaching a dataset; nothing is ordered."""
+def advise(model: str, dataset: str, recipe: dict[str, Any] | None, as_json: bool) -> None:
+    """Advise on teaching a dataset, by its newest version or as name:2; nothing is ordered."""
     with connected() as client:
-        if dataset_version is None:
-            dataset_version = newest_version(client, dataset)
+        name, number = find_dataset_version(client, dataset)
         found = client.jobs.advise_update(
-            model=model, dataset=dataset, dataset_version=dataset_version, recipe=recipe
+            model=model, dataset=name, dataset_version=number, recipe=recipe
         )
     tell(found, as_json, _print_advice)
 
@@ -221,17 +283,17 @@ def _print_advice(advice: Advice) -> None:
     )
 
 
-# `perennial jobs`: list, show, cancel and retry jobs.
+# `perennial job`: list, show, watch, cancel and retry jobs.
 
 COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
 
 
 @click.group()
-def jobs() -> None:
-    """List, show, cancel and retry jobs."""
+def job() -> None:
+    """List, show, watch, cancel and retry jobs."""
 
 
-@jobs.command("list", epilog=example("perennial jobs list --model demo --status running"))
+@job.command("list", epilog=example("perennial job list --model demo --status running"))
 @filter_options(JobFilters, model="-m")
 @click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
 @json_option
@@ -242,7 +304,7 @@ def list_jobs(limit: int, as_json: bool, **filters: Any) -> None:
         print_list(found, as_json, ("job", *COLUMNS), _row)
 
 
-@jobs.command(epilog=example("perennial jobs show job_01a218fa32962d6d06d5fb2d0534"))
+@job.command(epilog=example("perennial job show job_01a218fa32962d6d06d5fb2d0534"))
 @click.argument("job")
 @json_option
 def show(job: str, as_json: bool) -> None:
@@ -251,7 +313,7 @@ def show(job: str, as_json: bool) -> None:
         tell(client.jobs.get(job), as_json, _print_job)
 
 
-@jobs.command(epilog=example("perennial jobs cancel job_01a218fa32962d6d06d5fb2d0534"))
+@job.command(epilog=example("perennial job cancel job_01a218fa32962d6d06d5fb2d0534"))
 @click.argument("job")
 @json_option
 def cancel(job: str, as_json: bool) -> None:
@@ -260,7 +322,7 @@ def cancel(job: str, as_json: bool) -> None:
         tell(client.jobs.cancel(job), as_json, _print_job)
 
 
-@jobs.command(epilog=example("perennial jobs retry job_01a218fa32962d6d06d5fb2d0534"))
+@job.command(epilog=example("perennial job retry job_01a218fa32962d6d06d5fb2d0534"))
 @click.argument("job")
 @json_option
 def retry(job: str, as_json: bool) -> None:
@@ -314,4 +376,6 @@ def watch(job: str, after: int | None, fail_on_gate: bool, as_json: bool) -> Non
         require_passed(found)
 
 
-VERBS = (model, teach, advise, jobs, watch)
+job.add_command(watch)
+
+VERBS = (model, teach, advise, job, watch)

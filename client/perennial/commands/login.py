@@ -10,8 +10,10 @@ from perennial.terminal import session
 from perennial.terminal.output import json_option, note, print_fields, print_json
 from perennial.terminal.session import (
     DEFAULT_URL,
+    HERE,
     Failure,
     Login,
+    address_of,
     connected,
     current,
     example,
@@ -19,19 +21,16 @@ from perennial.terminal.session import (
     store,
 )
 
-_HERE = {"localhost", "127.0.0.1", "::1"}
-
 
 @click.command(
-    epilog=example(
-        "perennial login http://127.0.0.1:8750", "perennial login https://clip.example < key.txt"
-    )
+    epilog=example("perennial login 127.0.0.1:8750", "perennial login clip.example < key.txt")
 )
 @click.argument("url", required=False)
 def login(url: str | None) -> None:
     """Check an address and a key, and store them.
 
-    Asks for what is not given; without a terminal, the key is read from standard input. The key is
+    An address without http:// or https:// is http on this machine and https elsewhere. Asks for
+    what is not given; without a terminal, the key is read from standard input. The key is
     stored in a file that only you may read. PERENNIAL_URL and PERENNIAL_KEY take precedence over
     it.
     """
@@ -43,12 +42,12 @@ def login(url: str | None) -> None:
     key = click.prompt("Key", hide_input=True) if terminal else sys.stdin.readline()
     if not key.strip():
         raise Failure("There is no key on standard input.")
-    chosen = Login(url=url.rstrip("/"), key=key.strip())
+    chosen = Login(url=address_of(url), key=key.strip())
     with connected(chosen) as client:
         holder = client.principal()
     place = store(chosen)
     parts = urlsplit(chosen.url)
-    if parts.scheme == "http" and parts.hostname not in _HERE:
+    if parts.scheme == "http" and parts.hostname not in HERE:
         note("Warning: without https, others on the network can read the key.")
     click.echo(f"Logged in to {chosen.url} as {holder['name']} ({holder['role']}).")
     click.echo(f"The key is stored in {place}.")

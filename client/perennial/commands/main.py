@@ -31,7 +31,10 @@ VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for ver
 
 
 class Verbs(click.Group):
-    """The verbs; those of other distributions are loaded when they are needed."""
+    """The verbs; those of other distributions are loaded when they are needed.
+
+    A group of verbs may also be named in the plural: `perennial jobs list`.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all verbs: first the client's, then those of other distributions."""
@@ -42,8 +45,20 @@ class Verbs(click.Group):
         """Return a verb, or None if there is none of that name."""
         if cmd_name in VERBS:
             return VERBS[cmd_name]
+        if isinstance(group := VERBS.get(cmd_name.removesuffix("s")), click.Group):
+            return group
         points = entry_points(group=GROUP, name=cmd_name)
         return next((point.load() for point in points), None)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb of a command line. Raises NoSuchCommand, which names similar ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            names = self.list_commands(ctx)
+            raise click.exceptions.NoSuchCommand(error.command_name, None, names, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs with what they do, those of other distributions by themselves."""

@@ -19,11 +19,13 @@ from perennial.terminal.session import (
     alias_option,
     connected,
     example,
+    find_version,
     follow,
     gate_option,
     require_passed,
     tell_job,
     tell_ordered,
+    version_argument,
     wait_option,
 )
 from perennial.types import Comparison, Grouping, Report
@@ -33,18 +35,20 @@ from perennial.types import Comparison, Grouping, Report
 WORST = 10  # classes shown
 
 
-@click.command(epilog=example("perennial report demo 2", "perennial report demo 2 --html 2.html"))
-@click.argument("model")
-@click.argument("version", type=int)
-@click.option("--html", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
+@click.command(
+    epilog=example("perennial report demo:2", "perennial report demo:2 --output report.html")
+)
+@version_argument()
+@click.option("--output", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
 @json_option
-def report(model: str, version: int, html: Path | None, as_json: bool) -> None:
+def report(named: str, output: Path | None, as_json: bool) -> None:
     """Show what a version learned and forgot, and the verdict."""
     with connected() as client:
-        if html is not None:
-            html.write_text(client.versions.report_page(model, version), "utf-8")
+        model, version = find_version(client, named)
+        if output is not None:
+            output.write_text(client.versions.report_page(model, version), "utf-8")
             if not as_json:
-                click.echo(f"{html}: the report as a page.")
+                click.echo(f"{output}: the report as a page.")
                 return
         found = client.versions.report(model, version)
     tell(found, as_json, _print_report)
@@ -103,16 +107,13 @@ def _print_report(found: Report) -> None:
 # `perennial evaluate`: score a version again, or an imported one for the first time.
 
 
-@click.command(epilog=example("perennial evaluate demo 3 --wait --fail-on-gate"))
-@click.argument("model")
-@click.argument("version", type=int)
+@click.command(epilog=example("perennial evaluate demo:3 --wait --fail-on-gate"))
+@version_argument()
 @alias_option
 @wait_option
 @gate_option
 @json_option
-def evaluate(
-    model: str, version: int, alias: str, wait: bool, fail_on_gate: bool, as_json: bool
-) -> None:
+def evaluate(named: str, alias: str, wait: bool, fail_on_gate: bool, as_json: bool) -> None:
     """Score a version on the model's suites, by the model's policy, as both are now.
 
     It is also compared with what the alias points to.
@@ -120,6 +121,7 @@ def evaluate(
     if fail_on_gate and not wait:
         raise click.UsageError("--fail-on-gate needs --wait.")
     with connected() as client:
+        model, version = find_version(client, named)
         job = client.jobs.order_evaluation(model=model, version=version, alias=alias)
         job = tell_job(client, job, wait, as_json)
     if fail_on_gate:
@@ -131,14 +133,15 @@ def evaluate(
 SHOWN = 10  # confusions
 
 
-@click.command(epilog=example("perennial compare demo 1 2"))
-@click.argument("model")
-@click.argument("before", type=int)
-@click.argument("now", type=int)
+@click.command(epilog=example("perennial compare demo:1 demo:2"))
+@version_argument("MODEL:BEFORE MODEL:NOW", count=2, bare=False)
 @json_option
-def compare(model: str, before: int, now: int, as_json: bool) -> None:
+def compare(named: tuple[str, str], as_json: bool) -> None:
     """Compare version NOW with BEFORE, image by image."""
     with connected() as client:
+        (model, before), (other, now) = (find_version(client, one) for one in named)
+        if other != model:
+            raise click.UsageError("Versions of one model can be compared.")
         found = client.versions.compare(model, before, now)
     tell(found, as_json, _print_comparison)
 
@@ -189,9 +192,8 @@ def _print_comparison(found: Comparison) -> None:
 # `perennial blame`: which images of an update cost a class its accuracy.
 
 
-@click.command(epilog=example("perennial blame demo 2 --class 'ankle boot' --wait"))
-@click.argument("model")
-@click.argument("version", type=int)
+@click.command(epilog=example("perennial blame demo:2 --class 'ankle boot' --wait"))
+@version_argument()
 @click.option(
     "--class", "class_name", help="The class (default: each that fell from the version's parent)."
 )
@@ -204,13 +206,14 @@ def _print_comparison(found: Comparison) -> None:
 @click.option("--suite", help="Use only this suite, or 'version 2' for its holdout.")
 @wait_option
 @json_option
-def blame(model: str, version: int, wait: bool, as_json: bool, **order: Any) -> None:
-    """Find which images of VERSION's update cost a class its accuracy.
+def blame(named: str, wait: bool, as_json: bool, **order: Any) -> None:
+    """Find which images of a version's update cost a class its accuracy.
 
     Orders a job that trains the update again without each group of its images. With --wait, follows
     it and prints what each group changed; `perennial watch` prints that too.
     """
     with connected() as client:
+        model, version = find_version(client, named)
         job = client.jobs.order_blame(model=model, version=version, **order)
         if not wait:
             tell_ordered(job, as_json)

@@ -14,7 +14,9 @@ from perennial.terminal.session import (
     alias_option,
     connected,
     example,
+    find_version,
     trial_option,
+    version_argument,
 )
 from perennial.types import ArmCounts, Sample, Trial, TrialMode, TrialReport
 
@@ -28,12 +30,11 @@ def trial() -> None:
 
 @trial.command(
     epilog=example(
-        "perennial trial start demo 3 --shadow",
-        "perennial trial start demo 3 --canary 0.1",
+        "perennial trial start demo:3 --shadow",
+        "perennial trial start demo:3 --canary 0.1",
     )
 )
-@click.argument("model")
-@click.argument("version", type=int)
+@version_argument(bare=False)
 @alias_option
 @click.option("--shadow", is_flag=True, help="Ask it after the live version; callers never see it.")
 @click.option(
@@ -41,14 +42,13 @@ def trial() -> None:
 )
 @reason_option
 @json_option
-def start(
-    model: str, version: int, shadow: bool, canary: float | None, as_json: bool, **options: Any
-) -> None:
+def start(named: str, shadow: bool, canary: float | None, as_json: bool, **options: Any) -> None:
     """Start a trial, as a shadow or as a canary."""
     if shadow is (canary is not None):
         raise click.UsageError("Give either --shadow or --canary SHARE.")
     mode: TrialMode = "shadow" if shadow else "canary"
     with connected() as client:
+        model, version = find_version(client, named)
         started = client.trials.start(model, version, mode=mode, share=canary, **options)
     tell(started, as_json, f"{_name(started)}: {_what(started)} runs as {started['id']}.")
 
@@ -179,17 +179,17 @@ def _row(name: str, arm: ArmCounts) -> tuple[str, ...]:
 @click.command(
     epilog=example(
         "perennial trial samples demo",
-        "perennial trial samples demo --to ./disagreements",
+        "perennial trial samples demo --output ./disagreements",
     )
 )
 @click.argument("model")
 @alias_option
 @trial_option
 @click.option(
-    "--to", type=NEW_FOLDER, metavar="FOLDER", help="Save the images there, as <pixels>.webp."
+    "--output", type=NEW_FOLDER, metavar="FOLDER", help="Save the images there: <pixels>.webp."
 )
 @json_option
-def samples(model: str, alias: str, trial: str, to: Path | None, as_json: bool) -> None:
+def samples(model: str, alias: str, trial: str, output: Path | None, as_json: bool) -> None:
     """List the images about which the versions of a shadow disagree.
 
     A service keeps some only if it is set up to.
@@ -198,11 +198,11 @@ def samples(model: str, alias: str, trial: str, to: Path | None, as_json: bool) 
         # Another trial may begin at any moment, and be the latest.
         trial = client.trials.get(model, trial, alias=alias)["id"]
         found = list(client.trials.samples(model, trial, alias=alias))
-        if to is not None:
-            to.mkdir(parents=True, exist_ok=True)
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
             for one in found:
-                _save(client, model, alias, trial, one, to)
-            note(f"{to}: {len(found):,} images.")
+                _save(client, model, alias, trial, one, output)
+            note(f"{output}: {len(found):,} images.")
     print_list(
         found,
         as_json,

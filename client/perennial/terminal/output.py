@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -48,6 +48,14 @@ def tell(value: T, as_json: bool, told: str | Callable[[T], object]) -> None:
         click.echo(told)
     else:
         told(value)
+
+
+OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
+
+
+def told_counts(counts: Mapping[str, int]) -> str:
+    """Return how many files had each outcome, in words."""
+    return ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
 
 
 def print_json_lines(values: Iterable[Any]) -> None:

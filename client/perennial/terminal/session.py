@@ -2,21 +2,25 @@
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import click
 import httpx
 
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
-from perennial.terminal.output import job_bar, note, print_blame, tell
+from perennial.terminal.output import job_bar, note, print_blame, tell, told_counts
 from perennial.types import Job
 
 # Arguments that several commands take.
@@ -35,6 +39,67 @@ def source(text: str) -> Path | str:
     if not Path(text).exists():
         raise click.BadParameter(f"{text} does not exist")
     return Path(text)
+
+
+def version_argument(
+    metavar: str = "MODEL:VERSION", *, count: int = 1, bare: bool = True
+) -> Callable[[Any], Any]:
+    """Return the argument `named`: versions as `demo:4` each, which may be written `demo 4`.
+
+    With `bare`, a name alone is one as well. A name before several numbers belongs to all of them.
+    """
+
+    def written_out(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> Any:
+        name = re.split("[:@]", words[0])[0]
+        rest = words[1:] if len(words) == count + 1 and words[0] == name else words
+        found = [rest[0], *(f"{name}:{word}" if word.isdecimal() else word for word in rest[1:])]
+        if len(rest) < len(words):
+            found[0] = f"{name}:{rest[0]}"
+        shown = (f"{name}:{number}" for number in range(1, count + 1))
+        if len(found) != count or not (bare or re.search("[:@]", found[0])):
+            raise click.BadParameter(f"give {metavar}, as in `{' '.join(shown)}`")
+        return found[0] if count == 1 else tuple(found)
+
+    return click.argument("named", nargs=-1, required=True, metavar=metavar, callback=written_out)
+
+
+def number_of(name: str, version: str) -> int:
+    """Return the number of a version written `demo:4` or `4`. Raises UsageError for another's."""
+    its, _, number = version.rpartition(":")
+    if its not in {"", name} or not (number.isascii() and number.isdecimal()):
+        raise click.UsageError(f"{version} is no version of {name}: write {name}:4.")
+    return int(number)
+
+
+def find_version(client: Client, reference: str) -> tuple[str, int]:
+    """Return model and number of a reference. Raises Failure for one that means no version."""
+    name, _, place = reference.partition("@")
+    if place.startswith("sha256:"):
+        digest = place.removeprefix("sha256:")
+        found = [one["version"] for one in client.versions.list(name) if one["digest"] == digest]
+        if not found:
+            raise Failure(f"No version of {name} has the digest {digest}.")
+        return name, max(found)
+    name, colon, number = name.partition(":")
+    if not colon:
+        return name, client.aliases.get(name, place or "production")["version"]
+    if place or not number.isascii() or not number.isdecimal():
+        raise Failure(f"{reference} means no version: name it as model, model@alias or model:7.")
+    return name, int(number)
+
+
+def find_dataset_version(client: Client, reference: str) -> tuple[str, int]:
+    """Return name and number of a dataset's version: `products:2`, or the newest of `products`.
+
+    Raises Failure if it has none.
+    """
+    name, colon, _ = reference.partition(":")
+    if colon:
+        return name, number_of(name, reference)
+    numbers = [version["number"] for version in client.datasets.versions(name)]
+    if not numbers:
+        raise Failure(f"The dataset {name} has no version: run `perennial dataset freeze {name}`.")
+    return name, numbers[-1]
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -135,21 +200,22 @@ class Failure(Exception):
         self.exit_code = exit_code
 
 
-def explained(error: Exception, url: str) -> Failure:
-    """Return an error of the client as a failure of the command."""
+def explained(error: Exception, url: str, hint: str = "") -> Failure:
+    """Return an error of the client as a failure of the command; `hint` says what to try."""
     if isinstance(error, ServiceError):
-        return _refusal(error)
+        return _refusal(error, hint)
     if isinstance(error, JobFailed):
         return Failure(f"{error}.".replace("..", "."), JOB)
     return Failure(
         f"No service answers at {url} ({error or type(error).__name__}). Check the address with "
-        "`perennial login` or PERENNIAL_URL, and that the service runs.",
+        "`perennial login` or PERENNIAL_URL, whether it is http:// or https://, and that the "
+        "service runs.",
         UNREACHABLE,
     )
 
 
-def _refusal(error: ServiceError) -> Failure:
-    lines = [error.detail or error.code]
+def _refusal(error: ServiceError, hint: str) -> Failure:
+    lines = [" ".join(filter(None, [error.detail or error.code, hint]))]
     for line in error.errors:
         place = line.get("pointer")
         lines.append(f"  {place}: {line['detail']}" if place else f"  {line['detail']}")
@@ -158,12 +224,50 @@ def _refusal(error: ServiceError) -> Failure:
     if error.code in _ADVICE:
         lines.append(_ADVICE[error.code])
     if again := error.facts.get("score_again"):
-        named = f"{again['model']} {again['version']} --alias {again['alias']}"
+        named = f"{again['model']}:{again['version']} --alias {again['alias']}"
         lines.append(f"Score it again with `perennial evaluate {named} --wait`.")
     if error.status == 500 and error.request_id:
         lines.append(f"The service's log has more under {error.request_id}.")
     code = GATE if error.code == "gate_failed" else UNREACHABLE if error.status in _BUSY else ERROR
     return Failure("\n".join(dict.fromkeys(lines)), code)
+
+
+# What was meant by a name that does not exist, among those that do.
+
+MOST_NAMES, SHOWN = 1000, 10
+
+
+def _suggestion(client: Client, error: ServiceError) -> str:
+    """Return which names or versions there are in place of one that there is not, or nothing."""
+    kind = error.code.removesuffix("_not_found")
+    try:
+        exist = list(islice(_existing(client, kind, error.facts), MOST_NAMES))
+    except (ServiceError, httpx.TransportError):
+        return ""  # the refusal itself is what must be told
+    if near := get_close_matches(str(error.facts.get(kind, "")), exist):
+        return f"Did you mean {' or '.join(near)}?"
+    return f"These exist: {', '.join(exist[-SHOWN:])}." if exist else ""
+
+
+def _existing(client: Client, kind: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of a kind that exist, as they are written in commands."""
+    given = context.params if (context := click.get_current_context(silent=True)) else {}
+    named = given.get("model") or given.get("named") or given.get("reference") or ""
+    model = re.split("[:@]", named if isinstance(named, str) else named[0])[0]
+    match kind:
+        case "model":
+            yield from (one["name"] for one in client.models.list())
+        case "dataset":
+            yield from (one["name"] for one in client.datasets.list())
+        case "suite":
+            yield from (one["name"] for one in client.suites.list())
+        case "alias" if model:
+            yield from (one["alias"] for one in client.aliases.list(model))
+        case "version" if model:
+            yield from (f"{model}:{one['version']}" for one in client.versions.list(model))
+        case "dataset_version":
+            name = client.datasets.get(facts["dataset"])["name"]
+            yield from (f"{name}:{one['number']}" for one in client.datasets.versions(name))
 
 
 # The address and the key that commands use: of the environment, or stored by `login`.
@@ -189,9 +293,27 @@ def connected(login: Login | None = None) -> Iterator[Client]:
     chosen = login or current()
     try:
         with Client(chosen.url, chosen.key, timeout=TIMEOUT) as client:
-            yield client
+            try:
+                yield client
+            except ServiceError as error:
+                raise explained(error, chosen.url, _suggestion(client, error)) from error
     except (ServiceError, JobFailed, httpx.TransportError, httpx.InvalidURL) as error:
         raise explained(error, chosen.url) from error
+
+
+HERE = {"localhost", "127.0.0.1", "::1"}
+
+
+def address_of(text: str) -> str:
+    """Return an address with its scheme: without one it is http on this machine, else https."""
+    text = text.strip().rstrip("/")
+    if not text or "://" in text:
+        return text
+    try:
+        host = urlsplit(f"//{text}").hostname
+    except ValueError:
+        host = None  # httpx says what is wrong with it
+    return f"{'http' if host in HERE else 'https'}://{text}"
 
 
 def current() -> Login:
@@ -199,10 +321,10 @@ def current() -> Login:
 
     A stored key is sent to its own service only.
     """
-    url, key, known = os.environ.get(URL), os.environ.get(KEY), stored()
+    url, key, known = address_of(os.environ.get(URL, "")), os.environ.get(KEY), stored()
     if key:
         return Login(url=url or (known.url if known else DEFAULT_URL), key=key)
-    if known and url in {None, "", known.url}:
+    if known and url in {"", known.url}:
         return known
     if known:
         raise Failure(f"The stored key belongs to {known.url}. Set {KEY} for {url} as well.")
@@ -237,16 +359,6 @@ def forget() -> None:
 
 def _path() -> Path:
     return Path(click.get_app_dir("perennial")) / "login.json"
-
-
-def newest_version(client: Client, dataset: str) -> int:
-    """Return the number of a dataset's newest version. Raises Failure if it has none."""
-    numbers = [version["number"] for version in client.datasets.versions(dataset)]
-    if not numbers:
-        raise Failure(
-            f"The dataset {dataset} has no version: run `perennial dataset freeze {dataset}`."
-        )
-    return numbers[-1]
 
 
 # Following a job to its end, and telling how it ended.
@@ -311,6 +423,9 @@ def tell_end(client: Client, job: Job) -> None:
         print_blame(client.jobs.blame(job["id"]))
         return
     result = job["result"] or {}
+    if job["type"] == "import_images":
+        click.echo(told_counts(result))
+        return
     verdict, version, model = result.get("verdict"), result.get("version"), job["model"]
     if version is None or model is None:
         click.echo(f"Job {job['id']} ({job['type']}) has succeeded.")
@@ -325,7 +440,7 @@ def tell_end(client: Client, job: Job) -> None:
     elif promotion:
         click.echo(f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}.")
         if verdict == "passed":
-            click.echo(f"To make it live: perennial promote {model} {version}")
+            click.echo(f"To make it live: perennial promote {model}:{version}")
 
 
 def require_passed(job: Job) -> None:

@@ -120,6 +120,6 @@ def test_a_promotion_that_would_be_refused_says_so_beforehand(
         failed = operator.get(f"{staging}?version={passed.number + 1}").text
         fresh = operator.get(f"{here}/other/promotion?version={passed.number}").text
     assert f"{words} (<code>evaluation_stale</code>)" in stale
-    assert f"perennial evaluate foreseen {beside.number} --alias staging --wait" in stale
+    assert f"perennial evaluate foreseen:{beside.number} --alias staging --wait" in stale
     assert f"{words} (<code>gate_failed</code>)" in failed
     assert words not in fresh

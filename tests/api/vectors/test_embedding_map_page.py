@@ -41,7 +41,7 @@ def test_a_map_shows_both_versions_on_a_page_and_as_json(
     shared_service: Service, scene: Scene, viewer: Browser
 ) -> None:
     missing = viewer.get(f"{HERE}?now=2").text
-    assert "perennial compatibility mapped:2 --from 1 --wait" in missing
+    assert "perennial compatibility mapped:2 --from mapped:1 --wait" in missing
     assert "<button>Order it" not in missing
     contributor = browser_of(shared_service, Role.CONTRIBUTOR)
     ordered = contributor.send(HERE, before="1", now="2")

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.datasets.manifests import Side
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.job_types.run import run_next_job
 from core.platform import Platform
 from core.values import Digest
@@ -17,7 +18,7 @@ from perennial.client import Client
 from perennial.commands.main import main
 from perennial.requests import ImageFile
 from perennial.terminal.session import KEY, URL
-from tests.support.api.image_files import picture, pictures_on
+from tests.support.api.image_files import picture, picture_sides, pictures_on
 from tests.support.api.oracle import an_oracle, settings_with
 from tests.support.api.seeds import a_root
 from tests.support.api.served import serving
@@ -82,6 +83,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         platform, client = found.platform, found.client
         client.policies.create("few", minimum_count=1, alpha=0.2, **LENIENT, reason="few images")
         a_root(platform, MODEL)
+        with platform.transactions() as work:
+            work[PlacedGroups].add(picture_sides(300))
+            work.commit()
         suite = [
             (("cat", "dog")[n % 2], ImageFile(file_name="a.png", data=picture(900 + n)))
             for n in range(30)

@@ -1,6 +1,7 @@
 """Datasets, suites, advice and erasures from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 from perennial.requests import ImageFile
@@ -16,17 +17,22 @@ def test_a_dataset_is_filled_frozen_corrected_and_deleted(
     assert perennial("dataset", "create", "products", "--json").code == 0
     sent = "22 created, 0 duplicate, 0 label_conflict, 0 rejected\n"
     assert perennial("dataset", "upload", "products", folder).out == sent
-    assert "version 1: 22 images, 2 classes" in perennial("dataset", "freeze", "products").out
+    frozen = perennial("dataset", "freeze", "products").out
+    told = r"products, version 1: 22 images, 2 classes; (\d+) to train on, (\d+) held out\.\n"
+    train, held_out = re.fullmatch(told, frozen).groups()  # type: ignore[union-attr]
+    assert int(train) + int(held_out) == 22
     renamed = perennial("dataset", "rename-class", "products", "boot", "shoe")
     assert renamed.out == "shoe: 11 images.\n"
     perennial("dataset", "freeze", "products")
-    changed = perennial("dataset", "diff", "products", 1, 2).out
+    changed = perennial("dataset", "diff", "products:1", "products:2").out
     assert changed.startswith("0 added, 0 removed, 11 moved\n")
     assert ["shoe", "0", "0", "11", "0"] in rows(changed, 5)
     assert ["shoe", "11"] in rows(perennial("dataset", "show", "products").out, 2)
     assert "products" in perennial("dataset", "list").out
     assert perennial("dataset", "delete", "products", "--yes").code == 0
-    assert perennial("dataset", "show", "products").err == "perennial: There is no such dataset.\n"
+    assert perennial("dataset", "show", "pest").err == (
+        "perennial: There is no such dataset. Did you mean pets?\n"
+    )
 
 
 def test_a_folder_is_imported_and_what_is_refused_is_named(
@@ -38,15 +44,19 @@ def test_a_folder_is_imported_and_what_is_refused_is_named(
     site.client.datasets.create("imported")
     table = tmp_path / "report.csv"
     command = ("imported", tmp_path / "in")
-    assert perennial("import", *command, "--validate-only").code == 0
+    assert perennial("import", *command, "--validate-only", "--wait").code == 0
     assert site.client.datasets.get("imported")["images"] == 0
-    said = perennial("dataset", "import", *command, "--report", table)
+    said = perennial("dataset", "import", *command, "--output", table)
     assert said.out == "1 created, 0 duplicate, 0 label_conflict, 1 rejected\n"
     assert "boot/2.png: Images must be" in said.err
     assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == [
         "boot/1.png",
         "boot/2.png",
     ]
+    ordered = perennial("import", *command)
+    assert ordered.out.startswith("Ordered: job_")
+    watched = perennial("watch", ordered.out.split()[1].removesuffix("."))
+    assert watched.out == "0 created, 1 duplicate, 0 label_conflict, 1 rejected\n"
 
 
 def test_what_cannot_be_imported_is_an_error(site: Site, perennial: Run, tmp_path: Path) -> None:
@@ -60,7 +70,7 @@ def test_what_cannot_be_imported_is_an_error(site: Site, perennial: Run, tmp_pat
         (tmp_path / "no.zip", USAGE, "does not exist"),
         (Path(__file__), ERROR, "must be a zip"),
     ):
-        ended = perennial("import", "empty", source)
+        ended = perennial("import", "empty", source, "--wait")
         assert (ended.code, words in ended.err) == (code, True), ended.err
 
 

@@ -37,9 +37,9 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/commands.md": {r"\bdemo\b(?!/)": "tour", SUITE: "tour-emoji tour-emoji"},
     "client/README.md": {r"\bdemo\b": "library"},
     "docs/embeddings.md": {r"UklGR\.\.\.": base64.b64encode(picture(70)).decode()},
-    "docs/old-vectors.md": {"--bridge bridge": "--bridge of-small-vectors"},
+    "docs/old-vectors.md": {"--output bridge": "--output of-small-vectors"},
     "docs/exports.md": {},
-    "docs/trials.md": {"start demo 2": "start demo 1"},  # 2 is live
+    "docs/trials.md": {"start demo:2": "start demo:1"},  # 2 is live
     "docs/how-to/own-model.md": {},
     "docs/how-to/own-suites.md": {},
     "docs/how-to/policy.md": {},

@@ -89,12 +89,13 @@ def test_a_version_is_tried_beside_the_live_one(
     live = site.client.aliases.get("demo")["version"]
     other = str(1 if live == taught else taught)
     assert perennial("trial", "start", "demo", other).code == USAGE
-    started = perennial("trial", "start", "demo", other, "--canary", "0.5")
+    started = perennial("trial", "start", f"demo:{other}", "--canary", "0.5")
     assert f"demo@production: version {other} as a canary of 50 % beside {live}" in started.out
     image = tmp_path / "boot.png"
     image.write_bytes(picture(1))
     answered = json.loads(perennial("classify", "demo", str(image), "-c", "boot", "--json").out)
     (row,) = answered["data"]
+    assert row["file"] == str(image)
     labels = tmp_path / "labels.csv"
     labels.write_text(f"{row['prediction']},boot\npred_0,boot\n")
     sent = perennial("trial", "label", str(labels))
@@ -118,12 +119,12 @@ def test_samples_of_a_trial_are_listed_saved_and_deleted(
     pixels = json.loads(line)["pixels"]
     assert rows(perennial("trial", "samples", "demo").out, 3) == [[pixels, "boot", "bag"]]
     folder = tmp_path / "samples"
-    saved = perennial("trial", "samples", "demo", "--to", folder)
+    saved = perennial("trial", "samples", "demo", "--output", folder)
     assert f"{folder}: 1 images.\n" == saved.err
     (file,) = folder.iterdir()
     assert (file.name, file.read_bytes()) == (f"{pixels}.webp", b"RIFF")
     assert perennial("trial", "samples", "demo", "--trial", "trial_0").code == ERROR
-    assert perennial("trial", "samples", "demo", "--to", file).code == USAGE
+    assert perennial("trial", "samples", "demo", "--output", file).code == USAGE
 
     assert perennial("trial", "delete-samples", "demo").code == ERROR  # nobody says yes
     assert len(list(site.client.trials.samples("demo"))) == 1
@@ -148,7 +149,7 @@ def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
         return found
 
     monkeypatch.setattr(Trials, "samples", then_another_begins)
-    assert perennial("trial", "samples", "demo", "--to", tmp_path / "samples").code == 0
+    assert perennial("trial", "samples", "demo", "--output", tmp_path / "samples").code == 0
     (saved,) = (tmp_path / "samples").iterdir()
     assert saved.read_bytes() == b"RIFF"
     assert perennial("trial", "stop", "demo").code == 0
@@ -182,7 +183,7 @@ def save(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
             ]
             monkeypatch.setenv(URL, script.url)
             monkeypatch.setenv(KEY, "pk_any")
-            ended = run("trial", "samples", "demo", "--to", folder)
+            ended = run("trial", "samples", "demo", "--output", folder)
         assert ended.code == 0, ended.err
 
     return saved

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perennial.terminal.session import ERROR, KEY, UNREACHABLE, URL, USAGE
+from perennial.terminal.session import ERROR, KEY, UNREACHABLE, URL, USAGE, address_of
 from tests.support.api.service import KEY as ADMIN
 from tests.unit.client.commands.conftest import Run, Site
 
@@ -27,7 +27,7 @@ def test_a_key_is_checked_and_stored_for_its_owner_alone(
     site: Site, run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed(monkeypatch, ADMIN + "\n")
-    ended = run("login", site.url + "/")
+    ended = run("login", site.url.removeprefix("http://") + "/")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith(f"Logged in to {site.url} as admin (admin).\n")
     assert ADMIN not in ended.out
@@ -70,7 +70,7 @@ def test_a_login_that_does_not_work_is_not_stored(
         (site.url, "pk_wrong", ERROR, "Log in again"),
         (site.url, "", ERROR, "no key"),
         ("http://127.0.0.1:1", ADMIN, UNREACHABLE, "No service answers at http://127.0.0.1:1"),
-        ("nonsense", ADMIN, UNREACHABLE, "No service answers at nonsense"),
+        ("nonsense", ADMIN, UNREACHABLE, "No service answers at https://nonsense"),
         ("http://[", ADMIN, UNREACHABLE, "No service answers at http://["),
     ):
         typed(monkeypatch, key)
@@ -108,3 +108,21 @@ def test_deletions_ask_first(site: Site, perennial: Run, monkeypatch: pytest.Mon
     assert (refused.code, refused.err) == (ERROR, "perennial: Nothing was done.\n")
     assert "demo" in {model["name"] for model in site.client.models.list()}
     assert perennial("model", "delete").code == USAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8750", "http://127.0.0.1:8750"),
+        ("localhost", "http://localhost"),
+        ("[::1]:8750/", "http://[::1]:8750"),
+        ("clip.example", "https://clip.example"),
+        ("192.0.2.7:8750/clip", "https://192.0.2.7:8750/clip"),
+        ("http://clip.example/", "http://clip.example"),
+        ("[", "https://["),
+        ("", ""),
+    ],
+)
+def test_an_address_without_a_scheme_is_http_on_this_machine_alone(text: str, address: str) -> None:
+    """So that no key goes unencrypted over a network unless that is asked for."""
+    assert address_of(text) == address

@@ -53,7 +53,7 @@ def test_every_filter_of_jobs_is_an_option() -> None:
     document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     asked = document["paths"]["/v1/jobs"]["get"]["parameters"]
     filters = {one["name"] for one in asked if one["in"] == "query"} - {"limit", "after"}
-    options = dict(commands(perennial))[("jobs", "list")].params
+    options = dict(commands(perennial))[("job", "list")].params
     assert {one.name for one in options} == filters | {"limit", "as_json"}
 
 
@@ -85,7 +85,12 @@ def test_an_unknown_verb_and_an_odd_end_have_their_codes(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert run("nonsense").code == USAGE
-    assert run("jobs").code == USAGE
+    assert run("job").code == USAGE
+    assert "Did you mean 'versions'?" in run("verions").err
+    assert "Did you mean 'migrate'?" in run("migrat").err  # of the service's distribution
+    assert run("jobs", "list", "--help").out == run("job", "list", "--help").out.replace(
+        "perennial job list [", "perennial jobs list ["
+    )
     for raised, code, told in (
         (KeyboardInterrupt(), INTERRUPTED, ""),
         (PermissionError(13, "Permission denied", "x.tar"), ERROR, "x.tar: Permission denied"),
@@ -122,7 +127,7 @@ def test_the_page_of_commands_has_all_of_them_and_no_other() -> None:
                 "It is stale.",
                 {"score_again": {"model": "demo", "version": 3, "alias": "staging"}},
             ),
-            "It is stale.\nScore it again with `perennial evaluate demo 3 --alias staging --wait`.",
+            "It is stale.\nScore it again with `perennial evaluate demo:3 --alias staging --wait`.",
         ),
         (ServiceError(409, "evaluation_stale", "Roll back."), "Roll back."),
         (

@@ -9,7 +9,7 @@ import pytest
 
 from perennial.commands import exports as bundles
 from perennial.commands import reports
-from perennial.terminal.session import ERROR, GATE, JOB
+from perennial.terminal.session import ERROR, GATE, JOB, USAGE
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS
 from tests.support.deployment.workflow import Step, run_workflow
@@ -50,7 +50,8 @@ def test_versions_are_listed_reported_on_and_compared(
     wanted = [str(taught), "1", "promoted", "passed", "production", "bag, boot"]
     assert wanted in rows(perennial("versions", "demo").out, 6)
     report = site.client.versions.report("demo", taught)
-    told = perennial("report", "demo", taught).out
+    told = perennial("report", f"demo:{taught}").out
+    assert perennial("report", "demo", taught).out == told
     assert f"demo: version {taught}, gate: passed\n- {report['reasons'][0]}\n" in told
     assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
     assert json.loads(perennial("report", "demo", taught, "--json").out) == report
@@ -58,12 +59,17 @@ def test_versions_are_listed_reported_on_and_compared(
     reports._print_report({**report, "exact": False, "environments": machines})
     assert "trained on several machines, in order cpu (x); cuda (y)\n" in capsys.readouterr().out
     page = tmp_path / "report.html"
-    assert perennial("report", "demo", taught, "--html", page).code == 0
+    assert perennial("report", "demo", taught, "--output", page).code == 0
     assert page.read_text().startswith("<!doctype html>")
-    told = perennial("compare", "demo", 1, taught).out
+    told = perennial("compare", "demo:1", f"demo:{taught}").out
     assert ["zero_shot", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
     found = json.loads(perennial("compare", "demo", 1, taught, "--json").out)
     assert found == site.client.versions.compare("demo", 1, taught)
+    for words in (("demo",), ("demo:1", "other:2"), ("demo", 1, 2, 3)):
+        assert perennial("compare", *words).code == USAGE
+    assert "give MODEL:VERSION, as in `demo:1`" in perennial("promote", "demo").err
+    unknown = perennial("report", "demo:99").err
+    assert f"There is no such version. These exist: demo:1, demo:{taught}." in unknown
 
 
 def test_groups_of_images_are_blamed(site: Site, perennial: Run, taught: int) -> None:
@@ -78,7 +84,7 @@ def test_groups_of_images_are_blamed(site: Site, perennial: Run, taught: int) ->
 
 def test_an_alias_is_rolled_back_and_promoted(site: Site, perennial: Run, taught: int) -> None:
     revision = site.client.aliases.get("demo")["revision"]
-    back = perennial("rollback", "demo", "--reason", "to show it")
+    back = perennial("rollback", "demo", "--to", "demo:1", "--reason", "to show it")
     assert back.out == f"demo@production is version 1 (revision {revision + 1}).\n"
     stale = perennial("promote", "demo", taught, "--expected-revision", revision)
     assert (stale.code, "`perennial aliases`" in stale.err) == (ERROR, True)
@@ -130,7 +136,7 @@ def test_a_version_is_exported_into_a_folder_unless_it_differs(
 def test_the_vectors_of_a_dataset_are_stored_and_fetched(
     site: Site, perennial: Run, tmp_path: Path
 ) -> None:
-    ordered = json.loads(perennial("reembed", "demo:1", "pets", "--json").out)
+    ordered = json.loads(perennial("reembed", "demo:1", "pets:1", "--json").out)
     site.client.jobs.wait(ordered["id"])
     output = tmp_path / "pets.npy"
     beside = output.with_suffix(".jsonl")
@@ -155,11 +161,11 @@ def test_an_old_index_is_reported_on_with_a_bridge(
     reference = f"demo:{taught}"
     monkeypatch.setattr("core.vectors.rules.LEAST_FITTED", 1)
     bridge = tmp_path / "bridge.safetensors"
-    told = perennial("compatibility", reference, "--bridge", bridge).out
+    told = perennial("compatibility", reference, "--from", "demo:1", "--output", bridge).out
     assert told.startswith("Re-embed: no search in the suites has 100 queries or more")
     (found,) = site.client.vectors.reports("demo", taught)
     assert bridge.stat().st_size == found["bridge"]["size"]
-    assert perennial("compatibility", reference, "--bridge", bridge).code == ERROR  # is there
+    assert perennial("compatibility", reference, "--output", bridge).code == ERROR  # is there
 
 
 def test_a_bundle_is_imported_and_must_be_scored(
@@ -175,13 +181,13 @@ def test_a_bundle_is_imported_and_must_be_scored(
     command = ("import-version", "copy", bundle, "--expect-digest", digest)
     first = perennial(*command, "--wait").out
     assert f"copy: version 2, digest {digest}" in first
-    assert "perennial evaluate copy 2" in first
+    assert "perennial evaluate copy:2" in first
     monkeypatch.setattr(bundles, "LONGEST_BODY", 0)  # in parts
     assert "nothing was imported" in perennial(*command, "--wait").out
     assert perennial(*command).out.startswith("Ordered: job_")
     origin = site.client.bundles.origin("copy", 2)
     assert [one["version"] for one in origin["line"]] == [1, taught]
-    scored = perennial("evaluate", "copy", 2, "--wait", "--fail-on-gate")
+    scored = perennial("evaluate", "copy:2", "--wait", "--fail-on-gate")
     assert (scored.code, "gate: inconclusive" in scored.out) == (GATE, True)
     assert perennial("signing-key").out == f"{OURS.public}\n"
     refused = perennial(*command[:3], "--expect-digest", "0" * 64)

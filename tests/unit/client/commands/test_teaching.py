@@ -9,7 +9,7 @@ import pytest
 
 from perennial.commands import learning as teach
 from perennial.terminal.output import job_bar
-from perennial.terminal.session import ERROR, GATE, JOB, USAGE
+from perennial.terminal.session import ERROR, GATE, JOB, KEY, USAGE
 from tests.unit.client.commands.conftest import Run, Site
 
 TEACH = ("--model", "demo", "--wait")
@@ -35,11 +35,11 @@ def test_what_the_gate_passes_can_go_live(site: Site, perennial: Run, folder: Pa
     assert ended.out.startswith("demo: version 2, gate: passed\n- ")
     assert ended.out.endswith(
         "demo@production stays where it is: not_asked_for.\n"
-        "To make it live: perennial promote demo 2\n"
+        "To make it live: perennial promote demo:2\n"
     )
     assert "training ...\n" in ended.err
     assert site.client.versions.get("demo", 2)["update_classes"] == ["bag", "boot"]
-    assert perennial("promote", "demo", 2).out == "demo@production is version 2 (revision 2).\n"
+    assert perennial("promote", "demo:2").out == "demo@production is version 2 (revision 2).\n"
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -68,7 +68,7 @@ def test_many_images_go_as_an_archive_and_the_refused_ones_are_named(
     ended = perennial("teach", mine, *TEACH, "--dataset", "mine")
     assert ended.code == 0, ended.err
     assert "bag/z.png: Images must be" in ended.err
-    assert "Dataset mine, version 1: 22 images." in ended.err
+    assert "Dataset mine, version 1: 22 images, 2 classes; " in ended.err
     assert site.client.datasets.get("mine")["counts"] == {"bag": 11, "boot": 11}
 
 
@@ -105,10 +105,10 @@ def test_an_order_goes_on_by_itself_and_can_be_watched(
     assert (events[0]["kind"], events[-1]["kind"]) == ("queued", "done")
     rest = perennial("watch", job, "--json", "--after", events[-2]["id"])
     assert [json.loads(line) for line in rest.out.splitlines()] == events[-1:]
-    shown = json.loads(perennial("jobs", "show", job, "--json").out)
+    shown = json.loads(perennial("job", "show", job, "--json").out)
     assert (shown["status"], shown["recipe"]["epochs"]) == ("succeeded", 2)
-    assert job in perennial("jobs", "list", "--model", "demo", "--limit", "1").out
-    ended_updates = ("jobs", "list", "--type", "update", "--status", "succeeded")
+    assert job in perennial("job", "list", "--model", "demo", "--limit", "1").out
+    ended_updates = ("job", "list", "--type", "update", "--status", "succeeded")
     assert job in perennial(*ended_updates, "--created-since", "2020-01-01").out
     assert job not in perennial(*ended_updates, "--created-until", "2020-01-01").out
 
@@ -134,22 +134,63 @@ def test_a_job_that_fails_ends_with_its_own_code(
     assert (ended.code, ended.out) == (JOB, "")
     assert "failed" in ended.err
     job = ended.err.split("Job ")[1].split()[0]
-    again = json.loads(perennial("jobs", "retry", job, "--json").out)
+    again = json.loads(perennial("job", "retry", job, "--json").out)
     assert again["retry_of"] == job
     assert perennial("watch", again["id"]).code == 0
-    assert "already ended" in perennial("jobs", "cancel", job).err
+    assert "already ended" in perennial("job", "cancel", job).err
 
 
-def test_what_cannot_start_is_told(perennial: Run, folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_start_is_told_and_leaves_no_dataset(
+    site: Site, perennial: Run, folder: Path, tmp_path: Path
+) -> None:
     for words, code, told in (
         ((folder, "--model", "demo", "--fail-on-gate"), USAGE, "needs --wait"),
         ((folder, "--model", "demo", "--recipe", "{"), USAGE, "not JSON"),
         ((folder, "--model", "demo", "--recipe", "[]"), USAGE, "not a JSON object"),
         ((folder,), USAGE, "--model"),
+        (("--model", "demo"), USAGE, "Give a FOLDER, or name a dataset"),
+        ((folder, "--model", "demo", "--dataset", "pets:1"), USAGE, "either FOLDER or a version"),
+        ((folder, "--model", "demo", "--parent", "other:1"), USAGE, "no version of demo"),
+        ((folder, "--model", "dmo"), ERROR, "There is no such model. Did you mean demo?"),
         ((tmp_path / "no", "--model", "demo"), USAGE, "does not exist"),
         ((tmp_path, "--model", "demo"), ERROR, "holds no <class>/<image> files"),
         ((folder, "--model", "nope"), ERROR, "There is no such model."),
         ((folder, "--model", "demo", "--recipe", '{"epochs": 0}'), ERROR, "epochs must be"),
+        ((folder, "--model", "demo", "--parent", "demo:99"), ERROR, "These exist: demo:1"),
+        (("--model", "demo", "--dataset", "pts"), ERROR, "Did you mean pets?"),
+        (("--model", "demo", "--dataset", "pets:9"), ERROR, "These exist: pets:1."),
+        (("--model", "demo", "--dataset", "pets"), ERROR, "Suites contain 30 images"),
     ):
+        before = [one["name"] for one in site.client.datasets.list()]
         ended = perennial("teach", *words)
         assert (ended.code, ended.out, told in ended.err) == (code, "", True), ended.err
+        assert [one["name"] for one in site.client.datasets.list()] == before
+
+
+def test_a_refused_teach_leaves_what_was_there_and_says_what_it_may_not_delete(
+    site: Site, perennial: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.client.datasets.create("kept")
+    refused = ("teach", folder, "--model", "demo", "--recipe", '{"epochs": 0}')
+    assert perennial(*refused, "--dataset", "kept").code == ERROR
+    assert site.client.datasets.get("kept")["images"] == 22
+    monkeypatch.setenv(
+        KEY, site.client.keys.create("sender", "contributor", models=["demo"])["secret"]
+    )
+    before = [one["name"] for one in site.client.datasets.list()]
+    assert "epochs must be" in perennial(*refused).err  # one request does it all or nothing
+    assert [one["name"] for one in site.client.datasets.list()] == before
+    ended = perennial(*refused, "--dataset", "tried")
+    assert "The dataset tried stays" in ended.err
+    assert "`perennial dataset delete tried`" in ended.err
+    site.client.datasets.delete("tried")
+
+
+def test_a_dataset_that_is_there_is_taught(site: Site, perennial: Run, folder: Path) -> None:
+    site.client.datasets.create("there")
+    perennial("dataset", "upload", "there", folder)
+    ended = perennial("teach", "--model", "demo", "--dataset", "there", "--json")
+    assert json.loads(ended.out)["dataset_version"]["version"] == 1
+    again = perennial("teach", "--model", "demo", "--dataset", "there:1", "--json")
+    assert json.loads(again.out)["dataset_version"]["version"] == 1
+    assert perennial("job", "watch", json.loads(again.out)["id"]).code == 0
