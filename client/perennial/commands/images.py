@@ -18,10 +18,14 @@ def told_version(name: str, version: DatasetVersion) -> str:
     told = f"{name}, version {version['number']}: {version['images']} images"
     if not version["classes"]:
         return f"{told}."
-    train, held_out = (
-        sum(sides[side] for sides in version["counts"].values()) for side in ("train", "holdout")
-    )
+    train, held_out = sides_of(version)
     return f"{told}, {len(version['classes'])} classes; {train} to train on, {held_out} held out."
+
+
+def sides_of(version: DatasetVersion) -> tuple[int, int]:
+    """Return how many images of a version are trained on and held out; (0, 0) for captions."""
+    counts = version["counts"].values()
+    return sum(one["train"] for one in counts), sum(one["holdout"] for one in counts)
 
 
 def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") -> bool:

@@ -27,7 +27,9 @@ def test_a_dataset_is_filled_frozen_corrected_and_deleted(
     changed = perennial("dataset", "diff", "products:1", "products:2").out
     assert changed.startswith("0 added, 0 removed, 11 moved\n")
     assert ["shoe", "0", "0", "11", "0"] in rows(changed, 5)
-    assert ["shoe", "11"] in rows(perennial("dataset", "show", "products").out, 2)
+    shown = perennial("dataset", "show", "products").out
+    assert ["shoe", "11"] in rows(shown, 2)
+    assert ["products:1", "22", "2", train, held_out] in rows(shown, 5)
     assert "products" in perennial("dataset", "list").out
     assert perennial("dataset", "delete", "products", "--yes").code == 0
     assert perennial("dataset", "show", "pest").err == (
