@@ -47,6 +47,14 @@ def test_every_link_leads_to_a_page_a_part_of_one_or_a_file(
     assert lost == []
 
 
+def test_the_readme_is_short_with_one_picture_and_one_example_of_each_kind() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.split()) <= 1000
+    assert readme.count("![") == 1
+    languages = re.findall(r"^```(\w+)", readme, flags=re.MULTILINE)
+    assert languages == ["sh", "python"]
+
+
 def test_a_page_shows_its_contents_and_runs_no_script(client: TestClient) -> None:
     answer = client.get(f"{GUIDE}/operations")
     assert answer.status_code == 200

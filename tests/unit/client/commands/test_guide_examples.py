@@ -33,7 +33,7 @@ SUITE = "emoji var/pack/twemoji"  # whose images are those of a suite of the qui
 PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/quickstart.md": {},
     "docs/how-to/ci.md": {},
-    "README.md": {r"\bdemo\b(?!/)": "walk", SUITE: "walk-emoji walk-emoji"},
+    "README.md": {r"\bbags\b": "walk", SUITE: "walk-emoji walk-emoji"},
     "docs/commands.md": {r"\bdemo\b(?!/)": "tour", SUITE: "tour-emoji tour-emoji"},
     "client/README.md": {r"\bdemo\b": "library"},
     "docs/embeddings.md": {r"UklGR\.\.\.": base64.b64encode(picture(70)).decode()},
@@ -53,6 +53,8 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/bundles.md": "the making of a key by openssl, and a setting",
     "docs/datasets.md": "imports of files and of a bucket, which tests/api/imports orders",
     "docs/examples/label_studio/README.md": "a back end, which test_label_studio runs",
+    "docs/how-to/gpu.md": "a GPU, which tests/gpu take",
+    "docs/how-to/tls.md": "a proxy with a name of its own",
     "docs/kubernetes.md": "a cluster; tests/unit/deployment renders the chart",
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
     "docs/webhooks.md": "a receiver, run by tests/unit/webhooks/test_client",
