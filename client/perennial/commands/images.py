@@ -15,11 +15,16 @@ from perennial.types import DatasetKind, DatasetVersion, Job, Receipt, SuiteKind
 
 def told_version(name: str, version: DatasetVersion) -> str:
     """Return what a dataset's version holds, in words."""
-    told = f"{name}, version {version['number']}: {version['images']} images"
+    told = f"{name}, version {version['number']}: {_counted(version['images'], 'image')}"
     if not version["classes"]:
         return f"{told}."
+    classes = _counted(len(version["classes"]), "class", "classes")
     train, held_out = sides_of(version)
-    return f"{told}, {len(version['classes'])} classes; {train} to train on, {held_out} held out."
+    return f"{told}, {classes}; {train} to train on, {held_out} held out."
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 def sides_of(version: DatasetVersion) -> tuple[int, int]:
