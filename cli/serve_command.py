@@ -18,7 +18,8 @@ def serve(host: str | None, port: int | None) -> int:
     """Run the service.
 
     Runs the API and, in embedded mode, also a worker and the inference process. Ctrl-C stops all
-    of them.
+    of them. On your own machine, each start prints a link that signs you in as admin, and then
+    whether updates train on a GPU.
     """
     with loading():
         from api.server import serve as serve_api

@@ -16,6 +16,7 @@ with loading():
 
     from core import logs
     from core.bootstrap import build
+    from core.errors import UnsafeConfiguration
     from core.job_types.run import run_next_job
     from core.logs import hide_environment
     from core.settings import Settings
@@ -48,8 +49,12 @@ def main() -> int:
             from core.clip.machine import find_devices, thread_count  # takes seconds: torch
             from worker.tools import build_tools
 
-        platform, devices = build(settings), find_devices(settings.device)
-        tools = build_tools(platform, devices)
+        platform = build(settings)
+        try:
+            devices = find_devices(settings.device)
+            tools = build_tools(platform, devices)
+        except UnsafeConfiguration as fault:
+            sys.exit(f"perennial: {fault.message}")
         json.dump({**devices.facts, "threads": thread_count(settings.threads)}, supervisor)
     stopping = Stopping()
     app = make_app(settings)

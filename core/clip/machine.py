@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
-from core.errors import OutOfMemory
+from core.errors import OutOfMemory, UnsafeConfiguration
 from core.recipes.fields import Precision
 
 # Prefetching of batches: the next ones are decoded while the current one is computed on.
@@ -212,14 +212,20 @@ class Devices:
 
 
 def find_devices(setting: str) -> Devices:
-    """Return the devices for a setting, of which `auto` asks torch."""
-    return devices_for(setting, *(_usable_gpus() if setting == AUTO else (0, "")))
+    """Return this machine's devices for a setting. Raises UnsafeConfiguration as `devices_for`."""
+    return devices_for(setting, *_usable_gpus(run_one=setting == AUTO))
 
 
 def devices_for(setting: str, gpus: int, why_none: str) -> Devices:
-    """Return the devices for a setting on a machine with so many GPUs that torch can use."""
+    """Return the devices for a setting on a machine with so many GPUs that torch can use.
+
+    Raises UnsafeConfiguration if the setting names a GPU that is not there.
+    """
     if setting != AUTO:
-        return Devices(chosen=torch.device(setting), reason=f"PERENNIAL_DEVICE is {setting}")
+        named, reason = torch.device(setting), f"PERENNIAL_DEVICE is {setting}"
+        if named.type == "cuda" and (named.index or 0) >= gpus:
+            raise UnsafeConfiguration(f"{reason}: {why_none or f'torch finds {gpus} GPUs'}.")
+        return Devices(chosen=named, reason=reason)
     if not gpus:
         return Devices(chosen=CPU, reason=why_none)
     first, *others = (torch.device("cuda", number) for number in range(gpus))
@@ -227,16 +233,18 @@ def devices_for(setting: str, gpus: int, why_none: str) -> Devices:
     return Devices(chosen=first, others=(*others, CPU), reason=found)
 
 
-def _usable_gpus() -> tuple[int, str]:
+def _usable_gpus(*, run_one: bool) -> tuple[int, str]:
     """Return how many GPUs torch can use, and why it can use none.
 
     A GPU that is too old for this build of torch is found and then fails at its first kernel.
+    `run_one` runs that kernel on the first GPU, of which this process takes some memory then.
     """
     if not torch.cuda.is_available():  # which asks for AMD's GPUs as well
         built = torch.version.cuda or torch.version.hip
         return 0, "no GPU found" if built else "no GPU found: this torch is built without CUDA"
     try:
-        torch.ones(1, device="cuda").add(1).item()
+        if run_one:
+            torch.ones(1, device="cuda").add(1).item()
     except RuntimeError as error:
         return 0, f"the GPU cannot be used: {str(error).splitlines()[0][:_LONGEST]}"
     return torch.cuda.device_count(), ""

@@ -21,7 +21,7 @@ from core.clip.machine import (
     native_precisions,
     thread_count,
 )
-from core.errors import ArtifactMissing, CancelRequested
+from core.errors import ArtifactMissing, CancelRequested, UnsafeConfiguration
 from core.recipes.fields import Precision
 from core.settings import Settings
 
@@ -140,6 +140,13 @@ def test_auto_takes_the_first_gpu_and_a_named_device_is_the_only_one(
     found = devices_for(setting, gpus, "no GPU found")
     assert [str(one) for one in (found.chosen, *found.others)] == expected
     assert found.reason == reason
+
+
+def test_a_gpu_that_is_named_and_not_there_is_refused_with_the_reason() -> None:
+    for setting, gpus, why in (("cuda", 0, "no GPU found"), ("cuda:2", 2, "")):
+        reason = why or "torch finds 2 GPUs"
+        with pytest.raises(UnsafeConfiguration, match=f"DEVICE is {setting}: {reason}"):
+            devices_for(setting, gpus, why)
 
 
 def test_a_worker_tells_which_device_it_found_and_its_name() -> None:
