@@ -1,16 +1,28 @@
 """Routes of erasures."""
 
+from fastapi import Request
+
 from api.dependencies import Services, WiredServices
-from api.erasure.schemas import CertificateView, ErasureView, NewErasure, erasure_view
+from api.erasure.schemas import (
+    CertificateView,
+    ErasureView,
+    IdentifiedImage,
+    IdentifiedImages,
+    NewErasure,
+    erasure_view,
+)
+from api.http.forms import Part, data_of, receive_form
 from api.http.routing import Routes, ThreadRoute
 from api.http.schemas import After, Limit, Page, page_of
+from api.inference.images import FIELDS
 from api.jobs.routes import POLL_AFTER_S, PlacedOrder
+from api.openapi_document import multipart
 from core import errors
 from core.erasure.order import Progress, certify, order_erasure, progress_of
 from core.erasure.rows import Erasures
 from core.jobs.orders import JobType
 from core.principal import Role
-from core.values import Digest, ErasureId
+from core.values import Digest, ErasureId, clean_file_label
 
 router = Routes(prefix="/v1/erasures", tags=["erasures"], route_class=ThreadRoute)
 
@@ -39,6 +51,33 @@ def order_image_erasure(body: NewErasure, ordering: PlacedOrder) -> ErasureView:
     ordering.response.headers["Location"] = f"/v1/erasures/{erasure.id}"
     ordering.response.headers["Retry-After"] = str(POLL_AFTER_S)
     return erasure_view(_progress(ordering.services, erasure.id))
+
+
+@router.post(
+    "/digests",
+    JobType.ERASE.role,
+    errors.UnsupportedImage,
+    errors.ImageCorrupt,
+    errors.ImageTooLarge,
+    errors.ImageAnimated,
+    errors.FileTooLarge,
+    errors.MalformedMultipart,
+    errors.BodyTooLarge,
+    errors.TooManyParts,
+    openapi_extra=multipart({"images": FIELDS["images"]}),
+)
+async def identify_images(request: Request, services: WiredServices) -> IdentifiedImages:
+    """Return the digests by which images are erased: those of their pixels as at an upload.
+
+    Nothing is stored.
+    """
+
+    def identify(part: Part) -> IdentifiedImage:
+        pixels = services.decoder.decode(data_of(part)).pixels
+        return IdentifiedImage(file=clean_file_label(part.file_name), pixels=pixels)
+
+    form = await receive_form(request, services, identify)
+    return IdentifiedImages(data=form.files)
 
 
 @router.get("", Role.ADMIN)

@@ -12,6 +12,19 @@ from core.erasure.rules import ErasureStatus, Exposure, Retraining
 _Pixels = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
+class IdentifiedImage(ResponseModel):
+    """An image file and the digest of its pixels."""
+
+    file: str
+    pixels: str
+
+
+class IdentifiedImages(ResponseModel):
+    """Image files in the order in which they were sent."""
+
+    data: list[IdentifiedImage]
+
+
 class NewErasure(RequestModel):
     """Images to erase from everything that holds them."""
 
@@ -52,6 +65,7 @@ class MarkedAlias(ResponseModel):
     model: str = Field(examples=["demo"])
     alias: str = Field(examples=["production"])
     version: int = Field(examples=[3])
+    next_step: str = Field(examples=["Promote version 5, which replaces it."])
 
 
 class ErasureView(ResponseModel):
@@ -94,8 +108,8 @@ def erasure_view(progress: Progress) -> ErasureView:
             for one in progress.versions
         ],
         aliases=[
-            MarkedAlias(model=model, alias=alias.name, version=alias.version)
-            for model, alias in progress.aliases
+            MarkedAlias(model=model, alias=alias.name, version=alias.version, next_step=step)
+            for model, alias, step in progress.live
         ],
         links=links,
     )

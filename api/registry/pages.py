@@ -19,6 +19,7 @@ from api.registry.report_pages import gains, guarded, headline, render_report, s
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.version_rows import Suites
+from core.erasure.live import live_marks
 from core.errors import PerennialError
 from core.evaluation.report import Report
 from core.gate.rows import Policies
@@ -82,12 +83,14 @@ def show_overview(asked: PageRequest, after: After = None) -> Response:
     with asked.platform.transactions(read_only=True) as work:
         models = work[Models].page(MODELS + 1, after)
         rows = _rows(work, models[:MODELS])
+        marks = live_marks(work, models[:MODELS])
         running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
         queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
     more = len(models) > MODELS
     return asked.page(
         "overview.html",
         rows=rows,
+        marks=marks,
         fresh=after is None and not more and all(row.is_root_alone for row in rows),
         first=after is None,
         next=rows[-1].model.id if more else None,
@@ -132,6 +135,7 @@ def show_model(
         suites = work[Suites].names(set(found.suites))
         policy = work[Policies].get(found.policy)
         jobs = work[Jobs].named_page(JOBS, None, model=found.id)
+        marks = live_marks(work, [found])
     rows = [
         LinedVersion(
             version=version,
@@ -143,6 +147,7 @@ def show_model(
     return asked.page(
         "model.html",
         model=found,
+        marks=marks,
         rows=rows[::-1],
         line=line_plot(rows, f"{PAGES}/models/{found.name}/versions/") if rows else None,
         older=versions[0].number if versions and versions[0].number > 1 else None,
@@ -176,11 +181,13 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         aliases = [one for one in work[Aliases].all(found.id) if one.version == version]
         job = work[Jobs].get(wanted.job)
         dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
+        marks = [mark for mark in live_marks(work, [found]) if mark.version == version]
     report, missing = _report(platform, wanted)
     return asked.page(
         "version.html",
         model=found,
         version=wanted,
+        marks=marks,
         aliases=aliases,
         job=job,
         dataset=dataset,

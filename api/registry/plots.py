@@ -42,7 +42,12 @@ class LinedVersion:
 
     @property
     def mark(self) -> str:
-        """The name of its mark: root, passed, failed, inconclusive or unjudged."""
+        """The name of its mark: root, passed, failed, inconclusive or unjudged.
+
+        A version that learned from erased images may not go live, as one that failed.
+        """
+        if self.version.erasure is not None:
+            return "failed"
         if self.version.is_root:
             return "root"
         return self.version.verdict.value if self.version.verdict else "unjudged"

@@ -104,6 +104,10 @@ class VersionView(ResponseModel):
         description="The first erasure of an image that it, or a version that it was trained from, "
         "has learned from: then it is neither promoted nor trained further. Null otherwise."
     )
+    next_step: str | None = Field(
+        description="What to do about it, if an alias points at it nevertheless; null otherwise.",
+        examples=["Promote version 5, which replaces it."],
+    )
     replaces: int | None = Field(
         description="The version that this one repeats without erased images; null otherwise."
     )
@@ -113,7 +117,9 @@ class VersionView(ResponseModel):
     links: dict[str, str]
 
 
-def version_view(version: Version, *, model: str, overridden: bool) -> VersionView:
+def version_view(
+    version: Version, *, model: str, overridden: bool, next_step: str | None
+) -> VersionView:
     """Return the view of a version; `model` is the model's name."""
     here = f"/v1/models/{model}/versions/{version.number}"
     links = {"self": here}
@@ -126,7 +132,14 @@ def version_view(version: Version, *, model: str, overridden: bool) -> VersionVi
     if version.origin is not None:
         links["origin"] = f"{here}/origin"
     recipe = version.recipe and version.recipe.to_json()
-    return VersionView.of(version, model=model, overridden=overridden, recipe=recipe, links=links)
+    return VersionView.of(
+        version,
+        model=model,
+        overridden=overridden,
+        next_step=next_step,
+        recipe=recipe,
+        links=links,
+    )
 
 
 class LearnedClass(ResponseModel):

@@ -1,6 +1,6 @@
 """Routes of a model's versions, their weights and their forgetting reports."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Header, Response
@@ -22,6 +22,8 @@ from api.registry.report_pages import (
 )
 from api.registry.schemas import VersionView, version_view
 from core import errors
+from core.database.work import Work
+from core.erasure.live import live_marks
 from core.evaluation.report import Report
 from core.principal import Role
 from core.registry.alias_rows import Aliases
@@ -74,8 +76,8 @@ def list_versions(
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[Versions].page(found.id, limit + 1, number_after(after))
-        overridden = work[Aliases].overridden(found.id)
-    return page_of(rows, limit, lambda row: _view(row, found, overridden), lambda row: row.number)
+        view = _viewer(work, found)
+    return page_of(rows, limit, view, lambda row: row.number)
 
 
 @router.get("/{version}", Role.VIEWER, errors.ModelNotFound, errors.VersionNotFound)
@@ -84,11 +86,23 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
-        return _view(wanted, found, work[Aliases].overridden(found.id))
+        return _viewer(work, found)(wanted)
 
 
-def _view(version: Version, model: Model, overridden: Collection[int]) -> VersionView:
-    return version_view(version, model=model.name, overridden=version.number in overridden)
+def _viewer(work: Work, model: Model) -> Callable[[Version], VersionView]:
+    """Return what makes the view of a version of a model."""
+    overridden = work[Aliases].overridden(model.id)
+    steps = {mark.version: mark.next_step for mark in live_marks(work, [model])}
+
+    def view(version: Version) -> VersionView:
+        return version_view(
+            version,
+            model=model.name,
+            overridden=version.number in overridden,
+            next_step=steps.get(version.number),
+        )
+
+    return view
 
 
 @router.delete(

@@ -9,19 +9,18 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.rows import ErasedImages
+from core.erasure.live import Line
 from core.erasure.rows import Erasures
 from core.erasure.rules import EXACTNESS, REMAINS, Erasure, ErasureStatus, MarkedVersion, Retraining
 from core.errors import ErasureCommitted, ErasurePending, FieldInvalid, ImageNotFound
 from core.exports.rows import Exports
-from core.jobs.orders import EraseOrder, JobType, UpdateOrder
-from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, unfinished_jobs
+from core.jobs.orders import EraseOrder, JobType
+from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, order_of
 from core.platform import Platform
-from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.read import ancestors
-from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.trials.rows import TrialSamples
 from core.values import Digest, ErasureId, JobId, ModelId, new_id
@@ -132,67 +131,44 @@ class Progress:
     erasure: Erasure
     status: ErasureStatus
     versions: Sequence[MarkedState]
-    aliases: Sequence[tuple[str, Alias]]  # that point at marked versions, after the model's name
+    live: Sequence[tuple[str, Alias, str]]  # model, alias at a marked version, what to do about it
 
 
 def progress_of(work: Work, erasures: Sequence[Erasure]) -> list[Progress]:
     """Return how far erasures have come; a model is read once for all of them."""
     jobs = work[Jobs].statuses([erasure.job for erasure in erasures])
     marked = [one for erasure in erasures for one in erasure.findings.versions]
-    lines = {model: _Line.of(work, model) for model in {one.model for one in marked}}
+    lines = {model: Line.of(work, model) for model in {one.model for one in marked}}
     return [_progress(erasure, jobs[erasure.job], lines) for erasure in erasures]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """The versions of a model as they are now."""
-
-    versions: Mapping[int, Version]
-    replacements: Mapping[int, Version]  # the newest version that replaces each number
-    waiting: Collection[int | None]  # what unfinished updates will replace
-    aliases: Sequence[Alias]
-
-    @classmethod
-    def of(cls, work: Work, model: ModelId) -> "_Line":
-        """Return the versions of a model."""
-        versions = work[Versions].all(model)
-        return cls(
-            versions={version.number: version for version in versions},
-            replacements={one.replaces: one for one in versions if one.replaces is not None},
-            waiting={
-                job.order.replaces
-                for job in unfinished_jobs(work, model)
-                if isinstance(job.order, UpdateOrder)
-            },
-            aliases=work[Aliases].all(model),
-        )
-
-
-def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, _Line]) -> Progress:
+def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, Line]) -> Progress:
     marked = erasure.findings.versions
     models = {one.model: one.name for one in marked}
     numbers = {(one.model, one.number) for one in marked}
     versions = [_follow(one, numbers, lines[one.model]) for one in marked]
     know = {(one.marked.model, one.marked.number) for one in versions if not one.cleared}
+    live = [
+        (models[model], alias, lines[model].next_step(alias.version)[1])
+        for model in sorted(models)
+        for alias in lines[model].aliases
+        if (model, alias.version) in know
+    ]
     return Progress(
         erasure=erasure,
         status=ErasureStatus.of(
             job,
             waiting=sum(one.waits for one in versions),
             missing=sum(_is_missing(one) for one in versions),
+            live=len(live),
         ),
         versions=versions,
-        aliases=[
-            (models[model], alias)
-            for model in sorted(models)
-            for alias in lines[model].aliases
-            if (model, alias.version) in know
-        ],
+        live=live,
     )
 
 
 def _follow(
-    marked: MarkedVersion, numbers: Collection[tuple[ModelId, int]], line: _Line
+    marked: MarkedVersion, numbers: Collection[tuple[ModelId, int]], line: Line
 ) -> MarkedState:
     """Return what a marked version has become.
 
@@ -264,8 +240,8 @@ def certify(platform: Platform, erasure: ErasureId) -> dict[str, Any]:
         "trials": list(found.trials),
         "versions": versions,
         "aliases": [
-            {"model": model, "alias": alias.name, "version": alias.version}
-            for model, alias in progress.aliases
+            {"model": model, "alias": alias.name, "version": alias.version, "next_step": step}
+            for model, alias, step in progress.live
         ],
         "remains": [{"where": where, "what": what} for where, what in REMAINS.items()],
         "exactness": EXACTNESS,

@@ -89,23 +89,29 @@ class ErasureStatus(StrEnum):
     FAILED = "failed"  # its job has ended early: retry that
     RETRAINING = "retraining"  # the images are gone; updates that it has ordered have not ended
     INCOMPLETE = "incomplete"  # some of what it wanted to train again has not been replaced
+    LIVE = "live"  # all of it was replaced, but an alias still points at what learned from them
     DONE = "done"
 
     @classmethod
-    def of(cls, job: JobStatus, *, waiting: int, missing: int) -> "ErasureStatus":
-        """Return the status, given that of its job and how many versions wait or lack for good."""
+    def of(cls, job: JobStatus, *, waiting: int, missing: int, live: int) -> "ErasureStatus":
+        """Return the status, given that of its job and how many versions wait or lack for good.
+
+        `live` is how many aliases point at versions that learned from the images.
+        """
         if not job.done:
             return cls.ERASING
         if job is not JobStatus.SUCCEEDED:
             return cls.FAILED
         if waiting:
             return cls.RETRAINING
-        return cls.INCOMPLETE if missing else cls.DONE
+        if missing:
+            return cls.INCOMPLETE
+        return cls.LIVE if live else cls.DONE
 
     @property
     def ended(self) -> bool:
         """True once the images are gone and nothing more happens by itself."""
-        return self in {ErasureStatus.INCOMPLETE, ErasureStatus.DONE}
+        return self in {ErasureStatus.INCOMPLETE, ErasureStatus.LIVE, ErasureStatus.DONE}
 
 
 # Which versions learned from erased images, and which of them are trained again.

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
 from core.database.statements import insert_new
-from core.database.tables import alias_moves, aliases
+from core.database.tables import alias_moves, aliases, versions
 from core.database.work import Rows
 from core.errors import AliasNotFound, StaleRevision
 from core.registry.aliases import Alias, AliasMove, MoveKind
@@ -15,6 +15,10 @@ from core.values import ModelId
 # Built once: building a statement takes longer than running it.
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
 _OF_MODELS = _ALL.where(aliases.c.model.in_(bindparam("models", expanding=True)))
+_MARKED = _OF_MODELS.join(
+    versions,
+    and_(versions.c.model == aliases.c.model, versions.c.number == aliases.c.version),
+).where(versions.c.erasure.is_not(None))
 
 _ONE = select(aliases).where(
     aliases.c.model == bindparam("model_id"), aliases.c.name == bindparam("alias")
@@ -67,6 +71,11 @@ class Aliases(Rows):
         """Return all aliases of these models, or of every model if none is given."""
         query = _OF_MODELS if models else _ALL
         return [_to_alias(row) for row in self._connection.execute(query, {"models": list(models)})]
+
+    def marked(self, *models: ModelId) -> Sequence[Alias]:
+        """Return the aliases of these models that point at marked versions."""
+        rows = self._connection.execute(_MARKED, {"models": list(models)})
+        return [_to_alias(row) for row in rows]
 
     def move(self, alias: Alias, row: AliasMove) -> None:
         """Write the alias and its history row if the stored revision is `alias.revision - 1`.

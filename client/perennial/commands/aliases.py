@@ -12,6 +12,7 @@ from perennial.terminal.output import (
     print_list,
     print_table,
     tell,
+    warn_of_live,
 )
 from perennial.terminal.session import (
     NEW_FILE,
@@ -37,19 +38,24 @@ def versions(model: str, as_json: bool) -> None:
         aliases: dict[int, list[str]] = {}
         for alias, number in client.models.get(model)["aliases"].items():
             aliases.setdefault(number, []).append(alias)
+        found = list(client.versions.list(model))
         rows = [
             (
                 one["version"],
                 one["parent"],
                 one["status"],
-                one["verdict"],
+                "erased images" if one["erasure"] else one["verdict"],
                 ", ".join(aliases.get(one["version"], ())),
                 ", ".join(one["update_classes"]),
                 one["created_at"][:19],
             )
-            for one in client.versions.list(model)
+            for one in found
         ]
     print_table(("version", "parent", "status", "gate", "aliases", "taught", "created"), rows)
+    for one in found:
+        if one["next_step"]:
+            live = ", ".join(aliases.get(one["version"], ()))
+            warn_of_live(model, one["version"], live, one["next_step"])
 
 
 @click.command(epilog=example("perennial download demo:2 --output demo-2.tar"))

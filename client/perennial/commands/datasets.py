@@ -28,6 +28,7 @@ from perennial.terminal.output import (
     print_table,
     tell,
     told_counts,
+    warn_of_live,
 )
 from perennial.terminal.session import (
     FOLDER,
@@ -316,15 +317,17 @@ def _require_free(client: Client, name: str) -> None:
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def _digests(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _images(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> tuple[str | Path, ...]:
     for value in values:
-        if not _DIGEST.fullmatch(value):
-            raise click.BadParameter(f"{value} is not 64 hexadecimal digits")
-    return values
+        if not (_DIGEST.fullmatch(value) or Path(value).is_file()):
+            raise click.BadParameter(f"{value} is neither 64 hexadecimal digits nor a file")
+    return tuple(one if _DIGEST.fullmatch(one) else Path(one) for one in values)
 
 
-@click.command(epilog=example("perennial erase 9f86d081884c7d65... --reason 'asked for by mail'"))
-@click.argument("images", nargs=-1, required=True, callback=_digests)
+@click.command(epilog=example("perennial erase photo.webp --reason 'asked for by mail'"))
+@click.argument("images", nargs=-1, required=True, callback=_images)
 @click.option("--reason", required=True, help="Reason, kept in the certificate.")
 @click.option(
     "--retrain",
@@ -334,14 +337,18 @@ def _digests(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     help="Marked versions to train again; aliased: those of live lines.",
 )
 @json_option
-def erase(images: tuple[str, ...], reason: str, retrain: Retraining, as_json: bool) -> None:
+def erase(images: tuple[str | Path, ...], reason: str, retrain: Retraining, as_json: bool) -> None:
     """Erase images from all that holds them or has learned from them.
 
-    IMAGES are the digests of their pixels. Marks the versions that learned from them, and trains
-    those again without them.
+    IMAGES are files as they were uploaded, or the digests of their pixels. Marks the versions that
+    learned from them, and trains those again without them.
     """
+    digests = [one for one in images if isinstance(one, str)]
+    files = [one for one in images if isinstance(one, Path)]
     with connected() as client:
-        ordered = client.erasures.order(images, reason=reason, retrain=retrain)
+        if files:
+            digests += client.erasures.identify(files)
+        ordered = client.erasures.order(digests, reason=reason, retrain=retrain)
     told = (
         f"Ordered: {ordered['id']}, job {ordered['job']}.\n"
         f"`perennial certificate {ordered['id']}` shows what was taken back, when it is."
@@ -374,6 +381,10 @@ def certificate(erasure: str, as_json: bool) -> None:
         for one in found["versions"]
     ]
     print_table(("model", "version", "learned", "replaced by", "obstacle"), rows)
+    live = [(one["model"], one["alias"], one["version"]) for one in found["aliases"]]
+    print_table(("model", "alias", "still at version"), live)
+    for one in found["aliases"]:
+        warn_of_live(one["model"], one["version"], one["alias"], one["next_step"])
     remains = [(one["where"], one["what"]) for one in found["remains"]]
     print_table(("where copies may remain", "what"), remains)
 

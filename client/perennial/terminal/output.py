@@ -98,6 +98,12 @@ def print_fields(fields: Iterable[tuple[str, Cell]]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
+def warn_of_live(model: str, version: int, aliases: str, next_step: str) -> None:
+    """Print in red that a live version learned from erased images, and what to do."""
+    told = f"{model}:{version} learned from erased images and still answers as {aliases}."
+    click.secho(f"{told} {next_step}", fg="red")
+
+
 def note(text: str) -> None:
     """Print a line to standard error."""
     click.echo(text, err=True)

@@ -3,6 +3,8 @@
 from typing import Any
 
 from core.datasets.manifests import Side
+from core.principal import Role
+from tests.support.api.browsing import browser_of
 from tests.support.api.image_files import pictures_on
 from tests.support.api.orders import update
 from tests.support.api.service import Service, code_of
@@ -51,8 +53,29 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     refused = client.put(production, json=promotion, headers={"If-Match": "*"})
     assert code_of(refused) == (409, "learned_erased_images")
 
-    scene.run()
+    promoted = {"version": 2, "reason": "for now", "override": True}
+    client.put(production, json=promoted, headers={"If-Match": "*"})
+    for step in ("Wait for the update", "Promote version 3, which replaces it."):
+        told = client.get("/v1/models/demo/versions/2").json()["next_step"]
+        assert told.startswith(step)
+        listed = client.get("/v1/models/demo/versions").json()["data"]
+        assert [one["next_step"] for one in listed[:2]] == [None, told]
+        assert [one["next_step"] for one in client.get(here).json()["aliases"]] == [told]
+        for page in ("", "/models/demo", "/models/demo/versions/2"):
+            text = browser_of(ready, Role.VIEWER).get(f"/ui{page}").text
+            assert "Version 2 learned from images that were erased since" in text, page
+            assert (told in text, "can go live" in text) == (True, False), page
+        if step.startswith("Wait"):
+            scene.run()
+    assert client.get(here).json()["status"] == "live"
+    operator = browser_of(ready, Role.OPERATOR)
+    offered = "/ui/models/demo/aliases/production/promotion?version=3"
+    assert offered in operator.get("/ui").text
+    moved = client.put(production, json={"version": 3, "reason": "x"}, headers={"If-Match": "*"})
+    assert moved.status_code == 200
+    assert client.get("/v1/models/demo/versions/2").json()["next_step"] is None
     assert client.get(here).json()["status"] == "done"
+    assert "learned from images" not in operator.get("/ui").text
     marked, replacing = (client.get(f"/v1/models/demo/versions/{n}").json() for n in (2, 3))
     assert (marked["erasure"], marked["links"]["erasure"]) == (again["id"], here)
     assert (replacing["erasure"], replacing["replaces"]) == (None, 2)
@@ -65,6 +88,19 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     assert listed == client.get(here).json()
     updates = client.get(listed["links"]["updates"]).json()["data"]
     assert [one["status"] for one in updates] == ["succeeded"]
+
+
+def test_a_file_is_told_by_the_digest_that_an_upload_of_it_has(ready: Service) -> None:
+    kept = ready.client.get(f"{PRODUCTS}/images?class=boot").json()["data"]
+    (image, *_) = pictures_on(Side.TRAIN, 3)
+    sent, key = {"images": ("boot.png", image)}, ready.key(Role.OPERATOR)
+    with ready.untouched():
+        found = ready.client.post(f"{ERASURES}/digests", files=sent).json()["data"]
+        assert [one["file"] for one in found] == ["boot.png"]
+        assert found[0]["pixels"] in {one["pixels"] for one in kept}
+        broken = ready.client.post(f"{ERASURES}/digests", files={"images": ("a.png", b"x")})
+        assert code_of(broken) == (415, "unsupported_image")
+        assert ready.client.post(f"{ERASURES}/digests", files=sent, headers=key).status_code == 403
 
 
 def test_what_cannot_be_erased_is_refused(ready: Service) -> None:

@@ -15,7 +15,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
-from core.erasure.rules import Exposure, Retraining
+from core.erasure.rules import ErasureStatus, Exposure, Retraining
 from core.errors import (
     DatabaseUnavailable,
     DatasetVersionReplaced,
@@ -202,8 +202,12 @@ def test_a_marked_version_is_tried_no_more_and_goes_live_by_an_admins_override_o
         assert work[Trials].find(model.id, "production", trial.id).end is TrialEnd.ERASED
         assert not work[Trials].running(model.id)
     assert scene.live(model) == 3
-    assert [alias.version for _, alias in followed(scene, erasure).aliases] == [3]
+    progress = followed(scene, erasure)
+    assert progress.status is ErasureStatus.LIVE
+    told = "Nothing replaces it: promote a version that did not learn from them."
+    assert [(alias.version, step) for _, alias, step in progress.live] == [(3, told)]
     assert go_back(scene, model) == 1
+    assert followed(scene, erasure).status is ErasureStatus.DONE
     with pytest.raises(NoPrevious):
         go_back(scene, model)
     with pytest.raises(LearnedErasedImages):

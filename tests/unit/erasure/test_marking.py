@@ -55,19 +55,20 @@ def test_what_was_replaced_is_not_trained_again_but_its_replacement_is(wanted: R
 
 
 @pytest.mark.parametrize(
-    ("job", "waiting", "missing", "status"),
+    ("job", "waiting", "missing", "live", "status"),
     [
-        (JobStatus.RUNNING, 0, 0, ErasureStatus.ERASING),
-        (JobStatus.FAILED, 0, 0, ErasureStatus.FAILED),
-        (JobStatus.CANCELLED, 0, 0, ErasureStatus.FAILED),
-        (JobStatus.SUCCEEDED, 1, 2, ErasureStatus.RETRAINING),
-        (JobStatus.SUCCEEDED, 0, 1, ErasureStatus.INCOMPLETE),
-        (JobStatus.SUCCEEDED, 0, 0, ErasureStatus.DONE),
+        (JobStatus.RUNNING, 0, 0, 1, ErasureStatus.ERASING),
+        (JobStatus.FAILED, 0, 0, 0, ErasureStatus.FAILED),
+        (JobStatus.CANCELLED, 0, 0, 0, ErasureStatus.FAILED),
+        (JobStatus.SUCCEEDED, 1, 2, 1, ErasureStatus.RETRAINING),
+        (JobStatus.SUCCEEDED, 0, 1, 1, ErasureStatus.INCOMPLETE),
+        (JobStatus.SUCCEEDED, 0, 0, 1, ErasureStatus.LIVE),
+        (JobStatus.SUCCEEDED, 0, 0, 0, ErasureStatus.DONE),
     ],
 )
 def test_an_erasure_has_come_as_far_as_its_jobs(
-    job: JobStatus, waiting: int, missing: int, status: ErasureStatus
+    job: JobStatus, waiting: int, missing: int, live: int, status: ErasureStatus
 ) -> None:
-    assert ErasureStatus.of(job, waiting=waiting, missing=missing) is status
-    ended = {ErasureStatus.INCOMPLETE, ErasureStatus.DONE}
+    assert ErasureStatus.of(job, waiting=waiting, missing=missing, live=live) is status
+    ended = {ErasureStatus.INCOMPLETE, ErasureStatus.LIVE, ErasureStatus.DONE}
     assert status.ended is (status in ended)

@@ -243,6 +243,15 @@ class Erasures(Resource):
         headers = idempotency(idempotency_key)
         return await self._connection.post(path_of("erasures"), body, headers=headers)
 
+    async def identify(self, images: Iterable[Image]) -> Sequence[str]:
+        """Return the digests of the pixels of images, by which they are erased."""
+        digests, path = [], path_of("erasures", "digests")
+        async for batch in drawn(batches(("images", image) for image in images)):
+            files = [form_file(field, image) for field, image in batch]
+            found = json_of(await self._connection.send("POST", path, files=files))["data"]
+            digests += [one["pixels"] for one in found]
+        return digests
+
     async def get(self, erasure: str) -> types.Erasure:
         """Return an erasure, and how far it has come."""
         return await self._connection.get(path_of("erasures", erasure))

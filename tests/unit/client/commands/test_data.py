@@ -118,13 +118,17 @@ def test_a_list_that_cannot_be_read_names_the_line(perennial: Run, tmp_path: Pat
         assert (ended.code, f"{listed} line 2" in ended.err) == (ERROR, True)
 
 
-def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run) -> None:
+def test_an_image_is_erased_by_its_file_and_the_certificate_shown(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
     client = site.client
     client.datasets.create("private")
     image = ImageFile(file_name="a.png", data=picture(700))
     (receipt,) = client.datasets.upload("private", [("face", image)])
     pixels = str(receipt["pixels"])
-    ended = perennial("erase", pixels, "--reason", "asked for", "--retrain", "none", "--json")
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(image.data)
+    ended = perennial("erase", photo, "--reason", "asked for", "--retrain", "none", "--json")
     ordered = json.loads(ended.out)
     assert (ordered["images"], ordered["ordered_by"]) == ([pixels], "admin")
     assert perennial("watch", ordered["job"]).code == 0
@@ -132,4 +136,4 @@ def test_an_image_is_erased_and_the_certificate_shown(site: Site, perennial: Run
     assert (proof["status"], proof["drafts"]) == ("done", ["private"])
     assert pixels in perennial("certificate", ordered["id"]).out
     wrong = perennial("erase", "abc", "--reason", "x")
-    assert (wrong.code, "not 64 hexadecimal digits" in wrong.err) == (USAGE, True)
+    assert (wrong.code, "neither 64 hexadecimal digits nor a file" in wrong.err) == (USAGE, True)
