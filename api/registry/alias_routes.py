@@ -55,6 +55,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
     errors.StaleRevision,
     errors.NameInvalid,
     errors.PreconditionRequired,
+    summary="Promote a version",
 )
 def move_alias(
     model: str,

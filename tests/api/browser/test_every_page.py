@@ -1,5 +1,6 @@
 """Every page on a phone as axe sees it, in light and in dark, with things on it and without."""
 
+import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import pytest
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from fastapi.routing import APIRoute
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from starlette.routing import Match
 
 from api.every_page import PAGES
@@ -152,3 +153,42 @@ def test_every_route_of_a_page_is_among_them(seen: Seen) -> None:
     routes = {route.path for route in ROUTES if "GET" in route.methods}
     assert routes >= NO_PAGES
     assert routes - NO_PAGES == {route_of(path) for path in seen.paths} - {None}
+
+
+# Rules that only Redoc could keep: it has no landmarks, a button without a name, and no title of
+# the whole above an operation that a link leads to.
+OF_REDOC = ("region", "heading-order", "page-has-heading-one", "button-name")
+BUT_THOSE = {"rules": {rule: {"enabled": False} for rule in OF_REDOC}}
+CONTRAST = {"runOnly": ["color-contrast"]}
+
+
+def test_a_reader_finds_how_to_promote_in_the_reference(
+    chromium: Browser, site: tuple[str, Scene]
+) -> None:
+    page = chromium.new_page(viewport={"width": PHONE, "height": 800}, color_scheme="light")
+    came, told = list[str](), list[str]()
+    page.on("response", lambda response: came.append(response.url))
+    page.on("console", lambda line: told.append(line.text))
+    page.goto(f"{site[0]}/docs")
+    expect(page.get_by_role("heading", name="Perennial (")).to_be_visible()
+    expect(page.get_by_text("Loading...")).to_have_count(0)  # the search is ready
+    page.keyboard.press("Control+K")
+    page.get_by_placeholder("Search docs...").fill("promote")
+    page.get_by_test_id("search-dialog").get_by_text("point an alias at it").click()
+    for width, rules in ((PHONE, BUT_THOSE), (1280, CONTRAST)):
+        if width > PHONE:
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme="dark")
+            page.reload()  # as by a link to the operation
+        expect(page.get_by_role("heading", name="Promote a version")).to_be_in_viewport()
+        expect(page.get_by_text("Role: operator.").first).to_be_visible()
+        assert page.url == f"{site[0]}/docs#/aliases/move_alias"
+        wide, tall = page.evaluate("[document.body.scrollWidth, document.body.scrollHeight]")
+        assert wide == width
+        assert tall < 20_000
+        found = Axe().run(page, options=rules)
+        assert not found.violations_count, found.generate_report()
+    assert all(url.startswith(site[0]) for url in came)
+    wanted = re.findall("'(https:[^']+)' violates", " ".join(told))
+    assert set(wanted) == {"https://cdn.redoc.ly/redoc/logo-mini-full.svg"}  # and refused
+    page.close()
