@@ -196,10 +196,13 @@ router = Routes(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get(STATIC + "{name}")
-async def get_static_file(name: str) -> Response:
+async def get_static_file(name: str, request: Request) -> Response:
     """Return a static file, which never changes: its name has the hash of its bytes."""
     asset = find_asset(name)
     if asset is None:
         raise NotFound("There is no such file: reload the page.")
-    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(asset.data, headers=headers, media_type=asset.media_type)
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(asset.data, headers=headers, media_type=asset.media_type)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.packed, headers=headers, media_type=asset.media_type)

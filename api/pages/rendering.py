@@ -1,6 +1,7 @@
 """Render pages from templates, with what every template knows, and their static files."""
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -253,6 +254,7 @@ class Asset:
 
     name: str  # with its hash
     data: bytes
+    packed: bytes  # by gzip
     media_type: str
 
 
@@ -281,4 +283,5 @@ def _by_name() -> Mapping[str, Asset]:
 def _asset(name: str, data: bytes) -> Asset:
     stem, _, ending = name.rpartition(".")
     hashed = f"{stem}.{sha256(data)[:HASH]}.{ending}"
-    return Asset(name=hashed, data=data, media_type=TYPES[ending])
+    packed = gzip.compress(data, mtime=0)
+    return Asset(name=hashed, data=data, packed=packed, media_type=TYPES[ending])

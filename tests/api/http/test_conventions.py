@@ -190,3 +190,10 @@ def test_the_reference_needs_no_key_and_nothing_from_outside(service: Service) -
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self' 'sha256-")
     assert not re.search("unsafe|http|[*]", policy)
     assert "/v1/jobs" in document.json()["paths"]
+    (script,) = re.findall('data-renderer="([^"]+)"', answer.text)
+    plain, packed = (
+        service.client.get(script, headers={"Authorization": "", "Accept-Encoding": encoding})
+        for encoding in ("identity", "gzip")
+    )
+    assert plain.content == packed.content
+    assert int(packed.headers["content-length"]) < 700_000 < int(plain.headers["content-length"])
