@@ -421,6 +421,10 @@ class EvaluationPending(Conflict):
     """The version's evaluation has not finished."""
 
 
+class SuiteRetired(Conflict):
+    """The suite was retired: it judges no model any more."""
+
+
 class SuitesTooSmall(Conflict):
     """The suites and holdouts have too few images."""
 
@@ -552,6 +556,10 @@ class TooManyRequests(PerennialError):
 
 class RateExceeded(TooManyRequests):
     """You have made as many requests as your rate allows: wait for the seconds in Retry-After."""
+
+
+class TooManyStreams(TooManyRequests):
+    """As many event streams are open as your key may have: end one, or read events as pages."""
 
 
 class TooManyJobs(TooManyRequests):

@@ -231,6 +231,7 @@ _SENTENCES = {
     "jobs": "Unfinished jobs that need it",
     "versions": "Versions of models that learned from it",
     "suites": "Suites that were made of it",
+    "models": "Models that it judges",
     "replaced": "Versions with erased images that it replaces",
 }
 
@@ -238,8 +239,8 @@ _SENTENCES = {
 def require_unused(what: str, **uses: Sequence[object]) -> None:
     """Raise InUse, which names every use, unless there is none.
 
-    `uses` are aliases, trials, descendants, jobs, versions, suites or versions that it replaces, by
-    name, number or id.
+    `uses` are aliases, trials, descendants, jobs, versions, suites, models or versions that it
+    replaces, by name, number or id.
     """
     found = {kind: list(names) for kind, names in uses.items() if names}
     if found:

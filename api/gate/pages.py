@@ -23,6 +23,7 @@ from core.registry.configure import configure_model
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
+from core.upkeep.delete import retire_suite
 
 router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
@@ -50,6 +51,13 @@ def show_suites(asked: PageRequest, suites_after: Text = "", policies_after: Tex
         suites_after=suites_after,
         policies_after=policies_after,
     )
+
+
+@router.post("/suites/{suite}/retire", Role.ADMIN)
+def retire(suite: str, asked: PageRequest, _form: SentForm) -> Response:
+    """Retire a suite that judges no model."""
+    retire_suite(asked.platform, suite=suite)
+    return RedirectResponse(f"{PAGES}/suites", 303)
 
 
 # What judges a model: its policy, its suites, and its line's error budget.
@@ -195,7 +203,7 @@ def _ask(
         except PerennialError as problem:
             refusal = refusal or problem
     with platform.transactions(read_only=True) as work:
-        known = [suite.name for suite in work[Suites].page(KNOWN, None)]
+        known = [one.name for one in work[Suites].page(KNOWN, None) if one.retired_at is None]
     named = f"{found.name[:53]}-{now:%Y-%m-%d}"
     return asked.page(
         "administration/policy_change.html",

@@ -13,6 +13,7 @@ from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
+from core.upkeep.delete import retire_suite
 from core.values import PolicyId, new_id
 
 router = Routes(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
@@ -30,7 +31,10 @@ router = Routes(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
     status_code=201,
 )
 def make_suite(body: NewSuite, services: WiredServices, response: Response) -> SuiteView:
-    """Create a suite from all images of a dataset version; they can no longer be trained on."""
+    """Create a suite from all images of a dataset version; they can no longer be trained on.
+
+    It takes a key for every model, since no model can learn these images then.
+    """
     suite = create_suite(
         services.platform,
         name=body.name,
@@ -56,6 +60,15 @@ def get_suite(suite: str, services: WiredServices) -> SuiteView:
     """Return a suite."""
     with services.platform.transactions(read_only=True) as work:
         return SuiteView.of(work[Suites].get(suite))
+
+
+@router.delete("/suites/{suite}", Role.ADMIN, errors.SuiteNotFound, errors.InUse, status_code=204)
+def delete_suite(suite: str, services: WiredServices) -> None:
+    """Retire a suite that judges no model: its images may be trained on, and its dataset deleted.
+
+    Reports that quote it stay as they are. It can still be read, and its name stays taken.
+    """
+    retire_suite(services.platform, suite=suite)
 
 
 @router.post("/gate-policies", Role.ADMIN, errors.NameInvalid, errors.NameTaken, status_code=201)

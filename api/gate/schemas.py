@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AliasPath, Field
 
-from api.http.schemas import BY_TEXT, Name, Number, RequestModel, ResponseModel
+from api.http.schemas import BY_TEXT, Name, Number, Prompt, Reference, RequestModel, ResponseModel
 from core.datasets.rules import SuiteKind
 from core.gate.rules import GatePolicy
 from core.recipes.fields import DEFAULT_PROMPT
@@ -16,14 +16,16 @@ class NewSuite(RequestModel):
     """A suite to create from all images of a dataset version."""
 
     name: Name = Field(examples=["unseen-emoji"])
-    kind: Annotated[SuiteKind, BY_TEXT]
-    dataset: str = Field(examples=["unseen-emoji"])
+    kind: Annotated[SuiteKind, BY_TEXT] = Field(examples=["zero_shot"])
+    dataset: Reference = Field(examples=["unseen-emoji"])
     dataset_version: Number = Field(examples=[1])
-    prompt: str = Field(DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval.")
+    prompt: Prompt = Field(
+        DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval."
+    )
 
 
 class SuiteView(ResponseModel):
-    """A suite, which never changes."""
+    """A suite, whose images never change."""
 
     id: str
     name: str = Field(examples=["unseen-emoji"])
@@ -33,6 +35,9 @@ class SuiteView(ResponseModel):
     images: int
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     created_at: datetime
+    retired_at: datetime | None = Field(
+        description="Since when it judges no model, and its images may be trained on."
+    )
 
 
 class NewPolicy(RequestModel):

@@ -61,6 +61,9 @@ NUMBER_RULE: JsonDict = {"pattern": "^[0-9]{1,9}$"}
 AfterNumber = Annotated[str | None, Query(description=_NEXT, json_schema_extra=NUMBER_RULE)]
 Name = Annotated[str, Field(json_schema_extra=NAME_RULE)]
 
+Reference = Annotated[str, Field(max_length=100)]  # a name or an id
+Prompt = Annotated[str, Field(max_length=500, json_schema_extra={"maxLength": 200})]
+
 ClassName = Annotated[
     str, Field(max_length=500, json_schema_extra={"minLength": 1, "maxLength": 100})
 ]

@@ -58,6 +58,7 @@ router = Routes(prefix="/v1/models", tags=["models"], route_class=ThreadRoute)
     errors.WeightsFormat,
     errors.ModelNotTrainable,
     errors.SuiteNotFound,
+    errors.SuiteRetired,
     errors.PolicyNotFound,
     *ORDER_ERRORS,
     status_code=202,
@@ -91,7 +92,12 @@ def get_model(model: str, services: WiredServices) -> ModelView:
 
 
 @router.patch(
-    "/{model}", Role.ADMIN, errors.ModelNotFound, errors.SuiteNotFound, errors.PolicyNotFound
+    "/{model}",
+    Role.ADMIN,
+    errors.ModelNotFound,
+    errors.SuiteNotFound,
+    errors.SuiteRetired,
+    errors.PolicyNotFound,
 )
 def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
     """Set the suites and the policy that judge the model's next versions."""

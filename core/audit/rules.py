@@ -45,6 +45,7 @@ class Action(StrEnum):
     VECTORS_STORED = "vectors.stored"
     VECTORS_DELETED = "vectors.deleted"
     SUITE_CREATED = "suite.created"
+    SUITE_RETIRED = "suite.retired"
     POLICY_CREATED = "policy.created"
     WEIGHTS_DELETED = "weights.deleted"
     COLLECTION_STARTED = "collection.started"
@@ -59,6 +60,7 @@ class Action(StrEnum):
     KEY_REVOKED = "key.revoked"
     SESSION_STARTED = "session.started"
     SESSION_ENDED = "session.ended"
+    SESSION_REFUSED = "session.refused"
 
 
 @dataclass(frozen=True, kw_only=True)

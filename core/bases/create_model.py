@@ -44,7 +44,7 @@ def create_model(
     """Register a model and order the import of its root.
 
     A model whose import did not succeed is made anew. Raises Forbidden for a key that is limited
-    to other models, NameTaken, BaseUnknown or ModelNotTrainable.
+    to other models, NameTaken, BaseUnknown, ModelNotTrainable, SuiteNotFound or SuiteRetired.
     """
     order = ImportOrder(base=base)
     require_to_order(request.principal, JobType.IMPORT, order)
@@ -56,7 +56,7 @@ def create_model(
         model = Model(
             id=ModelId(new_id("model", now)),
             name=clean_name(name),
-            suites=tuple(dict.fromkeys(work[Suites].get(suite).id for suite in suites)),
+            suites=work[Suites].chosen(suites),
             policy=PolicyId(work[Policies].get(policy).id),
             created_at=now,
         )

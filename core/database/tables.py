@@ -522,6 +522,7 @@ suites = _table(
     Column("images", Integer, nullable=False),
     Column("prompt", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("retired_at", UtcTime),  # null: it may judge models
 )
 
 suite_images = _table(

@@ -117,7 +117,10 @@ class SuiteKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """An immutable suite: another set of images makes another suite."""
+    """An immutable suite: another set of images makes another suite.
+
+    One that was retired judges no model any more, and its images may be trained on.
+    """
 
     id: SuiteId
     name: str
@@ -127,6 +130,7 @@ class Suite:
     images: int
     prompt: PromptTemplate  # unused for retrieval, where captions are the texts
     created_at: datetime
+    retired_at: datetime | None = None
 
 
 # The event that webhooks receive.

@@ -23,11 +23,13 @@ def create_suite(
 ) -> Suite:
     """Make a suite of all images of a dataset version.
 
-    Raises FieldInvalid when the dataset is of the other kind, ImageInTraining when one of
+    No model can be trained on the images from then on. Raises Forbidden for a key that is limited
+    to some models, FieldInvalid when the dataset is of the other kind, ImageInTraining when one of
     the images is on the training side of a dataset version, NameTaken.
     """
     now = platform.clock()
     with platform.transactions(read_only=True) as work:
+        work.principal.require_every_model()
         source = work[Datasets].get(dataset)
         if source.kind is not kind.dataset_kind:
             raise FieldInvalid(

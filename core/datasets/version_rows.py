@@ -1,6 +1,7 @@
 """Rows of frozen versions of datasets, of what needs these, and of suites."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from core.database.work import Rows
 from core.datasets.manifests import Manifest, Side
 from core.datasets.rules import DatasetRef, DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
-from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
+from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound, SuiteRetired
 from core.hooks import Hook
 from core.values import DatasetId, Digest, SuiteId, from_plain
 
@@ -192,7 +193,11 @@ class DatasetVersionRows(Rows):
             dataset_versions.c.dataset == dataset,
             *([] if number is None else [dataset_versions.c.number == number]),
         )
-        made = sa.select(suites.c.name).where(suites.c.manifest.in_(held)).order_by(suites.c.name)
+        made = (
+            sa.select(suites.c.name)
+            .where(suites.c.manifest.in_(held), suites.c.retired_at.is_(None))
+            .order_by(suites.c.name)
+        )
         will_need = sa.or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
         if number is None:
             will_need = sa.or_(will_need, *WILL_FILL(dataset))
@@ -231,12 +236,36 @@ class Suites(Rows):
         if pixels:
             self._connection.execute(sa.insert(suite_images), pixels)
 
-    def get(self, reference: str) -> Suite:
-        """Return a suite by id or name. Raises SuiteNotFound."""
-        row = find_named(self._connection, suites, reference)
+    def get(self, reference: str, *, lock: bool = False) -> Suite:
+        """Return a suite by id or name; `lock` keeps others from changing it until commit.
+
+        Raises SuiteNotFound.
+        """
+        row = find_named(self._connection, suites, reference, lock=lock)
         if row is None:
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
+
+    def chosen(self, references: Iterable[str]) -> tuple[SuiteId, ...]:
+        """Return the ids of suites that are to judge a model, each once; they stay as they are.
+
+        Raises SuiteNotFound or SuiteRetired.
+        """
+        # In the order of ids: two choices of the same suites would otherwise wait for each other.
+        found = {reference: self.get(reference) for reference in references}
+        for suite in sorted(found.values(), key=lambda suite: suite.id):
+            if self.get(suite.id, lock=True).retired_at is not None:
+                raise SuiteRetired(
+                    f"The suite {suite.name!r} was retired: it judges no model any more.",
+                    suite=suite.id,
+                )
+        return tuple(dict.fromkeys(suite.id for suite in found.values()))
+
+    def retire(self, suite: SuiteId, at: datetime) -> None:
+        """Record when a locked suite was retired, and free its images."""
+        self._connection.execute(sa.delete(suite_images).where(suite_images.c.suite == suite))
+        change = sa.update(suites).where(suites.c.id == suite).values(retired_at=at)
+        self._connection.execute(change)
 
     def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
         """Return the names of the suites with these ids."""

@@ -231,13 +231,13 @@ def _counts(
         yield "You have", limit, work[Jobs].waiting(ordered_by=principal.id)
 
 
-# The jobs of a model that have not ended.
+# The jobs of a model, or all, that have not ended.
 
 _MANY = 1_000_000
 
 
-def unfinished_jobs(work: Work, model: ModelId) -> Iterator[Job]:
-    """Yield the jobs of a model that have not ended."""
+def unfinished_jobs(work: Work, model: ModelId | None = None) -> Iterator[Job]:
+    """Yield the jobs of a model, or all, that have not ended."""
     for status in JobStatus:
         if not status.done:
             yield from work[Jobs].page(_MANY, None, model=model, status=status)

@@ -26,14 +26,13 @@ def configure_model(
 ) -> Model:
     """Choose the suites and the policy that judge a model's next versions; None keeps them.
 
-    A policy that is given as a value is stored with it. Raises ModelNotFound, SuiteNotFound or
-    PolicyNotFound; NameInvalid or NameTaken for a new policy.
+    A policy that is given as a value is stored with it. Raises ModelNotFound, SuiteNotFound,
+    SuiteRetired or PolicyNotFound; NameInvalid or NameTaken for a new policy.
     """
     with platform.transactions() as work:
         found = work[Models].get(model)
         if suites is not None:
-            chosen = dict.fromkeys(work[Suites].get(name).id for name in suites)
-            work[Models].set_suites(found.id, [*chosen])
+            work[Models].set_suites(found.id, work[Suites].chosen(suites))
         if isinstance(policy, GatePolicy):
             clean_name(policy.name)
             add_policy(work, policy)

@@ -1,4 +1,4 @@
-"""Delete aliases, versions, models, datasets and exports, when somebody asks for it.
+"""Delete aliases, versions, models, datasets and exports, and retire suites, when asked to.
 
 `core/operations/maintenance.py` deletes what has expired.
 """
@@ -7,6 +7,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.datasets.freeze import read_manifest
 from core.datasets.rows import Datasets
+from core.datasets.version_rows import Suites
 from core.errors import DatasetVersionNotFound
 from core.exports.rows import Exports
 from core.jobs.needs import require_alias_unused, require_version_unused
@@ -143,6 +144,34 @@ def delete_export(
         )
         work.commit()
     return export
+
+
+def retire_suite(platform: Platform, *, suite: str) -> None:
+    """Retire a suite: it judges no model any more, and its images may be trained on again.
+
+    It can still be read, as what reports say of it; its name stays taken. One that is retired
+    already stays so. Raises SuiteNotFound, or InUse while it judges a model or an unfinished job
+    needs it.
+    """
+    now = platform.clock()
+    with platform.transactions() as work:
+        found = work[Suites].get(suite, lock=True)
+        if found.retired_at is not None:
+            return
+        require_unused(
+            f"The suite {found.name!r}",
+            models=work[Models].judged([found.id]).get(found.id, ()),
+            jobs=[job.id for job in unfinished_jobs(work) if found.id in (job.suites or ())],
+        )
+        work[Suites].retire(found.id, now)
+        audit.record(
+            work,
+            Action.SUITE_RETIRED,
+            f"suites/{found.name}",
+            now=now,
+            before={"id": found.id, "images": found.images},
+        )
+        work.commit()
 
 
 def delete_dataset(platform: Platform, *, dataset: str) -> None:

@@ -145,6 +145,7 @@ def _create_suites() -> None:
         sa.Column("images", sa.Integer(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
         _time("created_at"),
+        _time("retired_at", nullable=True),
     )
     op.create_table(
         "suite_images",

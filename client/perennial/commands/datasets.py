@@ -229,12 +229,12 @@ def import_images(
 
 dataset.add_command(import_images)
 
-# `perennial suite`: create suites from folders of images, and list them.
+# `perennial suite`: create suites from folders of images, list and retire them.
 
 
 @click.group()
 def suite() -> None:
-    """Create suites from folders of images, and list them."""
+    """Create suites from folders of images, list and retire them."""
 
 
 @suite.command(
@@ -290,15 +290,28 @@ def list_suites(as_json: bool) -> None:
         print_list(
             client.suites.list(),
             as_json,
-            ("suite", "kind", "images", "classes", "prompt"),
+            ("suite", "kind", "images", "classes", "prompt", "retired"),
             lambda one: (
                 one["name"],
                 one["kind"],
                 one["images"],
                 len(one["classes"]),
                 one["prompt"],
+                (one["retired_at"] or "")[:10],
             ),
         )
+
+
+@suite.command("retire", epilog=example("perennial suite retire emoji"))
+@click.argument("name")
+def retire_suite(name: str) -> None:
+    """Retire a suite that judges no model: its images may be trained on again.
+
+    Reports that quote it stay. Its name stays taken.
+    """
+    with connected() as client:
+        client.suites.delete(name)
+    note(f"Suite {name} is retired.")
 
 
 def _require_free(client: Client, name: str) -> None:

@@ -24,7 +24,11 @@ OWN, FOREIGN, MISSING = "own", "foreign", "missing"
 
 OF_A_MODEL = {"model", "reference", "job"}  # path parameters that name something of a model
 
-EVERY_MODEL = {"register_model", "get_metrics"}  # refused to keys that are limited to some
+EVERY_MODEL = {
+    "register_model",
+    "make_suite",
+    "get_metrics",
+}  # refused to keys that are limited to some
 
 OF_AN_IMPORT = {"stop_job", "order_job_again"}  # likewise: the own job is a model's import
 

@@ -1,5 +1,7 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
+from core.principal import Role
+from tests.support.api.browsing import browser_of
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
@@ -81,3 +83,39 @@ def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
     assert service.client.delete("/v1/datasets/more").status_code == 204
     assert code_of(service.client.get("/v1/datasets/more")) == (404, "dataset_not_found")
     assert service.client.post("/v1/datasets", json={"name": "more"}).status_code == 201
+
+
+def test_a_suite_that_judges_nothing_is_retired_and_its_dataset_is_free(ready: Service) -> None:
+    a_dataset(ready, "pets", cat=6)
+    suite = {"name": "asked", "kind": "zero_shot", "dataset": "pets", "dataset_version": 1}
+    made = ready.client.post("/v1/suites", json=suite).json()
+    chosen, none = {"suites": ["asked"]}, {"suites": list[str]()}
+    assert ready.client.patch(MODEL, json=chosen).status_code == 200
+    job = ready.client.post("/v1/jobs", json=update()).json()["id"]
+    where = "/v1/suites/asked"
+    for facts in ({"models": ["demo"], "jobs": [job]}, {"jobs": [job]}):
+        with ready.untouched():
+            refused = ready.client.delete(where)
+        assert (code_of(refused), refused.json()["facts"]) == ((409, "in_use"), facts)
+        ready.client.patch(MODEL, json=none)
+    ready.client.post(f"/v1/jobs/{job}/cancel")
+    operator = ready.key(Role.OPERATOR)
+    assert code_of(ready.client.delete(where, headers=operator)) == (403, "forbidden")
+    taught = update(dataset="pets", recipe={"label_space": "open"})
+    assert code_of(ready.client.post("/v1/jobs", json=taught)) == (422, "image_in_suite")
+    page = f"/ui/suites/{made['id']}/retire"
+    viewer, admin = browser_of(ready, Role.VIEWER), browser_of(ready, Role.ADMIN)
+    assert [page in browser.get("/ui/suites").text for browser in (viewer, admin)] == [False, True]
+    assert admin.send(page).headers["location"] == "/ui/suites"
+    assert page not in admin.get("/ui/suites").text
+    with ready.untouched():
+        assert ready.client.delete(where).status_code == 204
+        assert code_of(ready.client.patch(MODEL, json=chosen)) == (409, "suite_retired")
+        other = ready.client.post("/v1/models", json={"name": "other", **chosen})
+        assert code_of(other) == (409, "suite_retired")
+        assert code_of(ready.client.post("/v1/suites", json=suite)) == (409, "name_taken")
+    found = ready.client.get(where).json()
+    assert found["retired_at"]
+    assert found | {"retired_at": None} == made
+    assert code_of(ready.client.post("/v1/jobs", json=taught)) == (422, "too_few_classes")
+    assert ready.client.delete("/v1/datasets/pets").status_code == 204

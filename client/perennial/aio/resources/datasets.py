@@ -219,8 +219,12 @@ class Suites(Resource):
         """Return a suite."""
         return await self._connection.get(path_of("suites", name))
 
+    async def delete(self, name: str) -> None:
+        """Retire a suite that judges no model: its images may be trained on again."""
+        await self._connection.delete(path_of("suites", name))
+
     def list(self) -> AsyncIterator[types.Suite]:
-        """Yield all suites."""
+        """Yield all suites, also retired ones."""
         return self._connection.pages(path_of("suites"))
 
 

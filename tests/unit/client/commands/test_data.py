@@ -90,6 +90,10 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert site.client.models.get("demo")["suites"] == ["pets", "animals"]
     assert "already" in perennial(*command).err
     assert ["animals", "zero_shot", "3", "2"] in rows(perennial("suite", "list").out, 4)
+    assert "Models that it judges: demo" in perennial("suite", "retire", "animals").err
+    site.client.models.change("demo", suites=["pets"])
+    assert perennial("suite", "retire", "animals").code == 0
+    assert site.client.suites.get("animals")["retired_at"]
 
 
 def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
