@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, Field
 
-from api.http.schemas import BY_TEXT, Name, RequestModel, ResponseModel, Time
+from api.http.schemas import BY_TEXT, Name, Reference, RequestModel, ResponseModel, Time
 from core.access.keys import OVERLAP
 from core.principal import Role
 
@@ -17,7 +17,7 @@ class NewKey(RequestModel):
 
     name: Name = Field(examples=["nightly-updates"])
     role: Annotated[Role, BY_TEXT] = Field(examples=["contributor"])
-    models: list[str] | None = Field(
+    models: list[Reference] | None = Field(
         None,
         min_length=1,
         max_length=200,

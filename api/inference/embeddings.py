@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
 from fastapi import Response
@@ -36,7 +36,7 @@ class NewEmbeddings(RequestModel):
         examples=["demo@production"],
         description="`name`, `name@alias`, `name:7`, `name@sha256:...`, or the `model` of a reply.",
     )
-    input: str | list[str] = Field(
+    input: str | Annotated[list[str], Field(max_length=MAX_INPUTS)] = Field(
         examples=[["a photo of a boot"]],
         description=f"A text or image, or 1 to {MAX_INPUTS:,} of them. An image is a URL as in "
         "`data:image/png;base64,...`; a text has up to "

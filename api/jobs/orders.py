@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 from pydantic.config import JsonDict
 
-from api.http.schemas import BY_TEXT, Number, RequestModel
+from api.http.schemas import BY_TEXT, Number, Prompt, Reference, RequestModel
 from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
 from core.datasets.rules import DatasetRef
 from core.jobs.orders import BlameOrder, UpdateOrder
@@ -86,7 +86,7 @@ def _without_default(schema: JsonDict) -> None:
 class ReferenceSet(RequestModel):
     """A captioned or labelled dataset version whose images method 'zscl' distils."""
 
-    dataset: str = Field(examples=["captions"], description="Name or id of the dataset.")
+    dataset: Reference = Field(examples=["captions"], description="Name or id of the dataset.")
     version: Number = Field(examples=[1])
 
     def named(self) -> DatasetRef:
@@ -98,21 +98,21 @@ class NewUpdate(RequestModel):
     """An order to teach a model the classes of a dataset version."""
 
     type: Literal["update"]
-    model: str = Field(examples=["demo"])
-    dataset: str = Field(examples=["products"])
+    model: Reference = Field(examples=["demo"])
+    dataset: Reference = Field(examples=["products"])
     dataset_version: Number = Field(examples=[1])
     recipe: RecipeFields = Field(default_factory=dict)
     parent: Number | None = Field(
         None, description="Default: the alias's version when the job starts."
     )
-    alias: str = "production"
+    alias: Reference = "production"
     auto_promote: bool = Field(  # its default is the caller's: see `order`
         True,
         json_schema_extra=_without_default,
         description="Move the alias when the version passes the gate. True takes the role "
         "operator, for which it is the default; for lower roles false is.",
     )
-    prompt: str | None = Field(None, examples=["a photo of a {name}."])
+    prompt: Prompt | None = Field(None, examples=["a photo of a {name}."])
     reference: ReferenceSet | None = Field(
         None, description="Required by method 'zscl', refused for others."
     )
@@ -141,9 +141,9 @@ class NewEvaluation(RequestModel):
     """An order to score a version again, by the model's present suites and policy."""
 
     type: Literal["evaluate"]
-    model: str = Field(examples=["demo"])
+    model: Reference = Field(examples=["demo"])
     version: Number = Field(examples=[2])
-    alias: str = Field(
+    alias: Reference = Field(
         "production",
         description="The version is also compared with this alias's live version, unless it "
         "descends from it.",
@@ -155,7 +155,7 @@ class NewBlame(RequestModel):
     """An order to find which images of a version's update cost a class its accuracy."""
 
     type: Literal["blame"]
-    model: str = Field(examples=["demo"])
+    model: Reference = Field(examples=["demo"])
     version: Number = Field(examples=[2], description="Whose update is trained again.")
     class_name: str | None = Field(
         None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AliasPath, Field, StringConstraints
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
-from api.http.schemas import Name, Number, RequestModel, ResponseModel
+from api.http.schemas import Name, Number, Reference, RequestModel, ResponseModel
 from api.jobs.schemas import DatasetVersionRef, JobView
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
@@ -24,15 +24,15 @@ class NewModel(RequestModel):
         description="'bundled', an open_clip 'name:pretrained', or a folder that the service may "
         "read.",
     )
-    suites: list[str] = Field(default_factory=list, max_length=50)
-    policy: str = "default"
+    suites: list[Reference] = Field(default_factory=list, max_length=50)
+    policy: Reference = "default"
 
 
 class ModelChange(RequestModel):
     """New suites or policy for the model's next versions; absent fields do not change."""
 
-    suites: list[str] | None = Field(None, max_length=50)
-    policy: str | None = None
+    suites: list[Reference] | None = Field(None, max_length=50)
+    policy: Reference | None = None
 
 
 class ModelView(ResponseModel):
@@ -196,7 +196,9 @@ class Rollback(RequestModel):
         "by override alone.",
     )
     override: bool = Field(
-        False, description="Roll back to a version that failed; it must be named, admins only."
+        False,
+        description="Roll back to a version that failed, or that learned from erased images; it "
+        "must be named, and takes an admin.",
     )
 
 

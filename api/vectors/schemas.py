@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.http.schemas import Number, RequestModel, ResponseModel
+from api.http.schemas import Number, Reference, RequestModel, ResponseModel
 from core.values import Json
 from core.vectors.rules import IndexReport, IndexVerdict, Search
 from core.vectors.stored import StoredVectors
@@ -15,7 +15,7 @@ from core.vectors.stored import StoredVectors
 class NewVectors(RequestModel):
     """An order to store the vectors of a dataset version's images."""
 
-    dataset: str = Field(examples=["products"], description="Name or id of the dataset.")
+    dataset: Reference = Field(examples=["products"], description="Name or id of the dataset.")
     dataset_version: Number = Field(examples=[1])
 
 

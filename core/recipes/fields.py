@@ -154,6 +154,8 @@ def drawn_features(count: int, replayed: int, *, images: int, classes: int) -> i
 
 MOST_EXEMPLARS = 1_000_000
 MOST_TEXTS = 100_000
+LONGEST_TEXT = 500  # characters of a text, as of a caption
+LONGEST_TEXTS = 1_000_000  # characters of all texts together
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,23 @@ def _read_exemplars(value: Any) -> float:
 
 
 SWITCH = Kind({"type": "boolean"}, _read_switch)
-TEXTS = Kind({"type": "array", "items": {"type": "string"}, "maxItems": MOST_TEXTS}, _read_texts)
-TERMS = Kind({"type": "array", "items": choice(LossTerm).schema, "uniqueItems": True}, _read_terms)
+TEXTS = Kind(
+    {
+        "type": "array",
+        "items": {"type": "string", "maxLength": LONGEST_TEXT},
+        "maxItems": MOST_TEXTS,
+    },
+    _read_texts,
+)
+TERMS = Kind(
+    {
+        "type": "array",
+        "items": choice(LossTerm).schema,
+        "maxItems": len(LossTerm),
+        "uniqueItems": True,
+    },
+    _read_terms,
+)
 EXEMPLARS = Kind(
     {
         "anyOf": [

@@ -10,6 +10,8 @@ from typing import Any
 from core.errors import RecipeInvalid, TooFewClasses
 from core.recipes.fields import (
     EXEMPLARS,
+    LONGEST_TEXT,
+    LONGEST_TEXTS,
     MOST_EXEMPLARS,
     MOST_TEXTS,
     SWITCH,
@@ -138,7 +140,10 @@ class Recipe:
         "Which tokens the sentences are drawn from.", choice(Vocabulary), Vocabulary.ALL
     )
     vocabulary_texts: tuple[str, ...] = described(
-        "The sentences themselves; only with vocabulary 'file'.", TEXTS, ()
+        f"The sentences themselves, of {LONGEST_TEXTS:,} characters together; only with vocabulary "
+        "'file'.",
+        TEXTS,
+        (),
     )
     temperature: float = described(
         "Temperature of all distillations.", number(0.01, 100), 1.0
@@ -220,10 +225,10 @@ class Recipe:
         texts = self.vocabulary_texts
         if (self.vocabulary is Vocabulary.FILE) != bool(texts):
             return "must be given with vocabulary 'file', and only with it"
-        if len(texts) > MOST_TEXTS:
-            return f"must have at most {MOST_TEXTS:,} texts"
-        if not all(map(str.strip, texts)):
-            return "must have no blank text"
+        if len(texts) > MOST_TEXTS or sum(map(len, texts)) > LONGEST_TEXTS:
+            return f"must have at most {MOST_TEXTS:,} texts of {LONGEST_TEXTS:,} characters in all"
+        if not all(text.strip() and len(text) <= LONGEST_TEXT for text in texts):
+            return f"must have no blank text, and none of more than {LONGEST_TEXT} characters"
         if len(set(texts)) == 1:
             return "must have at least two different texts"
         return None

@@ -51,6 +51,47 @@ def test_names_are_snake_case_and_times_have_a_format() -> None:
     assert without == {"broken_at"}  # the number of an audit event
 
 
+def unbounded(schema: Any, where: str) -> Iterator[str]:
+    """Where a schema of what is sent takes texts, lists or objects of any length."""
+    if isinstance(schema, list):
+        for number, one in enumerate(schema):
+            yield from unbounded(one, f"{where}/{number}")
+    elif isinstance(schema, dict):
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            yield from unbounded(DOCUMENT["components"]["schemas"][name], name)
+        of = schema.get("type")
+        bounds = {"string": {"maxLength", "enum", "const", "pattern", "format"}}
+        bounds |= {"array": {"maxItems"}}
+        if schema.get("additionalProperties"):
+            bounds["object"] = {"maxProperties"}
+        if isinstance(of, str) and of in bounds and not bounds[of] & schema.keys():
+            yield where
+        for name, one in schema.items():
+            if name not in {"example", "examples", "default"}:
+                yield from unbounded(one, f"{where}/{name}")
+
+
+def test_every_text_and_list_that_is_sent_as_json_has_a_longest() -> None:
+    found = {
+        place
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        for kind, sent in operation.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json"
+        for place in unbounded(sent, operation["operationId"])
+    }
+    texts = "NewEmbeddings/properties/input/anyOf"  # images, each bounded by its bytes
+    assert found == {f"{texts}/0", f"{texts}/1/items"}
+
+
+def test_it_says_who_may_override_what() -> None:
+    for name in ("Promotion", "Rollback"):
+        override = DOCUMENT["components"]["schemas"][name]["properties"]["override"]
+        for word in ("failed", "erased images", "an admin"):
+            assert word in override["description"], name
+
+
 PAGES = ("access", "api", "datasets", "operations", "trials", "webhooks")
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 # A path of the API, below one of the ways in which pages write its address.

@@ -83,13 +83,21 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             FILE | {"vocabulary_texts": [str(n) for n in range(100_001)]},
-            "vocabulary_texts must have at most 100,000 texts.",
+            "vocabulary_texts must have at most 100,000 texts of 1,000,000 characters in all.",
             "/recipe/vocabulary_texts",
         ),
         (
-            FILE | {"vocabulary_texts": ["a cat", " "]},
-            "vocabulary_texts must have no blank text.",
+            FILE | {"vocabulary_texts": [f"{n:0500}" for n in range(2001)]},
+            "vocabulary_texts must have at most 100,000 texts of 1,000,000 characters in all.",
             "/recipe/vocabulary_texts",
+        ),
+        *(
+            (
+                FILE | {"vocabulary_texts": ["a cat", wrong]},
+                "vocabulary_texts must have no blank text, and none of more than 500 characters.",
+                "/recipe/vocabulary_texts",
+            )
+            for wrong in (" ", "a" * 501)
         ),
         (
             FILE | {"vocabulary_texts": ["a cat", "a cat"]},
