@@ -1,5 +1,6 @@
 """Dependencies of the routes: the services and the principal."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -10,6 +11,7 @@ from fastapi import Depends, Header, Request
 from api.inference_client.client import Inference
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
+from api.sign_ins import SignIns
 from api.trial_traffic import TrialTraffic
 from core.access.authenticate import SignInLink
 from core.archives.reader import ArchiveReader
@@ -46,6 +48,8 @@ class Services:
     archives: ArchiveReader
     signatures: Signatures
     metrics: Metrics
+    sign_ins: SignIns
+    streams: Counter[str]  # of events that are open, by who reads them
     sign_in_link: SignInLink | None  # of a service that only its own machine reaches
     # Limits on the threads for decoding, advice and lists of buckets, so that other requests still
     # get one.

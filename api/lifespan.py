@@ -2,6 +2,7 @@
 
 import ipaddress
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 
@@ -17,6 +18,7 @@ from api.inference_client.client import Inference, with_inference_key
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.rates import Rates
+from api.sign_ins import SignIns
 from api.trial_traffic import TrialTraffic
 from core import bootstrap
 from core.access.authenticate import SignInLink
@@ -137,6 +139,8 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         archives=ArchiveReader(buckets),
         signatures=bootstrap.signatures(settings),
         metrics=metrics,
+        sign_ins=stack.enter_context(closing(SignIns(platform))),
+        streams=Counter(),
         sign_in_link=sign_in_link(platform),
         decoding=CapacityLimiter(DECODING),
         advising=CapacityLimiter(ADVISING),

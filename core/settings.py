@@ -100,12 +100,14 @@ class Settings(BaseSettings):
     signing_key: SecretStr = SecretStr("")
     trusted_keys: Mapping[str, str] = {}
 
-    # Requests that a key may make within `rate_seconds`, and jobs that may wait; 0: no limit.
+    # Requests that a key may make within `rate_seconds`, jobs that may wait, and streams; 0: no
+    # limit.
     rate_requests: Annotated[int, Field(ge=0)] = 1000  # other than those that only ask a model
     rate_inference: Annotated[int, Field(ge=0)] = 0  # those: classify, embed, embeddings
     rate_seconds: Annotated[int, Field(gt=0)] = 10
     max_waiting_per_model: Annotated[int, Field(ge=0)] = 100
     max_waiting_per_key: Annotated[int, Field(ge=0)] = 500
+    max_streams_per_key: Annotated[int, Field(ge=0)] = 32  # of events, open in one API process
 
     # Days for which a folder of back-ups keeps what no back-up needs any more.
     backup_days: Annotated[float, Field(ge=0, le=366 * 100)] = 30.0

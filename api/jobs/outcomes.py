@@ -7,7 +7,14 @@ from api.http.routing import PAGES
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.uploads import UploadOutcome
-from core.errors import DatasetNotFound, EvaluationStale, LearnedErasedImages, StaleBase
+from core.errors import (
+    DatasetNotFound,
+    EvaluationStale,
+    Forbidden,
+    KeyNotLive,
+    LearnedErasedImages,
+    StaleBase,
+)
 from core.gate.rules import Verdict
 from core.jobs.orders import (
     BlameOrder,
@@ -33,6 +40,8 @@ _NOT_PROMOTED = {
     StaleBase().code: "{alias} had moved",
     EvaluationStale().code: "what judges it had changed",
     LearnedErasedImages().code: "images that it learned from had been erased",
+    KeyNotLive().code: "the key that ordered it had been revoked or had expired",
+    Forbidden().code: "the key that ordered it may not move aliases",
 }
 
 _TAGS = {

@@ -12,13 +12,13 @@ from fastapi import Header, Query
 from markupsafe import Markup
 from pydantic import model_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import AfterNumber, Time, number_after
 from api.jobs.outcomes import outcomes_of
-from api.jobs.routes import STREAM, read_events, stream_events
+from api.jobs.routes import EventStream, read_events
 from api.jobs.schemas import JobQuery
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm
@@ -125,7 +125,7 @@ async def follow_job(
     """Stream the events of a job until it ends."""
     start = number_after(last_event_id) if last_event_id else number_after(after)
     await run_in_threadpool(read_events, services, JobId(job), 1, start)
-    return StreamingResponse(stream_events(services, JobId(job), start), media_type=STREAM)
+    return EventStream(services, JobId(job), start)
 
 
 @router.post("/{job}/cancel", Role.CONTRIBUTOR)

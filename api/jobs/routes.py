@@ -10,14 +10,26 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Query, Request, Response
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.dependencies import CurrentPrincipal, IdempotencyKey, Services, WiredServices, job_request
 from api.http.answers import preferred
+from api.http.problems import problem_of
 from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
 from api.jobs.orders import NewBlame, NewEvaluation, NewJob, NewUpdate
-from api.jobs.schemas import AdviceView, EventView, JobQuery, JobView, advice_view, job_view
+from api.jobs.schemas import (
+    AdviceView,
+    EventView,
+    JobQuery,
+    JobSummaryView,
+    JobView,
+    advice_view,
+    job_summary,
+    job_view,
+)
 from core import errors
 from core.advice.advise import advise
 from core.blame.order import order_blame
@@ -36,6 +48,7 @@ router = Routes(prefix="/v1/jobs", tags=["jobs"], route_class=ThreadRoute)
 POLL_AFTER_S = 1  # told to who has ordered a job
 STREAM = "text/event-stream"
 POLL_EVERY_S = 0.5
+STREAM_AFTER_S = 10  # told to who has too many streams open
 KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200  # events of a read
 LAST = "done"  # the kind of the last event that a worker adds to a job
@@ -122,7 +135,7 @@ _SEEN: JsonDict = {"pattern": "^[0-9]{0,9}$"}  # empty: no event yet, as browser
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {STREAM: {"schema": {"type": "string"}}}},
-    **raises(errors.JobNotFound, errors.NotAcceptable),
+    **raises(errors.JobNotFound, errors.NotAcceptable, errors.TooManyStreams),
 }
 
 
@@ -143,11 +156,11 @@ def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
 
 
 @router.get("", Role.VIEWER, errors.ModelNotFound)
-def list_jobs(services: WiredServices, query: Annotated[JobQuery, Query()]) -> Page[JobView]:
-    """List jobs, newest first."""
+def list_jobs(services: WiredServices, query: Annotated[JobQuery, Query()]) -> Page[JobSummaryView]:
+    """List jobs, newest first; the recipe of an update is with the job itself."""
     with services.platform.transactions(read_only=True) as work:
         rows = query.read(work, query.limit + 1)
-    return page_of(rows, query.limit, job_view, lambda row: row.job.id)
+    return page_of(rows, query.limit, job_summary, lambda row: row.job.id)
 
 
 @router.get("/{job}", Role.VIEWER, errors.JobNotFound)
@@ -231,7 +244,7 @@ async def list_job_events(
     wanted = preferred(accept, (JSON, STREAM))
     found, _ = await run_in_threadpool(read_events, services, JobId(job), limit + 1, start)
     if wanted == STREAM:
-        return StreamingResponse(stream_events(services, JobId(job), start), media_type=STREAM)
+        return EventStream(services, JobId(job), start)
     return page_of(found, limit, lambda event: event, lambda event: event.id)
 
 
@@ -245,6 +258,29 @@ def read_events(
     with services.platform.transactions(read_only=True) as work:
         done = work[Jobs].get(job).status.done
         return [EventView.of(event) for event in work[Jobs].events(job, limit, after)], done
+
+
+class EventStream(StreamingResponse):
+    """The events after a sequence number as a stream, unless its reader has too many open."""
+
+    def __init__(self, services: Services, job: JobId, after: int) -> None:
+        super().__init__(stream_events(services, job, after), media_type=STREAM)
+        self._open, self._most = services.streams, services.platform.settings.max_streams_per_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, or the refusal."""
+        reader = scope["state"]["principal"].id
+        if 0 < self._most <= self._open[reader]:
+            refusal = errors.TooManyStreams(retry_after_s=STREAM_AFTER_S)
+            await problem_of(HTTPConnection(scope), refusal)(scope, receive, send)
+            return
+        self._open[reader] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._open[reader] -= 1
+            if not self._open[reader]:
+                del self._open[reader]
 
 
 async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:

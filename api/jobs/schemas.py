@@ -107,8 +107,8 @@ class JobVectorsView(ResponseModel):
     dataset_version: int
 
 
-class JobView(ResponseModel):
-    """A job. `status` only ever takes the listed values; `phase` gives more detail."""
+class JobSummaryView(ResponseModel):
+    """A job without its recipe. `status` takes the listed values alone; `phase` says more."""
 
     id: str = Field(examples=["job_0199c2a4e1b7d3f4a5b6c7d8e9f0"])
     type: orders.JobType
@@ -128,7 +128,6 @@ class JobView(ResponseModel):
         description="What a comparison with an old index asks."
     )
     vectors: JobVectorsView | None = Field(description="What a re-embedding stores.")
-    recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
     precision: Precision | None = Field(
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
         "null until then."
@@ -146,6 +145,12 @@ class JobView(ResponseModel):
     links: dict[str, str]
 
 
+class JobView(JobSummaryView):
+    """A job with its recipe."""
+
+    recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
+
+
 _ORDERS: dict[str, type[orders.Order]] = {  # the field that shows an order, by the order's type
     "images": orders.ImportImagesOrder,
     "blame": orders.BlameOrder,
@@ -158,15 +163,21 @@ _ORDERS: dict[str, type[orders.Order]] = {  # the field that shows an order, by 
 
 def job_view(named: NamedJob) -> JobView:
     """Return the view of a job."""
+    order = named.job.order
+    recipe = order.recipe.to_json() if isinstance(order, orders.UpdateOrder) else None
+    return JobView(**vars(job_summary(named)), recipe=recipe)
+
+
+def job_summary(named: NamedJob) -> JobSummaryView:
+    """Return the view of a job in a list."""
     job, order = named.job, named.job.order
     update = order if isinstance(order, orders.UpdateOrder) else None
-    return JobView.of(
+    return JobSummaryView.of(
         job,
         model=named.model,
         parent_digest=named.parent_digest,
         dataset_version=update and taught_by(update),
         **{name: order if isinstance(order, kind) else None for name, kind in _ORDERS.items()},
-        recipe=update and update.recipe.to_json(),
         reference=update and update.reference,
         links=_links(job, named.model),
     )

@@ -102,7 +102,7 @@ def sign_in(
     with platform.transactions(read_only=True) as work:
         opener = work[Keys].find(secret)
     if opener is None or not opener.lets_in(secret, now):
-        raise Unauthorised("This key lets nobody in: it is unknown, revoked or has expired.")
+        raise Unauthorised
     holder = replace(holder_of(opener.key), request_id=request_id)
     with platform.on_behalf_of(holder).transactions() as work:
         digest = sha256(session.encode())

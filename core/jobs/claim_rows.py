@@ -247,7 +247,8 @@ CLAIMED = (JobStatus.RUNNING, JobStatus.CANCELLING)
 _FIELDS = {column.name: column for column in jobs.c if column.name in Job.__dataclass_fields__}
 _NAMES = tuple(_FIELDS)
 # For `to_job`. The order is parsed there, by a cache of its own.
-JOB_COLUMNS = tuple((_FIELDS | {"order": sa.cast(jobs.c.order, sa.Text)}).values())
+ORDER_TEXT = sa.cast(jobs.c.order, sa.Text)
+JOB_COLUMNS = tuple((_FIELDS | {"order": ORDER_TEXT}).values())
 
 
 def to_row(job: Job) -> dict[str, Any]:

@@ -7,15 +7,24 @@ from functools import cache
 from typing import Any, Self, TypedDict, Unpack
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now, read_clock
-from core.database.statements import chunks
+from core.database.statements import LONGEST, chunks
 from core.database.tables import job_metadata, jobs, models, versions
 from core.database.work import Work
 from core.errors import JobFinished, JobNotFound, ModelNotFound
 from core.jobs import claims
-from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, HeldJobRows, to_job, to_row
+from core.jobs.claim_rows import (
+    CLAIMED,
+    JOB_COLUMNS,
+    ORDER_TEXT,
+    UNFINISHED,
+    HeldJobRows,
+    to_job,
+    to_row,
+)
 from core.jobs.orders import JobType, Queue
 from core.jobs.rules import EventKind, HeldJob, Job, JobStatus, NamedJob
 from core.values import Digest, JobId, ModelId
@@ -94,11 +103,16 @@ class Jobs(HeldJobRows):
     def named_page(
         self, limit: int, after: JobId | None, **wanted: Unpack[JobFilter]
     ) -> Sequence[NamedJob]:
-        """Return the page that `page` does, with values from the rows that jobs refer to."""
+        """Return the page that `page` does, with values from the rows that jobs refer to.
+
+        The texts of long recipes, of which a page would hold hundreds of MB, are not read: see
+        `_without_texts`.
+        """
         key, value = wanted.get("metadata") or (None, None)
         given = {**wanted, "metadata": None, "key": key, "value": value}
         values = {name: value for name, value in given.items() if value is not None}
-        query = _page(frozenset(values), goes_on=after is not None)
+        dialect = self._connection.dialect.name
+        query = _page(frozenset(values), dialect, goes_on=after is not None)
         if self._visible is not None:
             query = query.where(sa.or_(jobs.c.model.is_(None), jobs.c.model.in_(self._visible)))
         rows = self._connection.execute(query, {**values, "limit": limit, "after": after})
@@ -222,18 +236,31 @@ class Jobs(HeldJobRows):
 # Reads of one job or a page of jobs, joined with the model's name and the parent's digest.
 
 _PARENT = sa.and_(versions.c.model == jobs.c.model, versions.c.number == jobs.c.parent_version)
-_NAMED: sa.Select[Any] = (
-    sa.select(*JOB_COLUMNS, models.c.name.label("model_name"), versions.c.digest.label("parent"))
-    .select_from(jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT))
-)  # fmt: skip
+_BESIDE = (models.c.name.label("model_name"), versions.c.digest.label("parent"))
+_ROWS = jobs.outerjoin(models, models.c.id == jobs.c.model).outerjoin(versions, _PARENT)
+_NAMED: sa.Select[Any] = sa.select(*JOB_COLUMNS, *_BESIDE).select_from(_ROWS)
 _ONE: sa.Select[Any] = _NAMED.where(jobs.c.id == sa.bindparam("job"))
 
 
 _COLUMNS = {"model": jobs.c.model, "job_type": jobs.c.type, "status": jobs.c.status}
 
 
+_TEXTS = '["(left out)", "(left out, too)"]'  # two: a vocabulary of one text is refused
+
+
+def _without_texts(dialect: str) -> sa.ColumnElement[str]:
+    """Return the text of a job's order; a long one of an update has none of its vocabulary."""
+    if dialect == "postgresql":
+        where = sa.cast("{recipe,vocabulary_texts}", ARRAY(sa.Text))
+        short = sa.func.jsonb_set(sa.cast(ORDER_TEXT, JSONB), where, sa.cast(_TEXTS, JSONB))
+    else:
+        short = sa.func.json_set(ORDER_TEXT, "$.recipe.vocabulary_texts", sa.func.json(_TEXTS))
+    is_long = sa.and_(jobs.c.type == JobType.UPDATE, sa.func.length(ORDER_TEXT) > LONGEST)
+    return sa.case((is_long, sa.cast(short, sa.Text)), else_=ORDER_TEXT)
+
+
 @cache
-def _page(wanted: frozenset[str], *, goes_on: bool) -> sa.Select[Any]:
+def _page(wanted: frozenset[str], dialect: str, *, goes_on: bool) -> sa.Select[Any]:
     """Return the statement of a page, cached since building it takes longer than running it.
 
     A page of some time is ordered by time: then an index finds where the time begins. Otherwise,
@@ -241,7 +268,8 @@ def _page(wanted: frozenset[str], *, goes_on: bool) -> sa.Select[Any]:
     """
     timed = not wanted.isdisjoint({"since", "until"})
     order: list[Any] = [jobs.c.created_at, jobs.c.position] if timed else [jobs.c.position]
-    query = _NAMED.limit(sa.bindparam("limit"))
+    columns = (_without_texts(dialect) if one is ORDER_TEXT else one for one in JOB_COLUMNS)
+    query = sa.select(*columns, *_BESIDE).select_from(_ROWS).limit(sa.bindparam("limit"))
     if "key" in wanted:
         has_pair = _has_pair(with_value="value" in wanted)
         if timed:
@@ -255,8 +283,8 @@ def _page(wanted: frozenset[str], *, goes_on: bool) -> sa.Select[Any]:
         names = ["created_at", "position"] if timed else ["position"]
         ends = (last.with_only_columns(earlier.c[name]).scalar_subquery() for name in names)
         query = query.where(sa.tuple_(*order) < sa.tuple_(*ends))
-    columns = sorted(wanted & _COLUMNS.keys())
-    query = query.where(*(_COLUMNS[name] == sa.bindparam(name) for name in columns))
+    named = sorted(wanted & _COLUMNS.keys())
+    query = query.where(*(_COLUMNS[name] == sa.bindparam(name) for name in named))
     if "since" in wanted:
         query = query.where(jobs.c.created_at >= sa.bindparam("since"))
     if "until" in wanted:

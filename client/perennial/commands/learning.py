@@ -47,7 +47,7 @@ from perennial.terminal.session import (
     tell_job,
     wait_option,
 )
-from perennial.types import Advice, Job, JobFilters, Model
+from perennial.types import Advice, Job, JobFilters, JobSummary, Model
 
 # `perennial model`: create, list, show and delete models.
 
@@ -331,7 +331,7 @@ def retry(job: str, as_json: bool) -> None:
         tell(client.jobs.retry(job), as_json, _print_job)
 
 
-def _row(job: Job) -> tuple[str | None, ...]:
+def _row(job: JobSummary) -> tuple[str | None, ...]:
     done = job["progress"]
     step = f"{done['step']}/{done['total']}" if done["total"] else ""
     verdict = (job["result"] or {}).get("verdict")

@@ -7,8 +7,11 @@ from httpx import Response
 
 from api.http.authentication import SESSION_COOKIE
 from api.http.routing import SIGN_IN
+from api.sign_ins import SIGN_INS, SignIns
 from core.access.authenticate import LASTS, SignInLink, sign_in
 from core.access.keys import create_key, revoke_key
+from core.audit.rows import AuditTrail
+from core.audit.rules import Action, AuditFilter
 from core.gate.rules import Verdict
 from core.principal import Role
 from core.registry.promote import promote
@@ -78,6 +81,32 @@ def test_a_link_signs_in_once(shared_service: Service) -> None:
         assert "This link has been used" in stranger.get(address).text
     finally:
         app.state.services = before  # type: ignore[attr-defined]
+
+
+def test_sign_ins_are_limited_and_all_that_fail_are_one_audit_event(
+    shared_service: Service,
+) -> None:
+    _, secret = create_key(shared_service.platform, name="often", role=Role.VIEWER)
+    limits = SignIns(shared_service.platform, lambda: 0.0)
+    app = shared_service.client.app
+    before = app.state.services  # type: ignore[attr-defined]
+    app.state.services = replace(before, sign_ins=limits)  # type: ignore[attr-defined]
+    try:
+        stranger = Browser(client=shared_service.client)
+        wrong = [stranger.post(SIGN_IN, {"key": f"pk_{number}"}) for number in range(SIGN_INS + 1)]
+        right = [stranger.post(SIGN_IN, {"key": secret}) for _ in range(SIGN_INS + 1)]
+        limits.close()
+    finally:
+        app.state.services = before  # type: ignore[attr-defined]
+    assert [answer.status_code for answer in wrong] == [401] * SIGN_INS + [429]
+    assert [answer.status_code for answer in right] == [303] * SIGN_INS + [429]
+    for answer in (wrong[-1], right[-1]):
+        assert (answer.headers["retry-after"], "try again in 60 s" in answer.text) == ("60", True)
+    with shared_service.platform.transactions(read_only=True) as work:
+        (event,) = work[AuditTrail].page(9, None, AuditFilter(action=Action.SESSION_REFUSED))
+        opened = work[AuditTrail].page(99, None, AuditFilter(actor="often"))
+    told = {"failures": SIGN_INS + 1, "addresses": {"testclient": SIGN_INS + 1}}
+    assert (event.change.after, len(opened)) == (told, SIGN_INS)
 
 
 def test_a_link_expires() -> None:

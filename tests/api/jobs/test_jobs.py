@@ -11,6 +11,7 @@ import pytest
 
 from api.jobs import routes as job_events
 from api.jobs.schemas import JobQuery
+from core.access.rows import Keys
 from core.datasets.manifests import Side
 from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
@@ -274,6 +275,24 @@ def test_events_come_as_a_stream_that_ends_with_the_job(ready: Service) -> None:
     assert [event["event"] for event in told] == ["cancelled", "done"]
     assert told[0]["id"] == "2"
     assert json.loads(told[0]["data"])["kind"] == "cancelled"
+
+
+def test_a_key_has_so_many_streams_open(ready: Service) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    ready.client.post(job["links"]["cancel"])
+    with ready.platform.transactions(read_only=True) as work:
+        key = work[Keys].get("admin").id
+    streams, headers = ready.services.streams, {"Accept": "text/event-stream"}
+    streams[key] = ready.settings.max_streams_per_key
+    refused = ready.client.get(job["links"]["events"], headers=headers)
+    assert code_of(refused) == (429, "too_many_streams")
+    assert refused.headers["retry-after"] == "10"
+    assert ready.client.get(job["links"]["events"]).status_code == 200
+    other = ready.key(Role.VIEWER)
+    assert ready.client.get(job["links"]["events"], headers=headers | other).status_code == 200
+    streams[key] -= 1
+    assert ready.client.get(job["links"]["events"], headers=headers).status_code == 200
+    assert streams == {key: ready.settings.max_streams_per_key - 1}  # what has ended is not counted
 
 
 def test_a_stream_without_events_beats(ready: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ class Jobs(Resource):
         """Return a job."""
         return await self._connection.get(path_of("jobs", job))
 
-    def list(self, **filters: Unpack[types.JobFilters]) -> AsyncIterator[types.Job]:
+    def list(self, **filters: Unpack[types.JobFilters]) -> AsyncIterator[types.JobSummary]:
         """Yield jobs, newest first. Times need a time zone."""
         return self._connection.pages(path_of("jobs"), **filters)
 
