@@ -26,7 +26,7 @@ from core.trials.rows import TrialSamples
 from core.values import Digest, ErasureId, JobId, ModelId, new_id
 
 LANE = "erasures"  # they run one after another
-PRIORITY = 9  # before all that waits
+PRIORITY = 10  # above all that can be asked for
 
 
 def order_erasure(

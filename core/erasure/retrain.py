@@ -27,6 +27,8 @@ from core.registry.aliases import PRODUCTION
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 
+PRIORITY = 9  # as high as can be asked for: later orders come after, and other models get turns
+
 
 def order_retraining(
     work: Work,
@@ -129,7 +131,7 @@ def _enqueue(
     principal = Principal(name=erasure.actor, role=Role.ADMIN)
     enqueue(
         work,
-        JobRequest(principal=principal, metadata={"erasure": erasure.id}),
+        JobRequest(principal=principal, priority=PRIORITY, metadata={"erasure": erasure.id}),
         model,
         JobType.UPDATE,
         order,

@@ -12,6 +12,7 @@ from core.datasets.rules import DatasetVersion
 from core.datasets.thumbnail_rows import Thumbnails
 from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
+from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.rows import Versions
@@ -46,6 +47,21 @@ def test_a_version_that_is_frozen_during_an_erasure_is_replaced_as_well(scene: S
     assert erasing.result().status is JobStatus.SUCCEEDED
     with scene.platform.transactions(read_only=True) as work:
         assert [one.replaced_by for one in work[Datasets].versions(draft.id)] == [2, None]
+
+
+def test_no_priority_passes_an_erasure_and_no_later_order_what_it_trains_again(
+    scene: Scene,
+) -> None:
+    model, data = scene.model(), scene.frozen("cat", "dog", forms=MANY)
+    scene.learn(model, data)
+    asked = EvaluateOrder(version=1)
+    before = scene.order(scene.model("before"), asked, priority=9)
+    erasure = order(scene, entry_of(scene, data, Side.TRAIN).pixels)
+    assert scene.run().id == erasure.job
+    after = scene.order(scene.model("after"), asked, priority=9)
+    first, again, last = (scene.run() for _ in range(3))
+    assert (first.id, last.id) == (before.id, after.id)
+    assert again.metadata == {"erasure": erasure.id}
 
 
 def test_an_upload_and_an_erasure_wait_for_each_other(scene: Scene) -> None:
