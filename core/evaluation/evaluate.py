@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from core import errors
+from core.access.authenticate import holder_of
+from core.access.rows import Keys
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
@@ -35,6 +37,7 @@ from core.jobs.rules import Job, Monitor, model_of
 from core.outbox.rows import Outbox
 from core.outbox.rules import EventType, OutboxEvent
 from core.platform import Platform
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.promotable import ReportCoverage
@@ -265,15 +268,19 @@ def promote_if_passed(
 ) -> Json:
     """Move the alias if the gate passed, promotion was requested and nothing has changed since.
 
-    The alias must still point at the parent, and the report must cover the current suites, policy
-    and live version.
+    The alias must still point at the parent, the report must cover the current suites, policy and
+    live version, and the key that ordered the update must still allow its holder to move aliases.
     """
-    outcome = {"alias": order.alias, "moved": False, "reason": f"gate_{version.verdict}"}
-    if version.verdict is not Verdict.PASSED:
+    passed = version.verdict is Verdict.PASSED
+    reason = "not_asked_for" if passed else f"gate_{version.verdict}"
+    outcome = {"alias": order.alias, "moved": False, "reason": reason}
+    if not (passed and order.auto_promote):
         return outcome
-    if not order.auto_promote or version.erasure is not None:
-        reason = errors.LearnedErasedImages().code if order.auto_promote else "not_asked_for"
-        return outcome | {"reason": reason}
+    try:
+        version.require_clean()
+        _require_promoter(work, job, platform.clock())
+    except errors.PerennialError as refusal:
+        return outcome | {"reason": refusal.code}
     alias = work[Aliases].find(version.model, order.alias)
     stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
@@ -295,6 +302,22 @@ def promote_if_passed(
     except errors.StaleRevision:  # it moved just now
         return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
+
+
+def _require_promoter(work: Work, job: Job, now: datetime) -> None:
+    """Raise KeyNotLive or Forbidden if the key that ordered a job allows no moves of aliases now.
+
+    Tokens last for less than an update: what a token ordered stays ordered.
+    """
+    try:
+        key = work[Keys].get(job.ordered_by or "")
+    except errors.KeyNotFound:
+        return
+    key.require_live(now)
+    holder = holder_of(key)
+    holder.require(Role.OPERATOR)
+    if not (holder.models is None or job.model in holder.models):
+        raise errors.Forbidden
 
 
 # The event that webhooks receive.

@@ -3,19 +3,23 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from core.access.rows import Keys
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
 from core.errors import GateFailed, StaleRevision
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
-from core.jobs.orders import EvaluateOrder
+from core.jobs.orders import EvaluateOrder, UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
+from core.principal import Role
+from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
@@ -24,6 +28,7 @@ from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import a_judged_model, go_live
+from tests.support.factories import NOW, a_key, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
@@ -107,6 +112,33 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
     assert change.subject == f"models/{model.name}/aliases/production"
     assert (change.before, change.after) == ({"version": 1}, {"version": 2, "override": False})
     assert change.reason == row.reason
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ({"revoked_at": NOW}, "key_not_live"),
+        ({"expires_at": NOW}, "key_not_live"),
+        ({"role": Role.CONTRIBUTOR}, "forbidden"),
+        ({"role": Role.OPERATOR, "models": ("another",)}, "forbidden"),
+        ({"role": Role.OPERATOR}, "passed"),
+    ],
+)
+def test_update_moves_no_alias_for_a_key_that_may_not_move_it_any_more(
+    scene: Scene, now: dict[str, Any], reason: str
+) -> None:
+    model, key = a_judged_model(scene), a_key(**now)
+    data = scene.frozen("cat", "dog", each=8)
+    order = UpdateOrder(dataset=data.dataset, dataset_version=data.number, recipe=Recipe())
+    scene.order(model, order, ordered_by=key.id)
+    scene.script.wrong = {scene.version(model, 1).digest}
+    with scene.platform.transactions() as work:
+        work[Keys].add(key, digest("its secret"))
+        work.commit()
+    ended = scene.run()
+    assert ended.result is not None
+    assert ended.result["promotion"]["reason"] == reason
+    assert scene.live(model) == (2 if reason == "passed" else 1)
 
 
 def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name(
