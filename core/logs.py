@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
+from pydantic import SecretStr
 from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
@@ -120,8 +121,7 @@ def bound_value(name: str) -> str:
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Return the settings' secrets, which need not match any pattern."""
     keys = (
-        settings.admin_key,
-        settings.inference_key,
+        *(value for value in vars(settings).values() if isinstance(value, SecretStr)),
         *(bucket.secret_access_key for bucket in settings.import_buckets),
     )
     texts = (key.get_secret_value() for key in keys)

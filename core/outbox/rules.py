@@ -201,7 +201,9 @@ _BRACKETED = re.compile(r"\[[^][]+](:\d*)?")  # an IPv6 address; Python may let 
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # For protocols and documentation. Releases of Python differ in which of these they call global.
-_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "2001::/23", "3fff::/20")))
+_SPECIAL = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"))
+)
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that are given out; the rest has other uses
 
 

@@ -162,6 +162,7 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "10.1.2.3",
         "169.254.169.254",  # where clouds keep credentials
         "192.0.0.9",
+        "192.88.99.1",
         "224.0.0.1",
         "::1",
         "fd00:ec2::254",

@@ -43,6 +43,7 @@ def test_every_verb_explains_itself_with_an_example(run: Run, words: tuple[str, 
 
 def test_every_verb_that_prints_can_print_json() -> None:
     deleting = {("dataset", "delete"), ("model", "delete"), ("trial", "delete-samples")}
+    deleting |= {("suite", "retire")}
     silent = {("login",), ("logout",), ("completion",)} | deleting
     for words, found in commands(perennial):
         if words[0] in VERBS and words not in silent:
