@@ -137,6 +137,7 @@ answers = _table(
     Column("question", String(64), primary_key=True),
     Column("version", String(64), primary_key=True),
     Column("answers", String(64), nullable=False),
+    Column("images", String(64)),  # artifact: their list; null: thresholds, which tell of no image
 )
 
 heartbeats = _table(

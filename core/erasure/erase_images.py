@@ -14,6 +14,7 @@ from core.datasets.manifests import Manifest, Part, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
 from core.datasets.thumbnail_rows import Thumbnails
+from core.erasure.derived import Derived, read_derived
 from core.erasure.holders import EVERY, NONE, Holders, is_current, search
 from core.erasure.retrain import order_retraining
 from core.erasure.rows import Erasures
@@ -27,7 +28,13 @@ from core.erasure.rules import (
 )
 from core.errors import CancelRequested, DatasetNotFound
 from core.evaluation.plan import entries_in, holdout_query
-from core.evaluation.queries import ClassAnswers, ClassQuery, answers_from_json, answers_to_json
+from core.evaluation.queries import (
+    ClassAnswers,
+    ClassQuery,
+    answers_from_json,
+    answers_to_json,
+    list_of_images,
+)
 from core.evaluation.rows import AnswerCache
 from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
@@ -59,7 +66,10 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
     with platform.transactions(read_only=True) as work:
         archives = set(erasure.findings.archives) - work[ArtifactRoots].archives()
         vectors = set(erasure.findings.vectors) - work[ArtifactRoots].named(ArtifactKind.VECTORS)
-    held = [*erasure.findings.artifacts.values(), archives, vectors]
+        rows = work[ArtifactRoots]
+        needed = rows.feature_statistics() | rows.reports() | rows.answers()
+    derived = set(erasure.findings.derived) - needed
+    held = [*erasure.findings.artifacts.values(), archives, vectors, derived]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):
         monitor.advance("deleting", done, len(forms))
@@ -77,15 +87,16 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
 
 def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor) -> Erasure:
     """Search without a lock, and again if something has changed by the time that all is locked."""
-    pixels, holders = set(erasure.images), NONE
+    pixels, holders, derived = set(erasure.images), NONE, Derived()
     while True:
         holders = search(platform, pixels, holders, monitor)
         left = store_remaining_manifests(platform.artifacts, holders, pixels)
         carried = carry_answers(platform, holders, pixels)
+        derived = read_derived(platform, pixels, derived)
         now = platform.clock()
         with platform.transactions() as work:
             work[Jobs].status(job.id, job.fence)
-            if not _lock(work, holders, pixels):
+            if not (_lock(work, holders, pixels) and derived.is_current(work)):
                 continue
             found = work[Erasures].get(erasure.id)
             if found.erased_at is not None:  # by a worker that has lost the job since
@@ -107,10 +118,13 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             )
             work[Datasets].erase(pixels)
             work[TrialSamples].erase(pixels)
+            statistics: set[Digest] = set()
+            versions = tuple(_mark_all(work, erasure, holders, statistics, now))
+            made = tuple(sorted(derived.erase(work) | statistics))
             for one in carried:
-                work[AnswerCache].add(one.version, one.query, one.answers)
-            versions = tuple(_mark_all(work, erasure, holders, now))
-            erasure = replace(erasure, erased_at=now, findings=replace(findings, versions=versions))
+                work[AnswerCache].add(one.version, one.query, one.answers, one.images)
+            findings = replace(findings, versions=versions, derived=made)
+            erasure = replace(erasure, erased_at=now, findings=findings)
             work[Erasures].save(erasure)
             audit.record(
                 work,
@@ -158,8 +172,9 @@ def _forms(
 
 
 def _mark_all(
-    work: Work, erasure: Erasure, holders: Holders, now: datetime
+    work: Work, erasure: Erasure, holders: Holders, statistics: set[Digest], now: datetime
 ) -> Iterator[MarkedVersion]:
+    """Mark versions; add the feature statistics that they lose to `statistics`."""
     models = work[Models].lock_all()
     every, digests = marked_by_digest(
         {model.id: work[Versions].all(model.id) for model in models},
@@ -173,6 +188,7 @@ def _mark_all(
         ordered = order_retraining(work, erasure, model, [*versions.values()], found, now)
         for number, learned in sorted(found.items()):
             work[Versions].mark(model.id, number, erasure.id)
+            statistics.update(versions[number].feature_statistics.values())
             obstacle = ordered.get(number, "")
             yield MarkedVersion(
                 model=model.id,
@@ -230,6 +246,7 @@ class CarriedAnswers:
     version: Digest
     query: Digest
     answers: Digest
+    images: Digest
 
 
 def carry_answers(
@@ -279,6 +296,7 @@ def _carry(
         version=version.digest,
         query=rest.digest,
         answers=artifacts.put(canonical_json(answers_to_json(kept))),
+        images=artifacts.put(list_of_images(rest)),
     )
 
 

@@ -65,6 +65,7 @@ class Findings:
     near_duplicates: tuple[Digest, ...] = ()  # of the erased images, which stay
     trials: tuple[TrialId, ...] = ()  # that kept one of the images as a sample
     vectors: tuple[Digest, ...] = ()  # files with vectors of them, and bridges fitted on them
+    derived: tuple[Digest, ...] = ()  # statistics, answers and import reports made of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +235,11 @@ REMAINS = {
     "garbage collection. They were learned from the images, but hold none of their bytes.",
     "downloads": "Copies of marked versions and of images that clients have downloaded. A client "
     "may keep an image that it has fetched in its cache for a year.",
+    "statistics": "Feature statistics of marked versions are deleted, and answers about the images "
+    "by which versions were scored. Measures and thresholds, which are numbers over many images, "
+    "stay in reports.",
+    "reports": "Import reports have lost the images' file names and texts, but for those that "
+    "clients have downloaded, and those of later imports, which refuse a copy by its name.",
     "exports": "Exports of marked versions, until they are deleted, each by itself or with its "
     "version, and copies of them that clients have downloaded: `exports` of each version lists "
     "those that are stored now.",

@@ -23,6 +23,7 @@ from core.evaluation.queries import (
     ClassAnswers,
     EvalQuery,
     answers_to_json,
+    list_of_images,
     probabilities_of,
 )
 from core.evaluation.report import Report
@@ -46,6 +47,7 @@ from core.registry.read import ancestors, holdout_of, read_json, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, version_path
 from core.rejection.queries import newest_of_root
+from core.rejection.rules import Calibration
 from core.values import Digest, JobId, Json, canonical_json, new_id
 
 
@@ -129,9 +131,9 @@ def _answer(
         if unknown:
             version.require_weights()
             given = evaluator.answer(version.digest, unknown, monitor)
-            fresh = {q.digest: answer for q, answer in zip(unknown, given, strict=True)}
+            fresh = list(zip(unknown, given, strict=True))
             _store_answers(platform, job, version, fresh)
-            answers |= {(version.digest, question): answer for question, answer in fresh.items()}
+            answers |= {(version.digest, question.digest): answer for question, answer in fresh}
     return answers
 
 
@@ -155,21 +157,24 @@ def _stored_answers(
 
 
 def _store_answers(
-    platform: Platform, job: Job, version: Version, fresh: dict[Digest, Answers]
+    platform: Platform, job: Job, version: Version, fresh: Sequence[tuple[EvalQuery, Answers]]
 ) -> None:
-    """Keep answers for the next evaluation. Raises LeaseLost."""
-    stored = {
-        question: platform.artifacts.put(canonical_json(answers_to_json(answers)))
-        for question, answers in fresh.items()
-    }
-    for question, answers in fresh.items():
+    """Keep answers for the next evaluation, each with the list of its images. Raises LeaseLost."""
+    put = platform.artifacts.put
+    stored: list[tuple[Digest, Digest, Digest | None]] = []
+    for question, answers in fresh:
+        images = None
+        if not isinstance(answers, Calibration):
+            images = put(list_of_images(question))
+        artifact = put(canonical_json(answers_to_json(answers)))
+        stored.append((question.digest, artifact, images))
         if isinstance(answers, ClassAnswers) and answers.probabilities is not None:
-            found = canonical_json({"probabilities": list(answers.probabilities)})
-            stored[probabilities_of(question)] = platform.artifacts.put(found)
+            found = put(canonical_json({"probabilities": list(answers.probabilities)}))
+            stored.append((probabilities_of(question.digest), found, images))
     with platform.transactions() as work:
         work[Jobs].status(job.id, job.fence)
-        for question, artifact in stored.items():
-            work[AnswerCache].add(version.digest, question, artifact)
+        for answered in stored:
+            work[AnswerCache].add(version.digest, *answered)
         work.commit()
 
 

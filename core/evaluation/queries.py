@@ -61,6 +61,11 @@ def probabilities_of(query: Digest) -> Digest:
 EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
 
 
+def list_of_images(query: EvalQuery) -> bytes:
+    """Return the images of a query as they are stored beside its answers, for erasures."""
+    return canonical_json(sorted({entry.pixels for entry in query.entries}))
+
+
 @dataclass(frozen=True, kw_only=True)
 class NamedQuery:
     """A query on the test images of a suite or of a holdout, with that one's own class list."""

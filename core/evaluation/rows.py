@@ -1,8 +1,8 @@
 """Rows of evaluation results."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from core.database.statements import chunks, upsert
 from core.database.tables import answers as table
@@ -32,10 +32,28 @@ class AnswerCache(Rows):
         """Return the artifact of a version's answers to a query, None if there is none."""
         return self.stored([version], [query]).get((version, query))
 
-    def add(self, version: Digest, query: Digest, results: Digest) -> None:
-        """Store the results' artifact, replacing any earlier one."""
-        values = {"version": version, "question": query, "answers": results}
+    def add(
+        self, version: Digest, query: Digest, results: Digest, images: Digest | None = None
+    ) -> None:
+        """Store an artifact of results and that of the list of images that they are about."""
+        values = {"version": version, "question": query, "answers": results, "images": images}
         upsert(self._connection, table, values)
+
+    def lists(self) -> set[Digest]:
+        """Return the lists of images that results are about."""
+        query = select(table.c.images).where(table.c.images.is_not(None)).distinct()
+        return set(self._connection.scalars(query))
+
+    def remove(self, lists: Iterable[Digest]) -> set[Digest]:
+        """Delete results that are about lists of images; return the artifacts of both."""
+        gone: set[Digest] = set()
+        for chunk in chunks([*lists]):
+            theirs = table.c.images.in_(chunk)
+            rows = self._connection.execute(
+                delete(table).where(theirs).returning(table.c.answers, table.c.images)
+            )
+            gone.update(digest for row in rows for digest in row)
+        return gone
 
     def judged(self, query: Digest) -> int:
         """Return the number of versions that have results for the query."""

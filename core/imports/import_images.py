@@ -8,7 +8,7 @@ bucket are read in the same way; a listing of them stands for the archive.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,7 +44,7 @@ from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Monitor
 from core.platform import Platform
-from core.values import Digest, JobId, Json, clean_file_label, json_lines, sha256
+from core.values import Digest, JobId, Json, canonical_json, clean_file_label, json_lines, sha256
 
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
@@ -240,6 +240,21 @@ def file_report(platform: Platform, job: JobId) -> Digest:
     if found.type is not JobType.IMPORT_IMAGES or found.result is None:
         raise errors.FileReportNotFound
     return Digest(found.result["report"])
+
+
+ERASED = "(erased)"
+
+
+def without_names(report: bytes, pixels: Collection[Digest]) -> bytes:
+    """Return a stored report without the names and the texts of the files of some images."""
+
+    def left(line: bytes) -> bytes:
+        row = json.loads(line)
+        if row["pixels"] not in pixels:
+            return line
+        return canonical_json(row | {"file": ERASED, "text": ERASED, "error": None})
+
+    return b"".join(left(line) + b"\n" for line in report.splitlines())
 
 
 def flat_rows(report: bytes) -> Iterator[dict[str, Any]]:

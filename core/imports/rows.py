@@ -1,16 +1,37 @@
 """Rows of resumable uploads."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from core.artifacts.store import ArtifactKind
-from core.database.tables import uploads
+from core.database.tables import jobs, uploads
 from core.database.work import Rows, Work
 from core.errors import OffsetMismatch, UploadNotFound
 from core.imports.rules import ResumableUpload
-from core.values import Digest, UploadId
+from core.jobs.orders import JobType
+from core.values import Digest, JobId, UploadId
+
+_REPORT = jobs.c.result["report"].as_string()
+_IMPORTED = jobs.c.type == JobType.IMPORT_IMAGES
+
+
+class FileReports(Rows):
+    """The reports of imports of images, by job."""
+
+    def all(self) -> Mapping[JobId, Digest]:
+        """Return all reports."""
+        query = select(jobs.c.id, _REPORT).where(_IMPORTED, _REPORT.is_not(None))
+        return {job: Digest(report) for job, report in self._connection.execute(query)}
+
+    def replace(self, job: JobId, report: Digest) -> None:
+        """Put another report in the place of a job's."""
+        theirs = jobs.c.id == job
+        result = self._connection.scalar(select(jobs.c.result).where(theirs))
+        changed = {**result, "report": report}
+        self._connection.execute(update(jobs).where(theirs).values(result=changed))
 
 
 class Uploads(Rows):

@@ -269,8 +269,12 @@ class Versions(Rows):
         self._write(model, number, collected_at=at)
 
     def mark(self, model: ModelId, number: int, erasure: ErasureId) -> None:
-        """Record that images that a version learned from were erased, unless it is marked."""
-        self._write(model, number, erasure=func.coalesce(versions.c.erasure, erasure))
+        """Record that images that a version learned from were erased, unless it is marked.
+
+        It loses its feature statistics, as it is not trained further.
+        """
+        first = func.coalesce(versions.c.erasure, erasure)
+        self._write(model, number, erasure=first, feature_statistics={})
 
     def _write(self, model: ModelId, number: int, **values: Any) -> None:
         """Write to a version. Raises VersionNotFound."""

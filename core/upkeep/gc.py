@@ -30,8 +30,9 @@ Why every update that can be requested afterwards can be scored:
 - Scoring runs new queries on an update's new version, its parent and its root. Roots keep their
   weights, and the parent has them or its update is refused before it trains.
 - An ancestor between them needs one query: its own holdout, over its own classes. It answered that
-  when it was new. The answer was stored before its verdict, and answers are never deleted. An
-  ancestor without a verdict keeps its weights.
+  when it was new. The answer was stored before its verdict, and answers are never deleted, but by
+  an erasure, which keeps those about the rest of the holdout. An ancestor without a verdict keeps
+  its weights.
 - A version is deleted only if none descends from it and it is no root, so that it is neither parent
   nor ancestor nor root of an update or evaluation that can be requested afterwards.
 - An evaluation runs the same queries on its version and on that version's parent and ancestors. It

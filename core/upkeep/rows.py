@@ -73,8 +73,9 @@ class ArtifactRoots(Rows):
         return self.checkpoints(jobs.c.type == JobType.REEMBED)
 
     def answers(self) -> set[Digest]:
-        """Return the evaluation results of versions."""
-        return self._all(select(answers.c.answers))
+        """Return the evaluation results of versions, and the lists of images they are about."""
+        lists = self._all(select(answers.c.images).where(answers.c.images.is_not(None)))
+        return lists | self._all(select(answers.c.answers))
 
     def archives(self) -> set[Digest]:
         """Return the parts of uploads, and the archives of unfinished imports."""

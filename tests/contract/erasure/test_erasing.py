@@ -25,6 +25,8 @@ from core.errors import (
     LearnedErasedImages,
     NoPrevious,
 )
+from core.evaluation.rows import AnswerCache
+from core.imports.import_images import file_report
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
@@ -39,10 +41,10 @@ from core.trials.rules import TrialEnd, TrialMode
 from core.trials.run import start_trial
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
-from core.values import DatasetId, Digest
+from core.values import DatasetId, Digest, canonical_json
 from tests.support.erasures import entry_of, erase, followed, order
 from tests.support.evaluation.judged import a_judged_model, go_back, go_live
-from tests.support.factories import a_dataset, a_job_of_no_model, a_row, digest
+from tests.support.factories import NOW, a_dataset, a_job_of_no_model, a_row, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 
@@ -315,3 +317,54 @@ def test_a_resumed_erasure_leaves_an_archive_that_an_import_needs_by_now(
     add_import(scene, data.dataset, archive, JobStatus.QUEUED)
     assert scene.run().type is JobType.ERASE
     assert artifacts.has(archive)
+
+
+def test_what_was_made_of_an_image_is_erased_and_what_others_need_is_kept(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    """File names in reports of imports, answers by which versions were scored, and statistics."""
+    model = scene.model()
+    first, second = (scene.frozen(*"ab", each=15, offset=n, forms=MANY) for n in (0, 100))
+    scene.learn(model, first)
+    scene.learn(model, second, parent=2)
+    held = read_manifest(artifacts, second.manifest).on(Side.HOLDOUT)
+    tested = next(one.pixels for one in held if one.part is Part.TEST)
+    taught_second = entry_of(scene, second, Side.TRAIN).pixels
+    kept, lost = (scene.version(model, number).feature_statistics for number in (2, 3))
+    asked = {question for _, question in scene.script.asked_questions}
+    with scene.platform.transactions(read_only=True) as work:
+        before = work[AnswerCache].stored([scene.version(model, 3).digest], asked)
+    rows = [
+        {"file": f"{name}/passport.png", "text": name, "pixels": pixels, "error": None}
+        for name, pixels in (("jane", taught_second), ("rex", digest("another")))
+    ]
+    report = artifacts.put(b"".join(canonical_json(row) + b"\n" for row in rows))
+    archive = artifacts.put(b"archive")
+    order_ = ImportImagesOrder(
+        dataset=first.dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
+    )
+    imported = a_job_of_no_model("x", type=JobType.IMPORT_IMAGES, order=order_)
+    imported = imported.succeed({"report": report}, NOW)
+    with scene.platform.transactions() as work:
+        work[Jobs].add(imported)
+        work.commit()
+    erase(scene, taught_second, tested, retraining=Retraining.NONE)
+    left = artifacts.get(file_report(scene.platform, imported.id)).decode()
+    assert ("jane" in left, "rex/passport.png" in left, taught_second in left) == (
+        False,
+        True,
+        True,
+    )
+    assert not artifacts.has(report)
+    assert scene.version(model, 3).feature_statistics == {}
+    assert scene.version(model, 2).feature_statistics == kept != {}
+    shared = set(kept.values())
+    assert {digest: artifacts.has(digest) for digest in {*lost.values(), *shared}} == {
+        digest: digest in shared for digest in {*lost.values(), *shared}
+    }
+    with scene.platform.transactions(read_only=True) as work:
+        after = work[AnswerCache].stored([scene.version(model, 3).digest], asked)
+    assert set(after) < set(before)
+    gone = {before[key] for key in before.keys() - after.keys()} - set(after.values())
+    assert gone
+    assert not any(artifacts.has(one) for one in gone)
