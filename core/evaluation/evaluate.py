@@ -159,7 +159,10 @@ def _stored_answers(
 def _store_answers(
     platform: Platform, job: Job, version: Version, fresh: Sequence[tuple[EvalQuery, Answers]]
 ) -> None:
-    """Keep answers for the next evaluation, each with the list of its images. Raises LeaseLost."""
+    """Keep answers for the next evaluation, each with the list of its images.
+
+    Raises LeaseLost, or ArtifactMissing if one of the images was erased meanwhile.
+    """
     put = platform.artifacts.put
     stored: list[tuple[Digest, Digest, Digest | None]] = []
     for question, answers in fresh:
@@ -173,6 +176,8 @@ def _store_answers(
             stored.append((probabilities_of(question.digest), found, images))
     with platform.transactions() as work:
         work[Jobs].status(job.id, job.fence)
+        if work[ErasedImages].erased({one.pixels for query, _ in fresh for one in query.entries}):
+            raise errors.ArtifactMissing
         for answered in stored:
             work[AnswerCache].add(version.digest, *answered)
         work.commit()

@@ -30,7 +30,7 @@ class FileReports(Rows):
         """Put another report in the place of a job's."""
         theirs = jobs.c.id == job
         result = self._connection.scalar(select(jobs.c.result).where(theirs))
-        changed = {**result, "report": report}
+        changed = {**(result or {}), "report": report}
         self._connection.execute(update(jobs).where(theirs).values(result=changed))
 
 

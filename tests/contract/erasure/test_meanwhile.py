@@ -5,6 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from unittest.mock import Mock
 
+import pytest
+
 from core.datasets.freeze import freeze, read_manifest
 from core.datasets.manifests import ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
@@ -105,14 +107,18 @@ def test_an_update_that_misses_an_image_says_that_it_was_erased(scene: Scene) ->
     assert (ended.error or {})["code"] == "image_erased"
 
 
-def test_an_evaluation_goes_on_without_an_image_that_is_erased_meanwhile(scene: Scene) -> None:
+@pytest.mark.parametrize("missed", [True, False])
+def test_an_evaluation_goes_on_without_an_image_that_is_erased_meanwhile(
+    scene: Scene, missed: bool
+) -> None:
     model, data = scene.model(), scene.frozen("cat", "dog", each=15, forms=MANY)
     tested = [one for one in holdout(scene, data) if one.part is Part.TEST]
 
     def erase_and_miss(_: Monitor) -> None:
         scene.script.evaluating = nothing
         erase(scene, tested[0].pixels)
-        raise ArtifactMissing
+        if missed:
+            raise ArtifactMissing
 
     scene.script.evaluating = erase_and_miss
     scene.update(model, data)
