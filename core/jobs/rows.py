@@ -1,5 +1,6 @@
 """Rows of jobs: the queue and its history."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -7,7 +8,7 @@ from functools import cache
 from typing import Any, Self, TypedDict, Unpack
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.exc import IntegrityError
 
 from core.database.engine import epoch_now, read_clock
@@ -245,16 +246,18 @@ _ONE: sa.Select[Any] = _NAMED.where(jobs.c.id == sa.bindparam("job"))
 _COLUMNS = {"model": jobs.c.model, "job_type": jobs.c.type, "status": jobs.c.status}
 
 
-_TEXTS = '["(left out)", "(left out, too)"]'  # two: a vocabulary of one text is refused
+_TEXTS = ["(left out)", "(left out, too)"]  # two: a vocabulary of one text is refused
 
 
 def _without_texts(dialect: str) -> sa.ColumnElement[str]:
     """Return the text of a job's order; a long one of an update has none of its vocabulary."""
     if dialect == "postgresql":
-        where = sa.cast("{recipe,vocabulary_texts}", ARRAY(sa.Text))
+        where = array(["recipe", "vocabulary_texts"])
         short = sa.func.jsonb_set(sa.cast(ORDER_TEXT, JSONB), where, sa.cast(_TEXTS, JSONB))
     else:
-        short = sa.func.json_set(ORDER_TEXT, "$.recipe.vocabulary_texts", sa.func.json(_TEXTS))
+        short = sa.func.json_set(
+            ORDER_TEXT, "$.recipe.vocabulary_texts", sa.func.json(json.dumps(_TEXTS))
+        )
     is_long = sa.and_(jobs.c.type == JobType.UPDATE, sa.func.length(ORDER_TEXT) > LONGEST)
     return sa.case((is_long, sa.cast(short, sa.Text)), else_=ORDER_TEXT)
 

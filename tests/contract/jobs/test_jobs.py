@@ -9,6 +9,7 @@ from core.errors import JobFinished, JobNotFound
 from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Progress
+from core.recipes.fields import Vocabulary
 from core.recipes.rules import Recipe
 from core.registry.versions import Model
 from core.values import DatasetId, JobId
@@ -53,6 +54,22 @@ def test_filtered_jobs_of_one_time_page_newest_first(
         while page := work[Jobs].named_page(2, found[-1].id if found else None, **wanted):
             found += [one.job for one in page]
     assert found == made[::-1]
+
+
+def test_a_page_of_jobs_holds_all_of_a_long_recipe_but_its_texts(
+    transactions: Transactions, model: Model
+) -> None:
+    texts = tuple(f"a \u00fc-shaped “thing” \U0001f600 {number}" for number in range(2000))
+    recipe = Recipe(vocabulary=Vocabulary.FILE, vocabulary_texts=texts, epochs=3)
+    order = UpdateOrder(dataset=DatasetId("ds_1"), dataset_version=1, recipe=recipe)
+    short = replace(order, recipe=replace(recipe, vocabulary_texts=texts[:2]))
+    made = [a_job(model, type=JobType.UPDATE, order=one) for one in (order, short)]
+    store(transactions, *made)
+    left_out = replace(recipe, vocabulary_texts=("(left out)", "(left out, too)"))
+    with transactions(read_only=True) as work:
+        listed = {job.id: job.order for job in work[Jobs].page(9, None)}
+        assert listed == {made[0].id: replace(order, recipe=left_out), made[1].id: short}
+        assert work[Jobs].get(made[0].id).order == order
 
 
 def test_cancelling_keeps_what_the_worker_wrote(transactions: Transactions, model: Model) -> None:
