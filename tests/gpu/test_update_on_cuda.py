@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from core.clip.machine import AUTO, find_devices
 from core.errors import RecipeInvalid, StopRequested
 from core.learning.features import FeatureStatistics
+from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
@@ -81,6 +83,25 @@ def test_a_run_repeats_to_the_bit_and_so_does_a_resumed_one(
     _, checkpoint = stopped.saved[-1]
     resumed = on_cuda.train(spec, resume=checkpoint, monitor=Watching())
     assert resumed.weights.digest == whole.weights.digest
+
+
+def test_auto_takes_the_gpu_and_goes_on_where_the_checkpoint_was_written(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    devices, spec = find_devices(AUTO), with_recipe(spec, precision=Precision.FP32)
+    assert devices.chosen == torch.device("cuda", 0)
+    found_one = UpdateTrainer(artifacts, device=devices.chosen, others=devices.others, threads=1)
+    for device in ("cpu", "cuda"):
+        whole = trainer_of(artifacts, device=device).train(spec, resume=None, monitor=Watching())
+        stopped, monitor = StoppingAsItSaves(every=2), Watching()
+        with pytest.raises(StopRequested):
+            trainer_of(artifacts, device=device).train(spec, resume=None, monitor=stopped)
+        resumed = found_one.train(spec, resume=stopped.saved[-1][1], monitor=monitor)
+        assert (resumed.weights.digest, monitor.told) == (whole.weights.digest, [])
+    cpu_alone, monitor = trainer_of(artifacts, device="cpu"), Watching()
+    inexact = cpu_alone.train(spec, resume=stopped.saved[-1][1], monitor=monitor)
+    assert len(inexact.environments) == 2
+    assert [kind for kind, _ in monitor.told] == ["environment_changed"]
 
 
 def test_micro_batches_and_recomputing_change_no_number(
