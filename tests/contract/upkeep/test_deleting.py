@@ -17,6 +17,7 @@ from core.datasets.edit import remove_images
 from core.datasets.freeze import freeze_version
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
+from core.datasets.version_rows import Suites
 from core.errors import (
     ArtifactMissing,
     DatasetNotFound,
@@ -38,6 +39,7 @@ from core.jobs.rules import JobStatus
 from core.principal import Principal, Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
+from core.registry.configure import configure_model
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.training.order import order_update
@@ -46,6 +48,7 @@ from core.upkeep.delete import (
     delete_dataset_version,
     delete_model,
     delete_version,
+    retire_suite,
 )
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
@@ -321,3 +324,17 @@ def test_an_image_that_is_frozen_while_it_is_removed_stays(
     monkeypatch.setattr(stored_images, "_require_draft_only", then_freeze)
     with pytest.raises(ImageFrozen):
         remove_images(scene.platform, dataset.id, [pixels])
+
+
+def test_a_suite_that_is_chosen_meanwhile_is_not_retired(scene: Scene) -> None:
+    model = scene.model()
+    suite = scene.suite(model, scene.frozen("cat", "dog"))
+    configure_model(scene.platform, model.name, suites=[], policy=None)
+    with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
+        work[Models].set_suites(model.id, work[Suites].chosen([suite.name]))
+        retiring = pool.submit(retire_suite, scene.platform, suite=suite.name)
+        with suppress(TimeoutError):
+            retiring.result(0.2)
+        work.commit()
+    with pytest.raises(InUse):
+        retiring.result()
