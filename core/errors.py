@@ -111,7 +111,7 @@ class ImageErased(Invalid):
 
 
 class ImageInSuite(Invalid):
-    """The image belongs to a suite or a holdout, so it must not be trained on."""
+    """The image belongs to a suite, so no other dataset takes it: it must not be trained on."""
 
 
 class SplitConflict(Invalid):

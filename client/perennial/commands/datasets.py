@@ -1,6 +1,8 @@
 """`perennial dataset`, `suite`, `erase` and `certificate`."""
 
 import re
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +17,7 @@ from perennial.commands.images import (
     send_archive,
     send_images,
     sides_of,
+    take_back,
     told_version,
 )
 from perennial.errors import ServiceError
@@ -42,7 +45,7 @@ from perennial.terminal.session import (
     version_argument,
     wait_option,
 )
-from perennial.types import DatasetKind, Retraining, SuiteKind
+from perennial.types import DatasetKind, Retraining, Suite, SuiteKind
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.
 
@@ -262,24 +265,42 @@ def create_suite(
 
     FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
     of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
-    interrupted, the same command goes on.
+    interrupted, the same command goes on. A suite of that name that is there already is taken as it
+    is if it has as many images, the same classes, kind and prompt.
     """
     images = read_folder(folder, kind)
     with connected() as client:
-        _require_free(client, name)
-        ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
-        counts = send_images(client, name, images)
-        note(told_counts(counts))
-        frozen = client.datasets.freeze(name)
-        made = client.suites.create(
-            name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
-        )
+        found = _find_suite(client, name)
+        if found is not None:
+            _require_alike(found, images, kind, prompt)
+        made = found or _send_suite(client, name, images, kind, prompt)
         if model is not None:
             known = client.models.get(model)["suites"]
-            client.models.change(model, suites=[*known, name])
+            client.models.change(model, suites=list(dict.fromkeys([*known, name])))
+    there = " (there already; its images were not compared)" if found else ""
     added = f"; added to the model {model}" if model else ""
     size = f"{made['images']} images, {len(made['classes'])} classes"
-    tell(made, as_json, f"Suite {name}: {size}{added}.")
+    tell(made, as_json, f"Suite {name}: {size}{there}{added}.")
+
+
+def _send_suite(
+    client: Client,
+    name: str,
+    images: Sequence[tuple[str, Path]],
+    kind: SuiteKind,
+    prompt: str | None,
+) -> Suite:
+    made = ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
+    try:
+        note(told_counts(send_images(client, name, images)))
+        frozen = client.datasets.freeze(name)
+        return client.suites.create(
+            name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
+        )
+    except ServiceError:
+        if made:
+            take_back(client, name)
+        raise
 
 
 @suite.command("list", epilog=example("perennial suite list"))
@@ -314,15 +335,39 @@ def retire_suite(name: str) -> None:
     note(f"Suite {name} is retired.")
 
 
-def _require_free(client: Client, name: str) -> None:
-    """Raise Failure if the suite exists, before any image is sent."""
+def _find_suite(client: Client, name: str) -> Suite | None:
     try:
-        client.suites.get(name)
+        return client.suites.get(name)
     except ServiceError as error:
         if error.code != "suite_not_found":
             raise
-        return
-    raise Failure(f"There is already a suite {name}, and suites cannot be changed.")
+        return None
+
+
+def _require_alike(
+    suite: Suite, images: Sequence[tuple[str, Path]], kind: SuiteKind, prompt: str | None
+) -> None:
+    """Raise Failure unless a suite has the kind, prompt, classes and number of images asked for.
+
+    A file that is there twice is one image, which has the class that it comes with first.
+    """
+    names = dict[str, str]()
+    for name, path in images:
+        names.setdefault(sha256(path.read_bytes()).hexdigest(), name)
+    differ = ["was retired"] if suite["retired_at"] else []
+    if suite["kind"] != kind:
+        differ.append(f"is {suite['kind']}")
+    if prompt not in {None, suite["prompt"]}:
+        differ.append(f"has the prompt {suite['prompt']!r}")
+    if suite["images"] != len(names):
+        differ.append(f"has {suite['images']} images")
+    if kind == "zero_shot" and set(suite["classes"]) != {*names.values()}:
+        differ.append("has other classes")
+    if differ:
+        raise Failure(
+            f"There is already a suite {suite['name']}, which {' and '.join(differ)}, and suites "
+            "cannot be changed: choose another name."
+        )
 
 
 # `perennial erase` and `perennial certificate`: take images back.

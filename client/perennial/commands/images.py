@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.terminal.output import bytes_bar, count_bar, note
@@ -48,6 +50,14 @@ def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") ->
             raise Failure(f"There is already a dataset {name}, which is {found}.") from error
         return False
     return True
+
+
+def take_back(client: Client, name: str) -> None:
+    """Delete a dataset that was made for nothing, or say who can."""
+    try:
+        client.datasets.delete(name)
+    except (ServiceError, httpx.TransportError) as error:
+        note(f"The dataset {name} stays ({error}): an admin can `perennial dataset delete {name}`.")
 
 
 def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -> Counter[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 
 from perennial.client import Client
 from perennial.commands.images import (
@@ -16,6 +15,7 @@ from perennial.commands.images import (
     name_refused,
     send_archive,
     send_images,
+    take_back,
     told_version,
 )
 from perennial.errors import JobFailed, ServiceError
@@ -220,7 +220,7 @@ def _teach_folder(
         return _teach_dataset(client, model, name, order)
     except (ServiceError, JobFailed, Failure):
         if made:
-            _take_back(client, name)
+            take_back(client, name)
         raise
 
 
@@ -230,14 +230,6 @@ def _teach_dataset(client: Client, model: str, name: str, order: dict[str, Any])
     return client.jobs.order_update(
         model=model, dataset=name, dataset_version=frozen["number"], **order
     )
-
-
-def _take_back(client: Client, name: str) -> None:
-    """Delete a dataset that was made for nothing, or say who can."""
-    try:
-        client.datasets.delete(name)
-    except (ServiceError, httpx.TransportError) as error:
-        note(f"The dataset {name} stays ({error}): an admin can `perennial dataset delete {name}`.")
 
 
 def _is_large(images: Sequence[tuple[str, Path]]) -> bool:

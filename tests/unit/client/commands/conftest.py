@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +68,17 @@ Run = Callable[..., Ended]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A running service and a worker, which the tests of a file share."""
+    with a_site(tmp_path_factory.mktemp("home"), MODEL) as made:
+        yield made
+
+
+@contextmanager
+def a_site(home: Path, model: str) -> Iterator[Site]:
+    """Run a service with a model, and a worker."""
     stopped = threading.Event()
     with ExitStack() as stack:
         oracle = stack.enter_context(an_oracle())
-        settings = settings_with(oracle, tmp_path_factory.mktemp("home")).model_copy(
+        settings = settings_with(oracle, home).model_copy(
             update={
                 "migrate_on_start": True,
                 "root_folders": (Path("/srv/models"),),
@@ -82,7 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         found = stack.enter_context(serving(settings))
         platform, client = found.platform, found.client
         client.policies.create("few", minimum_count=1, alpha=0.2, **LENIENT, reason="few images")
-        a_root(platform, MODEL)
+        a_root(platform, model)
         with platform.transactions() as work:
             work[PlacedGroups].add(picture_sides(300))
             work.commit()
@@ -94,9 +101,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         client.datasets.upload("pets", suite)
         client.datasets.freeze("pets")
         client.suites.create("pets", kind="zero_shot", dataset="pets", dataset_version=1)
-        client.models.change(MODEL, policy="few", suites=["pets"])
+        client.models.change(model, policy="few", suites=["pets"])
         learner = Learner(platform)
-        learner.root = Digest(client.versions.get(MODEL, 1)["digest"])
+        learner.root = Digest(client.versions.get(model, 1)["digest"])
         tools = tools_of(learner, settings)
         stack.callback(tools.decoder.close)
 

@@ -88,12 +88,33 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert f"{broken}: Images must be" in told.err
     assert site.client.suites.get("animals")["prompt"] == "one {name}"
     assert site.client.models.get("demo")["suites"] == ["pets", "animals"]
-    assert "already" in perennial(*command).err
     assert ["animals", "zero_shot", "3", "2"] in rows(perennial("suite", "list").out, 4)
+
+    broken.unlink()
+    told = perennial(*command)  # goes on from the suite that is there
+    assert told.out == (
+        "Suite animals: 3 images, 2 classes (there already; its images were not compared); "
+        "added to the model demo.\n"
+    )
+    assert site.client.models.get("demo")["suites"] == ["pets", "animals"]
+    told = perennial("suite", "create", "beasts", tmp_path)
+    assert (told.code, "belongs to a suite" in told.err) == (ERROR, True)
+    assert "beasts" not in [dataset["name"] for dataset in site.client.datasets.list()]
+    told = perennial("suite", "create", "animals", tmp_path, "--prompt", "a {name}")
+    assert (told.code, "has the prompt 'one {name}', and" in told.err) == (ERROR, True)
+    (tmp_path / "dog").rename(tmp_path / "fox")
+    told = perennial("suite", "create", "animals", tmp_path)
+    assert (told.code, "has other classes" in told.err) == (ERROR, True)
+    (tmp_path / "fox" / "3.png").write_bytes(picture(504))
+    told = perennial("suite", "create", "animals", tmp_path, "--kind", "retrieval")
+    assert (told.code, "is zero_shot and has 3 images" in told.err) == (ERROR, True)
+    assert site.client.datasets.get("animals")["images"] == 3
+
     assert "Models that it judges: demo" in perennial("suite", "retire", "animals").err
     site.client.models.change("demo", suites=["pets"])
     assert perennial("suite", "retire", "animals").code == 0
     assert site.client.suites.get("animals")["retired_at"]
+    assert "which was retired" in perennial(*command).err
 
 
 def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
