@@ -55,11 +55,11 @@ class Outcome:
 def back_up(settings: Settings, folder: Path) -> Outcome:
     """Write all rows and the artifacts reachable from them into a folder; copy only what is new.
 
-    Images that were erased since are deleted from it, as are archives whose import has ended, and
-    what no back-up has needed for as long as the settings say. The service may run meanwhile. If
-    artifacts are lost, the rest is backed up, and the outcome names them. Raises NotFound,
-    Conflict, UnsafeConfiguration, StorageFull, Unavailable or OSError; the folder then still holds
-    its previous back-up.
+    Images that were erased since are deleted from it with what was made of them, as are archives
+    whose import has ended, and what no back-up has needed for as long as the settings say. The
+    service may run meanwhile. If artifacts are lost, the rest is backed up, and the outcome names
+    them. Raises NotFound, Conflict, UnsafeConfiguration, StorageFull, Unavailable or OSError; the
+    folder then still holds its previous back-up.
     """
     _require_apart(settings, folder)
     target, done = BackupFolder(folder), Copied()
@@ -69,7 +69,7 @@ def back_up(settings: Settings, folder: Path) -> Outcome:
             with snapshot(settings.database) as seen:
                 database, roots = seen.dump(target.rows.put), roots_of(seen.references)
                 erased = seen.references.erased()
-                spent = seen.references.spent_archives()
+                spent = seen.references.spent_archives() | seen.references.derived()
             needed = _copy(platform.artifacts, target.artifacts, roots, erased, done)
             # Try again: newer roots lack an artifact collected meanwhile or of an ended job.
             if not done.lost or done.lost == before:
@@ -105,7 +105,7 @@ def restore(settings: Settings, folder: Path, *, artifacts_only: bool = False) -
         if artifacts_only:
             bootstrap.require_own_database(settings)
             with platform.transactions(read_only=True) as work:
-                wanted -= work[ArtifactRoots].erased()
+                wanted -= work[ArtifactRoots].erased() | work[ArtifactRoots].derived()
         copy_artifacts(source.artifacts, platform.artifacts, wanted, done)
         if not artifacts_only:
             fill(settings.database, listed.database, source.rows.get)

@@ -66,9 +66,7 @@ def erase_images(platform: Platform, job: Job, order: EraseOrder, monitor: Monit
     with platform.transactions(read_only=True) as work:
         archives = set(erasure.findings.archives) - work[ArtifactRoots].archives()
         vectors = set(erasure.findings.vectors) - work[ArtifactRoots].named(ArtifactKind.VECTORS)
-        rows = work[ArtifactRoots]
-        needed = rows.feature_statistics() | rows.reports() | rows.answers()
-    derived = set(erasure.findings.derived) - needed
+        derived = set(erasure.findings.derived) & work[ArtifactRoots].derived()
     held = [*erasure.findings.artifacts.values(), archives, vectors, derived]
     forms = sorted({form for forms in held for form in forms})
     for done, form in enumerate(forms):

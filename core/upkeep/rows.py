@@ -11,6 +11,7 @@ from core.database.tables import (
     dataset_images,
     dataset_versions,
     erased_images,
+    erasures,
     images,
     jobs,
     suites,
@@ -45,6 +46,14 @@ class ArtifactRoots(Rows):
     def erased(self) -> set[Digest]:
         """Return the stored forms of erased images, which manifests still name."""
         return self._all(select(erased_images.c.artifact))
+
+    def derived(self) -> set[Digest]:
+        """Return what erasures have deleted that was made of their images, and no row names now."""
+        found = self._connection.scalars(
+            select(erasures.c.findings).where(erasures.c.findings.is_not(None))
+        )
+        derived = {Digest(one) for findings in found for one in findings["derived"]}
+        return derived - self.feature_statistics() - self.reports() - self.answers()
 
     def manifests(self) -> set[Digest]:
         """Return the manifests of dataset versions and suites."""

@@ -18,7 +18,10 @@ from core.backup.backup import BackupFolder, back_up, restore
 from core.backup.dump import LEFT_OUT, Snapshot
 from core.bootstrap import opened
 from core.database.migrate import METADATA, migrate
+from core.erasure.rows import Erasures
+from core.erasure.rules import Erasure, Findings
 from core.errors import Conflict, Corrupt, FieldInvalid, NotFound, StorageFull, UnsafeConfiguration
+from core.imports.rows import FileReports
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
@@ -29,7 +32,7 @@ from core.registry.rows import Models, Versions
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.upkeep.rows import ArtifactRoots
-from core.values import DatasetId, Digest, sha256
+from core.values import DatasetId, Digest, ErasureId, sha256
 from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.scene import Scene
 from tests.support.storage.databases import Databases, bytes_of, file_of, lost_of, rows_of, writing
@@ -144,6 +147,37 @@ def test_what_no_row_needs_stays_behind_as_does_the_archive_of_an_import_that_ha
     assert lost_of(back_up(settings, folder)) == (set(), set())
     assert lost_of(restore(elsewhere, folder)) == (set(), set())
     assert not copies.has(archive)
+
+
+def test_what_was_made_of_an_erased_image_leaves_the_folder_unless_it_is_needed(
+    settings: Settings, folder: Path
+) -> None:
+    with opened(settings) as platform:
+        old, new = (platform.artifacts.put(data) for data in (b"old report", b"new report"))
+        job = a_job_of_no_model("ds_1", type=JobType.IMPORT_IMAGES).succeed({"report": old}, NOW)
+        erasure = Erasure(
+            id=ErasureId("era_1"),
+            images=(),
+            reason="x",
+            actor="x",
+            job=job.id,
+            created_at=NOW,
+            erased_at=NOW,
+            findings=Findings(artifacts={}, derived=(old, new)),
+        )
+        with platform.transactions() as work:
+            work[Jobs].add(job)
+            work.commit()
+        back_up(settings, folder)
+        copies = LocalArtifacts(folder / "artifacts")
+        assert copies.has(old)
+        with platform.transactions() as work:
+            work[FileReports].replace(job.id, new)
+            work[Erasures].add(erasure)
+            work[Erasures].save(erasure)
+            work.commit()
+    back_up(settings, folder)
+    assert (copies.has(old), copies.has(new)) == (False, True)
 
 
 def test_what_was_collected_is_forgotten_after_a_time(
