@@ -1,6 +1,6 @@
 """Drawings as inline SVG, coloured by the page's style sheet: their marks, plots of measures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -19,40 +19,54 @@ class Drawing:
     label: str
     marks: Sequence[Markup]
     role: str = "img"  # "group" for a drawing with links
+    fluid: bool = False  # as wide as its place: marks are placed across in percent
 
     def __html__(self) -> str:
-        """Return the drawing for a page, which scales it to the space that there is."""
-        return self._markup("")
+        """Return the drawing for a page, scaled to the space that there is.
+
+        A fluid one takes the whole width, and its text keeps its size.
+        """
+        if self.fluid:
+            return self._markup(Markup('width="100%" height="{}" ').format(self.height))
+        return self._markup(Markup('{}width="{}" ').format(self._view, self.width))
 
     def at(self, x: float, y: float) -> Markup:
         """Return the drawing at a place in another one, in its own size."""
-        return self._markup(Markup('x="{}" y="{}" height="{}" ').format(x, y, self.height))
+        place = Markup('x="{}" y="{}" width="{}" height="{}" ')
+        view = "" if self.fluid else self._view
+        return self._markup(place.format(x, y, self.width, self.height) + view)
 
-    def _markup(self, place: str) -> Markup:
-        start = Markup('<svg {}viewBox="0 0 {} {}" width="{}" role="{}" aria-label="{}">').format(
-            place, self.width, self.height, self.width, self.role, self.label
-        )
+    @property
+    def _view(self) -> Markup:
+        return Markup('viewBox="0 0 {} {}" ').format(self.width, self.height)
+
+    def _markup(self, size: Markup) -> Markup:
+        start = Markup('<svg {}role="{}" aria-label="{}">').format(size, self.role, self.label)
         return start + Markup().join(self.marks) + Markup("</svg>")
 
 
 # Marks, which escape all text. `%` takes a quarter of the time of `Markup.format`.
 
 
-def text(x: float, y: float, kind: str, content: str) -> Markup:
+Place = float | str  # in pixels, or across the drawing in percent
+
+
+def text(x: Place, y: float, kind: str, content: str) -> Markup:
     """Return a text; `kind` is its class in the style sheet."""
     return Markup('<text x="%s" y="%s" class="%s">%s</text>') % (x, y, kind, content)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+def line(x1: Place, y1: float, x2: Place, y2: float, kind: str) -> Markup:
     """Return a line."""
     mark = Markup('<line x1="%s" y1="%s" x2="%s" y2="%s" class="%s"/>')
     return mark % (x1, y1, x2, y2, kind)
 
 
-def box(x: float, y: float, width: float, height: float, kind: str, radius: float = 0) -> Markup:
+def box(x: Place, y: float, width: Place, height: float, kind: str, radius: float = 0) -> Markup:
     """Return a rectangle."""
     mark = Markup('<rect x="%s" y="%s" width="%s" height="%s" rx="%s" class="%s"/>')
-    return mark % (x, y, round(width, 2), height, radius, kind)
+    wide = width if isinstance(width, str) else round(width, 2)
+    return mark % (x, y, wide, height, radius, kind)
 
 
 def cut(name: str, longest: int) -> str:
@@ -62,11 +76,9 @@ def cut(name: str, longest: int) -> str:
 
 # Plots of measures and of changes by class.
 
-WIDTH = 880
-_LABEL = 300  # room for names on the left
-_NOTE = 130  # room for a number and a word on the right
-_COUNTS = 190  # room for a number and counts on the right
-_LONGEST = 40  # characters of a name
+WIDTH = 880  # of a document of plots
+_LONGEST = 40  # characters of the name of a measure, which fits a phone
+_LONGEST_CLASS = 24  # beside its counts
 
 
 def measure_title(measure: Measure) -> str:
@@ -84,26 +96,29 @@ def measure_title(measure: Measure) -> str:
 
 def interval_plot(measures: Sequence[Ruling]) -> Drawing:
     """Draw the interval of each measure, with the area beyond its tolerance shaded."""
-    row = 40
-    bounds = [bound for m in measures for bound in (m.lower, m.upper, -m.tolerance)]
-    axis = _axis(bounds, least=0.01, right=WIDTH - _NOTE)
-    height = row * len(measures) + 30
-    marks = []
+    row = 66
+    axis = _axis([x for m in measures for x in (m.lower, m.upper, -m.tolerance)], least=0.01)
+    marks: list[Markup] = []
     for index, measure in enumerate(measures):
+        top = index * row
+        middle = top + 46
         limit = axis.at(-measure.tolerance)
-        top = index * row + 4
-        marks += [
-            box(axis.left, top + 2, limit - axis.left, row - 4, "beyond"),
-            line(limit, top + 2, limit, top + row - 2, "limit"),
-        ]
-    marks += _grid(axis, height)
-    for index, measure in enumerate(measures):
-        middle = index * row + row / 2 + 4
         lower, upper = axis.at(measure.lower), axis.at(measure.upper)
         tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
         marks += [
-            text(_LABEL - 16, middle - 3, "name end", cut(measure_title(measure), _LONGEST)),
-            text(_LABEL - 16, middle + 12, "note end", f"against {measure.baseline}"),
+            text(0, top + 14, "name", cut(measure_title(measure), _LONGEST)),
+            text("100%", top + 14, "number end", points(measure.difference)),
+            text(0, top + 30, "note", f"against {measure.baseline}"),
+            text("100%", top + 30, "note end", measure.outcome.value),
+            box(
+                axis.at(axis.low),
+                middle - 10,
+                axis.between(axis.low, -measure.tolerance),
+                20,
+                "beyond",
+            ),
+            *_grid(axis, middle - 10, middle + 10),
+            line(limit, middle - 10, limit, middle + 10, "limit"),
             Markup('<g class="{}"><title>{}</title>').format(measure.outcome.value, tooltip),
             line(lower, middle, upper, middle, "whisker"),
             line(lower, middle - 6, lower, middle + 6, "whisker"),
@@ -111,74 +126,78 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
             Markup('<circle cx="{}" cy="{}" r="5.5"/></g>').format(
                 axis.at(measure.difference), middle
             ),
-            text(WIDTH - _NOTE + 16, middle + 5, "number", points(measure.difference)),
-            text(WIDTH - 2, middle + 5, "note end", measure.outcome.value),
         ]
     label = "Intervals of all measures against their tolerance"
-    return Drawing(width=WIDTH, height=height, label=label, marks=marks)
+    return _below_each_other(axis, marks, row * len(measures), label)
 
 
 def change_plot(changes: Sequence[Change]) -> Drawing:
     """Draw the change of each class as a bar with its interval, in the given order."""
-    row = 22
-    height = row * len(changes) + 30
-    bounds = [bound for change in changes for bound in (change.lower, change.upper)]
-    axis = _axis(bounds, least=0.02, right=WIDTH - _COUNTS)
-    marks = list(_grid(axis, height))
+    row = 38
+    axis = _axis(
+        [bound for change in changes for bound in (change.lower, change.upper)], least=0.02
+    )
+    marks: list[Markup] = []
     for index, change in enumerate(changes):
-        middle = index * row + row / 2 + 4
-        zero, end = axis.at(0), axis.at(change.difference)
-        lower, upper = axis.at(change.lower), axis.at(change.upper)
+        top = index * row
+        middle = top + 26
         interval = f"{points(change.lower)} to {points(change.upper)} points"
         gained_lost = f"{change.gained} gained, {change.lost} lost"
         tooltip = f"{isolate(change.class_name)}: {interval}, {gained_lost}"
-        counts = f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
+        shown = f"{points(change.difference)} · {counts_of(change)}"
+        kind = "worse" if change.difference < 0 else "better" if change.difference else "same"
+        low, high = min(0.0, change.difference), max(0.0, change.difference)
         marks += [
-            text(_LABEL - 16, middle + 4, "name end", isolate(cut(change.class_name, _LONGEST))),
+            text(0, top + 14, "name", isolate(cut(change.class_name, _LONGEST_CLASS))),
+            text("100%", top + 14, "note end", shown),
+            *_grid(axis, middle - 7, middle + 7),
             Markup("<g><title>%s</title>") % tooltip,
-            box(
-                min(zero, end),
-                middle - 7,
-                max(abs(end - zero), 1.5),
-                14,
-                "worse" if change.difference < 0 else "better" if change.difference else "same",
-                2,
-            ),
-            line(lower, middle, upper, middle, "reach"),
+            box(axis.at(low), middle - 5, axis.between(low, high), 10, kind, 2),
+            line(axis.at(change.lower), middle, axis.at(change.upper), middle, "reach"),
             Markup("</g>"),
-            text(WIDTH - _COUNTS + 66, middle + 4, "number end", points(change.difference)),
-            text(WIDTH - 2, middle + 4, "note end", counts),
         ]
-    label = "Change of each class, worst first"
-    return Drawing(width=WIDTH, height=height, label=label, marks=marks)
+    return _below_each_other(axis, marks, row * len(changes), "Change of each class, worst first")
+
+
+def counts_of(change: Change) -> str:
+    """Return how many images of a class were and are right, of how many."""
+    return f"{whole(change.right_before)} → {whole(change.right)} of {whole(change.images)}"
+
+
+def _below_each_other(axis: "_Axis", marks: list[Markup], height: float, label: str) -> Drawing:
+    """Return a drawing of rows with the numbers of their axis below."""
+    for value in ticks(axis.low, axis.high, wanted=5):
+        name = points(value).replace(".0", "")
+        marks.append(text(axis.at(value), height + 14, "tick middle", name))
+    return Drawing(width=WIDTH, height=height + 20, label=label, marks=marks, fluid=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """Maps fractions to horizontal positions between the names and the notes."""
+    """Maps fractions to places across a fluid drawing, whose edges have room for numbers."""
 
     low: float
     high: float
-    right: float
-    left: float = _LABEL
 
-    def at(self, value: float) -> float:
+    def at(self, value: float) -> str:
+        return f"{3 + self._share(value):.2f}%"
+
+    def between(self, low: float, high: float) -> str:
+        return f"{self._share(high) - self._share(low):.2f}%"
+
+    def _share(self, value: float) -> float:
         inside = min(max(value, self.low), self.high)
-        share = (inside - self.low) / (self.high - self.low)
-        return round(self.left + share * (self.right - self.left), 2)
+        return 94 * (inside - self.low) / (self.high - self.low)
 
 
-def _axis(values: Iterable[float], *, least: float, right: float) -> _Axis:
+def _axis(values: Iterable[float], *, least: float) -> _Axis:
     found = [0.0, *values]
     low, high = min(found), max(found)
     pad = max(least, (high - low) * 0.06)
-    return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad), right=right)
+    return _Axis(low=max(-1.05, low - pad), high=min(1.05, high + pad))
 
 
-def _grid(axis: _Axis, height: float) -> Iterable[Markup]:
-    for value in ticks(axis.low, axis.high):
+def _grid(axis: _Axis, top: float, bottom: float) -> Iterator[Markup]:
+    for value in ticks(axis.low, axis.high, wanted=5):
         x = axis.at(value)
-        zero = abs(value) < 1e-9
-        yield line(x, 4, x, height - 22, "zero" if zero else "grid")
-        label = points(value).replace(".0", "")
-        yield text(x, height - 6, "tick middle", label)
+        yield line(x, top, x, bottom, "zero" if abs(value) < 1e-9 else "grid")

@@ -8,14 +8,31 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from api.http.answers import csv_text
-from api.pages.plots import WIDTH, Drawing, change_plot, interval_plot, measure_title, text
+from api.pages.plots import (
+    WIDTH,
+    Drawing,
+    change_plot,
+    counts_of,
+    interval_plot,
+    measure_title,
+    text,
+)
 from api.pages.rendering import percent, policy_of, render
 from core.comparison.answers import Comparison
-from core.evaluation.report import Change, ChangeTable, MatrixRow, Recall, Report, Scores, Task
+from core.evaluation.report import (
+    FEWEST,
+    Change,
+    ChangeTable,
+    MatrixRow,
+    Recall,
+    Report,
+    Scores,
+    Task,
+)
 from core.gate.measures import Measure, MeasureKind, Ruling
 from core.values import Json
 
-SHOWN_NAMES = 60  # names of classes with a single image
+SHOWN_NAMES = 60  # names of classes with few images
 TABLES = {"tried", "layers"}  # the notes that have their own tables
 
 _Row = TypeVar("_Row", Scores, Recall)
@@ -43,6 +60,9 @@ def render_report(report_json: Json) -> str:
         measure_title=measure_title,
         change_title=change_title,
         names=SHOWN_NAMES,
+        fewest=FEWEST,
+        counts_of=counts_of,
+        told=told,
         chosen={name: note for name, note in report.notes.items() if name not in TABLES},
         layers=report.notes.get("layers", ()),
         tried=_tried(report.notes),
@@ -65,13 +85,13 @@ def style_policy() -> str:
 
 
 def headline(report: Report) -> list[dict[str, object]]:
-    """Return the cards at the top: name, note, value and change since the parent."""
+    """Return the cards: name, abbreviation and meaning, value and change since the parent."""
     now, before, *_ = report.scores
     return [
-        _card("UT-Acc", "classes taught", now.ut_micro, before.ut_micro),
-        _card("ZS-Acc", "zero-shot suites", now.zero_shot, before.zero_shot),
-        _card("A-Acc", "mean of both", now.average, before.average),
-        _card("Retention", "against the root", report.retention, None),
+        _card("Classes taught", "UT-Acc: accuracy on updates", now.ut_micro, before.ut_micro),
+        _card("Zero-shot suites", "ZS-Acc: accuracy on suites", now.zero_shot, before.zero_shot),
+        _card("Mean of both", "A-Acc: average accuracy", now.average, before.average),
+        _card("Retention", "share of the root’s ZS-Acc", report.retention, None),
     ]
 
 
@@ -88,20 +108,33 @@ def _without_duplicate_root(report: Report, rows: tuple[_Row, ...]) -> list[_Row
 def changes_shown(table: ChangeTable) -> dict[str, object]:
     """Return what the page shows of a change table: all classes, or the worst of a long list.
 
-    If every class has a single image there is no plot: the page lists the names instead.
+    Classes with few images are not drawn: those that changed are listed with their counts.
     """
     classes = table.classes
-    worse = [change.class_name for change in classes if change.difference < 0]
-    better = [change.class_name for change in classes if change.difference > 0]
     shown = shown_classes(table)
-    singles = all(change.images == 1 for change in classes)
+    few = [change for change in classes if change.images < FEWEST]
     return {
         "table": table,
-        "worse": worse,
-        "better": better,
-        "plot": None if singles else change_plot(shown),
+        "worse": [change.class_name for change in classes if change.difference < 0],
+        "better": [change.class_name for change in classes if change.difference > 0],
+        "plot": change_plot(shown) if shown else None,
         "shown": len(shown),
+        "drawable": len(classes) - len(few),
+        "few": len(few),
+        "few_lost": [change for change in few if change.difference < 0],
+        "few_gained": [change for change in few if change.difference > 0],
     }
+
+
+def told(value: object) -> str:
+    """Return a field of a recipe, or what training chose, in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(told, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {told(found)}" for name, found in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 # The parts of a report that its page and its SVG document show.
@@ -130,8 +163,8 @@ def change_title(table: ChangeTable) -> str:
 
 
 def shown_classes(table: ChangeTable) -> Sequence[Change]:
-    """Return all classes of a change table, or the worst of a long one."""
-    classes = table.classes
+    """Return the classes of a change table with enough images, or the worst of many."""
+    classes = [change for change in table.classes if change.images >= FEWEST]
     return classes if len(classes) <= SHOWN_WHOLE else classes[:SHOWN_WORST]
 
 
@@ -241,10 +274,10 @@ def _plots(report: Report) -> Iterator[tuple[str, Drawing]]:
     if gained := gains(report):
         yield "What was gained", interval_plot(gained)
     for table in report.changes:
-        shown, count = shown_classes(table), len(table.classes)
-        part = "" if len(shown) == count else f", the worst {len(shown)} of {count} classes"
-        title = f"{change_title(table)}, against {table.baseline}{part}"
-        yield title, change_plot(shown)
+        if shown := shown_classes(table):
+            count = len(table.classes)
+            part = "" if len(shown) == count else f", the worst {len(shown)} of {count} classes"
+            yield f"{change_title(table)}, against {table.baseline}{part}", change_plot(shown)
     if report.tasks:
         matrix = matrix_plot(report.tasks, report.matrix, report.root)
         yield "Accuracy of each version on each update's holdout, in percent", matrix

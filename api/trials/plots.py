@@ -12,7 +12,7 @@ from core.trials.rules import CoursePoint, Evidence, TrialVerdict
 WIDTH, COURSE_HEIGHT = 760, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 30
 RECENT = 8  # the axis suits the points from an eighth of the labels on; earlier ones are cut
-DIFFERENCE_HEIGHT, MARGIN, MIDDLE = 96, 24, 42
+DIFFERENCE_HEIGHT, MIDDLE = 96, 42
 
 _KINDS = {
     TrialVerdict.BETTER: "holds",
@@ -27,12 +27,12 @@ def difference_plot(evidence: Evidence) -> Drawing:
     pad = max(0.01, 0.06 * (upper - lower))
     low, high = max(-1.0, min(0.0, lower) - pad), min(1.0, max(0.0, upper) + pad)
 
-    def at(value: float) -> float:
-        return round(MARGIN + (value - low) / (high - low) * (WIDTH - 2 * MARGIN), 1)
+    def at(value: float) -> str:
+        return f"{3 + 94 * (value - low) / (high - low):.2f}%"
 
     marks = [
-        text(MARGIN, 12, "note", "◀ the current version is better"),
-        text(WIDTH - MARGIN, 12, "note end", "the candidate is better ▶"),
+        text(0, 12, "note", "◀ current is better"),
+        text("100%", 12, "note end", "candidate is better ▶"),
     ]
     for value in ticks(low, high):
         zero = abs(value) < 1e-9
@@ -54,7 +54,7 @@ def difference_plot(evidence: Evidence) -> Drawing:
         marks.append(Markup('<circle cx="{}" cy="{}" r="6"/>').format(x, MIDDLE))
     marks.append(Markup("</g>"))
     label = f"Difference in accuracy, candidate less current version: {tooltip}"
-    return Drawing(width=WIDTH, height=DIFFERENCE_HEIGHT, label=label, marks=marks)
+    return Drawing(width=WIDTH, height=DIFFERENCE_HEIGHT, label=label, marks=marks, fluid=True)
 
 
 def course_plot(course: Sequence[CoursePoint]) -> Drawing:

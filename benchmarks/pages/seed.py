@@ -39,6 +39,7 @@ from core.evaluation.plan import ScoredSuite, entries_in, holdout_query, suite_q
 from core.evaluation.queries import ClassAnswers, ClassQuery, answers_to_json
 from core.evaluation.report import Report, Scores, Transfer
 from core.evaluation.rows import AnswerCache
+from core.evaluation.summary import summarise
 from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
@@ -138,6 +139,7 @@ def report_of(number: int, parent: int) -> Report:
         prompt="a photo of {name}.",
         policy={name: value for name, value in vars(policy).items() if name != "created_at"},
         verdict=judgement.verdict,
+        summary=summarise(("cup",), judgement, policy.minimum_count),
         reasons=judgement.reasons,
         measures=judgement.measures,
         scores=tuple(Scores(role=role, version=one, **scores) for role, one in roles),

@@ -24,6 +24,7 @@ from core.evaluation.results import (
     tasks,
     transfer,
 )
+from core.evaluation.summary import summarise
 from core.gate.measures import Flips, Measure, MeasureKind, Outcome, paired_interval
 from core.gate.rules import GatePolicy, Judgement, Verdict, judge
 from core.values import Digest
@@ -77,6 +78,7 @@ def build_report(
         prompt=candidate.prompt.text,
         policy=asdict(plan.policy) | {"created_at": plan.policy.created_at.isoformat()},
         verdict=judgement.verdict,
+        summary=summarise(candidate.update_classes, judgement, plan.policy.minimum_count),
         reasons=judgement.reasons,
         measures=judgement.measures,
         scores=headline,

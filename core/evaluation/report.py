@@ -11,6 +11,7 @@ from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json, description, from_plain
 
 FORMAT = 2
+FEWEST = 10  # images of a class whose change is told in points; of fewer, only counts are shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,15 @@ class Transfer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The first three sentences, in plain words."""
+
+    learned: str
+    lost: str
+    go_live: str  # by its verdict; what happened since may forbid it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A forgetting report: what was measured, judged and found. Numbers are fractions of 1."""
 
@@ -153,6 +163,9 @@ class Report:
     prompt: str
     policy: Json
     verdict: Verdict
+    summary: Summary = field(
+        metadata=description("What it learned, what it lost, and whether it may go live.")
+    )
     reasons: tuple[str, ...]
     measures: tuple[Ruling, ...]
     scores: tuple[Scores, ...]

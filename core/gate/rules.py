@@ -40,7 +40,10 @@ class ErrorBudget:
         return self.total * verdicts / (self.half + verdicts)
 
 
-_FARTHEST = 4096.0  # times the present images; needing more than that is no practical advice
+# More test images are advised if they are at most ten times the present ones, or 1,000. The doubt
+# shrinks by their square root: a difference that takes more is less than a third of its interval's
+# half-width from the limit, so it lies at the limit.
+_MOST_TIMES, _ALWAYS_ADVISED = 10, 1000
 
 
 class Verdict(StrEnum):
@@ -163,7 +166,7 @@ def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | Non
     """Return how many more images would settle a measure if answers flip at the same rate.
 
     `tests` is the number of measures that Holm's first step divides `alpha` by. Returns None if
-    the difference is so close to the tolerance that thousands of times the images would not do.
+    the difference lies at the tolerance, so that no practical number of images would do.
     """
     at = -measure.tolerance
     reached = score(measure.flips, at)  # grows with the square root of the images; skewness shrinks
@@ -175,8 +178,9 @@ def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | Non
         root = (z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)
     else:
         root = inf
-    factor = root * root
-    return ceil(measure.images * (factor - 1)) if factor <= _FARTHEST else None
+    more = measure.images * (root * root - 1)
+    most = max((_MOST_TIMES - 1) * measure.images, _ALWAYS_ADVISED)
+    return ceil(more) if more <= most else None
 
 
 # The sentences that explain a verdict.
@@ -196,7 +200,7 @@ def subject(measure: Measure) -> str:
     about = _SUBJECT[measure.kind].format(name=measure.name)
     if measure.formerly_right:
         about = f"negative flips in {about}"
-    return f"{about} against {_the(measure.baseline)}"
+    return f"{about} against {the_baseline(measure)}"
 
 
 def points(fraction: float, *, signed: bool = True) -> str:
@@ -236,7 +240,9 @@ def explain(
     return tuple(lines)
 
 
-def _the(baseline: str) -> str:
+def the_baseline(measure: Measure) -> str:
+    """Return what a measure compares with, in a sentence: "the parent", "version 3"."""
+    baseline = measure.baseline
     return baseline if baseline.startswith("version ") else f"the {baseline}"
 
 
@@ -285,7 +291,7 @@ def _open(ruling: Ruling) -> str:
     relation = "reaches" if ruling.kind is MeasureKind.GAIN else "exceeds"
     doubt = f"{_change(ruling)}. It is uncertain whether this {relation} {_limit(ruling)}:"
     if ruling.more_images is None:
-        return f"{doubt} it is too close for any practical number of test images to decide."
+        return f"{doubt} the difference lies at the limit."
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide, if "
         "predictions keep changing at the same rate."

@@ -56,6 +56,9 @@ def report(named: str, output: Path | None, as_json: bool) -> None:
 
 def _print_report(found: Report) -> None:
     click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
+    summary = found["summary"]
+    for sentence in (summary["learned"], summary["lost"], summary["go_live"]):
+        click.echo(sentence)
     for reason in found["reasons"]:
         click.echo(f"- {reason}")
     if found["exact"] is False:
@@ -84,10 +87,10 @@ def _print_report(found: Report) -> None:
         for change in table["classes"]
         if change["difference"] < 0
     ]
-    fallen.sort(key=lambda row: row[2]["difference"])
+    fallen.sort(key=lambda row: row[2]["right"] - row[2]["right_before"])
     if fallen:
         print_table(
-            ("class", "of", "against", "right before", "right now", "images", "change"),
+            ("class", "of", "against", "right before", "right now", "images"),
             [
                 (
                     change["class_name"],
@@ -96,11 +99,10 @@ def _print_report(found: Report) -> None:
                     change["right_before"],
                     change["right"],
                     change["images"],
-                    points(change["difference"]),
                 )
                 for name, baseline, change in fallen[:WORST]
             ],
-            title=f"Classes that fell most, {min(WORST, len(fallen))} of {len(fallen)}",
+            title=f"Classes that lost most images, {min(WORST, len(fallen))} of {len(fallen)}",
         )
 
 

@@ -141,9 +141,7 @@ def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None
         f"{doubt} about 1,840 more test images {at_this_rate}",
     )
     assert said(doubtful(open_one, 1)) == (f"{doubt} about 1 more test image {at_this_rate}",)
-    assert said(doubtful(open_one, None)) == (
-        f"{doubt} it is too close for any practical number of test images to decide.",
-    )
+    assert said(doubtful(open_one, None)) == (f"{doubt} the difference lies at the limit.",)
 
 
 def test_doubt_about_the_gain_is_about_what_was_wanted() -> None:

@@ -52,7 +52,13 @@ def test_versions_are_listed_reported_on_and_compared(
     report = site.client.versions.report("demo", taught)
     told = perennial("report", f"demo:{taught}").out
     assert perennial("report", "demo", taught).out == told
-    assert f"demo: version {taught}, gate: passed\n- {report['reasons'][0]}\n" in told
+    first = "\n".join(
+        [
+            *(report["summary"][one] for one in ("learned", "lost", "go_live")),
+            f"- {report['reasons'][0]}",
+        ]
+    )
+    assert f"demo: version {taught}, gate: passed\n{first}\n" in told
     assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
     assert json.loads(perennial("report", "demo", taught, "--json").out) == report
     machines = [{"device": "cpu (x)"}, {"device": "cuda (y)"}]

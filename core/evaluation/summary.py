@@ -1,0 +1,89 @@
+"""The first sentences of a report: what was learned, what was lost, and whether it may go live."""
+
+from collections.abc import Iterator, Sequence
+
+from core.evaluation.report import Summary
+from core.gate.measures import MeasureKind, Outcome, Ruling
+from core.gate.rules import Judgement, Verdict, the_baseline
+from core.values import counted
+
+NAMED = 5  # classes
+
+
+def summarise(classes: Sequence[str], judgement: Judgement, minimum_count: int) -> Summary:
+    """Return the sentences on a version that was taught these classes.
+
+    They count answers and give no percentages. The loss is that of the measure which lost the
+    largest share, of those with `minimum_count` images if there are any.
+    """
+    gain = next((m for m in judgement.measures if m.kind is MeasureKind.GAIN), None)
+    kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
+    whole = [m for m in kept if not m.formerly_right]
+    guards = [m for m in whole if m.images >= minimum_count]
+    return Summary(
+        learned=_learned(classes, gain),
+        lost=_lost(guards or whole),
+        go_live=_go_live(judgement, gain, guards),
+    )
+
+
+def _learned(classes: Sequence[str], gain: Ruling | None) -> str:
+    if not classes:
+        return "It was taught no classes."
+    named = ", ".join(classes[:NAMED]) + (", …" if len(classes) > NAMED else "")
+    count = f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
+    taught = f"It was taught {count} ({named})"
+    if gain is None:
+        return f"{taught}; no held-out image shows whether it learned them."
+    return (
+        f"{taught}: of {counted(gain.count, 'held-out image')} it now recognises {gain.right:,}; "
+        f"{the_baseline(gain)} recognised {gain.right_before:,}."
+    )
+
+
+def _lost(measures: Sequence[Ruling]) -> str:
+    if not measures:
+        return "Nothing shows what it lost: no suite and no earlier holdout was asked."
+    worst = min(measures, key=lambda m: m.difference)
+    if worst.difference >= 0:
+        return (
+            "It lost nothing on balance: in each comparison, at least as many answers are right as "
+            "before."
+        )
+    what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
+    return (
+        f"It lost most on {what}: {worst.right:,} of {counted(worst.count, 'answer')} are right; "
+        f"{worst.right_before:,} were with {the_baseline(worst)}."
+    )
+
+
+def _go_live(judgement: Judgement, gain: Ruling | None, guards: Sequence[Ruling]) -> str:
+    if judgement.verdict is Verdict.PASSED:
+        return "It may go live: its losses are within the limits, and it learned enough."
+    if judgement.verdict is Verdict.FAILED:
+        why = [*_failures(judgement.measures)] or ["its answers cannot be used"]
+        return f"It may not go live: {' and '.join(why)}."
+    return f"It does not go live by itself: {_doubts(gain, guards)}; a person may decide."
+
+
+def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
+    failing = {m.kind is MeasureKind.GAIN for m in measures if m.outcome is Outcome.FAILS}
+    if False in failing:
+        yield "it forgot more than the limits allow"
+    if True in failing:
+        yield "it learned less than it has to"
+
+
+def _doubts(gain: Ruling | None, guards: Sequence[Ruling]) -> str:
+    lacks, doubts = [], []
+    if not guards:
+        lacks.append("too few test images guard what it must not forget")
+    elif any(m.outcome is Outcome.OPEN for m in guards):
+        doubts.append("that its losses are within the limits")
+    if gain is None:
+        lacks.append("no held-out image shows whether it learned its classes")
+    elif gain.outcome is Outcome.OPEN:
+        doubts.append("that it learned enough")
+    if doubts:
+        lacks.append(f"it is not certain {' and '.join(doubts)}")
+    return ", and ".join(lacks)
