@@ -1,8 +1,8 @@
 """Pages of a dataset's present images and their edits, and of each image by its pixels."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from api.http.answers import IfNoneMatch, image_answer, thumbnail_answer
 from api.http.routing import PAGES, Routes
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm
+from api.pages.questions import Question, ask
 from api.pages.rendering import PageRequest
 from core.database.work import Work
 from core.datasets import edit as edit_classes
@@ -25,7 +26,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
-from core.values import Digest, clean_class
+from core.values import Digest, clean_class, counted
 
 router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
@@ -39,6 +40,7 @@ Fields = Mapping[str, str]
 OfClass = Annotated[str, Query(alias="class", max_length=500)]
 AfterPixels = Annotated[str, Query(max_length=100)]
 Count = Annotated[int, Query(ge=0, le=1000)]
+Every = Annotated[bool, Query(alias="all")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,89 +72,115 @@ class Group:
         return len({image.texts[0] for image in self.images}) > 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What was just done to the images of a page."""
+
+    moved: int = 0
+    removed: int = 0
+    undone: bool = False  # by `moved`
+    undo: Mapping[Digest, str] = field(default_factory=dict)  # the former classes of the moved
+    was: str = ""  # the former name of the class
+    joined: bool = False  # the class and another one
+
+
 @router.get("/datasets/{dataset}/images", Role.VIEWER)
 def show_images(
     dataset: str,
     asked: PageRequest,
     of_class: OfClass = "",
     after: AfterPixels = "",
-    moved: Count = 0,
+    every: Every = False,
     removed: Count = 0,
-    renamed: Count = 0,
 ) -> Response:
-    """Show the images of a class, or all; the numbers say what was just done."""
+    """Show the images of a class, or all; with `all` each is chosen."""
     listing = Listing(of_class=of_class, after=after)
-    done = _done(moved=moved, removed=removed, renamed=renamed)
-    return show_listing(asked, dataset, listing, done=done)
+    return show_listing(asked, dataset, listing, every=every, done=Done(removed=removed))
 
 
 @router.get("/datasets/{dataset}/near-duplicates", Role.VIEWER)
 def show_near_duplicates(
-    dataset: str, asked: PageRequest, after: AfterPixels = "", moved: Count = 0, removed: Count = 0
+    dataset: str,
+    asked: PageRequest,
+    after: AfterPixels = "",
+    every: Every = False,
+    removed: Count = 0,
 ) -> Response:
     """Show groups of images that look alike, side by side."""
     listing = Listing(alike=True, after=after)
-    done = _done(moved=moved, removed=removed)
-    return show_listing(asked, dataset, listing, done=done)
+    return show_listing(asked, dataset, listing, every=every, done=Done(removed=removed))
 
 
 @router.post("/datasets/{dataset}/moves", Role.CONTRIBUTOR)
 def move_chosen(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
-    """Move the chosen images to a class, new or not; all or none."""
+    """Move the chosen images to a class, new or not; all or none. Offer to move them back.
 
-    def move() -> str:
-        moved = edit_classes.move_images(
-            asked.platform, dataset, _chosen(fields), to=fields.get("to", "")
-        )
-        return _listing(fields).url(dataset, moved=moved)
-
-    return _edit(asked, dataset, fields, move)
+    Each image is a field: its box, or to undo a move the class that it comes from.
+    """
+    to, undone = fields.get("new") or fields.get("to", ""), "undo" in fields
+    try:
+        moves = {one: fields[one] if undone else to for one in _chosen(fields)}
+        former = edit_classes.move_images(asked.platform, dataset, moves)
+    except PerennialError as refusal:
+        return _refused(asked, dataset, fields, refusal)
+    done = Done(moved=len(former), undone=undone, undo={} if undone else former)
+    return show_listing(asked, dataset, _listing(fields), done=done)
 
 
 @router.post("/datasets/{dataset}/removals", Role.CONTRIBUTOR)
 def remove_chosen(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
-    """Remove the chosen images, of which no version holds one; all or none."""
-
-    def remove() -> str:
-        chosen = _chosen(fields)
-        remove_images(asked.platform, dataset, chosen)
-        return _listing(fields).url(dataset, removed=len(chosen))
-
-    return _edit(asked, dataset, fields, remove)
+    """Ask, then remove the chosen images, of which no version holds one; all or none."""
+    try:
+        chosen, kept, back = chosen_on_page(fields, dataset)
+        if "sure" in fields:
+            remove_images(asked.platform, dataset, chosen)
+            return RedirectResponse(_listing(fields).url(dataset, removed=len(chosen)), 303)
+    except PerennialError as refusal:
+        return _refused(asked, dataset, fields, refusal)
+    return ask(
+        asked,
+        Question(
+            title=f"Remove {counted(len(chosen), 'image')}",
+            lost=[
+                "Nothing keeps them unless another dataset holds them: you would have to upload "
+                "them again.",
+                "Only images that are in no version of the dataset can be removed.",
+            ],
+            action=f"{PAGES}/datasets/{dataset}/removals",
+            back=back,
+            fields={**kept, "sure": "yes"},
+        ),
+    )
 
 
 @router.post("/datasets/{dataset}/renames", Role.CONTRIBUTOR)
 def rename(dataset: str, asked: PageRequest, fields: SentForm) -> Response:
-    """Rename a class, or join it to another one."""
-
-    def change() -> str:
-        name = fields.get("to", "")
-        images = edit_classes.rename_class(
-            asked.platform,
-            dataset,
-            fields.get("class", ""),
-            to=name,
-            merge="merge" in fields,
-        )
-        return Listing(of_class=clean_class(name)).url(dataset, renamed=min(images, 1))
-
-    return _edit(asked, dataset, fields, change)
-
-
-def _edit(asked: PageRequest, dataset: str, fields: Fields, edit: Callable[[], str]) -> Response:
-    """Do what a form asks for and show its page again; if it is refused, with the reason."""
+    """Rename a class, and offer to undo it; if another has the name, ask whether to join it."""
+    name, merge, was = fields.get("to", ""), "merge" in fields, fields.get("class", "")
     try:
-        where = edit()
+        edit_classes.rename_class(asked.platform, dataset, was, to=name, merge=merge)
     except PerennialError as refusal:
-        return show_listing(
-            asked,
-            dataset,
-            _listing(fields),
-            chosen=[name for name in fields if _DIGEST.fullmatch(name)],
-            to=fields.get("to", ""),
-            refusal=refusal,
-        )
-    return RedirectResponse(where, 303)
+        return _refused(asked, dataset, fields, refusal)
+    done = Done(joined=merge, was="" if merge or "undo" in fields else was)
+    return show_listing(asked, dataset, Listing(of_class=clean_class(name)), done=done)
+
+
+def _refused(asked: PageRequest, dataset: str, fields: Fields, refusal: PerennialError) -> Response:
+    """Show the page of a form again, with what was chosen and why it is refused."""
+    chosen = [name for name in fields if _DIGEST.fullmatch(name)]
+    to = fields.get("new") or fields.get("to", "")
+    return show_listing(asked, dataset, _listing(fields), chosen=chosen, to=to, refusal=refusal)
+
+
+def _kept(fields: Fields) -> set[str]:
+    """Return the fields that name images, or the page that they are on."""
+    return {name for name in fields if _DIGEST.fullmatch(name)} | {"list", "class", "after"}
+
+
+def chosen_on_page(fields: Fields, dataset: str) -> tuple[list[Digest], Fields, str]:
+    """Return the images chosen in a form, the fields to send again, and their page's address."""
+    kept = {name: text for name, text in fields.items() if name in _kept(fields)}
+    return _chosen(fields), kept, _listing(fields).url(dataset)
 
 
 def _listing(fields: Fields) -> Listing:
@@ -170,18 +198,15 @@ def _chosen(fields: Fields) -> list[Digest]:
     return found
 
 
-def _done(**counts: int) -> tuple[str, int] | None:
-    return next(((name, count) for name, count in counts.items() if count), None)
-
-
 def show_listing(
     asked: PageRequest,
     dataset: str,
     listing: Listing,
     *,
     chosen: Collection[str] = (),
+    every: bool = False,
     to: str = "",
-    done: tuple[str, int] | None = None,
+    done: Done | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return a page of images; after a refusal, with those that were chosen and why not."""
@@ -200,8 +225,9 @@ def show_listing(
         groups=groups,
         more=replace(listing, after=following).url(found.name) if following else None,
         chosen=chosen,
+        every=every,
         to=to,
-        done=done,
+        done=done or Done(),
         refusal=refusal,
     )
 

@@ -156,9 +156,9 @@ def rename_dataset_class(
 )
 def move_images(dataset: str, body: schemas.Moves, services: WiredServices) -> schemas.MovedView:
     """Move images of a dataset to a class, new or not; all or none."""
-    images = [Digest(pixels) for pixels in body.images]
-    moved = edit_classes.move_images(services.platform, dataset, images, to=body.name)
-    return schemas.MovedView(name=clean_class(body.name), moved=moved)
+    moves = dict.fromkeys(map(Digest, body.images), body.name)
+    moved = edit_classes.move_images(services.platform, dataset, moves)
+    return schemas.MovedView(name=clean_class(body.name), moved=len(moved))
 
 
 # Versions.

@@ -122,31 +122,34 @@ def rename_class(platform: Platform, reference: str, name: str, *, to: str, merg
     return renamed + counts.get(to, 0)
 
 
-def move_images(platform: Platform, reference: str, pixels: Collection[Digest], *, to: str) -> int:
-    """Move images to a class, new or not, and return how many were in another one; all or none.
+def move_images(
+    platform: Platform, reference: str, moves: Mapping[Digest, str]
+) -> Mapping[Digest, str]:
+    """Move each image to a class, new or not; all or none.
 
-    Raises DatasetNotFound, NotLabelled, ClassInvalid, or ImageNotFound with the images that the
-    dataset does not hold.
+    Returns the former classes of those that were in another one. Raises DatasetNotFound,
+    NotLabelled, ClassInvalid, or ImageNotFound with the images that the dataset does not hold.
     """
-    to = clean_class(to)
+    to = {one: clean_class(name) for one, name in moves.items()}
     with platform.transactions() as work:
         dataset = _locked(work, reference)
-        texts = work[Datasets].texts(dataset.id, pixels)
-        if missing := sorted(set(pixels) - texts.keys()):
+        texts = work[Datasets].texts(dataset.id, [*to])
+        if missing := sorted(to.keys() - texts.keys()):
             raise errors.ImageNotFound(pixels=missing[:20])
-        moved = {one: held for one, (held,) in texts.items() if held != to}
+        moved = {one: held for one, (held,) in texts.items() if held != to[one]}
         if moved:
-            work[Datasets].move_images(dataset.id, [*moved], to)
+            for name in sorted({to[one] for one in moved}):
+                work[Datasets].move_images(dataset.id, [o for o in moved if to[o] == name], name)
             audit.record(
                 work,
                 Action.IMAGES_MOVED,
                 f"datasets/{dataset.name}",
                 now=platform.clock(),
                 before={"images": dict(Counter(moved.values()))},
-                after={"images": {to: len(moved)}},
+                after={"images": dict(Counter(to[one] for one in moved))},
             )
             work.commit()
-    return len(moved)
+    return moved
 
 
 def _locked(work: Work, reference: str) -> Dataset:

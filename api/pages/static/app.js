@@ -88,3 +88,30 @@ function takeDrops(form) {
 
 const dropping = document.querySelector("form[data-drop]");
 if (dropping) takeDrops(dropping);
+
+// A form with boxes to choose: all or none at once, and how many are chosen.
+function countChosen(form) {
+  const boxes = [...form.querySelectorAll("input[type=checkbox]")];
+  const all = form.querySelector("[data-all]"), count = form.querySelector("[data-count]");
+  const every = () => boxes.every((box) => box.checked);
+  const say = () => {
+    all.textContent = every() ? "Choose none" : "Choose all";
+    count.textContent = `${boxes.filter((box) => box.checked).length} chosen`;
+  };
+  all.addEventListener("click", (event) => {
+    event.preventDefault();
+    const chosen = !every();
+    for (const box of boxes) box.checked = chosen;
+    say();
+  });
+  form.addEventListener("change", say);
+  say();
+}
+
+const choosing = document.querySelector("form[data-choose]");
+if (choosing) countChosen(choosing);
+
+// A page that answers a form has the address of the page that the form was on: to come back to it, or
+// to load it again, sends nothing twice.
+const answer = document.querySelector("[data-address]");
+if (answer) history.replaceState(null, "", answer.dataset.address);

@@ -22,6 +22,7 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 
 def make(page: Page, name: str) -> None:
     follow(page, "Datasets")
+    expect(page.get_by_role("heading", name="New dataset")).to_be_visible()
     page.get_by_label("Name").focus()
     page.keyboard.type(name)
     page.keyboard.press("Enter")
@@ -78,7 +79,19 @@ def test_a_person_teaches_classes_from_a_folder(
     expect(page.get_by_role("heading", name=SCRIPT)).to_be_visible()
     page.get_by_label("New name").fill(f"{SCRIPT}, renamed")
     follow(page, "Rename")
-    expect(page.get_by_text("The class has its new name.")).to_be_visible()
+    expect(page.get_by_text("is now")).to_be_visible()
+    page.locator(".gallery img").first.click()
+    expect(page.get_by_text("1 chosen")).to_be_visible()
+    expect(page.get_by_role("button", name="Move", exact=True)).to_be_in_viewport()
+    page.get_by_text("Choose all").click()
+    expect(page.get_by_text("12 chosen")).to_be_visible()
+    page.get_by_label("Move the chosen to").select_option("boot")
+    follow(page, "Move")
+    expect(page.get_by_text("12 images were moved.")).to_be_visible()
+    follow(page, "Undo")
+    expect(page.get_by_text("12 images were moved back.")).to_be_visible()
+    page.reload()  # which sends nothing again
+    assert page.locator(".gallery img").count() == 12
     follow(page, "from-a-folder")
     follow(page, "Freeze a version")
     follow(page, "Order an update")

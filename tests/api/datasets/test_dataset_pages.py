@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from typing import Any
 
 import httpx
@@ -51,6 +52,13 @@ def upload(
     sent: dict[str, Any] = {"token": browser.token() if token is None else token} | fields
     parts = [(name, (f"<b>{n}.png", data)) for n, (name, data) in enumerate(files)]
     return browser.client.post(f"{here}/images", data=sent, files=parts, headers=headers)
+
+
+def hidden(answer: httpx.Response) -> dict[str, str]:
+    """The fields of the first form of a page's main part."""
+    form = answer.text.partition("<main")[2].partition('<form method="post"')[2]
+    found = re.findall(r'name="(.*?)" value="(.*?)"', form.partition("</form>")[0])
+    return {name: unescape(value) for name, value in found if name != "token"}
 
 
 def held(service: Service, here: str) -> dict[Digest, str]:
@@ -134,17 +142,45 @@ def test_images_that_look_alike_are_shown_together_moved_and_removed(
     pair = PIXELS.findall(helper.get(f"{here}/near-duplicates").text)
     assert len(pair) == 2
     chosen = dict.fromkeys(pair, "on")
-    moved = helper.send(f"{here}/moves", list="alike", to="shoe", **chosen)
-    assert moved.headers["location"] == f"{here}/near-duplicates?moved=2"
+    moved = helper.send(f"{here}/moves", list="alike", to="bag", new="shoe", **chosen)
+    assert "2 images were moved." in moved.text
     helper.send(f"{here}/versions")
     with shared_service.untouched():
-        frozen = helper.send(f"{here}/removals", list="alike", **{pair[0]: "on"})
+        frozen = helper.send(f"{here}/removals", list="alike", sure="yes", **{pair[0]: "on"})
         assert (frozen.status_code, "image_frozen" in frozen.text) == (409, True)
     upload(helper, here, ("bag", picture(6)), key="l")
     (new,) = held(shared_service, here).keys() - set(pair) - {Digest(answer.json()[2]["pixels"])}
-    gone = helper.send(f"{here}/removals", **{"class": "bag", new: "on"})
+    with shared_service.untouched():
+        asked = helper.send(f"{here}/removals", **{"class": "bag", new: "on"})
+    assert "Remove 1 image?" in asked.text
+    gone = helper.send(f"{here}/removals", **hidden(asked))
     assert gone.headers["location"] == f"{here}/images?class=bag&removed=1"
     assert new not in held(shared_service, here)
+
+
+def test_a_move_is_undone_image_by_image(
+    shared_service: Service, helper: Browser, here: str
+) -> None:
+    upload(helper, here, ("boot", picture(1)), ("bag", picture(2)), ("bag", picture(3)), key="k")
+    before = held(shared_service, here)
+    moved = helper.send(f"{here}/moves", to="bag", **dict.fromkeys(before, "on"))
+    assert "1 image was moved." in moved.text  # the others were there already
+    assert {*held(shared_service, here).values()} == {"bag"}
+    with shared_service.untouched():
+        stale = helper.send(f"{here}/moves", **hidden(moved), **{"0" * 64: "bag"})
+        assert (stale.status_code, "image_not_found" in stale.text) == (404, True)
+    again = helper.send(f"{here}/moves", **hidden(moved))
+    assert "1 image was moved back." in again.text
+    assert held(shared_service, here) == before
+
+
+def test_boxes_are_checked_for_all_by_a_link(helper: Browser, here: str) -> None:
+    upload(helper, here, ("bag", picture(2)), ("cup", picture(3)), key="k")
+    one = helper.get(f"{here}/images?class=bag").text
+    assert f'href="{here}/images?class=bag&amp;all=yes"' in one
+    assert "checked" not in one
+    assert helper.get(f"{here}/images?class=bag&all=yes").text.count(" checked>") == 1
+    assert helper.get(f"{here}/images?all=yes").text.count(" checked>") == 2
 
 
 def test_a_class_is_renamed_and_the_difference_is_shown(
@@ -154,15 +190,19 @@ def test_a_class_is_renamed_and_the_difference_is_shown(
     helper.send(f"{here}/versions")
     with shared_service.untouched():
         taken = helper.send(f"{here}/renames", **{"class": "a/b", "to": "bag"})
-        assert (taken.status_code, "join the two" in taken.text) == (409, True)
+        assert (taken.status_code, "Join a/b to bag?" in taken.text) == (409, True)
+    named = helper.send(f"{here}/renames", **{"class": "a/b", "to": SCRIPT})
+    helper.send(f"{here}/renames", **hidden(named))  # which undoes it
+    assert "a/b" in held(shared_service, here).values()
     helper.send(f"{here}/renames", **{"class": "a/b", "to": SCRIPT})
     upload(helper, here, ("bag", picture(3)), key="l")
     version = helper.send(f"{here}/versions").headers["location"]
     text = helper.get(f"{version}/diff?against=1").text
     assert "1 added, 0 removed, 1 moved." in text
     assert SCRIPT not in text
-    joined = helper.send(f"{here}/renames", **{"class": SCRIPT, "to": "bag", "merge": "yes"})
-    assert "3 images now" in helper.get(joined.headers["location"]).text
+    question = helper.send(f"{here}/renames", **{"class": SCRIPT, "to": "bag"})
+    joined = helper.send(f"{here}/renames", **hidden(question))
+    assert "3 images now" in joined.text
 
 
 def test_an_update_is_ordered_after_advice(

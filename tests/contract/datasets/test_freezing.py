@@ -74,7 +74,7 @@ def rename(scene: Scene, dataset: Dataset) -> None:
 
 
 def move(scene: Scene, dataset: Dataset) -> None:
-    move_images(scene.platform, dataset.id, [FIRST], to="lynx")
+    move_images(scene.platform, dataset.id, {FIRST: "lynx"})
 
 
 def open_another(scene: Scene, dataset: Dataset) -> None:

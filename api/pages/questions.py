@@ -1,0 +1,40 @@
+"""The page that asks once before something is lost, and says what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.responses import Response
+
+from api.pages.forms import LONGEST_REASON
+from api.pages.rendering import PageRequest
+from core.errors import PerennialError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked: the title says what would be done, and its button does it."""
+
+    title: str
+    lost: Sequence[str]  # sentences: what is lost, and what stays
+    action: str  # the address that the form is sent to
+    back: str
+    fields: Mapping[str, str] = field(default_factory=dict)  # sent with it as they are
+    choices: Mapping[str, str] = field(default_factory=dict)  # values of `choice`, with their words
+    choice: str = ""  # the name of the field with one of these
+    wants_reason: bool = False
+
+
+def ask(
+    asked: PageRequest,
+    question: Question,
+    refusal: PerennialError | None = None,
+    sent: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the page; after a refusal, with the reason and what was sent."""
+    return asked.page(
+        "question.html",
+        question=question,
+        refusal=refusal,
+        sent=sent or {},
+        longest=LONGEST_REASON,
+    )
