@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from secrets import token_urlsafe
 
 from anyio.to_thread import run_sync
 from starlette.responses import RedirectResponse, Response
@@ -11,7 +10,7 @@ from api.dependencies import CurrentPrincipal, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.forms import TOKEN, SentForm
+from api.pages.forms import SentForm, Text, fresh_key, sent_key
 from api.pages.rendering import PageRequest
 from core.advice.advise import advise
 from core.advice.rules import Advice
@@ -24,7 +23,7 @@ from core.recipes.rules import Recipe
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models
 from core.training.order import order_update
-from core.values import DatasetId, Json, canonical_json, sha256
+from core.values import DatasetId, Json
 
 router = Routes(
     prefix=f"{PAGES}/datasets/{{dataset}}/versions/{{version}}/update",
@@ -38,9 +37,11 @@ Fields = Mapping[str, str]
 
 
 @router.get("", Role.CONTRIBUTOR)
-def show_order(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
-    """Show the form of an order."""
-    return _show(asked, dataset, version)
+def show_order(
+    dataset: str, version: VersionNumber, asked: PageRequest, model: Text = ""
+) -> Response:
+    """Show the form of an order, by default for the model that the dataset taught first."""
+    return _show(asked, dataset, version, model=model)
 
 
 @router.post("/advice", Role.CONTRIBUTOR)
@@ -79,12 +80,11 @@ def order(
     fields: SentForm,
 ) -> Response:
     """Order the update and show its job; a form that is sent twice orders one."""
-    sent = {name: value for name, value in fields.items() if name != TOKEN}
     try:
         job = order_update(
             asked.platform,
             asked.services.notifier,
-            job_request(asked.request, principal, sha256(canonical_json(sent)), sent),
+            job_request(asked.request, principal, *sent_key(fields)),
             model=fields.get("model", ""),
             order=_order(dataset, version, fields, principal),
         )
@@ -112,6 +112,7 @@ def _show(
     fields: Fields | None = None,
     *,
     advice: Advice | None = None,
+    model: str = "",
     refusal: PerennialError | None = None,
 ) -> Response:
     """Return the page, with what was sent and the advice on it or why it is refused."""
@@ -120,7 +121,7 @@ def _show(
         frozen = work[Datasets].version(found.id, version)
         models = work[Models].page(MODELS, None)
         taught = work[Models].taught([found.id]).get(found.id, ())
-    suggested = taught[0] if taught else models[0].name if models else ""
+    suggested = model or (taught[0] if taught else models[0].name if models else "")
     first = {"model": suggested, "alias": PRODUCTION, "recipe": CHOICES[0].name, "promote": "yes"}
     return asked.page(
         "datasets/update.html",
@@ -129,7 +130,7 @@ def _show(
         models=[model.name for model in models],
         choices=CHOICES,
         fields=fields or first,
-        key=token_urlsafe(12),
+        key=fresh_key(),
         advice=advice,
         refusal=refusal,
     )

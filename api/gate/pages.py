@@ -8,9 +8,13 @@ from starlette.responses import RedirectResponse, Response
 
 from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
 from api.http.routing import PAGES, Routes
+from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, SentForm, Text, reason_field
 from api.pages.rendering import PageRequest, percent, small_percent, whole
+from core.datasets.rows import Datasets
+from core.datasets.rules import SuiteKind
+from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again
@@ -19,6 +23,7 @@ from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
 from core.principal import Role
+from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.registry.configure import configure_model
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
@@ -58,6 +63,53 @@ def retire(suite: str, asked: PageRequest, _form: SentForm) -> Response:
     """Retire a suite that judges no model."""
     retire_suite(asked.platform, suite=suite)
     return RedirectResponse(f"{PAGES}/suites", 303)
+
+
+@router.get("/datasets/{dataset}/versions/{version}/suite", Role.OPERATOR)
+def show_suite_form(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
+    """Show the form that makes a suite of a dataset version."""
+    return _suite_form(asked, dataset, version)
+
+
+@router.post("/datasets/{dataset}/versions/{version}/suite", Role.OPERATOR)
+def make_suite(
+    dataset: str, version: VersionNumber, asked: PageRequest, fields: SentForm
+) -> Response:
+    """Make a suite of a dataset version."""
+    try:
+        with asked.platform.transactions(read_only=True) as work:
+            kind = work[Datasets].get(dataset).kind
+        create_suite(
+            asked.platform,
+            name=fields.get("name", ""),
+            kind=next(one for one in SuiteKind if one.dataset_kind is kind),
+            dataset=dataset,
+            dataset_version=version,
+            prompt=PromptTemplate(fields.get("prompt") or DEFAULT_PROMPT.text),
+        )
+    except PerennialError as refusal:
+        return _suite_form(asked, dataset, version, fields, refusal)
+    return RedirectResponse(f"{PAGES}/suites", 303)
+
+
+def _suite_form(
+    asked: PageRequest,
+    dataset: str,
+    version: int,
+    fields: Mapping[str, str] | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
+    with asked.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(dataset)
+        frozen = work[Datasets].version(found.id, version)
+    first = {"name": found.name, "prompt": DEFAULT_PROMPT.text}
+    return asked.page(
+        "datasets/suite.html",
+        dataset=found,
+        version=frozen,
+        fields=fields or first,
+        refusal=refusal,
+    )
 
 
 # What judges a model: its policy, its suites, and its line's error budget.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from secrets import token_urlsafe
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
@@ -15,12 +16,16 @@ from pydantic import BeforeValidator, Field
 
 from api.http.json_bodies import require_storable
 from core import errors
+from core.values import canonical_json, sha256
 
 TOKEN = "token"  # noqa: S105 - the name of the field
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BYTES = 64 * 1024
 MAX_FIELDS = 50
 LONGEST_REASON = 500  # characters
+MOST_NAMES = 50  # as the API takes
+
+E = TypeVar("E", bound=StrEnum)
 
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
@@ -126,9 +131,36 @@ def short_field(fields: Mapping[str, str], name: str, longest: int) -> str:
     return text
 
 
+def choice_field(fields: Mapping[str, str], name: str, kind: type[E]) -> E:
+    """Return the choice of a form. Raises FieldInvalid."""
+    try:
+        return kind(fields.get(name, ""))
+    except ValueError as error:
+        raise errors.FieldInvalid(
+            f"{name} must be one of: {', '.join(kind)}.", pointer=f"/{name}"
+        ) from error
+
+
+def fresh_key() -> str:
+    """Return a key for a form, by which it orders one job even if it is sent twice."""
+    return token_urlsafe(12)
+
+
+def sent_key(fields: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """Return the Idempotency-Key of a form, and what was sent under it."""
+    sent = {name: value for name, value in fields.items() if name != TOKEN}
+    return sha256(canonical_json(sent)), sent
+
+
 def names_field(fields: Mapping[str, str], name: str) -> list[str]:
-    """Return the names in a field, which are separated by commas, spaces or new lines."""
-    return fields.get(name, "").replace(",", " ").split()
+    """Return the names in a field, which are separated by commas, spaces or new lines.
+
+    Raises FieldInvalid for too many.
+    """
+    found = fields.get(name, "").replace(",", " ").split()
+    if len(found) > MOST_NAMES:
+        raise errors.FieldInvalid(f"Give at most {MOST_NAMES} names.", pointer=f"/{name}")
+    return found
 
 
 # Fields of filters: a form sends an empty one where nothing is chosen.

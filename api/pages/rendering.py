@@ -53,6 +53,7 @@ def page(
         f"pages/{template}",
         principal=principal,
         may={role.value: principal is not None and principal.may(role) for role in Role},
+        all_models=principal is not None and principal.models is None,
         token=form_token(request),
         path=request.url.path,
         refusal=refusal,

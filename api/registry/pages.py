@@ -7,17 +7,29 @@ from typing import Annotated, Any
 from fastapi import Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from api.dependencies import CurrentPrincipal, WiredServices
+from api.dependencies import CurrentPrincipal, WiredServices, job_request
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
-from api.pages.forms import LONGEST_REASON, SentForm, reason_field, whole_field
+from api.pages.forms import (
+    LONGEST_REASON,
+    SentForm,
+    fresh_key,
+    names_field,
+    reason_field,
+    sent_key,
+    short_field,
+    whole_field,
+)
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
+from core.bases.bases import BUNDLED
+from core.bases.create_model import create_model
 from core.database.work import Work
 from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetKind
 from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
 from core.errors import PerennialError
@@ -44,10 +56,12 @@ from core.registry.versions import Model, Version
 router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 MODELS = 25  # of a page
+CHOICES = 100  # suites and policies to choose from; datasets to teach
 VERSIONS = 30  # of a page
 MOVES = 20  # newest moves, of which the form tells those since it was shown
 HISTORY = 12  # newest moves of an alias
 JOBS = 5  # newest
+LONGEST_BASE = 500  # characters
 CLASSES = 40  # of a version
 PROMOTION, ROLLBACK = "promotion", "rollback"
 
@@ -80,12 +94,42 @@ class ModelRow:
 @router.get("", Role.VIEWER)
 def show_overview(asked: PageRequest, after: After = None) -> Response:
     """Show the models, and the jobs that run now."""
+    return _overview(asked, after=after)
+
+
+@router.post("/models", Role.OPERATOR)
+def make_model(asked: PageRequest, principal: CurrentPrincipal, fields: SentForm) -> Response:
+    """Make a model and show the job that imports it; a form that is sent twice makes one."""
+    try:
+        job = create_model(
+            asked.platform,
+            asked.services.notifier,
+            job_request(asked.request, principal, *sent_key(fields)),
+            name=fields.get("name", ""),
+            base=short_field(fields, "base", LONGEST_BASE) or BUNDLED,
+            suites=tuple(names_field(fields, "suites")),
+            policy=fields.get("policy") or "default",
+        )
+    except PerennialError as refusal:
+        return _overview(asked, fields=fields, refusal=refusal)
+    return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+
+def _overview(
+    asked: PageRequest,
+    *,
+    after: str | None = None,
+    fields: Fields | None = None,
+    refusal: PerennialError | None = None,
+) -> Response:
     with asked.platform.transactions(read_only=True) as work:
         models = work[Models].page(MODELS + 1, after)
         rows = _rows(work, models[:MODELS])
         marks = live_marks(work, models[:MODELS])
         running = work[Jobs].named_page(JOBS, None, status=JobStatus.RUNNING)
         queued = work[Jobs].named_page(JOBS, None, status=JobStatus.QUEUED)
+        suites = [one.name for one in work[Suites].page(CHOICES, None) if one.retired_at is None]
+        policies = [policy.name for policy in work[Policies].page(CHOICES, None)]
     more = len(models) > MODELS
     return asked.page(
         "overview.html",
@@ -95,6 +139,11 @@ def show_overview(asked: PageRequest, after: After = None) -> Response:
         first=after is None,
         next=rows[-1].model.id if more else None,
         jobs=[*running, *queued][:JOBS],
+        suites=suites,
+        policies=policies,
+        fields=fields or {},
+        key=fresh_key(),
+        refusal=refusal,
     )
 
 
@@ -136,6 +185,10 @@ def show_model(
         policy = work[Policies].get(found.policy)
         jobs = work[Jobs].named_page(JOBS, None, model=found.id)
         marks = live_marks(work, [found])
+        datasets = work[Datasets].page(CHOICES, None)
+        frozen = work[Datasets].newest_versions([one.id for one in datasets])
+        guarding = [one for one in work[Suites].page(CHOICES, None) if one.retired_at is None]
+        kept = {suite.manifest for suite in guarding}
     rows = [
         LinedVersion(
             version=version,
@@ -160,6 +213,13 @@ def show_model(
         suites=[suites[suite] for suite in found.suites],
         policy=policy,
         jobs=jobs,
+        lessons=[
+            (one.name, frozen[one.id][0])
+            for one in datasets
+            if one.kind is DatasetKind.LABELLED
+            and one.id in frozen
+            and frozen[one.id][0].manifest not in kept
+        ],
     )
 
 
@@ -208,7 +268,7 @@ def show_report(model: str, version: VersionNumber, services: WiredServices) -> 
         found = work[Versions].get(work[Models].get(model).id, version)
     report = read_report(services.platform.artifacts, found)
     headers = {"Content-Security-Policy": style_policy()}
-    return HTMLResponse(render_report(report), headers=headers)
+    return HTMLResponse(render_report(report, erased=found.erasure is not None), headers=headers)
 
 
 def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:

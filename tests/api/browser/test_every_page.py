@@ -20,16 +20,24 @@ from api.guide import pages as guide
 from api.http.routing import STATIC
 from perennial.requests import ImageFile
 from tests.api.browser.conftest import opened
-from tests.support.api.every_page import empty_pages, full_pages, lists_without_rows
+from tests.support.api.every_page import LINE, empty_pages, full_pages, lists_without_rows
 from tests.support.api.image_files import picture
 from tests.support.api.served import serving
 from tests.support.api.service import settings_of
 from tests.support.scene import Scene
 
-PHONE = 390  # pixels wide
+PHONE, LAPTOP = 390, 1280  # pixels wide
 AXE = Axe().axe_script  # of which each page that is looked at needs a copy
 RUN = "axe.run({}, {}).then(({{violations}}) => ({{violations}}))"
 MAIN, RULES = "document.querySelector('main')", "{resultTypes: ['violations']}"
+UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
+DOTS = """[...document.querySelectorAll("svg .whisker ~ circle")].map((dot) => {
+    const { left, right } = dot.getBoundingClientRect();
+    return [left, right];
+})"""
+CUT = """[...document.querySelectorAll(".wide:has(> table)")]
+    .filter((one) => one.scrollWidth > one.clientWidth)
+    .map((one) => one.getAttribute("aria-label"))"""
 # In dark only colours differ, and those of the bars around `main` are the same on all pages.
 IN_DARK = RUN.format(MAIN, "{resultTypes: ['violations'], runOnly: ['color-contrast']}")
 
@@ -40,6 +48,8 @@ class Seen:
 
     problems: list[str] = field(default_factory=list)  # that axe finds
     wide: list[str] = field(default_factory=list)  # pages that do not fit a phone
+    hidden: list[str] = field(default_factory=list)  # dots of intervals outside a phone's screen
+    cut: list[str] = field(default_factory=list)  # tables that do not fit a laptop
     ran: list[str] = field(default_factory=list)  # scripts in names
     paths: set[str] = field(default_factory=set)
     bars_in_dark: bool = False  # whether they were looked at
@@ -69,8 +79,14 @@ class Seen:
         self._note(f"{path} in {scheme}", page, RUN.format(MAIN, RULES))
 
     def _measure(self, page: Page, at: str) -> None:
+        page.evaluate(UNFOLD)
         if page.evaluate("document.scrollingElement.scrollWidth") > PHONE:
             self.wide.append(at)
+        places = page.evaluate(DOTS)
+        self.hidden += [f"{at}: {place}" for place in places if place[0] < 0 or place[1] > PHONE]
+        page.set_viewport_size({"width": LAPTOP, "height": 800})
+        self.cut += [f"{at}: {name}" for name in page.evaluate(CUT)]
+        page.set_viewport_size({"width": PHONE, "height": 800})
 
     def _note(self, at: str, page: Page, run: str) -> None:
         found = AxeResults(page.evaluate(run))
@@ -88,6 +104,8 @@ NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of 
     "/ui/first-steps/samples/{index}",
     f"{SAMPLES}/{{pixels}}",
     f"{SAMPLES}/{{pixels}}/thumbnail",
+    "/ui/models/{model}/versions/{version}/download",
+    "/ui/models/{model}/versions/{version}/exports/{export_format}/download",
     "/ui/jobs/{job}/panel",
     "/ui/jobs/{job}/events",
 }
@@ -143,6 +161,15 @@ def test_axe_finds_nothing(seen: Seen) -> None:
 
 def test_every_page_fits_a_phone(seen: Seen) -> None:
     assert seen.wide == []
+
+
+def test_the_dots_of_intervals_are_on_a_phones_screen(seen: Seen) -> None:
+    assert f"{LINE}/versions/2/report" in seen.paths
+    assert seen.hidden == []
+
+
+def test_no_table_is_cut_on_a_laptop(seen: Seen) -> None:
+    assert seen.cut == []
 
 
 def test_no_script_in_a_name_runs(seen: Seen) -> None:

@@ -5,8 +5,9 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
+from api.app import RESOURCES
 from api.every_page import PAGES
-from api.http.routing import SIGN_IN, is_open, is_page
+from api.http.routing import SIGN_IN, is_open, is_page, role_of
 from core.principal import Role
 from tests.support.api.browsing import Browser, Marks, browser_of
 from tests.support.api.service import Service
@@ -69,6 +70,34 @@ def test_every_form_is_refused_to_a_role_that_is_too_low(shared_service: Service
                     method, address(route), headers=browser._headers({}), follow_redirects=False
                 )
                 assert answer.status_code == 403, f"{method} {route.path} by {role}"
+
+
+SAME = {  # what a page's form does, and the operation of the API that does it
+    "POST /ui/models": "register_model",
+    "POST /ui/models/{model}/deletion": "delete_model",
+    "POST /ui/models/{model}/versions/{version}/deletion": "delete_version",
+    "POST /ui/models/{model}/versions/{version}/exports": "order_version_export",
+    "GET /ui/models/{model}/versions/{version}/download": "download_version",
+    "GET /ui/models/{model}/versions/{version}/exports/{export_format}/download": "download_export",
+    "POST /ui/models/{model}/versions/{version}/exports/{export_format}/deletion": "delete_export",
+    "POST /ui/datasets": "open_dataset",
+    "POST /ui/datasets/{dataset}/deletion": "delete_dataset",
+    "POST /ui/datasets/{dataset}/versions/{version}/deletion": "delete_dataset_version",
+    "POST /ui/datasets/{dataset}/versions/{version}/suite": "make_suite",
+    "POST /ui/suites/{suite}/retire": "delete_suite",
+    "POST /ui/datasets/{dataset}/erasures": "order_image_erasure",
+    "POST /ui/datasets/{dataset}/moves": "move_images",
+    "POST /ui/datasets/{dataset}/removals": "delete_image",
+    "POST /ui/datasets/{dataset}/renames": "rename_dataset_class",
+}
+
+
+def test_a_form_takes_the_role_that_the_api_takes() -> None:
+    pages = {f"{next(iter(page.methods))} {page.path}": page for page in routes()}
+    api = [route for router in RESOURCES for route in router.routes]
+    operations = {route.name: route for route in api if isinstance(route, APIRoute)}
+    for path, operation in SAME.items():
+        assert role_of(pages[path]) == role_of(operations[operation]), path
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 from core.datasets.rows import Datasets
+from core.exports.rows import Exports
 from core.platform import Platform
+from core.registry.exports import Export, ExportFormat
+from core.registry.rows import Models, Versions
 from core.trials.rows import Trials
 from core.trials.rules import CoursePoint
 from perennial.client import Client
@@ -26,12 +29,17 @@ def full_pages(url: str, scene: Scene) -> Sequence[str]:
         webhook = _write_scripts(client)
         job = next(iter(client.jobs.list(model="line")))["id"]
     _fill_trial(scene)
+    _add_export(scene.platform)
     return (
         "/ui",
         "/ui/first-steps",
         LINE,
         f"{LINE}/versions/2",
         f"{LINE}/versions/2/report",
+        f"{LINE}/versions/2/files",
+        f"{LINE}/versions/2/exports/onnx/deletion",
+        f"{LINE}/versions/2/deletion",
+        f"{LINE}/deletion",
         f"{LINE}/changes?now=2",
         f"{LINE}/changes/images?before=1&now=2",
         f"{LINE}/aliases/production/promotion?version=2",
@@ -54,6 +62,9 @@ def full_pages(url: str, scene: Scene) -> Sequence[str]:
         f"{PRODUCTS}/versions/1/images?class=bag",
         f"{PRODUCTS}/versions/1/diff?against=1",
         f"{PRODUCTS}/versions/1/update",
+        f"{PRODUCTS}/versions/1/suite",
+        f"{PRODUCTS}/versions/1/deletion",
+        f"{PRODUCTS}/deletion",
         "/ui/jobs",
         f"/ui/jobs/{job}",
         "/ui/audit",
@@ -68,6 +79,23 @@ def full_pages(url: str, scene: Scene) -> Sequence[str]:
         "/guide/search?q=policy",
         "/ui/nowhere",
     )
+
+
+def _add_export(platform: Platform) -> None:
+    with platform.transactions() as work:
+        version = work[Versions].get(work[Models].get("line").id, 2)
+        export = Export(
+            model=version.model,
+            version=version.number,
+            format=ExportFormat.ONNX,
+            artifact=version.digest,
+            size=4096,
+            check={},
+            job=version.job,
+            created_at=version.created_at,
+        )
+        work[Exports].put(export)
+        work.commit()
 
 
 def lists_without_rows() -> Sequence[str]:
