@@ -38,8 +38,10 @@ TABLES = {"tried", "layers"}  # the notes that have their own tables
 _Row = TypeVar("_Row", Scores, Recall)
 
 
-def render_report(report_json: Json) -> str:
+def render_report(report_json: Json, *, erased: bool = False) -> str:
     """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
+
+    `erased` says that the version learned from images that were erased since.
 
     The page has no scripts and makes no requests. Its content security policy allows only its own
     style sheet; `style_policy` returns the same policy for the HTTP header.
@@ -48,6 +50,7 @@ def render_report(report_json: Json) -> str:
     return render(
         "report.html",
         report=report,
+        erased=erased,
         policy=style_policy(),
         guarded=guarded(report),
         gains=gains(report),

@@ -157,7 +157,9 @@ def get_forgetting(
     match wanted:
         case "text/html":
             headers["Content-Security-Policy"] = style_policy()
-            return HTMLResponse(render_report(report), headers=headers)
+            return HTMLResponse(
+                render_report(report, erased=found.erasure is not None), headers=headers
+            )
         case "image/svg+xml":
             headers["Content-Security-Policy"] = svg_policy()
             return Response(report_svg(report), media_type=SVG, headers=headers)

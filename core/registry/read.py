@@ -142,13 +142,21 @@ def read_json(artifacts: Artifacts, digest: Digest | None) -> Any:
         return None
 
 
+LEARNED_ERASED = "It may not go live: it learned from images that were erased since."
+
+
 def read_report(artifacts: Artifacts, version: Version) -> Json:
-    """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending."""
+    """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending.
+
+    Its summary says so if the version may not go live because it learned from erased images.
+    """
     if version.is_root:
         raise errors.ReportNotFound(version=version.number)
     if version.report is None:
         raise errors.EvaluationPending(version=version.number)
     report: Json = json.loads(artifacts.get(version.report))
+    if version.erasure is not None and "summary" in report:
+        report["summary"]["go_live"] = LEARNED_ERASED
     return report
 
 

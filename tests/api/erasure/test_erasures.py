@@ -64,7 +64,9 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
         for page in ("", "/models/demo", "/models/demo/versions/2"):
             text = browser_of(ready, Role.VIEWER).get(f"/ui{page}").text
             assert "Version 2 learned from images that were erased since" in text, page
-            assert (told in text, "can go live" in text) == (True, False), page
+            assert (told in text, "It may go live" in text) == (True, False), page
+        report = browser_of(ready, Role.VIEWER).get("/ui/models/demo/versions/2/report").text
+        assert ("It may not go live" in report, 'class="verdict passed"' in report) == (True, False)
         if step.startswith("Wait"):
             scene.run()
     assert client.get(here).json()["status"] == "live"
