@@ -16,6 +16,7 @@ from core.jobs.queue import JobRequest, enqueue, find_replayed, notify_workers, 
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, JobStatus, model_of
 from core.platform import Platform
+from core.registry.marks import Marks
 from core.registry.rows import Models
 from core.training.order import preflight_order
 from core.values import JobId
@@ -76,6 +77,8 @@ def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) ->
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_remaining_images(work, order), found.suites
             preflight_order(platform, work, model, order)
+        case orders.ImportVersionOrder():
+            work[Marks].require_none([order.digest], "The version of the bundle")
         case orders.EvaluateOrder():
             preflight_evaluation(work, model, order)
         case orders.BlameOrder():

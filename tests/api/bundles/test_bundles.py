@@ -230,6 +230,12 @@ def test_erased_images_do_not_come_back_by_a_bundle(desk: Desk) -> None:
     again = desk.service.client.post(f"/v1/jobs/{waiting}/retry")
     assert again.status_code == 202  # the bundle is read by the job
     assert desk.work()["error"]["code"] == "learned_erased_images"
+    with desk.service.platform.transactions() as work:
+        child_there = work[Versions].get(marked.model, 3)
+        work[Marks].add([child_there.digest], erasure.id)
+        work.commit()
+    again = desk.service.client.post(f"/v1/jobs/{again.json()['id']}/retry")
+    assert code_of(again) == (409, "learned_erased_images")
     assert len(versions_of(desk)) == 1
     here = "/v1/models/demo/versions/2"
     assert "download" not in desk.get(here).json()["links"]
