@@ -101,7 +101,7 @@ def _order(dataset: str, version: int, fields: Fields, principal: Principal) -> 
         dataset_version=version,
         recipe=recipe_of(fields.get("recipe", "")),
         alias=fields.get("alias") or PRODUCTION,
-        auto_promote=principal.may(Role.OPERATOR) and "promote" in fields,
+        auto_promote=principal.may(Role.OPERATOR) and fields.get("promote") == "yes",
     )
 
 

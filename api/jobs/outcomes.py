@@ -37,12 +37,17 @@ _NOT_ADDED = {
 }
 
 _NOT_PROMOTED = {
+    "not_asked_for": "the order leaves that to a person",
+    "gate_failed": "the gate failed it",
+    "gate_inconclusive": "the gate cannot decide",
     StaleBase().code: "{alias} had moved",
     EvaluationStale().code: "what judges it had changed",
     LearnedErasedImages().code: "images that it learned from had been erased",
     KeyNotLive().code: "the key that ordered it had been revoked or had expired",
     Forbidden().code: "the key that ordered it may not move aliases",
 }
+
+_FOR_A_PERSON = {"not_asked_for", "gate_inconclusive"}  # to promote, with a reason
 
 _TAGS = {
     **{verdict.value: verdict.value for verdict in Verdict},
@@ -61,6 +66,7 @@ class Outcome:
     text: str = ""
     more: tuple[str, str] | None = None  # its name, and the command or request that returns it
     code: str = ""  # of the error that the text tells of
+    promotion: str = ""  # the address where a version that may go live is promoted by hand
 
     @property
     def said(self) -> bool:
@@ -112,15 +118,18 @@ def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
 
 def _of_version(named: NamedJob, result: Json) -> Outcome:
     """Tell of a version that was made, scored or imported, and whether an alias moved to it."""
-    promotion = result.get("promotion") or {}
-    text = ""
+    promotion, number = result.get("promotion") or {}, result.get("version")
+    text = by_hand = ""
     if promotion.get("moved"):
         text = f"made live as {promotion['alias']}"
     elif why := _NOT_PROMOTED.get(promotion.get("reason", "")):
         text = "not made live: " + why.format(alias=promotion["alias"])
+        if promotion["reason"] in _FOR_A_PERSON and named.model:
+            place = f"{PAGES}/models/{named.model}/aliases/{promotion['alias']}"
+            by_hand = f"{place}/promotion?version={number}"
     elif result.get("created") is False:
         text = "here already"
-    return Outcome(link=_version(named, result.get("version")), tag=_tag(result), text=text)
+    return Outcome(link=_version(named, number), tag=_tag(result), text=text, promotion=by_hand)
 
 
 def _of_images(job: JobId, order: ImportImagesOrder, result: Json, name: str | None) -> Outcome:

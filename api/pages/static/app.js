@@ -56,7 +56,9 @@ function followJob(line) {
   };
   open();
   document.addEventListener("htmx:afterSettle", () => {
-    if (source.readyState === EventSource.OPEN) say(`Live: ${document.getElementById("job").dataset.said}.`);
+    const { said, title } = document.getElementById("job").dataset;
+    document.title = title;
+    if (source.readyState === EventSource.OPEN) say(`Live: ${said}.`);
   });
   addEventListener("pagehide", () => source.close());
 }

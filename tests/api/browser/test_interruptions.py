@@ -1,5 +1,6 @@
 """What a person meets in a browser when something comes between: a cut, an end, somebody else."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,6 +127,7 @@ def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[s
     page.add_init_script(NOTE_EVENTS)
     with relay_before(url) as relay:
         page.goto(f"{relay.url}/ui/jobs/{job.id}")
+        page.evaluate("document.title = 'of before'")
         report(1, 2)
         expect(page.get_by_text("training, 2 of 40")).to_be_visible()
         relay.cut()
@@ -138,9 +140,11 @@ def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[s
         expect(page.get_by_role("img", name="loss from step 1 to 5")).to_be_visible()
         expect(page.locator("#notice")).to_be_empty()
         expect(page.get_by_text("Live: queued")).to_be_visible()
+        expect(page).to_have_title(re.compile("^queued, .* · Evaluate of line · Perennial$"))
         assert page.evaluate("noted") == ["1", "2", "3", "4", "5"]
         follow(page, "Cancel")
         expect(page.get_by_text("cancelled").first).to_be_visible()
+        expect(page).to_have_title("cancelled · Evaluate of line · Perennial")
         expect(page.get_by_role("button", name="Order again")).to_be_visible()
 
 

@@ -23,6 +23,8 @@ from tests.support.scene import Scene
 
 PIXELS = re.compile(r'type="checkbox" name="([0-9a-f]{64})"')
 
+CHOSEN = re.compile(r'name="promote" value="(\w+)" checked')
+
 JSON = "application/json"
 
 
@@ -229,6 +231,17 @@ def test_an_update_is_ordered_after_advice(
         job = work[Jobs].get(where.pop().rpartition("/")[2])
     assert job.order.auto_promote is False  # a contributor moves no alias
     helper.send(f"/ui/jobs/{job.id}/cancel")  # or other tests would find that `demo` is taught
+
+    operator = browser_of(shared_service, Role.OPERATOR)
+    assert CHOSEN.findall(operator.get(f"{version}/update").text) == ["yes"]
+    for choice, promotes in (("yes", True), ("no", False)):
+        sent = {**asked, "key": choice, "promote": choice}
+        said = operator.send(f"{version}/update/advice", **sent).text
+        assert CHOSEN.findall(said) == [choice]
+        place = operator.send(f"{version}/update", **sent).headers["location"]
+        with shared_service.platform.transactions(read_only=True) as work:
+            assert work[Jobs].get(place.rpartition("/")[2]).order.auto_promote is promotes
+        operator.send(f"{place}/cancel")
 
 
 def test_everyone_reads_suites_policies_and_what_they_judge(
