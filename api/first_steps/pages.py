@@ -8,17 +8,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api.dependencies import CurrentPrincipal, job_request
-from api.http.routing import FIRST_STEPS, Routes
+from api.http.routing import FIRST_STEPS, PAGES, Routes, page_path
 from api.inference.pages import VersionAnswer, ask, versions_to_ask
-from api.pages.browsing import PageRoute
+from api.pages.browsing import PageRoute, path_of
 from api.pages.forms import SentForm, whole_field
-from api.pages.rendering import PageRequest
+from api.pages.rendering import STEPS_COOKIE, PageRequest
 from core.errors import ImageNotFound, PerennialError
 from core.first_steps import first_steps
-from core.first_steps.first_steps import Step, read_progress
+from core.first_steps.first_steps import TITLES, Step, read_progress
 from core.principal import Principal, Role
 
 router = Routes(prefix=FIRST_STEPS, route_class=PageRoute, include_in_schema=False)
+
+YEAR_S = 365 * 86_400
 
 INDICES = [str(index) for index in range(first_steps.CLASSES)]
 
@@ -49,6 +51,18 @@ def make_model(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm)
 def teach(asked: PageRequest, principal: CurrentPrincipal, _form: SentForm) -> Response:
     """Teach the model five classes."""
     return _order(asked, principal, Step.TEACH, first_steps.teach)
+
+
+@router.post("/dismissal", Role.VIEWER)
+def hide_bar(asked: PageRequest, _form: SentForm) -> Response:
+    """Show the bar that leads to the next step no more, in this browser."""
+    came_from = path_of(asked.request.headers.get("referer", ""))
+    response = RedirectResponse(page_path(came_from), 303)
+    secure = asked.request.url.scheme == "https"
+    response.set_cookie(
+        STEPS_COOKIE, "hidden", max_age=YEAR_S, path=PAGES, secure=secure, samesite="strict"
+    )
+    return response
 
 
 @router.get("/samples/{index}", Role.VIEWER)
@@ -106,6 +120,7 @@ def _show(
     return asked.page(
         "first_steps.html",
         progress=read_progress(asked.platform),
+        titles={step.value: title for step, title in TITLES.items()},
         has_pack=has_pack,
         classes=first_steps.product_classes() if has_pack else (),
         model=first_steps.MODEL,

@@ -19,9 +19,10 @@ from starlette.responses import HTMLResponse
 
 from api.dependencies import Services, WiredServices
 from api.http.problems import note_code, status_of
-from api.http.routing import JSON, PAGES, STATIC
+from api.http.routing import FIRST_STEPS, JSON, PAGES, STATIC
 from api.pages.forms import form_token
 from core.errors import PerennialError
+from core.first_steps.first_steps import ORDER, TITLES, Step, read_next
 from core.platform import Platform
 from core.principal import Role
 from core.values import BIDI_CONTROLS, sha256
@@ -31,6 +32,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+STEPS_COOKIE = "perennial_first_steps"  # of who wants no bar that leads back to them
 
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
@@ -75,8 +78,19 @@ class _Asked:
         return self.services.platform
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
-        """Return a page, which also knows what time it is: see `page`."""
-        return page(self.request, template, **{"now": self.platform.clock(), **context})
+        """Return a page, which also knows what time it is and how first steps go on: see `page`."""
+        known = {"now": self.platform.clock(), "next_step": self._next_step()}
+        return page(self.request, template, **{**known, **context})
+
+    def _next_step(self) -> tuple[Step, int, str] | None:
+        """Return the step to go on with, its number and its title, for who may take it."""
+        who = self.request.scope["state"].get("principal")
+        part = "hx-request" in self.request.headers or self.request.url.path == FIRST_STEPS
+        hidden = part or STEPS_COOKIE in self.request.cookies
+        if hidden or who is None or who.models is not None or not who.may(Role.CONTRIBUTOR):
+            return None
+        step = read_next(self.platform)
+        return (step, ORDER.index(step) + 1, TITLES[step]) if step else None
 
 
 async def _asked(request: Request, services: WiredServices) -> _Asked:

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -22,7 +23,14 @@ from core.datasets.rules import Dataset, DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.uploads import require_room
 from core.datasets.version_rows import Suites
-from core.errors import DatasetNotFound, ModelNotFound, NotFound, PolicyNotFound, SuiteNotFound
+from core.errors import (
+    DatasetNotFound,
+    ModelNotFound,
+    NotFound,
+    PolicyNotFound,
+    SuiteNotFound,
+    VersionNotFound,
+)
 from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
@@ -39,10 +47,10 @@ from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.training.order import order_update
-from core.values import DatasetId, PolicyId, new_id
+from core.values import DatasetId, ModelId, PolicyId, new_id
 
 MODEL, EMOJI, PRODUCTS, POLICY = "demo", "emoji", "products", "small-model"
-IMPORTS = "first_steps"  # in the metadata of an import: the dataset
+OWN = "first_steps"  # in the metadata of a job: the dataset that it fills, or its step
 PROMPT = PromptTemplate("this is a photo of {name} .")  # the bundled model was trained with it
 REASON = (
     "A 9-million-parameter model forgets more than a large one, and 1,500 test images leave an "
@@ -72,7 +80,7 @@ def load_images(platform: Platform, notifier: JobNotifier, request: JobRequest) 
                 archive_format=ArchiveFormat.ZIP,
                 archive_bytes=len(archive),
             )
-            named = replace(request, metadata={IMPORTS: name})
+            named = replace(request, metadata={OWN: name})
             jobs.append(enqueue_import(platform, work, named, order, now))
         work.commit()
     for job in jobs:
@@ -94,7 +102,7 @@ def make_model(platform: Platform, notifier: JobNotifier, request: JobRequest) -
     return create_model(
         platform,
         notifier,
-        request,
+        replace(request, metadata={OWN: Step.MODEL.value}),
         name=MODEL,
         base=BUNDLED,
         suites=(EMOJI,),
@@ -116,7 +124,8 @@ def teach(platform: Platform, notifier: JobNotifier, request: JobRequest) -> Job
         recipe=Recipe(),
         auto_promote=False,
     )
-    return order_update(platform, notifier, request, model=MODEL, order=order)
+    named = replace(request, metadata={OWN: Step.TEACH.value})
+    return order_update(platform, notifier, named, model=MODEL, order=order)
 
 
 def _dataset(work: Work, name: str, now: datetime) -> Dataset:
@@ -179,6 +188,17 @@ class Step(StrEnum):
     ROLL_BACK = "roll_back"
 
 
+TITLES = {
+    Step.SIGN_IN: "Sign in",
+    Step.IMAGES: "Load images",
+    Step.MODEL: "Make a model",
+    Step.TEACH: "Teach it five classes",
+    Step.READ: "Read what changed",
+    Step.PROMOTE: "Promote it",
+    Step.CLASSIFY: "Classify an image",
+    Step.ROLL_BACK: "Roll it back",
+}
+
 ORDER = tuple(Step)
 UNRECORDED = {Step.READ, Step.CLASSIFY}  # no row tells of them: they are done with the next step
 
@@ -190,10 +210,9 @@ class Progress:
     imports: Sequence[Job] = ()  # the last one of each dataset
     loaded: bool = False  # both datasets have images
     root: Version | None = None
-    jobs: Sequence[Job] = ()  # the last import of the model and its last update
-    taught: Version | None = None  # the newest version, once the gate has judged it
-    live: int | None = None
-    moved: Collection[MoveKind] = ()  # in each of these ways
+    jobs: Sequence[Job] = ()  # the last ones that made the model and taught it in these steps
+    taught: Version | None = None  # by that job, once the gate has judged it
+    moved: Collection[MoveKind] = ()  # the ways in which production moved to it and back
 
     @property
     def done(self) -> frozenset[Step]:
@@ -235,29 +254,47 @@ def read_progress(platform: Platform) -> Progress:
         imports = [
             job
             for name in (EMOJI, PRODUCTS)
-            for job in work[Jobs].page(1, None, metadata=(IMPORTS, name))
+            for job in work[Jobs].page(1, None, metadata=(OWN, name))
         ]
         loaded = all(_has_images(work, name) for name in (EMOJI, PRODUCTS))
-        try:
-            model = work[Models].get(MODEL)
-        except ModelNotFound:
-            return Progress(imports=imports, loaded=loaded)
-        newest = work[Versions].newest(model.id)
-        live = work[Aliases].find(model.id, PRODUCTION)
         jobs = [
             job
-            for kind in (JobType.IMPORT, JobType.UPDATE)
-            for job in work[Jobs].page(1, None, model=model.id, job_type=kind)
+            for step in (Step.MODEL, Step.TEACH)
+            for job in work[Jobs].page(1, None, metadata=(OWN, step.value))
         ]
+        try:
+            model = work[Models].get(MODEL)
+            root = work[Versions].get(model.id, 1)
+        except (ModelNotFound, VersionNotFound):
+            return Progress(imports=imports, loaded=loaded, jobs=jobs)
+        taught = _taught(work, model.id, jobs)
         return Progress(
             imports=imports,
             loaded=loaded,
-            root=work[Versions].get(model.id, 1) if newest else None,
+            root=root,
             jobs=jobs,
-            taught=newest if newest and newest.verdict else None,
-            live=live.version if live else None,
-            moved=work[Aliases].kinds_of_moves(model.id, PRODUCTION),
+            taught=taught,
+            moved=work[Aliases].kinds_of_moves(model.id, PRODUCTION, taught.number)
+            if taught
+            else (),
         )
+
+
+def _taught(work: Work, model: ModelId, jobs: Sequence[Job]) -> Version | None:
+    for job in jobs:
+        if job.type is JobType.UPDATE and job.model == model and job.version is not None:
+            with suppress(VersionNotFound):
+                version = work[Versions].get(model, job.version)
+                return version if version.verdict else None
+    return None
+
+
+def read_next(platform: Platform) -> Step | None:
+    """Return the first step that is not done, unless nobody has begun or all are done."""
+    with platform.transactions(read_only=True) as work:
+        begun = work[Jobs].page(1, None, metadata=(OWN, PRODUCTS))
+    rest = read_progress(platform).now if begun else ()
+    return min(rest, key=ORDER.index, default=None)
 
 
 def _has_images(work: Work, name: str) -> bool:

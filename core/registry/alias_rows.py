@@ -119,11 +119,15 @@ class Aliases(Rows):
         given = {"model": model, "alias": name, "limit": limit}
         return [_to_move(row) for row in self._connection.execute(_NEWEST_MOVES, given)][::-1]
 
-    def kinds_of_moves(self, model: ModelId, name: str) -> Collection[MoveKind]:
-        """Return the kinds of the moves that an alias has ever made."""
-        query = _OF_ALIAS.with_only_columns(alias_moves.c.kind).distinct()
-        kinds = self._connection.scalars(query, {"model": model, "alias": name})
-        return set(map(MoveKind, kinds))
+    def kinds_of_moves(self, model: ModelId, name: str, version: int) -> Collection[MoveKind]:
+        """Return in which ways an alias was promoted to a version and rolled back from it."""
+        moved, kind = alias_moves.c, alias_moves.c.kind
+        query = _OF_ALIAS.with_only_columns(kind).distinct()
+        query = query.where(
+            ((kind == MoveKind.PROMOTED.value) & (moved.to_version == version))
+            | ((kind == MoveKind.ROLLED_BACK.value) & (moved.from_version == version))
+        )
+        return set(map(MoveKind, self._connection.scalars(query, {"model": model, "alias": name})))
 
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""

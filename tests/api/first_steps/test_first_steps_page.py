@@ -1,50 +1,34 @@
 """The page of first steps: each step is ordered once, and done as the rows tell."""
 
-import json
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from api.http.authentication import SESSION_COOKIE
 from api.http.routing import FIRST_STEPS
 from core.first_steps import first_steps as pack
-from core.first_steps.first_steps import EMOJI_FOLDER, PRODUCTS_FOLDER
 from core.job_types.run import run_next_job
+from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
-from core.principal import Role
+from core.principal import Principal, Role
 from core.registry.rows import Models, Versions
+from core.training.order import order_update
 from tests.support.api.browsing import Browser, browser_of
-from tests.support.api.image_files import picture
+from tests.support.api.image_pack import make_pack
 from tests.support.api.oracle import Oracle, settings_with
 from tests.support.api.service import Service, running
+from tests.support.notifiers import SilentNotifier
 from tests.support.scene import Script
 from tests.support.tools import tools_of
 
-EACH = 6  # images of a class
-
-
-def make_pack(folder: Path) -> None:
-    """Write a pack: twelve emoji, and six products with an unseen image each."""
-    emoji = [(f"emoji {number}", "heldout_style", number) for number in range(12)]
-    products = [
-        (f"product {index}", split, 100 + index * (EACH + 1) + number)
-        for index in range(6)
-        for number, split in enumerate(["train"] * EACH + ["test"])
-    ]
-    for name, rows in ((EMOJI_FOLDER, emoji), (PRODUCTS_FOLDER, products)):
-        lines = []
-        with zipfile.ZipFile(folder / f"{name}.zip", "w") as pack:
-            for cls, split, seed in rows:
-                path = f"{split}/{seed}.png"
-                pack.writestr(path, picture(seed))
-                lines.append(json.dumps({"path": path, "cls": cls, "split": split}))
-            pack.writestr("captions.jsonl", "\n".join(lines))
-
-
 STEP = re.compile(r'<li class="step (\w+)" id="(\w+)">')
+
+BAR = "First steps, "
+
+ADMIN = Principal(name="admin", role=Role.ADMIN)
 
 HERE = "/ui/models/demo/aliases/production"
 
@@ -86,6 +70,7 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     def work() -> None:
         assert run_next_job(new.platform, tools, owner="w", stopping=lambda: False)
 
+    assert BAR not in admin.get("/ui").text  # nobody has begun
     pressed(admin, "images")
     pressed(admin, "images")  # a second press orders nothing
     work()
@@ -100,26 +85,42 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert following(admin) == ["teach"]
     pressed(admin, "teach")
     work()
-    tools.decoder.close()
     assert meanwhile == [["teach"]] * len(meanwhile)  # there is a version, not yet judged
     assert meanwhile
     assert admin.get(FIRST_STEPS, HX_Request="true").headers["hx-refresh"] == "true"
     assert following(admin) == ["read", "promote"]
+    with new.platform.transactions(read_only=True) as work_:
+        first = work_[Models].get("demo")
+        order = work_[Jobs].page(1, None, model=first.id)[0].order
+    notifier = SilentNotifier()
+    order_update(new.platform, notifier, JobRequest(principal=ADMIN), model="demo", order=order)
+    assert following(admin) == ["read", "promote"]  # somebody else's update is none of the steps
+    work()
+    tools.decoder.close()
+    other = {"version": 3, "revision": 1, "reason": "another", "override": "yes"}
+    assert admin.send(f"{HERE}/promotion", **other).status_code == 303
+    assert following(admin) == ["read", "promote"]
+    assert "First steps, 5 of 8: <b>Read what changed</b>" in admin.get("/ui/models/demo").text
+    assert BAR not in admin.get(FIRST_STEPS).text
+    hidden = admin.send(f"{FIRST_STEPS}/dismissal").headers["set-cookie"].partition(";")[0]
+    cookies = f"{hidden}; {SESSION_COOKIE}={admin.session}"
+    assert BAR not in admin.client.get("/ui", headers={"Cookie": cookies}).text
+    assert BAR not in browser_of(new, Role.VIEWER).get("/ui").text
     assert "/ui/models/demo/changes?now=2" in admin.get(FIRST_STEPS).text
-    form = {"version": 2, "revision": 1, "reason": "looks good", "override": "yes"}
+    form = {"version": 2, "revision": 2, "reason": "looks good", "override": "yes"}
     assert admin.send(f"{HERE}/promotion", **form).status_code == 303
     assert following(admin) == ["classify", "roll_back"]
     said = admin.send(f"{FIRST_STEPS}/classify", sample="1").text
     assert "This is: <b>product 1</b>" in said
-    back = {"version": 1, "revision": 2, "reason": "once more"}
+    back = {"version": 3, "revision": 3, "reason": "once more"}
     assert admin.send(f"{HERE}/rollback", **back).status_code == 303
     assert following(admin) == []
     assert len(done(admin)) == 8
-    assert "first-steps" not in admin.get("/ui").text
+    assert "first-steps" not in admin.get("/ui").text  # nor a bar
     with new.platform.transactions(read_only=True) as work_:
         kinds = [named.job.type.value for named in work_[Jobs].named_page(10, None)]
         trained = work_[Versions].get(work_[Models].get("demo").id, 2).update_classes
-    assert kinds == ["update", "import", "import_images", "import_images"]
+    assert kinds == ["update", "update", "import", "import_images", "import_images"]
     assert trained == tuple(f"product {index}" for index in range(5))
 
 

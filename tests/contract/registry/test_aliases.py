@@ -42,9 +42,8 @@ def test_alias_moves_with_its_history(transactions: Transactions, alias: Alias) 
         assert len(work[Aliases].history(alias.model, "production", after=1)) == 1
         newest = work[Aliases].newest_moves(alias.model, "production", 1)
         assert [move.revision for move in newest] == [2]
-        kinds = work[Aliases].kinds_of_moves(alias.model, "production")
-        assert kinds == {move.kind for move in work[Aliases].history(alias.model, "production")}
-        assert work[Aliases].kinds_of_moves(alias.model, "staging") == set()
+        assert work[Aliases].kinds_of_moves(alias.model, "production", 2) == {MoveKind.PROMOTED}
+        assert work[Aliases].kinds_of_moves(alias.model, "production", 1) == set()
         assert work[Aliases].history(alias.model, "production") == [
             a_move(alias, kind=MoveKind.CREATED),
             a_move(moved, from_version=1, reason="better"),
