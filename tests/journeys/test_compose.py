@@ -36,7 +36,12 @@ SERVICES = compose.services(SECRETS | {"COMPOSE_PROFILES": "cpu", "WORKER_CPUS":
 
 LATE_S = 300  # two processes load torch, and the machine may be busy
 
-GREETINGS = ("Perennial is running at", "The database schema is", "Created the bucket")
+GREETINGS = (
+    "Perennial is running at",
+    "If nobody has an admin key",
+    "The database schema is",
+    "Created the bucket",
+)
 
 
 class ByHand:

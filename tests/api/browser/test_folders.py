@@ -95,7 +95,7 @@ def test_a_person_teaches_classes_from_a_folder(
     follow(page, "from-a-folder")
     follow(page, "Freeze a version")
     follow(page, "Order an update")
-    expect(page.get_by_label("Model")).to_have_value("demo")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("demo")
     follow(page, "Ask for advice")
     expect(page.get_by_text("have fewer than 16 training images")).to_be_visible()
     assert Axe().run(page).violations_count == 0

@@ -75,7 +75,7 @@ def test_a_draft_places_nothing_and_its_receipts_name_no_side(scene: Scene) -> N
     pets = create_dataset(scene.platform, "pets", DatasetKind.LABELLED)
     receipts = send(scene, pets, *(upload(one) for one in HELD))
     assert {one.side for one in receipts} == {None}
-    move_images(scene.platform, pets.id, HELD[:9], to="dog")
+    move_images(scene.platform, pets.id, dict.fromkeys(HELD[:9], "dog"))
     remove_images(scene.platform, pets.id, HELD[9:19])
     sides = frozen(scene, pets).counts()
     assert sides == {"cat": {"train": 7, "holdout": 3}, "dog": {"train": 7, "holdout": 2}}
