@@ -88,8 +88,10 @@ def repeat_erasure(
 
 
 def refuse_cancellation(work: Work, job: Job) -> None:
-    """Raise ErasureCommitted for the job of an erasure that nothing brings back (`ON_CANCEL`)."""
-    if isinstance(job.order, EraseOrder) and work[Erasures].get(job.order.erasure).erased_at:
+    """Raise ErasureCommitted for a job whose erasure nothing brings back (`ON_CANCEL`)."""
+    if job.finished_at is not None or not isinstance(job.order, EraseOrder):
+        return
+    if work[Erasures].get(job.order.erasure).erased_at is not None:
         raise ErasureCommitted(erasure=job.order.erasure)
 
 

@@ -10,7 +10,15 @@ from hypothesis.stateful import precondition, rule
 from core.bases.create_model import create_model
 from core.blame.order import order_blame
 from core.datasets.image_lists import Grouping
-from core.errors import AnswersMissing, ArtifactGone, ImportFailed, JobFinished, VersionNotFound
+from core.erasure.rows import Erasures
+from core.errors import (
+    AnswersMissing,
+    ArtifactGone,
+    ErasureCommitted,
+    ImportFailed,
+    JobFinished,
+    VersionNotFound,
+)
 from core.evaluation.order import order_evaluation
 from core.exports.make import order_export
 from core.job_types.retry import retry_job
@@ -164,6 +172,10 @@ class Clients(Machine):
             cancelled = cancel_job(self.world.platform, job.id)
         except JobFinished:
             assert not may
+        except ErasureCommitted:
+            with self.world.reading() as work:
+                assert may
+                assert work[Erasures].get(job.order.erasure).erased_at is not None
         else:
             assert may
             self.promises.cancelled.add(job.id)
