@@ -26,7 +26,7 @@ ALONE_S = 5.0  # after Redis has failed, this process counts alone for so long
 
 
 class Rate(StrEnum):
-    """What is counted, by its name in the headers."""
+    """The kinds of requests that are counted, by their names in the headers."""
 
     REQUESTS = "requests"
     INFERENCE = "inference"  # requests that only ask a model

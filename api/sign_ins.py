@@ -19,7 +19,7 @@ OTHERS = "others"
 
 
 class Failures:
-    """How many sign-ins have failed, by the address that they came from."""
+    """The number of sign-ins that failed, by the address that they came from."""
 
     def __init__(self, address: str) -> None:
         self.counts = Counter([address])

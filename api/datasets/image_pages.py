@@ -74,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What was just done to the images of a page."""
+    """The change of a page's images that was just made."""
 
     moved: int = 0
     removed: int = 0

@@ -71,7 +71,7 @@ class Question(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _OfImages:
-    """What questions about images have in common; inputs are pixels."""
+    """The common part of questions about images; inputs are pixels."""
 
     digest: Digest
     image_bytes: int

@@ -12,7 +12,7 @@ from core.errors import PerennialError
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: the title says what would be done, and its button does it."""
+    """A question: the title says what would be done, and its button does it."""
 
     title: str
     lost: Sequence[str]  # sentences: what is lost, and what stays

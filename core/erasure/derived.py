@@ -1,4 +1,4 @@
-"""What was made of images and names or describes them: reports of imports, and stored answers.
+"""Files that name or describe images: reports of imports, and stored answers.
 
 All of it is read before anything is locked, and again what has come since.
 """

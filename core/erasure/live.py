@@ -68,7 +68,7 @@ class LiveMark:
 
     @property
     def text(self) -> str:
-        """What is wrong and what to do, in two sentences."""
+        """Two sentences: the fault, and the remedy."""
         live = ", ".join(self.aliases)
         return (
             f"Version {self.version} learned from images that were erased since, and still answers "

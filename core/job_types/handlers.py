@@ -1,4 +1,4 @@
-"""What each type of job does."""
+"""The work of each type of job."""
 
 from dataclasses import dataclass
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""Which side images get by freezing, and that they keep it everywhere."""
+"""Images get a side by freezing, and keep it everywhere."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What operators do, and everything that may happen to a service, in any order."""
+"""Steps of operators, and everything that may happen to a service, in any order."""
 
 import json
 from collections.abc import Callable

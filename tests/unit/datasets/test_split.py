@@ -26,7 +26,7 @@ def drafts(draw: st.DrawFn, *, alike: bool = True) -> list[Member]:
 
 
 def shares(members: list[Member], sides: Mapping[Digest, Side]) -> dict[str, tuple[int, int]]:
-    """How many images of each class are held out, and how many there are."""
+    """Count the images of each class, and those of them that are held out."""
     images = Counter(name for *_, name in members)
     held = Counter(name for _, group, name in members if sides[group] is Side.HOLDOUT)
     return {name: (held[name], count) for name, count in images.items()}
@@ -140,5 +140,5 @@ def test_a_class_that_all_looks_alike_is_trained_on() -> None:
 
 
 def hashed(group: Digest) -> str:
-    """What `side_of` reads as a number."""
+    """The digits that `side_of` reads as a number."""
     return digest(f"side:{group}")

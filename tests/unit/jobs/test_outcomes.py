@@ -1,4 +1,4 @@
-"""What a job is said to have come to."""
+"""The words in which a job's outcome is told."""
 
 from dataclasses import replace
 
