@@ -1,16 +1,17 @@
 """The questions whether a dataset or a version of it is deleted."""
 
-from starlette.responses import RedirectResponse, Response
+from functools import partial
+
+from starlette.responses import Response
 
 from api.datasets import routes
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm
-from api.pages.questions import Question, ask
+from api.pages.questions import Question, ask, carry_out
 from api.pages.rendering import PageRequest
 from core.datasets.rows import Datasets
-from core.errors import PerennialError
 from core.principal import Role
 from core.values import counted
 
@@ -24,28 +25,23 @@ IN_USE = "What a model learned from, a suite holds or an unfinished job needs is
 @router.get("/deletion", Role.ADMIN)
 def ask_about_dataset(dataset: str, asked: PageRequest) -> Response:
     """Say what is lost with a dataset."""
-    return _ask_about_dataset(asked, dataset)
+    return ask(asked, _about_dataset(asked, dataset))
 
 
 @router.post("/deletion", Role.ADMIN)
 def delete_dataset(dataset: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete a dataset."""
-    try:
-        routes.delete_dataset(dataset, asked.services)
-    except PerennialError as refusal:
-        return _ask_about_dataset(asked, dataset, refusal)
-    return RedirectResponse(f"{PAGES}/datasets", 303)
+    delete = partial(routes.delete_dataset, dataset, asked.services)
+    return carry_out(asked, _about_dataset(asked, dataset), delete, then=f"{PAGES}/datasets")
 
 
-def _ask_about_dataset(
-    asked: PageRequest, dataset: str, refusal: PerennialError | None = None
-) -> Response:
+def _about_dataset(asked: PageRequest, dataset: str) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         images = sum(work[Datasets].count(found.id).values())
         versions = len(work[Datasets].versions(found.id))
     here = f"{PAGES}/datasets/{found.name}"
-    question = Question(
+    return Question(
         title=f"Delete the dataset {found.name}",
         lost=[
             f"{counted(images, 'image')} and {counted(versions, 'version')} are deleted for good, "
@@ -55,13 +51,12 @@ def _ask_about_dataset(
         action=f"{here}/deletion",
         back=here,
     )
-    return ask(asked, question, refusal)
 
 
 @router.get("/versions/{version}/deletion", Role.ADMIN)
 def ask_about_version(dataset: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Say what is lost with a version of a dataset."""
-    return _ask_about_version(asked, dataset, version)
+    return ask(asked, _about_version(asked, dataset, version))
 
 
 @router.post("/versions/{version}/deletion", Role.ADMIN)
@@ -69,21 +64,17 @@ def delete_version(
     dataset: str, version: VersionNumber, asked: PageRequest, _form: SentForm
 ) -> Response:
     """Delete a version of a dataset."""
-    try:
-        routes.delete_dataset_version(dataset, version, asked.services)
-    except PerennialError as refusal:
-        return _ask_about_version(asked, dataset, version, refusal)
-    return RedirectResponse(f"{PAGES}/datasets/{dataset}", 303)
+    delete = partial(routes.delete_dataset_version, dataset, version, asked.services)
+    question = _about_version(asked, dataset, version)
+    return carry_out(asked, question, delete, then=f"{PAGES}/datasets/{dataset}")
 
 
-def _ask_about_version(
-    asked: PageRequest, dataset: str, version: int, refusal: PerennialError | None = None
-) -> Response:
+def _about_version(asked: PageRequest, dataset: str, version: int) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         frozen = work[Datasets].version(found.id, version)
     here = f"{PAGES}/datasets/{found.name}/versions/{frozen.number}"
-    question = Question(
+    return Question(
         title=f"Delete version {frozen.number} of {found.name}",
         lost=[
             f"Which {counted(frozen.images, 'image')} it held is forgotten, and its number is not "
@@ -93,4 +84,3 @@ def _ask_about_version(
         action=f"{here}/deletion",
         back=here,
     )
-    return ask(asked, question, refusal)

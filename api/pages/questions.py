@@ -1,9 +1,9 @@
 """The page that asks once before something is lost, and says what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from api.pages.forms import LONGEST_REASON
 from api.pages.rendering import PageRequest
@@ -38,3 +38,14 @@ def ask(
         sent=sent or {},
         longest=LONGEST_REASON,
     )
+
+
+def carry_out(
+    asked: PageRequest, question: Question, act: Callable[[], object], *, then: str
+) -> Response:
+    """Do what the question was about and lead to the page `then`; if refused, ask again."""
+    try:
+        act()
+    except PerennialError as refusal:
+        return ask(asked, question, refusal)
+    return RedirectResponse(then, 303)

@@ -1,15 +1,16 @@
 """The questions whether a model or a version is deleted."""
 
-from starlette.responses import RedirectResponse, Response
+from functools import partial
+
+from starlette.responses import Response
 
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm
-from api.pages.questions import Question, ask
+from api.pages.questions import Question, ask, carry_out
 from api.pages.rendering import PageRequest
 from api.registry import routes, version_routes
-from core.errors import PerennialError
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
@@ -21,28 +22,23 @@ router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, inclu
 @router.get("/deletion", Role.ADMIN)
 def ask_about_model(model: str, asked: PageRequest) -> Response:
     """Say what is lost with a model."""
-    return _ask_about_model(asked, model)
+    return ask(asked, _about_model(asked, model))
 
 
 @router.post("/deletion", Role.ADMIN)
 def delete_model(model: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete a model."""
-    try:
-        routes.delete_model(model, asked.services)
-    except PerennialError as refusal:
-        return _ask_about_model(asked, model, refusal)
-    return RedirectResponse(PAGES, 303)
+    delete = partial(routes.delete_model, model, asked.services)
+    return carry_out(asked, _about_model(asked, model), delete, then=PAGES)
 
 
-def _ask_about_model(
-    asked: PageRequest, model: str, refusal: PerennialError | None = None
-) -> Response:
+def _about_model(asked: PageRequest, model: str) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         count = len(work[Versions].all(found.id))
         aliases = [f"{one.name} (version {one.version})" for one in work[Aliases].all(found.id)]
     here = f"{PAGES}/models/{found.name}"
-    question = Question(
+    return Question(
         title=f"Delete the model {found.name}",
         lost=[
             f"{counted(count, 'version')} with weights, reports, exports and trials, the history "
@@ -54,13 +50,12 @@ def _ask_about_model(
         action=f"{here}/deletion",
         back=here,
     )
-    return ask(asked, question, refusal)
 
 
 @router.get("/versions/{version}/deletion", Role.ADMIN)
 def ask_about_version(model: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Say what is lost with a version."""
-    return _ask_about_version(asked, model, version)
+    return ask(asked, _about_version(asked, model, version))
 
 
 @router.post("/versions/{version}/deletion", Role.ADMIN)
@@ -68,21 +63,17 @@ def delete_version(
     model: str, version: VersionNumber, asked: PageRequest, _form: SentForm
 ) -> Response:
     """Delete a version."""
-    try:
-        version_routes.delete_version(model, version, asked.services)
-    except PerennialError as refusal:
-        return _ask_about_version(asked, model, version, refusal)
-    return RedirectResponse(f"{PAGES}/models/{model}", 303)
+    delete = partial(version_routes.delete_version, model, version, asked.services)
+    question = _about_version(asked, model, version)
+    return carry_out(asked, question, delete, then=f"{PAGES}/models/{model}")
 
 
-def _ask_about_version(
-    asked: PageRequest, model: str, version: int, refusal: PerennialError | None = None
-) -> Response:
+def _about_version(asked: PageRequest, model: str, version: int) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
     here = f"{PAGES}/models/{found.name}/versions/{wanted.number}"
-    question = Question(
+    return Question(
         title=f"Delete version {wanted.number} of {found.name}",
         lost=[
             "Its weights, its report and its exports are deleted for good; its number is not given "
@@ -93,4 +84,3 @@ def _ask_about_version(
         action=f"{here}/deletion",
         back=here,
     )
-    return ask(asked, question, refusal)
