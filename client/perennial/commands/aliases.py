@@ -5,6 +5,14 @@ from typing import Any
 
 import click
 
+from perennial.terminal.arguments import (
+    NEW_FILE,
+    alias_option,
+    example,
+    find_version,
+    number_of,
+    version_argument,
+)
 from perennial.terminal.output import (
     bytes_bar,
     json_option,
@@ -14,15 +22,7 @@ from perennial.terminal.output import (
     tell,
     warn_of_live,
 )
-from perennial.terminal.session import (
-    NEW_FILE,
-    alias_option,
-    connected,
-    example,
-    find_version,
-    number_of,
-    version_argument,
-)
+from perennial.terminal.session import connected
 from perennial.types import Alias
 
 

@@ -21,6 +21,15 @@ from perennial.commands.images import (
     told_version,
 )
 from perennial.errors import ServiceError
+from perennial.terminal.arguments import (
+    FOLDER,
+    NEW_FILE,
+    example,
+    number_of,
+    source,
+    version_argument,
+    wait_option,
+)
 from perennial.terminal.output import (
     OUTCOMES,
     json_option,
@@ -33,18 +42,7 @@ from perennial.terminal.output import (
     told_counts,
     warn_of_live,
 )
-from perennial.terminal.session import (
-    FOLDER,
-    NEW_FILE,
-    Failure,
-    connected,
-    example,
-    number_of,
-    source,
-    tell_ordered,
-    version_argument,
-    wait_option,
-)
+from perennial.terminal.session import Failure, connected, tell_ordered
 from perennial.types import DatasetKind, Retraining, Suite, SuiteKind
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.

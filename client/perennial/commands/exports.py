@@ -9,18 +9,9 @@ from typing import get_args
 import click
 
 from perennial.client import Client
+from perennial.terminal.arguments import FILE, example, find_version, wait_option
 from perennial.terminal.output import bytes_bar, json_option, tell
-from perennial.terminal.session import (
-    FILE,
-    Failure,
-    connected,
-    example,
-    find_version,
-    follow,
-    tell_job,
-    tell_ordered,
-    wait_option,
-)
+from perennial.terminal.session import Failure, connected, follow, tell_job, tell_ordered
 from perennial.types import Export, ExportFormat
 
 # `perennial export`: a version as files that other software loads.

@@ -10,6 +10,15 @@ import click
 
 from perennial.client import Client
 from perennial.commands.exports import NEW_PLACE, require_absent
+from perennial.terminal.arguments import (
+    FILE,
+    NEW_FILE,
+    example,
+    find_dataset_version,
+    find_version,
+    number_of,
+    wait_option,
+)
 from perennial.terminal.output import (
     bytes_bar,
     json_option,
@@ -21,19 +30,7 @@ from perennial.terminal.output import (
     print_table,
     tell,
 )
-from perennial.terminal.session import (
-    FILE,
-    NEW_FILE,
-    Failure,
-    connected,
-    example,
-    find_dataset_version,
-    find_version,
-    follow,
-    number_of,
-    tell_ordered,
-    wait_option,
-)
+from perennial.terminal.session import Failure, connected, follow, tell_ordered
 from perennial.types import Compatibility, Embed, ImageAnswer, InputVector, NoneOfThese
 
 # `perennial classify`: images, by a version or by what an alias points at.

@@ -20,6 +20,16 @@ from perennial.commands.images import (
 )
 from perennial.errors import JobFailed, ServiceError
 from perennial.requests import given
+from perennial.terminal.arguments import (
+    FOLDER,
+    example,
+    filter_options,
+    find_dataset_version,
+    gate_option,
+    number_of,
+    recipe_option,
+    wait_option,
+)
 from perennial.terminal.output import (
     json_option,
     note,
@@ -31,21 +41,13 @@ from perennial.terminal.output import (
     tell,
 )
 from perennial.terminal.session import (
-    FOLDER,
     Failure,
     connected,
     ended,
-    example,
-    filter_options,
-    find_dataset_version,
     follow,
-    gate_option,
-    number_of,
-    recipe_option,
     require_passed,
     tell_end,
     tell_job,
-    wait_option,
 )
 from perennial.types import Advice, Job, JobFilters, JobSummary, Model
 

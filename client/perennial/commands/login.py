@@ -7,6 +7,7 @@ import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from perennial.terminal import session
+from perennial.terminal.arguments import example
 from perennial.terminal.output import json_option, note, print_fields, print_json
 from perennial.terminal.session import (
     DEFAULT_URL,
@@ -16,7 +17,6 @@ from perennial.terminal.session import (
     address_of,
     connected,
     current,
-    example,
     forget,
     store,
 )

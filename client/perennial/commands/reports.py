@@ -5,6 +5,15 @@ from typing import Any, get_args
 
 import click
 
+from perennial.terminal.arguments import (
+    NEW_FILE,
+    alias_option,
+    example,
+    find_version,
+    gate_option,
+    version_argument,
+    wait_option,
+)
 from perennial.terminal.output import (
     json_option,
     measure_name,
@@ -14,20 +23,7 @@ from perennial.terminal.output import (
     print_table,
     tell,
 )
-from perennial.terminal.session import (
-    NEW_FILE,
-    alias_option,
-    connected,
-    example,
-    find_version,
-    follow,
-    gate_option,
-    require_passed,
-    tell_job,
-    tell_ordered,
-    version_argument,
-    wait_option,
-)
+from perennial.terminal.session import connected, follow, require_passed, tell_job, tell_ordered
 from perennial.types import Comparison, Grouping, Report
 
 # `perennial report`: what a version learned and forgot, and what the gate says of it.

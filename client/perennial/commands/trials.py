@@ -7,17 +7,17 @@ from typing import Any
 import click
 
 from perennial.client import Client
-from perennial.terminal.output import json_option, note, print_json, print_list, print_table, tell
-from perennial.terminal.session import (
+from perennial.terminal.arguments import (
     FILE,
     NEW_FOLDER,
     alias_option,
-    connected,
     example,
     find_version,
     trial_option,
     version_argument,
 )
+from perennial.terminal.output import json_option, note, print_json, print_list, print_table, tell
+from perennial.terminal.session import connected
 from perennial.types import ArmCounts, Sample, Trial, TrialMode, TrialReport
 
 reason_option = click.option("--reason", help="Reason, kept in the audit event.")

@@ -12,7 +12,8 @@ import pytest
 
 from perennial.commands.main import VERBS, perennial
 from perennial.errors import ServiceError
-from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained, time
+from perennial.terminal.arguments import time
+from perennial.terminal.session import ERROR, INTERRUPTED, USAGE, explained
 from tests.support.places import ROOT
 from tests.unit.client.commands.conftest import Run
 
