@@ -25,10 +25,6 @@ from core.values import DatasetId, Digest, ErasureId, from_plain
 class DatasetImageRows(ImageListRows):
     """The part of `Datasets` that writes images."""
 
-    def add_image(self, row: DatasetImage) -> None:
-        """Add one image; see `add_images`."""
-        self.add_images(row.dataset, [row])
-
     def add_images(self, dataset: DatasetId, rows: Sequence[DatasetImage]) -> None:
         """Add images, each with one text. Adding the same image and text again has no effect.
 

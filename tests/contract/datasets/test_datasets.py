@@ -81,9 +81,9 @@ def test_labelled_image_is_kept_once_with_one_class_until_it_is_removed(
     work: Work, dataset: Dataset
 ) -> None:
     for _ in range(2):
-        work[Datasets].add_image(a_row(dataset, digest(1), "cat"))
+        work[Datasets].add_images(dataset.id, [a_row(dataset, digest(1), "cat")])
     with pytest.raises(LabelConflict):
-        work[Datasets].add_image(a_row(dataset, digest(1), "dog"))
+        work[Datasets].add_images(dataset.id, [a_row(dataset, digest(1), "dog")])
     assert work[Datasets].images(dataset.id) == [a_row(dataset, digest(1), "cat")]
     assert work[Datasets].texts(dataset.id, [digest(1)]) == {digest(1): ["cat"]}
     assert work[Datasets].texts(dataset.id, [digest(2)]) == {}
@@ -107,7 +107,7 @@ def test_captioned_image_counts_once_and_each_caption_has_its_time(
 
 
 def test_dataset_is_removed_once_with_its_images(work: Work, dataset: Dataset) -> None:
-    work[Datasets].add_image(a_row(dataset, digest(1), "cat"))
+    work[Datasets].add_images(dataset.id, [a_row(dataset, digest(1), "cat")])
     work[Datasets].remove(dataset.id)
     assert work[Datasets].images(dataset.id) == []
     with pytest.raises(DatasetNotFound):
@@ -115,14 +115,14 @@ def test_dataset_is_removed_once_with_its_images(work: Work, dataset: Dataset) -
 
 
 def test_image_of_an_unknown_dataset_is_refused(work: Work) -> None:
+    unknown = a_dataset()
     with pytest.raises(DatasetNotFound):
-        work[Datasets].add_image(a_row(a_dataset(), digest(1), "cat"))
+        work[Datasets].add_images(unknown.id, [a_row(unknown, digest(1), "cat")])
 
 
 def test_image_pages_never_tear_an_image_apart(work: Work, texts: Dataset) -> None:
-    for image in range(5):
-        for caption in ("one", "two"):
-            work[Datasets].add_image(a_row(texts, digest(image), caption))
+    captioned = [a_row(texts, digest(n), told) for n in range(5) for told in ("one", "two")]
+    work[Datasets].add_images(texts.id, captioned)
     rows, after = [], None
     while page := work[Datasets].image_page(texts.id, 2, after):
         assert len(page) in {4, 2}
@@ -212,7 +212,7 @@ def test_images_are_counted_after_each_change(
     dataset, other = made(transactions), made(transactions)
     new = a_row(dataset, digest(3), "dog")
     changes: list[tuple[Change, dict[str, int]]] = [
-        (lambda it: it.add_image(new), {"cat": 2, "dog": 1}),
+        (lambda it: it.add_images(dataset.id, [new]), {"cat": 2, "dog": 1}),
         (lambda it: it.move_images(dataset.id, [digest(1)], "dog"), {"cat": 1, "dog": 2}),
         (lambda it: it.rename_class(dataset.id, "dog", "wolf"), {"cat": 1, "wolf": 2}),
         (lambda it: it.remove_image(dataset.id, digest(1)), {"cat": 1, "wolf": 1}),
@@ -230,7 +230,7 @@ def test_what_is_undone_is_not_kept(transactions: Transactions) -> None:
     dataset = made(transactions)
     for text, number, commits in (("dog", 3, False), ("cow", 4, True)):
         with transactions() as work:
-            work[Datasets].add_image(a_row(dataset, digest(number), text))
+            work[Datasets].add_images(dataset.id, [a_row(dataset, digest(number), text)])
             assert work[Datasets].count(dataset.id) == {"cat": 2, text: 1}
             if commits:
                 work.commit()

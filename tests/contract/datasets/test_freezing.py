@@ -58,13 +58,13 @@ def dataset(scene: Scene) -> Dataset:
 
 def add(scene: Scene, dataset: Dataset, pixels: Digest = SECOND) -> None:
     with scene.platform.transactions() as work:
-        work[Datasets].add_image(a_row(dataset, pixels, "cat"))
+        work[Datasets].add_images(dataset.id, [a_row(dataset, pixels, "cat")])
         work.commit()
 
 
 def replace_by_another(scene: Scene, dataset: Dataset) -> None:
     with scene.platform.transactions() as work:
-        work[Datasets].add_image(a_row(dataset, SECOND, "cat"))
+        work[Datasets].add_images(dataset.id, [a_row(dataset, SECOND, "cat")])
         work[Datasets].remove_image(dataset.id, FIRST)
         work.commit()
 

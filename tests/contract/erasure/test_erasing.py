@@ -84,7 +84,7 @@ def test_an_erased_image_is_gone_and_is_not_let_in_again(
         assert (image.width, image.size) == (0, 0)
         row = replace(a_row(a_dataset(id=data.dataset), gone.pixels, "cat"))
         with pytest.raises(ImageErased):
-            work[Datasets].add_image(row)
+            work[Datasets].add_images(data.dataset, [row])
         events = work[AuditTrail].page(9, None, AuditFilter(subject=f"erasures/{erasure.id}"))
     assert [event.change.action for event in events] == ["images.erased", "erasure.ordered"]
     left = read_manifest(artifacts, new.manifest)
@@ -241,8 +241,7 @@ def test_near_duplicates_that_stay_are_listed(scene: Scene) -> None:
     oldest, *others = [a_row(dataset, one, "cat") for one in pixels]
     with scene.platform.transactions() as work:
         work[Datasets].add(dataset)
-        for row in (oldest, *others):
-            work[Datasets].add_image(row)
+        work[Datasets].add_images(dataset.id, [oldest, *others])
         work[Thumbnails].add([(oldest.image, "00")])
         alike = [replace(row.image, near_duplicate_of=pixels[0]) for row in others[:2]]
         work[Thumbnails].add([(image, "00") for image in alike])

@@ -73,7 +73,7 @@ def test_an_upload_and_an_erasure_wait_for_each_other(scene: Scene) -> None:
         work[Thumbnails].lock()
         with running(scene) as erasing:
             row = a_row(a_dataset(id=data.dataset), digest("another"), "cat")
-            work[Datasets].add_image(row)
+            work[Datasets].add_images(data.dataset, [row])
             work.commit()
     assert erasing.result().status is JobStatus.SUCCEEDED
 

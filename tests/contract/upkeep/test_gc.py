@@ -84,8 +84,7 @@ def test_images_stay_while_a_dataset_or_a_manifest_holds_them(
     ]
     with work_with() as work:
         work[Datasets].add(dataset)
-        for row in rows:
-            work[Datasets].add_image(row)
+        work[Datasets].add_images(dataset.id, rows)
         work[Datasets].remove_image(dataset.id, rows[2].image.pixels)
         freeze(work, artifacts, dataset, NOW)
         work[Datasets].remove_image(dataset.id, rows[1].image.pixels)
@@ -188,7 +187,7 @@ def test_an_image_whose_form_is_replaced_while_a_dataset_is_frozen_is_kept(
 
     def upload() -> None:
         with scene.platform.transactions() as work:
-            work[Datasets].add_image(replace(row, dataset=other.id, image=new))
+            work[Datasets].add_images(other.id, [replace(row, dataset=other.id, image=new)])
             work.commit()
 
     with ThreadPoolExecutor(2) as pool, scene.platform.transactions() as work:

@@ -95,7 +95,8 @@ class TinyService(Scene):
             for data, name in zip(images, list(classes) * len(images), strict=False):
                 digest = self.platform.artifacts.put(data)
                 image = Image(pixels=digest, artifact=digest, width=20, height=18, size=len(data))
-                work[Datasets].add_image(replace(a_row(dataset, image.pixels, name), image=image))
+                row = replace(a_row(dataset, image.pixels, name), image=image)
+                work[Datasets].add_images(dataset.id, [row])
                 work[Thumbnails].add([(image, thumbnail(data))])
             work[PlacedGroups].add(by_hash(map(sha256, images)))
             version = freeze(work, self.platform.artifacts, dataset, NOW)
