@@ -26,7 +26,8 @@ class OriginDocument(ResponseModel):
     model: str = Field(description="The model's name there.")
     line: list[dict[str, Any]] = Field(
         description="The versions that it was trained from and, last, itself: digests, recipes, "
-        "datasets by name and manifest, classes, verdicts and the digests of reports."
+        "datasets and reference sets by name and manifest, classes, verdicts and the digests of "
+        "reports."
     )
     suites: list[dict[str, Any]] = Field(description="The model's suites there, by manifest.")
     policy: dict[str, Any] = Field(description="The model's policy there.")

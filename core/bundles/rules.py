@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
+from core.datasets.manifests import validation_of
 from core.datasets.rules import Suite
 from core.errors import BundleInvalid, PerennialError
 from core.gate.rules import GatePolicy
@@ -146,17 +147,17 @@ def predicate_of(
     model: Model,
     line: Sequence[Version],
     *,
-    datasets: Mapping[int, Json],
+    images: Mapping[int, Json],
     suites: Sequence[Suite],
     policy: GatePolicy,
 ) -> dict[str, Any]:
     """Return what a bundle says of the last version of a line, root first.
 
-    `datasets` describes by version what each learned from.
+    `images` describes by version the images that each learned from.
     """
     return {
         "model": model.name,
-        "line": [_described(version, datasets.get(version.number)) for version in line],
+        "line": [_described(version, images[version.number]) for version in line],
         "feature_statistics": dict(line[-1].feature_statistics),
         "suites": [
             {
@@ -173,13 +174,13 @@ def predicate_of(
     }
 
 
-def _described(version: Version, dataset: Json | None) -> dict[str, Any]:
+def _described(version: Version, images: Json) -> dict[str, Any]:
     return {
         "version": version.number,
         "digest": version.digest,
         "parent": version.parent,
         "recipe": version.recipe.to_json() if version.recipe else None,
-        "dataset": dataset,
+        **images,
         "update_classes": list(version.update_classes),
         "classes": list(version.classes),
         "prompt": version.prompt.text,
@@ -194,15 +195,18 @@ def _described(version: Version, dataset: Json | None) -> dict[str, Any]:
 
 
 def _learned_from(line: Sequence[Json]) -> Iterator[Digest]:
-    """Yield the weights before the last of a line, and the manifests that all of it learned from.
+    """Yield the weights before the last of a line, and the images that all of it learned from.
 
-    Of a version that had come there by a bundle, also what that said.
+    These are manifests, and of images by which a mixing weight was chosen `validation_of` them. Of
+    a version that had come there by a bundle, also what that said.
     """
     for one in line:
         if one is not line[-1]:
             yield _digest(one["digest"])
-        if one["dataset"] is not None:
-            yield _digest(one["dataset"]["manifest"])
+        for part in ("dataset", "reference"):
+            if one[part] is not None:
+                yield _digest(one[part]["manifest"])
+        yield from (validation_of(_digest(manifest)) for manifest in one["validation"])
         if one["imported_from"] is not None:
             yield from map(_digest, one["imported_from"]["learned_from"])
 

@@ -11,7 +11,10 @@ from core.bundles.rules import ENVELOPE_FILE, Statement, predicate_of, report_fi
 from core.bundles.signing import Signatures
 from core.database.work import Work
 from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetRef
+from core.datasets.version_rows import Suites
 from core.gate.rows import Policies
+from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.registry.read import ancestors, suites_of
@@ -25,7 +28,7 @@ def describe_line(work: Work, model: Model, version: Version) -> dict[str, Any]:
     return predicate_of(
         model,
         line,
-        datasets={one.number: found for one in line if (found := _dataset(work, one))},
+        images={one.number: _images(work, one) for one in line},
         suites=suites_of(work, model),
         policy=work[Policies].get(model.policy),
     )
@@ -54,11 +57,28 @@ def _named(predicate: Json) -> dict[str, Digest]:
     return reports | {statistics_file(digest): digest for digest in kept}
 
 
-def _dataset(work: Work, version: Version) -> dict[str, Any] | None:
-    if version.dataset is None or version.dataset_version is None:
+def _images(work: Work, version: Version) -> dict[str, Any]:
+    """Return the images that a version learned from, as an erasure looks for them.
+
+    `validation` are the manifests by whose validation parts its mixing weight was chosen.
+    """
+    taught = _dataset(work, version.data)
+    validation: list[Digest] = []
+    if taught and version.recipe is not None and version.recipe.mixing_choice.uses_validation:
+        suites = work[Jobs].get(version.job).suites or ()
+        validation = [taught["manifest"], *(work[Suites].get(one).manifest for one in suites)]
+    return {
+        "dataset": taught,
+        "reference": _dataset(work, version.reference),
+        "validation": validation,
+    }
+
+
+def _dataset(work: Work, named: DatasetRef | None) -> dict[str, Any] | None:
+    if named is None:
         return None
-    frozen = work[Datasets].version(version.dataset, version.dataset_version)
-    name = work[Datasets].get(version.dataset).name
+    frozen = work[Datasets].version(named.dataset, named.version)
+    name = work[Datasets].get(named.dataset).name
     return {"name": name, "version": frozen.number, "manifest": frozen.manifest}
 
 

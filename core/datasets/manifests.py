@@ -241,6 +241,14 @@ def _to_json(entry: ManifestEntry) -> list[Any]:
     return [entry.pixels, entry.artifact, list(entry.texts), *rest, *[True][: entry.moved]]
 
 
+def validation_of(manifest: Digest) -> Digest:
+    """Return the digest that stands for the validation part of a manifest's images.
+
+    It is marked if an image of that part was erased; the manifest itself, if it teaches one.
+    """
+    return sha256(f"validation of {manifest}".encode())
+
+
 # The difference between two versions of a dataset.
 
 

@@ -177,7 +177,7 @@ def _mark_all(
     every, digests = marked_by_digest(
         {model.id: work[Versions].all(model.id) for model in models},
         lambda version: _learned(work, holders, version),
-        [one.version.manifest for one in holders.versions.values() if one.teaches],
+        holders.learned_from,
     )
     work[Marks].add(digests, erasure.id)
     for model in models:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, validation_of
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetRef, DatasetVersion, Suite
 from core.datasets.version_rows import Suites
@@ -47,6 +47,15 @@ class Holders:
         held = [one.held for one in self.versions.values()]
         held += [entries for _, entries in self.suites.values()]
         return {(entry.pixels, entry.artifact) for entries in held for entry in entries}
+
+    @property
+    def learned_from(self) -> set[Digest]:
+        """The digests that a bundle names if its line learned from one of the images."""
+        held = self.versions.values()
+        validating = [one.version.manifest for one in held if one.holds_out(Part.VALIDATION)]
+        validating += [self.suites[suite][0].manifest for suite in self.validating]
+        taught = {one.version.manifest for one in held if one.teaches}
+        return taught.union(map(validation_of, validating))
 
     @property
     def validating(self) -> frozenset[SuiteId]:

@@ -138,15 +138,15 @@ def marked(
 def marked_by_digest(
     models: Mapping[ModelId, Sequence[Version]],
     learned: Callable[[Version], Exposure | None],
-    teaching: Iterable[Digest],
+    learned_from: Iterable[Digest],
 ) -> tuple[dict[ModelId, dict[int, Exposure]], set[Digest]]:
     """Return what `marked` returns for each model, and the digests to mark.
 
     A version with the weights of a marked one is marked in each model, and so is one that came by a
-    bundle whose line names a marked digest, or one of the `teaching` manifests.
+    bundle whose line names a marked digest, or one of `learned_from`.
     """
     told = {(one.model, one.number): learned(one) for line in models.values() for one in line}
-    digests = set(teaching)
+    digests = set(learned_from)
 
     def how(one: Version) -> Exposure | None:
         line = one.origin.learned_from if one.origin else ()

@@ -7,17 +7,26 @@ import pytest
 
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
-from core.datasets.manifests import Side
+from core.bundles.import_version import require_unmarked
+from core.bundles.read import SignedBundle
+from core.bundles.rules import BundledVersion, Signer, Statement
+from core.bundles.write import describe_line
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Part, Side
+from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion
 from core.erasure.order import certify
 from core.erasure.rules import ErasureStatus, Exposure, Retraining
 from core.errors import LearnedErasedImages
 from core.gate.rules import Verdict
 from core.jobs.orders import ImportOrder
 from core.jobs.rules import JobStatus
+from core.recipes.fields import Method, MixingChoice
+from core.recipes.rules import Recipe
 from core.registry.marks import Marks
 from core.registry.rows import Versions
 from core.registry.versions import Model, Origin, Version
 from core.upkeep.delete import delete_version
+from core.values import Digest
 from tests.support.erasures import entry_of, erase, followed
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, go_live
@@ -32,8 +41,10 @@ def put(scene: Scene, version: Version, into: Model, **changes: Any) -> None:
     """A version of another model, as one imported from a bundle is."""
     with scene.platform.transactions() as work:
         number = work[Versions].next_number(into.id)
-        imported = {"dataset": None, "dataset_version": None, "erasure": None} | changes
-        work[Versions].add(replace(version, model=into.id, number=number, parent=1, **imported))
+        own = {"dataset": None, "dataset_version": None, "reference": None, "erasure": None}
+        place = {"model": into.id, "number": number, "parent": 1}
+        job = work[Versions].get(into.id, 1).job
+        work[Versions].add(replace(version, **own | place | {"job": job} | changes))
         work.commit()
 
 
@@ -97,6 +108,55 @@ def test_weights_that_come_back_are_marked_and_no_root_is_made_of_them(scene: Sc
     ended = scene.run()
     assert (ended.error or {})["code"] == "learned_erased_images"
     assert scene.versions(fresh) == []
+
+
+def bundled(scene: Scene, model: Model, number: int) -> SignedBundle:
+    """A bundle of a version that was trained likewise elsewhere, to other weights."""
+    with scene.platform.transactions(read_only=True) as work:
+        said = describe_line(work, model, work[Versions].get(model.id, number))
+    version = replace(BundledVersion.of(said), digest=digest(f"elsewhere {number}"))
+    statement = Statement(files={}, predicate=said)
+    signer = Signer(name="lab", key_id="k")
+    return SignedBundle(signer=signer, statement=statement, version=version)
+
+
+def validating(scene: Scene, data: DatasetVersion, *sides: Side) -> Digest:
+    """The pixels of a validation image on one of the sides."""
+    entries = read_manifest(scene.platform.artifacts, data.manifest).entries
+    return next(one.pixels for one in entries if one.part is Part.VALIDATION and one.side in sides)
+
+
+@pytest.mark.parametrize("by", ["reference set", "holdout", "suite"])
+def test_a_bundle_is_known_by_every_image_that_its_line_learned_from(scene: Scene, by: str) -> None:
+    """By a reference set, and by what its mixing weight was chosen by; not by a mere holdout."""
+    model, copy = scene.model(), scene.model("copy")
+    suite = scene.frozen("sun", "moon", each=10, offset=50, forms=MANY)
+    scene.suite(model, suite, "sky")
+    data = scene.frozen("cat", "dog", each=10, forms=MANY)
+    shown = scene.frozen("a cat", "a dog", kind=DatasetKind.CAPTIONED, offset=100, forms=MANY)
+    scene.learn(
+        model,
+        data,
+        recipe=Recipe(method=Method.ZSCL, mixing_choice=MixingChoice.VALIDATION),
+        reference=DatasetRef(dataset=shown.dataset, version=1),
+    )
+    scene.learn(model, data, parent=1)
+    chosen, other = (bundled(scene, model, number) for number in (2, 3))
+    for number, bundle in ((2, chosen), (3, other)):
+        learned_from = from_bundle(*bundle.version.learned_from)
+        version = scene.version(model, number)
+        put(scene, version, copy, digest=bundle.version.digest, origin=learned_from)
+    erased = {
+        "reference set": entry_of(scene, shown, Side.TRAIN).pixels,
+        "holdout": validating(scene, data, Side.HOLDOUT),
+        "suite": validating(scene, suite, *Side),
+    }
+    erase(scene, erased[by], retraining=Retraining.NONE)
+    assert (marks(scene, model), marks(scene, copy)) == ([False, True, False],) * 2
+    with scene.platform.transactions(read_only=True) as work:
+        require_unmarked(work, other)
+        with pytest.raises(LearnedErasedImages):
+            require_unmarked(work, chosen)
 
 
 def test_a_retrained_version_with_the_same_weights_clears_the_mark_of_all_that_have_them(

@@ -21,6 +21,7 @@ from core.bundles.read import (
 from core.bundles.rules import ENVELOPE_FILE, predicate_of
 from core.bundles.signing import Signatures
 from core.bundles.write import complete_bundle
+from core.datasets.manifests import validation_of
 from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
 from core.exports.folders import write_folder
 from core.recipes.rules import Recipe
@@ -28,7 +29,7 @@ from core.settings import Settings
 from core.values import Digest, canonical_json, sha256
 from tests.support.api.seeds import some_weights
 from tests.support.bundles import OURS, THEIRS, Files, packed, signed_again
-from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version
+from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 
 READER: Any = ArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
@@ -36,6 +37,10 @@ READER: Any = ArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
 TRUST = Signatures("", {"lab": THEIRS.public})
 
 QUIET: Any = SimpleNamespace(moved=lambda _: None)
+
+SHOES, PAIRS = (
+    {"name": name, "version": 1, "manifest": digest(name)} for name in ("shoes", "pairs")
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         report=artifacts.put(b'{"verdict": "passed"}'),
         feature_statistics={"boot": artifacts.put(b"features")},
     )
+    learned: dict[int, Any] = {
+        1: {"dataset": None, "reference": None, "validation": []},
+        2: {"dataset": SHOES, "reference": PAIRS, "validation": [SHOES["manifest"]]},
+    }
     write_folder(artifacts, version, folder)
-    predicate = predicate_of(model, (root, version), datasets={}, suites=[a_suite()], policy=policy)
+    predicate = predicate_of(
+        model, (root, version), images=learned, suites=[a_suite()], policy=policy
+    )
     complete_bundle(platform, Signatures(THEIRS.private, {}), predicate, folder, QUIET)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -80,12 +91,18 @@ def test_a_bundle_is_read_and_its_tensors_are_kept(files: Files) -> None:
     assert bundle.reports == {2: {"verdict": "passed"}}
     assert version.taught_after(version.ancestors[0]) == ("boot",)
     assert (version.recipe, version.classes) == (Recipe(), ("boot",))
+    assert version.learned_from == (
+        *version.ancestors,
+        digest("shoes"),
+        digest("pairs"),
+        validation_of(digest("shoes")),
+    )
 
 
 def test_its_first_file_is_enough_to_know_who_signed_it(files: Files) -> None:
     tar = packed(files)
     enough = next(at for at in range(0, len(tar), 256) if has_first_file(tar[:at]))
-    assert enough < len(tar) / 2
+    assert CONFIG_FILE.encode() not in tar[:enough]
     signed = read_signed(READER, TRUST, Settings(), iter([tar[:enough]]), enough)
     assert signed.signer.name == "lab"
     signed.require_digest(f"sha256:{signed.version.digest}")
@@ -138,6 +155,9 @@ WRONG: dict[str, Callable[[Files], Files]] = {
     ),
     "signed, but a recipe of a later release": lambda f: signed_again(
         f, change=lambda p: p["line"][1].update(recipe={"method": "later"})
+    ),
+    "signed, but what its mixing weight was chosen by is no digest": lambda f: signed_again(
+        f, change=lambda p: p["line"][1].update(validation=["../x"])
     ),
     "signed, but a class without a name": lambda f: signed_again(
         f, change=lambda p: p["line"][1].update(classes=[" "])
