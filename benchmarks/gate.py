@@ -18,6 +18,7 @@ from benchmarks.calibration.intervals import (
     captions,
     corners_table,
     firm_table,
+    growth_table,
     harmless_table,
     intervals_table,
     multiple_measures,
@@ -86,6 +87,7 @@ def tables(versions: dict[str, Outcomes]) -> None:
     publish("gate-corners", list(corners_table()))
     publish("gate-images", list(firm_table()))
     publish("gate-harmless", list(harmless_table()))
+    publish("gate-growth", list(growth_table()))
     print(f"{time.perf_counter() - began:.0f} s")
 
 

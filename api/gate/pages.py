@@ -181,7 +181,7 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
     yield Rule(
         name="Guards from",
         value=f"{whole(policy.minimum_count)} test images",
-        meaning="with fewer, a measure can fail a version but not pass one",
+        meaning="with fewer, less is asked of a measure, and it lets no version pass by itself",
     )
     yield Rule(
         name="Error of each bound",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pair, SampledCounts, nulls, planted
-from core.gate.measures import Measure, MeasureKind, quantile
+from core.gate.measures import Measure, MeasureKind, quantile, strictness
 from core.gate.rules import GatePolicy, Verdict, judge
 from core.values import PolicyId
 
@@ -276,31 +276,28 @@ class Guard:
 
     drawn: SampledCounts
     tolerance: float  # fraction of 1
+    pooled: bool = False  # one of several holdouts
+
+    def scores(self, statistic: Statistic) -> Numbers:
+        """Return a score of each draw at the tolerance, (draws,)."""
+        answers = (self.drawn.count, self.drawn.gained, self.drawn.lost)
+        return statistic(*(found / self.drawn.design_effect for found in answers), -self.tolerance)
+
+    def asked(self, policy: GatePolicy) -> float:
+        """Return the score from which on it holds."""
+        share = strictness(self.drawn.images, policy.minimum_count, pooled=self.pooled)
+        return share * quantile(policy.alpha)
 
 
 def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np.str_]:
     """Return the verdict on each draw, (draws,), by a vectorised form of the gate's rule."""
-    guarding = [guard for guard in guards if guard.drawn.images >= policy.minimum_count]
     tests = len(guards) + 1  # the gain, which holds, is judged too
-    failing = _lowest(guards, skewness_corrected) < -quantile(policy.alpha / tests)
-    holding = _lowest(guarding, tango_score) >= quantile(policy.alpha)
-    passed = holding & bool(guarding)
+    limit = -quantile(policy.alpha / tests)
+    failing = np.any([guard.scores(skewness_corrected) < limit for guard in guards], axis=0)
+    holding = np.all([g.scores(tango_score) >= g.asked(policy) for g in guards], axis=0)
+    guarding = (not g.pooled and g.drawn.images >= policy.minimum_count for g in guards)
+    passed = holding & any(guarding)
     return np.where(failing, FAILED, np.where(passed, PASSED, INCONCLUSIVE))
-
-
-def _lowest(guards: Sequence[Guard], statistic: Statistic) -> NDArray[np.float64]:
-    """Return the lowest score of all measures, (draws,)."""
-    scores = [
-        statistic(
-            guard.drawn.count / guard.drawn.design_effect,
-            guard.drawn.gained / guard.drawn.design_effect,
-            guard.drawn.lost / guard.drawn.design_effect,
-            -guard.tolerance,
-        )
-        for guard in guards
-    ]
-    lowest: NDArray[np.float64] = np.min(scores, axis=0, initial=np.inf)
-    return lowest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +320,7 @@ class Gate:
 
     def _measure(self, guard: Guard, key: tuple[object, ...]) -> Measure:
         if key not in self._measures:
-            _, images, count, gained, lost, effect, tolerance = key
+            _, images, count, gained, lost, effect, tolerance, pooled = key
             still = [True] * (count - gained - lost)  # type: ignore[operator]
             self._measures[key] = Measure.of(
                 _KINDS.get(guard.drawn.question, MeasureKind.ZERO_SHOT),
@@ -336,6 +333,8 @@ class Gate:
                 before=[False] * gained + [True] * lost + still,  # type: ignore[operator]
                 design_effect=effect,  # type: ignore[arg-type]
                 alpha=self.policy.alpha,
+                minimum_count=self.policy.minimum_count,
+                pooled=bool(pooled),
             )
         return self._measures[key]
 
@@ -350,6 +349,7 @@ def _key(guard: Guard, draw: int) -> tuple[object, ...]:
         int(drawn.lost[draw]),
         float(drawn.design_effect[draw]),
         guard.tolerance,
+        guard.pooled,
     )
 
 

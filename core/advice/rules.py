@@ -212,9 +212,9 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
     if few:
         shown = listed([f"{name} ({test:,})" for name, test in few.items()])
         yield Finding(
-            code="advisory_measures",
+            code="small_sets",
             severity=Severity.INFO,
-            message=f"Sets with fewer than {least:,} test images can fail the update but do not "
-            f"guard it: {shown}.",
+            message=f"Less is asked of sets with fewer than {least:,} test images, and they alone "
+            f"let no update pass: {shown}.",
             facts={"sets": few, "minimum_count": least},
         )

@@ -25,7 +25,7 @@ from core.evaluation.results import (
     transfer,
 )
 from core.evaluation.summary import summarise
-from core.gate.measures import Flips, Measure, MeasureKind, Outcome, paired_interval
+from core.gate.measures import Measure, MeasureKind, Outcome
 from core.gate.rules import GatePolicy, Judgement, Verdict, judge
 from core.values import Digest
 
@@ -148,8 +148,9 @@ def measures(results: EvaluationResults) -> list[Measure]:
             for kind, hits in recall_at_1(captioned.own, now=now, before=before):
                 found += _on_suite(results, kind, captioned, baseline, hits)
     for pairs in (results.kept, results.replaced):
-        found += [_on_holdout(results, MeasureKind.HOLDOUT, h.exam, by) for h, by in pairs]
-        if len(pairs) > 1:
+        kind, several = MeasureKind.HOLDOUT, len(pairs) > 1
+        found += [_on_holdout(results, kind, h.exam, by, pooled=several) for h, by in pairs]
+        if several:
             found.append(_combined(results, pairs))
     if plan.own is not None:
         gain = results.gain_baseline
@@ -183,7 +184,7 @@ def _on_suite(
     if limit is not None and baseline.name != ROOT and any(hits.before):
         measured.append((hits.formerly_right, limit, True))
     verdicts, level = _spending(results, [suite.own])
-    alpha = results.plan.policy.alpha
+    policy = results.plan.policy
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             kind,
@@ -194,8 +195,9 @@ def _on_suite(
             images=len(suite.own.entries),
             now=compared.now,
             before=compared.before,
-            design_effect=compared.design_effect(level or alpha),
-            alpha=alpha,
+            design_effect=compared.design_effect(level or policy.alpha),
+            alpha=policy.alpha,
+            minimum_count=policy.minimum_count,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,
@@ -203,9 +205,15 @@ def _on_suite(
 
 
 def _on_holdout(
-    results: EvaluationResults, kind: MeasureKind, evaluation: ClassEvaluation, baseline: Baseline
+    results: EvaluationResults,
+    kind: MeasureKind,
+    evaluation: ClassEvaluation,
+    baseline: Baseline,
+    *,
+    pooled: bool = False,
 ) -> Measure:
     """Return the measure of a holdout; a gain does not spend, as the budget is for forgetting."""
+    policy = results.plan.policy
     hits = _top_1(results, evaluation, baseline)
     spending = [] if kind is MeasureKind.GAIN else [evaluation.own]
     verdicts, level = _spending(results, spending)
@@ -218,7 +226,9 @@ def _on_holdout(
         images=len(evaluation.own.entries),
         now=hits.now,
         before=hits.before,
-        alpha=results.plan.policy.alpha,
+        alpha=policy.alpha,
+        minimum_count=policy.minimum_count,
+        pooled=pooled,
         verdicts=verdicts,
         level=level,
     )
@@ -234,6 +244,7 @@ def _combined(
     _, last = pairs[-1]
     replaced = last.name == LIVE
     verdicts, level = _spending(results, [holdout.exam.own for holdout, _ in pairs])
+    policy = results.plan.policy
     return Measure.of(
         MeasureKind.HOLDOUTS,
         name=f"{len(pairs)} updates of the live version" if replaced else f"{len(pairs)} updates",
@@ -243,7 +254,8 @@ def _combined(
         images=len(hits.now),
         now=hits.now,
         before=hits.before,
-        alpha=results.plan.policy.alpha,
+        alpha=policy.alpha,
+        minimum_count=policy.minimum_count,
         verdicts=verdicts,
         level=level,
     )
@@ -296,7 +308,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         verdicts=verdicts,
         level=policy.level(verdicts) if verdicts else None,
     )
-    yield _bounded(found, policy.alpha)
+    yield found.bounded(policy.alpha, policy.minimum_count)
     limited = measure.kind in _SUITES and measure.baseline != ROOT and measure.right_before
     if policy.negative_flips is not None and limited:
         flips = replace(
@@ -308,7 +320,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             difference=-found.lost / found.right_before,
             formerly_right=True,
         )
-        yield _bounded(flips, policy.alpha)
+        yield flips.bounded(policy.alpha, policy.minimum_count)
 
 
 def _tolerance(measure: Measure, policy: GatePolicy) -> float:
@@ -317,9 +329,3 @@ def _tolerance(measure: Measure, policy: GatePolicy) -> float:
     if measure.kind not in _SUITES:
         return policy.holdout_tolerance
     return suite_tolerance(policy, measure.baseline)
-
-
-def _bounded(measure: Measure, alpha: float) -> Measure:
-    flips: Flips = measure.flips
-    lower = paired_interval(flips, alpha if measure.level is None else measure.level).lower
-    return replace(measure, lower=lower, upper=paired_interval(flips, alpha).upper)

@@ -237,11 +237,8 @@ class Report:
 
 
 def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[BudgetUse]:
-    """Yield a row for the test images of each guarding suite or holdout, in their order.
-
-    Images below the policy's minimum are left out: a pass does not depend on them.
-    """
-    for name in dict.fromkeys(m.name for m in measures if m.images >= policy.minimum_count):
+    """Yield a row for the test images of each suite or holdout that spends, in their order."""
+    for name in dict.fromkeys(m.name for m in measures):
         found = [m for m in measures if m.name == name]
         verdicts, level = found[0].verdicts, found[0].level
         if policy.budget is None or verdicts is None or level is None:
@@ -253,5 +250,5 @@ def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[Budg
             level=level,
             spent=spent,
             left=policy.budget.total - spent,
-            worn_out=any(m.is_worn_out(policy.alpha) for m in found),
+            worn_out=any(m.is_worn_out(policy.alpha, policy.minimum_count) for m in found),
         )

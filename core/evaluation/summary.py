@@ -14,16 +14,16 @@ def summarise(classes: Sequence[str], judgement: Judgement, minimum_count: int) 
     """Return the sentences on a version that was taught these classes.
 
     They count answers and give no percentages. The loss is that of the measure which lost the
-    largest share, of those with `minimum_count` images if there are any.
+    largest share, of suites and pools with `minimum_count` images if there are any.
     """
     gain = next((m for m in judgement.measures if m.kind is MeasureKind.GAIN), None)
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     whole = [m for m in kept if not m.formerly_right]
-    guards = [m for m in whole if m.images >= minimum_count]
+    guards = [m for m in whole if m.guards(minimum_count)]
     return Summary(
         learned=_learned(classes, gain),
         lost=_lost(guards or whole),
-        go_live=_go_live(judgement, gain, guards),
+        go_live=_go_live(judgement, gain, has_guard=bool(guards)),
     )
 
 
@@ -57,13 +57,14 @@ def _lost(measures: Sequence[Ruling]) -> str:
     )
 
 
-def _go_live(judgement: Judgement, gain: Ruling | None, guards: Sequence[Ruling]) -> str:
+def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> str:
     if judgement.verdict is Verdict.PASSED:
         return "It may go live: its losses are within the limits, and it learned enough."
     if judgement.verdict is Verdict.FAILED:
         why = [*_failures(judgement.measures)] or ["its answers cannot be used"]
         return f"It may not go live: {' and '.join(why)}."
-    return f"It does not go live by itself: {_doubts(gain, guards)}; a person may decide."
+    doubts = _doubts(judgement.measures, gain, has_guard)
+    return f"It does not go live by itself: {doubts}; a person may decide."
 
 
 def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
@@ -74,15 +75,16 @@ def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
         yield "it learned less than it has to"
 
 
-def _doubts(gain: Ruling | None, guards: Sequence[Ruling]) -> str:
+def _doubts(measures: Sequence[Ruling], gain: Ruling | None, has_guard: bool) -> str:
     lacks, doubts = [], []
-    if not guards:
+    are_open = {m.kind is MeasureKind.GAIN for m in measures if m.outcome is Outcome.OPEN}
+    if not has_guard:
         lacks.append("too few test images guard what it must not forget")
-    elif any(m.outcome is Outcome.OPEN for m in guards):
+    if False in are_open:
         doubts.append("that its losses are within the limits")
     if gain is None:
         lacks.append("no held-out image shows whether it learned its classes")
-    elif gain.outcome is Outcome.OPEN:
+    elif True in are_open:
         doubts.append("that it learned enough")
     if doubts:
         lacks.append(f"it is not certain {' and '.join(doubts)}")

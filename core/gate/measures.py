@@ -1,13 +1,14 @@
 """Measures: paired comparisons of a candidate with a baseline, with their intervals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache, lru_cache
 from itertools import starmap
 from math import isinf, sqrt
 from operator import gt, lt
 from statistics import NormalDist
+from typing import Self
 
 from core.values import description
 
@@ -117,8 +118,12 @@ def p_below(flips: Flips, at: float) -> float:
     return _NORMAL.cdf(corrected_score(flips, at))
 
 
-def _lower(flips: Flips, z: float) -> float:
-    left, right = -1.0, flips.difference
+def score_bound(flips: Flips, z: float) -> float:
+    """Return the difference from which the observed one lies z standard deviations upwards.
+
+    A negative z gives a difference above the observed one.
+    """
+    left, right = -1.0, 1.0
     for _ in range(_HALVINGS):
         middle = (left + right) / 2
         distance = flips.gained - flips.lost - flips.count * middle
@@ -138,7 +143,7 @@ def paired_interval(flips: Flips, alpha: float = ALPHA) -> Interval:
     """
     z = quantile(alpha)
     mirrored = Flips(count=flips.count, gained=flips.lost, lost=flips.gained)
-    return Interval(lower=_lower(flips, z), upper=-_lower(mirrored, z))
+    return Interval(lower=score_bound(flips, z), upper=-score_bound(mirrored, z))
 
 
 def proportion_interval(hits: float, count: int, alpha: float = ALPHA) -> Interval:
@@ -188,12 +193,24 @@ class MeasureKind(StrEnum):
     GAIN = "gain"  # top-1 on this update's own holdout
 
 
+def strictness(images: int, minimum_count: int, *, pooled: bool) -> float:
+    """Return the share of the full level's z by which a lower bound lies below the difference.
+
+    With `minimum_count` images it is 1. With fewer it is their share of that number, so that of
+    hardly any images the difference itself has to be within tolerance. Of a pooled holdout it goes
+    from -1 to 1 instead: a small one holds unless it fails, because the pool is judged as well.
+    """
+    share = min(1.0, images / minimum_count)
+    return 2 * share - 1 if pooled else share
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """A paired comparison of the candidate with a baseline on one query.
 
     `difference`, bounds and `tolerance` are fractions of 1. A gain's tolerance is the negated
-    wanted gain, so one rule, lower >= -tolerance, applies to every kind.
+    wanted gain, so one rule, lower >= -tolerance, applies to every kind. How far `lower` lies below
+    the difference grows with the images, up to the policy's minimum (`strictness`).
     """
 
     kind: MeasureKind
@@ -217,8 +234,18 @@ class Measure:
         metadata=description("Variance inflation because captions share images.")
     )
     difference: float
-    lower: float
+    lower: float = field(
+        metadata=description(
+            "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
+            "test images than the policy's minimum it lies nearer to `difference`; that of a "
+            "`pooled` holdout with few images lies above it."
+        ),
+    )
     upper: float
+    pooled: bool = field(
+        default=False,
+        metadata=description("Whether another measure is of these images and others together."),
+    )
     formerly_right: bool = field(
         default=False,
         metadata=description(
@@ -234,7 +261,10 @@ class Measure:
     )
     level: float | None = field(
         default=None,
-        metadata=description("One-sided error of `lower`, if the line's budget sets it."),
+        metadata=description(
+            "One-sided error of the lower bound of a measure with enough images, if the line's "
+            "budget sets it."
+        ),
     )
 
     @classmethod
@@ -251,20 +281,19 @@ class Measure:
         before: Sequence[bool],
         design_effect: float = 1.0,
         alpha: float,
+        minimum_count: int = 1,
+        pooled: bool = False,
         formerly_right: bool = False,
         verdicts: int | None = None,
         level: float | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
 
-        `alpha` is the one-sided error of the upper bound, and of the lower one unless `level` is.
+        `alpha` and `minimum_count` are the policy's, as in `bounded`.
         """
         pairs = list(zip(now, before, strict=True))
         gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
-        flips = Flips(count=len(pairs), gained=gained, lost=lost)
-        independent = flips.scaled(1 / design_effect)
-        interval = paired_interval(independent, alpha)
-        lower = interval.lower if level is None else paired_interval(independent, level).lower
+        difference = Flips(count=len(pairs), gained=gained, lost=lost).difference
         return cls(
             kind=kind,
             name=name,
@@ -278,13 +307,35 @@ class Measure:
             gained=gained,
             lost=lost,
             design_effect=design_effect,
-            difference=flips.difference,
-            lower=lower,
-            upper=interval.upper,
+            difference=difference,
+            lower=difference,
+            upper=difference,
+            pooled=pooled,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,
+        ).bounded(alpha, minimum_count)
+
+    def bounded(self, alpha: float, minimum_count: int) -> Self:
+        """Return the measure with its bounds under a policy.
+
+        `alpha` is the one-sided error of the upper bound and, unless `level` is, of the lower bound
+        of a measure with `minimum_count` images.
+        """
+        share = 1.0
+        if self.kind is not MeasureKind.GAIN:  # which has to be shown at any size
+            share = strictness(self.images, minimum_count, pooled=self.pooled)
+        z = share * quantile(alpha if self.level is None else self.level)
+        return replace(
+            self,
+            lower=score_bound(self.flips, z),
+            upper=paired_interval(self.flips, alpha).upper,
         )
+
+    def guards(self, minimum_count: int) -> bool:
+        """Return whether it has images enough to show that accuracy was kept."""
+        alone = self.kind is not MeasureKind.GAIN and not self.pooled
+        return alone and self.images >= minimum_count
 
     @property
     def flips(self) -> Flips:
@@ -297,16 +348,16 @@ class Measure:
         """True if the lower bound is within the tolerance."""
         return self.lower >= -self.tolerance
 
-    def is_worn_out(self, alpha: float) -> bool:
+    def is_worn_out(self, alpha: float, minimum_count: int) -> bool:
         """Return whether the line's budget alone keeps even unchanged answers from holding.
 
         With error `alpha` for its lower bound, the measure would hold if no answer flipped.
         """
         if self.level is None:
             return False
-        unchanged = Flips(count=self.count, gained=0, lost=0).scaled(1 / self.design_effect)
-        at_level, at_alpha = (paired_interval(unchanged, a).lower for a in (self.level, alpha))
-        return at_level < -self.tolerance <= at_alpha
+        unchanged = replace(self, gained=0, lost=0)
+        at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
+        return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
 
 
 class Outcome(StrEnum):
@@ -315,7 +366,6 @@ class Outcome(StrEnum):
     HOLDS = "holds"
     FAILS = "fails"
     OPEN = "open"  # neither holds nor fails
-    ADVISORY = "advisory"  # too few images to guard, and does not fail
 
 
 @dataclass(frozen=True, kw_only=True)

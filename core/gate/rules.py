@@ -64,7 +64,7 @@ class GatePolicy:
     root_tolerance: float = 0.05  # suites, against the root
     holdout_tolerance: float = 0.05  # holdouts of other updates
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
-    minimum_count: int = 500  # of test images; with fewer, a measure can fail but does not guard
+    minimum_count: int = 500  # of test images; with fewer, less is asked and nothing is shown
     alpha: float = 0.005  # one-sided error of each bound
     line_error: float | None = None  # of all verdicts of a line by the same test images, together
     line_updates: int = 100  # verdicts that spend half of it
@@ -99,25 +99,23 @@ class Judgement:
 def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str] = ()) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
-    Passed: the lower bound of every guarded measure is within its tolerance (without correction,
-    because all must hold) and that of the gain reaches the wanted gain. Failed: a measure is below
-    its tolerance, by Holm's step-down over all measures. Inconclusive: everything else, also when
-    no measure is guarded or there is no measure of the gain.
+    Passed: every lower bound is within its tolerance (without correction, because all must hold),
+    that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
+    policy's minimum of images. Failed: a measure is below its tolerance, by Holm's step-down over
+    all measures; a p-value is valid at any size. Inconclusive: everything else, also when there is
+    no measure of the gain.
 
-    A measure with fewer images than the policy's minimum can fail, because a p-value is valid at
-    any size. Otherwise it has no influence: it neither supports a pass nor, when open, prevents
-    one. The gain must be shown at any size: its score interval is wide if images are few, and with
-    a minimum a small update could never pass. If the line has an error budget, each measure's lower
-    bound already has the error that is left for this verdict; failing spends nothing.
+    If the line has an error budget, each measure's lower bound already has the error that is left
+    for this verdict; failing spends nothing.
     """
-    deciding = [m for m in measures if _may_hold(m, policy)]
     failing = _below_tolerance(measures, policy.alpha)
     rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
-    guarded = [m for m in deciding if m.kind is not MeasureKind.GAIN]
-    has_gain = len(guarded) < len(deciding)
+    kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
+    has_guard = any(m.guards(policy.minimum_count) for m in kept)
+    has_gain = len(kept) < len(measures)
     if faults or failing:
         verdict = Verdict.FAILED
-    elif guarded and has_gain and all(m.holds for m in deciding):
+    elif has_guard and has_gain and all(m.holds for m in measures):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -129,17 +127,13 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,
-                guarded=len(guarded),
+                has_guard=has_guard,
                 has_gain=has_gain,
                 minimum_count=policy.minimum_count,
-                worn_out=[m for m in guarded if m.is_worn_out(policy.alpha)],
+                worn_out=[m for m in kept if m.is_worn_out(policy.alpha, policy.minimum_count)],
             ),
         ),
     )
-
-
-def _may_hold(measure: Measure, policy: GatePolicy) -> bool:
-    return measure.kind is MeasureKind.GAIN or measure.images >= policy.minimum_count
 
 
 def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
@@ -154,8 +148,6 @@ def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]
 def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: GatePolicy) -> Ruling:
     if measure in failing:
         return Ruling.on(measure, Outcome.FAILS)
-    if not _may_hold(measure, policy):
-        return Ruling.on(measure, Outcome.ADVISORY, policy.minimum_count - measure.images)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
     more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
@@ -213,7 +205,7 @@ def explain(
     rulings: Sequence[Ruling],
     *,
     passed: bool,
-    guarded: int,
+    has_guard: bool,
     has_gain: bool,
     minimum_count: int,
     worn_out: Sequence[Measure] = (),
@@ -221,8 +213,8 @@ def explain(
     """Return the reasons for the verdict, the decisive ones first."""
     lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
-        lines.append(_passing(rulings, guarded))
-    if not guarded:
+        lines.append(_passing(rulings))
+    if not has_guard:
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout with at least "
             f"{counted(minimum_count, 'test image')}, so no version is promoted automatically."
@@ -234,9 +226,9 @@ def explain(
         )
     lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
-    advisory = [r for r in rulings if r.outcome is Outcome.ADVISORY]
-    if advisory:
-        lines.append(_advisory(advisory, minimum_count))
+    small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
+    if small:
+        lines.append(_small(small, minimum_count))
     return tuple(lines)
 
 
@@ -257,9 +249,12 @@ def _change(measure: Measure) -> str:
             f"answers that were right are wrong now (interval "
             f"{points(-measure.upper, signed=False)} to {points(-measure.lower, signed=False)} %)"
         )
+    between = f"interval {points(measure.lower)} to {points(measure.upper)}"
+    if measure.lower > measure.difference:
+        few = counted(measure.images, "image")
+        between = f"judged as {points(measure.lower)}, because it has only {few}"
     return (
-        f"{_capital(subject(measure))} changed by {points(measure.difference)} points "
-        f"(interval {points(measure.lower)} to {points(measure.upper)})"
+        f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
     )
 
 
@@ -277,8 +272,9 @@ def _failing(measure: Measure) -> str:
     return f"{_change(measure)}, significantly more than {_limit(measure)}."
 
 
-def _passing(rulings: Sequence[Ruling], guarded: int) -> str:
+def _passing(rulings: Sequence[Ruling]) -> str:
     gain = next(ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN)
+    guarded = len(rulings) - 1
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     return (
         f"{held} within tolerance, and the update gained "
@@ -307,13 +303,14 @@ def _worn_out(measure: Measure) -> str:
     )
 
 
-def _advisory(measures: Sequence[Measure], minimum_count: int) -> str:
-    shown = "; ".join(
-        f"{subject(m)} {points(m.difference)} points ({points(m.lower)} to {points(m.upper)}), "
-        f"{counted(m.images, 'image')}"
-        for m in measures
-    )
+def _is_small(measure: Measure, minimum_count: int) -> bool:
+    alone = measure.kind is not MeasureKind.GAIN and not measure.pooled
+    return alone and not measure.guards(minimum_count)
+
+
+def _small(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(f"{subject(m)} ({counted(m.images, 'image')})" for m in measures)
     return (
-        f"Measures with fewer than {minimum_count:,} test images can fail a version but do not "
-        f"guard it. These did not fail it: {shown}."
+        f"With fewer than {counted(minimum_count, 'test image')}, less is asked of a measure, and "
+        f"it alone lets no version pass: {shown}."
     )

@@ -131,20 +131,22 @@ def test_features_count_as_they_are_drawn(scene: Scene) -> None:
     assert later(2, feature_replay=0).steps == 10 * (8 // 4)
 
 
-def test_suites_and_earlier_holdouts_are_advisory_one_by_one_and_together(scene: Scene) -> None:
+def test_small_suites_and_holdouts_are_named_one_by_one_and_together(
+    scene: Scene,
+) -> None:
     model = scene.model()
     taught(scene, model, 2, 1)
     taught(scene, model, 3, 2)
     scene.suite(model, scene.frozen("sun", "sky", offset=400), "kept")
     held_out = {n: in_test_part(pixels_on(Side.HOLDOUT, 100 * n + 8)[100 * n :]) for n in (2, 3, 4)}
     kept = held_out[4] + in_test_part(pixels_on(Side.TRAIN, 408)[400:])
-    assert facts(advised(scene, model, parent=3), "advisory_measures")["sets"] == {
+    assert facts(advised(scene, model, parent=3), "small_sets")["sets"] == {
         "suite kept": kept,
         "holdout of version 2": held_out[2],
         "holdout of version 3": held_out[3],
         "holdouts of 2 updates": held_out[2] + held_out[3],
     }
-    assert facts(advised(scene, model, parent=2), "advisory_measures")["sets"] == {
+    assert facts(advised(scene, model, parent=2), "small_sets")["sets"] == {
         "suite kept": kept,
         "holdout of version 2": held_out[2],
     }

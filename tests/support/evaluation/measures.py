@@ -14,6 +14,8 @@ def measure(
     name: str = "emoji",
     design_effect: float = 1.0,
     images: int | None = None,
+    minimum_count: int = 500,
+    pooled: bool = False,
 ) -> Measure:
     still = count - gained - lost
     return Measure.of(
@@ -27,6 +29,8 @@ def measure(
         before=[False] * gained + [True] * lost + [True] * still,
         design_effect=design_effect,
         alpha=0.005,
+        minimum_count=minimum_count,
+        pooled=pooled,
     )
 
 

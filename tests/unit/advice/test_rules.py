@@ -221,16 +221,16 @@ def test_a_gain_that_cannot_be_reached() -> None:
     assert found.facts["needed"] is None
 
 
-def test_sets_below_the_minimum_are_advisory() -> None:
+def test_sets_below_the_minimum_are_named() -> None:
     sets = [
         GuardingSet(name="suite emoji", test=500),
         GuardingSet(name="suite art", test=499),
         GuardingSet(name="holdout of version 2", test=4),
     ]
     [found] = guard_findings(sets, a_policy())
-    assert (found.code, found.severity) == ("advisory_measures", Severity.INFO)
+    assert (found.code, found.severity) == ("small_sets", Severity.INFO)
     assert found.message == (
-        "Sets with fewer than 500 test images can fail the update but do not guard it: "
+        "Less is asked of sets with fewer than 500 test images, and they alone let no update pass: "
         "suite art (499), holdout of version 2 (4)."
     )
     assert found.facts["sets"] == {"suite art": 499, "holdout of version 2": 4}
@@ -245,4 +245,4 @@ def test_without_a_set_that_is_large_enough_nothing_guards(sets: list[GuardingSe
         "No suite or earlier holdout has 500 test images, so no version is promoted "
         "automatically: add a suite of about 625 images."
     )
-    assert [one.code for one in rest] == ["advisory_measures"] * len(sets)
+    assert [one.code for one in rest] == ["small_sets"] * len(sets)

@@ -60,10 +60,10 @@ def test_pooled_holdouts_spend_as_the_one_that_has_judged_most() -> None:
     assert found["holdout", "version 3"] == (8, pytest.approx(5 / (107 * 108)))
 
 
-def test_report_has_what_is_spent_and_left_by_the_images_that_guard() -> None:
+def test_report_has_what_is_spent_and_left_by_suite_and_holdout() -> None:
     plan = limited()
     report = report_of(plan, right, verdicts={plan.zero_shot[0].own.digest: 100})
-    emoji, holdout = report.budgets  # shapes has fewer images than the minimum
+    emoji, _, holdout = report.budgets
     assert (emoji.name, emoji.verdicts, emoji.level) == ("emoji", 100, pytest.approx(5 / 39_800))
     assert (emoji.spent, emoji.left) == (0.025, 0.025)
     assert (holdout.name, holdout.verdicts) == ("version 2", 1)
@@ -74,7 +74,7 @@ def test_report_has_what_is_spent_and_left_by_the_images_that_guard() -> None:
 def test_report_says_which_images_are_worn_out(tolerance: float, worn_out: bool) -> None:
     # 40 unchanged images hold 14.3 points at 0.5 %, and 21.4 at the level of the first verdict.
     plan = limited(parent_tolerance=tolerance, root_tolerance=1.0)
-    emoji, _ = report_of(plan, right).budgets
+    emoji, *_ = report_of(plan, right).budgets
     assert emoji.worn_out is worn_out
 
 

@@ -29,6 +29,7 @@ def measure(
         "now": [True] * (right + gained) + [False] * (lost + wrong),
         "before": [True] * right + [False] * gained + [True] * lost + [False] * wrong,
         "alpha": 0.005,
+        "minimum_count": 500,
     }
     kind = more.pop("kind", MeasureKind.ZERO_SHOT)
     return Measure.of(kind, name=name, images=images, **values | more)
@@ -44,7 +45,7 @@ def said(*measures: Measure, classes: tuple[str, ...] = ("bag",), **more: Any) -
 
 
 def test_what_passed_is_told_by_counts_alone() -> None:
-    tiny = measure("tiny", images=1, right=0, lost=1)
+    tiny = measure("tiny", images=1, right=0, lost=1, kind=MeasureKind.HOLDOUT, pooled=True)
     assert said(measure("emoji", gained=4, lost=9), tiny, GAIN) == [
         "It was taught 1 class (bag): of 100 held-out images it now recognises 80; the parent "
         "recognised 20.",

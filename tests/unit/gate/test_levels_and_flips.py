@@ -46,7 +46,7 @@ def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
     assert judgement.reasons[-1].startswith("The test images of emoji are worn out")
 
 
-def test_only_a_guard_is_worn_out() -> None:
+def test_images_of_which_less_is_asked_wear_out_later() -> None:
     judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], a_policy(line_error=0.05))
     assert not any("worn out" in reason for reason in judgement.reasons)
 

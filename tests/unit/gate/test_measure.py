@@ -4,10 +4,19 @@ from typing import Any
 
 import pytest
 
-from core.gate.measures import Flips, Measure, MeasureKind, paired_interval, proportion_interval
+from core.gate.measures import (
+    Flips,
+    Measure,
+    MeasureKind,
+    paired_interval,
+    proportion_interval,
+    score,
+)
 
 
-def measure(now: list[bool], before: list[bool], **changes: Any) -> Measure:
+def measure(
+    now: list[bool], before: list[bool], kind: MeasureKind = MeasureKind.HOLDOUT, **changes: Any
+) -> Measure:
     values: dict[str, Any] = {
         "name": "version 2",
         "baseline": "version 2",
@@ -16,7 +25,7 @@ def measure(now: list[bool], before: list[bool], **changes: Any) -> Measure:
         "images": len(now),
         "alpha": 0.025,
     }
-    return Measure.of(MeasureKind.HOLDOUT, now=now, before=before, **values | changes)
+    return Measure.of(kind, now=now, before=before, **values | changes)
 
 
 def test_a_measure_keeps_what_it_was_made_of_and_its_own_error() -> None:
@@ -104,18 +113,65 @@ def test_a_stricter_level_takes_more_unchanged_images(
 def test_images_are_worn_out_where_the_budget_alone_keeps_them_from_holding(
     count: int, level: float | None, worn_out: bool
 ) -> None:
-    assert unchanged(count, level).is_worn_out(0.005) is worn_out
+    assert unchanged(count, level).is_worn_out(0.005, 1) is worn_out
 
 
 def test_whether_images_are_worn_out_does_not_depend_on_the_flips() -> None:
     now, before = [True] * 400 + [False] * 60, [True] * 460
     flipped = measure(now, before, tolerance=0.03, alpha=0.005, level=LEVEL)
     assert not flipped.holds
-    assert not flipped.is_worn_out(0.005)
+    assert not flipped.is_worn_out(0.005, 1)
     captions = measure(
         now, before, tolerance=0.03, alpha=0.005, level=LEVEL, images=230, design_effect=2.0
     )
-    assert captions.is_worn_out(0.005)
+    assert captions.is_worn_out(0.005, 1)
+
+
+# ---- What is asked grows with the images ----------------------------------------------------
+
+Z = 2.5758293  # exceeded with probability 0.005
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooled", "images", "asked"),
+    [
+        (MeasureKind.ZERO_SHOT, False, 1, 0.002),
+        (MeasureKind.ZERO_SHOT, False, 250, 0.5),
+        (MeasureKind.HOLDOUT, False, 499, 0.998),
+        (MeasureKind.HOLDOUTS, False, 500, 1),
+        (MeasureKind.HOLDOUTS, False, 5000, 1),
+        (MeasureKind.HOLDOUT, True, 1, -0.996),
+        (MeasureKind.HOLDOUT, True, 250, 0),
+        (MeasureKind.HOLDOUT, True, 500, 1),
+        (MeasureKind.GAIN, False, 1, 1),
+    ],
+)
+def test_what_is_asked_grows_to_the_full_level_at_the_minimum_count(
+    kind: MeasureKind, pooled: bool, images: int, asked: float
+) -> None:
+    values: dict[str, Any] = {"images": images, "alpha": 0.005, "minimum_count": 500}
+    found = Measure.of(
+        kind,
+        name="emoji",
+        baseline="parent",
+        baseline_version=1,
+        tolerance=0.05,
+        now=[True] * 94 + [False] * 6,
+        before=[True] * 96 + [False] * 4,
+        pooled=pooled,
+        **values,
+    )
+    assert score(found.flips, found.lower) == pytest.approx(asked * Z, abs=1e-4)
+    assert found.upper == paired_interval(found.flips, 0.005).upper
+
+
+@pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT])
+def test_captions_count_as_the_images_that_they_share(kind: MeasureKind) -> None:
+    hits = [True] * 98 + [False] * 2, [True] * 100
+    few, many = (measure(*hits, images=n, minimum_count=100, kind=kind) for n in (20, 100))
+    assert few.lower > many.lower
+    assert few.guards(20) is many.guards(100) is True
+    assert few.guards(21) is False
 
 
 # ---- Negative flips -------------------------------------------------------------------------

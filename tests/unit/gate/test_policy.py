@@ -1,5 +1,8 @@
 """Verdicts of the gate and their reasons."""
 
+from itertools import pairwise
+from random import Random
+
 import pytest
 
 from core.gate.measures import MeasureKind, Outcome, p_below, paired_interval
@@ -52,23 +55,70 @@ def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
     assert "small against the parent changed by" in judgement.reasons[0]
 
 
-def test_few_images_that_do_not_surely_fail_are_advisory_and_block_nothing() -> None:
-    small = measure(count=300, gained=6, lost=12, name="small")
-    assert not small.holds
+def test_few_images_whose_own_loss_is_beyond_tolerance_stop_a_version() -> None:
+    small = measure(count=30, lost=1, name="small")
     judgement = judge([measure(), small, gain()], a_policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.OPEN, Outcome.HOLDS]
+
+
+def test_few_images_that_lost_nothing_stop_nothing() -> None:
+    judgement = judge([measure(), measure(count=30, name="small"), gain()], a_policy())
     assert judgement.verdict is Verdict.PASSED
-    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.ADVISORY, Outcome.HOLDS]
-    assert judgement.measures[1].more_images == 200
-    assert "Measures with fewer than 500 test images" in judgement.reasons[-1]
+    assert judgement.reasons[-1] == (
+        "With fewer than 500 test images, less is asked of a measure, and it alone lets no version "
+        "pass: top-1 on small against the parent (30 images)."
+    )
+
+
+def test_a_small_holdout_of_several_stops_only_what_fails_and_is_no_guard() -> None:
+    holdout = MeasureKind.HOLDOUT
+    small = measure(holdout, count=30, lost=3, pooled=True)
+    assert judge([measure(), small, gain()], a_policy()).verdict is Verdict.PASSED
+    many = [measure(holdout, count=600, name=f"version {n}", pooled=True) for n in (2, 3)]
+    assert judge([*many, gain()], a_policy()).verdict is Verdict.INCONCLUSIVE
+    whole = measure(holdout, count=600, gained=9, lost=30, pooled=True)
+    assert judge([measure(), whole, gain()], a_policy()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_no_measure_of_any_size_asks_less_of_one_that_has_enough_images() -> None:
+    """Whatever passes also passes by the measures with enough images at the full level alone."""
+    random, passed = Random(3), 0
+    for _ in range(300):
+        drawn = [
+            measure(
+                random.choice([MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT]),
+                count=count,
+                gained=random.randrange(count // 20),
+                lost=random.randrange(count // 15),
+                pooled=random.random() < 0.5,
+            )
+            for count in random.choices([40, 200, 499, 500, 501, 1000, 3000], k=3)
+        ]
+        if judge([*drawn, gain()], a_policy()).verdict is Verdict.PASSED:
+            passed += 1
+            full = [m for m in drawn if m.images >= 500]
+            assert full
+            assert all(paired_interval(m.flips, 0.005).lower >= -0.03 for m in full)
+    assert passed > 20
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_one_image_more_never_changes_the_bound_by_a_jump(pooled: bool) -> None:
+    bounds = [
+        measure(MeasureKind.HOLDOUT, count=n, gained=n // 20, lost=n // 10, pooled=pooled).lower
+        + (n // 10 - n // 20) / n
+        for n in range(400, 601, 20)
+    ]
+    steps = [abs(one - other) for one, other in pairwise(bounds)]
+    assert max(steps) < 0.004
 
 
 def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
     assert judge([measure(count=500), gain()], a_policy()).verdict is Verdict.PASSED
-    small = measure(count=499)
-    assert small.holds
-    judgement = judge([small, gain()], a_policy())
+    judgement = judge([measure(count=499), gain()], a_policy())
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert outcomes(judgement) == [Outcome.ADVISORY, Outcome.HOLDS]
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
 
 
 def test_a_p_value_at_the_level_does_not_fail() -> None:
@@ -86,7 +136,9 @@ def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
 
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
     captions = measure(MeasureKind.TEXT_TO_IMAGE, count=2000, images=400, design_effect=3.0)
-    assert outcomes(judge([captions, gain()], a_policy())) == [Outcome.ADVISORY, Outcome.HOLDS]
+    judgement = judge([captions, gain()], a_policy())
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
 
 
 def test_unguarded_model_is_never_promoted_and_says_why() -> None:

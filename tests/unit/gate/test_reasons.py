@@ -38,8 +38,8 @@ def gain(**changes: Any) -> Measure:
 
 def said(*rulings: Ruling, **changes: Any) -> tuple[str, ...]:
     """The reasons where the verdict is not "passed", and nothing is missing."""
-    given: dict[str, Any] = {"passed": False, "guarded": 1, "has_gain": True, "minimum_count": 500}
-    return explain(rulings, **given | changes)
+    given: dict[str, Any] = {"passed": False, "has_guard": True, "has_gain": True}
+    return explain(rulings, **{"minimum_count": 500} | given | changes)
 
 
 def failing(measure: Measure) -> Ruling:
@@ -52,10 +52,6 @@ def holding(measure: Measure) -> Ruling:
 
 def doubtful(measure: Measure, more: int | None) -> Ruling:
     return Ruling.on(measure, Outcome.OPEN, more)
-
-
-def advisory(measure: Measure) -> Ruling:
-    return Ruling.on(measure, Outcome.ADVISORY, 1)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +119,8 @@ def test_what_failed_is_said_with_its_interval_and_what_was_allowed() -> None:
     [(1, "The only guarded measure is"), (2, "All 2 guarded measures are")],
 )
 def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
-    rulings = (holding(found()), holding(gain()))
-    assert said(*rulings, passed=True, guarded=guarded) == (
+    rulings = (*[holding(found())] * guarded, holding(gain()))
+    assert said(*rulings, passed=True) == (
         f"{held} within tolerance, and the update gained 45.0 points on its own holdout "
         "(interval +32.0 to +57.1).",
     )
@@ -154,13 +150,21 @@ def test_doubt_about_the_gain_is_about_what_was_wanted() -> None:
 
 
 def test_measures_of_few_images_are_said_in_one_sentence() -> None:
-    small = found(name="small", difference=0.02, lower=-0.03, upper=0.071, images=300)
+    small = found(name="small", images=300)
     single = found(name="single", baseline="root", images=1)
-    assert said(advisory(small), holding(found()), advisory(single)) == (
-        "Measures with fewer than 500 test images can fail a version but do not guard it. These "
-        "did not fail it: top-1 on small against the parent +2.0 points "
-        "(−3.0 to +7.1), 300 images; top-1 on single against the root −10.0 points "
-        "(−12.4 to −7.6), 1 image.",
+    pooled = found(MeasureKind.HOLDOUT, name="version 2", images=20, pooled=True)
+    assert said(holding(small), holding(found()), holding(single), holding(pooled)) == (
+        "With fewer than 500 test images, less is asked of a measure, and it alone lets no version "
+        "pass: top-1 on small against the parent (300 images); top-1 on single against the root "
+        "(1 image).",
+    )
+
+
+def test_a_bound_above_the_change_is_said_with_its_reason() -> None:
+    pooled = found(MeasureKind.HOLDOUT, name="version 2", images=60, lower=-0.061, pooled=True)
+    assert said(doubtful(pooled, 90))[0].startswith(
+        "Top-1 on the holdout of version 2 against the parent changed by −10.0 points (judged as "
+        "−6.1, because it has only 60 images). It is uncertain"
     )
 
 
@@ -168,7 +172,7 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
     ("minimum", "images"), [(1, "1 test image"), (2, "2 test images"), (5000, "5,000 test images")]
 )
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
-    assert said(guarded=0, minimum_count=minimum) == (
+    assert said(has_guard=False, minimum_count=minimum) == (
         "No measure guards this model: it has no suite or earlier holdout with at least "
         f"{images}, so no version is promoted automatically.",
     )
@@ -183,13 +187,19 @@ def test_want_of_a_holdout_is_said() -> None:
 
 def test_decisive_sentences_come_first() -> None:
     everything = said(
-        advisory(found(name="small")),
+        holding(found(name="small", images=20)),
         doubtful(found(name="open"), None),
         failing(found(name="failed")),
-        guarded=0,
+        has_guard=False,
         has_gain=False,
     )
-    beginnings = ("Top-1 on failed", "No measure", "This update's own", "Top-1 on open", "Measures")
+    beginnings = (
+        "Top-1 on failed",
+        "No measure",
+        "This update's own",
+        "Top-1 on open",
+        "With fewer",
+    )
     assert len(everything) == len(beginnings)
     for sentence, beginning in zip(everything, beginnings, strict=True):
         assert sentence.startswith(beginning)
