@@ -22,6 +22,7 @@ from benchmarks.calibration.intervals import (
     harmless_table,
     intervals_table,
     multiple_measures,
+    near_duplicates,
     small_samples,
 )
 from benchmarks.calibration.rates import DRAWS, Gate, main_table, rows_of, scenarios
@@ -83,6 +84,7 @@ def tables(versions: dict[str, Outcomes]) -> None:
     publish("gate-small", list(small_samples(versions, questions, rng)), **facts)
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng)), **facts)
+    publish("gate-copies", list(near_duplicates(rng)))
     publish("gate-intervals", list(intervals_table(rng)))
     publish("gate-corners", list(corners_table()))
     publish("gate-images", list(firm_table()))

@@ -116,7 +116,9 @@ class ComparedMeasure(ResponseModel):
     right: int
     gained: int
     lost: int
-    design_effect: float = Field(description="Variance inflation because captions share images.")
+    design_effect: float = Field(
+        description="Variance inflation because captions and near-duplicates go together."
+    )
     difference: float
     lower: float
     upper: float

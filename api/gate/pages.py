@@ -139,6 +139,9 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         policy=policy,
         rules=list(rules(policy)),
         suites=suites,
+        guards={m.name for m in judged[1].measures if m.guards(policy.minimum_count)}
+        if judged
+        else set(),
         version=judged[0] if judged else None,
         report=judged[1] if judged else None,
     )

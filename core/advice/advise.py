@@ -120,12 +120,13 @@ def advise(
 def _guarding_sets(
     work: Work, artifacts: Artifacts, line: Sequence[Version], suites: Sequence[Suite]
 ) -> Iterator[GuardingSet]:
-    """Yield what the candidate is compared on besides its own holdout; an image counts once."""
+    """Yield what the candidate is compared on besides its own holdout; near-duplicates are one."""
     for suite in suites:
-        entries = read_manifest(artifacts, suite.manifest).entries
-        yield GuardingSet(name=f"suite {suite.name}", test=len(entries_in(Part.TEST, entries)))
+        tested = entries_in(Part.TEST, read_manifest(artifacts, suite.manifest).entries)
+        distinct = {entry.group for entry in tested}
+        yield GuardingSet(name=f"suite {suite.name}", test=len(distinct))
     holdouts = {
-        version.number: {entry.pixels for entry in entries_in(Part.TEST, held_out)}
+        version.number: {entry.group for entry in entries_in(Part.TEST, held_out)}
         for version in line
         if (held_out := holdout_of(work, artifacts, version))
     }

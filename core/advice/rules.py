@@ -193,7 +193,7 @@ class GuardingSet:
     """A suite, an earlier holdout or several of them, which may guard against forgetting."""
 
     name: str
-    test: int  # images
+    test: int  # distinct images
 
 
 def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[Finding]:

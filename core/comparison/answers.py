@@ -243,7 +243,10 @@ def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) ->
                 yield _measure(kind, one.asked.name, before, right, images, alpha, flips=True)
     holdouts = [one.classes for one in answered if one.asked.holdout and one.classes]
     if len(holdouts) > 1:
-        together = pooled((query, top_1(query, now=n, before=b)) for query, b, n in holdouts)
+        together = pooled(
+            (query, top_1(query, now=new.hits(query), before=old.hits(query)))
+            for query, old, new in holdouts
+        )
         name, images = f"{len(holdouts)} updates", len(together.now)
         yield _measure(MeasureKind.HOLDOUTS, name, before, together, images, alpha)
 
@@ -276,7 +279,8 @@ def _measure(
 def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
     if one.classes is not None:
         query, before, now = one.classes
-        yield one.asked.kind, top_1(query, now=now, before=before)
+        hits = top_1(query, now=now.hits(query), before=before.hits(query))
+        yield one.asked.kind, hits
     if one.captions is not None:
         captioned, old, new = one.captions
         yield from recall_at_1(captioned, now=new, before=old)

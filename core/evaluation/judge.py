@@ -10,7 +10,7 @@ from core.evaluation.plan import (
     HoldoutEvaluation,
     RetrievalEvaluation,
 )
-from core.evaluation.queries import EvalQuery, PairedHits, pooled, recall_at_1
+from core.evaluation.queries import EvalQuery, PairedHits, pooled, recall_at_1, top_1
 from core.evaluation.report import Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.evaluation.results import (
@@ -161,10 +161,9 @@ def measures(results: EvaluationResults) -> list[Measure]:
 def _top_1(
     results: EvaluationResults, evaluation: ClassEvaluation, baseline: Baseline
 ) -> PairedHits:
-    return PairedHits(
-        now=results.hits(results.plan.candidate, evaluation.own),
-        before=results.hits(baseline.version, evaluation.own),
-    )
+    query = evaluation.own
+    now, before = (results.hits(one, query) for one in (results.plan.candidate, baseline.version))
+    return top_1(query, now=now, before=before)
 
 
 def _on_suite(
@@ -193,6 +192,7 @@ def _on_suite(
             baseline_version=baseline.version.number,
             tolerance=tolerance,
             images=len(suite.own.entries),
+            distinct=compared.distinct,
             now=compared.now,
             before=compared.before,
             design_effect=compared.design_effect(level or policy.alpha),
@@ -224,8 +224,10 @@ def _on_holdout(
         baseline_version=baseline.version.number,
         tolerance=baseline.tolerance,
         images=len(evaluation.own.entries),
+        distinct=hits.distinct,
         now=hits.now,
         before=hits.before,
+        design_effect=hits.design_effect(level or policy.alpha),
         alpha=policy.alpha,
         minimum_count=policy.minimum_count,
         pooled=pooled,
@@ -252,8 +254,10 @@ def _combined(
         baseline_version=last.version.number if replaced else None,
         tolerance=last.tolerance,
         images=len(hits.now),
+        distinct=hits.distinct,
         now=hits.now,
         before=hits.before,
+        design_effect=hits.design_effect(level or policy.alpha),
         alpha=policy.alpha,
         minimum_count=policy.minimum_count,
         verdicts=verdicts,
@@ -285,7 +289,8 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
 
     Bounds are computed anew from the counts. For a budget where the report's policy had none, the
     verdicts before it are the candidates that the same suites have judged. The design effect of
-    captions is that of the report.
+    captions and near-duplicates is that of the report. Formerly right answers are taken to be of
+    as large a share of the images.
     """
     failing = any(ruling.outcome is Outcome.FAILS for ruling in report.measures)
     faults = report.reasons if report.verdict is Verdict.FAILED and not failing else ()
@@ -315,6 +320,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             found,
             tolerance=policy.negative_flips,
             count=found.right_before,
+            distinct=max(1, found.distinct * found.right_before // found.count),
             right=found.right_before - found.lost,
             gained=0,
             difference=-found.lost / found.right_before,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import compress, islice
+from itertools import compress
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
@@ -158,33 +158,43 @@ def answers_from_json(value: Json) -> Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedHits:
-    """The hits of the candidate and of a baseline."""
+    """The hits of the candidate and of a baseline, and the group of near-duplicates of each."""
 
     now: Sequence[bool]
     before: Sequence[bool]
-    sizes: Sequence[int] | None = None  # answers per image; None: one each
+    groups: Sequence[Digest]
 
     @property
     def formerly_right(self) -> "PairedHits":
-        """The answers that the baseline had right; images without such an answer are left out."""
-        hits = iter(self.before)
-        sizes = self.sizes and [right for size in self.sizes if (right := sum(islice(hits, size)))]
+        """The answers that the baseline had right."""
         return PairedHits(
             now=list(compress(self.now, self.before)),
             before=list(filter(None, self.before)),
-            sizes=sizes,
+            groups=list(compress(self.groups, self.before)),
         )
 
+    @property
+    def distinct(self) -> int:
+        """The number of images, near-duplicates counted once."""
+        return len(set(self.groups))
+
     def design_effect(self, alpha: float) -> float:
-        """Return the factor by which answers that share an image inflate the variance."""
-        if self.sizes is None:
+        """Return the factor by which answers that share a group inflate the variance."""
+        if self.distinct == len(self.groups):
             return 1.0
-        return design_effect(clusters(self.now, self.before, self.sizes), alpha)
+        clusters: dict[Digest, list[int]] = {}  # answers, gained and lost of each group
+        for group, new, old in zip(self.groups, self.now, self.before, strict=True):
+            found = clusters.setdefault(group, [0, 0, 0])
+            found[0] += 1
+            found[1] += new and not old
+            found[2] += old and not new
+        members = (Flips(count=n, gained=g, lost=w) for n, g, w in clusters.values())
+        return design_effect(members, alpha)
 
 
-def top_1(query: ClassQuery, *, now: ClassAnswers, before: ClassAnswers) -> PairedHits:
-    """Return the hits on a query for classes."""
-    return PairedHits(now=now.hits(query), before=before.hits(query))
+def top_1(query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool]) -> PairedHits:
+    """Return two versions' hits on a query for classes."""
+    return PairedHits(now=now, before=before, groups=[entry.group for entry in query.entries])
 
 
 def recall_at_1(
@@ -193,14 +203,18 @@ def recall_at_1(
     """Yield the hits at rank 0 in both directions of retrieval."""
     yield (
         MeasureKind.IMAGE_TO_TEXT,
-        PairedHits(now=_first(now.image_ranks), before=_first(before.image_ranks)),
+        PairedHits(
+            now=_first(now.image_ranks),
+            before=_first(before.image_ranks),
+            groups=[entry.group for entry in query.entries],
+        ),
     )
     yield (
         MeasureKind.TEXT_TO_IMAGE,
         PairedHits(
             now=_first(now.caption_ranks),
             before=_first(before.caption_ranks),
-            sizes=[len(entry.texts) for entry in query.entries],
+            groups=[entry.group for entry in query.entries for _ in entry.texts],
         ),
     )
 
@@ -214,22 +228,9 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
 
     An image in more than one of them counts once, with the class that was taught last.
     """
-    found: dict[Digest, tuple[bool, bool]] = {}
+    found: dict[Digest, tuple[bool, bool, Digest]] = {}
     for query, hits in parts:
         for entry, now, before in zip(query.entries, hits.now, hits.before, strict=True):
-            found[entry.pixels] = (now, before)
-    return PairedHits(
-        now=[now for now, _ in found.values()], before=[before for _, before in found.values()]
-    )
-
-
-def clusters(now: Sequence[bool], before: Sequence[bool], sizes: Sequence[int]) -> Iterator[Flips]:
-    """Yield the flips of each image's captions; `sizes` are the numbers of captions per image."""
-    answers = zip(now, before, strict=True)
-    for size in sizes:
-        pairs = list(islice(answers, size))
-        yield Flips(
-            count=size,
-            gained=sum(new and not old for new, old in pairs),
-            lost=sum(old and not new for new, old in pairs),
-        )
+            found[entry.pixels] = (now, before, entry.group)
+    now, before, groups = zip(*found.values(), strict=True)
+    return PairedHits(now=now, before=before, groups=groups)

@@ -162,10 +162,11 @@ def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     """Return the factor by which clustering inflates the variance of a paired difference.
 
     It is at least 1, and exactly 1 for singletons. Each cluster holds the answers that share an
-    image. The ratio of the variance between clusters (N. A. Obuchowski, Statistics in Medicine 17
-    (1998) 1495-1507) to that of independent answers is estimated after adding z^2 flips of the
-    worst case, in which all answers of an image flip together. So few flips have little influence,
-    and without any flip the images count, not their captions.
+    image or are about near-duplicates. The ratio of the variance between clusters (N. A.
+    Obuchowski, Statistics in Medicine 17 (1998) 1495-1507) to that of independent answers is
+    estimated after adding z^2 flips of the worst case, in which all answers of a cluster flip
+    together. So few flips have little influence, and without any flip the clusters count, not their
+    answers.
     """
     members = list(clusters)
     total = sum(cluster.count for cluster in members)
@@ -193,14 +194,15 @@ class MeasureKind(StrEnum):
     GAIN = "gain"  # top-1 on this update's own holdout
 
 
-def strictness(images: int, minimum_count: int, *, pooled: bool) -> float:
+def strictness(distinct: int, minimum_count: int, *, pooled: bool) -> float:
     """Return the share of the full level's z by which a lower bound lies below the difference.
 
-    With `minimum_count` images it is 1. With fewer it is their share of that number, so that of
-    hardly any images the difference itself has to be within tolerance. Of a pooled holdout it goes
-    from -1 to 1 instead: a small one holds unless it fails, because the pool is judged as well.
+    With `minimum_count` distinct images it is 1. With fewer it is their share of that number, so
+    that of hardly any images the difference itself has to be within tolerance. Of a pooled holdout
+    it goes from -1 to 1 instead: a small one holds unless it fails, because the pool is judged as
+    well.
     """
-    share = min(1.0, images / minimum_count)
+    share = min(1.0, distinct / minimum_count)
     return 2 * share - 1 if pooled else share
 
 
@@ -223,6 +225,12 @@ class Measure:
         metadata=description("A fraction of 1; for a gain, the wanted gain, negated.")
     )
     images: int
+    distinct: int = field(
+        metadata=description(
+            "Images of which a prediction counts, near-duplicates as one: what a policy's "
+            "`minimum_count` counts."
+        )
+    )
     count: int = field(
         metadata=description("Number of predictions: one per image, or per caption.")
     )
@@ -231,7 +239,7 @@ class Measure:
     gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
     lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
     design_effect: float = field(
-        metadata=description("Variance inflation because captions share images.")
+        metadata=description("Variance inflation because captions and near-duplicates go together.")
     )
     difference: float
     lower: float = field(
@@ -277,6 +285,7 @@ class Measure:
         baseline_version: int | None,
         tolerance: float,
         images: int,
+        distinct: int | None = None,
         now: Sequence[bool],
         before: Sequence[bool],
         design_effect: float = 1.0,
@@ -289,7 +298,8 @@ class Measure:
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
 
-        `alpha` and `minimum_count` are the policy's, as in `bounded`.
+        All images are distinct unless said otherwise. `alpha` and `minimum_count` are the policy's,
+        as in `bounded`.
         """
         pairs = list(zip(now, before, strict=True))
         gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
@@ -301,6 +311,7 @@ class Measure:
             baseline_version=baseline_version,
             tolerance=tolerance,
             images=images,
+            distinct=images if distinct is None else distinct,
             count=len(pairs),
             right=sum(now),
             right_before=sum(before),
@@ -320,11 +331,11 @@ class Measure:
         """Return the measure with its bounds under a policy.
 
         `alpha` is the one-sided error of the upper bound and, unless `level` is, of the lower bound
-        of a measure with `minimum_count` images.
+        of a measure with `minimum_count` distinct images.
         """
         share = 1.0
         if self.kind is not MeasureKind.GAIN:  # which has to be shown at any size
-            share = strictness(self.images, minimum_count, pooled=self.pooled)
+            share = strictness(self.distinct, minimum_count, pooled=self.pooled)
         z = share * quantile(alpha if self.level is None else self.level)
         return replace(
             self,
@@ -335,7 +346,7 @@ class Measure:
     def guards(self, minimum_count: int) -> bool:
         """Return whether it has images enough to show that accuracy was kept."""
         alone = self.kind is not MeasureKind.GAIN and not self.pooled
-        return alone and self.images >= minimum_count
+        return alone and self.distinct >= minimum_count
 
     @property
     def flips(self) -> Flips:

@@ -251,7 +251,7 @@ def _change(measure: Measure) -> str:
         )
     between = f"interval {points(measure.lower)} to {points(measure.upper)}"
     if measure.lower > measure.difference:
-        few = counted(measure.images, "image")
+        few = counted(measure.distinct, "image")
         between = f"judged as {points(measure.lower)}, because it has only {few}"
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
@@ -309,7 +309,7 @@ def _is_small(measure: Measure, minimum_count: int) -> bool:
 
 
 def _small(measures: Sequence[Measure], minimum_count: int) -> str:
-    shown = "; ".join(f"{subject(m)} ({counted(m.images, 'image')})" for m in measures)
+    shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
     return (
         f"With fewer than {counted(minimum_count, 'test image')}, less is asked of a measure, and "
         f"it alone lets no version pass: {shown}."

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.calibration.intervals import holds
+from benchmarks.calibration.intervals import IN_USE, growth_table, holds, near_duplicates
 from benchmarks.calibration.rates import (
     INTERVALS,
     Gate,
@@ -118,6 +118,46 @@ def test_verdicts_over_arrays_are_the_gates_own() -> None:
             assert [Gate().verdict(guards, draw) for draw in range(100)] == found.tolist()
             seen |= set(found)
     assert len(seen) == 3
+
+
+def test_verdicts_on_few_images_over_arrays_are_the_gates_own() -> None:
+    rng = np.random.default_rng(6)
+    gate = Gate(policy=IN_USE)
+
+    def guard(images: int, lost: int, *, pooled: bool = False) -> Guard:
+        drawn = SampledCounts(
+            question="photographs",
+            images=images,
+            count=np.full(60, images),
+            gained=rng.integers(0, 20, size=60),
+            lost=rng.integers(0, lost, size=60),
+            design_effect=np.ones(60),
+        )
+        return Guard(drawn=drawn, tolerance=0.05, pooled=pooled)
+
+    for guards in (
+        [guard(1000, 60), guard(300, 60)],
+        [guard(1000, 60), guard(300, 60, pooled=True)],
+        [guard(300, 30)],
+    ):
+        found = verdicts(guards, gate.policy)
+        assert [gate.verdict(guards, draw) for draw in range(60)] == found.tolist()
+        assert ("passed" in found) is (len(guards) > 1)
+
+
+def test_a_loss_beyond_the_limit_passes_no_more_often_with_copies_of_images() -> None:
+    rows = {row["copies"]: row for row in near_duplicates(np.random.default_rng(1))}
+    assert all(row["passed %, as one"] < 0.5 for row in rows.values())
+    assert rows[3]["passed %, as independent"] > 6
+
+
+def test_what_a_measure_lets_pass_has_no_jump_at_the_minimum() -> None:
+    rows = {row["images"]: row for row in growth_table()}
+    for name in ("pool, loses 3", "one of several, loses 3", "pool, at the limit"):
+        assert abs(rows[499][name] - rows[501][name]) < 0.2
+    for images, row in rows.items():
+        if images >= 500:
+            assert row["pool, at the limit"] < 0.5
 
 
 @pytest.mark.parametrize("level", [0.005, 0.0005, 3e-5])

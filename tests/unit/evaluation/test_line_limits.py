@@ -9,7 +9,7 @@ from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.measures import Measure, MeasureKind, Outcome, quantile, score
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
@@ -25,6 +25,7 @@ from tests.support.evaluation.evaluations import (
     second_update,
     third_update,
 )
+from tests.support.factories import digest
 
 
 def limited(**changes: Any) -> EvaluationPlan:
@@ -86,10 +87,12 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
         for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).measures
         if (r.kind, r.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
     )
-    sizes = [len(entry.texts) for entry in suite.entries]
-    asked = [by_turns(SECOND, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
-    before = [by_turns(FIRST, suite, i) for i, size in enumerate(sizes) for _ in range(size)]
-    hits = PairedHits(now=asked, before=before, sizes=sizes)
+    images = [i for i, entry in enumerate(suite.entries) for _ in entry.texts]
+    hits = PairedHits(
+        now=[by_turns(SECOND, suite, i) for i in images],
+        before=[by_turns(FIRST, suite, i) for i in images],
+        groups=[suite.entries[i].group for i in images],
+    )
     assert captions.design_effect == hits.design_effect(5 / 39_800)
     assert flipped.design_effect == hits.formerly_right.design_effect(5 / 39_800)
     at_alpha, of_all = hits.design_effect(0.005), captions.design_effect
@@ -131,17 +134,32 @@ def test_where_nothing_was_right_nothing_can_flip() -> None:
 
 
 def test_formerly_right_answers_keep_their_images() -> None:
+    one, two, three = (digest(name) for name in ("one", "two", "three"))
     hits = PairedHits(
         now=[True, False, True, False, False, True],
         before=[True, True, False, False, True, True],
-        sizes=[2, 2, 2],
+        groups=[one, one, two, two, three, three],
     )
     kept = hits.formerly_right
     assert (kept.now, kept.before) == ([True, False, False, True], [True] * 4)
-    assert kept.sizes == [2, 2]
-    alone = PairedHits(now=[True, False], before=[False, True])
-    assert alone.formerly_right == PairedHits(now=[False], before=[True])
+    assert kept.groups == [one, one, three, three]
+    assert (hits.distinct, kept.distinct) == (3, 2)
+    alone = PairedHits(now=[True, False], before=[False, True], groups=[one, two])
     assert alone.design_effect(0.005) == 1.0
+
+
+def test_what_is_asked_of_flips_grows_with_the_answers_that_were_right() -> None:
+    """Of 40 images 10 were right, one is wrong now: beyond the limit of 9 % only at full size."""
+
+    def few_right(who: Version, question: EvalQuery, index: int) -> bool:
+        return 1 <= index < 10 if who is SECOND else index < 10
+
+    limits = {"negative_flips": 0.2, "minimum_count": 40, "parent_tolerance": 1.0}
+    emoji = flips(report_of(second_update(policy=policy(**limits)), few_right))[0]
+    assert (emoji.images, emoji.distinct, emoji.count, emoji.lost) == (40, 10, 10, 1)
+    assert score(emoji.flips, emoji.lower) == pytest.approx(quantile(0.005) / 4, abs=1e-6)
+    assert emoji.holds
+    assert not emoji.bounded(0.005, 10).holds
 
 
 # ---- Judged again under another policy -----------------------------------------------------

@@ -19,7 +19,6 @@ from core.evaluation.queries import (
     EvalQuery,
     RetrievalAnswers,
     RetrievalQuery,
-    clusters,
 )
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
@@ -95,18 +94,6 @@ def test_recall_is_given_both_ways_for_all_three() -> None:
     assert (root[0].at_1, root[0].at_5, root[0].at_10) == (pytest.approx(14 / 15), 1.0, 1.0)
     assert (root[1].at_1, root[1].at_5) == (pytest.approx(28 / 30), pytest.approx(28 / 30))
     assert root[1].at_10 == 1.0
-
-
-def test_each_image_has_the_flips_of_its_own_captions() -> None:
-    now = [True, True, False, False, True]
-    before = [False, True, True, True, False]
-    found = [(f.count, f.gained, f.lost) for f in clusters(now, before, [2, 1, 2])]
-    assert found == [(2, 1, 0), (1, 0, 1), (2, 1, 1)]
-
-
-def test_captions_of_an_image_need_an_answer_of_each_version() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        list(clusters([True, False], [True], [2]))
 
 
 def test_update_without_a_holdout_is_marked() -> None:

@@ -39,6 +39,7 @@ def test_a_measure_keeps_what_it_was_made_of_and_its_own_error() -> None:
         baseline_version=2,
         tolerance=0.05,
         images=5,
+        distinct=5,
         count=5,
         right=3,
         right_before=2,

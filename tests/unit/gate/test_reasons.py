@@ -17,6 +17,7 @@ def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:
         "baseline_version": 1,
         "tolerance": 0.03,
         "images": 2000,
+        "distinct": 2000,
         "count": 2000,
         "right": 1000,
         "right_before": 1200,
@@ -27,6 +28,7 @@ def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:
         "lower": -0.124,
         "upper": -0.076,
     }
+    changes.setdefault("distinct", changes.get("images", 2000))
     return Measure(kind=kind, **values | changes)
 
 

@@ -1,0 +1,104 @@
+"""Near-duplicates are one image to every measure."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.manifests import ManifestEntry
+from core.datasets.rules import SuiteKind
+from core.evaluation.plan import HeldOutUpdate, ScoredSuite
+from core.evaluation.queries import EvalQuery, PairedHits
+from core.evaluation.report import Report
+from core.gate.measures import MeasureKind
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    FIRST,
+    SECOND,
+    THIRD,
+    entries,
+    policy,
+    report_of,
+    suite,
+    third_update,
+)
+from tests.support.factories import digest
+
+Z2 = 2.5758293035489**2
+
+
+def in_threes(name: str, *texts: tuple[str, ...]) -> tuple[ManifestEntry, ...]:
+    """Three copies of an image for each of the texts."""
+    return tuple(
+        replace(
+            entry,
+            pixels=digest(f"{entry.pixels} {copy}") if copy else entry.pixels,
+            near_duplicate_of=entry.pixels if copy else None,
+        )
+        for entry in entries(name, texts)
+        for copy in range(3)
+    )
+
+
+def copied(name: str, *classes: str) -> HeldOutUpdate:
+    version = {"first": FIRST, "second": SECOND, "third": THIRD}[name]
+    return HeldOutUpdate(version=version, holdout=in_threes(name, *((one,) for one in classes)))
+
+
+def flipped(who: Version, question: EvalQuery, index: int) -> bool:
+    """The candidate has the first image of nine, with its copies, right, the others have not."""
+    return index % 9 < 3 if who is THIRD else index % 9 >= 3
+
+
+def report_of_copies() -> Report:
+    def captioned(name: str) -> ScoredSuite:
+        captions = [("a dot",), ("a ring",), ("a star",)] * 4
+        return suite(name, in_threes(name, *captions), SuiteKind.RETRIEVAL)
+
+    plan = third_update(
+        policy=policy(minimum_count=20, negative_flips=0.1),
+        candidate=copied("third", *["hat"] * 12),
+        earlier=[copied("first", *["bag", "shirt"] * 6), copied("second", *["boot", "coat"] * 6)],
+        suites=[
+            suite("emoji", in_threes("emoji", *[("cat",), ("sun",)] * 6), SuiteKind.ZERO_SHOT),
+            captioned("shapes"),
+        ],
+    )
+    return report_of(plan, flipped)
+
+
+def test_every_kind_of_measure_counts_copies_as_one_image() -> None:
+    found = report_of_copies().measures
+    assert {measure.kind for measure in found} == set(MeasureKind)
+    for measure in found:
+        images = 72 if measure.kind is MeasureKind.HOLDOUTS else 36
+        assert measure.images == images
+        right_before = 2 / 3 if measure.formerly_right else 1
+        assert measure.distinct == images // 3 * right_before
+        assert measure.design_effect > 2
+        assert not measure.guards(images // 3 + 1)
+
+
+def test_the_design_effect_of_copies_that_flip_together_is_worked_by_hand() -> None:
+    """12 groups of three: four are gained and eight lost, so 36 answers count as about 12."""
+    (emoji, *_) = report_of_copies().measures
+    assert (emoji.count, emoji.gained, emoji.lost) == (36, 12, 24)
+    between = 4 * (3 + 1) ** 2 + 8 * (-3 + 1) ** 2  # the mean of a group of three is -1
+    independent = 36 - 36 / 9
+    assert emoji.design_effect == pytest.approx((between + 3 * Z2) / (independent + Z2))
+    assert emoji.flips.count == pytest.approx(36 / emoji.design_effect)
+
+
+def test_copies_are_clustered_wherever_they_stand() -> None:
+    one, two = digest("one"), digest("two")
+    now, before = [True, True, False, False], [False, False, True, True]
+    beside = PairedHits(now=now, before=before, groups=[one, one, two, two])
+    apart = PairedHits(now=now[1:3] * 2, before=before[1:3] * 2, groups=[one, two] * 2)
+    assert beside.design_effect(0.005) == apart.design_effect(0.005) > 1.5
+    assert beside.distinct == apart.distinct == 2
+
+
+def test_distinct_images_are_as_independent_as_before() -> None:
+    hits = PairedHits(
+        now=[True, False] * 7, before=[True] * 14, groups=[digest(str(n)) for n in range(14)]
+    )
+    assert hits.design_effect(0.005) == 1.0
