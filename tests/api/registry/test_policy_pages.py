@@ -58,7 +58,7 @@ def test_a_viewer_reads_limits_suites_and_budget(
     assert "/change" not in text
     assert f'href="{HERE}/change"' in admin.get(HERE).text
     other = viewer.get("/ui/models/line/policy").text
-    assert "too few images to guard" in other
+    assert "too few images to let a version pass" in other
     assert "This policy has no error budget" in other
 
 
