@@ -232,5 +232,8 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
     for query, hits in parts:
         for entry, now, before in zip(query.entries, hits.now, hits.before, strict=True):
             found[entry.pixels] = (now, before, entry.group)
-    now, before, groups = zip(*found.values(), strict=True)
-    return PairedHits(now=now, before=before, groups=groups)
+    return PairedHits(
+        now=[now for now, _, _ in found.values()],
+        before=[before for _, before, _ in found.values()],
+        groups=[group for _, _, group in found.values()],
+    )
