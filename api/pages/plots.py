@@ -97,7 +97,8 @@ def measure_title(measure: Measure) -> str:
 def interval_plot(measures: Sequence[Ruling]) -> Drawing:
     """Draw the interval of each measure, with the area beyond its tolerance shaded."""
     row = 66
-    axis = _axis([x for m in measures for x in (m.lower, m.upper, -m.tolerance)], least=0.01)
+    shown = [x for m in measures for x in (m.lower, m.difference, m.upper, -m.tolerance)]
+    axis = _axis(shown, least=0.01)
     marks: list[Markup] = []
     for index, measure in enumerate(measures):
         top = index * row
@@ -120,7 +121,7 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
             *_grid(axis, middle - 10, middle + 10),
             line(limit, middle - 10, limit, middle + 10, "limit"),
             Markup('<g class="{}"><title>{}</title>').format(measure.outcome.value, tooltip),
-            line(lower, middle, upper, middle, "whisker"),
+            line(axis.at(min(measure.lower, measure.difference)), middle, upper, middle, "whisker"),
             line(lower, middle - 6, lower, middle + 6, "whisker"),
             line(upper, middle - 6, upper, middle + 6, "whisker"),
             Markup('<circle cx="{}" cy="{}" r="5.5"/></g>').format(

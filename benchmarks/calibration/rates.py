@@ -280,8 +280,9 @@ class Guard:
 
     def scores(self, statistic: Statistic) -> Numbers:
         """Return a score of each draw at the tolerance, (draws,)."""
-        answers = (self.drawn.count, self.drawn.gained, self.drawn.lost)
-        return statistic(*(found / self.drawn.design_effect for found in answers), -self.tolerance)
+        effect = self.drawn.design_effect
+        count, gained, lost = self.drawn.count, self.drawn.gained, self.drawn.lost
+        return statistic(count / effect, gained / effect, lost / effect, -self.tolerance)
 
     def asked(self, policy: GatePolicy) -> float:
         """Return the score from which on it holds."""

@@ -40,10 +40,10 @@ class ErrorBudget:
         return self.total * verdicts / (self.half + verdicts)
 
 
-# More test images are advised if they are at most ten times the present ones, or 1,000. The doubt
+# More test images are advised if they are at most ten times the present ones, or 5,000. The doubt
 # shrinks by their square root: a difference that takes more is less than a third of its interval's
 # half-width from the limit, so it lies at the limit.
-_MOST_TIMES, _ALWAYS_ADVISED = 10, 1000
+_MOST_TIMES, _ALWAYS_ADVISED = 10, 5000
 
 
 class Verdict(StrEnum):
@@ -247,12 +247,13 @@ def _change(measure: Measure) -> str:
         return (
             f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
             f"answers that were right are wrong now (interval "
-            f"{points(-measure.upper, signed=False)} to {points(-measure.lower, signed=False)} %)"
+            f"{points(max(0.0, -measure.upper), signed=False)} to "
+            f"{points(-measure.lower, signed=False)} %)"
         )
     between = f"interval {points(measure.lower)} to {points(measure.upper)}"
     if measure.lower > measure.difference:
         few = counted(measure.distinct, "image")
-        between = f"judged as {points(measure.lower)}, because it has only {few}"
+        between = f"at best {points(measure.lower)}, with only {few}"
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
     )

@@ -70,7 +70,9 @@ def _print_report(found: Report) -> None:
                 percent(one["right_before"], one["count"]),
                 percent(one["right"], one["count"]),
                 points(one["difference"]),
-                f"{points(one['lower'])} to {points(one['upper'])}",
+                f"at best {points(one['lower'])}"
+                if one["lower"] > one["difference"]
+                else f"{points(one['lower'])} to {points(one['upper'])}",
                 points(-one["tolerance"]),
                 one["outcome"],
             )

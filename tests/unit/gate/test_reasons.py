@@ -165,8 +165,8 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
 def test_a_bound_above_the_change_is_said_with_its_reason() -> None:
     pooled = found(MeasureKind.HOLDOUT, name="version 2", images=60, lower=-0.061, pooled=True)
     assert said(doubtful(pooled, 90))[0].startswith(
-        "Top-1 on the holdout of version 2 against the parent changed by −10.0 points (judged as "
-        "−6.1, because it has only 60 images). It is uncertain"
+        "Top-1 on the holdout of version 2 against the parent changed by −10.0 points (at best "
+        "−6.1, with only 60 images). It is uncertain"
     )
 
 
