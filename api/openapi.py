@@ -4,7 +4,7 @@ import sys
 
 from api.app import create_app
 from api.openapi_document import to_text
-from core.settings import Settings
+from core.settings import read_settings
 
 if __name__ == "__main__":
-    sys.stdout.write(to_text(create_app(Settings())))
+    sys.stdout.write(to_text(create_app(read_settings())))

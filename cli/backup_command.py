@@ -27,9 +27,9 @@ def backup(folder: Path) -> int:
     are damaged or missing in the store are listed, and the exit code is then 1.
     """
     from core.backup.backup import back_up
-    from core.settings import Settings
+    from core.settings import read_settings
 
-    return _run_and_report("Backed up", lambda: back_up(Settings(), folder))
+    return _run_and_report("Backed up", lambda: back_up(read_settings(), folder))
 
 
 @click.command()
@@ -48,10 +48,10 @@ def restore(folder: Path, artifacts_only: bool) -> int:
     listed, and the exit code is then 1.
     """
     from core.backup import backup
-    from core.settings import Settings
+    from core.settings import read_settings
 
     return _run_and_report(
-        "Restored", lambda: backup.restore(Settings(), folder, artifacts_only=artifacts_only)
+        "Restored", lambda: backup.restore(read_settings(), folder, artifacts_only=artifacts_only)
     )
 
 

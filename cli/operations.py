@@ -33,10 +33,10 @@ def operator(process: str = "command") -> Callable[[Callable[..., int]], Callabl
                 from core import bootstrap, logs
                 from core.errors import PerennialError
                 from core.logs import hide_environment
-                from core.settings import Settings
+                from core.settings import read_settings
             bootstrap.keep_private()
             hide_environment()
-            logs.configure(Settings(), process=process)
+            logs.configure(read_settings(), process=process)
             try:
                 return run(**chosen)
             except PerennialError as error:
@@ -81,7 +81,7 @@ def gc(**chosen: Any) -> int:
     from core import bootstrap
     from core.errors import FieldInvalid
     from core.principal import COMMAND_LINE
-    from core.settings import Settings
+    from core.settings import read_settings
     from core.upkeep.gc import collect_garbage
 
     try:
@@ -91,7 +91,7 @@ def gc(**chosen: Any) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         raise FieldInvalid(f"{first['loc'][0]}: {first['msg']}") from error
-    settings = Settings()
+    settings = read_settings()
     bootstrap.require_own_database(settings)
     platform = bootstrap.build(settings)
     try:
@@ -138,9 +138,9 @@ def _revoke_others() -> int:
     from core import bootstrap
     from core.access.keys import revoke_other_keys
     from core.principal import COMMAND_LINE
-    from core.settings import Settings
+    from core.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     require_safe(settings)
     bootstrap.require_own_database(settings)
     platform = bootstrap.build(settings)
@@ -161,9 +161,9 @@ def migrate() -> int:
     Also creates the S3 bucket, if one is set. Refuses a database that another version made.
     """
     from core import bootstrap
-    from core.settings import Settings
+    from core.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     bootstrap.migrate(settings)
     click.echo("The database schema is up to date.")
     if bootstrap.make_bucket(settings):

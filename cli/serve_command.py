@@ -12,7 +12,11 @@ from core.loading import loading
     "PERENNIAL_DEVICE; docs/operations.md lists them all."
 )
 @click.option("--host", help="Address to bind (default: PERENNIAL_HOST or 127.0.0.1).")
-@click.option("--port", type=int, help="Port; 0: any free port (default: PERENNIAL_PORT or 8750).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port; 0: any free port (default: PERENNIAL_PORT or 8750).",
+)
 @operator("api")
 def serve(host: str | None, port: int | None) -> int:
     """Run the service.
@@ -23,7 +27,7 @@ def serve(host: str | None, port: int | None) -> int:
     """
     with loading():
         from api.server import serve as serve_api
-        from core.settings import Settings
+        from core.settings import read_settings
     given = {"host": host, "port": port}
     changes = {name: value for name, value in given.items() if value is not None}
-    return serve_api(Settings().model_copy(update=changes))
+    return serve_api(read_settings().model_copy(update=changes))

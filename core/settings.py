@@ -1,11 +1,38 @@
 """The settings, which are frozen and the same for every process."""
 
-from collections.abc import Mapping
+import re
+import reprlib
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "PERENNIAL_"
+USAGE = 2  # exit code of a process that was started wrongly
+
+# A URL may hold a password, so neither `repr` nor an error shows it.
+Url = Annotated[str, Field(repr=False)]
+HttpUrl = Annotated[Url, Field(pattern=r"^(https?://\S+)?$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ImportBucket(BaseModel):
@@ -14,7 +41,7 @@ class ImportBucket(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1)]
-    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    endpoint: HttpUrl = ""
     region: str = ""
     access_key_id: SecretStr = SecretStr("")
     secret_access_key: SecretStr = SecretStr("")
@@ -22,8 +49,19 @@ class ImportBucket(BaseModel):
     @model_validator(mode="after")
     def _has_a_whole_key(self) -> Self:
         if bool(self.access_key_id) != bool(self.secret_access_key):
-            raise ValueError("give access_key_id and secret_access_key together")
+            raise ValueError("must have access_key_id and secret_access_key together")
         return self
+
+
+class _Environment(EnvSettingsSource):
+    """The environment; what should be JSON and is not is refused like any other wrong value."""
+
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        """Return the value that the text stands for, or the text itself."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class Settings(BaseSettings):
@@ -34,28 +72,28 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PERENNIAL_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
         hide_input_in_errors=True,  # which may be a secret
     )
 
     home: Path = Path("var")
-    database_url: str = ""  # empty: SQLite below home
-    broker_url: str = ""  # empty: Celery's filesystem transport below home
-    artifacts_url: str = ""  # a folder or s3://BUCKET/PREFIX; empty: a folder below home
-    s3_endpoint: str = ""  # empty: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
+    database_url: Url = ""  # empty: SQLite below home
+    broker_url: Url = ""  # empty: Celery's filesystem transport below home
+    artifacts_url: Url = ""  # a folder or s3://BUCKET/PREFIX; empty: a folder below home
+    s3_endpoint: Url = ""  # empty: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
     s3_region: str = ""  # empty: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
     migrate_on_start: bool = True  # compose runs migrations as a one-shot instead
 
     host: str = "127.0.0.1"
-    port: int = 8750
+    port: Port = 8750
     admin_key: SecretStr = SecretStr("")  # empty: made and printed once at first start
     embedded: bool = True  # the API process starts worker and inference itself
 
     inference_host: str = "127.0.0.1"
-    inference_port: int = 8751
-    inference_url: str = ""  # of each replica, with blanks; empty: inference_host:inference_port
+    inference_port: Port = 8751
+    inference_url: Url = ""  # of each replica, with blanks; empty: inference_host:inference_port
     inference_key: SecretStr = SecretStr("")  # the API sends it to inference; embedded, one is made
     inference_memory_bytes: int = 2 * 1024**3  # limit on what inference keeps loaded
 
@@ -91,7 +129,8 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3  # of a resumable upload
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
     max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
-    import_buckets: tuple[ImportBucket, ...] = ()  # imports may read no others
+    # imports may read no others
+    import_buckets: Annotated[tuple[ImportBucket, ...], Field(repr=False)] = ()
     min_free_bytes: int = 256 * 1024 * 1024
     max_stored_bytes: Annotated[int, Field(ge=0)] = 0  # of all images; 0: no quota
 
@@ -124,7 +163,7 @@ class Settings(BaseSettings):
     webhook_private: bool = False  # allow webhooks to private addresses, and to http URLs
 
     # Bearer tokens of an OpenID Connect issuer; without it, API keys alone are accepted.
-    oidc_issuer: str = ""  # its URL, exactly as its tokens have it
+    oidc_issuer: Url = ""  # its URL, exactly as its tokens have it
     oidc_audience: str = ""  # which the tokens must be for: this service's name at the issuer
     oidc_role_claim: str = "roles"  # a claim, or a path such as realm_access.roles
     # Roles by the claim's values; empty: the values are the names of roles.
@@ -139,15 +178,43 @@ class Settings(BaseSettings):
     log_level: Literal["", "debug", "info", "warning", "error"] = ""  # "": info; terminal: warning
 
     # A collector of traces, as OTLP over HTTP: http://127.0.0.1:4318/v1/traces; empty: no traces.
-    traces_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    traces_url: HttpUrl = ""
 
     root_folders: tuple[Path, ...] = ()  # folders from which a model's base may be read
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from: arguments, then the environment."""
+        return init_settings, _Environment(settings_cls)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_a_known_database(cls, url: str) -> str:
+        if url and _backend_of(url) not in {"sqlite", "postgresql", "postgres"}:
+            raise ValueError(
+                "must be postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, sqlite:///PATH or empty"
+            )
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_of_a_known_broker(cls, url: str) -> str:
+        if url and not url.startswith(("redis://", "rediss://", "filesystem://")):
+            raise ValueError("must be redis://:PASSWORD@HOST:PORT/0, rediss:// with TLS, or empty")
+        return url
 
     @field_validator("import_buckets")
     @classmethod
     def _names_each_bucket_once(cls, buckets: tuple[ImportBucket, ...]) -> tuple[ImportBucket, ...]:
         if len({bucket.name for bucket in buckets}) < len(buckets):
-            raise ValueError("name each bucket once: requests tell buckets apart by name alone")
+            raise ValueError("must name each bucket once: requests tell buckets apart by it")
         return buckets
 
     @property
@@ -176,3 +243,51 @@ class Settings(BaseSettings):
     def inference_replicas(self) -> tuple[str, ...]:
         """The URLs at which the API reaches the replicas of the inference process."""
         return tuple(dict.fromkeys(self.inference.split()))
+
+
+def _backend_of(url: str) -> str | None:
+    """Return the kind of database that a URL names; None if it cannot be read."""
+    try:
+        return make_url(url).get_backend_name()
+    except (ValueError, ArgumentError):
+        return None
+
+
+# Settings of the environment, and what is wrong with them.
+
+_MUST = {  # by pydantic's type of error, where its message would not do
+    "int_parsing": "be a whole number",
+    "float_parsing": "be a number",
+    "bool_parsing": "be true or false",
+    "tuple_type": 'be a list in JSON, such as ["a", "b"]',
+    "dict_type": 'be an object in JSON, such as {"a": "b"}',
+    "missing": "be given",
+    "extra_forbidden": "be left out: there is no such field",
+}
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment; say which are wrong and exit with code 2."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.stderr.writelines(f"perennial: {line}\n" for line in flaws_of(error))
+        raise SystemExit(USAGE) from None
+
+
+def flaws_of(error: ValidationError) -> Iterator[str]:
+    """Yield a sentence for each wrong setting, which shows no value that may hold a secret."""
+    for flaw in error.errors():
+        field, *place = flaw["loc"]
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+        shown = Settings.model_fields[str(field)]
+        hidden = not shown.repr or shown.annotation is SecretStr or flaw["type"] == "missing"
+        value = "" if hidden else f", and is {reprlib.repr(flaw['input'])}"
+        yield f"{PREFIX}{str(field).upper()}{''.join(steps)} {_requirement(flaw)}{value}."
+
+
+def _requirement(flaw: ErrorDetails) -> str:
+    """Return what a value must be, beginning with "must"."""
+    if known := _MUST.get(flaw["type"]):
+        return f"must {known}"
+    return re.sub(r"^\w+ should ", "must ", flaw["msg"].removeprefix("Value error, "))

@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from core.database.migrate import METADATA, migrating
-from core.settings import Settings
+from core.settings import read_settings
 
 
 def run(connection: Connection) -> None:
@@ -27,5 +27,5 @@ if given is not None:
 elif context.is_offline_mode():
     raise SystemExit("Migrations read the database they change: run them without --sql.")
 else:
-    with migrating(Settings().database) as connection:
+    with migrating(read_settings().database) as connection:
         run(connection)

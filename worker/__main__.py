@@ -19,7 +19,7 @@ with loading():
     from core.errors import UnsafeConfiguration
     from core.job_types.run import run_next_job
     from core.logs import hide_environment
-    from core.settings import Settings
+    from core.settings import read_settings
     from worker.app import add_tasks, make_app, make_worker
     from worker.parent import exit_with_parent
     from worker.stopping import Stopping
@@ -35,7 +35,7 @@ def main() -> int:
     arguments = parser.parse_args()
     hide_environment()
     exit_with_parent(arguments.parent)
-    settings = Settings()
+    settings = read_settings()
     logs.configure(settings, process="worker", worker=arguments.owner)
     # Celery warns of running as root because of pickled messages; ours are JSON, and never read.
     warnings.simplefilter("ignore", SecurityWarning)

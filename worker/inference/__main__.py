@@ -18,7 +18,7 @@ with loading():
     from core.clip.machine import thread_count
     from core.errors import UnsafeConfiguration
     from core.logs import hide_environment
-    from core.settings import Settings
+    from core.settings import read_settings
     from worker.inference.server import make_app, make_server
     from worker.parent import on_parent_exit
 
@@ -30,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     hide_environment()
     keep_private()
-    settings = Settings()
+    settings = read_settings()
     logs.configure(settings, process="inference")
     torch.set_num_threads(thread_count(settings.threads))
     try:

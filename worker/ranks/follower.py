@@ -14,7 +14,7 @@ from core import logs
 from core.errors import PerennialError, RankLost
 from core.loading import loading
 from core.logs import hide_environment
-from core.settings import Settings
+from core.settings import read_settings
 from worker.parent import exit_with_parent
 from worker.ranks.rank_task import RankTask
 
@@ -33,7 +33,7 @@ def main() -> int:
     # Only the parent can write to standard input, so the pickle is its own.
     task: RankTask = pickle.load(sys.stdin.buffer)  # noqa: S301
     exit_with_parent(arguments.parent)
-    logs.configure(Settings(), process="rank", rank=os.environ["RANK"])
+    logs.configure(read_settings(), process="rank", rank=os.environ["RANK"])
 
     with loading():
         import torch  # takes seconds

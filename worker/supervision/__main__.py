@@ -14,7 +14,7 @@ with loading():
     from core.errors import UnsafeConfiguration
     from core.jobs.broker import BackgroundNotifier, CeleryNotifier
     from core.logs import hide_environment
-    from core.settings import Settings
+    from core.settings import read_settings
     from worker.parent import on_parent_exit
     from worker.supervision.supervisor import Child, Supervisor
     from worker.supervision.threads import WebhookSender
@@ -29,7 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     hide_environment()
     keep_private()
-    settings = Settings()
+    settings = read_settings()
     name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)
     try:

@@ -8,7 +8,7 @@ from core.errors import Unavailable
 from core.fleet.rows import Heartbeats
 from core.fleet.workers import silence_limit_s
 from core.platform import Platform
-from core.settings import Settings
+from core.settings import read_settings
 
 
 def is_alive(platform: Platform, host: str) -> bool:
@@ -20,7 +20,7 @@ def is_alive(platform: Platform, host: str) -> bool:
 
 def main() -> int:
     """Return 0 if a worker is alive, and 1 if none is or the database does not answer."""
-    platform = build(Settings())
+    platform = build(read_settings())
     try:
         return 0 if is_alive(platform, socket.gethostname()) else 1
     except Unavailable as fault:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from api.operations.schemas import NewCollection
 from cli.main import main, operators
+from core.settings import USAGE
 from tests.support.api.service import EMBEDDED, KEY, running, settings_of
 from tests.support.places import ROOT
 
@@ -34,6 +35,20 @@ def test_perennial_has_every_operators_command() -> None:
 def test_gc_takes_what_the_api_takes() -> None:
     options = {option.name for option in operators.commands["gc"].params}
     assert options == NewCollection.model_fields.keys()
+
+
+@EMBEDDED
+@pytest.mark.parametrize("command", operators.commands)
+def test_a_wrong_setting_is_told_by_every_command(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERENNIAL_INFERENCE_PORT", "eighty")
+    folder = ["site"] if command in {"backup", "restore"} else []
+    with pytest.raises(SystemExit) as ended:
+        main([command, *folder])
+    assert ended.value.code == USAGE
+    told = "perennial: PERENNIAL_INFERENCE_PORT must be a whole number, and is 'eighty'.\n"
+    assert capsys.readouterr() == ("", told)
 
 
 def test_a_busy_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
