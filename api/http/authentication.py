@@ -30,7 +30,9 @@ class KeyCheck:
     Pages take the cookie of a session instead, which nothing else takes. `keys` and `sessions`
     look up the principals of those secrets and ids that let anyone in, and are closed by whoever
     made them. With an issuer, a valid token is as good as a key. Few tokens are checked at a time,
-    so that an issuer that does not answer leaves threads to other requests.
+    so that an issuer that does not answer leaves threads to other requests. What answers for long
+    asks `still_holds` of the request's state whether its secret lets the same principal in as
+    before, with the same role and models.
     """
 
     def __init__(
@@ -53,10 +55,18 @@ class KeyCheck:
             await self.app(scope, receive, send)
             return
         try:
-            scope["state"]["principal"] = await self._principal(scope)
+            scope["state"]["principal"] = holder = await self._principal(scope)
         except PerennialError as error:
             await problem_of(HTTPConnection(scope), error)(scope, receive, send)
             return
+
+        async def still_holds() -> bool:
+            try:
+                return await self._principal(scope) == holder
+            except PerennialError:
+                return False
+
+        scope["state"]["still_holds"] = still_holds
         await self.app(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -49,6 +50,7 @@ POLL_AFTER_S = 1  # told to who has ordered a job
 STREAM = "text/event-stream"
 POLL_EVERY_S = 0.5
 STREAM_AFTER_S = 10  # told to who has too many streams open
+CHECK_EVERY_S = 5.0  # whether whoever reads a stream may still read it
 KEEP_ALIVE_EVERY = 30  # polls without an event
 BATCH = 200  # events of a read
 LAST = "done"  # the kind of the last event that a worker adds to a job
@@ -261,20 +263,27 @@ def read_events(
 
 
 class EventStream(StreamingResponse):
-    """The events after a sequence number as a stream, unless its reader has too many open."""
+    """The events after a sequence number as a stream, unless its reader has too many open.
+
+    It ends with its job, or a few seconds after its reader's key, token or session has ended or has
+    another role or other models.
+    """
 
     def __init__(self, services: Services, job: JobId, after: int) -> None:
-        super().__init__(stream_events(services, job, after), media_type=STREAM)
+        super().__init__((), media_type=STREAM)
         self._open, self._most = services.streams, services.platform.settings.max_streams_per_key
+        self._asked = services, job, after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, or the refusal."""
-        reader = scope["state"]["principal"].id
+        state = scope["state"]
+        reader = state["principal"].id
         if 0 < self._most <= self._open[reader]:
             refusal = errors.TooManyStreams(retry_after_s=STREAM_AFTER_S)
             await problem_of(HTTPConnection(scope), refusal)(scope, receive, send)
             return
         self._open[reader] += 1
+        self.body_iterator = stream_events(*self._asked, may_read=state["still_holds"])
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -283,10 +292,19 @@ class EventStream(StreamingResponse):
                 del self._open[reader]
 
 
-async def stream_events(services: Services, job: JobId, after: int) -> AsyncIterator[str]:
-    """Yield the events after a sequence number as server-sent events, until the job ends."""
-    quiet, last = 0, ""
+async def stream_events(
+    services: Services, job: JobId, after: int, *, may_read: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
+    """Yield the events after a sequence number as server-sent events, until the job ends.
+
+    Stops within a few seconds once `may_read` returns false.
+    """
+    quiet, last, checked = 0, "", time.monotonic()
     while True:
+        if time.monotonic() - checked >= CHECK_EVERY_S:
+            if not await may_read():
+                return
+            checked = time.monotonic()
         found, done = await run_in_threadpool(read_events, services, job, BATCH, after)
         for event in found:
             after, last = event.id, event.kind

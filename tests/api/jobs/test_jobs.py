@@ -8,10 +8,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import sqlalchemy as sa
 
 from api.jobs import routes as job_events
 from api.jobs.schemas import JobQuery
 from core.access.rows import Keys
+from core.database.tables import api_keys, sessions
 from core.datasets.manifests import Side
 from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
@@ -310,6 +312,68 @@ def test_a_stream_without_events_beats(ready: Service, monkeypatch: pytest.Monke
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
     answer = ready.client.get(job["links"]["events"], headers=headers)
     assert answer.text.startswith(": beat\n\n: beat\n\nid: 2\nevent: cancelled\n")
+
+
+KEY_ENDS = {
+    "revoked": {"revoked_at": NOW},
+    "expired": {"expires_at": NOW},
+    "demoted": {"role": "a later release's"},
+    "limited": {"models": []},
+    "kept": {},
+}
+
+
+@pytest.mark.parametrize("ends", KEY_ENDS)
+def test_a_stream_ends_with_the_rights_of_its_key(
+    ready: Service, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    mine = ready.key(Role.VIEWER)
+    reads, read = itertools.count(1), job_events.read_events
+
+    def read_and_change(*asked: Any) -> Any:
+        number = next(reads)
+        if number == 3 and KEY_ENDS[ends]:
+            with ready.platform.transactions() as work:
+                viewers = api_keys.c.role == Role.VIEWER
+                work.connection.execute(sa.update(api_keys).where(viewers).values(KEY_ENDS[ends]))
+                work.commit()
+        if number == 6:
+            cancel_job(ready.platform, JobId(job["id"]))
+        return read(*asked)
+
+    monkeypatch.setattr(job_events, "read_events", read_and_change)
+    monkeypatch.setattr(job_events, "POLL_EVERY_S", 0.0)
+    monkeypatch.setattr(job_events, "CHECK_EVERY_S", 0.0)
+    headers = {"Accept": "text/event-stream"} | mine
+    told = ready.client.get(job["links"]["events"], headers=headers).text
+    assert "event: queued" in told
+    assert ("event: done" in told) == (ends == "kept")
+    assert ready.services.streams == {}
+
+
+def test_the_stream_of_a_page_ends_with_its_session(
+    ready: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ready.client.post("/v1/jobs", json=update()).json()
+    viewer = browser_of(ready, Role.VIEWER)
+    reads, read = itertools.count(1), job_events.read_events
+
+    def read_and_sign_out(*asked: Any) -> Any:
+        number = next(reads)
+        if number == 3:
+            with ready.platform.transactions() as work:
+                work.connection.execute(sa.delete(sessions))
+                work.commit()
+        if number == 6:
+            cancel_job(ready.platform, JobId(job["id"]))
+        return read(*asked)
+
+    monkeypatch.setattr(job_events, "read_events", read_and_sign_out)
+    monkeypatch.setattr(job_events, "POLL_EVERY_S", 0.0)
+    monkeypatch.setattr(job_events, "CHECK_EVERY_S", 0.0)
+    told = viewer.get(f"/ui/jobs/{job['id']}/events").text
+    assert ("event: queued" in told, "event: done" in told) == (True, False)
 
 
 def test_events_in_another_form_are_refused(ready: Service) -> None:

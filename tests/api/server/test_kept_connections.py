@@ -79,7 +79,7 @@ def test_a_fault_of_ours_keeps_the_connection(
 def test_a_fault_within_an_answer_breaks_it_off(
     client: httpx.Client, served: Served, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> AsyncIterator[bytes]:
+    async def broken(*_: object, **__: object) -> AsyncIterator[bytes]:
         yield b"event: progress\n"
         raise ZeroDivisionError
 
