@@ -22,13 +22,13 @@ router = Routes(
 IN_USE = "What a model learned from, a suite holds or an unfinished job needs is not deleted."
 
 
-@router.get("/deletion", Role.ADMIN)
+@router.get("/deletion", Role.CONTRIBUTOR)
 def ask_about_dataset(dataset: str, asked: PageRequest) -> Response:
     """Say what is lost with a dataset."""
     return ask(asked, _about_dataset(asked, dataset))
 
 
-@router.post("/deletion", Role.ADMIN)
+@router.post("/deletion", Role.CONTRIBUTOR)
 def delete_dataset(dataset: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete a dataset."""
     delete = partial(routes.delete_dataset, dataset, asked.services)

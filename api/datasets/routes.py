@@ -94,9 +94,14 @@ def change_dataset(
     return schemas.DatasetView.of(changed)
 
 
-@router.delete("/{dataset}", Role.ADMIN, errors.DatasetNotFound, errors.InUse, status_code=204)
+@router.delete(
+    "/{dataset}", Role.CONTRIBUTOR, errors.DatasetNotFound, errors.InUse, status_code=204
+)
 def delete_dataset(dataset: str, services: WiredServices) -> None:
-    """Delete a dataset with its images and versions; its name is free afterwards."""
+    """Delete a dataset with its images and versions; its name is free afterwards.
+
+    It takes the role admin if the dataset has a version.
+    """
     deletion.delete_dataset(services.platform, dataset=dataset)
 
 

@@ -100,7 +100,12 @@ class NewUpdate(RequestModel):
     type: Literal["update"]
     model: Reference = Field(examples=["demo"])
     dataset: Reference = Field(examples=["products"])
-    dataset_version: Number = Field(examples=[1])
+    dataset_version: Number | None = Field(
+        None,
+        examples=[1],
+        description="Default: the dataset's present images, which become a version unless the "
+        "newest has the same. If the order is refused, nothing is frozen.",
+    )
     recipe: RecipeFields = Field(default_factory=dict)
     parent: Number | None = Field(
         None, description="Default: the alias's version when the job starts."
@@ -122,12 +127,13 @@ class NewUpdate(RequestModel):
     def order(self, *, promotes: bool = False) -> UpdateOrder:
         """Return the order as a domain object. Raises RecipeInvalid.
 
-        `promotes` is the default of `auto_promote`: whether the caller may move aliases.
+        `promotes` is the default of `auto_promote`: whether the caller may move aliases. An order
+        without a version names 0, until `order_update` freezes one.
         """
         asked = "auto_promote" in self.model_fields_set
         return UpdateOrder(
             dataset=DatasetId(self.dataset),
-            dataset_version=self.dataset_version,
+            dataset_version=self.dataset_version or 0,
             recipe=Recipe.from_json(self.recipe),
             alias=self.alias,
             parent=self.parent,

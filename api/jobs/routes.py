@@ -149,7 +149,8 @@ def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
     asked = platform, notifier, replace(request, priority=body.priority, metadata=metadata)
     if isinstance(body, NewUpdate):
         order = body.order(promotes=ordering.principal.may(Role.OPERATOR))
-        job = order_update(*asked, model=body.model, order=order)
+        freezes = body.dataset_version is None
+        job = order_update(*asked, model=body.model, order=order, freezes=freezes)
     elif isinstance(body, NewBlame):
         job = order_blame(*asked, model=body.model, order=body.order())
     else:
@@ -213,10 +214,12 @@ def order_job_again(job: str, ordering: PlacedOrder) -> JobView:
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
 
-    The body is that of the order, and an order that could not start is refused with the same
-    error. The parent classifies a sample of the images, at most 20 of a class; if inference is not
-    available, the advice has everything else.
+    The body is that of the order, with a dataset version, and an order that could not start is
+    refused with the same error. The parent classifies a sample of the images, at most 20 of a
+    class; if inference is not available, the advice has everything else.
     """
+    if body.dataset_version is None:
+        raise errors.FieldInvalid("Advice requires a version.", pointer="/dataset_version")
     return await run_sync(_advise, services, body, limiter=services.advising)
 
 

@@ -1,7 +1,7 @@
 """Freeze a dataset's present images into its next version."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -58,13 +58,30 @@ def freeze_version(
     return version
 
 
-def freeze(work: Work, artifacts: Artifacts, dataset: Dataset, now: datetime) -> DatasetVersion:
-    """Freeze a dataset's present images within one transaction: for a few images."""
+def freeze(
+    work: Work,
+    artifacts: Artifacts,
+    dataset: Dataset,
+    now: datetime,
+    *,
+    accept: Callable[[Manifest], object] = lambda _: None,
+    if_changed: bool = False,
+) -> DatasetVersion:
+    """Freeze a dataset's present images within one transaction, which keeps others waiting.
+
+    Nothing is stored unless `accept` returns. With `if_changed`, return the newest version instead
+    if it has the same images and classes.
+    """
     work[Thumbnails].lock()
-    number = work[Datasets].next_version(dataset.id)  # locks the dataset
+    versions = work[Datasets].lock(dataset.id)
     manifest, new = draft_manifest(work, dataset)
+    accept(manifest)
+    stored = artifacts.put(manifest.to_bytes())
+    if if_changed and not new and versions and versions[-1].manifest == stored:
+        return versions[-1]
+    number = work[Datasets].next_version(dataset.id)
     work[PlacedGroups].add(new)
-    return _write(work, dataset, manifest, artifacts.put(manifest.to_bytes()), number, now)
+    return _write(work, dataset, manifest, stored, number, now)
 
 
 def draft_manifest(work: Work, dataset: Dataset) -> tuple[Manifest, dict[Digest, Side]]:

@@ -7,10 +7,10 @@ from core.artifacts.store import Artifacts
 from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
 from core.database.work import Work
-from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
+from core.datasets.freeze import freeze, read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind, DatasetRef, Suite
+from core.datasets.rules import Dataset, DatasetKind, DatasetRef, Suite
 from core.errors import FieldInvalid, RecipeInvalid
 from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
@@ -43,16 +43,32 @@ def order_update(
     *,
     model: str,
     order: UpdateOrder,
+    freezes: bool = False,
 ) -> Job:
     """Request an update. Whatever would keep it from starting is raised as an error here.
 
-    Raises Forbidden for one that would move its alias and whose principal may not, and what
-    `preflight_order` raises.
+    One that `freezes` learns the dataset's present images, whatever version the order names: they
+    become a version unless the newest has the same, and a refusal leaves none behind. Raises
+    Forbidden for one that would move its alias and whose principal may not, what `preflight_order`
+    raises, and DatasetEmpty.
     """
 
     def prepare(work: Work, found: Model) -> UpdateOrder:
         require_to_order(request.principal, JobType.UPDATE, order)
-        return preflight_order(platform, work, found, order)
+        if not freezes:
+            return preflight_order(platform, work, found, order)
+        dataset = _labelled(work, order.dataset)
+        version = freeze(
+            work,
+            platform.artifacts,
+            dataset,
+            platform.clock(),
+            accept=lambda manifest: preflight_update(platform, work, found, order, manifest),
+            if_changed=True,
+        )
+        return preflight_order(
+            platform, work, found, replace(order, dataset_version=version.number)
+        )
 
     return order_for_model(platform, notifier, request, JobType.UPDATE, prepare, model=model)
 
@@ -68,13 +84,18 @@ def preflight_order(
     Raises DatasetNotFound, DatasetVersionNotFound or DatasetVersionReplaced, FieldInvalid for a
     captioned dataset, and what `preflight_update` raises.
     """
-    dataset = work[Datasets].get(order.dataset)
-    if dataset.kind is not DatasetKind.LABELLED:
-        raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
+    dataset = _labelled(work, order.dataset)
     version = work[Datasets].version(dataset.id, order.dataset_version, keep=True)
     version.require_whole()
     manifest = read_manifest(platform.artifacts, version.manifest)
     return preflight_update(platform, work, model, replace(order, dataset=dataset.id), manifest)
+
+
+def _labelled(work: Work, reference: str) -> Dataset:
+    dataset = work[Datasets].get(reference)
+    if dataset.kind is not DatasetKind.LABELLED:
+        raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
+    return dataset
 
 
 def preflight_update(

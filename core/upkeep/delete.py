@@ -14,6 +14,7 @@ from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
 from core.outbox.rows import Outbox
 from core.platform import Platform
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports import Export, ExportFormat
@@ -178,11 +179,14 @@ def delete_dataset(platform: Platform, *, dataset: str) -> None:
     """Delete a dataset with its images and all versions; its name is free afterwards.
 
     No order or suite can confuse it with a new dataset of that name: orders name it by its id,
-    suites not at all. Raises DatasetNotFound, or InUse when one of its versions is in use.
+    suites not at all. Whoever may remove its images one by one may delete it, until a version
+    holds them: that takes an admin. Raises Forbidden, DatasetNotFound, or InUse when one of its
+    versions is in use.
     """
     with platform.transactions() as work:
         found = work[Datasets].get(dataset)
-        work[Datasets].lock(found.id)
+        if work[Datasets].lock(found.id):
+            work.principal.require(Role.ADMIN)
         require_unused(f"The dataset {found.name!r}", **vars(work[Datasets].uses(found.id)))
         work[Datasets].remove(found.id)
         audit.record(

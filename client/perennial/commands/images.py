@@ -53,11 +53,11 @@ def ensure_dataset(client: Client, name: str, kind: DatasetKind = "labelled") ->
 
 
 def take_back(client: Client, name: str) -> None:
-    """Delete a dataset that was made for nothing, or say who can."""
+    """Delete a dataset that was made for nothing, or say that it stays."""
     try:
         client.datasets.delete(name)
     except (ServiceError, httpx.TransportError) as error:
-        note(f"The dataset {name} stays ({error}): an admin can `perennial dataset delete {name}`.")
+        note(f"The dataset {name} stays ({error}); `perennial dataset delete {name}` deletes it.")
 
 
 def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -> Counter[str]:

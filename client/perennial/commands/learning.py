@@ -165,9 +165,10 @@ def teach(
 ) -> None:
     """Teach a model the classes of a folder of images, or of a dataset.
 
-    FOLDER holds a folder of images for each class. Sends the images, freezes the dataset and orders
-    an update. Prints the job, which goes on by itself; with --wait, follows it and prints what the
-    gate says of the new version. If the update is refused, a dataset made for it is deleted.
+    FOLDER holds a folder of images for each class. Sends the images, and orders an update that
+    freezes them. Prints the job, which goes on by itself; with --wait, follows it and prints what
+    the gate says of the new version. If the update is refused, nothing is frozen, and a dataset
+    made for it is deleted.
     """
     if fail_on_gate and not wait:
         raise click.UsageError("--fail-on-gate needs --wait.")
@@ -227,11 +228,12 @@ def _teach_folder(
 
 
 def _teach_dataset(client: Client, model: str, name: str, order: dict[str, Any]) -> Job:
-    frozen = client.datasets.freeze(name)
-    note(f"Dataset {told_version(name, frozen)}")
-    return client.jobs.order_update(
-        model=model, dataset=name, dataset_version=frozen["number"], **order
-    )
+    """Order an update of a dataset's present images, which are frozen unless it is refused."""
+    job = client.jobs.order_update(model=model, dataset=name, **order)
+    for version in client.datasets.versions(name):
+        if job["dataset_version"] and version["number"] == job["dataset_version"]["version"]:
+            note(f"Dataset {told_version(name, version)}")
+    return job
 
 
 def _is_large(images: Sequence[tuple[str, Path]]) -> bool:

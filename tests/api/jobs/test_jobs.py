@@ -314,6 +314,36 @@ def test_a_stream_without_events_beats(ready: Service, monkeypatch: pytest.Monke
     assert answer.text.startswith(": beat\n\n: beat\n\nid: 2\nevent: cancelled\n")
 
 
+def test_an_order_without_a_version_freezes_the_dataset_or_nothing(ready: Service) -> None:
+    now, mine = update(dataset_version=None), ready.key(Role.CONTRIBUTOR)
+    where = "/v1/datasets/products/versions"
+    versions = ready.client.get(where).json()["data"]
+    same = ready.client.post("/v1/jobs", json=now).json()
+    assert same["dataset_version"]["version"] == len(versions)  # which has the same images
+    sent = [("bag", (f"{n}.png", picture(n))) for n in (90, 91)]
+    assert ready.client.post("/v1/datasets/products/images", files=sent).status_code == 200
+    with ready.untouched():
+        for wrong, code in (
+            ({"alias": "nowhere"}, "alias_not_found"),
+            ({"parent": 99}, "version_not_found"),
+            ({"prompt": "a"}, "prompt_invalid"),
+            ({"dataset": "nothing"}, "dataset_not_found"),
+        ):
+            assert code_of(ready.client.post("/v1/jobs", json=now | wrong))[1] == code
+        moves = ready.client.post("/v1/jobs", json=now | {"auto_promote": True}, headers=mine)
+        assert code_of(moves) == (403, "forbidden")
+        advised = ready.client.post("/v1/jobs/advice", json=now)
+        assert code_of(advised) == (422, "field_invalid")
+        assert advised.json()["errors"][0]["pointer"] == "/dataset_version"
+    keyed = {"Idempotency-Key": "once"}
+    job = ready.client.post("/v1/jobs", json=now, headers=keyed).json()
+    assert job["dataset_version"]["version"] == len(versions) + 1
+    assert ready.client.post("/v1/datasets/products/images", files=sent[:1]).status_code == 200
+    again = ready.client.post("/v1/jobs", json=now, headers=keyed).json()
+    assert (again["id"], again["dataset_version"]) == (job["id"], job["dataset_version"])
+    assert len(ready.client.get(where).json()["data"]) == len(versions) + 1
+
+
 KEY_ENDS = {
     "revoked": {"revoked_at": NOW},
     "expired": {"expires_at": NOW},

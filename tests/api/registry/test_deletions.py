@@ -2,6 +2,7 @@
 
 from core.principal import Role
 from tests.support.api.browsing import browser_of
+from tests.support.api.image_files import picture
 from tests.support.api.orders import a_dataset, update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
@@ -83,6 +84,24 @@ def test_a_dataset_is_deleted_and_its_name_is_free(service: Service) -> None:
     assert service.client.delete("/v1/datasets/more").status_code == 204
     assert code_of(service.client.get("/v1/datasets/more")) == (404, "dataset_not_found")
     assert service.client.post("/v1/datasets", json={"name": "more"}).status_code == 201
+
+
+def test_a_contributor_deletes_a_dataset_until_a_version_of_it_is_frozen(service: Service) -> None:
+    sender, reader = service.key(Role.CONTRIBUTOR), service.key(Role.VIEWER)
+    a_dataset(service, "pets", cat=0)
+    service.client.post("/v1/datasets", json={"name": "drafts", "kind": "labelled"})
+    sent = [("cat", ("1.png", picture(1)))]
+    assert service.client.post("/v1/datasets/drafts/images", files=sent).status_code == 200
+    browser = browser_of(service, Role.CONTRIBUTOR)
+    with service.untouched():
+        for name, key in (("pets", sender), ("drafts", reader)):
+            refused = service.client.delete(f"/v1/datasets/{name}", headers=key)
+            assert code_of(refused) == (403, "forbidden")
+        assert "/ui/datasets/pets/deletion" not in browser.get("/ui/datasets/pets").text
+        assert browser.send("/ui/datasets/pets/deletion").status_code == 403
+    assert "/ui/datasets/drafts/deletion" in browser.get("/ui/datasets/drafts").text
+    assert service.client.delete("/v1/datasets/drafts", headers=sender).status_code == 204
+    assert code_of(service.client.get("/v1/datasets/drafts")) == (404, "dataset_not_found")
 
 
 def test_a_suite_that_judges_nothing_is_retired_and_its_dataset_is_free(ready: Service) -> None:

@@ -20,7 +20,7 @@ class Jobs(Resource):
         *,
         model: str,
         dataset: str,
-        dataset_version: int,
+        dataset_version: int | None = None,
         recipe: Mapping[str, Any] | None = None,
         parent: int | None = None,
         alias: str | None = None,
@@ -33,9 +33,10 @@ class Jobs(Resource):
     ) -> types.Job:
         """Order an update: teach a model the classes of a dataset version.
 
-        `recipe` has the fields that differ from the defaults or from the `preset` that it names.
-        `auto_promote`, which takes an operator's key, moves the alias when the version passes; it
-        is the default with such a key.
+        Without `dataset_version`, the dataset's present images are taught, and become a version
+        unless the newest has the same or the order is refused. `recipe` has the fields that differ
+        from the defaults or from the `preset` that it names. `auto_promote`, which takes an
+        operator's key, moves the alias when the version passes; it is the default with such a key.
         """
         body = given(
             type="update",

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from perennial.commands import learning as teach
@@ -167,7 +168,7 @@ def test_what_cannot_start_is_told_and_leaves_no_dataset(
         assert [one["name"] for one in site.client.datasets.list()] == before
 
 
-def test_a_refused_teach_leaves_what_was_there_and_says_what_it_may_not_delete(
+def test_a_refused_teach_of_a_contributor_leaves_what_was_there_and_nothing_else(
     site: Site, perennial: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.client.datasets.create("kept")
@@ -178,11 +179,34 @@ def test_a_refused_teach_leaves_what_was_there_and_says_what_it_may_not_delete(
         KEY, site.client.keys.create("sender", "contributor", models=["demo"])["secret"]
     )
     before = [one["name"] for one in site.client.datasets.list()]
-    assert "epochs must be" in perennial(*refused).err  # one request does it all or nothing
-    assert [one["name"] for one in site.client.datasets.list()] == before
-    ended = perennial(*refused, "--dataset", "tried")
-    assert "The dataset tried stays" in ended.err
-    assert "`perennial dataset delete tried`" in ended.err
+    for options, told in (
+        (("--recipe", '{"epochs": 0}'), "epochs must be"),
+        (("--recipe", '{"epochs": 0}', "--dataset", "tried"), "epochs must be"),
+        (("--alias", "nowhere"), "no such alias"),
+        (("--parent", "demo:99"), "These exist: demo:1"),
+        (("--prompt", "without a name"), "{name}"),
+        (("--no-promote", "--recipe", '{"method": "zscl"}'), "requires a reference set"),
+    ):
+        for most in (1000, 0):  # images of a form: then as an archive
+            monkeypatch.setattr(teach, "FORM_IMAGES", most)
+            ended = perennial(*teach_it, *options)
+            assert (ended.code, told in ended.err) == (ERROR, True), ended.err
+            assert [one["name"] for one in site.client.datasets.list()] == before
+    assert perennial(*teach_it, "--recipe", '{"epochs": 0}', "--dataset", "kept").code == ERROR
+    assert site.client.datasets.get("kept")["images"] == 22
+    assert list(site.client.datasets.versions("kept")) == []
+
+
+def test_who_deletes_what_a_refused_teach_could_not_is_told(
+    site: Site, perennial: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise httpx.ConnectError("no route")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("perennial.resources.datasets.Datasets.delete", break_off)
+        ended = perennial("teach", folder, *TEACH, "--alias", "nowhere", "--dataset", "tried")
+    assert "The dataset tried stays (no route); `perennial dataset delete tried`" in ended.err
     site.client.datasets.delete("tried")
 
 
