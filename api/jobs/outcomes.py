@@ -1,7 +1,7 @@
 """The outcome of a job in words: a page, a verdict, a sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.http.routing import PAGES
 from core.database.work import Work
@@ -25,7 +25,9 @@ from core.jobs.orders import (
     ReembedOrder,
 )
 from core.jobs.rules import NamedJob
-from core.values import DatasetId, JobId, Json
+from core.registry.alias_rows import Aliases
+from core.registry.rows import Versions
+from core.values import DatasetId, ErasureId, JobId, Json, ModelId
 from core.vectors.rules import IndexVerdict
 
 BLAMED = 3  # classes of a sentence
@@ -74,12 +76,35 @@ class Outcome:
         return bool(self.link or self.tag or self.text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """What is there now of what jobs have made or filled."""
+
+    datasets: Mapping[DatasetId, str] = field(default_factory=dict)  # their names
+    # Versions, each with the first erasure of an image that it learned from.
+    versions: Mapping[tuple[ModelId, int], ErasureId | None] = field(default_factory=dict)
+    aliases: Mapping[tuple[ModelId, str], int] = field(default_factory=dict)  # their versions
+
+
 def outcomes_of(work: Work, rows: Sequence[NamedJob]) -> list[Outcome]:
     """Return what has come of each of some jobs."""
-    orders = [row.job.order for row in rows if row.job.result is not None]
+    ended = [row.job for row in rows if row.job.result is not None]
+    orders = [job.order for job in ended]
     wanted = {one.dataset for one in orders if isinstance(one, ImportImagesOrder | ReembedOrder)}
-    names = {dataset: name for dataset in wanted if (name := _name(work, dataset))}
-    return [outcome_of(row, names) for row in rows]
+    made = {
+        (job.model, version)
+        for job in ended
+        if job.model and isinstance(version := (job.result or {}).get("version"), int)
+    }
+    present = Present(
+        datasets={dataset: name for dataset in wanted if (name := _name(work, dataset))},
+        versions=work[Versions].erasures(made),
+        aliases={
+            (alias.model, alias.name): alias.version
+            for alias in (work[Aliases].all(*{model for model, _ in made}) if made else ())
+        },
+    )
+    return [outcome_of(row, present) for row in rows]
 
 
 def _name(work: Work, dataset: DatasetId) -> str | None:
@@ -89,8 +114,8 @@ def _name(work: Work, dataset: DatasetId) -> str | None:
         return None
 
 
-def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
-    """Return what has come of a job, given the names of the datasets that are still there."""
+def outcome_of(named: NamedJob, now: Present) -> Outcome:
+    """Return what has come of a job, given what is there now."""
     job, result = named.job, named.job.result
     if job.error is not None:
         code = str(job.error.get("code") or "failed")
@@ -100,7 +125,7 @@ def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
         return Outcome()
     match job.order:
         case ImportImagesOrder() as order:
-            found = _of_images(job.id, order, result, datasets.get(order.dataset))
+            found = _of_images(job.id, order, result, now.datasets.get(order.dataset))
         case EraseOrder() as order:
             found = _of_erasure(order, result)
         case BlameOrder() as order:
@@ -110,26 +135,48 @@ def outcome_of(named: NamedJob, datasets: Mapping[DatasetId, str]) -> Outcome:
         case CompareIndexOrder() as order:
             found = _of_comparison(named, order, result)
         case ReembedOrder() as order:
-            found = _of_vectors(named, order, result, datasets.get(order.dataset))
+            found = _of_vectors(named, order, result, now.datasets.get(order.dataset))
         case _:
-            found = _of_version(named, result)
+            found = _of_version(named, result, now)
     return found
 
 
-def _of_version(named: NamedJob, result: Json) -> Outcome:
-    """Tell of a version that was made, scored or imported, and whether an alias moved to it."""
+def _of_version(named: NamedJob, result: Json, now: Present) -> Outcome:
+    """Tell of a version that was made, scored or imported, and whether it is live now."""
     promotion, number = result.get("promotion") or {}, result.get("version")
+    model, alias = named.job.model, promotion.get("alias", "")
+    if model is not None and number is not None:
+        if (model, number) not in now.versions:
+            return Outcome(tag=_tag(result), text=f"version {number} was deleted since")
+        if now.versions[model, number] is not None:
+            return Outcome(
+                link=_version(named, number),
+                tag=("failed", "learned from erased images"),
+                text=_of_erased(now, model, number),
+            )
     text = by_hand = ""
+    live = now.aliases.get((model, alias)) if model is not None else None
     if promotion.get("moved"):
-        text = f"made live as {promotion['alias']}"
+        text = f"made live as {alias}"
+        if live != number:
+            text += f", where version {live} is now" if live else ", which was deleted since"
+    elif live is not None and live == number:
+        text = f"live as {alias}, promoted by hand"
     elif why := _NOT_PROMOTED.get(promotion.get("reason", "")):
-        text = "not made live: " + why.format(alias=promotion["alias"])
+        text = "not made live: " + why.format(alias=alias)
         if promotion["reason"] in _FOR_A_PERSON and named.model:
-            place = f"{PAGES}/models/{named.model}/aliases/{promotion['alias']}"
+            place = f"{PAGES}/models/{named.model}/aliases/{alias}"
             by_hand = f"{place}/promotion?version={number}"
     elif result.get("created") is False:
         text = "here already"
     return Outcome(link=_version(named, number), tag=_tag(result), text=text, promotion=by_hand)
+
+
+def _of_erased(now: Present, model: ModelId, number: int) -> str:
+    version = model, number
+    live = [name for (one, name), its in now.aliases.items() if (one, its) == version]
+    still = f", but is still live as {', '.join(live)}" if live else ""
+    return f"images that it learned from were erased since: it may not go live{still}"
 
 
 def _of_images(job: JobId, order: ImportImagesOrder, result: Json, name: str | None) -> Outcome:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 
@@ -340,6 +341,23 @@ class Versions(Rows):
         """Return the numbers of a page of versions, oldest first; `after` is the last before it."""
         given = {"model_id": model, "limit": limit, "after": after}
         return list(self._connection.scalars(_NUMBERS, given))
+
+    def erasures(
+        self, named: Collection[tuple[ModelId, int]]
+    ) -> Mapping[tuple[ModelId, int], ErasureId | None]:
+        """Return the first erasure of an image that each of some versions learned from, if any.
+
+        Those that are deleted are left out.
+        """
+        key = tuple_(versions.c.model, versions.c.number)
+        found: dict[tuple[ModelId, int], ErasureId | None] = {}
+        for chunk in chunks(named):
+            query = select(versions.c.model, versions.c.number, versions.c.erasure).where(
+                key.in_(chunk), versions.c.deleted_at.is_(None)
+            )
+            for model, number, erasure in self._connection.execute(query):
+                found[model, number] = erasure
+        return found
 
     def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
         """Return whether each of some versions may be rolled back to without an override.

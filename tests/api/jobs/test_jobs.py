@@ -15,20 +15,21 @@ from api.jobs.schemas import JobQuery
 from core.access.rows import Keys
 from core.database.tables import api_keys, sessions
 from core.datasets.manifests import Side
+from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, ImportOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Progress
 from core.principal import Role
-from core.registry.rows import Models
-from core.values import JobId
+from core.registry.rows import Models, Versions
+from core.values import ErasureId, JobId
 from tests.support.api.archives import zipped
 from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import a_dataset, frozen, update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of, running, settings_of
-from tests.support.factories import NOW, a_job_of_no_model
+from tests.support.factories import NOW, a_job, a_job_of_no_model
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
 
@@ -342,6 +343,38 @@ def test_an_order_without_a_version_freezes_the_dataset_or_nothing(ready: Servic
     again = ready.client.post("/v1/jobs", json=now, headers=keyed).json()
     assert (again["id"], again["dataset_version"]) == (job["id"], job["dataset_version"])
     assert len(ready.client.get(where).json()["data"]) == len(versions) + 1
+
+
+def test_the_page_of_a_job_tells_what_is_true_of_its_version_now(ready: Service) -> None:
+    with ready.platform.transactions(read_only=True) as work:
+        model = work[Models].get("demo")
+    a_candidate(ready.platform, model, verdict=Verdict.PASSED)
+    promotion = {"alias": "production", "reason": "not_asked_for"}
+    result = {"version": 2, "verdict": "passed", "promotion": promotion}
+    job = a_job(model).succeed(result, NOW)
+    with ready.platform.transactions() as work:
+        work[Jobs].add(job)
+        work.commit()
+    operator = browser_of(ready, Role.OPERATOR)
+
+    def page() -> str:
+        return operator.get(f"/ui/jobs/{job.id}").text
+
+    offered = "/ui/models/demo/aliases/production/promotion?version=2"
+    assert (">passed</span>" in page(), offered in page()) == (True, True)
+    to = {"version": 2, "reason": "reviewed", "override": True}
+    moved = ready.client.put(
+        "/v1/models/demo/aliases/production", json=to, headers={"If-Match": "*"}
+    )
+    assert moved.status_code == 200, moved.text
+    assert ("live as production, promoted by hand" in page(), offered in page()) == (True, False)
+    with ready.platform.transactions() as work:
+        work[Versions].mark(model.id, 2, ErasureId("era_x"))
+        work.commit()
+    for shown in (page(), operator.get("/ui/jobs").text):
+        assert "learned from erased images" in shown
+        assert "still live as production" in shown
+    assert (">passed</span>" in page(), offered in page()) == (False, False)
 
 
 KEY_ENDS = {
