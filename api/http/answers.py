@@ -116,6 +116,8 @@ def _tags(header: str) -> list[tuple[str, str]]:
 
 # File downloads, whole or by range.
 
+MODIFIED = b"last-modified"
+
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 
 
@@ -138,7 +140,10 @@ def answer_download(
 
 
 class Download(FileResponse):
-    """File response that refuses a bad Range with a problem document."""
+    """File response that refuses a bad Range with a problem document.
+
+    Its ETag alone tells whether a client has it: the file may be written anew for each request.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, the requested range, or a problem document."""
@@ -146,8 +151,10 @@ class Download(FileResponse):
 
         async def send_unless_refused(message: Message) -> None:
             nonlocal refused
-            if message["type"] == "http.response.start" and message["status"] in {400, 416}:
-                refused = message
+            if message["type"] == "http.response.start":
+                message["headers"] = [one for one in message["headers"] if one[0] != MODIFIED]
+                if message["status"] in {400, 416}:
+                    refused = message
             if refused is None:
                 await send(message)
 

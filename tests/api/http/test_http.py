@@ -68,8 +68,14 @@ def test_a_download_is_sent_to_whoever_does_not_hold_it(service: Service, model:
         assert service.client.get(DOWNLOAD, headers=headers).status_code == 200
 
 
-# Different in every reply: a download is written anew, so that its seconds may differ.
-OWN = {"x-request-id": "", "ratelimit": "", "last-modified": ""}
+def test_a_download_does_not_tell_when_its_file_was_written(service: Service, model: Model) -> None:
+    for headers, status in (({}, 200), ({"Range": "bytes=10-"}, 206)):
+        answer = service.client.get(DOWNLOAD, headers=headers)
+        assert answer.status_code == status
+        assert "last-modified" not in answer.headers
+
+
+OWN = {"x-request-id": "", "ratelimit": ""}  # different in every reply
 
 GETS = {
     "/healthz": 200,
