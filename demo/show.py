@@ -118,8 +118,11 @@ class Show:
         self.table("demo@production", ["revision", "move", "from", "to", "reason"], rows)
 
     def report(self, title: str, report: Report) -> None:
-        """Print a forgetting report: the verdict with its reasons, and the measures behind it."""
+        """Print a forgetting report: what was learned and lost, the reasons, and the measures."""
         self._console.print(f"   {title} is version {report['version']}: {report['verdict']}")
+        summary = report["summary"]
+        for sentence in (summary["learned"], summary["lost"], summary["go_live"]):
+            self.note(sentence)
         for reason in report["reasons"]:
             self.note(f"- {reason}")
         rows = [

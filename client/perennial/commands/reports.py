@@ -23,7 +23,14 @@ from perennial.terminal.output import (
     print_table,
     tell,
 )
-from perennial.terminal.session import connected, follow, require_passed, tell_job, tell_ordered
+from perennial.terminal.session import (
+    connected,
+    follow,
+    print_verdict,
+    require_passed,
+    tell_job,
+    tell_ordered,
+)
 from perennial.types import Comparison, Grouping, Report
 
 # `perennial report`: what a version learned and forgot, and what the gate says of it.
@@ -51,12 +58,7 @@ def report(named: str, output: Path | None, as_json: bool) -> None:
 
 
 def _print_report(found: Report) -> None:
-    click.echo(f"{found['model']}: version {found['version']}, gate: {found['verdict']}")
-    summary = found["summary"]
-    for sentence in (summary["learned"], summary["lost"], summary["go_live"]):
-        click.echo(sentence)
-    for reason in found["reasons"]:
-        click.echo(f"- {reason}")
+    print_verdict(found)
     if found["exact"] is False:
         machines = (machine.get("device", "unknown") for machine in found["environments"])
         click.echo(f"- not exact: trained on several machines, in order {'; '.join(machines)}")

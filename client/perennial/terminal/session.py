@@ -20,7 +20,7 @@ import httpx
 from perennial.client import Client
 from perennial.errors import JobFailed, ServiceError
 from perennial.terminal.output import job_bar, note, print_blame, tell, told_counts
-from perennial.types import Job
+from perennial.types import Job, Report
 
 # Exit codes of the command; docs/commands.md lists them.
 
@@ -276,10 +276,10 @@ def tell_end(client: Client, job: Job) -> None:
     if version is None or model is None:
         click.echo(f"Job {job['id']} ({job['type']}) has succeeded.")
         return
-    click.echo(f"{model}: version {version}" + (f", gate: {verdict}" if verdict else ""))
     if verdict:
-        for reason in client.versions.report(model, version)["reasons"]:
-            click.echo(f"- {reason}")
+        print_verdict(client.versions.report(model, version))
+    else:
+        click.echo(f"{model}: version {version}")
     promotion = result.get("promotion") or {}
     if promotion.get("moved"):
         click.echo(f"{model}@{promotion['alias']} is version {version}.")
@@ -287,6 +287,16 @@ def tell_end(client: Client, job: Job) -> None:
         click.echo(f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}.")
         if verdict == "passed":
             click.echo(f"To make it live: perennial promote {model}:{version}")
+
+
+def print_verdict(report: Report) -> None:
+    """Print the verdict on a version, what it learned and lost, and the gate's reasons."""
+    click.echo(f"{report['model']}: version {report['version']}, gate: {report['verdict']}")
+    summary = report["summary"]
+    for sentence in (summary["learned"], summary["lost"], summary["go_live"]):
+        click.echo(sentence)
+    for reason in report["reasons"]:
+        click.echo(f"- {reason}")
 
 
 def require_passed(job: Job) -> None:
