@@ -166,6 +166,21 @@ def test_the_first_steps_and_the_pages_for_newcomers_share_a_home(
         }
 
 
+MADE = re.compile(r"model create (\w+)|/models --json '\{\"name\": \"(\w+)\"")
+
+
+def test_each_model_is_made_by_one_page_and_none_by_the_first_steps_too() -> None:
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "client/README.md"]
+    made = [
+        one or other
+        for page in pages
+        for shown in re.findall(r"^```.*?^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        for one, other in MADE.findall(shown)
+    ]
+    assert len(made) >= 7
+    assert len({first_steps.MODEL, *made}) == len(made) + 1, made
+
+
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NEWCOMERS])
 def test_a_page_does_what_it_says(
