@@ -56,8 +56,8 @@ class OriginView(ResponseModel):
     bundle: str = Field(description="SHA-256 of the bundle.")
 
 
-class VersionView(ResponseModel):
-    """A version of a model."""
+class VersionSummaryView(ResponseModel):
+    """A version of a model, without what its training was told and found."""
 
     model: str = Field(examples=["demo"])
     version: int = Field(validation_alias="number", examples=[2])
@@ -70,32 +70,17 @@ class VersionView(ResponseModel):
     )
     parent: int | None
     job: str
-    recipe: dict[str, Any] | None = Field(
-        description="With every field; `precision` is the one that was used, never 'auto'."
-    )
     dataset: str | None
     dataset_version: int | None
     update_classes: list[str]
     classes: list[str] = Field(description="All classes learned from the root up to this version.")
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
-    environment: dict[str, str] = Field(
-        description="Libraries, device and threads at the end of training.",
-        examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
-    )
-    environments: list[dict[str, str]] = Field(
-        description="Every environment of the training, in order. There are several if training "
-        "resumed in a different environment. An empty one was not recorded."
-    )
     exact: bool | None = Field(
         description="Whether training again in `environment` gives bit-identical weights. Null for "
         "a root, "
         "and for a version made before `environments` were recorded."
     )
     reference: DatasetVersionRef | None
-    notes: dict[str, Any] = Field(
-        description="What training chose automatically.",
-        examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
-    )
     created_at: datetime
     collected_at: datetime | None = Field(
         description="When its weights were deleted; null while they are kept."
@@ -117,10 +102,41 @@ class VersionView(ResponseModel):
     links: dict[str, str]
 
 
-def version_view(
+class VersionView(VersionSummaryView):
+    """A version of a model."""
+
+    recipe: dict[str, Any] | None = Field(
+        description="With every field; `precision` is the one that was used, never 'auto'."
+    )
+    environment: dict[str, str] = Field(
+        description="Libraries, device and threads at the end of training.",
+        examples=[{"torch": "2.6.0", "device": "cpu (AMD EPYC, AVX512, bf16)", "threads": "2"}],
+    )
+    environments: list[dict[str, str]] = Field(
+        description="Every environment of the training, in order. There are several if training "
+        "resumed in a different environment. An empty one was not recorded."
+    )
+    notes: dict[str, Any] = Field(
+        description="What training chose automatically.",
+        examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
+    )
+
+
+def version_view(summary: VersionSummaryView, version: Version) -> VersionView:
+    """Return the view of a version, of which this is the view in a list."""
+    return VersionView(
+        **vars(summary),
+        recipe=version.recipe and version.recipe.to_json(),
+        environment=dict(version.environment),
+        environments=[dict(one) for one in version.environments],
+        notes=version.notes,
+    )
+
+
+def version_summary(
     version: Version, *, model: str, overridden: bool, next_step: str | None
-) -> VersionView:
-    """Return the view of a version; `model` is the model's name."""
+) -> VersionSummaryView:
+    """Return the view of a version in a list; `model` is the model's name."""
     here = f"/v1/models/{model}/versions/{version.number}"
     links = {"self": here}
     if version.collected_at is None and version.erasure is None:
@@ -131,14 +147,8 @@ def version_view(
         links["erasure"] = f"/v1/erasures/{version.erasure}"
     if version.origin is not None:
         links["origin"] = f"{here}/origin"
-    recipe = version.recipe and version.recipe.to_json()
-    return VersionView.of(
-        version,
-        model=model,
-        overridden=overridden,
-        next_step=next_step,
-        recipe=recipe,
-        links=links,
+    return VersionSummaryView.of(
+        version, model=model, overridden=overridden, next_step=next_step, links=links
     )
 
 

@@ -20,7 +20,7 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
-from api.registry.schemas import VersionView, version_view
+from api.registry.schemas import VersionSummaryView, VersionView, version_summary, version_view
 from core import errors
 from core.database.work import Work
 from core.erasure.live import live_marks
@@ -71,13 +71,13 @@ _REPORTS: dict[int | str, dict[str, Any]] = {
 @router.get("", Role.VIEWER, errors.ModelNotFound)
 def list_versions(
     model: str, services: WiredServices, limit: Limit = 50, after: AfterNumber = None
-) -> Page[VersionView]:
-    """List the versions of a model, oldest first."""
+) -> Page[VersionSummaryView]:
+    """List the versions of a model, oldest first; recipes and notes are with each version."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         rows = work[Versions].page(found.id, limit + 1, number_after(after))
-        view = _viewer(work, found)
-    return page_of(rows, limit, view, lambda row: row.number)
+        summary = _viewer(work, found)
+    return page_of(rows, limit, summary, lambda row: row.number)
 
 
 @router.get("/{version}", Role.VIEWER, errors.ModelNotFound, errors.VersionNotFound)
@@ -86,23 +86,23 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
-        return _viewer(work, found)(wanted)
+        return version_view(_viewer(work, found)(wanted), wanted)
 
 
-def _viewer(work: Work, model: Model) -> Callable[[Version], VersionView]:
-    """Return what makes the view of a version of a model."""
+def _viewer(work: Work, model: Model) -> Callable[[Version], VersionSummaryView]:
+    """Return what makes the view of a version of a model in a list."""
     overridden = work[Aliases].overridden(model.id)
     steps = {mark.version: mark.next_step for mark in live_marks(work, [model])}
 
-    def view(version: Version) -> VersionView:
-        return version_view(
+    def summary(version: Version) -> VersionSummaryView:
+        return version_summary(
             version,
             model=model.name,
             overridden=version.number in overridden,
             next_step=steps.get(version.number),
         )
 
-    return view
+    return summary
 
 
 @router.delete(

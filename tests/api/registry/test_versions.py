@@ -24,6 +24,19 @@ def model(service: Service) -> Model:
     return a_root(service.platform)
 
 
+def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
+    service: Service, model: Model
+) -> None:
+    a_candidate(service.platform, model)
+    listed = service.client.get(VERSIONS).json()["data"]
+    left_out = {"recipe", "environment", "environments", "notes"}
+    for one in listed:
+        whole = service.client.get(f"{VERSIONS}/{one['version']}").json()
+        assert left_out <= whole.keys()
+        assert one == {name: value for name, value in whole.items() if name not in left_out}
+    assert len(listed) == 2
+
+
 def test_a_download_is_the_folder_that_open_clip_loads(service: Service, model: Model) -> None:
     answer = service.client.get(VERSIONS + "/1/download")
     digest = service.client.get(VERSIONS + "/1").json()["digest"]

@@ -97,8 +97,8 @@ class Versions(Resource):
         """Return a version."""
         return await self._connection.get(path_of("models", model, "versions", version))
 
-    def list(self, model: str) -> AsyncIterator[types.Version]:
-        """Yield the versions of a model, oldest first."""
+    def list(self, model: str) -> AsyncIterator[types.VersionSummary]:
+        """Yield the versions of a model, oldest first, without their recipes and notes."""
         return self._connection.pages(path_of("models", model, "versions"))
 
     async def delete(self, model: str, version: int) -> None:
