@@ -8,8 +8,9 @@ from api.pages.rendering import POLICY, page
 
 router = Routes(route_class=ThreadRoute)
 
-# Redoc adds its rules to empty style elements, which the hash of the empty text allows.
-_STYLES = "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+# Redoc adds its rules to empty style elements, which the hash of the empty text allows, and to them
+# a font as a data URL.
+_STYLES = "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; font-src data:"
 
 
 @router.get("/docs", include_in_schema=False)

@@ -1,6 +1,5 @@
 """Every page on a phone as axe sees it, in light and in dark, with things on it and without."""
 
-import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -195,7 +194,7 @@ def test_a_reader_finds_how_to_promote_in_the_reference(
     page = chromium.new_page(viewport={"width": PHONE, "height": 800}, color_scheme="light")
     came, told = list[str](), list[str]()
     page.on("response", lambda response: came.append(response.url))
-    page.on("console", lambda line: told.append(line.text))
+    page.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
     page.goto(f"{site[0]}/docs")
     expect(page.get_by_role("heading", name="Perennial (")).to_be_visible()
     expect(page.get_by_text("Loading...")).to_have_count(0)  # the search is ready
@@ -216,6 +215,5 @@ def test_a_reader_finds_how_to_promote_in_the_reference(
         found = Axe().run(page, options=rules)
         assert not found.violations_count, found.generate_report()
     assert all(url.startswith(site[0]) for url in came)
-    wanted = re.findall("'(https:[^']+)' violates", " ".join(told))
-    assert set(wanted) == {"https://cdn.redoc.ly/redoc/logo-mini-full.svg"}  # and refused
+    assert told == []
     page.close()
