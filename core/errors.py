@@ -146,6 +146,10 @@ class BundleNotTrusted(Invalid):
     """No key that this service trusts has signed the bundle."""
 
 
+class GuardUnfit(Invalid):
+    """The suite has no test image of a class that the version was taught: it guards none."""
+
+
 class FileMissing(Invalid):
     """An image list names this file, but it is not there."""
 

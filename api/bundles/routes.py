@@ -14,7 +14,7 @@ from api.jobs.routes import ORDER_ERRORS, PlacedOrder
 from api.jobs.schemas import JobView
 from api.openapi_document import binary
 from core import errors
-from core.bundles.import_version import order_version_import, require_place_for
+from core.bundles.import_version import order_version_import, require_guard, require_place_for
 from core.bundles.read import SignedBundle, has_first_file, read_origin, read_signed
 from core.datasets.uploads import require_room
 from core.jobs.orders import JobType
@@ -28,6 +28,17 @@ DigestQuery = Annotated[
     Query(
         max_length=80,
         description="The digest that the version must have; another is refused.",
+    ),
+]
+
+
+GuardQuery = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="A zero-shot suite with test images of the classes that the version was "
+        "taught, by id or name. It becomes one of the model's suites. Without test images of them, "
+        "every report of a version that descends from this one says that nothing guards them.",
     ),
 ]
 
@@ -46,6 +57,9 @@ DigestQuery = Annotated[
     errors.BundleInvalid,
     errors.BundleNotTrusted,
     errors.LineageUnknown,
+    errors.SuiteNotFound,
+    errors.SuiteRetired,
+    errors.GuardUnfit,
     errors.LearnedErasedImages,
     errors.StorageFull,
     *ORDER_ERRORS,
@@ -56,6 +70,7 @@ async def import_bundle(
     model: str,
     ordering: PlacedOrder,
     expect_digest: DigestQuery = None,
+    guard: GuardQuery = None,
     upload: UploadQuery = None,
 ) -> JobView:
     """Order the import of a version from a bundle, which is the request's body or an upload.
@@ -65,9 +80,9 @@ async def import_bundle(
     """
     services, request = ordering.services, ordering.request
     await run_in_threadpool(_require_model, services, model, declared_length(request))
-    arriving = ArrivingBundle(services, model, expect_digest)
+    arriving = ArrivingBundle(services, model, expect_digest, guard)
     archive = await sent_archive(request, services.platform, upload, arriving.inspect)
-    body = {"archive": archive.digest, "expect_digest": expect_digest}
+    body = {"archive": archive.digest, "expect_digest": expect_digest, "guard": guard}
 
     def ordered() -> JobView:
         job = order_version_import(
@@ -76,6 +91,7 @@ async def import_bundle(
             model=model,
             archive=archive.digest,
             size=archive.size,
+            guard=guard,
         )
         return ordering.accepted(job)
 
@@ -111,10 +127,13 @@ def get_signing_key(services: WiredServices) -> SigningKeyView:
 class ArrivingBundle:
     """The signed statement of a bundle, which is checked before anything is stored."""
 
-    def __init__(self, services: Services, model: str, expected: str | None) -> None:
+    def __init__(
+        self, services: Services, model: str, expected: str | None, guard: str | None
+    ) -> None:
         self._services = services
         self._model = model
         self._expected = expected
+        self._guard = guard
         self._signed: SignedBundle | None = None
 
     @property
@@ -127,8 +146,8 @@ class ArrivingBundle:
     def inspect(self, first: bytes, ended: bool) -> bool:
         """Check the first file once it is there: see `Inspect`.
 
-        Raises what `read_signed` and `require_place_for` raise, and BundleInvalid for another
-        digest than the expected one.
+        Raises what `read_signed`, `require_place_for` and `require_guard` raise, and BundleInvalid
+        for another digest than the expected one.
         """
         if not ended and not has_first_file(first):
             return False
@@ -142,7 +161,10 @@ class ArrivingBundle:
         )
         signed.require_digest(self._expected)
         with services.platform.transactions(read_only=True) as work:
-            require_place_for(work, work[Models].get(self._model), signed)
+            model = work[Models].get(self._model)
+            require_place_for(work, model, signed)
+            if self._guard is not None:
+                require_guard(work, services.platform.artifacts, model, signed, self._guard)
         self._signed = signed
         return True
 

@@ -90,6 +90,7 @@ class JobBundleView(ResponseModel):
     archive: str = Field(description="SHA-256 of the bundle.")
     bytes: int = Field(validation_alias="archive_bytes")
     digest: str = Field(description="Of the version that it holds.")
+    guard: str | None = Field(description="The suite that becomes one of the model's, by id.")
 
 
 class JobComparisonView(ResponseModel):

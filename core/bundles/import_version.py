@@ -5,25 +5,35 @@ then its tensors are stored. Rows come last, in one transaction with the end of 
 import that is refused, cancelled or killed leaves no version, and a killed one begins again.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from core.archives.reader import ArchiveReader
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.bundles.read import Keep, ReadBundle, SignedBundle, read_bundle
 from core.bundles.signing import Signatures
 from core.database.work import Work
-from core.errors import ArchiveGone, BundleInvalid, LineageUnknown, VersionNotFound
+from core.datasets.manifests import Part
+from core.datasets.version_rows import Suites
+from core.errors import ArchiveGone, BundleInvalid, GuardUnfit, LineageUnknown, VersionNotFound
+from core.evaluation.guards import guarding_images, without_images
+from core.evaluation.plan import entries_in
+from core.evaluation.stored_answers import read_suite
 from core.jobs.orders import ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
+from core.registry.configure import add_suite
 from core.registry.marks import Marks
+from core.registry.read import ancestors, holdouts_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
-from core.values import Digest, canonical_json, sha256
+from core.values import Digest, SuiteId, canonical_json, sha256
 
 
 def order_version_import(
@@ -35,16 +45,26 @@ def order_version_import(
     model: str,
     archive: Digest,
     size: int,
+    guard: str | None,
 ) -> Job:
     """Order that a model get the version of a stored bundle of `size` bytes.
 
-    Raises what `require_place_for` raises, or TooManyJobs.
+    The suite `guard` then judges the model too. Raises what `require_place_for` and `require_guard`
+    raise, SuiteRetired, or TooManyJobs.
     """
-    order = ImportVersionOrder(archive=archive, archive_bytes=size, digest=signed.version.digest)
 
     def prepare(work: Work, found: Model) -> ImportVersionOrder:
+        suites: tuple[SuiteId, ...] = ()
+        if guard is not None:
+            suites = work[Suites].chosen([guard])
+            require_guard(work, platform.artifacts, found, signed, guard)
         require_place_for(work, found, signed)
-        return order
+        return ImportVersionOrder(
+            archive=archive,
+            archive_bytes=size,
+            digest=signed.version.digest,
+            guard=suites[0] if suites else None,
+        )
 
     return order_for_model(
         platform, notifier, request, JobType.IMPORT_VERSION, prepare, model=model, lane=lane_of
@@ -67,6 +87,36 @@ def require_unmarked(work: Work, signed: SignedBundle) -> None:
     """Raise LearnedErasedImages if images that a bundle's line learned from were erased here."""
     line = {signed.version.digest, *signed.version.learned_from}
     work[Marks].require_none(line, "The version of the bundle, or one that it was trained from,")
+
+
+def require_guard(
+    work: Work, artifacts: Artifacts, model: Model, signed: SignedBundle, guard: str
+) -> None:
+    """Raise SuiteNotFound, or GuardUnfit for a suite that guards no class of a bundle's version."""
+    suite = read_suite(work, artifacts, work[Suites].get(guard))
+    taught = _taught(work, model, signed)
+    if len(without_images(taught, guarding_images(suite))) == len(taught):
+        raise GuardUnfit(suite=suite.suite.name, classes=list(taught))
+
+
+def _taught(work: Work, model: Model, signed: SignedBundle) -> tuple[str, ...]:
+    """Return the classes that a bundle's version was taught since the parent that it has here."""
+    if present := find_present(work, model, signed.version.digest):
+        return present.update_classes
+    return signed.version.taught_after(find_parent(work, model, signed).digest)
+
+
+def _unguarded(
+    work: Work, artifacts: Artifacts, model: Model, signed: SignedBundle, guard: SuiteId | None
+) -> tuple[str, ...]:
+    """Return the classes that a bundle's version was taught and that nothing here guards."""
+    suites = [*model.suites, *([guard] if guard else [])]
+    present = find_present(work, model, signed.version.digest)
+    nearest = present or find_parent(work, model, signed)
+    shown = [guarding_images(read_suite(work, artifacts, work[Suites].get(one))) for one in suites]
+    for held_out in holdouts_of(work, artifacts, [*ancestors(work, nearest), nearest]):
+        shown.append(entries_in(Part.TEST, held_out))
+    return without_images(_taught(work, model, signed), chain.from_iterable(shown))
 
 
 def find_present(work: Work, model: Model, digest: Digest) -> Version | None:
@@ -106,10 +156,11 @@ def import_version(
     order: ImportVersionOrder,
     monitor: Monitor,
 ) -> None:
-    """Add the version of a bundle to the model, as a candidate without a verdict.
+    """Add the version of a bundle to the model, as a candidate without a verdict, and its guard.
 
     A model that has its digest keeps the version that it has. Raises BundleInvalid,
-    BundleNotTrusted, LineageUnknown, LearnedErasedImages, ArchiveGone, StorageFull or Interruption.
+    BundleNotTrusted, LineageUnknown, LearnedErasedImages, SuiteRetired, ArchiveGone, StorageFull or
+    Interruption.
     """
 
     def read_with(keep: Keep, phase: str) -> ReadBundle:
@@ -133,12 +184,13 @@ def import_version(
         model = work[Models].get(model_of(job))
         present = find_present(work, model, bundle.weights.digest)
         parent = present or find_parent(work, model, bundle.signed)
+        unguarded = _unguarded(work, platform.artifacts, model, bundle.signed, order.guard)
     if present is None:
         _require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
         read_with(lambda data: platform.artifacts.put(data, monitor.moved), "storing")
         platform.artifacts.put(bundle.weights.to_bytes())
     record = platform.artifacts.put(canonical_json(record_of(bundle)))
-    _commit(platform, job, order, bundle, record)
+    _commit(platform, job, order, bundle, record, unguarded)
 
 
 def record_of(bundle: ReadBundle) -> dict[str, Any]:
@@ -160,10 +212,17 @@ def _require_alike(weights: Weights, of_parent: Weights) -> None:
 
 
 def _commit(
-    platform: Platform, job: Job, order: ImportVersionOrder, bundle: ReadBundle, record: Digest
+    platform: Platform,
+    job: Job,
+    order: ImportVersionOrder,
+    bundle: ReadBundle,
+    record: Digest,
+    unguarded: Sequence[str],
 ) -> None:
     now = platform.clock()
     with platform.transactions() as work:
+        if order.guard is not None:
+            work[Suites].chosen([order.guard])
         model = work[Models].get(model_of(job))
         work[Models].lock_all()  # as an erasure does, so that one sees what the other has written
         require_unmarked(work, bundle.signed)
@@ -184,7 +243,14 @@ def _commit(
                 },
                 actor=f"job {job.id}",
             )
-        result = {"version": version.number, "digest": version.digest, "created": created}
+        if order.guard is not None:
+            add_suite(work, model.id, order.guard, actor=f"job {job.id}", now=now)
+        result = {
+            "version": version.number,
+            "digest": version.digest,
+            "created": created,
+            "unguarded": list(unguarded),
+        }
         work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
 

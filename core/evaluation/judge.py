@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from core.errors import AnswersNotFinite
+from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import (
     ClassEvaluation,
     EvaluationPlan,
@@ -58,7 +59,7 @@ def build_report(
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
     candidate, parent, root = plan.candidate, plan.parent, plan.root
-    live = plan.live
+    live, unguarded = plan.live, unguarded_in(plan)
     return Report(
         model=plan.model.name,
         version=candidate.number,
@@ -78,8 +79,11 @@ def build_report(
         prompt=candidate.prompt.text,
         policy=asdict(plan.policy) | {"created_at": plan.policy.created_at.isoformat()},
         verdict=judgement.verdict,
-        summary=summarise(candidate.update_classes, judgement, plan.policy.minimum_count),
+        summary=summarise(
+            candidate.update_classes, judgement, plan.policy.minimum_count, unguarded
+        ),
         reasons=judgement.reasons,
+        unguarded=unguarded,
         measures=judgement.measures,
         scores=headline,
         retention=now / untouched if now is not None and untouched else None,

@@ -59,6 +59,7 @@ class EvaluationPlan:
     retrieval: tuple[RetrievalEvaluation, ...]
     holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
+    teachers: tuple[Version, ...] = ()  # the earlier updates, and those of the live version
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
     root_calibration: CalibrationQuery | None = None  # likewise, on the suites alone
 
@@ -148,6 +149,7 @@ def plan_queries(
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
     learned = candidate.version.classes
+    before = (*earlier, *(live.updates if live else ()))
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
     for scored in suites:
@@ -169,6 +171,7 @@ def plan_queries(
         retrieval=tuple(retrieval),
         holdouts=_holdout_evaluations((*earlier, candidate), learned),
         live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
+        teachers=tuple(update.version for update in before),
         calibration=_calibration_query(suites, (*earlier, candidate)),
         root_calibration=_calibration_query(suites),
     )

@@ -135,9 +135,21 @@ class Transfer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """The first three sentences, in plain words."""
+class Unguarded:
+    """Classes that a version was taught, and of which no suite and no holdout has test images."""
 
+    version: int
+    imported: bool
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The first sentences, in plain words."""
+
+    unguarded: str = field(
+        metadata=description("What nothing guards against forgetting; empty if everything is.")
+    )
     learned: str
     lost: str
     go_live: str  # by its verdict; what happened since may forbid it
@@ -167,6 +179,12 @@ class Report:
         metadata=description("What it learned, what it lost, and whether it may go live.")
     )
     reasons: tuple[str, ...]
+    unguarded: tuple[Unguarded, ...] = field(
+        default=(),
+        metadata=description(
+            "Earlier classes that it could forget without a measure that shows it."
+        ),
+    )
     measures: tuple[Ruling, ...]
     scores: tuple[Scores, ...]
     retention: float | None = field(metadata=description("ZS-Acc, divided by the root's."))

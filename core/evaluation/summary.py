@@ -1,8 +1,8 @@
-"""The first sentences of a report: what was learned, what was lost, and whether it may go live."""
+"""The first sentences of a report: what is not guarded, learned, and lost; may it go live?"""
 
 from collections.abc import Iterator, Sequence
 
-from core.evaluation.report import Summary
+from core.evaluation.report import Summary, Unguarded
 from core.gate.measures import MeasureKind, Outcome, Ruling
 from core.gate.rules import Judgement, Verdict, the_baseline
 from core.values import counted
@@ -10,7 +10,12 @@ from core.values import counted
 NAMED = 5  # classes
 
 
-def summarise(classes: Sequence[str], judgement: Judgement, minimum_count: int) -> Summary:
+def summarise(
+    classes: Sequence[str],
+    judgement: Judgement,
+    minimum_count: int,
+    unguarded: Sequence[Unguarded] = (),
+) -> Summary:
     """Return the sentences on a version that was taught these classes.
 
     They count answers and give no percentages. The loss is that of the measure which lost the
@@ -21,18 +26,39 @@ def summarise(classes: Sequence[str], judgement: Judgement, minimum_count: int) 
     whole = [m for m in kept if not m.formerly_right]
     guards = [m for m in whole if m.guards(minimum_count)]
     return Summary(
+        unguarded=_unguarded(unguarded),
         learned=_learned(classes, gain),
         lost=_lost(guards or whole),
         go_live=_go_live(judgement, gain, has_guard=bool(guards)),
     )
 
 
+def _unguarded(unguarded: Sequence[Unguarded]) -> str:
+    if not unguarded:
+        return ""
+    whose = "; and ".join(
+        f"{_count(one.classes)} of version {one.version}"
+        f"{', which was imported' if one.imported else ''}: {_named(one.classes)}"
+        for one in unguarded
+    )
+    return (
+        f"Nothing guards {whose}. No suite of the model and no earlier holdout has test images of "
+        "these, so a version that forgets them may pass: give the model a suite that has."
+    )
+
+
+def _count(classes: Sequence[str]) -> str:
+    return f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
+
+
+def _named(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:NAMED]) + (", …" if len(classes) > NAMED else "")
+
+
 def _learned(classes: Sequence[str], gain: Ruling | None) -> str:
     if not classes:
         return "It was taught no classes."
-    named = ", ".join(classes[:NAMED]) + (", …" if len(classes) > NAMED else "")
-    count = f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
-    taught = f"It was taught {count} ({named})"
+    taught = f"It was taught {_count(classes)} ({_named(classes)})"
     if gain is None:
         return f"{taught}; no held-out image shows whether it learned them."
     return (

@@ -12,7 +12,7 @@ from core.errors import Forbidden
 from core.principal import Principal, Role
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
-from core.values import DatasetId, Digest, ErasureId, Json, from_plain
+from core.values import DatasetId, Digest, ErasureId, Json, SuiteId, from_plain
 
 
 class Queue(StrEnum):
@@ -147,6 +147,7 @@ class ImportVersionOrder:
     archive: Digest
     archive_bytes: int
     digest: Digest  # of the version, as its bundle says
+    guard: SuiteId | None = None  # becomes one of the model's suites, to guard what it was taught
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Choose the suites and the gate policy of a model."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from core.audit import record as audit
@@ -13,7 +14,7 @@ from core.gate.rules import GatePolicy
 from core.platform import Platform
 from core.registry.rows import Models
 from core.registry.versions import Model
-from core.values import clean_name
+from core.values import ModelId, SuiteId, clean_name
 
 
 def configure_model(
@@ -41,17 +42,38 @@ def configure_model(
             work[Models].set_policy(found.id, work[Policies].get(policy).id)
         changed = work[Models].get(found.id)
         if changed != found:
-            audit.record(
-                work,
-                Action.MODEL_CONFIGURED,
-                f"models/{found.name}",
-                now=platform.clock(),
-                before=_judges(work, found),
-                after=_judges(work, changed),
-                reason=reason,
-            )
+            _record(work, found, changed, now=platform.clock(), reason=reason)
         work.commit()
     return changed
+
+
+def add_suite(work: Work, model: ModelId, suite: SuiteId, *, actor: str, now: datetime) -> None:
+    """Let one more locked suite judge the next versions of a locked model, for a job."""
+    found = work[Models].get(model)
+    if suite not in found.suites:
+        work[Models].set_suites(model, [*found.suites, suite])
+        _record(work, found, work[Models].get(model), now=now, actor=actor)
+
+
+def _record(
+    work: Work,
+    before: Model,
+    after: Model,
+    *,
+    now: datetime,
+    reason: str = "",
+    actor: str | None = None,
+) -> None:
+    audit.record(
+        work,
+        Action.MODEL_CONFIGURED,
+        f"models/{before.name}",
+        now=now,
+        before=_judges(work, before),
+        after=_judges(work, after),
+        reason=reason,
+        actor=actor,
+    )
 
 
 def _judges(work: Work, model: Model) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -123,33 +123,51 @@ LONGEST_BODY = 256 * 1024**2  # bytes; a longer bundle goes in parts
 @click.argument("model")
 @click.argument("bundle", type=FILE)
 @click.option("--expect-digest", metavar="SHA256", help="Fail unless the version has this digest.")
+@click.option(
+    "--guard",
+    metavar="SUITE",
+    help="Suite with test images of what the version was taught; becomes one of the model's.",
+)
 @wait_option
 @json_option
 def import_version(
-    model: str, bundle: Path, expect_digest: str | None, wait: bool, as_json: bool
+    model: str,
+    bundle: Path,
+    expect_digest: str | None,
+    guard: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Import a version from a bundle that another service has signed.
 
     MODEL must have a version that it was trained from, such as the same root. The version has no
-    verdict here: score it before you promote it.
+    verdict here: score it before you promote it. Its images are not here either: name a suite that
+    has test images of its classes, so that later updates cannot forget them unseen.
     """
     with connected() as client:
         if bundle.stat().st_size > LONGEST_BODY:
             with bytes_bar("sending") as on_bytes:
                 upload = client.uploads.send(bundle, on_bytes=on_bytes)
-            job = client.bundles.import_upload(model, upload, expect_digest=expect_digest)
+            job = client.bundles.import_upload(
+                model, upload, expect_digest=expect_digest, guard=guard
+            )
         else:
-            job = client.bundles.send(model, bundle, expect_digest=expect_digest)
+            job = client.bundles.send(model, bundle, expect_digest=expect_digest, guard=guard)
         tell_job(client, job, wait, as_json, lambda _, job: _tell(model, job["result"] or {}))
 
 
-def _tell(model: str, result: Mapping[str, object]) -> None:
+def _tell(model: str, result: Mapping[str, Any]) -> None:
     version = result["version"]
-    if not result["created"]:
+    if result["created"]:
+        click.echo(f"{model}: version {version}, digest {result['digest']}")
+        click.echo(f"It has no verdict here yet: perennial evaluate {model}:{version}")
+    else:
         click.echo(f"{model}: version {version} is the same; nothing was imported.")
-        return
-    click.echo(f"{model}: version {version}, digest {result['digest']}")
-    click.echo(f"It has no verdict here yet: perennial evaluate {model}:{version}")
+    if unguarded := result["unguarded"]:
+        click.echo(
+            f"Nothing guards these of its classes against forgetting: {', '.join(unguarded)}. Give "
+            "the model a suite with test images of them: perennial suite create"
+        )
 
 
 @click.command(epilog=example("perennial signing-key"))

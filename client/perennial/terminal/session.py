@@ -290,10 +290,11 @@ def tell_end(client: Client, job: Job) -> None:
 
 
 def print_verdict(report: Report) -> None:
-    """Print the verdict on a version, what it learned and lost, and the gate's reasons."""
+    """Print the verdict, what is not guarded, learned and lost, and the gate's reasons."""
     click.echo(f"{report['model']}: version {report['version']}, gate: {report['verdict']}")
     summary = report["summary"]
-    for sentence in (summary["learned"], summary["lost"], summary["go_live"]):
+    told = (summary["unguarded"], summary["learned"], summary["lost"], summary["go_live"])
+    for sentence in filter(None, told):
         click.echo(sentence)
     for reason in report["reasons"]:
         click.echo(f"- {reason}")

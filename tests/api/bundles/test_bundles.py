@@ -6,23 +6,28 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from core.datasets.rules import Suite, SuiteKind
+from core.datasets.suites import create_suite
 from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure
 from core.errors import StopRequested
 from core.gate.rules import Verdict
 from core.jobs.monitor import JobMonitor
 from core.jobs.rules import JobStatus
+from core.principal import Role
 from core.registry.marks import Marks
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version
 from core.settings import Settings
+from core.upkeep.delete import retire_suite
 from core.values import ErasureId, JobId
+from tests.support.api.browsing import browser_of
 from tests.support.api.imports import Desk
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import EMBEDDED, Service, code_of, settings_of
 from tests.support.bundles import OURS, THEIRS, packed, signed_again, unpacked
 from tests.support.factories import NOW
-from tests.support.scene import Script
+from tests.support.scene import Scene, Script
 
 EXPORTS, IMPORTS = "/v1/models/demo/versions/{}/exports", "/v1/models/copy/imports"
 
@@ -77,7 +82,12 @@ def test_a_bundle_becomes_a_version_that_the_gate_here_must_judge(desk: Desk) ->
         there["digest"],
     )
     ended = desk.work()
-    assert ended["result"] == {"version": 2, "digest": there["digest"], "created": True}
+    assert ended["result"] == {
+        "version": 2,
+        "digest": there["digest"],
+        "created": True,
+        "unguarded": ["boot", "bag"],
+    }
     here = desk.get(ended["links"]["version"]).json()
     assert (here["parent"], here["status"], here["verdict"]) == (1, "candidate", None)
     assert (here["classes"], here["update_classes"]) == (["boot", "bag"], ["boot", "bag"])
@@ -113,6 +123,82 @@ def test_a_bundle_becomes_a_version_that_the_gate_here_must_judge(desk: Desk) ->
     events = desk.get("/v1/audit-events").json()["data"]
     (event,) = [one for one in events if one["action"] == "version.imported"]
     assert (event["subject"], event["to"]["signed_by"]) == ("models/copy/versions/2", "lab")
+
+
+def scene_of(desk: Desk) -> Scene:
+    return Scene(desk.service.platform.transactions, desk.service.platform.artifacts)
+
+
+def a_suite(desk: Desk, name: str, *classes: str, each: int = 20) -> Suite:
+    """A suite of these classes, which judges no model yet."""
+    data = scene_of(desk).frozen(*classes, each=each, offset=len(name) * 100)
+    return create_suite(
+        desk.service.platform,
+        name=name,
+        kind=SuiteKind.ZERO_SHOT,
+        dataset=data.dataset,
+        dataset_version=data.number,
+    )
+
+
+def suites_of(desk: Desk) -> list[str]:
+    return desk.get("/v1/models/copy").json()["suites"]
+
+
+def test_an_import_names_the_suite_that_guards_what_was_taught(desk: Desk) -> None:
+    """It judges the model once the version is there; until then nothing has changed."""
+    data = bundle_of(desk)
+    guard, other = a_suite(desk, "shoes", "Boot", "sun"), a_suite(desk, "sky", "sun", "moon")
+    with desk.service.untouched():
+        assert code_of(send(desk, data, guard="none")) == (404, "suite_not_found")
+        refused = send(desk, data, guard=other.name)
+        assert code_of(refused) == (422, "guard_unfit")
+        assert refused.json()["facts"] == {"suite": "sky", "classes": ["boot", "bag"]}
+    job = send(desk, data, guard="shoes").json()
+    assert (job["bundle"]["guard"], suites_of(desk)) == (guard.id, [])
+    assert desk.work()["result"]["unguarded"] == ["bag"]
+    assert suites_of(desk) == ["shoes"]
+    bags = a_suite(desk, "bags", "bag")
+    send(desk, data, guard=bags.id)
+    result = desk.work()["result"]
+    assert (result["created"], result["unguarded"]) == (False, [])
+    assert suites_of(desk) == ["shoes", "bags"]
+    events = desk.get("/v1/audit-events?action=model.configured").json()["data"]
+    assert [one["to"]["suites"] for one in events][:2] == [["shoes", "bags"], ["shoes"]]
+
+
+@EMBEDDED
+def test_a_guard_that_is_retired_meanwhile_stops_the_import(desk: Desk) -> None:
+    data = bundle_of(desk)
+    a_suite(desk, "shoes", "boot")
+    send(desk, data, guard="shoes")
+    retire_suite(desk.service.platform, suite="shoes")
+    assert desk.work()["error"]["code"] == "suite_retired"
+    assert (len(versions_of(desk)), suites_of(desk)) == (1, [])
+    assert code_of(send(desk, data, guard="shoes")) == (409, "suite_retired")
+
+
+@EMBEDDED
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_child_of_what_was_imported_says_so_until_a_suite_guards_it(
+    desk: Desk, guarded: bool
+) -> None:
+    a_suite(desk, "shoes", "boot", "bag")
+    send(desk, bundle_of(desk), **({"guard": "shoes"} if guarded else {}))
+    assert desk.work()["result"]["version"] == 2
+    scene = scene_of(desk)
+    with scene.platform.transactions(read_only=True) as work:
+        copy = work[Models].get("copy")
+    scene.update(copy, scene.frozen("hat", each=20, offset=5000), parent=2)
+    assert desk.work()["status"] == "succeeded"
+    report = desk.get("/v1/models/copy/versions/3/forgetting").json()
+    page = browser_of(desk.service, Role.VIEWER).get("/ui/models/copy/versions/3").text
+    told = "Nothing guards 2 classes of version 2, which was imported: boot, bag."
+    assert report["summary"]["unguarded"].startswith(told) is not guarded
+    assert report["unguarded"] == (
+        [] if guarded else [{"version": 2, "imported": True, "classes": ["boot", "bag"]}]
+    )
+    assert ("which was imported" in page) is not guarded
 
 
 @EMBEDDED

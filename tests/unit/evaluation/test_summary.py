@@ -41,7 +41,7 @@ GAIN = measure("version 2", kind=MeasureKind.GAIN, gained=60, right=20, images=1
 def said(*measures: Measure, classes: tuple[str, ...] = ("bag",), **more: Any) -> list[str]:
     policy = GatePolicy(id=PolicyId("gate_1"), name="default", created_at=NOW)
     judgement = judge(measures, policy, **more)
-    return [*vars(summarise(classes, judgement, policy.minimum_count)).values()]
+    return [*filter(None, vars(summarise(classes, judgement, policy.minimum_count)).values())]
 
 
 def test_what_passed_is_told_by_counts_alone() -> None:

@@ -72,16 +72,23 @@ class Bundles(Resource):
         source: Path,
         *,
         expect_digest: str | None = None,
+        guard: str | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
         """Send a bundle, and return the job that makes a version of it.
 
         A service that trusts none of the keys that have signed it refuses it at once. With
-        `expect_digest`, so does one that finds another version in it. Raises OSError.
+        `expect_digest`, so does one that finds another version in it. The suite `guard` has test
+        images of the classes that the version was taught, and becomes one of the model's suites.
+        Raises OSError.
         """
         headers = {"Content-Type": "application/x-tar"} | idempotency(idempotency_key)
         return await self._connection.post_file(
-            _bundles_path(model), source, headers=headers, expect_digest=expect_digest
+            _bundles_path(model),
+            source,
+            headers=headers,
+            expect_digest=expect_digest,
+            guard=guard,
         )
 
     async def import_upload(
@@ -90,12 +97,17 @@ class Bundles(Resource):
         upload: str,
         *,
         expect_digest: str | None = None,
+        guard: str | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
         """Import a bundle that `uploads.send` has sent; see `send`."""
         headers = idempotency(idempotency_key)
         return await self._connection.post(
-            _bundles_path(model), headers=headers, upload=upload, expect_digest=expect_digest
+            _bundles_path(model),
+            headers=headers,
+            upload=upload,
+            expect_digest=expect_digest,
+            guard=guard,
         )
 
     async def origin(self, model: str, version: int) -> types.OriginDocument:

@@ -188,6 +188,7 @@ def test_a_bundle_is_imported_and_must_be_scored(
     first = perennial(*command, "--wait").out
     assert f"copy: version 2, digest {digest}" in first
     assert "perennial evaluate copy:2" in first
+    assert "Nothing guards these of its classes" in first
     monkeypatch.setattr(bundles, "LONGEST_BODY", 0)  # in parts
     assert "nothing was imported" in perennial(*command, "--wait").out
     assert perennial(*command).out.startswith("Ordered: job_")

@@ -1,0 +1,37 @@
+"""The classes of a line that no test image guards against forgetting."""
+
+from collections.abc import Iterable, Sequence
+
+from core.datasets.manifests import ManifestEntry, Part
+from core.datasets.rules import SuiteKind
+from core.evaluation.plan import EvaluationPlan, ScoredSuite, entries_in
+from core.evaluation.report import Unguarded
+
+
+def unguarded_in(plan: EvaluationPlan) -> tuple[Unguarded, ...]:
+    """Return the classes that a candidate could forget without a measure that shows it.
+
+    They were taught to its ancestors, or to the live version that it would replace and to the
+    ancestors of that one. Test images in a suite or in an earlier holdout guard a class. Those in
+    the candidate's own holdout do not: its gain is over all classes of the update together.
+    """
+    exams = [*plan.zero_shot, *(one.exam for one in (*plan.earlier, *plan.live_holdouts))]
+    images = [entry for exam in exams for entry in exam.own.entries]
+    return tuple(
+        Unguarded(version=version.number, imported=version.origin is not None, classes=classes)
+        for version in plan.teachers
+        if (classes := without_images(version.update_classes, images))
+    )
+
+
+def without_images(classes: Sequence[str], images: Iterable[ManifestEntry]) -> tuple[str, ...]:
+    """Return the classes of which there is no image; case is ignored."""
+    shown = {entry.class_name.lower() for entry in images}
+    return tuple(name for name in classes if name.lower() not in shown)
+
+
+def guarding_images(suite: ScoredSuite) -> tuple[ManifestEntry, ...]:
+    """Return the test images with which a suite guards classes: captions name none."""
+    if suite.suite.kind is SuiteKind.RETRIEVAL:
+        return ()
+    return entries_in(Part.TEST, suite.manifest.entries)

@@ -1,0 +1,89 @@
+"""Earlier classes that no test image guards, and what a report says of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.manifests import Part
+from core.datasets.rules import SuiteKind
+from core.evaluation.guards import unguarded_in
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.report import Unguarded
+from core.registry.versions import Origin
+from core.values import Digest
+from tests.support.evaluation.evaluations import (
+    EARLIER,
+    FIRST,
+    entries,
+    learned,
+    live_line,
+    report_of,
+    second_update,
+    suite,
+    third_update,
+)
+
+ORIGIN = Origin(
+    model="demo", version=7, signed_by="lab", key_id="k", bundle=Digest("b"), record=Digest("r")
+)
+
+# Version 2 was taught bag and shirt elsewhere, so its holdout is not here.
+IMPORTED = HeldOutUpdate(version=replace(FIRST, origin=ORIGIN), holdout=())
+
+PICTURES = suite("pictures", entries("pictures", [("cat",), ("sun",)] * 10), SuiteKind.ZERO_SHOT)
+
+
+def after_import(*suites: tuple[str, ...]) -> EvaluationPlan:
+    """The examination of version 3, judged by suites of these classes too."""
+    more = [
+        suite(f"s{n}", entries(f"s{n}", [(c,) for c in names]), SuiteKind.ZERO_SHOT)
+        for n, names in enumerate(suites)
+    ]
+    return second_update(earlier=[IMPORTED], suites=[PICTURES, *more])
+
+
+def test_a_report_says_first_which_imported_classes_nothing_guards() -> None:
+    report = report_of(after_import(), learned)
+    assert report.unguarded == (Unguarded(version=2, imported=True, classes=("bag", "shirt")),)
+    first = next(sentence for sentence in vars(report.summary).values() if sentence)
+    assert first == (
+        "Nothing guards 2 classes of version 2, which was imported: bag, shirt. No suite of the "
+        "model and no earlier holdout has test images of these, so a version that forgets them may "
+        "pass: give the model a suite that has."
+    )
+
+
+def test_a_suite_guards_the_classes_of_which_it_has_test_images() -> None:
+    (left,) = unguarded_in(after_import(("Bag", "cup")))
+    assert left.classes == ("shirt",)
+    report = report_of(after_import(("Bag", "cup"), ("shirt",)), learned)
+    assert (report.unguarded, report.summary.unguarded) == ((), "")
+
+
+def test_images_for_selection_and_captions_guard_nothing() -> None:
+    chosen = suite(
+        "chosen", entries("chosen", [("bag",), ("shirt",)], Part.VALIDATION), SuiteKind.ZERO_SHOT
+    )
+    told = suite("told", entries("told", [("bag",), ("shirt",)]), SuiteKind.RETRIEVAL)
+    (left,) = unguarded_in(second_update(earlier=[IMPORTED], suites=[PICTURES, chosen, told]))
+    assert left.classes == ("bag", "shirt")
+
+
+def test_an_earlier_holdout_guards_a_class_that_was_taught_again_and_the_own_does_not() -> None:
+    again = replace(EARLIER[1], holdout=entries("again", [("shirt",), ("boot",), ("coat",)]))
+    (left,) = unguarded_in(third_update(earlier=[IMPORTED, again], suites=[PICTURES]))
+    assert left.classes == ("bag",)
+    plan = second_update(earlier=[IMPORTED], candidate=again, suites=[PICTURES])
+    assert [one.classes for one in unguarded_in(plan)] == [("bag", "shirt")]
+
+
+def test_classes_of_the_version_that_would_be_replaced_count() -> None:
+    ninth, tenth = live_line().updates
+    live = LiveLineage(version=tenth.version, updates=(replace(ninth, holdout=()), tenth))
+    (left,) = unguarded_in(second_update(live=live))
+    assert left == Unguarded(version=9, imported=False, classes=("hat", "sock"))
+
+
+@pytest.mark.parametrize("plan", [second_update(), third_update(live=live_line())])
+def test_nothing_is_said_where_every_earlier_class_has_images(plan: EvaluationPlan) -> None:
+    assert unguarded_in(plan) == ()
