@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from threading import Event
 
 import pytest
@@ -17,8 +18,12 @@ from tests.support.servers.collector import Collector
 
 
 @pytest.fixture
-def tracer(collector: Collector) -> OtlpTracer:
-    return OtlpTracer(collector.url, version="1.2")
+def tracer(collector: Collector) -> Iterator[OtlpTracer]:
+    shutdown = TracerProvider.shutdown  # as it is before a test replaces it
+    tracer = OtlpTracer(collector.url, version="1.2")
+    yield tracer
+    # A thread that goes on sending draws random numbers, which Hypothesis reports in other tests.
+    shutdown(tracer._provider)
 
 
 def test_what_begins_within_a_span_is_its_child(collector: Collector, tracer: OtlpTracer) -> None:
