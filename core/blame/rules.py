@@ -63,7 +63,7 @@ class Blame:
     """The accuracy of a class along a line of versions, and its changes."""
 
     class_name: str
-    alpha: float  # one-sided error of each bound
+    alpha: float  # one-sided error of each bound, but of all steps' bounds of a kind together
     curves: tuple[ClassCurve, ...]
     steps: tuple[ClassStep, ...]
     fell: ClassStep | None  # the step with the largest loss; None if no step lost
@@ -81,7 +81,8 @@ def blame(
 
     Names are compared without case. Versions that have not answered a query are left out of its
     curve. A step compares a version with its parent image by image, on the images that both have
-    answered; an image of several queries counts once.
+    answered; an image of several queries counts once. The steps share the error `alpha` evenly, so
+    that one of many is not blamed by chance.
     """
     hits = {
         (version.number, query.name): found
@@ -147,6 +148,7 @@ def _steps(
     hits: Mapping[tuple[int, str], Hits],
     alpha: float,
 ) -> Iterator[ClassStep]:
+    compared: dict[tuple[int, int], dict[Digest, tuple[bool, bool]]] = {}
     for parent, version in pairwise(line):
         pairs: dict[Digest, tuple[bool, bool]] = {}
         for name in names:
@@ -154,12 +156,13 @@ def _steps(
             now = hits.get((version.number, name))
             if before and now:
                 pairs = {pixels: (now[pixels], old) for pixels, old in before.items()} | pairs
-        if not pairs:
-            continue
-        change = class_change(class_name, list(pairs.values()), alpha)
+        if pairs:
+            compared[parent.number, version.number] = pairs
+    for (older, newer), pairs in compared.items():
+        change = class_change(class_name, list(pairs.values()), alpha / len(compared))
         yield ClassStep(
-            parent=parent.number,
-            version=version.number,
+            parent=older,
+            version=newer,
             images=change.images,
             gained=change.gained,
             lost=change.lost,

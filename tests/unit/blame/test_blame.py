@@ -7,6 +7,7 @@ from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, asks_f
 from core.evaluation.results import AnswersByQuery
 from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
 from core.recipes.fields import DEFAULT_PROMPT
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import ROOT, entries, taught
 
 SECOND = taught(ROOT, 2, ("cat",))
@@ -38,7 +39,7 @@ def answers(rows: Mapping[NamedQuery, Mapping[int, Sequence[int]]]) -> AnswersBy
 
 
 def blamed(name: str, rows: Mapping[NamedQuery, Mapping[int, Sequence[int]]]) -> Blame:
-    return blame(LINE, name, list(rows), answers(rows), alpha=0.01)
+    return blame(LINE, name, list(rows), answers(rows), alpha=0.03)
 
 
 SUITE = query("zoo", *["Cat"] * 10, *["dog"] * 10)
@@ -62,12 +63,33 @@ def test_the_update_after_which_a_class_fell_most_is_named() -> None:
         (2, 3, 0, 6),
         (3, 4, 1, 3),
     ]
-    interval = paired_interval(Flips(count=10, gained=0, lost=6), 0.01)
+    interval = paired_interval(Flips(count=10, gained=0, lost=6), 0.03 / 3)
     assert found.fell == found.steps[1]
     assert (found.fell.difference, found.fell.images) == (-0.6, 10)
     assert (found.fell.lower, found.fell.upper) == (interval.lower, interval.upper)
     assert found.fell.clear
     assert not found.steps[2].clear
+
+
+def test_of_many_steps_each_has_to_be_surer() -> None:
+    """Of 100 images 9 are lost at the last step: clear where it is one of two, not of ten."""
+    line = [ROOT]
+    for number in range(2, 12):
+        line.append(taught(line[-1], number, (f"class {number}",)))
+
+    def clear(versions: Sequence[Version]) -> bool:
+        named = query("zoo", *["cat"] * 100)
+        given: AnswersByQuery = {
+            (version.digest, named.query.digest): ClassAnswers(predicted=(0,) * 91 + (last,) * 9)
+            for version in versions
+            for last in [int(version == line[-1])]
+        }
+        *_, last = blame(versions, "cat", [named], given, alpha=0.005).steps
+        assert last.lost == 9
+        return last.clear
+
+    assert clear(line[-3:])
+    assert not clear(line)
 
 
 def test_a_class_that_never_lost_has_no_such_update() -> None:
@@ -85,7 +107,7 @@ def test_the_curve_has_each_version_with_an_interval() -> None:
         (3, 10, 4),
         (4, 10, 2),
     ]
-    first, interval = curve.scores[0], proportion_interval(8, 10, 0.01)
+    first, interval = curve.scores[0], proportion_interval(8, 10, 0.03)
     assert (first.accuracy, first.lower, first.upper) == (0.8, interval.lower, interval.upper)
 
 
