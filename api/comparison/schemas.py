@@ -246,7 +246,10 @@ class BlameView(ResponseModel):
     version: int
     digest: str
     class_name: str = Field(alias="class", examples=["okapi"])
-    alpha: float = Field(description="One-sided error of each bound: the policy's.")
+    alpha: float = Field(
+        description="The policy's. One-sided error of each bound of `curves`; the steps share it "
+        "evenly, so that of many none is blamed by chance."
+    )
     curves: list[CurveView]
     steps: list[StepView] = Field(
         description="Each version against its parent, image by image, over all curves; an image in "

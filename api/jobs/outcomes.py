@@ -56,6 +56,7 @@ _TAGS = {
     IndexVerdict.INDEX_HOLDS.value: "holds",
     IndexVerdict.BRIDGE.value: "open",
     IndexVerdict.REEMBED.value: "fails",
+    IndexVerdict.UNCERTAIN.value: "open",
 }
 
 

@@ -129,8 +129,9 @@ class CompatibilityView(ResponseModel):
     baseline: int = Field(alias="from", examples=[1])
     from_digest: str
     verdict: IndexVerdict = Field(
-        description="The least work that loses at most `tolerance` of recall@10 in every search "
-        "that is judged: nothing, the bridge, or re-embedding."
+        description="The least work that surely loses at most `tolerance` of recall@10 in every "
+        "search that is judged: nothing, the bridge, or re-embedding; uncertain if the intervals "
+        "do not tell."
     )
     reason: str
     depth: int = Field(examples=[10], description="Results of a search.")
