@@ -11,7 +11,6 @@ from core.rejection.rules import MIN_IMAGES
 from core.values import Digest, ModelId, canonical_json, sha256
 
 MOST_IMAGES = 2000  # of a source and part: enough for an interval of 2 points
-LISTS = 4  # of one length that an image is put to with its class, and as many without it
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -77,19 +76,16 @@ def circle_of(classes: Sequence[str]) -> tuple[int, ...]:
     )
 
 
-def list_starts(image: Digest, at: int, size: int, count: int) -> list[tuple[int, int]]:
-    """Return where lists of one length start on a circle of `count` classes, `LISTS` of each kind.
+def list_starts(image: Digest, at: int, size: int, count: int) -> tuple[int, int]:
+    """Return where two lists of one length start on a circle of `count` classes.
 
-    The image's own class stands at `at`. Of each pair, the first list has the class, and the
-    second has not; all such lists are equally likely. A list goes on from its start, and over the
-    end of the circle.
+    The image's own class stands at `at`. The first list has the class, and the second has not; all
+    such lists are equally likely. A list goes on from its start, and over the end of the circle.
+    One of each kind, because an image's scores for several lists are not independent.
     """
-    found = []
-    for number in range(LISTS):
-        drawn = int(sha256(f"{image} {size} {number}".encode())[:13], 16)
-        within, without = drawn % size, drawn % (count - size)
-        found.append(((at - within) % count, (at + 1 + without) % count))
-    return found
+    drawn = int(sha256(f"{image} {size}".encode())[:13], 16)
+    within, without = drawn % size, drawn % (count - size)
+    return (at - within) % count, (at + 1 + without) % count
 
 
 def source_of(
@@ -97,12 +93,13 @@ def source_of(
 ) -> CalibrationSource | None:
     """Return a source of up to `MOST_IMAGES` images in each part, or None if it has too few.
 
-    Images of other classes are left out. Of an image that is there twice, the last counts.
+    Images of other classes are left out. Of near-duplicates, or an image that is there twice, the
+    last counts.
     """
     known = distinct(classes)
     names = {one.lower() for one in known}
-    by_pixels = {entry.pixels: entry for entry in entries if entry.class_name.lower() in names}
-    images = [by_pixels[pixels] for pixels in sorted(by_pixels)]  # in an order that is random
+    by_group = {entry.group: entry for entry in entries if entry.class_name.lower() in names}
+    images = [by_group[group] for group in sorted(by_group)]  # in an order that is random
     parts = [[entry for entry in images if entry.part is part] for part in Part]
     if len(known) < 2 or min(map(len, parts)) < MIN_IMAGES:
         return None

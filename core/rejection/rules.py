@@ -1,7 +1,7 @@
 """When a score says that an image is none of the classes: thresholds and their error rates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from math import floor, log
 from typing import Any
@@ -48,7 +48,7 @@ class ErrorRate:
     rate: float
     lower: float
     upper: float
-    images: int  # distinct ones; each counts once for every class list
+    images: int  # each has one score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ TAIL = 0.025  # on each side of an interval
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The values of a statistic for images, each once for every class list.
+    """The values of a statistic for images, one each.
 
     `known` are images of a class of the list, `unknown` of none. Each image is both, with
     different lists.
@@ -119,8 +119,12 @@ class Scores:
 class Observed:
     """The scores of images for class lists of one length."""
 
-    scores: Mapping[Statistic, Scores] = field(default_factory=dict)
-    images: int = 0  # distinct ones
+    scores: Mapping[Statistic, Scores]
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return len(self.scores[Statistic.MAX_COSINE].known)
 
     def __add__(self, other: "Observed") -> "Observed":
         return Observed(
@@ -130,8 +134,7 @@ class Observed:
                     unknown=[*scores.unknown, *other.scores[statistic].unknown],
                 )
                 for statistic, scores in self.scores.items()
-            },
-            images=self.images + other.images,
+            }
         )
 
 
@@ -143,7 +146,7 @@ def calibrate(size: int, validation: Observed, test: Observed) -> ListCalibratio
     statistic = max(aurocs, key=lambda one: aurocs[one])  # of equal ones the first
     known = sorted(validation.scores[statistic].known)
     measured = test.scores[statistic]
-    thresholds = ((rate, _greatest_threshold(known, validation.images, rate)) for rate in RATES)
+    thresholds = ((rate, _greatest_threshold(known, rate)) for rate in RATES)
     return ListCalibration(
         size=size,
         statistic=statistic,
@@ -152,10 +155,8 @@ def calibrate(size: int, validation: Observed, test: Observed) -> ListCalibratio
             Threshold(
                 rate=rate,
                 threshold=threshold,
-                false_rejection=_rate([score < threshold for score in measured.known], test.images),
-                false_acceptance=_rate(
-                    [score >= threshold for score in measured.unknown], test.images
-                ),
+                false_rejection=_rate([score < threshold for score in measured.known]),
+                false_acceptance=_rate([score >= threshold for score in measured.unknown]),
             )
             for rate, threshold in thresholds
             if threshold is not None
@@ -183,24 +184,21 @@ def auroc(scores: Scores) -> float:
     return wins / (len(scores.known) * len(scores.unknown))
 
 
-def _greatest_threshold(known: Sequence[float], images: int, rate: float) -> float | None:
+def _greatest_threshold(known: Sequence[float], rate: float) -> float | None:
     """Return the greatest threshold below which a new known image is with at most this chance.
 
-    With n images, each in one list, it is the floor(rate (n + 1))-th least score: split conformal
-    prediction (Angelopoulos and Bates, arXiv 2107.07511, section 1). Images that are in several
-    lists count once: the same share of all scores is taken. None if n is too small.
+    With n images it is the floor(rate (n + 1))-th least score: split conformal prediction
+    (Angelopoulos and Bates, arXiv 2107.07511, section 1). None if n is too small.
     """
-    allowed = floor(rate * (images + 1) + 1e-9)
-    if not allowed:
-        return None
-    return known[max(1, allowed * len(known) // images) - 1]
+    allowed = floor(rate * (len(known) + 1) + 1e-9)
+    return known[allowed - 1] if allowed else None
 
 
-def _rate(wrong: Sequence[bool], images: int) -> ErrorRate:
-    """Return the share that is wrong with its interval, as if an image's answers were one."""
-    share = sum(wrong) / len(wrong)
-    interval = proportion_interval(share * images, images, TAIL)
-    return ErrorRate(rate=share, lower=interval.lower, upper=interval.upper, images=images)
+def _rate(wrong: Sequence[bool]) -> ErrorRate:
+    """Return the share that is wrong with its interval."""
+    count, images = sum(wrong), len(wrong)
+    interval = proportion_interval(count, images, TAIL)
+    return ErrorRate(rate=count / images, lower=interval.lower, upper=interval.upper, images=images)
 
 
 # The choice of the calibration that fits a request to classify.

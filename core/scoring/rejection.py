@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.datasets.manifests import ManifestEntry, Part
-from core.rejection.queries import LISTS, CalibrationSource, circle_of, list_sizes, list_starts
+from core.rejection.queries import CalibrationSource, circle_of, list_sizes, list_starts
 from core.rejection.rules import (
     POOLED,
     Calibration,
@@ -85,23 +85,16 @@ def observe(
             list_starts(entry.pixels, at[entry.class_name.lower()], size, len(circle))
             for entry in entries
         ]
-    )  # (images, lists, with and without)
+    )  # (images, with and without)
     around = cosines[:, list(circle)].repeat(1, 2)  # so that no list ends at the end of the circle
     windows = around.unfold(1, size, 1)  # (images, starts, size), a view
     images = torch.arange(len(entries))
-    known, unknown = (
-        [_statistics(windows[images, starts[:, number, without]], scale) for number in range(LISTS)]
-        for without in (0, 1)
-    )
+    known, unknown = (_statistics(windows[images, starts[:, without]], scale) for without in (0, 1))
     return Observed(
         scores={
-            kind: Scores(
-                known=torch.cat([found[kind] for found in known]).tolist(),
-                unknown=torch.cat([found[kind] for found in unknown]).tolist(),
-            )
-            for kind in known[0]
-        },
-        images=len(entries),
+            kind: Scores(known=known[kind].tolist(), unknown=unknown[kind].tolist())
+            for kind in known
+        }
     )
 
 

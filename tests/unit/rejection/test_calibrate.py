@@ -28,12 +28,9 @@ from core.rejection.rules import (
 )
 
 
-def observed(known: list[float], unknown: list[float], lists: int = 1) -> Observed:
-    """Images with these values of the one statistic, each in so many lists."""
-    return Observed(
-        scores={Statistic.MAX_COSINE: Scores(known=known, unknown=unknown)},
-        images=len(known) // lists,
-    )
+def observed(known: list[float], unknown: list[float]) -> Observed:
+    """Images with these values of the one statistic."""
+    return Observed(scores={Statistic.MAX_COSINE: Scores(known=known, unknown=unknown)})
 
 
 def chosen(found: ListCalibration | None, rate: float) -> Threshold:
@@ -71,12 +68,6 @@ def test_threshold_is_the_score_whose_rank_is_the_rate_of_one_more_image(
     assert {one.rate: one.threshold for one in found.thresholds} == ranks
 
 
-def test_images_in_several_lists_count_once() -> None:
-    scores = [float(one) for one in range(1, 4 * 19 + 1)]
-    found = calibrate(5, observed(scores, [0.0] * 40, lists=4), observed(scores, [0.0] * 40))
-    assert chosen(found, 0.05).threshold == 4  # 1 of 19, as 4 of 76
-
-
 def test_a_new_image_of_a_class_is_rejected_as_often_as_was_asked() -> None:
     draw = random.Random(1)
     trials = 2000
@@ -109,15 +100,13 @@ def test_statistic_is_the_one_that_tells_validation_images_apart_best() -> None:
         scores={
             Statistic.MAX_COSINE: Scores(known=mixed, unknown=apart),
             Statistic.MARGIN: Scores(known=apart, unknown=mixed),
-        },
-        images=20,
+        }
     )
     test = Observed(
         scores={
             Statistic.MAX_COSINE: Scores(known=apart, unknown=mixed),
             Statistic.MARGIN: Scores(known=mixed, unknown=apart),
-        },
-        images=20,
+        }
     )
     found = calibrate(5, validation, test)
     assert found is not None

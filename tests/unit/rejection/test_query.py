@@ -1,13 +1,13 @@
 """The class lists of a calibration, and the images that it takes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from core.datasets.manifests import Part
 from core.recipes.fields import DEFAULT_PROMPT
 from core.rejection.queries import (
-    LISTS,
     MOST_IMAGES,
     CalibrationQuery,
     CalibrationSource,
@@ -45,16 +45,14 @@ def listed(start: int, size: int, count: int) -> set[int]:
 @pytest.mark.parametrize(("size", "count"), [(1, 2), (1, 10), (5, 10), (9, 10), (20, 95)])
 def test_an_image_is_put_to_lists_with_its_class_and_without_it(size: int, count: int) -> None:
     for at in range(count):
-        found = list_starts(sha256(b"%d" % at), at, size, count)
-        assert len(found) == LISTS
-        for own, others in found:
-            assert at in listed(own, size, count)
-            assert at not in listed(others, size, count)
+        own, others = list_starts(sha256(b"%d" % at), at, size, count)
+        assert at in listed(own, size, count)
+        assert at not in listed(others, size, count)
 
 
 def test_lists_are_drawn_evenly() -> None:
-    images = [sha256(b"%d" % number) for number in range(500)]
-    pairs = [pair for image in images for pair in list_starts(image, 3, 5, 10)]
+    images = [sha256(b"%d" % number) for number in range(2000)]
+    pairs = [list_starts(image, 3, 5, 10) for image in images]
     for starts, possible in zip(
         zip(*pairs, strict=True), ((9, 0, 1, 2, 3), (4, 5, 6, 7, 8)), strict=True
     ):
@@ -111,6 +109,17 @@ def test_an_image_that_is_there_twice_has_its_last_class() -> None:
     assert len(again.entries) == len(found.entries)
     (kept,) = [one for one in again.entries if one.pixels == relabelled.pixels]
     assert kept.class_name == "hat"
+
+
+def test_of_near_duplicates_one_counts() -> None:
+    found = both_parts(MIN_IMAGES, MIN_IMAGES)
+    assert found is not None
+    copies = [
+        replace(entry, pixels=sha256(entry.pixels.encode()), near_duplicate_of=entry.pixels)
+        for entry in found.entries
+    ]
+    again = source_of("art", [*copies, *found.entries], found.classes, DEFAULT_PROMPT)
+    assert again == found
 
 
 def test_digest_names_images_classes_and_prompts() -> None:

@@ -70,18 +70,16 @@ def observed(tower: Tower, asked: CalibrationSource, part: Part, size: int) -> O
     circle = [asked.classes[place] for place in circle_of(asked.classes)]
     for entry in asked.on(part):
         at = circle.index(entry.class_name.lower())
-        for starts in list_starts(entry.pixels, at, size, len(circle)):
-            for unknown, start in enumerate(starts):
-                names = (circle + circle)[start : start + size]
-                columns = tower.texts(asked.prompt.fill_all(names))
-                cosines = columns @ tower.of_images[entry.pixels]
-                greatest = cosines.sort(descending=True).values.tolist()
-                probability = float((SCALE * cosines).softmax(dim=0).max())
-                for kind in kinds:
-                    scores[kind][unknown].append(kind.of(greatest[:2], probability))
+        for unknown, start in enumerate(list_starts(entry.pixels, at, size, len(circle))):
+            names = (circle + circle)[start : start + size]
+            columns = tower.texts(asked.prompt.fill_all(names))
+            cosines = columns @ tower.of_images[entry.pixels]
+            greatest = cosines.sort(descending=True).values.tolist()
+            probability = float((SCALE * cosines).softmax(dim=0).max())
+            for kind in kinds:
+                scores[kind][unknown].append(kind.of(greatest[:2], probability))
     return Observed(
-        scores={kind: Scores(known=known, unknown=rest) for kind, (known, rest) in scores.items()},
-        images=len(asked.on(part)),
+        scores={kind: Scores(known=known, unknown=rest) for kind, (known, rest) in scores.items()}
     )
 
 
