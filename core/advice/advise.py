@@ -35,6 +35,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import entries_in
+from core.gate.measures import MeasureKind
 from core.gate.rows import Policies
 from core.images.decoder import Decoder
 from core.inference.classify import ClassificationRequest, Classifier
@@ -45,7 +46,7 @@ from core.jobs.rules import Job, JobStatus
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate, kept_exemplars
 from core.recipes.rules import class_texts, distinct
-from core.registry.read import ImageInputs, ancestors, holdout_of, suites_of
+from core.registry.read import ImageInputs, ancestors, holdout_of, read_json, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
@@ -93,6 +94,7 @@ def advise(
     replayed = replayed_features(recipe, parent, train, len(classes))
     load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
     duration = expected_duration(past, recipe, load.images)
+    known = overall(recognised) if recognised else None
     return Advice(
         model=found,
         order=order,
@@ -110,11 +112,23 @@ def advise(
                 suites={suite.name: suite.classes for suite in suites},
             ),
             *asked,
-            gain_finding(test, overall(recognised) if recognised else None, policy),
+            gain_finding(test, known, policy, lost_by(artifacts, parent)),
             *guard_findings(guarding, policy),
             duration_finding(load.steps, recipe, duration),
         ),
     )
+
+
+def lost_by(artifacts: Artifacts, version: Version | None) -> float:
+    """Return the share of right answers that a version's update lost on its own holdout.
+
+    It is 0 without a report that can be read.
+    """
+    report = read_json(artifacts, version.report if version else None) or {}
+    for measure in report.get("measures", ()):
+        if measure["kind"] == MeasureKind.GAIN and measure["right_before"]:
+            return float(measure["lost"] / measure["right_before"])
+    return 0.0
 
 
 def _guarding_sets(

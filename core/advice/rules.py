@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isinf
 from statistics import median
 
 from core.advice.findings import ClassImages, Finding, Recognition, Severity, listed
 from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
-from core.gate.measures import Flips, quantile, score
-from core.gate.rules import GatePolicy, points
+from core.gate.measures import Flips
+from core.gate.rules import GatePolicy, points, times_to_hold
 from core.jobs.orders import UpdateOrder
 from core.recipes.fields import MixingChoice, ModelPart
 from core.recipes.rules import Recipe
@@ -137,29 +137,32 @@ def _spoken(seconds: float) -> str:
 _TEST_SHARE = 1 - VALIDATION_SHARE  # of a suite or holdout
 
 
-def images_needed(gain: float, policy: GatePolicy) -> int | None:
-    """Return how many test images a gain needs to be firm if no right answer becomes wrong.
+def images_needed(gain: float, policy: GatePolicy, lost: float = 0.0) -> int | None:
+    """Return how many test images make a gain firm with a chance of 80 %.
 
-    Its lower bound then reaches the policy's wanted gain. Returns None if no number would do.
+    Its lower bound then reaches the policy's wanted gain. `lost` is the share of the answers that
+    become wrong. Returns None if no number would do.
     """
-    reached = score(Flips(count=1.0, gained=gain, lost=0.0), policy.wanted_gain)
-    if reached <= 0:
-        return None
-    root = quantile(policy.alpha) / reached  # scores grow with the square root of the images
-    return ceil(root * root)
+    flips = Flips(count=1.0, gained=gain + lost, lost=lost)
+    times = times_to_hold(flips, policy.wanted_gain, policy.alpha)
+    return None if isinf(times) else ceil(times)
 
 
-def gain_finding(test: int, parent: Recognition | None, policy: GatePolicy) -> Finding:
+def gain_finding(
+    test: int, parent: Recognition | None, policy: GatePolicy, lost: float = 0.0
+) -> Finding:
     """Return whether so many test images give a firm verdict on the gain.
 
     The gain is what an update reaches that halves the parent's errors; without the parent's
-    accuracy, the largest one possible.
+    accuracy, the largest one possible. `lost` is the share of right answers that the parent's own
+    update lost on its holdout, and this one is taken to lose.
     """
-    gain, what = 1.0, "the largest possible"
+    gain, what, lost_answers = 1.0, "the largest possible", 0.0
     if parent is not None:
         gain, what = (1 - parent.share) / 2, "half of the parent's errors"
+        lost_answers = min(lost * parent.share, gain)  # with the gain, at most the parent's errors
     assumed = f"A gain of {points(gain, signed=False)} points ({what})"
-    needed = images_needed(gain, policy)
+    needed = images_needed(gain, policy, lost_answers)
     facts = {"test_images": test, "gain": gain, "needed": needed}
     if needed is None:
         return Finding(
@@ -170,7 +173,10 @@ def gain_finding(test: int, parent: Recognition | None, policy: GatePolicy) -> F
             "or teach classes that the parent does not recognise.",
             facts=facts,
         )
-    required = f"{assumed} needs {counted(needed, 'test image')} for a firm verdict"
+    required = (
+        f"{assumed} needs {counted(needed, 'test image')} for a verdict that is firm four times of "
+        "five"
+    )
     if test >= needed:
         return Finding(
             code="holdout_sufficient",

@@ -88,6 +88,12 @@ def score(flips: Flips, at: float) -> float:
     return distance / deviation if deviation else float("inf") * distance
 
 
+def score_deviation(flips: Flips, at: float) -> float:
+    """Return the standard deviation of `score` if answers flip at the observed rates."""
+    observed = flips.gained + flips.lost - flips.count * flips.difference**2
+    return sqrt(max(0.0, observed)) / _deviation(flips, at)
+
+
 def sixth_of_skewness(flips: Flips, at: float) -> float:
     """Return a sixth of the skewness of gained - lost if the true difference is `at`."""
     deviation = _deviation(flips, at)
@@ -385,7 +391,10 @@ class Ruling(Measure):
 
     outcome: Outcome
     more_images: int | None = field(
-        metadata=description("About how many more images would decide an open measure.")
+        metadata=description(
+            "About how many more images would decide an open measure with a chance of 80 %, if "
+            "predictions keep changing at the same rate."
+        )
     )
 
     @classmethod

@@ -7,6 +7,7 @@ from enum import StrEnum
 from math import ceil, inf, sqrt
 
 from core.gate.measures import (
+    Flips,
     Measure,
     MeasureKind,
     Outcome,
@@ -14,6 +15,7 @@ from core.gate.measures import (
     p_below,
     quantile,
     score,
+    score_deviation,
     sixth_of_skewness,
 )
 from core.values import PolicyId, counted
@@ -39,6 +41,9 @@ class ErrorBudget:
         """Return the error that the first so many verdicts may spend together."""
         return self.total * verdicts / (self.half + verdicts)
 
+
+# The chance that the advised number of images decides is 80 %: this z is not exceeded with it.
+_POWER = quantile(0.2)
 
 # More test images are advised if they are at most ten times the present ones, or 5,000. The doubt
 # shrinks by their square root: a difference that takes more is less than a third of its interval's
@@ -155,24 +160,39 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
 
 
 def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
-    """Return how many more images would settle a measure if answers flip at the same rate.
+    """Return how many more images settle a measure with a chance of 80 %.
 
-    `tests` is the number of measures that Holm's first step divides `alpha` by. Returns None if
-    the difference lies at the tolerance, so that no practical number of images would do.
+    Answers are taken to flip at the rates that were seen. `tests` is the number of measures that
+    Holm's first step divides `alpha` by. Returns None if the difference lies at the tolerance, so
+    that no practical number of images would do.
     """
-    at = -measure.tolerance
-    reached = score(measure.flips, at)  # grows with the square root of the images; skewness shrinks
+    flips, at = measure.flips, -measure.tolerance
+    reached = score(flips, at)  # grows with the square root of the images; skewness shrinks
     if reached > 0:
-        root = quantile(measure.level or alpha) / reached
-    elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0
+        times = times_to_hold(flips, at, measure.level or alpha)
+    elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0, with power
         z = quantile(alpha / tests)
-        skewed = sixth_of_skewness(measure.flips, at) * (z * z - 1)
-        root = (z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)
+        skewed = sixth_of_skewness(flips, at) * (z * z - 1)
+        z += _POWER * score_deviation(flips, at)
+        times = ((z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)) ** 2
     else:
-        root = inf
-    more = measure.images * (root * root - 1)
+        times = inf
+    more = measure.images * (times - 1)
     most = max((_MOST_TIMES - 1) * measure.images, _ALWAYS_ADVISED)
     return ceil(more) if more <= most else None
+
+
+def times_to_hold(flips: Flips, at: float, alpha: float) -> float:
+    """Return how many times as many answers have a lower bound of `at` or more, by 80 % chance.
+
+    They flip at the rates of these. The bound's one-sided error is `alpha`. Infinite if no number
+    would do.
+    """
+    reached = score(flips, at)
+    if reached <= 0:
+        return inf
+    root = (quantile(alpha) + _POWER * score_deviation(flips, at)) / reached
+    return root * root
 
 
 # The sentences that explain a verdict.
@@ -290,8 +310,8 @@ def _open(ruling: Ruling) -> str:
     if ruling.more_images is None:
         return f"{doubt} the difference lies at the limit."
     return (
-        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide, if "
-        "predictions keep changing at the same rate."
+        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it four "
+        "times of five, if predictions keep changing at the same rate."
     )
 
 

@@ -17,6 +17,7 @@ from benchmarks.calibration.rates import (
     verdicts,
 )
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
+from core.advice.rules import images_needed
 from core.gate.measures import (
     Flips,
     Measure,
@@ -26,6 +27,9 @@ from core.gate.measures import (
     p_below,
     score,
 )
+from core.gate.rules import images_to_settle
+from tests.support.evaluation.measures import measure
+from tests.support.factories import a_policy
 
 Z95 = 1.959964
 
@@ -71,6 +75,47 @@ def test_rates_of_losses_alone_are_binomial() -> None:
     assert found_fails == pytest.approx(sum(binom.pmf(lost, 500, 0.03)), abs=1e-6)
     losses = [x for x in range(16) if score(Flips(count=500, gained=0, lost=x), -0.03) >= 2.5758]
     assert found_holds == pytest.approx(sum(binom.pmf(losses, 500, 0.03)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "gained", "lost", "fails"),
+    [
+        (600, 20, 30, False),
+        (600, 2, 14, False),
+        (500, 0, 4, False),
+        (600, 20, 55, True),
+        (600, 40, 80, True),
+        (200, 0, 13, True),
+    ],
+)
+def test_the_advised_images_decide_four_times_of_five(
+    count: int, gained: int, lost: int, fails: bool
+) -> None:
+    doubtful = measure(count=count, gained=gained, lost=lost)
+    more = images_to_settle(doubtful, alpha=0.005, tests=2)
+    assert more is not None
+    rates = [
+        verdict_rates(
+            images,
+            churn=(gained + lost) / count,
+            difference=doubtful.difference,
+            tolerance=0.03,
+            alpha=0.005,
+            tests=2,
+        )[fails]
+        for images in (count + more, (count + more) * 4 // 5)
+    ]
+    assert rates[1] < 0.8 <= rates[0] < 0.86
+
+
+@pytest.mark.parametrize(("gain", "lost"), [(0.2, 0.1), (0.3, 0.05), (0.4, 0.0), (0.9, 0.0)])
+def test_the_images_that_a_gain_needs_show_it_four_times_of_five(gain: float, lost: float) -> None:
+    needed = images_needed(gain, a_policy(), lost)
+    assert needed is not None
+    shown, _ = verdict_rates(
+        needed, churn=gain + 2 * lost, difference=gain, tolerance=0.0, alpha=0.005, tests=2
+    )
+    assert shown >= 0.8
 
 
 def test_captions_follow_their_images_with_the_gates_own_design_effect() -> None:
