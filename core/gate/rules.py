@@ -46,7 +46,7 @@ class ErrorBudget:
 _POWER = quantile(0.2)
 
 # More test images are advised if they are at most ten times the present ones, or 5,000. The doubt
-# shrinks by their square root: a difference that takes more is less than a third of its interval's
+# shrinks by their square root: a difference that takes more is less than half of its interval's
 # half-width from the limit, so it lies at the limit.
 _MOST_TIMES, _ALWAYS_ADVISED = 10, 5000
 
