@@ -355,6 +355,15 @@ def test_holdouts_of_the_line_are_measured_together_against_whoever_learned_them
     assert (found.right, found.right_before, found.gained, found.lost) == (34, 38, 0, 4)
 
 
+@pytest.mark.parametrize("updates", [1, 2])
+def test_holdouts_are_pooled_only_where_there_are_several(updates: int) -> None:
+    plan = second_update() if updates == 1 else third_update()
+    measures = report_of(plan, right).measures
+    alone = [m.pooled for m in measures if m.kind is MeasureKind.HOLDOUT]
+    assert alone == [updates > 1] * updates
+    assert not any(m.pooled for m in measures if m.kind is not MeasureKind.HOLDOUT)
+
+
 def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None:
     plan = second_update(live=live_line(), policy=policy(holdout_tolerance=0.07))
     found = together(plan, 1, 2)
