@@ -48,7 +48,14 @@ class NewPolicy(RequestModel):
     root_tolerance: float = Field(0.05, ge=0, le=1)
     holdout_tolerance: float = Field(0.05, ge=0, le=1)
     wanted_gain: float = Field(0.0, ge=0, le=1)
-    minimum_count: int = Field(500, ge=1, le=1_000_000)
+    minimum_count: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        description="Test images, near-duplicates counted once, from which on the whole interval "
+        "must be within tolerance. Of a measure with fewer less is asked, and it alone lets no "
+        "version pass.",
+    )
     alpha: float = Field(0.005, gt=0, le=0.2)
     line_error: float | None = Field(
         None,

@@ -69,7 +69,7 @@ class GatePolicy:
     root_tolerance: float = 0.05  # suites, against the root
     holdout_tolerance: float = 0.05  # holdouts of other updates
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
-    minimum_count: int = 500  # of test images; with fewer, less is asked and nothing is shown
+    minimum_count: int = 500  # of distinct test images; of a measure with fewer, less is asked
     alpha: float = 0.005  # one-sided error of each bound
     line_error: float | None = None  # of all verdicts of a line by the same test images, together
     line_updates: int = 100  # verdicts that spend half of it
