@@ -313,7 +313,7 @@ class DeliveryNotFound(NotFound):
 
 
 class ReportNotFound(NotFound):
-    """There is no forgetting report for this version: roots are not scored."""
+    """There is no such forgetting report of this version; roots are not scored."""
 
 
 class ExportNotFound(NotFound):

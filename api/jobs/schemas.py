@@ -219,7 +219,7 @@ def _links(job: Job, model: str | None) -> dict[str, str]:
             links["vectors"] = f"{links['version']}/vectors/{where}"
     if scored is not None:
         links["version"] = f"{of_version}{scored}"
-        links["forgetting"] = f"{links['version']}/forgetting"
+        links["forgetting"] = f"{links['version']}/forgetting?job={job.id}"
     return links
 
 

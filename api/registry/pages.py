@@ -25,6 +25,7 @@ from api.pages.forms import (
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
+from api.registry.schemas import ReportJob, verdict_view
 from core.bases.bases import BUNDLED
 from core.bases.create_model import create_model
 from core.database.work import Work
@@ -34,6 +35,7 @@ from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
 from core.errors import PerennialError
 from core.evaluation.report import Report
+from core.evaluation.rows import Evaluations
 from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
@@ -44,6 +46,7 @@ from core.registry.aliases import PRODUCTION, AliasMove
 from core.registry.promotable import role_to_override
 from core.registry.promote import (
     can_go_back,
+    deciding_verdict,
     expected_refusal,
     find_rollback_target,
     promote,
@@ -51,6 +54,7 @@ from core.registry.promote import (
 )
 from core.registry.read import read_report, scores_of
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
 
 router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
@@ -242,6 +246,9 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         job = work[Jobs].get(wanted.job)
         dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
         marks = [mark for mark in live_marks(work, [found]) if mark.version == version]
+        verdicts = work[Verdicts].on(found.id, version)
+        policies = work[Policies].names({one.policy for one in verdicts})
+        suites = work[Suites].names({suite for one in verdicts for suite in one.suites})
     report, missing = _report(platform, wanted)
     return asked.page(
         "version.html",
@@ -253,6 +260,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         dataset=dataset,
         report=report,
         missing=missing,
+        verdicts=[verdict_view(one, found, {**suites, **policies}) for one in reversed(verdicts)],
         headline=headline(report) if report else (),
         guarded=guarded(report) if report else (),
         gains=gains(report) if report else (),
@@ -262,11 +270,14 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
 
 
 @router.get("/models/{model}/versions/{version}/report", Role.VIEWER)
-def show_report(model: str, version: VersionNumber, services: WiredServices) -> Response:
-    """Show the whole report, as one page that can be saved and sent."""
+def show_report(
+    model: str, version: VersionNumber, services: WiredServices, job: ReportJob = None
+) -> Response:
+    """Show a whole report, as one page that can be saved and sent."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Versions].get(work[Models].get(model).id, version)
-    report = read_report(services.platform.artifacts, found)
+        stored = work[Evaluations].report(found, job)
+    report = read_report(services.platform.artifacts, found, stored)
     headers = {"Content-Security-Policy": style_policy()}
     return HTMLResponse(render_report(report, erased=found.erasure is not None), headers=headers)
 
@@ -350,12 +361,15 @@ def _ask(
         newest = work[Aliases].newest_moves(found.id, alias, MOVES)
         if kind == ROLLBACK:
             work[Aliases].get(found.id, alias)
-            version = find_rollback_target(work, found.id, alias)
+            version = find_rollback_target(work, found, alias)
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
         expected = None
         if kind == PROMOTION and refusal is None:
-            expected = expected_refusal(work, platform.artifacts, to, alias)
+            expected = expected_refusal(work, to, alias)
+        deciding = deciding_verdict(work, to, alias) if kind == PROMOTION else None
+        verdicts = work[Verdicts].on(found.id, to.number)
+    told = deciding or to
     sent = fields or {}
     seen = sent.get("revision", "")
     return asked.page(
@@ -368,10 +382,12 @@ def _ask(
         revision=present.revision if present else 0,
         last=newest[-1] if newest else None,
         moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
-        reasons=scores_of(platform.artifacts, to).get("reasons", ()),
+        deciding=deciding,
+        told=told,
+        reasons=scores_of(platform.artifacts, told.report).get("reasons", ()),
         reason=sent.get("reason", ""),
         refusal=refusal,
         expected_refusal=expected,
-        may_override=kind == PROMOTION and principal.may(role_to_override(to)),
+        may_override=kind == PROMOTION and principal.may(role_to_override(to, verdicts)),
         longest=LONGEST_REASON,
     )

@@ -1,8 +1,10 @@
 """Schemas of models, versions, learned classes, aliases and forgetting reports."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import AliasPath, Field, StringConstraints
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
@@ -10,7 +12,8 @@ from api.http.schemas import Name, Number, Reference, RequestModel, ResponseMode
 from api.jobs.schemas import DatasetVersionRef, JobView
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
-from core.registry.versions import Version, VersionStatus
+from core.registry.verdicts import VersionVerdict
+from core.registry.versions import Model, Version, VersionStatus
 
 
 class NewModel(RequestModel):
@@ -62,7 +65,11 @@ class VersionSummaryView(ResponseModel):
     model: str = Field(examples=["demo"])
     version: int = Field(validation_alias="number", examples=[2])
     status: VersionStatus
-    verdict: Verdict | None
+    verdict: Verdict | None = Field(
+        description="The worst verdict that counts: that of the newest evaluation, or one that "
+        "covers the model's policy and suites beside the parent or what is live. `verdicts` lists "
+        "all with what each covers."
+    )
     overridden: bool = Field(description="Whether an alias ever moved to it by override.")
     digest: str
     size: int = Field(
@@ -143,6 +150,7 @@ def version_summary(
         links["download"] = f"{here}/download"
     if version.report is not None:
         links["forgetting"] = f"{here}/forgetting"
+        links["verdicts"] = f"{here}/verdicts"
     if version.erasure is not None:
         links["erasure"] = f"/v1/erasures/{version.erasure}"
     if version.origin is not None:
@@ -150,6 +158,49 @@ def version_summary(
     return VersionSummaryView.of(
         version, model=model, overridden=overridden, next_step=next_step, links=links
     )
+
+
+class VersionVerdictView(ResponseModel):
+    """A verdict of the gate on a version, with what it covers."""
+
+    beside: int = Field(
+        description="The version whose replacement it is about: the parent, or one that was live.",
+        examples=[1],
+    )
+    verdict: Verdict
+    policy: str = Field(examples=["default"])
+    suites: list[str] = Field(examples=[["unseen-emoji"]])
+    in_force: bool = Field(
+        description="Whether it is about the model's policy and all of its suites, as they are now."
+    )
+    images: int = Field(description="Test images that were judged.", examples=[1461])
+    job: str = Field(description="The job that evaluated the version.")
+    at: datetime
+    links: dict[str, str]
+
+
+def verdict_view(
+    verdict: VersionVerdict, model: Model, names: Mapping[str, str]
+) -> VersionVerdictView:
+    """Return the view of a verdict; `names` are those of its suites and of its policy, by id."""
+    here = f"/v1/models/{model.name}/versions/{verdict.version}"
+    return VersionVerdictView.of(
+        verdict,
+        policy=names[verdict.policy],
+        suites=[names[suite] for suite in verdict.suites],
+        in_force=verdict.covers(model),
+        links={"forgetting": f"{here}/forgetting?job={verdict.job}"},
+    )
+
+
+ReportJob = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="The job that evaluated the version, whose report to return (default: that of "
+        "the version's `verdict`).",
+    ),
+]
 
 
 class LearnedClass(ResponseModel):
@@ -189,9 +240,10 @@ class Promotion(RequestModel):
     reason: Reason = ""
     override: bool = Field(
         False,
-        description="Promote a version although the gate refuses it; needs a reason. A version "
-        "that failed, or that learned from erased images, takes an admin; a verdict that is "
-        "inconclusive or stale, because suites, policy or live version have changed, an operator.",
+        description="Promote a version although no verdict lets it go live; needs a reason. A "
+        "version that any verdict has failed, or that learned from erased images, takes an admin. "
+        "An operator overrides a missing verdict beside what is live, or one that is stale because "
+        "suites or policy have changed. An inconclusive verdict takes a reason alone.",
     )
 
 
@@ -202,13 +254,14 @@ class Rollback(RequestModel):
     to: Number | None = Field(
         None,
         examples=[1],
-        description="Default: the version live before, skipping versions that failed or went live "
-        "by override alone.",
+        description="Default: the version live before, skipping versions that have failed beside "
+        "their parent or went live by override alone.",
     )
     override: bool = Field(
         False,
-        description="Roll back to a version that failed, or that learned from erased images; it "
-        "must be named, and takes an admin.",
+        description="Roll back to a version that has failed beside its parent, that learned from "
+        "erased images, or that was live by override alone; it must be named. One that any verdict "
+        "has failed, or that learned from erased images, takes an admin.",
     )
 
 

@@ -20,15 +20,27 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
-from api.registry.schemas import VersionSummaryView, VersionView, version_summary, version_view
+from api.registry.schemas import (
+    ReportJob,
+    VersionSummaryView,
+    VersionVerdictView,
+    VersionView,
+    verdict_view,
+    version_summary,
+    version_view,
+)
 from core import errors
 from core.database.work import Work
+from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
 from core.evaluation.report import Report
+from core.evaluation.rows import Evaluations
+from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.read import read_report
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
 from core.upkeep import delete as deletion
 
@@ -141,18 +153,38 @@ def download_version(
     )
 
 
+@router.get("/{version}/verdicts", Role.VIEWER, errors.ModelNotFound, errors.VersionNotFound)
+def list_verdicts(
+    model: str, version: VersionNumber, services: WiredServices
+) -> Page[VersionVerdictView]:
+    """List the gate's verdicts on a version and what each of them covers, oldest first.
+
+    An evaluation gives one beside the version's parent and one beside the live version that it was
+    compared with; a later one takes their place if it covers the same on at least as many images.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        work[Versions].get(found.id, version)
+        rows = work[Verdicts].on(found.id, version)
+        suites = work[Suites].names({suite for row in rows for suite in row.suites})
+        policies = work[Policies].names({row.policy for row in rows})
+    return Page(data=[verdict_view(row, found, {**suites, **policies}) for row in rows])
+
+
 @router.get("/{version}/forgetting", Role.VIEWER, responses=_REPORTS, response_class=Response)
 def get_forgetting(
     model: str,
     version: VersionNumber,
     services: WiredServices,
+    job: ReportJob = None,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Return the forgetting report by `Accept`: JSON, a page, its plots as SVG, or a CSV table."""
+    """Return a forgetting report by `Accept`: JSON, a page, its plots as SVG, or a CSV table."""
     wanted = preferred(accept, (JSON, HTML, SVG, CSV))
     with services.platform.transactions(read_only=True) as work:
         found = work[Versions].get(work[Models].get(model).id, version)
-    report = read_report(services.platform.artifacts, found)
+        stored = work[Evaluations].report(found, job)
+    report = read_report(services.platform.artifacts, found, stored)
     headers = {"Vary": "Accept"}
     match wanted:
         case "text/html":

@@ -40,6 +40,7 @@ _UNKNOWN_TRIAL = (errors.ModelNotFound, errors.TrialNotFound)
     errors.TrialRunning,
     errors.GateFailed,
     errors.EvaluationPending,
+    errors.EvaluationStale,
     errors.LearnedErasedImages,
     errors.ArtifactGone,
     errors.NotServable,

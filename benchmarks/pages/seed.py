@@ -28,6 +28,7 @@ from core.database.tables import (
     jobs,
     models,
     thumbnails,
+    verdicts,
     versions,
     webhooks,
 )
@@ -330,6 +331,23 @@ def move(model: ModelId, number: int) -> Row:
     }
 
 
+def verdict_on(version: Row) -> Row:
+    """Return the verdict on a version beside its parent."""
+    return {
+        "model": version["model"],
+        "version": version["number"],
+        "beside": version["parent"],
+        "policy": "gate_default",
+        "suites_digest": digest_of("suites"),
+        "suites": [],
+        "verdict": version["verdict"],
+        "report": version["report"],
+        "images": 1000,
+        "job": version["job"],
+        "at": version["created_at"],
+    }
+
+
 def webhook() -> Row:
     """Return a webhook whose deliveries wait."""
     rest = {"events": ["job.failed"], "description": "build server", "secret": "whsec_"}
@@ -502,6 +520,7 @@ class Seed:
             for row in made:
                 del row["manifest"]
             write(connection, versions, iter(made))
+            write(connection, verdicts, map(verdict_on, made))
             last = numbers[-1]
             connection.execute(update(models).values(last_version=last))
             moves = [move(self._model, number) for number in numbers if number % 2 == 0]

@@ -479,6 +479,23 @@ versions = _table(
     ),
 )
 
+# What each verdict of a version covers: see `core/registry/verdicts.py`.
+verdicts = _table(
+    "verdicts",
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("beside", Integer, primary_key=True, autoincrement=False),
+    Column("policy", ForeignKey("policies.id"), primary_key=True),
+    Column("suites_digest", String(64), primary_key=True),
+    Column("suites", JSON, nullable=False),  # ids
+    Column("verdict", String, nullable=False),
+    Column("report", String(64), nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("job", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
+)
+
 aliases = _table(
     "aliases",
     Column("model", String, primary_key=True),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from core import errors
 from core.access.authenticate import holder_of
@@ -11,7 +11,7 @@ from core.access.rows import Keys
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
-from core.evaluation.judge import build_report
+from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.plan import (
     EvaluationPlan,
     HeldOutUpdate,
@@ -41,13 +41,21 @@ from core.platform import Platform
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
-from core.registry.promotable import ReportCoverage
-from core.registry.promote import descends_from, lost_line, point_alias, promotion_requirements
+from core.registry.promote import (
+    descends_from,
+    live_version,
+    lost_line,
+    point_alias,
+    promotion_requirements,
+)
 from core.registry.read import ancestors, holdout_of, read_json, suites_of
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict, shown_verdict
 from core.registry.versions import Model, Version, version_path
 from core.rejection.queries import newest_of_root
 from core.rejection.rules import Calibration
+from core.trials.run import end_failed_canaries
 from core.values import Digest, JobId, Json, canonical_json, new_id
 
 
@@ -92,15 +100,43 @@ def evaluate_version(
     now = platform.clock()
     with platform.transactions() as work:
         version = work[Versions].get(model_of(job), number, lock=True)
-        version = version.judged(report.verdict, stored)
-        work[Versions].save(version)
+        newest = [
+            VersionVerdict(
+                model=version.model,
+                version=number,
+                policy=plan.policy.id,
+                suites=tuple(sorted(suite.id for suite in plan.suites)),
+                report=stored,
+                job=job.id,
+                at=now,
+                **vars(given),
+            )
+            for given in verdicts_beside(plan, answers, report, verdicts=verdicts)
+        ]
+        version = _record(work, version, newest)
         _keep_root_calibration(work, plan)
-        work[Outbox].add(version_judged(version, job, now))
+        work[Outbox].add(version_judged(version, report.verdict, job, now))
+        end_failed_canaries(work, version, actor=f"job {job.id}", now=now)
         result = {"version": number, "report": stored, "verdict": report.verdict.value}
         if promote is not None:
             result["promotion"] = promote_if_passed(platform, work, job, version, report, promote)
         work[Jobs].finish(job.succeed(result, now), job.fence)
         work.commit()
+
+
+def _record(work: Work, version: Version, newest: Sequence[VersionVerdict]) -> Version:
+    """Store the verdicts of an evaluation, and what pages show of the version from now on."""
+    for verdict in newest:
+        work[Verdicts].add(verdict)
+    shown = shown_verdict(
+        newest[-1],
+        work[Verdicts].on(version.model, version.number),
+        work[Models].get(version.model),
+        {version.parent, *(alias.version for alias in work[Aliases].all(version.model))},
+    )
+    version = version.judged(shown.verdict, shown.report)
+    work[Versions].save(version)
+    return version
 
 
 def _keep_root_calibration(work: Work, plan: EvaluationPlan) -> None:
@@ -232,13 +268,19 @@ def plan_evaluation(
 def _live_line(
     work: Work, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLineage | None:
-    """Return the live version's lineage if the candidate does not descend from it."""
+    """Return the lineage of the live version that the candidate would replace.
+
+    None if that is its parent, or if it descends from the candidate.
+    """
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
-    line = lost_line(work, candidate, job.order.alias)
-    if not line or descends_from(line, candidate):
+    live = live_version(work, candidate, job.order.alias)
+    if live is None or live.number == candidate.parent:
         return None
-    return LiveLineage(version=line[-1], updates=tuple(_updates(work, artifacts, line)))
+    line = lost_line(work, candidate, live)
+    if descends_from(line, candidate):
+        return None
+    return LiveLineage(version=live, updates=tuple(_updates(work, artifacts, line)))
 
 
 def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:
@@ -278,11 +320,11 @@ def promote_if_passed(
 ) -> Json:
     """Move the alias if the gate passed, promotion was requested and nothing has changed since.
 
-    The alias must still point at the parent, the report must cover the current suites, policy and
-    live version, and the key that ordered the update must still allow its holder to move aliases.
+    The alias must still point at the parent, the verdict that decides must have passed the version,
+    and the key that ordered the update must still allow its holder to move aliases.
     """
-    passed = version.verdict is Verdict.PASSED
-    reason = "not_asked_for" if passed else f"gate_{version.verdict}"
+    passed = report.verdict is Verdict.PASSED
+    reason = "not_asked_for" if passed else f"gate_{report.verdict}"
     outcome = {"alias": order.alias, "moved": False, "reason": reason}
     if not (passed and order.auto_promote):
         return outcome
@@ -295,9 +337,8 @@ def promote_if_passed(
     stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
-    covered = ReportCoverage.of(report.to_json())
-    if facts := promotion_requirements(work, version, order.alias).missing_from(covered):
-        return outcome | {"reason": errors.EvaluationStale().code, **facts}
+    if obstacle := _obstacle(work, version, order.alias):
+        return outcome | obstacle
     try:
         moved = point_alias(
             work,
@@ -312,6 +353,17 @@ def promote_if_passed(
     except errors.StaleRevision:  # it moved just now
         return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
+
+
+def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
+    """Return why the verdicts do not let a version go live by itself; empty if they do."""
+    verdicts = work[Verdicts].on(version.model, version.number)
+    now = promotion_requirements(work, version, alias)
+    deciding = now.deciding(verdicts)
+    if deciding is None:
+        return {"reason": errors.EvaluationStale().code, **now.missing_from(verdicts)}
+    passed = deciding.verdict is Verdict.PASSED
+    return {} if passed else {"reason": f"gate_{deciding.verdict}"}
 
 
 def _require_promoter(work: Work, job: Job, now: datetime) -> None:
@@ -333,7 +385,7 @@ def _require_promoter(work: Work, job: Job, now: datetime) -> None:
 # The event that webhooks receive.
 
 
-def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
+def version_judged(version: Version, verdict: Verdict, job: Job, now: datetime) -> OutboxEvent:
     """Return the event of a version that the gate has judged."""
     path = version_path(version.model, version.number)
     return OutboxEvent(
@@ -344,11 +396,11 @@ def version_judged(version: Version, job: Job, now: datetime) -> OutboxEvent:
         data={
             "model": version.model,
             "version": version.number,
-            "verdict": version.verdict and version.verdict.value,
+            "verdict": verdict.value,
             "job": job.id,
             "links": {
                 "version": path,
-                "forgetting": f"{path}/forgetting",
+                "forgetting": f"{path}/forgetting?job={job.id}",
                 "job": f"/v1/jobs/{job.id}",
             },
         },

@@ -1,7 +1,7 @@
 """Judge a candidate: compare its answers with those of other versions, and report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
 from core.evaluation.guards import unguarded_in
@@ -52,9 +52,8 @@ def build_report(
     candidate with such features fails.
     """
     results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
-    faults = tuple(_faults(results))
     compared = measures(results)
-    judgement = judge(compared, plan.policy, faults)
+    judgement = judge(compared, plan.policy, tuple(_faults(results)))
     headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
@@ -104,6 +103,42 @@ def build_report(
         exact=candidate.exact,
         rejection=results.calibration,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideVerdict:
+    """The verdict on a candidate as the replacement of one version."""
+
+    beside: int
+    verdict: Verdict
+    images: int  # test images that were judged
+
+
+def verdicts_beside(
+    plan: EvaluationPlan,
+    answers: AnswersByQuery,
+    report: Report,
+    *,
+    verdicts: Mapping[Digest, int],
+) -> tuple[BesideVerdict, ...]:
+    """Return the verdicts that an evaluation gives: beside the parent and beside the live version.
+
+    That beside the parent leaves out what only the comparison with another live version judges.
+    That beside the live version, if it is not the parent, is the one of the report.
+    """
+    parent, live = plan.parent.number, plan.live
+    whole = BesideVerdict(
+        beside=parent if live is None else live.number,
+        verdict=report.verdict,
+        images=sum(report.images.values()),
+    )
+    if whole.beside == parent:
+        return (whole,)
+    alone = replace(plan, live=None, live_holdouts=())
+    results = EvaluationResults(plan=alone, answers=answers, verdicts=verdicts)
+    judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
+    images = sum(_images(alone).values())
+    return BesideVerdict(beside=parent, verdict=judgement.verdict, images=images), whole
 
 
 def _faults(results: EvaluationResults) -> Iterator[str]:

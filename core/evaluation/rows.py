@@ -6,8 +6,11 @@ from sqlalchemy import delete, func, select
 
 from core.database.statements import chunks, upsert
 from core.database.tables import answers as table
-from core.database.tables import versions
+from core.database.tables import jobs, versions
 from core.database.work import Rows
+from core.errors import ReportNotFound
+from core.jobs.orders import JobType
+from core.registry.versions import Version
 from core.values import Digest, ModelId
 
 
@@ -71,3 +74,29 @@ class AnswerCache(Rows):
             .group_by(table.c.question)
         )
         return {Digest(query): count for query, count in self._connection.execute(statement)}
+
+
+class Evaluations(Rows):
+    """Rows of the jobs that have evaluated versions."""
+
+    def report(self, version: Version, job: str | None) -> Digest | None:
+        """Return the report that a job wrote on a version; None without a job.
+
+        Raises ReportNotFound.
+        """
+        if job is None:
+            return None
+        found = self._connection.scalar(
+            select(jobs.c.result).where(
+                jobs.c.id == job,
+                jobs.c.model == version.model,
+                jobs.c.type.in_((JobType.UPDATE, JobType.EVALUATE)),
+            )
+        )
+        if found is None or found["version"] != version.number:
+            raise ReportNotFound(
+                f"No evaluation of version {version.number} was this job.",
+                version=version.number,
+                job=job,
+            )
+        return Digest(found["report"])

@@ -1,139 +1,209 @@
 """Rules that let a version go live or refuse it; `promote.py` calls them before it moves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core import errors
 from core.gate.rules import Verdict
 from core.principal import Role
-from core.registry.versions import Version
-from core.values import Json, PolicyId, SuiteId
+from core.registry.verdicts import VersionVerdict, worst
+from core.registry.versions import Model, Version
+from core.values import Digest, Json
 
+Scores = Callable[[Digest | None], Json]  # what a report says in a refusal
 
-@dataclass(frozen=True, kw_only=True)
-class ReportCoverage:
-    """The suites, policy and live version that a version's newest verdict covers."""
-
-    suites: frozenset[str]  # ids
-    policy: str  # id
-    live: int | None  # the version outside its lineage that it was compared with
-
-    @classmethod
-    def of(cls, report: Json) -> "ReportCoverage":
-        """Return what a stored report covers."""
-        return cls(
-            suites=frozenset(report["suites"]), policy=report["policy"]["id"], live=report["live"]
-        )
+OVERRIDE = "send an override with a reason that states what is lost"
+SHADOW = "try it as a shadow"
+MOVE = "moving an alias to it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionRequirements:
-    """The requirements that a verdict must cover for its version to go live under an alias."""
+    """The requirements that verdicts must cover for their version to go live under an alias."""
 
-    model: str  # name
+    model: Model
     alias: str
-    suites: Mapping[SuiteId, str]  # names by id
-    policy: tuple[PolicyId, str]  # id and name
-    live: Version | None  # what would be replaced, unless the version descends from it
+    names: Mapping[str, str]  # of the suites and the policy in force, by id
+    parent: int | None  # of the version
+    live: Version | None  # what would be replaced; None if nothing is live, or the version itself
     back: bool = False  # whether `live` descends from the version
     lost: tuple[Version, ...] = ()  # updates of `live` that the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
 
-    def missing_from(self, covered: ReportCoverage | None) -> dict[str, Any]:
-        """Return what a verdict does not cover, as facts; empty if it covers everything."""
-        suites = covered.suites if covered else frozenset()
+    @property
+    def beside(self) -> int | None:
+        """The version that a verdict must be about the replacement of; the parent if none is."""
+        return self.live.number if self.live else self.parent
+
+    def deciding(self, verdicts: Sequence[VersionVerdict]) -> VersionVerdict | None:
+        """Return the verdict that decides, the worst of those that count; None if none covers this.
+
+        Those beside the parent count too, whatever is live: more images may have been judged there
+        since, and a version that forgot what its parent knew has forgotten it everywhere.
+        """
+        counting = [
+            one
+            for one in verdicts
+            if one.beside in {self.beside, self.parent} and one.covers(self.model)
+        ]
+        found = worst(counting)
+        if found and found.verdict is Verdict.FAILED:
+            return found
+        return found if any(one.beside == self.beside for one in counting) else None
+
+    def missing_from(self, verdicts: Sequence[VersionVerdict]) -> dict[str, Any]:
+        """Return what the newest fitting verdict does not cover, as facts."""
+        beside = [one for one in verdicts if one.beside == self.beside]
+        newest = max(beside or verdicts, key=lambda one: one.at)
         facts: dict[str, Any] = {}
-        if missing := [name for id_, name in self.suites.items() if id_ not in suites]:
+        if missing := [
+            self.names[suite] for suite in self.model.suites if suite not in newest.suites
+        ]:
             facts["suites"] = missing
-        if covered is None or covered.policy != self.policy[0]:
-            facts["policy"] = self.policy[1]
-        if self.live is not None and (covered is None or covered.live != self.live.number):
-            facts["live"] = self.live.number
+        if newest.policy != self.model.policy:
+            facts["policy"] = self.names[self.model.policy]
+        if not beside:
+            facts["live"] = self.beside
         return facts
 
 
 def require_promotable(
     version: Version,
     now: PromotionRequirements,
-    covered: ReportCoverage | None,
+    verdicts: Sequence[VersionVerdict],
     *,
     override: bool,
     reason: str,
-    scores: Json,
+    scores: Scores,
 ) -> bool:
     """Raise unless an alias may move to a version; return whether that took the override.
 
-    A version that passed may go live if its verdict covers what is in force; so may an
-    inconclusive one, with a reason. An override with a reason skips every check but that for a
-    missing verdict. Raises EvaluationPending, LearnedErasedImages, GateFailed with the scores, or
-    EvaluationStale with what the verdict does not cover.
+    A version may go live if the deciding verdict passed it, or if that is inconclusive and there is
+    a reason. An override with a reason skips every check but that for a missing verdict. Raises
+    EvaluationPending, LearnedErasedImages, GateFailed with the scores, or EvaluationStale with what
+    no verdict covers.
     """
-    if version.verdict is None and not version.is_root:
-        raise errors.EvaluationPending(version=version.number)
-    refusal = _refusal(version, now, covered, reason=reason, scores=scores)
-    if refusal is None:
-        return False
-    if override and reason:
-        return True
-    raise refusal
+    _require_judged(version, verdicts)
+    try:
+        _require(version, now, verdicts, reason=reason, scores=scores)
+    except errors.PerennialError:
+        if override and reason:
+            return True
+        raise
+    return False
 
 
-def require_override(version: Version, *, override: bool, scores: Json) -> bool:
-    """Raise unless an alias may move back to a version; return whether that took the override.
-
-    Raises LearnedErasedImages or GateFailed.
-    """
-    if version.erasure is None and version.verdict is not Verdict.FAILED:
-        return False
-    if not override:
-        version.require_clean()
-        raise _gate_failed(version, scores)
-    return True
-
-
-def role_to_override(version: Version) -> Role:
-    """Return the role that may let a version go live although the gate would refuse it."""
-    if version.erasure is not None or version.verdict is Verdict.FAILED:
-        return Role.ADMIN
-    return Role.OPERATOR
-
-
-def _refusal(
+def require_canary(
     version: Version,
     now: PromotionRequirements,
-    covered: ReportCoverage | None,
+    verdicts: Sequence[VersionVerdict],
     *,
     reason: str,
-    scores: Json,
-) -> errors.PerennialError | None:
-    try:
-        version.require_clean()
-    except errors.LearnedErasedImages as refusal:
-        return refusal
-    if version.is_root:  # never scored, but lacks what has been learned since
-        facts = {"live": now.live.number} if now.live else {}
-    elif version.verdict is Verdict.PASSED or (version.verdict is Verdict.INCONCLUSIVE and reason):
-        facts = now.missing_from(covered)
-    else:
-        return _gate_failed(version, scores)
-    return _stale(version, now, facts, known=covered is not None) if facts else None
+    scores: Scores,
+) -> None:
+    """Raise unless a version may answer callers beside the live one, which takes no override.
+
+    It may if an alias might move to it. Raises what `require_promotable` raises.
+    """
+    _require_judged(version, verdicts)
+    _require(version, now, verdicts, reason=reason, scores=scores, canary=True)
 
 
-def _gate_failed(version: Version, scores: Json) -> errors.GateFailed:
-    verdict = version.verdict.value if version.verdict else None
-    needed = "a reason" if version.verdict is Verdict.INCONCLUSIVE else "an override and a reason"
-    return errors.GateFailed(
-        f"The gate's verdict on version {version.number} is {verdict!r}: moving an alias to it "
-        f"requires {needed}.",
+def require_override(
+    version: Version,
+    model: Model,
+    verdicts: Sequence[VersionVerdict],
+    *,
+    override: bool,
+    rightly: bool,
+    scores: Scores,
+) -> bool:
+    """Raise unless an alias may move back to a version; return whether that took the override.
+
+    `rightly` says whether the alias has ever moved to it without an override. A verdict beside
+    what replaced the version says nothing about going back. Raises LearnedErasedImages or
+    GateFailed.
+    """
+    failed = failed_since(version, model, verdicts)
+    if version.erasure is None and failed is None and rightly:
+        return False
+    if override:
+        return True
+    version.require_clean()
+    if failed is not None:
+        raise _gate_failed(failed, f"{MOVE} requires an override and a reason", scores)
+    raise errors.GateFailed(
+        f"Version {version.number} was live by override alone: going back to it requires another.",
         version=version.number,
-        verdict=verdict,
-        scores=scores,
+        verdict=version.verdict and version.verdict.value,
+        scores=scores(version.report),
+    )
+
+
+def failed_since(
+    version: Version, model: Model, verdicts: Sequence[VersionVerdict]
+) -> VersionVerdict | None:
+    """Return the verdict, if any, that keeps an alias from moving back to a version."""
+    own = [one for one in verdicts if one.beside == version.parent and one.covers(model)]
+    return worst(one for one in own if one.verdict is Verdict.FAILED)
+
+
+def role_to_override(version: Version, verdicts: Sequence[VersionVerdict]) -> Role:
+    """Return the role that may let a version go live although the gate would refuse it.
+
+    One that has failed anywhere takes an administrator, also if no verdict is about what it would
+    replace now.
+    """
+    failed = any(one.verdict is Verdict.FAILED for one in verdicts)
+    return Role.ADMIN if failed or version.erasure is not None else Role.OPERATOR
+
+
+def _require_judged(version: Version, verdicts: Sequence[VersionVerdict]) -> None:
+    if not (verdicts or version.is_root):
+        raise errors.EvaluationPending(version=version.number)
+
+
+def _require(
+    version: Version,
+    now: PromotionRequirements,
+    verdicts: Sequence[VersionVerdict],
+    *,
+    reason: str,
+    scores: Scores,
+    canary: bool = False,
+) -> None:
+    version.require_clean()
+    otherwise = SHADOW if canary else OVERRIDE
+    if version.is_root:  # never scored, but lacks what has been learned since
+        if now.live is not None:
+            raise _stale(version, now, {"live": now.live.number}, otherwise)
+        return
+    deciding = now.deciding(verdicts)
+    if deciding is None:
+        raise _stale(version, now, now.missing_from(verdicts), otherwise)
+    what = "a canary of it" if canary else MOVE
+    if deciding.verdict is Verdict.INCONCLUSIVE and not reason:
+        raise _gate_failed(deciding, f"{what} requires a reason", scores)
+    if deciding.verdict is Verdict.FAILED and canary:
+        raise _gate_failed(deciding, f"it may not answer callers; {SHADOW}", scores)
+    if deciding.verdict is Verdict.FAILED:
+        raise _gate_failed(deciding, f"{what} requires an override and a reason", scores)
+
+
+def _gate_failed(verdict: VersionVerdict, needed: str, scores: Scores) -> errors.GateFailed:
+    return errors.GateFailed(
+        f"The gate's verdict on version {verdict.version} beside version {verdict.beside} is "
+        f"{verdict.verdict.value!r}: {needed}.",
+        version=verdict.version,
+        verdict=verdict.verdict.value,
+        beside=verdict.beside,
+        scores=scores(verdict.report),
     )
 
 
 def _stale(
-    version: Version, now: PromotionRequirements, facts: dict[str, Any], *, known: bool
+    version: Version, now: PromotionRequirements, facts: dict[str, Any], otherwise: str
 ) -> errors.EvaluationStale:
     """Return the refusal: what is missing, what would be lost and what to do."""
     lines = []
@@ -143,36 +213,33 @@ def _stale(
             "versions": [lost.number for lost in now.lost],
             "classes": list(now.lost_classes),
         }
-    if not (known or version.is_root):
-        lines.append(f"The report of version {version.number} is gone or damaged.")
-    elif "suites" in facts:
+    if "suites" in facts:
         left_out = ", ".join(facts["suites"])
         lines.append(
             f"The verdict on version {version.number} does not cover these suites of the model: "
             f"{left_out}."
         )
-    if known and "policy" in facts:
+    if "policy" in facts:
         lines.append(
             f"The verdict on version {version.number} was made under another policy than the "
             f"model's current one, {facts['policy']!r}."
         )
-    override = "send an override with a reason that states what is lost"
     if now.back and now.live:
-        lines.append(f"Version {now.live.number} descends from it: roll back, or {override}.")
+        lines.append(f"Version {now.live.number} descends from it: roll back, or {otherwise}.")
     else:
-        names = {"model": now.model, "version": version.number, "alias": now.alias}
+        names = {"model": now.model.name, "version": version.number, "alias": now.alias}
         facts["score_again"] = {"type": "evaluate", **names}
         lines.append(
-            f"Score it again: POST /v1/jobs with `score_again` as the body; or {override}."
+            f"Score it again: POST /v1/jobs with `score_again` as the body; or {otherwise}."
         )
     return errors.EvaluationStale(" ".join(lines), version=version.number, **facts)
 
 
 def _not_compared(version: Version, now: PromotionRequirements, live: int) -> str:
-    text = (
-        f"Version {live} is live as {now.alias!r}. Version {version.number} does not descend from "
-        "it and was not compared with it"
-    )
+    text = f"Version {live} is live as {now.alias!r}. Version {version.number}"
+    if not now.lost:
+        return f"{text} was not compared with it."
+    text = f"{text} does not descend from it and was not compared with it"
     if now.lost_classes:
         return f"{text}; it has not learned {', '.join(now.lost_classes)}."
     lost = ", ".join(f"version {one.number}" for one in now.lost)

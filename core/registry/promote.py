@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 
-from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
+from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.gate.rows import Policies
 from core.hooks import Hook
@@ -20,6 +21,7 @@ from core.registry.aliases import (
     AliasMove,
     MoveKind,
     alias_moved,
+    by_override,
     live_stack,
     live_stack_end,
     move,
@@ -30,14 +32,16 @@ from core.registry.aliases import (
 )
 from core.registry.promotable import (
     PromotionRequirements,
-    ReportCoverage,
+    failed_since,
     require_override,
     require_promotable,
     role_to_override,
 )
-from core.registry.read import ancestors, read_json, require_weights, scores_of, suites_of
+from core.registry.read import ancestors, require_weights, scores_of
 from core.registry.rows import Models, Versions
-from core.registry.versions import Version
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict
+from core.registry.versions import Model, Version
 from core.values import ModelId, clean_name
 
 # What takes part in the transaction of a move, after its rows are written. It may not refuse the
@@ -74,16 +78,17 @@ def promote(
         to.require_weights()
         present = work[Aliases].find(found.id, alias)
         require_revision(present, expected_revision)
+        verdicts = work[Verdicts].on(found.id, version)
         overridden = require_promotable(
             to,
             promotion_requirements(work, to, alias),
-            report_coverage(platform.artifacts, to),
+            verdicts,
             override=override,
             reason=reason,
-            scores=scores_of(platform.artifacts, to),
+            scores=partial(scores_of, platform.artifacts),
         )
         if overridden:
-            principal.require(role_to_override(to))
+            principal.require(role_to_override(to, verdicts))
         moved = point_alias(
             work,
             present,
@@ -99,9 +104,13 @@ def promote(
     return moved
 
 
-def expected_refusal(
-    work: Work, artifacts: Artifacts, version: Version, alias: str
-) -> PerennialError | None:
+def deciding_verdict(work: Work, version: Version, alias: str) -> VersionVerdict | None:
+    """Return the verdict that decides whether a version may go live; None if none covers that."""
+    verdicts = work[Verdicts].on(version.model, version.number)
+    return promotion_requirements(work, version, alias).deciding(verdicts)
+
+
+def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError | None:
     """Return why a promotion with a reason, but no override, would be refused now; else None.
 
     Whether all bytes of the weights are there is left to the promotion.
@@ -111,10 +120,10 @@ def expected_refusal(
         require_promotable(
             version,
             promotion_requirements(work, version, alias),
-            report_coverage(artifacts, version),
+            work[Verdicts].on(version.model, version.number),
             override=False,
             reason="any",
-            scores={},
+            scores=lambda _: {},
         )
     except PerennialError as refusal:
         return refusal
@@ -137,11 +146,10 @@ def roll_back(
 ) -> Alias:
     """Point an alias at the version that was live before, or at a named one that was.
 
-    Unless it is named, a version that failed the gate, learned from images that were erased since,
-    or went live by override alone, is passed over; to name one of the first two takes `override`.
-    Raises LearnedErasedImages, NoPrevious, VersionNotFound,
-    FieldInvalid (no reason, or never live), Forbidden (an override takes an administrator),
-    GateFailed, StaleRevision or ArtifactGone.
+    Unless it is named, a version that has failed beside its parent, learned from images that were
+    erased since, or went live by override alone, is passed over; to name one takes `override`.
+    Raises LearnedErasedImages, NoPrevious, VersionNotFound, FieldInvalid (no reason, or never
+    live), Forbidden (the override takes a higher role), GateFailed, StaleRevision or ArtifactGone.
     """
     if not reason:
         raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
@@ -149,7 +157,7 @@ def roll_back(
         found = work[Models].get(model)
         seen = work[Aliases].get(found.id, alias)
         moves = () if to is None else work[Aliases].history(found.id, alias)
-        number = find_rollback_target(work, found.id, alias) if to is None else to
+        number = find_rollback_target(work, found, alias) if to is None else to
         target = work[Versions].get(found.id, number)
     if to is not None and not was_live(moves, to):
         raise FieldInvalid(
@@ -161,10 +169,17 @@ def roll_back(
     with platform.transactions() as work:
         target = work[Versions].get(found.id, target.number, lock=True)
         target.require_weights()
-        scores = scores_of(platform.artifacts, target)
-        overridden = require_override(target, override=override, scores=scores)
+        verdicts = work[Verdicts].on(found.id, target.number)
+        overridden = require_override(
+            target,
+            work[Models].get(found.id),
+            verdicts,
+            override=override,
+            rightly=target.number not in by_override(moves),
+            scores=partial(scores_of, platform.artifacts),
+        )
         if overridden:
-            principal.require(role_to_override(target))
+            principal.require(role_to_override(target, verdicts))
         present = work[Aliases].get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)
@@ -183,27 +198,33 @@ def roll_back(
     return moved
 
 
-def find_rollback_target(work: Work, model: ModelId, alias: str) -> int:
+def find_rollback_target(work: Work, model: Model, alias: str) -> int:
     """Return the version that an alias goes back to. Raises NoPrevious.
 
     All its moves are read only where the newest do not tell, as after many rollbacks.
     """
-    newest = work[Aliases].newest_moves(model, alias, NEWEST)
+    newest = work[Aliases].newest_moves(model.id, alias, NEWEST)
     failed, gone = _unfit(work, model, live_stack_end(newest))
     found = rollback_target_from_newest(newest, failed=failed, deleted=gone)
     if found is not None:
         return found
-    history = work[Aliases].history(model, alias)
+    history = work[Aliases].history(model.id, alias)
     failed, gone = _unfit(work, model, live_stack(history))
     return rollback_target(history, failed=failed, deleted=gone)
 
 
 def _unfit(
-    work: Work, model: ModelId, numbers: Collection[int]
+    work: Work, model: Model, numbers: Collection[int]
 ) -> tuple[Collection[int], Collection[int]]:
     """Return which of some versions take an override to be rolled back to, and which are gone."""
-    fit = work[Versions].fit(model, set(numbers))
-    return {number for number, is_fit in fit.items() if not is_fit}, set(numbers) - fit.keys()
+    found = work[Versions].some(model.id, set(numbers))
+    verdicts = work[Verdicts].on_each(model.id, found)
+    unfit = {
+        number
+        for number, version in found.items()
+        if version.erasure is not None or failed_since(version, model, verdicts.get(number, ()))
+    }
+    return unfit, set(numbers) - found.keys()
 
 
 def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:
@@ -276,14 +297,15 @@ def point_alias(
 def promotion_requirements(work: Work, version: Version, alias: str) -> PromotionRequirements:
     """Return what the verdict on a version must cover for it to go live as `alias` now."""
     model = work[Models].get(version.model)
-    line = lost_line(work, version, alias)
+    live = live_version(work, version, alias)
+    line = lost_line(work, version, live) if live else ()
     known = {name.lower() for name in version.classes}
     return PromotionRequirements(
-        model=model.name,
+        model=model,
         alias=alias,
-        suites={suite.id: suite.name for suite in suites_of(work, model)},
-        policy=(model.policy, work[Policies].get(model.policy).name),
-        live=line[-1] if line else None,
+        names={**work[Suites].names(model.suites), **work[Policies].names([model.policy])},
+        parent=version.parent,
+        live=live,
         back=descends_from(line, version),
         lost=line,
         lost_classes=distinct(
@@ -292,27 +314,25 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     )
 
 
-def lost_line(work: Work, version: Version, alias: str) -> tuple[Version, ...]:
-    """Return the live version of an alias, last, after those of its ancestors that `version` lacks.
-
-    Empty when nothing is live, or when `version` is the live one or descends from it.
-    """
+def live_version(work: Work, version: Version, alias: str) -> Version | None:
+    """Return the version that `version` would replace as an alias; None for none, or itself."""
     found = work[Aliases].find(version.model, alias)
-    if found is None:
-        return ()
+    if found is None or found.version == version.number:
+        return None
+    return work[Versions].get(version.model, found.version)
+
+
+def lost_line(work: Work, version: Version, live: Version) -> tuple[Version, ...]:
+    """Return the live version, last, after those of its ancestors that `version` lacks.
+
+    Empty if `version` descends from it.
+    """
     own = {one.number for one in (*ancestors(work, version), version)}
-    if found.version in own:
+    if live.number in own:
         return ()
-    live = work[Versions].get(version.model, found.version)
     return tuple(one for one in (*ancestors(work, live), live) if one.number not in own)
 
 
 def descends_from(line: Sequence[Version], version: Version) -> bool:
     """Return whether the live version, the last of `line`, descends from `version`."""
     return bool(line) and line[0].parent == version.number
-
-
-def report_coverage(artifacts: Artifacts, version: Version) -> ReportCoverage | None:
-    """Return what a version's newest report covers; None if no report records it."""
-    report = read_json(artifacts, version.report)
-    return ReportCoverage.of(report) if report else None

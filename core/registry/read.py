@@ -145,28 +145,30 @@ def read_json(artifacts: Artifacts, digest: Digest | None) -> Any:
 LEARNED_ERASED = "It may not go live: it learned from images that were erased since."
 
 
-def read_report(artifacts: Artifacts, version: Version) -> Json:
-    """Return a version's forgetting report. Raises ReportNotFound (root) or EvaluationPending.
+def read_report(artifacts: Artifacts, version: Version, stored: Digest | None = None) -> Json:
+    """Return a version's forgetting report, or the one `stored` with another verdict on it.
 
-    Its summary says so if the version may not go live because it learned from erased images.
+    Its summary says so if the version may not go live because it learned from erased images. Raises
+    ReportNotFound (root) or EvaluationPending.
     """
+    stored = stored or version.report
     if version.is_root:
         raise errors.ReportNotFound(version=version.number)
-    if version.report is None:
+    if stored is None:
         raise errors.EvaluationPending(version=version.number)
-    report: Json = json.loads(artifacts.get(version.report))
+    report: Json = json.loads(artifacts.get(stored))
     if version.erasure is not None and "summary" in report:
         report["summary"]["go_live"] = LEARNED_ERASED
     return report
 
 
-def scores_of(artifacts: Artifacts, version: Version) -> Json:
+def scores_of(artifacts: Artifacts, report: Digest | None) -> Json:
     """Return the facts of a refusal to promote: the measures that were judged, and why.
 
     Empty if the report's bytes are missing or damaged; the verdict holds without them.
     """
-    report = read_json(artifacts, version.report)
-    return {name: report[name] for name in ("measures", "reasons")} if report else {}
+    found = read_json(artifacts, report)
+    return {name: found[name] for name in ("measures", "reasons")} if found else {}
 
 
 def require_weights(artifacts: Artifacts, version: Version) -> None:

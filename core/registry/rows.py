@@ -22,7 +22,15 @@ from sqlalchemy import (
     update,
 )
 
-from core.database.statements import KEPT, LONGEST, chunks, find_named, insert_new, page_by_id
+from core.database.statements import (
+    KEPT,
+    LONGEST,
+    chunks,
+    find_named,
+    insert_new,
+    page_by_id,
+    rows_with,
+)
 from core.database.tables import (
     alias_moves,
     aliases,
@@ -31,6 +39,7 @@ from core.database.tables import (
     marks,
     model_suites,
     models,
+    verdicts,
     versions,
 )
 from core.database.work import Rows, Work
@@ -151,7 +160,7 @@ class Models(Rows):
         theirs = select(jobs.c.id).where(jobs.c.model == model)
         self._connection.execute(delete(job_events).where(job_events.c.job.in_(theirs)))
         DELETE_WITH_MODEL(self._connection, model)
-        for table in (alias_moves, aliases, versions, model_suites, jobs):
+        for table in (alias_moves, aliases, verdicts, versions, model_suites, jobs):
             self._connection.execute(delete(table).where(table.c.model == model))
         self._connection.execute(delete(models).where(models.c.id == model))
 
@@ -366,22 +375,11 @@ class Versions(Rows):
                 found[model, number] = erasure
         return found
 
-    def fit(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, bool]:
-        """Return whether each of some versions may be rolled back to without an override.
-
-        Those that are deleted are left out. A version may not if the gate failed it, or if it
-        learned from an image that was erased.
-        """
-        found: dict[int, bool] = {}
-        for chunk in chunks(numbers):
-            query = select(versions.c.number, versions.c.verdict, versions.c.erasure).where(
-                versions.c.model == model,
-                versions.c.number.in_(chunk),
-                versions.c.deleted_at.is_(None),
-            )
-            for number, verdict, erasure in self._connection.execute(query):
-                found[number] = verdict != Verdict.FAILED and erasure is None
-        return found
+    def some(self, model: ModelId, numbers: Collection[int]) -> Mapping[int, Version]:
+        """Return some versions of a model by number; those that are deleted are left out."""
+        query = _ALL.where(versions.c.model == model)
+        rows = rows_with(self._connection, query, versions.c.number, numbers)
+        return {row.number: _to_version(row) for row in rows}
 
 
 def _to_version(row: Row[Any]) -> Version:

@@ -7,12 +7,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Self
 
-from core.errors import EvaluationPending, FieldInvalid, GateFailed, PredictionLabelled, TrialEnded
+from core.errors import FieldInvalid, PredictionLabelled, TrialEnded
 from core.gate.measures import Interval
-from core.gate.rules import Verdict
 from core.registry.versions import Version
 from core.trials.bets import CONFIDENCE, Hits, Pairs, independent_difference, paired_difference
-from core.values import Digest, Json, ModelId, PredictionId, TrialId, sha256
+from core.values import Digest, ModelId, PredictionId, TrialId, sha256
 
 LARGEST_SHARE = 0.5
 
@@ -34,6 +33,7 @@ class TrialEnd(StrEnum):
     ALIAS_MOVED = "alias_moved"  # to another version: `run.end_on_move`
     ALIAS_DELETED = "alias_deleted"  # `upkeep.delete.delete_alias`
     ERASED = "erased"  # an image that the candidate learned from: `erasure.erase_images`
+    FAILED = "failed"  # the candidate of a canary, at the gate: `run.end_failed_canaries`
 
 
 class Arm(StrEnum):
@@ -105,12 +105,10 @@ def require_share(mode: TrialMode, share: float | None) -> None:
         )
 
 
-def require_trial(mode: TrialMode, *, current: Version, candidate: Version, scores: Json) -> None:
-    """Raise unless a version may be tried beside the current one.
+def require_trial(*, current: Version, candidate: Version) -> None:
+    """Raise unless a version may be tried beside the current one, be it as a shadow.
 
-    A shadow's answers are seen by nobody, so any version with weights may be one. A canary answers
-    callers: the gate must have judged it, and must not have failed it. Raises FieldInvalid,
-    ArtifactGone, LearnedErasedImages, EvaluationPending or GateFailed with the scores.
+    Raises FieldInvalid, ArtifactGone or LearnedErasedImages.
     """
     if candidate.digest == current.digest:
         raise FieldInvalid(
@@ -120,18 +118,6 @@ def require_trial(mode: TrialMode, *, current: Version, candidate: Version, scor
         )
     candidate.require_weights()
     candidate.require_clean()
-    if mode is TrialMode.SHADOW or candidate.is_root:
-        return
-    if candidate.verdict is None:
-        raise EvaluationPending(version=candidate.number)
-    if candidate.verdict is Verdict.FAILED:
-        raise GateFailed(
-            f"The gate failed version {candidate.number}, so it may not answer callers: try it "
-            "as a shadow.",
-            version=candidate.number,
-            verdict=candidate.verdict.value,
-            scores=scores,
-        )
 
 
 # Predictions made during a trial, their labels, and what they count for.

@@ -1,17 +1,22 @@
 """Start and end trials."""
 
 from datetime import datetime
+from functools import partial
 
 from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.errors import FieldInvalid, ModelNotFound, TrialEnded, TrialNotFound
+from core.gate.rules import Verdict
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, require_revision
+from core.registry.promotable import require_canary
+from core.registry.promote import deciding_verdict, promotion_requirements
 from core.registry.read import ImageInputs, locate, require_weights, scores_of
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode, Tried, require_share, require_trial
@@ -31,8 +36,10 @@ def start_trial(
 ) -> Trial:
     """Start a trial of an alias; every byte of the candidate is read first.
 
-    Raises ModelNotFound, AliasNotFound, VersionNotFound, StaleRevision, TrialRunning, FieldInvalid,
-    and what `require_trial` raises.
+    A shadow's answers are seen by nobody, so any version with weights may be one. A canary answers
+    callers, so it takes what a promotion takes. Raises ModelNotFound, AliasNotFound,
+    VersionNotFound, StaleRevision, TrialRunning, and what `require_trial` and, of a canary,
+    `require_canary` raise.
     """
     require_share(mode, share)
     with platform.transactions(read_only=True) as work:
@@ -41,8 +48,7 @@ def start_trial(
         require_revision(present, expected_revision)
         current = work[Versions].get(found.id, present.version)
         tried = work[Versions].get(found.id, candidate)
-    scores = scores_of(platform.artifacts, tried)
-    require_trial(mode, current=current, candidate=tried, scores=scores)
+    require_trial(current=current, candidate=tried)
     require_weights(platform.artifacts, tried)
     _require_same_input(platform.artifacts, current, tried)
     now = platform.clock()
@@ -50,7 +56,15 @@ def start_trial(
         tried = work[Versions].get(found.id, candidate, lock=True)  # it is not collected meanwhile
         present = work[Aliases].get(found.id, alias)
         require_revision(present, expected_revision)  # so it still points at `current`
-        require_trial(mode, current=current, candidate=tried, scores=scores)
+        require_trial(current=current, candidate=tried)
+        if mode is TrialMode.CANARY:
+            require_canary(
+                tried,
+                promotion_requirements(work, tried, alias),
+                work[Verdicts].on(found.id, candidate),
+                reason=reason,
+                scores=partial(scores_of, platform.artifacts),
+            )
         trial = Trial(
             id=TrialId(new_id("trial", now)),
             model=found.id,
@@ -151,6 +165,16 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
         end_running_trial(
             work, model, row.alias, end, actor=row.actor, now=row.at, reason=row.reason
         )
+
+
+def end_failed_canaries(work: Work, version: Version, *, actor: str, now: datetime) -> None:
+    """End the canaries of a locked version that the gate has failed beside what is live there."""
+    for trial in work[Trials].running(version.model):
+        if trial.mode is TrialMode.CANARY and trial.candidate == version.number:
+            deciding = deciding_verdict(work, version, trial.alias)
+            if deciding is not None and deciding.verdict is Verdict.FAILED:
+                model = work[Models].get(version.model)
+                end_running_trial(work, model, trial.alias, TrialEnd.FAILED, actor=actor, now=now)
 
 
 def subject_of(model: Model, trial: Trial) -> str:

@@ -15,6 +15,7 @@ from core.database.tables import (
     images,
     jobs,
     suites,
+    verdicts,
     versions,
 )
 from core.database.work import Rows
@@ -73,7 +74,7 @@ class ArtifactRoots(Rows):
         """Return the reports of versions, those with which they came, and those of jobs."""
         scored = jobs.c.result["report"].as_string()
         record = versions.c.origin["record"].as_string()
-        columns = (scored, versions.c.report, record)
+        columns = (scored, versions.c.report, verdicts.c.report, record)
         named = (self._all(select(each).where(each.is_not(None))) for each in columns)
         return set().union(*named) | self.named(ArtifactKind.REPORT)
 

@@ -335,6 +335,21 @@ def _create_versions() -> None:
     op.create_index("ix_versions_job", "versions", ["job"])
     op.create_index("ix_versions_digest_model", "versions", ["digest", "model"])
     op.create_table(
+        "verdicts",
+        sa.Column("model", sa.String(), primary_key=True),
+        sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("beside", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("policy", sa.String(), sa.ForeignKey("policies.id"), primary_key=True),
+        sa.Column("suites_digest", sa.String(64), primary_key=True),
+        sa.Column("suites", sa.JSON(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.Column("report", sa.String(64), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.Column("job", sa.String(), nullable=False),
+        _time("at"),
+        sa.ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
+    )
+    op.create_table(
         "aliases",
         sa.Column("model", sa.String(), primary_key=True),
         sa.Column("name", sa.String(), primary_key=True),

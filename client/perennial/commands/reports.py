@@ -20,6 +20,7 @@ from perennial.terminal.output import (
     percent,
     points,
     print_blame,
+    print_list,
     print_table,
     tell,
 )
@@ -42,18 +43,21 @@ WORST = 10  # classes shown
     epilog=example("perennial report demo:2", "perennial report demo:2 --output report.html")
 )
 @version_argument()
+@click.option(
+    "--job", help="The evaluation to show, from `verdicts` (default: that of the verdict)."
+)
 @click.option("--output", type=NEW_FILE, metavar="FILE", help="Write the report as a page instead.")
 @json_option
-def report(named: str, output: Path | None, as_json: bool) -> None:
+def report(named: str, job: str | None, output: Path | None, as_json: bool) -> None:
     """Show what a version learned and forgot, and the verdict."""
     with connected() as client:
         model, version = find_version(client, named)
         if output is not None:
-            output.write_text(client.versions.report_page(model, version), "utf-8")
+            output.write_text(client.versions.report_page(model, version, job=job), "utf-8")
             if not as_json:
                 click.echo(f"{output}: the report as a page.")
                 return
-        found = client.versions.report(model, version)
+        found = client.versions.report(model, version, job=job)
     tell(found, as_json, _print_report)
 
 
@@ -103,6 +107,33 @@ def _print_report(found: Report) -> None:
                 for name, baseline, change in fallen[:WORST]
             ],
             title=f"Classes that lost most images, {min(WORST, len(fallen))} of {len(fallen)}",
+        )
+
+
+# `perennial verdicts`: what each verdict on a version covers.
+
+
+@click.command(epilog=example("perennial verdicts demo:3"))
+@version_argument()
+@json_option
+def verdicts(named: str, as_json: bool) -> None:
+    """List the verdicts on a version: beside which version, under which policy, by which suites."""
+    with connected() as client:
+        model, version = find_version(client, named)
+        print_list(
+            client.versions.verdicts(model, version),
+            as_json,
+            ("beside", "verdict", "policy", "suites", "images", "counts", "job", "at"),
+            lambda one: (
+                one["beside"],
+                one["verdict"],
+                one["policy"],
+                ", ".join(one["suites"]),
+                one["images"],
+                "yes" if one["in_force"] else "no",
+                one["job"],
+                one["at"][:19],
+            ),
         )
 
 
@@ -224,4 +255,4 @@ def blame(named: str, wait: bool, as_json: bool, **order: Any) -> None:
         tell(client.jobs.blame(job["id"]), as_json, print_blame)
 
 
-VERBS = (report, evaluate, compare, blame)
+VERBS = (report, verdicts, evaluate, compare, blame)

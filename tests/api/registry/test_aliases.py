@@ -90,9 +90,10 @@ def test_the_gate_forbids_a_version_that_failed_and_names_the_scores(
 
 
 def test_an_inconclusive_version_needs_a_reason(service: Service, model: Model) -> None:
+    put(service, 2)
     with service.untouched():
-        assert code_of(put(service, 4)) == (409, "gate_failed")
-    assert put(service, 4, reason="enough for us").status_code == 200
+        assert code_of(put(service, 4, '"2"')) == (409, "gate_failed")
+    assert put(service, 4, '"2"', reason="enough for us").status_code == 200
 
 
 def test_an_override_needs_a_reason_and_is_recorded(service: Service, model: Model) -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from api.registry.report_pages import style_policy
 from core.gate.rules import Verdict
+from core.jobs.orders import JobType
+from core.jobs.rows import Jobs
 from core.registry.versions import Model
-from tests.support.api.seeds import a_candidate, a_root
+from tests.support.api.seeds import a_candidate, a_root, a_verdict
 from tests.support.api.service import Service, code_of
 from tests.support.evaluation.evaluations import report_of, second_update
+from tests.support.factories import NOW, a_job
 
 VERSIONS = "/v1/models/demo/versions"
 
@@ -114,6 +117,34 @@ def test_a_report_comes_as_json_and_as_a_page(service: Service, model: Model) ->
     unreadable = service.client.get(path, headers={"Accept": "text/html"})
     assert code_of(unreadable) == (409, "report_unreadable")
     assert service.client.get(path).status_code == 200
+
+
+def test_verdicts_are_listed_with_what_they_cover_and_each_report_is_read(
+    service: Service, model: Model
+) -> None:
+    version = a_candidate(service.platform, model, verdict=Verdict.PASSED)
+    told = report_of(second_update(), lambda *_: True)
+    with service.platform.transactions() as work:
+        result = {"version": 2, "report": service.platform.artifacts.put(told.to_bytes())}
+        other = a_job(model, type=JobType.EVALUATE).succeed(result, NOW)
+        work[Jobs].add(other)
+        a_verdict(service.platform, work, version, Verdict.FAILED, told, beside=9, job=other)
+        work.commit()
+    listed = service.client.get(VERSIONS + "/2/verdicts").json()["data"]
+    here = f"{VERSIONS}/2/forgetting?job="
+    assert [one.pop("at")[:4] for one in listed] == [NOW.isoformat()[:4]] * 2
+    same = {"policy": "default", "suites": [], "in_force": True, "images": 100}
+    assert listed == [
+        same
+        | {"beside": beside, "verdict": verdict, "job": job, "links": {"forgetting": here + job}}
+        for beside, verdict, job in ((1, "passed", version.job), (9, "failed", other.id))
+    ]
+    assert service.client.get(here + other.id).json() == json.loads(told.to_bytes())
+    page = {"Accept": "text/html"}
+    assert "demo version" in service.client.get(here + other.id, headers=page).text
+    assert code_of(service.client.get(here + version.job)) == (404, "report_not_found")
+    assert service.client.get(VERSIONS + "/1/verdicts").json()["data"] == []
+    assert code_of(service.client.get(VERSIONS + "/7/verdicts")) == (404, "version_not_found")
 
 
 def test_a_report_before_the_evaluation_has_ended(service: Service, model: Model) -> None:

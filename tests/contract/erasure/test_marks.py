@@ -27,6 +27,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Model, Origin, Version
 from core.upkeep.delete import delete_version
 from core.values import Digest
+from tests.support.api.seeds import a_verdict
 from tests.support.erasures import entry_of, erase, followed
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, go_live
@@ -86,6 +87,9 @@ def test_the_same_weights_are_marked_in_every_model_and_so_is_what_came_from_the
     }
     obstacles = [found["copy", number].obstacle for number in (2, 3, 4, 5)]
     assert obstacles == ["trained_elsewhere", "parent_not_retrained", *["trained_elsewhere"] * 2]
+    with scene.platform.transactions() as work:
+        a_verdict(scene.platform, work, scene.version(copy, 2), Verdict.PASSED)
+        work.commit()
     with pytest.raises(LearnedErasedImages):
         go_live(scene, copy, 2, reason="x", override=False)
     scene.run()

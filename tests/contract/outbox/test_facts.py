@@ -57,7 +57,7 @@ def test_an_update_that_passes_tells_verdict_move_and_end(
         "job": job.id,
         "links": {
             "version": version,
-            "forgetting": f"{version}/forgetting",
+            "forgetting": f"{version}/forgetting?job={job.id}",
             "job": f"/v1/jobs/{job.id}",
         },
     }

@@ -14,7 +14,7 @@ from core.registry.aliases import AliasMove, MoveKind
 from core.registry.rows import Versions
 from core.registry.versions import Model, Weights
 from core.values import Digest
-from tests.support.api.seeds import a_candidate
+from tests.support.api.seeds import a_candidate, a_verdict
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import NOW, TESTER
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -181,8 +181,7 @@ def test_version_that_fails_while_an_alias_moves_to_it_stays_out(
     go_live(scene, model, live)
     with scene.platform.transactions() as work:
         version = work[Versions].get(model.id, to, lock=True)
-        assert version.report is not None
-        work[Versions].save(version.judged(Verdict.FAILED, version.report))
+        a_verdict(scene.platform, work, version, Verdict.FAILED)
         moved = commit_beside(work, move, scene, model)
     with pytest.raises(GateFailed):
         moved.result()

@@ -1,19 +1,25 @@
 """Models with versions, put into a service without training anything."""
 
+from core.database.work import Work
 from core.evaluation.report import Report
 from core.gate.policies import DEFAULT_POLICY
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
+from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict
 from core.registry.versions import Model, TensorEntry, Version, VersionStatus, Weights
 from core.trials.rows import TrialSamples
 from core.trials.rules import Sample
 from core.values import Digest, Json, PredictionId, TrialId, canonical_json
 from tests.support.factories import NOW, a_job, a_model, a_version
+
+FORGOT: Json = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
 
 
 def a_root(
@@ -79,9 +85,7 @@ def a_candidate(
         )
         work[Versions].add(version)
         if verdict is not None:
-            stored = _store(platform, model, report)
-            version = version.judged(verdict, stored)
-            work[Versions].save(version)
+            version = a_verdict(platform, work, version, verdict, report)
         work.commit()
     return version
 
@@ -126,9 +130,33 @@ def a_sample(
     return sample
 
 
-def _store(platform: Platform, model: Model, report: Report | None) -> Digest:
-    if report is not None:
-        return platform.artifacts.put(report.to_bytes())
-    answered = {"suites": {}, "policy": {"id": model.policy}, "live": None}
-    found = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
-    return platform.artifacts.put(canonical_json(answered | found))
+def a_verdict(
+    platform: Platform,
+    work: Work,
+    version: Version,
+    verdict: Verdict,
+    report: Report | None = None,
+    *,
+    beside: int | None = None,
+    job: Job | None = None,
+    images: int = 100,
+) -> Version:
+    """Record a verdict beside a version, or the parent, that covers what is in force."""
+    model = work[Models].get(version.model)
+    stored = platform.artifacts.put(report.to_bytes() if report else canonical_json(FORGOT))
+    found = VersionVerdict(
+        model=model.id,
+        version=version.number,
+        beside=beside or version.parent or 0,
+        policy=model.policy,
+        suites=tuple(sorted(model.suites)),
+        verdict=verdict,
+        report=stored,
+        images=images,
+        job=job.id if job else version.job,
+        at=NOW,
+    )
+    work[Verdicts].add(found)
+    version = version.judged(verdict, stored)
+    work[Versions].save(version)
+    return version

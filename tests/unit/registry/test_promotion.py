@@ -1,60 +1,94 @@
 """The rules of promotion, and their refusals word by word."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from core.errors import EvaluationPending, EvaluationStale, GateFailed, PerennialError
+from core.errors import (
+    EvaluationPending,
+    EvaluationStale,
+    GateFailed,
+    LearnedErasedImages,
+    PerennialError,
+)
 from core.gate.rules import Verdict
+from core.principal import Role
 from core.registry.promotable import (
     PromotionRequirements,
-    ReportCoverage,
+    require_canary,
     require_override,
     require_promotable,
+    role_to_override,
 )
+from core.registry.verdicts import VersionVerdict, shown_verdict
 from core.registry.versions import Version
-from core.values import PolicyId, SuiteId
-from tests.support.factories import a_job, a_model, a_policy, a_version
+from core.values import Digest, ErasureId, Json, PolicyId, SuiteId
+from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
 
 SCORES = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}
 
-JOB = a_job(a_model(a_policy()))
-
 SUITES = {SuiteId("suite_1"): "emoji", SuiteId("suite_2"): "shapes", SuiteId("suite_3"): "digits"}
 
-COVERED = ReportCoverage(suites=frozenset(SUITES), policy="gate_1", live=None)
+MODEL = replace(a_model(a_policy()), name="demo", suites=tuple(SUITES), policy=PolicyId("gate_1"))
+
+JOB = a_job(MODEL)
+
+PARENT = 5  # of version 7, which the tests are about
+
+
+def version(number: int = 7, parent: int | None = PARENT, **changes: Any) -> Version:
+    return a_version(JOB, number, parent=parent, **changes)
+
 
 BARE = PromotionRequirements(
-    model="demo",
+    model=MODEL,
     alias="staging",
-    suites=SUITES,
-    policy=(PolicyId("gate_1"), "strict"),
+    names={**SUITES, "gate_1": "strict"},
+    parent=PARENT,
     live=None,
 )
 
+BESIDE = replace(BARE, live=version(3), lost=(version(2), version(3)), lost_classes=("cat", "dog"))
 
-def version(number: int, verdict: Verdict | None = None, parent: int | None = 1) -> Version:
-    return a_version(JOB, number, parent=parent, verdict=verdict)
-
+ABOVE = replace(BARE, live=version(4))  # an ancestor that is not the parent
 
 ROOT = version(1, parent=None)
 
-BESIDE = replace(BARE, live=version(3), lost=(version(2), version(3)), lost_classes=("cat", "dog"))
+
+def on_seven(verdict: Verdict, beside: int = PARENT, **changes: Any) -> VersionVerdict:
+    """A verdict on version 7 that covers what is in force."""
+    made = VersionVerdict(
+        model=MODEL.id,
+        version=7,
+        beside=beside,
+        policy=MODEL.policy,
+        suites=tuple(sorted(SUITES)),
+        verdict=verdict,
+        report=Digest(f"report of {verdict} beside {beside}"),
+        images=100,
+        job=JOB.id,
+        at=NOW,
+    )
+    return replace(made, **changes)
+
+
+def scores(report: Digest | None) -> Json:
+    return SCORES | {"report": report}
 
 
 def decided(
-    candidate: Version,
-    now: PromotionRequirements = BARE,
-    covered: ReportCoverage | None = COVERED,
-    *,
+    now: PromotionRequirements,
+    *verdicts: VersionVerdict,
+    candidate: Version | None = None,
     override: bool = False,
     reason: str = "",
 ) -> bool:
     return require_promotable(
-        candidate, now, covered, override=override, reason=reason, scores=SCORES
+        candidate or version(), now, verdicts, override=override, reason=reason, scores=scores
     )
 
 
@@ -68,88 +102,179 @@ def refusal(*asked: Any, **how: Any) -> PerennialError:
 
 
 @pytest.mark.parametrize(
-    ("candidate", "now", "reason"),
+    ("now", "verdicts", "reason"),
     [
-        (version(7, PASSED), BARE, ""),
-        (version(7, PASSED), BARE, "better"),
-        (version(7, INCONCLUSIVE), BARE, "enough for us"),
-        (ROOT, BARE, ""),
+        (BARE, [on_seven(PASSED)], ""),
+        (BARE, [on_seven(PASSED)], "better"),
+        (BARE, [on_seven(INCONCLUSIVE)], "enough for us"),
+        (BARE, [on_seven(PASSED), on_seven(FAILED, beside=3)], ""),
+        (BARE, [on_seven(PASSED, suites=(*SUITES, "suite_4"))], ""),
+        (BARE, [on_seven(FAILED, policy=PolicyId("gate_2")), on_seven(PASSED)], ""),
+        (BARE, [on_seven(FAILED, suites=("suite_1",)), on_seven(PASSED)], ""),
+        (BESIDE, [on_seven(PASSED, beside=3)], ""),
+        (BESIDE, [on_seven(PASSED), on_seven(INCONCLUSIVE, beside=3)], "enough for us"),
+        (ABOVE, [on_seven(PASSED, beside=4)], ""),
     ],
 )
 @pytest.mark.parametrize("override", [False, True])
 def test_version_that_is_let_through_takes_no_override(
-    candidate: Version, now: PromotionRequirements, reason: str, override: bool
+    now: PromotionRequirements, verdicts: list[VersionVerdict], reason: str, override: bool
 ) -> None:
-    assert decided(candidate, now, reason=reason, override=override) is False
+    assert decided(now, *verdicts, reason=reason, override=override) is False
+
+
+def test_root_takes_no_verdict_where_nothing_is_live() -> None:
+    assert decided(replace(BARE, parent=None), candidate=ROOT) is False
 
 
 @pytest.mark.parametrize(
-    ("candidate", "now", "fault"),
+    ("now", "verdicts", "fault"),
     [
-        (version(7, FAILED), BARE, GateFailed),
-        (version(7, PASSED), BESIDE, EvaluationStale),
-        (version(7, INCONCLUSIVE), BESIDE, EvaluationStale),
-        (ROOT, BESIDE, EvaluationStale),
+        (BARE, [on_seven(FAILED)], GateFailed),
+        # The worst of several counts, whichever came last.
+        (BARE, [on_seven(FAILED), on_seven(PASSED, suites=(*SUITES, "suite_4"))], GateFailed),
+        (BARE, [on_seven(PASSED), on_seven(FAILED, suites=(*SUITES, "suite_4"))], GateFailed),
+        (BESIDE, [on_seven(PASSED), on_seven(FAILED, beside=3)], GateFailed),
+        # What failed beside its parent has failed, whatever is live.
+        (BESIDE, [on_seven(FAILED), on_seven(PASSED, beside=3)], GateFailed),
+        (BESIDE, [on_seven(FAILED)], GateFailed),
+        # A verdict beside another version, on fewer suites or under another policy covers nothing.
+        (BESIDE, [on_seven(PASSED)], EvaluationStale),
+        (BESIDE, [on_seven(PASSED, beside=2)], EvaluationStale),
+        (BESIDE, [on_seven(INCONCLUSIVE)], EvaluationStale),
+        (ABOVE, [on_seven(PASSED)], EvaluationStale),
+        (BARE, [on_seven(PASSED, suites=("suite_1",))], EvaluationStale),
+        (BARE, [on_seven(PASSED, policy=PolicyId("gate_2"))], EvaluationStale),
+        (BARE, [on_seven(FAILED, policy=PolicyId("gate_2"))], EvaluationStale),
     ],
 )
 def test_what_is_refused_takes_an_override_and_a_reason(
-    candidate: Version, now: PromotionRequirements, fault: type[PerennialError]
+    now: PromotionRequirements, verdicts: list[VersionVerdict], fault: type[PerennialError]
 ) -> None:
-    assert isinstance(refusal(candidate, now, reason="please"), fault)
-    assert isinstance(refusal(candidate, now, override=True), GateFailed | EvaluationStale)
-    assert decided(candidate, now, override=True, reason="please") is True
+    assert isinstance(refusal(now, *verdicts, reason="please"), fault)
+    assert isinstance(refusal(now, *verdicts, override=True), fault)
+    assert decided(now, *verdicts, override=True, reason="please") is True
 
 
 def test_no_override_goes_past_a_missing_verdict() -> None:
-    told = refusal(version(7), override=True, reason="now")
+    told = refusal(BARE, override=True, reason="now")
     assert (type(told), told.facts) == (EvaluationPending, {"version": 7})
 
 
-@pytest.mark.parametrize(
-    ("verdict", "override", "taken"),
-    [
-        (None, False, False),
-        (PASSED, False, False),
-        (INCONCLUSIVE, False, False),
-        (INCONCLUSIVE, True, False),
-        (FAILED, True, True),
-    ],
-)
-def test_move_back_takes_an_override_only_to_what_failed(
-    verdict: Verdict | None, override: bool, taken: bool
-) -> None:
-    assert require_override(version(7, verdict), override=override, scores=SCORES) is taken
-
-
-# ---- What a verdict answers -----------------------------------------------------------------
+def test_what_learned_from_erased_images_is_refused_whatever_its_verdict() -> None:
+    marked = version(erasure=ErasureId("era_1"))
+    assert isinstance(refusal(BARE, on_seven(PASSED), candidate=marked), LearnedErasedImages)
+    assert decided(BARE, on_seven(PASSED), candidate=marked, override=True, reason="now")
 
 
 @pytest.mark.parametrize(
-    ("now", "covered", "missing"),
+    ("changes", "verdicts", "role"),
     [
-        (BARE, COVERED, {}),
-        (BARE, replace(COVERED, live=3), {}),
-        (BARE, replace(COVERED, suites=COVERED.suites | {"dropped"}), {}),
-        (BESIDE, replace(COVERED, live=3), {}),
-        (BESIDE, replace(COVERED, live=2), {"live": 3}),
-        (BESIDE, COVERED, {"live": 3}),
-        (BARE, replace(COVERED, suites=frozenset({"suite_2"})), {"suites": ["emoji", "digits"]}),
-        (BARE, replace(COVERED, policy="gate_2"), {"policy": "strict"}),
-        (BARE, None, {"suites": ["emoji", "shapes", "digits"], "policy": "strict"}),
-        (replace(BESIDE, suites={}), None, {"policy": "strict", "live": 3}),
+        ({}, [on_seven(PASSED), on_seven(INCONCLUSIVE, beside=3)], Role.OPERATOR),
+        ({}, [on_seven(PASSED), on_seven(FAILED, beside=3)], Role.ADMIN),
+        ({}, [on_seven(FAILED, policy=PolicyId("gate_2"))], Role.ADMIN),
+        ({"erasure": ErasureId("era_1")}, [on_seven(PASSED)], Role.ADMIN),
+        ({"parent": None}, [], Role.OPERATOR),
     ],
 )
-def test_verdict_leaves_open_what_it_is_not_about(
-    now: PromotionRequirements, covered: ReportCoverage | None, missing: dict[str, Any]
+def test_an_override_takes_an_admin_once_the_version_has_failed_anywhere(
+    changes: dict[str, Any], verdicts: list[VersionVerdict], role: Role
 ) -> None:
-    assert now.missing_from(covered) == missing
+    assert role_to_override(version(**{"parent": PARENT, **changes}), verdicts) is role
 
 
-def test_report_tells_what_it_answers() -> None:
-    report = {"suites": {"suite_1": "emoji"}, "policy": {"id": "gate_1", "name": "x"}, "live": 3}
-    assert ReportCoverage.of(report) == ReportCoverage(
-        suites=frozenset({"suite_1"}), policy="gate_1", live=3
-    )
+# ---- Which versions may answer callers of a canary ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "verdicts", "reason", "fault", "words"),
+    [
+        (BESIDE, [on_seven(PASSED, beside=3)], "", None, ""),
+        (BESIDE, [on_seven(INCONCLUSIVE, beside=3)], "a look", None, ""),
+        (BESIDE, [on_seven(INCONCLUSIVE, beside=3)], "", GateFailed, "a canary of it requires a"),
+        (BESIDE, [on_seven(FAILED, beside=3)], "a look", GateFailed, "try it as a shadow"),
+        (BESIDE, [on_seven(PASSED)], "a look", EvaluationStale, "or try it as a shadow"),
+        (BARE, [on_seven(PASSED, policy=PolicyId("x"))], "", EvaluationStale, "another policy"),
+        (BARE, [], "a look", EvaluationPending, "has not finished"),
+    ],
+)
+def test_a_canary_takes_what_a_promotion_takes_without_an_override(
+    now: PromotionRequirements,
+    verdicts: list[VersionVerdict],
+    reason: str,
+    fault: type[PerennialError] | None,
+    words: str,
+) -> None:
+    if fault is None:
+        require_canary(version(), now, verdicts, reason=reason, scores=scores)
+        return
+    with pytest.raises(fault, match=words):
+        require_canary(version(), now, verdicts, reason=reason, scores=scores)
+
+
+def test_a_root_is_no_canary_beside_what_descends_from_it() -> None:
+    now = replace(BESIDE, parent=None, back=True)
+    with pytest.raises(EvaluationStale, match="roll back, or try it as a shadow"):
+        require_canary(ROOT, now, [], reason="a look", scores=scores)
+
+
+# ---- Which versions an alias may move back to -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rightly", "free"),
+    [
+        ([], True, True),
+        ([on_seven(PASSED)], True, True),
+        ([on_seven(INCONCLUSIVE)], True, True),
+        ([on_seven(PASSED), on_seven(FAILED, beside=9)], True, True),
+        ([on_seven(FAILED, policy=PolicyId("gate_2"))], True, True),
+        ([on_seven(FAILED, suites=("suite_1",))], True, True),
+        ([on_seven(FAILED)], True, False),
+        ([on_seven(PASSED), on_seven(FAILED, suites=(*SUITES, "suite_4"))], True, False),
+        ([on_seven(PASSED)], False, False),
+    ],
+)
+def test_move_back_takes_an_override_only_to_what_failed_beside_its_parent_or_was_never_right(
+    verdicts: list[VersionVerdict], rightly: bool, free: bool
+) -> None:
+    def taken(*, override: bool) -> bool:
+        return require_override(
+            version(), MODEL, verdicts, override=override, rightly=rightly, scores=scores
+        )
+
+    assert taken(override=True) is not free
+    if free:
+        assert taken(override=False) is False
+        return
+    with pytest.raises(GateFailed):
+        taken(override=False)
+
+
+# ---- What pages show ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("newest", "stored", "shown"),
+    [
+        (on_seven(PASSED, beside=9), [on_seven(FAILED, beside=3)], FAILED),
+        (on_seven(PASSED), [on_seven(FAILED, beside=8)], PASSED),  # 8 is not live any more
+        (on_seven(PASSED), [on_seven(FAILED, policy=PolicyId("gate_2"))], PASSED),
+        (on_seven(FAILED, beside=9), [on_seven(PASSED, beside=3)], FAILED),
+        (on_seven(PASSED), [on_seven(INCONCLUSIVE, beside=3)], INCONCLUSIVE),
+        (on_seven(PASSED), [], PASSED),
+    ],
+)
+def test_page_shows_the_worst_verdict_that_counts(
+    newest: VersionVerdict, stored: list[VersionVerdict], shown: Verdict
+) -> None:
+    later = replace(newest, at=NOW + timedelta(hours=1))
+    assert shown_verdict(later, [*stored, later], MODEL, {PARENT, 3, 9}).verdict is shown
+
+
+def test_page_shows_the_newest_of_equal_verdicts() -> None:
+    later = on_seven(PASSED, at=NOW + timedelta(hours=1), beside=3)
+    assert shown_verdict(later, [on_seven(PASSED), later], MODEL, {PARENT, 3}) == later
 
 
 # ---- What a refusal says --------------------------------------------------------------------
@@ -167,46 +292,52 @@ SCORE_AGAIN = {"type": "evaluate", "model": "demo", "version": 7, "alias": "stag
 
 LOST = {"versions": [2, 3], "classes": ["cat", "dog"]}
 
-UNKNOWN = "The report of version 7 is gone or damaged."
-
 
 @pytest.mark.parametrize(
     ("verdict", "needed"), [(FAILED, "an override and a reason"), (INCONCLUSIVE, "a reason")]
 )
 def test_gates_refusal_says_what_a_move_needs(verdict: Verdict, needed: str) -> None:
-    told = refusal(version(7, verdict))
+    told = refusal(BESIDE, on_seven(PASSED), on_seven(verdict, beside=3))
     assert told.message == (
-        f"The gate's verdict on version 7 is '{verdict}': moving an alias to it requires {needed}."
+        f"The gate's verdict on version 7 beside version 3 is '{verdict}': moving an alias to it "
+        f"requires {needed}."
     )
-    assert told.facts == {"version": 7, "verdict": verdict.value, "scores": SCORES}
+    assert told.facts == {
+        "version": 7,
+        "verdict": verdict.value,
+        "beside": 3,
+        "scores": scores(Digest(f"report of {verdict} beside 3")),
+    }
 
 
 def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
     with pytest.raises(GateFailed) as back:
-        require_override(version(7, FAILED), override=False, scores=SCORES)
-    forward = refusal(version(7, FAILED))
+        require_override(
+            version(), MODEL, [on_seven(FAILED)], override=False, rightly=True, scores=scores
+        )
+    forward = refusal(BARE, on_seven(FAILED))
     assert (back.value.message, back.value.facts) == (forward.message, forward.facts)
 
 
 @pytest.mark.parametrize(
-    ("now", "covered", "sentences", "facts"),
+    ("now", "verdict", "sentences", "facts"),
     [
         (
             replace(BESIDE, lost_classes=()),
-            COVERED,
+            on_seven(PASSED),
             f"{TOLD}; it lacks the updates that led to version 2, version 3. {AGAIN}",
             {"live": 3, "lost": LOST | {"classes": []}, "score_again": SCORE_AGAIN},
         ),
         (
             replace(BESIDE, back=True),
-            COVERED,
+            on_seven(PASSED),
             f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
             f"{OVERRIDE}.",
             {"live": 3, "lost": LOST},
         ),
         (
             BESIDE,
-            ReportCoverage(suites=frozenset({"suite_1", "suite_2"}), policy="gate_2", live=2),
+            on_seven(PASSED, beside=2, suites=("suite_1", "suite_2"), policy=PolicyId("gate_2")),
             f"{TOLD}; it has not learned cat, dog. The verdict on version 7 does not cover these "
             "suites of the model: digits. The verdict on version 7 was made under another policy "
             f"than the model's current one, 'strict'. {AGAIN}",
@@ -219,31 +350,35 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
             },
         ),
         (
-            BARE,
-            None,
-            f"{UNKNOWN} {AGAIN}",
-            {
-                "suites": ["emoji", "shapes", "digits"],
-                "policy": "strict",
-                "score_again": SCORE_AGAIN,
-            },
+            ABOVE,
+            on_seven(PASSED),
+            f"Version 4 is live as 'staging'. Version 7 was not compared with it. {AGAIN}",
+            {"live": 4, "lost": {"versions": [], "classes": []}, "score_again": SCORE_AGAIN},
         ),
     ],
 )
 def test_stale_verdict_says_what_is_missing_and_what_would_be_lost_and_what_to_do(
-    now: PromotionRequirements,
-    covered: ReportCoverage | None,
-    sentences: str,
-    facts: dict[str, Any],
+    now: PromotionRequirements, verdict: VersionVerdict, sentences: str, facts: dict[str, Any]
 ) -> None:
-    told = refusal(version(7, PASSED), now, covered)
+    told = refusal(now, verdict)
     assert isinstance(told, EvaluationStale)
     assert told.message == sentences
     assert told.facts == {"version": 7} | facts
 
 
+def test_of_several_verdicts_that_do_not_fit_the_newest_beside_what_is_live_is_told() -> None:
+    fitting = on_seven(PASSED, beside=3, suites=("suite_1",))
+    later = on_seven(PASSED, policy=PolicyId("gate_2"), at=NOW + timedelta(hours=1))
+    told = refusal(BESIDE, fitting, later)
+    assert told.facts == {
+        "version": 7,
+        "suites": ["shapes", "digits"],
+        "score_again": SCORE_AGAIN,
+    }
+
+
 def test_root_is_told_to_be_rolled_back_to() -> None:
-    told = refusal(ROOT, replace(BESIDE, back=True), None)
+    told = refusal(replace(BESIDE, parent=None, back=True), candidate=ROOT)
     assert told.message == (
         f"{TOLD}; it has not learned cat, dog. Version 3 descends from it: roll back, or "
         f"{OVERRIDE}."

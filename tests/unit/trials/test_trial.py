@@ -8,9 +8,7 @@ import pytest
 
 from core.errors import (
     ArtifactGone,
-    EvaluationPending,
     FieldInvalid,
-    GateFailed,
     LearnedErasedImages,
     PerennialError,
     PredictionLabelled,
@@ -91,38 +89,26 @@ def current() -> Version:
 
 
 @pytest.mark.parametrize(
-    ("changes", "canary", "shadow"),
+    ("changes", "refusal"),
     [
-        ({"verdict": Verdict.PASSED}, None, None),
-        ({"verdict": Verdict.INCONCLUSIVE}, None, None),
-        ({"verdict": None}, EvaluationPending, None),
-        ({"verdict": Verdict.FAILED}, GateFailed, None),
-        ({"parent": None, "verdict": None}, None, None),
-        ({"verdict": Verdict.PASSED, "collected_at": NOW}, ArtifactGone, ArtifactGone),
-        (
-            {"verdict": Verdict.PASSED, "erasure": ErasureId("era_1")},
-            LearnedErasedImages,
-            LearnedErasedImages,
-        ),
-        ({"verdict": Verdict.PASSED, "digest": None}, FieldInvalid, FieldInvalid),
+        ({"verdict": Verdict.FAILED}, None),
+        ({"collected_at": NOW}, ArtifactGone),
+        ({"erasure": ErasureId("era_1")}, LearnedErasedImages),
+        ({"digest": None}, FieldInvalid),
     ],
 )
-def test_a_canary_answers_callers_and_so_must_not_have_failed(
-    current: Version,
-    changes: dict[str, object],
-    canary: type[PerennialError] | None,
-    shadow: type[PerennialError] | None,
+def test_whatever_has_weights_of_its_own_may_be_a_shadow(
+    current: Version, changes: dict[str, object], refusal: type[PerennialError] | None
 ) -> None:
     if changes.get("digest", "") is None:
         changes = changes | {"digest": current.digest}
     job = a_job(a_model(a_policy()))
     candidate = replace(a_version(job, 2, parent=1), **changes)  # type: ignore[arg-type]
-    for mode, refusal in ((TrialMode.CANARY, canary), (TrialMode.SHADOW, shadow)):
-        if refusal is None:
-            require_trial(mode, current=current, candidate=candidate, scores={})
-            continue
-        with pytest.raises(refusal):
-            require_trial(mode, current=current, candidate=candidate, scores={})
+    if refusal is None:
+        require_trial(current=current, candidate=candidate)
+        return
+    with pytest.raises(refusal):
+        require_trial(current=current, candidate=candidate)
 
 
 # ---- Predictions ---------------------------------------------------------------------------

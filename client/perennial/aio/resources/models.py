@@ -105,15 +105,19 @@ class Versions(Resource):
         """Delete a version that no alias, no job and no other version needs."""
         await self._connection.delete(path_of("models", model, "versions", version))
 
-    async def report(self, model: str, version: int) -> types.Report:
-        """Return the forgetting report of a version."""
-        return await self._connection.get(_report_path(model, version))
+    def verdicts(self, model: str, version: int) -> AsyncIterator[types.VersionVerdict]:
+        """Yield the gate's verdicts on a version with what each covers, oldest first."""
+        return self._connection.pages(path_of("models", model, "versions", version, "verdicts"))
 
-    async def report_page(self, model: str, version: int) -> str:
-        """Return the forgetting report of a version as an HTML page with plots."""
+    async def report(self, model: str, version: int, *, job: str | None = None) -> types.Report:
+        """Return the forgetting report of a version, or that of one of its verdicts by its job."""
+        return await self._connection.get(_report_path(model, version), job=job)
+
+    async def report_page(self, model: str, version: int, *, job: str | None = None) -> str:
+        """Return a forgetting report of a version as an HTML page with plots."""
         headers = {"Accept": "text/html"}
         path = _report_path(model, version)
-        answer = await self._connection.send("GET", path, headers=headers)
+        answer = await self._connection.send("GET", path, params=given(job=job), headers=headers)
         return answer.text
 
     def flips(

@@ -1,0 +1,52 @@
+"""Rows of verdicts."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from core.database.statements import rows_with, upsert
+from core.database.tables import verdicts
+from core.database.work import Rows
+from core.gate.rules import Verdict
+from core.registry.verdicts import VersionVerdict
+from core.values import ModelId
+
+
+class Verdicts(Rows):
+    """Rows of the verdicts on versions, one for all that each of them covers."""
+
+    def add(self, verdict: VersionVerdict) -> None:
+        """Store a verdict, in the place of one that covers the same on at most as many images."""
+        values = {
+            **vars(verdict),
+            "suites": list(verdict.suites),
+            "suites_digest": verdict.suites_digest,
+        }
+        weaker = verdicts.c.images <= verdict.images
+        upsert(self._connection, verdicts, values, where=weaker)
+
+    def on(self, model: ModelId, version: int) -> Sequence[VersionVerdict]:
+        """Return the verdicts on a version, oldest first."""
+        return self.on_each(model, [version]).get(version, [])
+
+    def on_each(
+        self, model: ModelId, versions: Collection[int]
+    ) -> Mapping[int, Sequence[VersionVerdict]]:
+        """Return the verdicts on some versions, oldest first; those without any are left out."""
+        query = (
+            select(verdicts)
+            .where(verdicts.c.model == model)
+            .order_by(verdicts.c.at, verdicts.c.beside)
+        )
+        found: dict[int, list[VersionVerdict]] = defaultdict(list)
+        for row in rows_with(self._connection, query, verdicts.c.version, versions):
+            found[row.version].append(_to_verdict(row))
+        return found
+
+
+def _to_verdict(row: Row[Any]) -> VersionVerdict:
+    values = {name: value for name, value in row._mapping.items() if name != "suites_digest"}
+    verdict, suites = Verdict(row.verdict), tuple(row.suites)
+    return VersionVerdict(**values | {"verdict": verdict, "suites": suites})

@@ -1,0 +1,61 @@
+"""The gate's verdicts on versions, and what each of them covers."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.gate.rules import Verdict
+from core.registry.versions import Model
+from core.values import Digest, JobId, ModelId, PolicyId, SuiteId, canonical_json, sha256
+
+_ORDER = (Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED)  # from the best to the worst
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionVerdict:
+    """A verdict on a version, by some suites under a policy, as the replacement of another version.
+
+    An evaluation gives one beside the parent and, if it compared the version with another one that
+    was live, a second one beside that; both have one report.
+    """
+
+    model: ModelId
+    version: int
+    beside: int  # the version whose replacement it is about
+    policy: PolicyId
+    suites: tuple[SuiteId, ...]  # sorted
+    verdict: Verdict
+    report: Digest
+    images: int  # test images that were judged
+    job: JobId
+    at: datetime
+
+    @property
+    def suites_digest(self) -> Digest:
+        """The SHA-256 that stands for the suites."""
+        return sha256(canonical_json(self.suites))
+
+    def covers(self, model: Model) -> bool:
+        """Return whether it is about the model's policy and all of its suites."""
+        return self.policy == model.policy and set(model.suites) <= set(self.suites)
+
+
+def worst(verdicts: Iterable[VersionVerdict]) -> VersionVerdict | None:
+    """Return the worst verdict, the newest of equals; None if there is none."""
+    return max(verdicts, key=lambda one: (_ORDER.index(one.verdict), one.at), default=None)
+
+
+def shown_verdict(
+    newest: VersionVerdict,
+    stored: Iterable[VersionVerdict],
+    model: Model,
+    beside: Collection[int | None],
+) -> VersionVerdict:
+    """Return the verdict that pages show of a version: the worst one that counts now.
+
+    Those that count are the newest and, of the `stored`, those that cover the model's policy and
+    suites beside some versions: the parent, and those that are live. So an evaluation that covers
+    something else never makes a version look better than it is.
+    """
+    counting = [one for one in stored if one.beside in beside and one.covers(model)]
+    return worst([newest, *counting]) or newest
