@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.datasets.manifests import Part
 from core.erasure.rules import Retraining
+from core.gate.rules import Verdict
+from core.registry.versions import Version
 from tests.nightly.machine.clients import NEWEST, Update
 from tests.nightly.machine.machine import WRITES
 from tests.nightly.machine.service import Service, run
-from tests.nightly.machine.world import LESSONS, quick_and_repeatable
+from tests.nightly.machine.world import LESSONS, LOOSE, POLICY, SUITE, quick_and_repeatable
 
 STEPS = 300
 
@@ -109,6 +112,59 @@ def erasures(service: Service) -> None:
     )
     service.promote(which=marked, override=False, reason="because", late=0, death=None)
     service.promises_hold()
+
+
+def test_every_verdict_counts_for_what_it_covers() -> None:
+    """Steps after which looser policies, canaries and an erasure might let a version go live."""
+    with a_service() as service:
+        service.learn(seeds=[0, 1])
+        service.promises_hold()
+        kept, failed = service.trained()
+        assert failed[1].verdict is Verdict.FAILED
+
+        try_failed(service)
+        judge_again(service, policy=LOOSE, which=1)
+        try_failed(service)
+        judge_again(service, policy=POLICY, which=1)
+        try_failed(service)
+
+        erase_a_test_image(service, kept[1])
+        judge_again(service, policy=POLICY, which=0)
+    assert {
+        "canary refused: gate_failed",
+        "move refused: gate_failed",
+        "canary began",
+        "canary ended: failed",
+        "verdict stood",
+    } <= {what for what, times in service.happened.items() if times}
+
+
+def try_failed(service: Service) -> None:
+    """Start a canary of the newest version, and promote it unless that began."""
+    newest = len(service.promises.versions) - 1
+    before = service.happened["canary began"]
+    service.try_canary(which=newest, reason="because")
+    if service.happened["canary began"] == before:
+        service.promote(which=newest, override=False, reason="because", late=0, death=None)
+    service.promises_hold()
+
+
+def judge_again(service: Service, *, policy: str, which: int) -> None:
+    """Have a policy judge a version that an update made."""
+    service.configure(policy=policy, suites=(SUITE,), which=0)
+    service.question(which=which, blame=False, death=None)
+    work(service)
+
+
+def erase_a_test_image(service: Service, version: Version) -> None:
+    """Erase an image by which a version was judged, and from which none has learned."""
+    datasets = {one.dataset for _, one in service.trained()}
+    learned = [one for one in service.world.lessons if one.dataset in datasets]
+    which = next(n for n, one in enumerate(learned) if one.dataset == version.dataset)
+    held = service.world.manifest(learned[which]).entries
+    image = next(n for n, one in enumerate(held) if one.part is Part.TEST)
+    service.erase(which=which, image=image, retraining=Retraining.NONE, death=None, strike=None)
+    work(service)
 
 
 def test_a_line_is_taught_lesson_after_lesson_while_all_spare_weights_are_given_up() -> None:

@@ -32,7 +32,7 @@ from core.values import sha256
 from core.vectors.reembed import order_reembedding
 from tests.nightly.machine.machine import WHICH, Machine, pick
 from tests.nightly.machine.promises import REFUSALS
-from tests.nightly.machine.world import POLICY, SUITE
+from tests.nightly.machine.world import ALIAS, ALIASES, POLICY, SUITE
 from tests.support.factories import TESTER
 from tests.support.notifiers import SilentNotifier
 
@@ -104,12 +104,14 @@ class Clients(Machine):
         self.order(place, death)
 
     @precondition(lambda self: may_order(self) and self.trained())
-    @rule(which=WHICH, blame=st.booleans(), death=DEATHS)
-    def question(self, which: int, blame: bool, death: str | None) -> None:
+    @rule(which=WHICH, blame=st.booleans(), alias=st.sampled_from(ALIASES), death=DEATHS)
+    def question(self, which: int, blame: bool, death: str | None, alias: str = ALIAS) -> None:
         """Have an update judged again, or trained again without each half of its images."""
         model, version = pick(self.trained(), which)
         if not blame:
-            verb, named = order_evaluation, {"version": version.number}
+            there, _ = self.world.alias(model, alias)
+            verb = order_evaluation
+            named = {"version": version.number, "alias": alias if there else ALIAS}
         else:
             order = BlameOrder(
                 version=version.number,

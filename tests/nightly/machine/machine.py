@@ -100,6 +100,7 @@ class Machine(RuleBasedStateMachine):
         if stale:
             assert self.rows() == before, "a worker has written to a job that it had lost"
             self.happened["stale worker went on"] += 1
+        self.promises.gate.check()
         self.world.living = [process for process in self.world.living if not process.ended]
         return result
 

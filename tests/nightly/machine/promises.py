@@ -14,7 +14,7 @@ from core.gate.rules import Verdict
 from core.jobs.orders import EraseOrder, JobType, UpdateOrder
 from core.jobs.rules import Job, JobStatus, model_of
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import AliasMove, MoveKind, live_stack
+from core.registry.aliases import Alias, AliasMove, MoveKind, live_stack
 from core.registry.read import require_weights
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
@@ -22,7 +22,8 @@ from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, ErasureId, JobId, ModelId
 from tests.nightly.machine.tools import trained
-from tests.nightly.machine.world import ALIAS, World
+from tests.nightly.machine.verdicts import Gate
+from tests.nightly.machine.world import ALIAS, ALIASES, World
 
 # What keeps others from using what has learned from an erased image.
 REFUSALS = (DatasetVersionReplaced, ImageErased, LearnedErasedImages, ParentNotRetrained)
@@ -115,7 +116,7 @@ class Promises:
     cancelled: set[JobId] = field(default_factory=set)  # told so: at once or soon
     passed_leases: Counter[JobId] = field(default_factory=Counter)
     deleted: set[tuple[ModelId, int]] = field(default_factory=set)  # versions
-    wins: set[tuple[ModelId, int, int]] = field(default_factory=set)  # revision, version
+    wins: set[tuple[ModelId, str, int, int]] = field(default_factory=set)  # alias, revision, to
     jobs: dict[JobId, Job] = field(default_factory=dict)  # as of the last check
     versions: list[tuple[Model, Version]] = field(default_factory=list)  # likewise
     moved: list[Model] = field(default_factory=list)  # whose alias is not where it began
@@ -124,12 +125,14 @@ class Promises:
 
     def __post_init__(self) -> None:
         self.erased = ErasedImages(self.world, self.happened)
+        self.gate = Gate(self.world, self.happened)
 
     def check(self) -> None:
         """Everything that can be told from rows."""
         self.jobs = jobs = {job.id: job for job in self.world.jobs()}
         self._no_job_is_lost(jobs)
         self._one_worker_a_lane(jobs.values())
+        self.gate.check()
         for job in jobs.values():
             if job.status.done and job.id not in self.ended:
                 self._ended_for_a_reason(job)
@@ -174,6 +177,8 @@ class Promises:
             case JobStatus.SUCCEEDED:
                 assert job.id not in self.cancelled
                 self.happened[f"{job.type.value} judged: {job.result.get('verdict')}"] += 1
+                if job.type is JobType.EVALUATE and self.gate.stood(job):
+                    self.happened["verdict stood"] += 1
                 if (promotion := job.result.get("promotion")) is not None:
                     self.happened[f"promotion of an update: {promotion['reason']}"] += 1
             case JobStatus.CANCELLED:
@@ -235,17 +240,29 @@ class Promises:
     def _every_move_was_won(
         self, model: Model, versions: Sequence[Version], jobs: dict[JobId, Job]
     ) -> None:
-        alias, history = self.world.alias(model)
-        assert [row.revision for row in history] == list(range(1, len(history) + 1))
-        if alias is None:
-            assert not history
-            return
-        if alias.version != 1:
-            self.moved.append(model)
+        for name in ALIASES:
+            alias, history = self.world.alias(model, name)
+            assert [row.revision for row in history] == list(range(1, len(history) + 1))
+            if alias is None:
+                assert not history
+                continue
+            if name == ALIAS and alias.version != 1:
+                self.moved.append(model)
+            self._moves_and_wins_agree(model, alias, history, versions, jobs)
+
+    def _moves_and_wins_agree(
+        self,
+        model: Model,
+        alias: Alias,
+        history: Sequence[AliasMove],
+        versions: Sequence[Version],
+        jobs: dict[JobId, Job],
+    ) -> None:
         assert (alias.revision, alias.version) == (len(history), history[-1].to_version)
         by_hand = {(row.revision, row.to_version) for row in history if not self._by_job(row, jobs)}
-        won = {(revision, to) for of, revision, to in self.wins if of == model.id}
-        assert by_hand - {(1, 1)} == won, "moves and wins differ"
+        won = {wins[2:] for wins in self.wins if wins[:2] == (model.id, alias.name)}
+        imported = {(1, 1)} if alias.name == ALIAS else set()
+        assert by_hand - imported == won, "moves and wins differ"
         by_number = {version.number: version for version in versions}
         for number in live_stack(history):
             found = by_number.get(number)

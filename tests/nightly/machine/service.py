@@ -1,7 +1,7 @@
 """Steps of operators, and everything that may happen to a service, in any order."""
 
-import json
 from collections.abc import Callable
+from functools import partial
 
 import hypothesis
 import pytest
@@ -22,6 +22,7 @@ from core.errors import (
     NoPrevious,
     PerennialError,
     StaleRevision,
+    TrialRunning,
 )
 from core.gate.rules import Verdict
 from core.jobs.needs import versions_of
@@ -29,14 +30,20 @@ from core.jobs.orders import EraseOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job
 from core.operations.maintenance import delete_expired
+from core.registry.alias_rows import Aliases
 from core.registry.aliases import by_override, live_stack
+from core.registry.configure import configure_model
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
+from core.trials.rows import Trials
+from core.trials.rules import TrialMode
+from core.trials.run import start_trial
 from core.upkeep.delete import delete_version
 from tests.nightly.machine.clients import DEATHS as ORDER_DEATHS
 from tests.nightly.machine.clients import NEWEST, SILENCE, UPDATES, Clients, Update, may_order
 from tests.nightly.machine.machine import DEATHS, WHICH, Machine, Workers, pick
 from tests.nightly.machine.steps import Process
-from tests.nightly.machine.world import quick_and_repeatable
+from tests.nightly.machine.world import ALIAS, ALIASES, POLICIES, SUITES, quick_and_repeatable
 from tests.support.evaluation.judged import go_back, go_live
 
 MOVE_DEATHS = st.sampled_from([None, None, "promote.before", "promote.after"])
@@ -57,14 +64,21 @@ class Operators(Machine):
         override=st.booleans(),
         reason=st.sampled_from(["", "because"]),
         late=st.sampled_from([0, 0, 0, 1]),
+        name=st.sampled_from([ALIAS, *ALIASES]),
         death=MOVE_DEATHS,
     )
     def promote(
-        self, which: int, override: bool, reason: str, late: int, death: str | None
+        self,
+        which: int,
+        override: bool,
+        reason: str,
+        late: int,
+        death: str | None,
+        name: str = ALIAS,
     ) -> None:
-        """Point the alias at any version, having seen its present revision or the one before."""
+        """Point an alias at any version, having seen its present revision or the one before."""
         model, version = pick(self.promises.versions, which)
-        alias, _ = self.world.alias(model)
+        alias, _ = self.world.alias(model, name)
         revision = alias.revision if alias else 0
         refusal: Refusal = None
         if override and not reason:
@@ -74,19 +88,21 @@ class Operators(Machine):
         elif late:
             refusal = StaleRevision
         elif not (override and reason and (version.verdict or version.is_root)):
-            refusal = self._refusal_at_the_gate(model, version, reason)
+            refusal = self._refusal_at_the_gate(model, version, reason, name)
         self.move(
             model,
             lambda: go_live(
                 self.world,
                 model,
                 version.number,
+                alias=name,
                 expected_revision=revision - late,
                 reason=reason,
                 override=override,
             ),
             refusal,
             death,
+            name,
         )
         if refusal is None and version.verdict is Verdict.FAILED:
             self.happened["failed version promoted by override"] += 1
@@ -97,7 +113,8 @@ class Operators(Machine):
         """Go back to what was live before."""
         model = pick(self.promises.moved, which)
         _, history = self.world.alias(model)
-        failed = {v.number for v in self.world.versions(model) if v.verdict is Verdict.FAILED}
+        model = next(one for one in self.world.models() if one.id == model.id)  # as it is now
+        failed = {v.number for v in self.world.versions(model) if self._has_failed(model, v)}
         gone = {number for of, number in self.promises.deleted if of == model.id}
         failed |= {v.number for v in self.world.versions(model) if v.erasure is not None}
         back = set(live_stack(history)[:-1]) - failed - by_override(history) - gone
@@ -108,14 +125,60 @@ class Operators(Machine):
             death,
         )
 
+    @rule(policy=st.sampled_from(POLICIES), suites=st.sampled_from(SUITES), which=WHICH)
+    def configure(self, policy: str, suites: tuple[str, ...], which: int) -> None:
+        """Have other suites or another policy judge a model from now on."""
+        model = pick(self.world.models(), which)
+        configure_model(self.world.platform, model.name, suites=suites, policy=policy)
+
+    @precondition(lambda self: self.trained())
+    @rule(which=WHICH, reason=st.sampled_from(["", "because"]))
+    def try_canary(self, which: int, reason: str) -> None:
+        """Have a version answer callers beside the live one, in the place of the last trial."""
+        model, version = pick(self.promises.versions, which)
+        alias, _ = self.world.alias(model)
+        if alias is None:
+            return
+        refusal = self._refusal_at_the_gate(model, version, reason, ALIAS)
+        with self.world.reading() as work:
+            live = work[Versions].get(model.id, alias.version)
+        if version.digest == live.digest:
+            refusal = FieldInvalid
+        elif version.collected_at is not None:
+            refusal = ArtifactGone
+        elif version.erasure is not None:
+            refusal = LearnedErasedImages
+        elif alias.trial is not None and refusal is None:
+            refusal = TrialRunning
+        begin = partial(
+            start_trial,
+            self.world.platform,
+            model=model.name,
+            alias=ALIAS,
+            candidate=version.number,
+            mode=TrialMode.CANARY,
+            share=0.5,
+            expected_revision=alias.revision,
+            reason=reason,
+        )
+        if refusal is None:
+            begin()
+            self.happened["canary began"] += 1
+            return
+        with pytest.raises(refusal) as told:
+            begin()
+        self.happened[f"canary refused: {told.value.code}"] += 1
+
     @precondition(lambda self: self.trained())
     @rule(which=WHICH)
     def delete(self, which: int) -> None:
         """Delete a version; those that are live, are parents or are needed by jobs are refused."""
         model, version = pick(self.trained(), which)
-        alias, _ = self.world.alias(model)
+        with self.world.reading() as work:
+            live = {alias.version for alias in work[Aliases].all(model.id)}
+            live |= {trial.candidate for trial in work[Trials].running(model.id)}
         needed = (
-            alias is not None and alias.version == version.number,
+            version.number in live,
             any(other.parent == version.number for other in self.world.versions(model)),
             any(
                 version.number in versions_of(job, self.world.versions(model))
@@ -168,50 +231,55 @@ class Operators(Machine):
         """The one that lives, if any."""
         return [process for process in self.world.living if process.name.startswith("gc")]
 
-    def _refusal_at_the_gate(self, model: Model, version: Version, reason: str) -> Refusal:
-        """Without an override: passed, or open with a reason, and compared with what is live.
+    def _has_failed(self, model: Model, version: Version) -> bool:
+        """Whether a version has failed beside its parent."""
+        verdict, about = self.promises.gate.decided(model, version, None)
+        return about and verdict is Verdict.FAILED
 
-        Nobody changes suites or policies here.
-        """
+    def _refusal_at_the_gate(
+        self, model: Model, version: Version, reason: str, name: str
+    ) -> Refusal:
+        """Without an override: passed, or open with a reason, beside what is live."""
         if version.verdict is None and not version.is_root:
             return EvaluationPending
         if version.erasure is not None:
             return LearnedErasedImages
-        if version.verdict is Verdict.FAILED:
+        alias, _ = self.world.alias(model, name)
+        if version.is_root:
+            return EvaluationStale if alias and alias.version != version.number else None
+        model = next(one for one in self.world.models() if one.id == model.id)  # as it is now
+        verdict, about = self.promises.gate.decided(model, version, alias and alias.version)
+        if verdict is Verdict.FAILED:
             return GateFailed
-        if version.verdict is Verdict.INCONCLUSIVE and not reason:
-            return GateFailed
-        alias, _ = self.world.alias(model)
-        versions = {found.number: found for found in self.world.versions(model)}
-        line, parent = {version.number}, version.parent
-        while parent is not None:
-            line.add(parent)
-            parent = versions[parent].parent
-        report = version.report and json.loads(self.world.artifacts.get(version.report))
-        compared = report["live"] if report else None
-        if alias is None or alias.version in line or alias.version == compared:
-            return None
-        return EvaluationStale
+        if not about:
+            return EvaluationStale
+        return GateFailed if verdict is Verdict.INCONCLUSIVE and not reason else None
 
     def move(
-        self, model: Model, act: Callable[[], object], refusal: Refusal, death: str | None
+        self,
+        model: Model,
+        act: Callable[[], object],
+        refusal: Refusal,
+        death: str | None,
+        name: str = ALIAS,
     ) -> None:
         """Move an alias: it moves by one revision, or as it was refused or died, not at all."""
-        before = self.world.alias(model)
+        before = self.world.alias(model, name)
         if refusal is not None:
             with pytest.raises(refusal) as told:
                 self.call(act, death)
-            assert self.world.alias(model) == before
+            assert self.world.alias(model, name) == before
             self.happened[f"move refused: {told.value.code}"] += 1
             return
         moved = self.call(act, death)
-        alias, history = self.world.alias(model)
+        self.promises.gate.check()
+        alias, history = self.world.alias(model, name)
         if moved is None and death == "promote.before":
             assert (alias, history) == before
             return
         assert alias is not None
         assert alias.revision == len(before[1]) + 1
-        self.promises.wins.add((model.id, alias.revision, alias.version))
+        self.promises.wins.add((model.id, name, alias.revision, alias.version))
         self.happened[f"alias {history[-1].kind.value}"] += 1
 
 

@@ -26,6 +26,7 @@ from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
+from core.registry.configure import configure_model
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.settings import Settings
@@ -39,6 +40,9 @@ from tests.support.scene import Scene
 from tests.support.tools import tools_of
 
 ALIAS, POLICY, SUITE = "production", "strict", "asked"
+ALIASES = (ALIAS, "staging")
+LOOSE = "loose"
+POLICIES, SUITES = (POLICY, LOOSE), ((SUITE,), (SUITE, "more"), ("more",))
 
 LESSONS = (("cat", "dog"), ("cow", "ant"), ("owl", "elk"), ("cod", "eel"), ("gnu", "yak"))
 
@@ -157,9 +161,9 @@ class World:
         with self.reading() as work:
             return work[Erasures].page(99, None)
 
-    def alias(self, model: Model) -> tuple[Alias | None, Sequence[AliasMove]]:
+    def alias(self, model: Model, name: str = ALIAS) -> tuple[Alias | None, Sequence[AliasMove]]:
         with self.reading() as work:
-            return work[Aliases].find(model.id, ALIAS), work[Aliases].history(model.id, ALIAS)
+            return work[Aliases].find(model.id, name), work[Aliases].history(model.id, name)
 
     def claim_of(self, process: Process) -> Job | None:
         """The job that a process has claimed and not given back, whoever holds it now."""
@@ -190,8 +194,11 @@ def _template() -> Path:
         scene.frozen(*lesson, each=8, offset=100 * number, forms=1000)  # each its own bytes
     model = scene.model("m0")
     scene.suite(model, asked, SUITE)
-    strict = dict.fromkeys(("parent_tolerance", "root_tolerance", "holdout_tolerance"), 0.25)
-    judged_by(scene, model, name=POLICY, alpha=0.1, **strict)
+    scene.suite(model, scene.frozen("mug", "pot", each=30, offset=1200), "more")
+    limits = ("parent_tolerance", "root_tolerance", "holdout_tolerance")
+    judged_by(scene, model, name=LOOSE, wanted_gain=-1.0, **dict.fromkeys(limits, 1.0))
+    judged_by(scene, model, name=POLICY, alpha=0.1, **dict.fromkeys(limits, 0.25))
+    configure_model(scene.platform, model.name, suites=[SUITE], policy=POLICY)
     transactions.close()
     return folder
 

@@ -1,0 +1,153 @@
+"""What verdicts allow, worked out once more from their rows: the machine's book of the gate."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from core.gate.rules import Verdict
+from core.jobs.rules import Job
+from core.registry.alias_rows import Aliases
+from core.registry.aliases import AliasMove, MoveKind
+from core.registry.rows import Versions
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict
+from core.registry.versions import Model, Version
+from core.trials.rows import Trials
+from core.trials.rules import Trial, TrialMode
+from core.values import Json, ModelId, TrialId
+from tests.nightly.machine.world import ALIASES, World
+
+Key = tuple[ModelId, int, int, str, tuple[str, ...]]
+
+
+class Gate:
+    """The verdicts so far, and the moves that were looked at."""
+
+    def __init__(self, world: World, happened: Counter[str]) -> None:
+        self.world = world
+        self.happened = happened
+        self._running: dict[TrialId, Trial] = {}
+        self._rows: dict[Key, VersionVerdict] = {}
+        self._seen: dict[tuple[ModelId, str], int] = {}  # moves
+
+    def check(self) -> None:
+        """Look at what has come since: verdicts, moves of aliases, and canaries that run."""
+        for model in self.world.models():
+            with self.world.reading() as work:
+                versions = {one.number: one for one in work[Versions].all(model.id)}
+                rows = [
+                    row
+                    for found in work[Verdicts].on_each(model.id, versions).values()
+                    for row in found
+                ]
+                histories = {name: work[Aliases].history(model.id, name) for name in ALIASES}
+                trials = work[Trials].running(model.id)
+                live = {alias.name: alias.version for alias in work[Aliases].all(model.id)}
+            failed = self._note(model, rows)
+            self._canaries(model, trials)
+            for trial in trials:
+                asked = {live[trial.alias], versions[trial.candidate].parent}
+                covered = [row for row in failed if row.version == trial.candidate]
+                assert trial.mode is TrialMode.SHADOW or not any(
+                    row.beside in asked and covers(row, model) for row in covered
+                ), "a canary has gone on whose version failed"
+            for name, history in histories.items():
+                for at in range(self._seen.get((model.id, name), 0), len(history)):
+                    assert is_allowed(model, versions, rows, history[: at + 1]), history[at]
+                self._seen[model.id, name] = len(history)
+
+    def decided(
+        self, model: Model, version: Version, live: int | None
+    ) -> tuple[Verdict | None, bool]:
+        """Return the worst verdict that counts, and whether one is about what would be replaced."""
+        with self.world.reading() as work:
+            return decided(model, version, work[Verdicts].on(model.id, version.number), live)
+
+    def stood(self, job: Job) -> bool:
+        """Whether an evaluation has left the verdicts that there were, of more images."""
+        return all(row.job != job.id for row in self._rows.values())
+
+    def _canaries(self, model: Model, trials: Sequence[Trial]) -> None:
+        """Tell how canaries have ended since the last time."""
+        running = {trial.id: trial for trial in trials if trial.mode is TrialMode.CANARY}
+        for trial in [one for one in self._running.values() if one.model == model.id]:
+            if trial.id not in running:
+                with self.world.reading() as work:
+                    end = work[Trials].get(trial.id).end
+                self.happened[f"canary ended: {end}"] += 1
+                del self._running[trial.id]
+        self._running |= running
+
+    def _note(self, model: Model, rows: Sequence[VersionVerdict]) -> list[VersionVerdict]:
+        """Check what has changed since the last time; return what has failed since."""
+        failed = []
+        for row in rows:
+            key = (row.model, row.version, row.beside, row.policy, row.suites)
+            before = self._rows.get(key)
+            if before == row:
+                continue
+            report = self._report(row)
+            assert (report["policy"]["id"], sorted(report["suites"])) == (row.policy, [*row.suites])
+            assert row.beside in {report["parent"], report["live"]}
+            assert row.beside != report["live"] or row.verdict == report["verdict"]
+            if before is not None:
+                assert row.images >= before.images, "a verdict on more images was replaced"
+                assert measured(report, row) >= measured(self._report(before), before)
+            if row.verdict is Verdict.FAILED:
+                failed.append(row)
+            self._rows[key] = row
+        return failed
+
+    def _report(self, row: VersionVerdict) -> Json:
+        found: Json = json.loads(self.world.artifacts.get(row.report))
+        return found
+
+
+def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
+    """The measures of a report that a verdict is about."""
+    other = {report["live"]} - {row.beside, report["root"]}
+    return {
+        (one["kind"], one["name"])
+        for one in report["measures"]
+        if one["baseline_version"] not in other
+    }
+
+
+def covers(row: VersionVerdict, model: Model) -> bool:
+    return row.policy == model.policy and {*model.suites} <= {*row.suites}
+
+
+def decided(
+    model: Model, version: Version, rows: Sequence[VersionVerdict], live: int | None
+) -> tuple[Verdict | None, bool]:
+    beside = version.parent if live in {None, version.number} else live
+    own = [row for row in rows if row.version == version.number and covers(row, model)]
+    now = [row for row in own if row.beside in {beside, version.parent}]
+    found = {row.verdict for row in now}
+    order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+    worst = next((one for one in order if one in found), None)
+    return worst, any(row.beside == beside for row in now)
+
+
+def is_allowed(
+    model: Model,
+    versions: dict[int, Version],
+    rows: Sequence[VersionVerdict],
+    history: Sequence[AliasMove],
+) -> bool:
+    """Whether the last of some moves is one that the rules allow, as things are now."""
+    *before, row = history
+    to = versions.get(row.to_version or 0)
+    if row.override or to is None:  # deleted since
+        return bool(row.reason)
+    if to.erasure is not None:
+        return False
+    if row.kind is MoveKind.ROLLED_BACK:
+        rightly = any(one.to_version == to.number and not one.override for one in before)
+        worst, about = decided(model, to, rows, None)
+        return rightly and not (about and worst is Verdict.FAILED)
+    if to.is_root:
+        return row.from_version in {None, to.number}
+    worst, about = decided(model, to, rows, row.from_version)
+    reason = bool(row.reason) and not row.actor.startswith("job ")
+    return about and (worst is Verdict.PASSED or (worst is Verdict.INCONCLUSIVE and reason))
