@@ -30,6 +30,7 @@ from api.http.middleware import (
     EntityTags,
     HeaderLists,
     HeadRequests,
+    PlainCookies,
     RequestIds,
 )
 from api.http.routing import DeclaredRoute
@@ -151,5 +152,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Telemetry, meter=meter)
     if settings.traces_url:
         app.add_middleware(Tracing, tracer=platform.tracer)
+    app.add_middleware(PlainCookies)
     app.add_middleware(RequestIds)
     return app
