@@ -143,7 +143,10 @@ def is_allowed(
     if to.erasure is not None:
         return False
     if row.kind is MoveKind.ROLLED_BACK:
-        rightly = any(one.to_version == to.number and not one.override for one in before)
+        rightly = any(
+            one.to_version == to.number and one.from_version != to.number and not one.override
+            for one in before
+        )
         worst, about = decided(model, to, rows, None)
         return rightly and not (about and worst is Verdict.FAILED)
     if to.is_root:
