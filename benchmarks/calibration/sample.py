@@ -29,7 +29,7 @@ from core.datasets.manifests import ManifestEntry, Side
 from core.gate.measures import quantile
 from core.images.decoder import Decoder
 from core.learning.trainer import UpdateTrainer
-from core.recipes.fields import PromptTemplate
+from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import caption_ranks, image_ranks, predict
 from core.settings import Settings
@@ -342,7 +342,7 @@ def training() -> Iterator[Train]:
             return TrainingSpec(
                 parent=root.digest,
                 root=root.digest,
-                recipe=Recipe(),
+                recipe=Recipe(precision=Precision.FP32),
                 classes=tuple(sorted({image.class_name for image in images})),
                 learned=(),
                 open_classes=(),
