@@ -116,7 +116,7 @@ class TinyEmbedder:
         )
 
     def _search(self, suite: SearchedSuite) -> SearchRecalls:
-        count = 50 * len(suite.test.entries) if suite.test else 0  # queries, enough to be certain
+        count = 500 * len(suite.test.entries) if suite.test else 0  # queries, enough to be certain
 
         def found(lost: float) -> tuple[float, ...]:
             return tuple(float(number >= lost * count) for number in range(count))
