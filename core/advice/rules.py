@@ -211,8 +211,9 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
         yield Finding(
             code="no_guard",
             severity=Severity.WARNING,
-            message=f"No suite or earlier holdout has {counted(least, 'test image')}, so no "
-            f"version is promoted automatically: add a suite of about {counted(images, 'image')}.",
+            message=f"No suite or earlier holdout has {counted(least, 'distinct test image')}, so "
+            "no version is promoted automatically: add a suite of about "
+            f"{counted(images, 'image')}.",
             facts={"minimum_count": least},
         )
     if few:
@@ -220,7 +221,7 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
         yield Finding(
             code="small_sets",
             severity=Severity.INFO,
-            message=f"Less is asked of sets with fewer than {least:,} test images, and they alone "
-            f"let no update pass: {shown}.",
+            message=f"Less is asked of sets with fewer than {least:,} distinct test images, and "
+            f"they alone let no update pass: {shown}.",
             facts={"sets": few, "minimum_count": least},
         )

@@ -237,7 +237,8 @@ def explain(
     if not has_guard:
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout with at least "
-            f"{counted(minimum_count, 'test image')}, so no version is promoted automatically."
+            f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
+            "automatically."
         )
     if not has_gain:
         lines.append(
@@ -332,6 +333,6 @@ def _is_small(measure: Measure, minimum_count: int) -> bool:
 def _small(measures: Sequence[Measure], minimum_count: int) -> str:
     shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
     return (
-        f"With fewer than {counted(minimum_count, 'test image')}, less is asked of a measure, and "
-        f"it alone lets no version pass: {shown}."
+        f"With fewer than {counted(minimum_count, 'distinct test image')}, less is asked of a "
+        f"measure, and it alone lets no version pass: {shown}."
     )

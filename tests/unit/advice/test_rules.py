@@ -225,8 +225,8 @@ def test_sets_below_the_minimum_are_named() -> None:
     [found] = guard_findings(sets, a_policy())
     assert (found.code, found.severity) == ("small_sets", Severity.INFO)
     assert found.message == (
-        "Less is asked of sets with fewer than 500 test images, and they alone let no update pass: "
-        "suite art (499), holdout of version 2 (4)."
+        "Less is asked of sets with fewer than 500 distinct test images, and they alone let no "
+        "update pass: suite art (499), holdout of version 2 (4)."
     )
     assert found.facts["sets"] == {"suite art": 499, "holdout of version 2": 4}
     assert not list(guard_findings(sets[:1], a_policy()))
@@ -237,7 +237,7 @@ def test_without_a_set_that_is_large_enough_nothing_guards(sets: list[GuardingSe
     found, *rest = guard_findings(sets, a_policy())
     assert (found.code, found.severity) == ("no_guard", Severity.WARNING)
     assert found.message == (
-        "No suite or earlier holdout has 500 test images, so no version is promoted "
+        "No suite or earlier holdout has 500 distinct test images, so no version is promoted "
         "automatically: add a suite of about 625 images."
     )
     assert [one.code for one in rest] == ["small_sets"] * len(sets)

@@ -158,9 +158,9 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
     single = found(name="single", baseline="root", images=1)
     pooled = found(MeasureKind.HOLDOUT, name="version 2", images=20, pooled=True)
     assert said(holding(small), holding(found()), holding(single), holding(pooled)) == (
-        "With fewer than 500 test images, less is asked of a measure, and it alone lets no version "
-        "pass: top-1 on small against the parent (300 images); top-1 on single against the root "
-        "(1 image).",
+        "With fewer than 500 distinct test images, less is asked of a measure, and it alone lets "
+        "no version pass: top-1 on small against the parent (300 images); top-1 on single against "
+        "the root (1 image).",
     )
 
 
@@ -173,7 +173,7 @@ def test_a_bound_above_the_change_is_said_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minimum", "images"), [(1, "1 test image"), (2, "2 test images"), (5000, "5,000 test images")]
+    ("minimum", "images"), [(1, "1 distinct test image"), (5000, "5,000 distinct test images")]
 )
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
     assert said(has_guard=False, minimum_count=minimum) == (
