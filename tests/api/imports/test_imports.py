@@ -185,6 +185,9 @@ def test_an_archive_and_its_dataset_are_kept_until_the_job_has_ended(imports: Im
     assert used.json()["facts"]["jobs"] == [job["id"]]
     client.post(f"/v1/jobs/{job['id']}/cancel")
     assert ArtifactKind.ARCHIVE not in kept()
+    again = client.post(f"/v1/jobs/{job['id']}/retry").json()
+    assert again["retry_of"] == job["id"]
+    client.post(f"/v1/jobs/{again['id']}/cancel")
     platform.artifacts.delete(job["images"]["archive"])
     with imports.service.untouched():
         answer = client.post(f"/v1/jobs/{job['id']}/retry")
