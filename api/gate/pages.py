@@ -164,13 +164,13 @@ def newest_judged(platform: Platform, model: Model) -> tuple[Version, Report] | 
 def rules(policy: GatePolicy) -> Iterator[Rule]:
     """Yield the rules of a policy in the order in which the page shows them."""
     flips, budget = policy.negative_flips, policy.line_error
-    parent, root, holdout = (
-        f"{percent(value)} points"
-        for value in (policy.parent_tolerance, policy.root_tolerance, policy.holdout_tolerance)
-    )
-    yield Rule(name="Suites, against the parent", value=parent, meaning="may be lost")
-    yield Rule(name="Suites, against the root", value=root, meaning="may be lost")
-    yield Rule(name="Holdouts of other updates", value=holdout, meaning="may be lost")
+    for name, value in (
+        ("Suites, against the parent and the live version", policy.parent_tolerance),
+        ("Suites, against the root", policy.root_tolerance),
+        ("Holdouts of other updates, likewise", policy.holdout_tolerance),
+        ("Holdouts, against the settled version", policy.settled_tolerance),
+    ):
+        yield Rule(name=name, value=f"{percent(value)} points", meaning="may be lost")
     yield Rule(
         name="Wanted gain",
         value=f"{percent(policy.wanted_gain)} points",

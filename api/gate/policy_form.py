@@ -53,9 +53,10 @@ class PolicyField:
 
 
 FIELDS = (
-    PolicyField(name="parent_tolerance", label="Suites may lose, against the parent"),
+    PolicyField(name="parent_tolerance", label="Suites may lose, against parent and live version"),
     PolicyField(name="root_tolerance", label="Suites may lose, against the root"),
-    PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose"),
+    PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose, likewise"),
+    PolicyField(name="settled_tolerance", label="Holdouts may lose, against the settled version"),
     PolicyField(name="wanted_gain", label="Wanted gain on the update's own holdout"),
     PolicyField(
         name="negative_flips",

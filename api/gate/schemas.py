@@ -46,7 +46,19 @@ class NewPolicy(RequestModel):
     name: Name = Field(examples=["small-model"])
     parent_tolerance: float = Field(0.03, ge=0, le=1)
     root_tolerance: float = Field(0.05, ge=0, le=1)
-    holdout_tolerance: float = Field(0.05, ge=0, le=1)
+    holdout_tolerance: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Holdouts of other updates, against the parent and the live version.",
+    )
+    settled_tolerance: float = Field(
+        0.08,
+        ge=0,
+        le=1,
+        description="The same, against the settled version: the first after the holdout's own "
+        "version that went live, or that one itself.",
+    )
     wanted_gain: float = Field(0.0, ge=0, le=1)
     minimum_count: int = Field(
         500,

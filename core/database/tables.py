@@ -556,6 +556,7 @@ policies = _table(
     Column("parent_tolerance", Float(53), nullable=False),
     Column("root_tolerance", Float(53), nullable=False),
     Column("holdout_tolerance", Float(53), nullable=False),
+    Column("settled_tolerance", Float(53), nullable=False),
     Column("wanted_gain", Float(53), nullable=False),
     Column("minimum_count", Integer, nullable=False),
     Column("alpha", Float(53), nullable=False),

@@ -43,7 +43,7 @@ from core.platform import Platform
 from core.registry.marks import Marks
 from core.registry.read import read_json
 from core.registry.rows import Models, Versions
-from core.registry.versions import Version
+from core.registry.versions import Version, VersionStatus
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd
 from core.trials.run import end_running_trial
@@ -231,15 +231,16 @@ def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
     return None
 
 
-# Keep what versions answered about their own holdouts, when images of these are erased.
+# Keep what versions answered about holdouts, when images of these are erased.
 #
-# A holdout without an image is another query. The version that learned it may have no weights any
-# more to answer that with, and every later update of its line has to be scored beside it.
+# A holdout without an image is another query. The version that learned it and the settled one,
+# which went live, may have no weights any more to answer that with, and every later update of the
+# line has to be scored beside them.
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedAnswers:
-    """A version's stored answers to what is left of its holdout."""
+    """A version's stored answers to what is left of a holdout."""
 
     version: Digest
     query: Digest
@@ -250,11 +251,11 @@ class CarriedAnswers:
 def carry_answers(
     platform: Platform, holders: Holders, pixels: Collection[Digest]
 ) -> list[CarriedAnswers]:
-    """Store what versions answered about the images that are left of their holdouts."""
+    """Store what versions answered about the images that are left of holdouts."""
     with platform.transactions(read_only=True) as work:
         found = [
             (version, query, work[AnswerCache].find(version.digest, query.digest))
-            for version, query in _own_queries(work, holders)
+            for version, query in _holdout_queries(work, holders)
         ]
     return [
         carried
@@ -263,14 +264,18 @@ def carry_answers(
     ]
 
 
-def _own_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
-    """Yield versions that were tested on one of the images, each with its own holdout's query."""
+def _holdout_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
+    """Yield queries of holdouts with one of the images: of the learner, and of what went live."""
     for model in work[Models].page(EVERY, None):
-        for version in work[Versions].all(model.id):
-            holder = holders.versions.get(version.data) if version.data else None
+        versions = work[Versions].all(model.id)
+        live = [version for version in versions if version.status is VersionStatus.PROMOTED]
+        for learner in versions:
+            holder = holders.versions.get(learner.data) if learner.data else None
             if holder is not None and holder.holds_out(Part.TEST):
                 holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
-                yield version, holdout_query(version, entries_in(Part.TEST, holdout))
+                query = holdout_query(learner, entries_in(Part.TEST, holdout))
+                for version in {one.number: one for one in (learner, *live)}.values():
+                    yield version, query
 
 
 def _carry(
@@ -288,7 +293,7 @@ def _carry(
     left = [(entry, answer) for entry, answer in pairs if entry.pixels not in pixels]
     if not left:
         return None
-    rest = holdout_query(version, tuple(entry for entry, _ in left))
+    rest = replace(query, entries=tuple(entry for entry, _ in left))
     kept = ClassAnswers(predicted=tuple(answer for _, answer in left))
     return CarriedAnswers(
         version=version.digest,

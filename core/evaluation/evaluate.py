@@ -270,17 +270,21 @@ def _live_line(
 ) -> LiveLineage | None:
     """Return the lineage of the live version that the candidate would replace.
 
-    None if that is its parent, or if it descends from the candidate.
+    None if it descends from the candidate, which cannot know what was learned later.
     """
     if not isinstance(job.order, UpdateOrder | EvaluateOrder):
         return None
     live = live_version(work, candidate, job.order.alias)
-    if live is None or live.number == candidate.parent:
+    if live is None:
         return None
-    line = lost_line(work, candidate, live)
-    if descends_from(line, candidate):
+    lost = lost_line(work, candidate, live)
+    if descends_from(lost, candidate):
         return None
-    return LiveLineage(version=live, updates=tuple(_updates(work, artifacts, line)))
+    return LiveLineage(
+        version=live,
+        lineage=frozenset(one.number for one in (*ancestors(work, live), live)),
+        updates=tuple(_updates(work, artifacts, lost)),
+    )
 
 
 def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:

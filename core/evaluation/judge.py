@@ -1,33 +1,24 @@
 """Judge a candidate: compare its answers with those of other versions, and report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
+from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import (
-    ClassEvaluation,
-    EvaluationPlan,
-    HoldoutEvaluation,
-    RetrievalEvaluation,
-)
-from core.evaluation.queries import EvalQuery, PairedHits, pooled, recall_at_1, top_1
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.evaluation.report import Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores
 from core.evaluation.results import (
-    LIVE,
-    ROOT,
     AnswersByQuery,
-    Baseline,
     EvaluationResults,
     accuracy_matrix,
-    suite_tolerance,
     tasks,
     transfer,
 )
 from core.evaluation.summary import summarise
-from core.gate.measures import Measure, MeasureKind, Outcome
-from core.gate.rules import GatePolicy, Judgement, Verdict, judge
+from core.gate.measures import SUITES, Measure, MeasureKind, Outcome
+from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest
 
 
@@ -134,7 +125,7 @@ def verdicts_beside(
     )
     if whole.beside == parent:
         return (whole,)
-    alone = replace(plan, live=None, live_holdouts=())
+    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=())
     results = EvaluationResults(plan=alone, answers=answers, verdicts=verdicts)
     judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
     images = sum(_images(alone).values())
@@ -171,156 +162,64 @@ def _images(plan: EvaluationPlan) -> dict[str, int]:
 def measures(results: EvaluationResults) -> list[Measure]:
     """Return all measures of an evaluation.
 
-    These compare suites with parent, root and live version, earlier holdouts with the versions that
-    learned them, and the own holdout with the parent (the gain).
+    These compare suites and other updates' holdouts with versions that the candidate may replace
+    and with versions further back, and the own holdout with the parent (the gain).
     """
-    plan = results.plan
-    found: list[Measure] = []
-    for baseline in results.suite_baselines:
-        for suite in plan.zero_shot:
-            hits = _top_1(results, suite, baseline)
-            found += _on_suite(results, MeasureKind.ZERO_SHOT, suite, baseline, hits)
-    for baseline in results.suite_baselines:
-        for captioned in plan.retrieval:
-            now = results.ranks(plan.candidate, captioned.own)
-            before = results.ranks(baseline.version, captioned.own)
-            for kind, hits in recall_at_1(captioned.own, now=now, before=before):
-                found += _on_suite(results, kind, captioned, baseline, hits)
-    for pairs in (results.kept, results.replaced):
-        kind, several = MeasureKind.HOLDOUT, len(pairs) > 1
-        found += [_on_holdout(results, kind, h.exam, by, pooled=several) for h, by in pairs]
-        if several:
-            found.append(_combined(results, pairs))
-    if plan.own is not None:
-        gain = results.gain_baseline
-        found.append(_on_holdout(results, MeasureKind.GAIN, plan.own.exam, gain))
-    return found
+    return [m for one in comparisons(results.plan) for m in _measured(results, one)]
 
 
-def _top_1(
-    results: EvaluationResults, evaluation: ClassEvaluation, baseline: Baseline
-) -> PairedHits:
-    query = evaluation.own
-    now, before = (results.hits(one, query) for one in (results.plan.candidate, baseline.version))
-    return top_1(query, now=now, before=before)
-
-
-def _on_suite(
-    results: EvaluationResults,
-    kind: MeasureKind,
-    suite: ClassEvaluation | RetrievalEvaluation,
-    baseline: Baseline,
-    hits: PairedHits,
-) -> Iterator[Measure]:
+def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
     """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
 
-    Flips are not limited against the root: the limit is for one update, and people notice what
-    differs from the version that they had before it.
+    Flips are limited on suites, and not against the root: the limit is for one update, and people
+    notice what differs from the version that they had before it.
     """
-    limit = results.plan.policy.negative_flips
-    measured = [(hits, baseline.tolerance, False)]
-    if limit is not None and baseline.name != ROOT and any(hits.before):
+    policy, hits = results.plan.policy, results.paired(comparison)
+    limit = policy.negative_flips
+    measured = [(hits, comparison.tolerance, False)]
+    suite = comparison.kind in SUITES and comparison.baseline != ROOT
+    if limit is not None and suite and any(hits.before):
         measured.append((hits.formerly_right, limit, True))
-    verdicts, level = _spending(results, [suite.own])
-    policy = results.plan.policy
+    verdicts, level = _spending(results, comparison)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
-            kind,
-            name=suite.name,
-            baseline=baseline.name,
-            baseline_version=baseline.version.number,
+            comparison.kind,
+            name=comparison.name,
+            baseline=comparison.baseline,
+            baseline_version=comparison.version,
             tolerance=tolerance,
-            images=len(suite.own.entries),
+            images=comparison.images,
             distinct=compared.distinct,
             now=compared.now,
             before=compared.before,
             design_effect=compared.design_effect(level or policy.alpha),
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
+            pooled=comparison.pooled,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,
         )
 
 
-def _on_holdout(
-    results: EvaluationResults,
-    kind: MeasureKind,
-    evaluation: ClassEvaluation,
-    baseline: Baseline,
-    *,
-    pooled: bool = False,
-) -> Measure:
-    """Return the measure of a holdout; a gain does not spend, as the budget is for forgetting."""
-    policy = results.plan.policy
-    hits = _top_1(results, evaluation, baseline)
-    spending = [] if kind is MeasureKind.GAIN else [evaluation.own]
-    verdicts, level = _spending(results, spending)
-    return Measure.of(
-        kind,
-        name=evaluation.name,
-        baseline=baseline.name,
-        baseline_version=baseline.version.number,
-        tolerance=baseline.tolerance,
-        images=len(evaluation.own.entries),
-        distinct=hits.distinct,
-        now=hits.now,
-        before=hits.before,
-        design_effect=hits.design_effect(level or policy.alpha),
-        alpha=policy.alpha,
-        minimum_count=policy.minimum_count,
-        pooled=pooled,
-        verdicts=verdicts,
-        level=level,
-    )
-
-
-def _combined(
-    results: EvaluationResults, pairs: Sequence[tuple[HoldoutEvaluation, Baseline]]
-) -> Measure:
-    """Return several holdouts as one measure, so that many small updates guard each other."""
-    hits = pooled(
-        (holdout.exam.own, _top_1(results, holdout.exam, baseline)) for holdout, baseline in pairs
-    )
-    _, last = pairs[-1]
-    replaced = last.name == LIVE
-    verdicts, level = _spending(results, [holdout.exam.own for holdout, _ in pairs])
-    policy = results.plan.policy
-    return Measure.of(
-        MeasureKind.HOLDOUTS,
-        name=f"{len(pairs)} updates of the live version" if replaced else f"{len(pairs)} updates",
-        baseline=LIVE if replaced else "versions that learned them",
-        baseline_version=last.version.number if replaced else None,
-        tolerance=last.tolerance,
-        images=len(hits.now),
-        distinct=hits.distinct,
-        now=hits.now,
-        before=hits.before,
-        design_effect=hits.design_effect(level or policy.alpha),
-        alpha=policy.alpha,
-        minimum_count=policy.minimum_count,
-        verdicts=verdicts,
-        level=level,
-    )
-
-
 def _spending(
-    results: EvaluationResults, queries: Sequence[EvalQuery]
+    results: EvaluationResults, comparison: Comparison
 ) -> tuple[int | None, float | None]:
-    """Return the number of this verdict by the most used of some queries, and its level.
+    """Return the number of this verdict by the most used of a comparison's images, and its level.
 
-    Both are None without a query, or if the policy has no budget.
+    Both are None if the policy has no budget, and for a gain, as the budget is for forgetting.
+    Verdicts count by the query over the own list: with the classes that a candidate has learned,
+    the same images would be another query for each candidate.
     """
     policy = results.plan.policy
-    if policy.budget is None or not queries:
+    if policy.budget is None or comparison.kind is MeasureKind.GAIN:
         return None, None
+    queries = (exam.own for exam, _ in comparison.pairs)
     verdict = max(results.verdicts.get(query.digest, 1) for query in queries)
     return verdict, policy.level(verdict)
 
 
 # The same measures under another policy.
-
-_SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
 
 
 def judge_again(report: Report, policy: GatePolicy) -> Judgement:
@@ -348,12 +247,12 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
     verdicts = (measure.verdicts or verdict) if spends else None
     found = replace(
         measure,
-        tolerance=_tolerance(measure, policy),
+        tolerance=policy.tolerance(measure),
         verdicts=verdicts,
         level=policy.level(verdicts) if verdicts else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
-    limited = measure.kind in _SUITES and measure.baseline != ROOT and measure.right_before
+    limited = measure.kind in SUITES and measure.baseline != ROOT and measure.right_before
     if policy.negative_flips is not None and limited:
         flips = replace(
             found,
@@ -366,11 +265,3 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             formerly_right=True,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
-
-
-def _tolerance(measure: Measure, policy: GatePolicy) -> float:
-    if measure.kind is MeasureKind.GAIN:
-        return -policy.wanted_gain
-    if measure.kind not in _SUITES:
-        return policy.holdout_tolerance
-    return suite_tolerance(policy, measure.baseline)

@@ -10,7 +10,7 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.rules import GatePolicy
-from core.registry.versions import Model, Version
+from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
 from core.rejection.rules import LEARNED
 
@@ -38,9 +38,15 @@ class RetrievalEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldoutEvaluation:
-    """An update's holdout, with the version that learned it."""
+    """An update's holdout, with the version that learned it and the settled one.
+
+    The settled version is the first of the line after the learner that went live, because the
+    learner itself is at its lucky peak; the learner if there is none. Neither a rollback nor a
+    later verdict changes which version that is.
+    """
 
     learner: Version
+    settled: Version
     exam: ClassEvaluation
 
 
@@ -53,7 +59,8 @@ class EvaluationPlan:
     candidate: Version
     parent: Version
     root: Version
-    live: Version | None  # what a promotion would replace, unless an ancestor of the candidate
+    live: Version | None  # what a promotion would replace
+    live_lineage: frozenset[int] = frozenset()  # the numbers of its ancestors and its own
     suites: tuple[Suite, ...]  # including those without a test image, which have no query
     zero_shot: tuple[ClassEvaluation, ...]
     retrieval: tuple[RetrievalEvaluation, ...]
@@ -74,14 +81,20 @@ class EvaluationPlan:
         return tuple(h for h in self.holdouts if h.learner != self.candidate)
 
     @property
+    def kept(self) -> tuple[HoldoutEvaluation, ...]:
+        """The holdouts of all updates that the candidate may not lose: its line's, the live's."""
+        return self.earlier + self.live_holdouts
+
+    @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
         Candidate, parent, root and live version answer the queries on suites and on the lineage's
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
-        learned an earlier holdout answers that holdout's own query: it did so as a candidate and
-        the answers are stored, so its weights may have been collected. Candidate and root are
-        calibrated; the others were when they were candidates. Equal plans have the same order.
+        learned an earlier holdout and the settled one answer that holdout's own query: they did so
+        as candidates and the answers are stored, so their weights may have been collected.
+        Candidate and root are calibrated; the others were when they were candidates. Equal plans
+        have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
@@ -96,7 +109,7 @@ class EvaluationPlan:
         ]
         if self.live is not None:
             asked.append((self.live, whole))
-        asked += [(h.learner, [h.exam.own]) for h in self.earlier]
+        asked += [(by, [h.exam.own]) for h in self.kept for by in (h.learner, h.settled)]
         versions = {version.digest: version for version, _ in asked}
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
@@ -130,9 +143,10 @@ class HeldOutUpdate:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveLineage:
-    """A live version that a promotion would replace and that is no ancestor of the candidate."""
+    """A live version that a promotion would replace."""
 
     version: Version
+    lineage: frozenset[int]  # the numbers of its ancestors and its own
     updates: tuple[HeldOutUpdate, ...]  # of its lineage, not of the candidate's, oldest first
 
 
@@ -166,11 +180,12 @@ def plan_queries(
         parent=parent,
         root=root,
         live=live.version if live else None,
+        live_lineage=live.lineage if live else frozenset(),
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=_holdout_evaluations((*earlier, candidate), learned),
-        live_holdouts=_holdout_evaluations(live.updates if live else (), learned),
+        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version),
+        live_holdouts=_holdout_evaluations(live.updates if live else (), candidate.version),
         teachers=tuple(update.version for update in before),
         calibration=_calibration_query(suites, (*earlier, candidate)),
         root_calibration=_calibration_query(suites),
@@ -232,15 +247,19 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 
 
 def _holdout_evaluations(
-    updates: Iterable[HeldOutUpdate], learned: tuple[str, ...]
+    updates: Sequence[HeldOutUpdate], candidate: Version
 ) -> tuple[HoldoutEvaluation, ...]:
+    """Return the evaluations of the holdouts, which are in the order of their line."""
     found = []
-    for update in updates:
+    for position, update in enumerate(updates):
         learner, entries = update.version, entries_in(Part.TEST, update.holdout)
         if entries:
+            later = (one.version for one in updates[position + 1 :])
+            promoted = (one for one in later if one.status is VersionStatus.PROMOTED)
+            settled = next((one for one in promoted if one != candidate), learner)
             own = holdout_query(learner, entries)
-            exam = _class_evaluation(holdout_name(learner), own, learned)
-            found.append(HoldoutEvaluation(learner=learner, exam=exam))
+            exam = _class_evaluation(holdout_name(learner), own, candidate.classes)
+            found.append(HoldoutEvaluation(learner=learner, settled=settled, exam=exam))
     return tuple(found)
 
 

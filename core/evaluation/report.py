@@ -206,7 +206,7 @@ class Report:
     )
     live: int | None = field(
         default=None,
-        metadata=description("The live version, if the candidate was compared with it too."),
+        metadata=description("The live version that the candidate was compared with, if any."),
     )
     live_digest: Digest | None = None
     suites: Mapping[str, str] = field(

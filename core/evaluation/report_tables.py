@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from core.evaluation.comparisons import comparisons
 from core.evaluation.plan import ClassEvaluation
 from core.evaluation.queries import ClassQuery, RetrievalAnswers
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores
@@ -14,6 +15,7 @@ from core.evaluation.results import (
     recalls,
 )
 from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
+from core.gate.rules import SETTLED
 from core.registry.versions import Version
 
 
@@ -35,27 +37,26 @@ def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
 
 
 def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
-    """Yield the changes by class on the own holdout, each suite and each other holdout."""
+    """Yield the changes by class on the own holdout, each suite and each other holdout.
+
+    Those on other holdouts are against the versions that the candidate may replace.
+    """
     plan = results.plan
-    compared = [
-        (MeasureKind.ZERO_SHOT, suite, baseline)
-        for baseline in results.suite_baselines
-        for suite in plan.zero_shot
-    ]
-    holdouts = results.kept + results.replaced
-    compared += [(MeasureKind.HOLDOUT, holdout.exam, by) for holdout, by in holdouts]
-    if plan.own is not None:
-        compared.insert(0, (MeasureKind.GAIN, plan.own.exam, results.gain_baseline))
-    for kind, asked, baseline in compared:
+    found = list(comparisons(plan))
+    found.sort(key=lambda one: one.kind is not MeasureKind.GAIN)
+    for one in found:
+        (exam, before), *others = one.pairs
+        if others or not isinstance(exam, ClassEvaluation) or one.baseline == SETTLED:
+            continue
         yield ChangeTable(
-            kind=kind,
-            name=asked.name,
-            baseline=baseline.name,
-            baseline_version=baseline.version.number,
+            kind=one.kind,
+            name=one.name,
+            baseline=one.baseline,
+            baseline_version=before.number,
             classes=class_changes(
-                asked.own,
-                now=results.hits(plan.candidate, asked.own),
-                before=results.hits(baseline.version, asked.own),
+                exam.own,
+                now=results.hits(plan.candidate, exam.own),
+                before=results.hits(before, exam.own),
                 alpha=plan.policy.alpha,
             ),
         )
@@ -103,9 +104,10 @@ def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
     for kind, evaluation in asked:
         for role, version in results.roles:
             yield _list_score(results, kind, evaluation, role, version)
-    for holdout, live in results.replaced:
-        for role, version in (("candidate", plan.candidate), ("live", live.version)):
-            yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
+    for holdout in plan.live_holdouts:
+        for role, version in results.roles:
+            if role in {"candidate", "live"}:
+                yield _list_score(results, MeasureKind.HOLDOUT, holdout.exam, role, version)
 
 
 def _list_score(

@@ -2,20 +2,23 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from statistics import fmean
 
-from core.evaluation.plan import EvaluationPlan, HoldoutEvaluation
+from core.evaluation.comparisons import Comparison
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
     ClassQuery,
+    PairedHits,
     RetrievalAnswers,
     RetrievalQuery,
     are_finite,
+    pooled,
+    recall_at_1,
+    top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
-from core.gate.rules import GatePolicy
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest
@@ -88,26 +91,6 @@ def recalls(ranks: Sequence[int]) -> Mapping[int, float]:
 
 AnswersByQuery = Mapping[tuple[Digest, Digest], Answers]  # (version digest, query digest): answers
 Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
-LIVE, PARENT, ROOT, BOTH = "live version", "parent", "root", "parent and root"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A version that the candidate is compared with, and the tolerated loss against it."""
-
-    name: str  # "parent", "root", "parent and root", "live version" or "version 3"
-    version: Version
-    tolerance: float
-
-
-def suite_tolerance(policy: GatePolicy, baseline: str) -> float:
-    """Return the loss that a suite may show against the baseline of this name.
-
-    Of a parent that is the root too, the smaller tolerance counts. The live version is what users
-    have now, so it has the parent's.
-    """
-    parent, root = policy.parent_tolerance, policy.root_tolerance
-    return {ROOT: root, BOTH: min(parent, root)}.get(baseline, parent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +119,19 @@ class EvaluationResults:
             raise TypeError(type(answers))
         return answers
 
+    def paired(self, comparison: Comparison) -> PairedHits:
+        """Return the hits of the candidate and of a comparison's baseline; pooled if of several."""
+        now = self.plan.candidate
+        found: list[tuple[ClassQuery, PairedHits]] = []
+        for exam, before in comparison.pairs:
+            query = exam.own
+            if isinstance(query, RetrievalQuery):
+                ranks, others = self.ranks(now, query), self.ranks(before, query)
+                return dict(recall_at_1(query, now=ranks, before=others))[comparison.kind]
+            hits = self.hits(now, query), self.hits(before, query)
+            found.append((query, top_1(query, now=hits[0], before=hits[1])))
+        return found[0][1] if len(found) == 1 else pooled(found)
+
     def counts(self, version: Version, query: ClassQuery) -> Counts:
         """Return (right, asked) of each class that has an image, sorted by name."""
         found: dict[str, list[bool]] = {}
@@ -162,55 +158,9 @@ class EvaluationResults:
         """The versions in every table, by role."""
         plan = self.plan
         roles = ("candidate", plan.candidate), ("parent", plan.parent), ("root", plan.root)
-        return roles if plan.live is None else (*roles, ("live", plan.live))
-
-    @cached_property
-    def suite_baselines(self) -> tuple[Baseline, ...]:
-        """Parent, root, and the live version if it would be replaced.
-
-        If parent and root are the same version, it is one baseline.
-        """
-        plan = self.plan
-        if plan.parent.digest == plan.root.digest:
-            found = {BOTH: plan.parent}
-        else:
-            found = {PARENT: plan.parent, ROOT: plan.root}
-        if plan.live is not None:
-            found[LIVE] = plan.live
-        return tuple(
-            Baseline(name=name, version=version, tolerance=suite_tolerance(plan.policy, name))
-            for name, version in found.items()
-        )
-
-    @property
-    def gain_baseline(self) -> Baseline:
-        """The parent, on the update's own holdout; less than the wanted gain fails."""
-        wanted = self.plan.policy.wanted_gain
-        return Baseline(name=PARENT, version=self.plan.parent, tolerance=-wanted)
-
-    @property
-    def kept(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
-        """The holdouts of the lineage's earlier updates, each with the version that learned it."""
-        return tuple(
-            (
-                holdout,
-                Baseline(
-                    name=f"version {holdout.learner.number}",
-                    version=holdout.learner,
-                    tolerance=self.plan.policy.holdout_tolerance,
-                ),
-            )
-            for holdout in self.plan.earlier
-        )
-
-    @property
-    def replaced(self) -> tuple[tuple[HoldoutEvaluation, Baseline], ...]:
-        """The holdouts of updates that only the live version has, with the live version."""
-        plan = self.plan
-        if plan.live is None:
-            return ()
-        live = Baseline(name=LIVE, version=plan.live, tolerance=plan.policy.holdout_tolerance)
-        return tuple((holdout, live) for holdout in plan.live_holdouts)
+        if plan.live is None or plan.live.digest in {plan.parent.digest, plan.root.digest}:
+            return roles
+        return (*roles, ("live", plan.live))
 
     def not_finite(self, version: Version) -> int:
         """Return how many queries a version answered with scores that are NaN."""

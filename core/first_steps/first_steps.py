@@ -165,6 +165,7 @@ def _ensure_policy(platform: Platform) -> None:
             parent_tolerance=0.06,
             root_tolerance=0.06,
             holdout_tolerance=0.1,
+            settled_tolerance=0.12,
             minimum_count=100,
             reason=REASON,
             created_at=now,

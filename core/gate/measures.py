@@ -200,6 +200,9 @@ class MeasureKind(StrEnum):
     GAIN = "gain"  # top-1 on this update's own holdout
 
 
+SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
+
+
 def strictness(distinct: int, minimum_count: int, *, pooled: bool) -> float:
     """Return the share of the full level's z by which a lower bound lies below the difference.
 
@@ -225,7 +228,14 @@ class Measure:
     name: str = field(
         metadata=description("The suite, or the version whose update the holdout belongs to.")
     )
-    baseline: str = field(metadata={"examples": ["parent", "root", "version 3"]})
+    baseline: str = field(
+        metadata=description(
+            "What the version compared with is: the parent, the live version, the root or the "
+            "settled version, which is the first promoted one after that of the holdout; or "
+            "several of these.",
+            ["parent", "live version and root", "parent and settled version"],
+        )
+    )
     baseline_version: int | None  # None: each holdout has its own
     tolerance: float = field(
         metadata=description("A fraction of 1; for a gain, the wanted gain, negated.")

@@ -1,12 +1,13 @@
 """The gate: its policy, its verdict on a version, and the sentences that explain it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
 from core.gate.measures import (
+    SUITES,
     Flips,
     Measure,
     MeasureKind,
@@ -51,6 +52,11 @@ _POWER = quantile(0.2)
 _MOST_TIMES, _ALWAYS_ADVISED = 10, 5000
 
 
+# What a baseline is to the candidate.
+
+PARENT, LIVE, ROOT, SETTLED = "parent", "live version", "root", "settled version"
+
+
 class Verdict(StrEnum):
     """The gate's verdict."""
 
@@ -65,9 +71,10 @@ class GatePolicy:
 
     id: PolicyId
     name: str
-    parent_tolerance: float = 0.03  # suites, against the parent
+    parent_tolerance: float = 0.03  # suites, against the parent and the live version
     root_tolerance: float = 0.05  # suites, against the root
-    holdout_tolerance: float = 0.05  # holdouts of other updates
+    holdout_tolerance: float = 0.05  # other updates' holdouts, against parent and live version
+    settled_tolerance: float = 0.08  # other updates' holdouts, against the settled version
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
     minimum_count: int = 500  # of distinct test images; of a measure with fewer, less is asked
     alpha: float = 0.005  # one-sided error of each bound
@@ -76,6 +83,21 @@ class GatePolicy:
     negative_flips: float | None = None  # of a suite's formerly right answers; None: not judged
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
+
+    def tolerances(self, kind: MeasureKind) -> Mapping[str, float]:
+        """Return the loss that a measure may show, by what its baseline is to the candidate."""
+        if kind is MeasureKind.GAIN:
+            return {PARENT: -self.wanted_gain}
+        if kind in SUITES:
+            update, wider = self.parent_tolerance, {ROOT: self.root_tolerance}
+        else:
+            update, wider = self.holdout_tolerance, {SETTLED: self.settled_tolerance}
+        return {PARENT: update, LIVE: update, **wider}
+
+    def tolerance(self, measure: Measure) -> float:
+        """Return the loss that a measure may show: of all that its baseline is, the smallest."""
+        limits = self.tolerances(measure.kind)
+        return min(limit for role, limit in limits.items() if role in measure.baseline)
 
     @property
     def budget(self) -> ErrorBudget | None:
@@ -254,9 +276,8 @@ def explain(
 
 
 def the_baseline(measure: Measure) -> str:
-    """Return what a measure compares with, in a sentence: "the parent", "version 3"."""
-    baseline = measure.baseline
-    return baseline if baseline.startswith("version ") else f"the {baseline}"
+    """Return what a measure compares with, in a sentence: "the parent and root"."""
+    return f"the {measure.baseline}"
 
 
 def _capital(text: str) -> str:

@@ -160,6 +160,7 @@ def _create_suites() -> None:
         sa.Column("parent_tolerance", sa.Float(53), nullable=False),
         sa.Column("root_tolerance", sa.Float(53), nullable=False),
         sa.Column("holdout_tolerance", sa.Float(53), nullable=False),
+        sa.Column("settled_tolerance", sa.Float(53), nullable=False),
         sa.Column("wanted_gain", sa.Float(53), nullable=False),
         sa.Column("minimum_count", sa.Integer(), nullable=False),
         sa.Column("alpha", sa.Float(53), nullable=False),

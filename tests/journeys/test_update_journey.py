@@ -77,7 +77,7 @@ def test_a_model_learns_twice_is_judged_serves_and_is_rolled_back(client: Client
     update(client, SECOND, dataset="more", parent=2, auto_promote=False)
     second = client.versions.report("walk", 3)
     kept = changes(second)[EARLIER]
-    assert (kept["kind"], kept["baseline"]) == ("holdout", "version 2")
+    assert (kept["kind"], kept["baseline"]) == ("holdout", "parent and settled version")
     found = {name: after for name, _, after in accuracies(second)}
     assert found[f"{EARLIER}, 4 to choose from"] == kept["right"] / kept["count"] > 0.6
     assert found[f"{EARLIER}, 8 to choose from"] > 0.5

@@ -100,7 +100,7 @@ def a_shop(served: Served, folder: Path) -> Iterator[Shop]:
     scene = Scene(served.platform.transactions, served.platform.artifacts)
     model = scene.model(MODEL)
     a_root(served.platform, COPY)
-    judged_by(scene, model, holdout_tolerance=0.5)
+    judged_by(scene, model, holdout_tolerance=0.5, settled_tolerance=0.5)
     kept = scene.frozen("cat", "dog", each=40, offset=100)
     scene.suite(model, kept, "kept")
     scene.script.wrong.add(some_weights(served.platform, 101).digest)  # what is trained first

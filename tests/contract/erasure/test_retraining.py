@@ -29,10 +29,12 @@ from core.jobs.rules import JobStatus
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
+from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_dataset_version, delete_version
 from core.upkeep.gc import collect_garbage
 from tests.support.erasures import erase, followed, order
+from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER
 from tests.support.learning.erasure_trial import erase_and_compare
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -231,6 +233,29 @@ def test_a_line_whose_weights_were_collected_is_scored_on_what_is_left_of_its_ho
     rows = scene.report(scene.version(model, 6))["lists"]
     counts = {row["images"] for row in rows if row["name"] == "version 2"}
     assert counts == {len(tested) - 2}, rows
+
+
+def test_a_settled_version_without_weights_is_compared_with_on_what_is_left_of_a_holdout(
+    scene: Scene, artifacts: MemoryArtifacts
+) -> None:
+    model = scene.model()
+    lessons = [scene.frozen(*"ab", each=15, offset=50 * n, forms=MANY) for n in range(4)]
+    for parent, data in enumerate(lessons[:3], start=1):
+        scene.learn(model, data, parent=parent)
+    for number in (3, 4):
+        go_live(scene, model, number, override=True, reason="seeded")
+    with scene.platform.transactions() as work:
+        for number in (2, 3):
+            work[Versions].release_weights(model.id, number, NOW)
+        work.commit()
+    held = read_manifest(artifacts, lessons[0].manifest).on(Side.HOLDOUT)
+    erase(scene, next(entry.pixels for entry in held if entry.part is Part.TEST))
+    scene.update(model, lessons[3], parent=4)
+    ended = scene.run()
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    measures = scene.report(scene.version(model, 5))["measures"]
+    settled = [m["name"] for m in measures if m["baseline"] == "settled version"]
+    assert settled == ["version 2", "3 updates"]
 
 
 @pytest.mark.parametrize("done", range(3))

@@ -38,7 +38,7 @@ def model(scene: Scene) -> Model:
 # ---- Compared with --------------------------------------------------------------------------
 
 
-def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learned_it(
+def test_every_earlier_update_is_asked_and_compared_with_parent_live_and_settled_version(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS + ANTS, 4: SUITES + OWLS + ANTS}
@@ -47,18 +47,47 @@ def test_every_earlier_update_is_asked_and_compared_with_the_version_that_learne
     update(scene, model, *OWLS, parent=2)
     update(scene, model, *ANTS, parent=3)
     found = report(scene, model, 4)
-    ((root,), (parent, _)) = against(found, "root"), against(found, "parent")
-    assert (root.baseline_version, parent.baseline_version) == (1, 3)
+    ((root,), (suite, *_)) = against(found, "root"), against(found, "live version")
+    assert (root.baseline_version, suite.name, suite.baseline_version) == (1, "easy", 2)
     rulings = list(found.measures)
-    first, second = (m for m in rulings if m.kind is MeasureKind.HOLDOUT)
-    told = {m.name: (m.baseline_version, m.right_before, m.lost) for m in (first, second)}
-    assert told == {"version 2": (2, first.count, first.count), "version 3": (3, second.count, 0)}
-    (together,) = (m for m in rulings if m.kind is MeasureKind.HOLDOUTS)
-    assert together.images == first.images + second.images
-    assert (together.lost, together.baseline_version) == (first.count, None)
+    told = {
+        (m.name, m.baseline): (m.baseline_version, m.right_before, m.lost)
+        for m in rulings
+        if m.kind is MeasureKind.HOLDOUT
+    }
+    assert told == {
+        ("version 2", "parent"): (3, 0, 0),
+        ("version 2", "live version and settled version"): (2, 25, 25),
+        ("version 3", "parent and settled version"): (3, 23, 0),
+    }
+    together = {m.baseline: m for m in rulings if m.kind is MeasureKind.HOLDOUTS}
+    assert {one.images for one in together.values()} == {48}
+    settled = together["settled version"]
+    assert (settled.lost, settled.baseline_version, together["parent"].lost) == (25, None, 0)
     (gain,) = (m for m in rulings if m.kind is MeasureKind.GAIN)
     assert (gain.baseline_version, gain.right_before, gain.difference) == (3, gain.count, 0.0)
     assert found.verdict is Verdict.FAILED
+
+
+def test_a_settled_version_without_weights_is_asked_by_its_stored_answers(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [SUITES, SUITES + CATS, SUITES + CATS + OWLS, SUITES + CATS + OWLS + ANTS]
+    more = ("fox", "pig")
+    knowing_each(scene, model, monkeypatch, {n: line[min(n, 4) - 1] for n in range(1, 5)})
+    for classes in (CATS, OWLS, ANTS):
+        update(scene, model, *classes)
+    assert scene.live(model) == 4
+    with scene.platform.transactions() as work:
+        for number in (2, 3):
+            work[Versions].release_weights(model.id, number, NOW)
+        work.commit()
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 4: line[3], 5: line[3] + more})
+    update(scene, model, *more)
+    found = report(scene, model, 5)
+    settled = {m.name: m.baseline_version for m in against(found, "settled version")}
+    assert settled == {"version 2": 3, "3 updates": None}
+    assert found.verdict is Verdict.PASSED
 
 
 # ---- Pinned ---------------------------------------------------------------------------------

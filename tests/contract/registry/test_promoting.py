@@ -54,7 +54,9 @@ def test_update_beside_the_live_version_is_compared_with_it_and_asked_what_it_ha
     update(scene, model, *OWLS, parent=1)
     found = report(scene, model, 3)
     assert (found.live, found.live_digest) == (2, scene.version(model, 2).digest)
-    suite, holdout = against(found, "live version")
+    (suite,), (holdout,) = (
+        against(found, name) for name in ("live version", "live version and settled version")
+    )
     assert (suite.kind, suite.name) == (MeasureKind.ZERO_SHOT, "easy")
     assert (holdout.kind, holdout.name) == (MeasureKind.HOLDOUT, "version 2")
     assert (holdout.right_before, holdout.right, holdout.baseline_version) == (holdout.count, 0, 2)

@@ -144,6 +144,7 @@ def live_line() -> LiveLineage:
     tenth = taught(ninth, 10, ("cup", "jar"))
     return LiveLineage(
         version=tenth,
+        lineage=frozenset({1, 9, 10}),
         updates=(
             HeldOutUpdate(version=ninth, holdout=entries("ninth", [("hat",), ("sock",)] * 10)),
             HeldOutUpdate(version=tenth, holdout=entries("tenth", [("cup",), ("jar",)] * 5)),

@@ -1,18 +1,22 @@
 """Which version must answer which question."""
 
+from dataclasses import replace
+
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.plan import HeldOutUpdate
+from core.registry.versions import VersionStatus
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
     SECOND,
+    THIRD,
     entries,
     report_of,
     second_update,
     suite,
-    third_update,
+    taught,
 )
 
 
@@ -26,12 +30,27 @@ def test_candidate_parent_and_root_answer_the_same_questions_once() -> None:
     assert all(len(digests) == len(set(digests)) for digests in asked.values())
 
 
-def test_learner_further_back_answers_for_its_holdout_alone() -> None:
-    plan = third_update()
-    asked = {who.number: questions for who, questions in plan.questions}
-    assert set(asked) == {1, 2, 3, 4}
-    exam = plan.holdouts[0].exam
-    assert [q.digest for q in asked[2]] == [exam.own.digest]
+def test_learner_and_settled_version_further_back_answer_for_its_holdout_alone() -> None:
+    first, second = EARLIER
+    settled = replace(SECOND, status=VersionStatus.PROMOTED)
+    hats = HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 10))
+    fifth = HeldOutUpdate(version=taught(THIRD, 5, ("cap",)), holdout=())
+    earlier = [first, replace(second, version=settled), hats]
+    plan = second_update(candidate=fifth, parent=THIRD, earlier=earlier)
+    asked = {who.number: [q.digest for q in questions] for who, questions in plan.questions}
+    assert set(asked) == {1, 2, 3, 4, 5}
+    bags, boots, _ = (holdout.exam.own.digest for holdout in plan.holdouts)
+    assert (asked[2], asked[3]) == ([bags], [bags, boots])
+
+
+def test_the_settled_version_is_the_first_that_went_live_after_the_learner() -> None:
+    went_live = [replace(SECOND, status=VersionStatus.PROMOTED), THIRD]
+    earlier = [EARLIER[0], *(replace(EARLIER[1], version=version) for version in went_live)]
+    again = replace(taught(THIRD, 5, ("cap",)), status=VersionStatus.PROMOTED)
+    candidate = HeldOutUpdate(version=again, holdout=entries("fifth", [("cap",)] * 4))
+    plan = second_update(candidate=candidate, parent=THIRD, earlier=earlier)
+    # a candidate that is scored again after it went live is not its own baseline
+    assert [one.settled.number for one in plan.earlier] == [3, 3, 4]
 
 
 def test_validation_part_is_never_asked() -> None:

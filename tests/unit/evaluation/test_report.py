@@ -1,6 +1,7 @@
 """Reports on answers that are chosen image by image."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,13 +25,14 @@ from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.gate.measures import Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict
-from core.registry.versions import Version
+from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
     SECOND,
+    THIRD,
     answered,
     entries,
     forgets_cats,
@@ -42,6 +44,7 @@ from tests.support.evaluation.evaluations import (
     second_update,
     some_thresholds,
     suite,
+    taught,
     third_update,
 )
 from tests.support.factories import NOW
@@ -55,10 +58,10 @@ def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> 
         ("zero_shot", "emoji", "parent", 0.01),
         ("zero_shot", "emoji", "root", 0.02),
         ("image_to_text", "shapes", "parent", 0.01),
-        ("text_to_image", "shapes", "parent", 0.01),
         ("image_to_text", "shapes", "root", 0.02),
+        ("text_to_image", "shapes", "parent", 0.01),
         ("text_to_image", "shapes", "root", 0.02),
-        ("holdout", "version 2", "version 2", 0.04),
+        ("holdout", "version 2", "parent and settled version", 0.04),
         ("gain", "version 3", "parent", 0.0),
     ]
     assert measures[-1].difference == 1.0
@@ -169,7 +172,8 @@ def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
 def beside(**changes: object) -> EvaluationPlan:
     """The examination of version 3 while version 9 is live, which has learned hat and sock."""
     ninth, _ = live_line().updates
-    return second_update(live=LiveLineage(version=ninth.version, updates=(ninth,)), **changes)
+    live = LiveLineage(version=ninth.version, lineage=frozenset({1, 9}), updates=(ninth,))
+    return second_update(live=live, **changes)
 
 
 def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_learned() -> None:
@@ -178,7 +182,7 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
     found = {
         (r.kind.value, r.name): (r.baseline_version, r.tolerance)
         for r in report.measures
-        if r.baseline == "live version"
+        if "live version" in r.baseline
     }
     assert found == {
         ("zero_shot", "emoji"): (9, 0.01),
@@ -250,6 +254,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "parent_tolerance": 0.03,
             "root_tolerance": 0.05,
             "holdout_tolerance": 0.05,
+            "settled_tolerance": 0.08,
             "wanted_gain": 0.0,
             "minimum_count": 10,
             "alpha": 0.1,
@@ -333,26 +338,27 @@ def test_nothing_is_retained_of_what_the_root_did_not_know() -> None:
     assert (report.retention, report.zero_shot_change) == (None, 1.0)
 
 
-def together(plan: EvaluationPlan, wrong: int, wrong_before: int) -> Measure:
-    """The holdouts of two updates as one measure.
-
-    The candidate is wrong about the first few images of each, the others about some of them.
-    """
-
-    def partly(who: Version, question: EvalQuery, index: int) -> bool:
-        return index >= (wrong if who.number == plan.candidate.number else wrong_before)
-
-    rulings = report_of(plan, partly).measures
-    (found,) = (one for one in rulings if one.kind is MeasureKind.HOLDOUTS)
-    return found
+def losing(**wrong: int) -> Callable[[Version, EvalQuery, int], bool]:
+    """Each version is wrong about the first few images of each query: `v4=3` of version 4."""
+    return lambda who, question, index: index >= wrong.get(f"v{who.number}", 0)
 
 
-def test_holdouts_of_the_line_are_measured_together_against_whoever_learned_them() -> None:
-    found = together(third_update(policy=policy(holdout_tolerance=0.07)), 3, 1)
-    assert (found.name, found.baseline) == ("2 updates", "versions that learned them")
-    assert (found.baseline_version, found.tolerance) == (None, 0.07)
-    assert (found.images, found.count) == (40, 40)
-    assert (found.right, found.right_before, found.gained, found.lost) == (34, 38, 0, 4)
+def pools(report: Report) -> dict[str, Measure]:
+    """The measures of several holdouts together, by baseline."""
+    return {one.baseline: one for one in report.measures if one.kind is MeasureKind.HOLDOUTS}
+
+
+def test_holdouts_of_the_line_are_measured_together_against_the_parent_and_settled_versions() -> (
+    None
+):
+    plan = third_update(policy=policy(holdout_tolerance=0.07, settled_tolerance=0.09))
+    found = pools(report_of(plan, losing(v4=3, v3=1, v2=2)))
+    assert {(m.name, m.images, m.count) for m in found.values()} == {("2 updates", 40, 40)}
+    parent, settled = found["parent"], found["settled version"]
+    assert (parent.baseline_version, parent.tolerance) == (3, 0.07)
+    assert (parent.right, parent.right_before, parent.gained, parent.lost) == (34, 38, 0, 4)
+    assert (settled.baseline_version, settled.tolerance) == (None, 0.09)
+    assert (settled.right_before, settled.lost) == (18 + 19, 1 + 2)
 
 
 @pytest.mark.parametrize("updates", [1, 2])
@@ -366,8 +372,62 @@ def test_holdouts_are_pooled_only_where_there_are_several(updates: int) -> None:
 
 def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None:
     plan = second_update(live=live_line(), policy=policy(holdout_tolerance=0.07))
-    found = together(plan, 1, 2)
-    assert (found.name, found.baseline) == ("2 updates of the live version", "live version")
-    assert (found.baseline_version, found.tolerance) == (10, 0.07)
-    assert (found.images, found.count) == (30, 30)
-    assert (found.right, found.right_before, found.gained, found.lost) == (28, 26, 2, 0)
+    found = pools(report_of(plan, losing(v3=1, v10=2)))
+    live, both = found["live version"], found["settled version"]
+    assert (live.name, live.baseline_version) == ("2 updates of the live version", 10)
+    assert (live.images, live.count, live.tolerance) == (30, 30, 0.07)
+    assert (live.right, live.right_before, live.gained, live.lost) == (28, 26, 2, 0)
+    assert (both.name, both.images) == ("3 updates of both lines", 50)
+
+
+def fourth_update(**changes: Any) -> EvaluationPlan:
+    """The examination of version 5, which has learned cap; version 3 went live before version 4."""
+    promoted = replace(SECOND, status=VersionStatus.PROMOTED)
+    line = [EARLIER[0], replace(EARLIER[1], version=promoted)]
+    line.append(HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 20)))
+    fifth = taught(THIRD, 5, ("cap",))
+    candidate = HeldOutUpdate(version=fifth, holdout=entries("fifth", [("cap",)] * 10))
+    given: dict[str, Any] = {"candidate": candidate, "parent": THIRD, "earlier": line}
+    return second_update(**given | changes)
+
+
+def test_a_holdout_is_compared_with_the_parent_the_live_and_wider_the_settled_version() -> None:
+    live = LiveLineage(version=FIRST, lineage=frozenset({1, 2}), updates=())
+    report = report_of(fourth_update(live=live), right)
+    assert (report.live, report.parent) == (2, 4)
+    found = {
+        (m.name, m.baseline, m.baseline_version): m.tolerance
+        for m in report.measures
+        if m.kind is MeasureKind.HOLDOUT
+    }
+    assert found == {
+        ("version 2", "parent", 4): 0.05,
+        ("version 2", "live version", 2): 0.05,
+        ("version 2", "settled version", 3): 0.08,
+        # the live version has not learned these two
+        ("version 3", "parent", 4): 0.05,
+        ("version 3", "settled version", 3): 0.08,
+        ("version 4", "parent and settled version", 4): 0.05,
+    }
+    assert {m.baseline for m in report.measures if m.name == "emoji"} == {
+        "parent",
+        "live version",
+        "root",
+    }
+    assert pools(report)["parent"].images == 60
+
+
+def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
+    limits = {"holdout_tolerance": 0.2, "settled_tolerance": 0.25, "alpha": 0.2}
+    plan = fourth_update(policy=policy(**limits, parent_tolerance=1.0, root_tolerance=1.0))
+    report = report_of(plan, losing(v4=10, v5=12))
+    outcomes = {m.baseline: m.outcome for m in report.measures if m.name == "version 2"}
+    assert outcomes == {"parent": Outcome.HOLDS, "settled version": Outcome.FAILS}
+    assert report.verdict is Verdict.FAILED
+
+
+def test_a_live_version_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
+    live = LiveLineage(version=ROOT, lineage=frozenset({1}), updates=())
+    measures = report_of(second_update(live=live), learned).measures
+    found = {m.baseline: m.tolerance for m in measures if m.name == "emoji"}
+    assert found == {"parent": 0.03, "live version and root": 0.03}

@@ -77,13 +77,10 @@ def test_every_kind_of_measure_has_words_of_its_own(kind: MeasureKind, words: st
         ("parent", "the parent"),
         ("parent and root", "the parent and root"),
         ("live version", "the live version"),
-        ("versions that learned them", "the versions that learned them"),
-        ("version 3", "version 3"),
+        ("parent and settled version", "the parent and settled version"),
     ],
 )
-def test_baseline_has_an_article_unless_it_is_a_version_by_number(
-    baseline: str, words: str
-) -> None:
+def test_baseline_is_told_by_what_it_is_to_the_candidate(baseline: str, words: str) -> None:
     assert subject(found(baseline=baseline)) == f"top-1 on emoji against {words}"
 
 

@@ -29,7 +29,9 @@ from tests.support.tools import tools_of
 
 MODEL = "demo"
 
-LENIENT = {"parent_tolerance": 0.5, "root_tolerance": 0.5, "holdout_tolerance": 0.5}
+LENIENT = dict.fromkeys(
+    ("parent_tolerance", "root_tolerance", "holdout_tolerance", "settled_tolerance"), 0.5
+)
 
 
 @dataclass

@@ -1,0 +1,123 @@
+"""The comparisons that a plan asks for: on which images, and with which version.
+
+A candidate is compared with the versions that it may replace, its parent and the live version, by
+the limits of one update; and, wider, with versions further back, so that small losses do not add up
+unseen: suites with the root, an earlier holdout with its settled version.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.evaluation.plan import (
+    ClassEvaluation,
+    EvaluationPlan,
+    HoldoutEvaluation,
+    RetrievalEvaluation,
+)
+from core.gate.measures import MeasureKind
+from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
+from core.registry.versions import Version
+
+Pairs = tuple[tuple[ClassEvaluation | RetrievalEvaluation, Version], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A comparison of the candidate with a baseline, on the images of one or several evaluations.
+
+    `pairs` are the evaluations, each with the version that the candidate is compared with on it:
+    the same for all, but for settled versions.
+    """
+
+    kind: MeasureKind
+    name: str  # a suite, "version 2" (its update's holdout) or "3 updates" (their holdouts)
+    baseline: str  # its roles, such as "parent", "live version and root" or "settled version"
+    tolerance: float
+    pairs: Pairs
+    pooled: bool  # whether another comparison is of these images and others together
+
+    @property
+    def images(self) -> int:
+        """The number of images; one in several holdouts counts once."""
+        return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})
+
+    @property
+    def version(self) -> int | None:
+        """The number of the baseline's version; None if each holdout has its own."""
+        numbers = {version.number for _, version in self.pairs}
+        return numbers.pop() if len(numbers) == 1 else None
+
+
+def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
+    """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain."""
+    for suite in plan.zero_shot:
+        yield from _with_each(plan, MeasureKind.ZERO_SHOT, _of_suite(plan, suite))
+    for captioned in plan.retrieval:
+        for kind in (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE):
+            yield from _with_each(plan, kind, _of_suite(plan, captioned))
+    several = {role: p for role, p in _of_holdouts(plan, plan.kept).items() if len(p) > 1}
+    for holdout in plan.kept:
+        roles = _of_holdouts(plan, [holdout])
+        yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several.keys())
+    yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
+    if plan.own is not None:
+        yield from _with_each(plan, MeasureKind.GAIN, {PARENT: ((plan.own.exam, plan.parent),)})
+
+
+def _of_suite(
+    plan: EvaluationPlan, suite: ClassEvaluation | RetrievalEvaluation
+) -> Mapping[str, Pairs]:
+    live = {} if plan.live is None else {LIVE: ((suite, plan.live),)}
+    return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
+
+
+def _of_holdouts(
+    plan: EvaluationPlan, holdouts: Sequence[HoldoutEvaluation]
+) -> Mapping[str, Pairs]:
+    """Return the pairs of each role, without holdouts whose classes the role has not learned."""
+    live, known = plan.live, plan.live_lineage
+    return {
+        PARENT: tuple((h.exam, plan.parent) for h in holdouts if h in plan.earlier),
+        LIVE: tuple((h.exam, live) for h in holdouts if live and h.learner.number in known),
+        SETTLED: tuple((h.exam, h.settled) for h in holdouts),
+    }
+
+
+def _with_each(
+    plan: EvaluationPlan,
+    kind: MeasureKind,
+    roles: Mapping[str, Pairs],
+    *,
+    pooled: Collection[str] = (),
+) -> Iterator[Comparison]:
+    """Yield the comparisons with the versions of each role.
+
+    Roles that the same version has are one baseline, with the smallest of their tolerances. The
+    live version is named where it is not the parent, which has the same tolerances.
+    """
+    tolerances = plan.policy.tolerances(kind)
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for role, pairs in roles.items():
+        if pairs:
+            key = tuple((exam.name, version.digest) for exam, version in pairs)
+            found.setdefault(key, []).append(role)
+    for same in found.values():
+        pairs = roles[same[0]]
+        yield Comparison(
+            kind=kind,
+            name=_name(plan, pairs),
+            baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
+            tolerance=min(tolerances[role] for role in same),
+            pairs=pairs,
+            pooled=all(role in pooled for role in same),
+        )
+
+
+def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
+    if len(pairs) == 1:
+        return pairs[0][0].name
+    names, own = [exam.name for exam, _ in pairs], [one.exam.name for one in plan.earlier]
+    if names == own:
+        return f"{len(names)} updates"
+    live = [one.exam.name for one in plan.kept if one.learner.number in plan.live_lineage]
+    return f"{len(names)} updates of {'the live version' if names == live else 'both lines'}"
