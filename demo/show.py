@@ -127,7 +127,8 @@ class Show:
             self.note(f"- {reason}")
         rows = [
             [
-                f"{measure['kind']}: {measure['name']}",
+                f"{measure['kind']}: {measure['name']}"
+                + (f", {measure['classes']} classes" if measure["asked"] == "union" else ""),
                 measure["baseline"],
                 str(measure["count"]),
                 percent(measure["right_before"] / measure["count"]),

@@ -213,7 +213,7 @@ def _row(title: str, report: Report, hits: float, outcome: str) -> Json:
 
 # The cells of the demo's tables, read from an update's forgetting report.
 
-NEW, EARLIER = "new classes", "earlier classes"
+NEW, EARLIER, AMONG_ALL = "new classes", "earlier classes", "earlier among all"
 
 SUITES = {
     "zero_shot": "emoji top-1",
@@ -221,7 +221,7 @@ SUITES = {
     "text_to_image": "R@1 text>image",
 }
 
-CHANGES = (NEW, EARLIER, *SUITES.values())
+CHANGES = (NEW, EARLIER, AMONG_ALL, *SUITES.values())
 
 
 def changes(report: Report) -> Mapping[str, Ruling]:
@@ -234,7 +234,7 @@ def changes(report: Report) -> Mapping[str, Ruling]:
         if measure["kind"] == "gain":
             found[NEW] = measure
         elif measure["name"] == _parent(report):
-            found[EARLIER] = measure
+            found[EARLIER if measure["asked"] == "own" else AMONG_ALL] = measure
         elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
             found[SUITES[measure["kind"]]] = measure
     return found
@@ -243,8 +243,8 @@ def changes(report: Report) -> Mapping[str, Ruling]:
 def accuracies(report: Report) -> Iterator[tuple[str, float, float]]:
     """Yield the parent's and the candidate's accuracies on the held-out images of two updates.
 
-    The earlier update made the parent. Its images are classified twice: among its own classes, by
-    which forgetting is judged, and among all that the candidate has learned.
+    The earlier update made the parent. Its images are classified twice: among its own classes, and
+    among all that the candidate has learned. Both are judged.
     """
     earlier = {row["role"]: row for row in report["lists"] if row["name"] == _parent(report)}
     before, after = earlier["parent"], earlier["candidate"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from api.gate.policy_form import FIELDS, changes_of, form_of, wanted_of
+from api.gate.policy_form import FIELDS, changes_of, form_of, pairs_text, wanted_of
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
@@ -167,6 +167,7 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
     for name, value in (
         ("Suites, against the parent and the live version", policy.parent_tolerance),
         ("Suites, against the root", policy.root_tolerance),
+        ("Suites, with all learned classes to choose from too", policy.union_tolerance),
         ("Holdouts of other updates, likewise", policy.holdout_tolerance),
         ("Holdouts, against the settled version", policy.settled_tolerance),
     ):
@@ -197,6 +198,11 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
         meaning="each verdict is judged as if it were the only one"
         if budget is None
         else f"for each suite, half of it in {whole(policy.line_updates)} verdicts",
+    )
+    yield Rule(
+        name="Names that mean the same",
+        value=pairs_text(policy.same_names, ", ") or "none",
+        meaning="an answer of one counts for the other",
     )
 
 

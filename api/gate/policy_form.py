@@ -1,6 +1,6 @@
 """The form of a policy, in percent and counts, and what it asks for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,6 +55,9 @@ class PolicyField:
 FIELDS = (
     PolicyField(name="parent_tolerance", label="Suites may lose, against parent and live version"),
     PolicyField(name="root_tolerance", label="Suites may lose, against the root"),
+    PolicyField(
+        name="union_tolerance", label="Suites may lose, with all learned classes to choose from too"
+    ),
     PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose, likewise"),
     PolicyField(name="settled_tolerance", label="Holdouts may lose, against the settled version"),
     PolicyField(name="wanted_gain", label="Wanted gain on the update's own holdout"),
@@ -87,7 +90,27 @@ class Wanted:
 def form_of(policy: GatePolicy, suites: Sequence[str], name: str) -> dict[str, str]:
     """Return the fields as they are shown at first; `name` is that of a new policy."""
     shown = {one.name: _shown(getattr(policy, one.name), one) for one in FIELDS}
-    return shown | {"suites": "\n".join(suites), "name": name}
+    pairs = pairs_text(policy.same_names, "\n")
+    return shown | {"same_names": pairs, "suites": "\n".join(suites), "name": name}
+
+
+def pairs_text(pairs: Iterable[tuple[str, str]], between: str) -> str:
+    """Return pairs of names as the form has them: "bag = handbag"."""
+    return between.join(" = ".join(pair) for pair in pairs)
+
+
+def _pairs(fields: Fields) -> list[list[str]]:
+    """Return the pairs of names in the form, one a line. Raises FieldInvalid."""
+    found = []
+    for row in filter(str.strip, fields.get("same_names", "").splitlines()):
+        one, equals, other = row.partition("=")
+        if not (one.strip() and equals and other.strip()) or "=" in other:
+            raise FieldInvalid(
+                f"Names that mean the same: two in a line, as in 'bag = handbag'; not {row!r}.",
+                pointer="/same_names",
+            )
+        found.append([one.strip(), other.strip()])
+    return found
 
 
 def wanted_of(
@@ -97,11 +120,12 @@ def wanted_of(
     values = {one.name: _value(fields, one) for one in FIELDS}
     named = {"name": fields.get("name", ""), "reason": reason}
     try:
-        asked = NewPolicy.model_validate({**named, **values})
+        asked = NewPolicy.model_validate({**named, **values, "same_names": _pairs(fields)})
     except ValidationError as error:
         raise _refusal(error) from error
     new = asked.policy(PolicyId(new_id("gate", now)), now)
-    same = all(getattr(new, one.name) == getattr(policy, one.name) for one in FIELDS)
+    rules = (*(one.name for one in FIELDS), "same_names")
+    same = all(getattr(new, name) == getattr(policy, name) for name in rules)
     names = names_field(fields, "suites")
     wanted = Wanted(suites=None if names == list(suites) else names, policy=None if same else new)
     if wanted.suites is None and wanted.policy is None:
@@ -119,6 +143,9 @@ def changes_of(
             before, now = (getattr(each, one.name) for each in (policy, wanted.policy))
             if before != now:
                 yield one.label, _told(before, one), _told(now, one)
+        names, new = (pairs_text(each.same_names, ", ") for each in (policy, wanted.policy))
+        if names != new:
+            yield "Names that mean the same", names or "none", new or "none"
     if wanted.suites is not None:
         yield "Suites", ", ".join(suites) or "none", ", ".join(wanted.suites) or "none"
 

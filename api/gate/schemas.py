@@ -5,7 +5,16 @@ from typing import Annotated, Self
 
 from pydantic import AliasPath, Field
 
-from api.http.schemas import BY_TEXT, Name, Number, Prompt, Reference, RequestModel, ResponseModel
+from api.http.schemas import (
+    BY_TEXT,
+    ClassName,
+    Name,
+    Number,
+    Prompt,
+    Reference,
+    RequestModel,
+    ResponseModel,
+)
 from core.datasets.rules import SuiteKind
 from core.gate.rules import GatePolicy
 from core.recipes.fields import DEFAULT_PROMPT
@@ -46,18 +55,26 @@ class NewPolicy(RequestModel):
     name: Name = Field(examples=["small-model"])
     parent_tolerance: float = Field(0.03, ge=0, le=1)
     root_tolerance: float = Field(0.05, ge=0, le=1)
+    union_tolerance: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Zero-shot suites, against the parent and the live version, with all classes "
+        "that the version has learned to choose from too.",
+    )
     holdout_tolerance: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Holdouts of other updates, against the parent and the live version.",
+        description="Holdouts of other updates, against the parent and the live version: with the "
+        "classes of their time, and with all that the version has learned to choose from.",
     )
     settled_tolerance: float = Field(
         0.08,
         ge=0,
         le=1,
-        description="The same, against the settled version: the first after the holdout's own "
-        "version that went live, or that one itself.",
+        description="Holdouts of other updates, against the settled version: the first after the "
+        "holdout's own version that went live, or that one itself.",
     )
     wanted_gain: float = Field(0.0, ge=0, le=1)
     minimum_count: int = Field(
@@ -90,11 +107,20 @@ class NewPolicy(RequestModel):
         description="Limit for the share of a suite's formerly right predictions that are wrong "
         "now, compared with the parent and the live version. Null: not judged.",
     )
+    same_names: list[Annotated[list[ClassName], Field(min_length=2, max_length=2)]] = Field(
+        [],
+        max_length=100,
+        description="Pairs of class names that mean the same: an answer of one counts for the "
+        "other, whatever the case. The report of a version lists pairs to consider.",
+        examples=[[["bag", "handbag"]]],
+    )
     reason: str = Field("", max_length=500)
 
     def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
         """Return the policy as a domain object."""
-        return GatePolicy(id=policy_id, created_at=now, **self.model_dump())
+        pairs = tuple((one, other) for one, other in self.same_names)
+        given = self.model_dump() | {"same_names": pairs}
+        return GatePolicy(id=policy_id, created_at=now, **given)
 
 
 class PolicyView(NewPolicy):
@@ -106,4 +132,4 @@ class PolicyView(NewPolicy):
     @classmethod
     def of(cls, policy: GatePolicy) -> Self:
         """Return the view of a policy."""
-        return cls(**vars(policy))
+        return cls(**vars(policy) | {"same_names": [list(pair) for pair in policy.same_names]})

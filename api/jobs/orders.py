@@ -151,7 +151,7 @@ class NewEvaluation(RequestModel):
     version: Number = Field(examples=[2])
     alias: Reference = Field(
         "production",
-        description="The version is also compared with this alias's live version, unless it "
+        description="The version is also compared with this alias's live version, unless that "
         "descends from it.",
     )
     priority: Priority = 0

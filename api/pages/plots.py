@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from api.pages.rendering import isolate, points, ticks, whole
 from core.evaluation.report import Change
-from core.gate.measures import Measure, MeasureKind, Ruling
+from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,15 @@ _LONGEST_CLASS = 24  # beside its counts
 def measure_title(measure: Measure) -> str:
     """Return the name of a measure for plots and tables."""
     flips = " · negative flips" if measure.formerly_right else ""
+    top_1 = "top-1"
+    if measure.asked is ClassList.UNION:
+        top_1 = f"all {'' if measure.classes is None else f'{measure.classes:,} '}classes"
     return {
-        MeasureKind.ZERO_SHOT: f"{measure.name} · top-1",
+        MeasureKind.ZERO_SHOT: f"{measure.name} · {top_1}",
         MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",
         MeasureKind.TEXT_TO_IMAGE: f"{measure.name} · text → image R@1",
-        MeasureKind.HOLDOUT: f"holdout of {measure.name} · top-1",
-        MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · top-1",
+        MeasureKind.HOLDOUT: f"holdout of {measure.name} · {top_1}",
+        MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · {top_1}",
         MeasureKind.GAIN: "own holdout · gain",
     }[measure.kind] + flips
 

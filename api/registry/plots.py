@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from api.pages.plots import Drawing, line, text
+from api.pages.plots import Drawing, line, measure_title, text
 from api.pages.rendering import clock, points, ticks
 from api.registry.report_pages import gains, guarded
 from core.artifacts.store import Artifacts
@@ -182,7 +182,8 @@ def _bar(
 ) -> Markup:
     top, bottom = sorted((at(0.0), at(measure.difference)))
     middle = x + width / 2
-    what = "gain" if kind == "gain" else f"largest loss: {measure.name}, against {measure.baseline}"
+    loss = f"largest loss: {measure_title(measure)}, against {measure.baseline}"
+    what = "gain" if kind == "gain" else loss
     tooltip = (
         f"{what}: {points(measure.difference)} points "
         f"({points(measure.lower)} to {points(measure.upper)})"

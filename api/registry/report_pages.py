@@ -29,7 +29,7 @@ from core.evaluation.report import (
     Scores,
     Task,
 )
-from core.gate.measures import Measure, MeasureKind, Ruling
+from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
 from core.values import Json
 
 SHOWN_NAMES = 60  # names of classes with few images
@@ -54,6 +54,10 @@ def render_report(report_json: Json, *, erased: bool = False) -> str:
         policy=style_policy(),
         guarded=guarded(report),
         gains=gains(report),
+        both_lists=both_lists(report),
+        same_names=list(
+            dict.fromkeys((row.class_name, row.answered) for row in report.taken if row.may_be_same)
+        ),
         headline=headline(report),
         scores=_without_duplicate_root(report, report.scores),
         recalls=_without_duplicate_root(report, report.recalls),
@@ -149,6 +153,19 @@ SHOWN_WORST = 16  # classes of a truncated list
 def guarded(report: Report) -> list[Ruling]:
     """Return the rulings on what may have been forgotten."""
     return [r for r in report.measures if r.kind is not MeasureKind.GAIN]
+
+
+def both_lists(report: Report) -> list[tuple[Ruling, Ruling]]:
+    """Return what was forgotten beside what was swallowed, of each suite and holdout."""
+    own = [m for m in report.measures if m.asked is ClassList.OWN and not m.formerly_right]
+    return [
+        (measure, union)
+        for union in report.measures
+        if union.asked is ClassList.UNION
+        for measure in own
+        if (measure.kind, measure.name) == (union.kind, union.name)
+        and union.baseline in measure.baseline
+    ]
 
 
 def gains(report: Report) -> list[Ruling]:
@@ -296,6 +313,8 @@ COLUMNS = (
     "name",
     "baseline",
     "baseline_version",
+    "asked",
+    "classes",
     "class",
     "formerly_right",
     "images",
@@ -328,7 +347,12 @@ def comparison_csv(comparison: Comparison) -> str:
 
 
 def _measure(measure: Measure) -> Row:
-    return {**vars(measure), "row": "measure", "kind": measure.kind.value}
+    return {
+        **vars(measure),
+        "row": "measure",
+        "kind": measure.kind.value,
+        "asked": measure.asked.value,
+    }
 
 
 def _classes(tables: Iterable[ChangeTable]) -> Iterator[Row]:

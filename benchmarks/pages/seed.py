@@ -151,6 +151,7 @@ def report_of(number: int, parent: int) -> Report:
         matrix=(),
         changes=(),
         lists=(),
+        taken=(),
         recalls=(),
         judged_before=number,
         near_duplicates=0,

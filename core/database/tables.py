@@ -555,6 +555,7 @@ policies = _table(
     Column("name", String, nullable=False, unique=True),
     Column("parent_tolerance", Float(53), nullable=False),
     Column("root_tolerance", Float(53), nullable=False),
+    Column("union_tolerance", Float(53), nullable=False),
     Column("holdout_tolerance", Float(53), nullable=False),
     Column("settled_tolerance", Float(53), nullable=False),
     Column("wanted_gain", Float(53), nullable=False),
@@ -563,6 +564,7 @@ policies = _table(
     Column("line_error", Float(53)),
     Column("line_updates", Integer, nullable=False, server_default="100"),
     Column("negative_flips", Float(53)),
+    Column("same_names", JSON, nullable=False),
     Column("reason", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
 )

@@ -2,7 +2,10 @@
 
 A candidate is compared with the versions that it may replace, its parent and the live version, by
 the limits of one update; and, wider, with versions further back, so that small losses do not add up
-unseen: suites with the root, an earlier holdout with its settled version.
+unseen: suites with the root, an earlier holdout with its settled version. Over the classes of its
+time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
+to choose from, it shows what callers get who ask for all: to them, what newer classes swallow is
+lost.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +17,8 @@ from core.evaluation.plan import (
     HoldoutEvaluation,
     RetrievalEvaluation,
 )
-from core.gate.measures import MeasureKind
+from core.evaluation.queries import ClassQuery
+from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
 from core.registry.versions import Version
 
@@ -30,6 +34,7 @@ class Comparison:
     """
 
     kind: MeasureKind
+    asked: ClassList
     name: str  # a suite, "version 2" (its update's holdout) or "3 updates" (their holdouts)
     baseline: str  # its roles, such as "parent", "live version and root" or "settled version"
     tolerance: float
@@ -40,6 +45,13 @@ class Comparison:
     def images(self) -> int:
         """The number of images; one in several holdouts counts once."""
         return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})
+
+    @property
+    def classes(self) -> int | None:
+        """The number of classes to choose from; None for captions, or if holdouts differ in it."""
+        queries = (exam.over(self.asked) for exam, _ in self.pairs)
+        lists = {len(query.classes) if isinstance(query, ClassQuery) else None for query in queries}
+        return lists.pop() if len(lists) == 1 else None
 
     @property
     def version(self) -> int | None:
@@ -90,27 +102,35 @@ def _with_each(
     *,
     pooled: Collection[str] = (),
 ) -> Iterator[Comparison]:
-    """Yield the comparisons with the versions of each role.
+    """Yield the comparisons with the versions of each role, over each list that there is.
 
     Roles that the same version has are one baseline, with the smallest of their tolerances. The
     live version is named where it is not the parent, which has the same tolerances.
     """
-    tolerances = plan.policy.tolerances(kind)
-    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for role, pairs in roles.items():
-        if pairs:
-            key = tuple((exam.name, version.digest) for exam, version in pairs)
-            found.setdefault(key, []).append(role)
-    for same in found.values():
-        pairs = roles[same[0]]
-        yield Comparison(
-            kind=kind,
-            name=_name(plan, pairs),
-            baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
-            tolerance=min(tolerances[role] for role in same),
-            pairs=pairs,
-            pooled=all(role in pooled for role in same),
-        )
+    for asked in ClassList:
+        tolerances = plan.policy.tolerances(kind, asked)
+        found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for role, pairs in roles.items():
+            if role in tolerances and _has_list(pairs, asked):
+                key = tuple((exam.name, version.digest) for exam, version in pairs)
+                found.setdefault(key, []).append(role)
+        for same in found.values():
+            pairs = roles[same[0]]
+            yield Comparison(
+                kind=kind,
+                asked=asked,
+                name=_name(plan, pairs),
+                baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
+                tolerance=min(tolerances[role] for role in same),
+                pairs=pairs,
+                pooled=all(role in pooled for role in same),
+            )
+
+
+def _has_list(pairs: Pairs, asked: ClassList) -> bool:
+    """Return whether a list is one of its own; the union is not where it adds no class."""
+    own = asked is ClassList.OWN
+    return any(own or exam.over(asked).digest != exam.own.digest for exam, _ in pairs)
 
 
 def _name(plan: EvaluationPlan, pairs: Pairs) -> str:

@@ -228,7 +228,7 @@ def _judged(platform: Platform, plan: EvaluationPlan) -> tuple[Mapping[Digest, i
     """
     suites = [exam.own.digest for exam in plan.zero_shot]
     suites += [exam.own.digest for exam in plan.retrieval]
-    holdouts = [one.exam.own.digest for one in (*plan.earlier, *plan.live_holdouts)]
+    holdouts = [one.exam.own.digest for one in plan.kept]
     with platform.transactions(read_only=True) as work:
         counts = [work[AnswerCache].judged(question) for question in suites]
         verdicts = work[AnswerCache].judged_in(plan.model.id, suites + holdouts)

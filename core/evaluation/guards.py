@@ -15,7 +15,7 @@ def unguarded_in(plan: EvaluationPlan) -> tuple[Unguarded, ...]:
     ancestors of that one. Test images in a suite or in an earlier holdout guard a class. Those in
     the candidate's own holdout do not: its gain is over all classes of the update together.
     """
-    exams = [*plan.zero_shot, *(one.exam for one in (*plan.earlier, *plan.live_holdouts))]
+    exams = [*plan.zero_shot, *(one.exam for one in plan.kept)]
     images = [entry for exam in exams for entry in exam.own.entries]
     return tuple(
         Unguarded(version=version.number, imported=version.origin is not None, classes=classes)

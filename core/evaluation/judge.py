@@ -8,7 +8,7 @@ from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.evaluation.report import Report, budget_use
-from core.evaluation.report_tables import changes, list_scores, recall_rows, scores
+from core.evaluation.report_tables import changes, list_scores, recall_rows, scores, taken
 from core.evaluation.results import (
     AnswersByQuery,
     EvaluationResults,
@@ -17,7 +17,7 @@ from core.evaluation.results import (
     transfer,
 )
 from core.evaluation.summary import summarise
-from core.gate.measures import SUITES, Measure, MeasureKind, Outcome
+from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest
 
@@ -83,6 +83,7 @@ def build_report(
         matrix=matrix,
         changes=tuple(changes(results)),
         lists=tuple(list_scores(results)),
+        taken=tuple(taken(results)),
         recalls=tuple(recall_rows(results)),
         budgets=tuple(budget_use(compared, plan.policy)),
         judged_before=judged_before,
@@ -169,16 +170,11 @@ def measures(results: EvaluationResults) -> list[Measure]:
 
 
 def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
-    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
-
-    Flips are limited on suites, and not against the root: the limit is for one update, and people
-    notice what differs from the version that they had before it.
-    """
+    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones."""
     policy, hits = results.plan.policy, results.paired(comparison)
     limit = policy.negative_flips
     measured = [(hits, comparison.tolerance, False)]
-    suite = comparison.kind in SUITES and comparison.baseline != ROOT
-    if limit is not None and suite and any(hits.before):
+    if limit is not None and _limits_flips(comparison) and any(hits.before):
         measured.append((hits.formerly_right, limit, True))
     verdicts, level = _spending(results, comparison)
     for compared, tolerance, formerly_right in measured:
@@ -196,10 +192,22 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
             pooled=comparison.pooled,
+            asked=comparison.asked,
+            classes=comparison.classes,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,
         )
+
+
+def _limits_flips(compared: Comparison | Measure) -> bool:
+    """Return whether a policy's limit of negative flips is about a comparison.
+
+    It is about suites over their own list, and not against the root: the limit is for one update,
+    and people notice what differs from the version that they had before it.
+    """
+    own = compared.kind in SUITES and compared.asked is ClassList.OWN
+    return own and compared.baseline != ROOT
 
 
 def _spending(
@@ -252,8 +260,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         level=policy.level(verdicts) if verdicts else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
-    limited = measure.kind in SUITES and measure.baseline != ROOT and measure.right_before
-    if policy.negative_flips is not None and limited:
+    if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:
         flips = replace(
             found,
             tolerance=policy.negative_flips,

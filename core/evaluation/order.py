@@ -25,7 +25,7 @@ def order_evaluation(
 ) -> Job:
     """Request that a version be scored on the model's current suites, under its current policy.
 
-    It is also compared with what is live as `alias`, if it does not descend from that. Raises
+    It is also compared with what is live as `alias`, if that does not descend from it. Raises
     VersionNotFound, AliasNotFound, FieldInvalid for a root, and ArtifactGone when its own weights
     are gone, or those of a version that it would be compared with.
     """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.gate.measures import ClassList
 from core.gate.rules import GatePolicy
 from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
@@ -19,13 +20,17 @@ from core.rejection.rules import LEARNED
 class ClassEvaluation:
     """Two queries on the same images: with their own class list, and with the union.
 
-    Forgetting is judged on `own`. In `union`, all classes that the candidate has learned compete
-    too; its accuracy is reported separately. If that adds no class, the two queries are equal.
+    `own` shows what is forgotten. In `union`, all classes that the candidate has learned compete
+    too, so it shows what newer classes swallow. If that adds no class, the two queries are equal.
     """
 
     name: str
     own: ClassQuery
     union: ClassQuery
+
+    def over(self, asked: ClassList) -> ClassQuery:
+        """Return the query over one of the lists."""
+        return self.union if asked is ClassList.UNION else self.own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,10 @@ class RetrievalEvaluation:
 
     name: str
     own: RetrievalQuery
+
+    def over(self, _: ClassList) -> RetrievalQuery:
+        """Return the query, which has no classes."""
+        return self.own
 
 
 @dataclass(frozen=True, kw_only=True)

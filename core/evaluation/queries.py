@@ -1,9 +1,10 @@
 """Queries to a version, and its answers, image by image."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
+from types import MappingProxyType
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
@@ -98,15 +99,19 @@ class ClassAnswers:
     predicted: tuple[int, ...]
     probabilities: tuple[float, ...] | None = field(default=None, compare=False)
 
-    def hits(self, query: ClassQuery) -> tuple[bool, ...]:
+    def hits(
+        self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[bool, ...]:
         """Return, image by image, whether the answer is right.
 
-        Names that differ only in case have the same prompt, so either is right.
+        Names that differ only in case have the same prompt, so either is right. So is a name with
+        the same meaning: `meanings` has one name for all of those, by each in lower case.
         """
-        names: list[str | None] = [name.lower() for name in query.classes]
+        lower = (name.lower() for name in query.classes)
+        names: list[str | None] = [meanings.get(name, name) for name in lower]
         names.append(None)  # no class was best
         rows = zip(self.predicted, query.truths, strict=True)
-        return tuple(names[predicted] == truth for predicted, truth in rows)
+        return tuple(names[predicted] == meanings.get(truth, truth) for predicted, truth in rows)
 
 
 @dataclass(frozen=True, kw_only=True)

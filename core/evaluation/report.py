@@ -88,6 +88,29 @@ class ListScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Images that the baseline had right among all classes and the candidate gives one answer."""
+
+    kind: MeasureKind
+    name: str
+    baseline: str
+    baseline_version: int
+    class_name: str
+    answered: str
+    newer: bool = field(metadata=description("Whether the own list lacks the class answered."))
+    images: int
+    lost: int = field(
+        metadata=description("All images of the class that were right and are wrong.")
+    )
+    may_be_same: bool = field(
+        metadata=description(
+            "Whether the two names may mean the same: a learned class took most of what a suite's "
+            "class lost, and little else. If they do, name the pair in `same_names` of a policy."
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recall:
     """A version's R@1, R@5 and R@10 on a captioned suite, in one direction."""
 
@@ -194,6 +217,9 @@ class Report:
     matrix: tuple[MatrixRow, ...]
     changes: tuple[ChangeTable, ...]
     lists: tuple[ListScore, ...]
+    taken: tuple[Taken, ...] = field(
+        metadata=description("Which classes took the answers that were lost among all classes.")
+    )
     recalls: tuple[Recall, ...]
     judged_before: int = field(
         metadata=description("Number of candidates evaluated on the same test images before.")

@@ -1,12 +1,13 @@
 """The descriptive tables of a report, which the gate does not judge."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from core.evaluation.comparisons import comparisons
 from core.evaluation.plan import ClassEvaluation
 from core.evaluation.queries import ClassQuery, RetrievalAnswers
-from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores
+from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken
 from core.evaluation.results import (
     EvaluationResults,
     average_accuracy,
@@ -14,7 +15,13 @@ from core.evaluation.results import (
     micro_accuracy,
     recalls,
 )
-from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
+from core.gate.measures import (
+    ClassList,
+    Flips,
+    MeasureKind,
+    paired_interval,
+    proportion_interval,
+)
 from core.gate.rules import SETTLED
 from core.registry.versions import Version
 
@@ -46,7 +53,8 @@ def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
     found.sort(key=lambda one: one.kind is not MeasureKind.GAIN)
     for one in found:
         (exam, before), *others = one.pairs
-        if others or not isinstance(exam, ClassEvaluation) or one.baseline == SETTLED:
+        wide = one.asked is ClassList.UNION or one.baseline == SETTLED
+        if others or wide or not isinstance(exam, ClassEvaluation):
             continue
         yield ChangeTable(
             kind=one.kind,
@@ -128,6 +136,64 @@ def _list_score(
         own=results.accuracy(version, evaluation.own),
         union=results.accuracy(version, evaluation.union),
     )
+
+
+MOST_TAKEN = 20  # rows of a comparison, besides those whose names may mean the same
+LEAST_SAME = 3  # images that show that two names may mean the same
+
+
+def taken(results: EvaluationResults) -> Iterator[Taken]:
+    """Yield the answers to images that were right among all classes and are wrong, most first.
+
+    They are told for each suite and holdout, and for each version that the candidate may replace.
+    """
+    now = results.plan.candidate
+    for one in comparisons(results.plan):
+        (exam, before), *others = one.pairs
+        if others or one.asked is ClassList.OWN or not isinstance(exam, ClassEvaluation):
+            continue
+        asked, own = exam.union, {name.lower() for name in exam.own.classes}
+        hits = results.paired(one)
+        answers = zip(
+            asked.entries,
+            results.class_answers(now, asked).predicted,
+            hits.now,
+            hits.before,
+            strict=True,
+        )
+        wrong = Counter(
+            (entry.class_name, (*asked.classes, None)[predicted])
+            for entry, predicted, right, was_right in answers
+            if was_right and not right
+        )
+        lost, took = Counter[str](), Counter[str | None]()
+        for (class_name, answered), images in wrong.items():
+            lost[class_name] += images
+            took[answered] += images
+        rows = []
+        for (class_name, answered), images in wrong.items():
+            if answered is None:
+                continue
+            newer = answered.lower() not in own
+            mostly = 2 * images > max(lost[class_name], took[answered])
+            row = Taken(
+                kind=one.kind,
+                name=one.name,
+                baseline=one.baseline,
+                baseline_version=before.number,
+                class_name=class_name,
+                answered=answered,
+                newer=newer,
+                images=images,
+                lost=lost[class_name],
+                may_be_same=one.kind is MeasureKind.ZERO_SHOT
+                and newer
+                and images >= LEAST_SAME
+                and mostly,
+            )
+            rows.append(row)
+        rows.sort(key=lambda row: (-row.images, row.class_name, row.answered))
+        yield from (row for n, row in enumerate(rows) if n < MOST_TAKEN or row.may_be_same)
 
 
 def recall_rows(results: EvaluationResults) -> Iterator[Recall]:

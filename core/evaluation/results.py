@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
 from core.evaluation.comparisons import Comparison
@@ -107,10 +108,19 @@ class EvaluationResults:
 
     def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether a version was right."""
+        return self.class_answers(version, query).hits(query, self.meanings)
+
+    @cached_property
+    def meanings(self) -> Mapping[str, str]:
+        """One name for all that mean the same by the policy, by each of them in lower case."""
+        return self.plan.policy.meanings
+
+    def class_answers(self, version: Version, query: ClassQuery) -> ClassAnswers:
+        """Return a version's answers to a query for classes."""
         answers = self.answers[version.digest, query.digest]
         if not isinstance(answers, ClassAnswers):
             raise TypeError(type(answers))
-        return answers.hits(query)
+        return answers
 
     def ranks(self, version: Version, query: RetrievalQuery) -> RetrievalAnswers:
         """Return a version's ranks in both directions."""
@@ -124,7 +134,7 @@ class EvaluationResults:
         now = self.plan.candidate
         found: list[tuple[ClassQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
-            query = exam.own
+            query = exam.over(comparison.asked)
             if isinstance(query, RetrievalQuery):
                 ranks, others = self.ranks(now, query), self.ranks(before, query)
                 return dict(recall_at_1(query, now=ranks, before=others))[comparison.kind]

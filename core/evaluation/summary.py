@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
-from core.gate.measures import MeasureKind, Outcome, Ruling
-from core.gate.rules import Judgement, Verdict, the_baseline
+from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
+from core.gate.rules import Judgement, Verdict, among, the_baseline
 from core.values import counted
 
 NAMED = 5  # classes
@@ -77,6 +77,8 @@ def _lost(measures: Sequence[Ruling]) -> str:
             "before."
         )
     what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
+    if worst.asked is ClassList.UNION:
+        what = f"{what}, {among(worst)}"
     return (
         f"It lost most on {what}: {worst.right:,} of {counted(worst.count, 'answer')} are right; "
         f"{worst.right_before:,} were with {the_baseline(worst)}."
@@ -94,10 +96,13 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
 
 
 def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
-    failing = {m.kind is MeasureKind.GAIN for m in measures if m.outcome is Outcome.FAILS}
-    if False in failing:
+    failing = [m for m in measures if m.outcome is Outcome.FAILS]
+    kept = [m.asked for m in failing if m.kind is not MeasureKind.GAIN]
+    if ClassList.OWN in kept:
         yield "it forgot more than the limits allow"
-    if True in failing:
+    if ClassList.UNION in kept:
+        yield "newer classes take more of the earlier ones' answers than the limits allow"
+    if len(kept) < len(failing):
         yield "it learned less than it has to"
 
 

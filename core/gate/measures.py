@@ -203,6 +203,13 @@ class MeasureKind(StrEnum):
 SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
 
 
+class ClassList(StrEnum):
+    """The list of classes that both versions choose from."""
+
+    OWN = "own"  # of the suite, or what was known when the update was learned: what is forgotten?
+    UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
+
+
 def strictness(distinct: int, minimum_count: int, *, pooled: bool) -> float:
     """Return the share of the full level's z by which a lower bound lies below the difference.
 
@@ -266,6 +273,20 @@ class Measure:
         ),
     )
     upper: float
+    asked: ClassList = field(
+        default=ClassList.OWN,
+        metadata=description(
+            "The classes that both versions choose from: those of the suite or of the time when "
+            "the update was learned (`own`), or these and all that this version has learned "
+            "(`union`)."
+        ),
+    )
+    classes: int | None = field(
+        default=None,
+        metadata=description(
+            "Number of classes to choose from. Null for captions, and where holdouts differ in it."
+        ),
+    )
     pooled: bool = field(
         default=False,
         metadata=description("Whether another measure is of these images and others together."),
@@ -308,6 +329,8 @@ class Measure:
         alpha: float,
         minimum_count: int = 1,
         pooled: bool = False,
+        asked: ClassList = ClassList.OWN,
+        classes: int | None = None,
         formerly_right: bool = False,
         verdicts: int | None = None,
         level: float | None = None,
@@ -338,6 +361,8 @@ class Measure:
             lower=difference,
             upper=difference,
             pooled=pooled,
+            asked=asked,
+            classes=classes,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,

@@ -38,4 +38,5 @@ class Policies(Rows):
 
 
 def _to_policy(row: Row[Any]) -> GatePolicy:
-    return GatePolicy(**row._mapping)
+    values = dict(row._mapping)
+    return GatePolicy(**values | {"same_names": tuple(map(tuple, values["same_names"]))})

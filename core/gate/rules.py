@@ -8,6 +8,7 @@ from math import ceil, inf, sqrt
 
 from core.gate.measures import (
     SUITES,
+    ClassList,
     Flips,
     Measure,
     MeasureKind,
@@ -73,6 +74,7 @@ class GatePolicy:
     name: str
     parent_tolerance: float = 0.03  # suites, against the parent and the live version
     root_tolerance: float = 0.05  # suites, against the root
+    union_tolerance: float = 0.05  # suites, with all learned classes to choose from too
     holdout_tolerance: float = 0.05  # other updates' holdouts, against parent and live version
     settled_tolerance: float = 0.08  # other updates' holdouts, against the settled version
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
@@ -81,11 +83,30 @@ class GatePolicy:
     line_error: float | None = None  # of all verdicts of a line by the same test images, together
     line_updates: int = 100  # verdicts that spend half of it
     negative_flips: float | None = None  # of a suite's formerly right answers; None: not judged
+    same_names: tuple[tuple[str, str], ...] = ()  # an answer of one counts for the other
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
 
-    def tolerances(self, kind: MeasureKind) -> Mapping[str, float]:
-        """Return the loss that a measure may show, by what its baseline is to the candidate."""
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """One name for all that mean the same, by each of them in lower case."""
+        found: dict[str, str] = {}
+        for pair in self.same_names:
+            one, other = (found.get(name.lower(), name.lower()) for name in pair)
+            joined = {name for name, meaning in found.items() if meaning == other}
+            found |= dict.fromkeys({*joined, one, other}, one)
+        return found
+
+    def tolerances(self, kind: MeasureKind, asked: ClassList) -> Mapping[str, float]:
+        """Return the loss that a measure may show, by what its baseline is to the candidate.
+
+        Empty if there is no such measure: captions and the gain have one list of classes.
+        """
+        if asked is ClassList.UNION:
+            limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
+                (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
+            )
+            return dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
         if kind is MeasureKind.GAIN:
             return {PARENT: -self.wanted_gain}
         if kind in SUITES:
@@ -96,7 +117,7 @@ class GatePolicy:
 
     def tolerance(self, measure: Measure) -> float:
         """Return the loss that a measure may show: of all that its baseline is, the smallest."""
-        limits = self.tolerances(measure.kind)
+        limits = self.tolerances(measure.kind, measure.asked)
         return min(limit for role, limit in limits.items() if role in measure.baseline)
 
     @property
@@ -234,7 +255,15 @@ def subject(measure: Measure) -> str:
     about = _SUBJECT[measure.kind].format(name=measure.name)
     if measure.formerly_right:
         about = f"negative flips in {about}"
+    if measure.asked is ClassList.UNION:
+        about = f"{about}, {among(measure)},"
     return f"{about} against {the_baseline(measure)}"
+
+
+def among(measure: Measure) -> str:
+    """Return what the versions chose from: "with all 10 classes to choose from"."""
+    count = "learned" if measure.classes is None else f"{measure.classes:,}"
+    return f"with all {count} classes to choose from"
 
 
 def points(fraction: float, *, signed: bool = True) -> str:

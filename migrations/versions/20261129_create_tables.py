@@ -159,6 +159,7 @@ def _create_suites() -> None:
         sa.Column("name", sa.String(), nullable=False, unique=True),
         sa.Column("parent_tolerance", sa.Float(53), nullable=False),
         sa.Column("root_tolerance", sa.Float(53), nullable=False),
+        sa.Column("union_tolerance", sa.Float(53), nullable=False),
         sa.Column("holdout_tolerance", sa.Float(53), nullable=False),
         sa.Column("settled_tolerance", sa.Float(53), nullable=False),
         sa.Column("wanted_gain", sa.Float(53), nullable=False),
@@ -167,6 +168,7 @@ def _create_suites() -> None:
         sa.Column("line_error", sa.Float(53)),
         sa.Column("line_updates", sa.Integer(), nullable=False, server_default="100"),
         sa.Column("negative_flips", sa.Float(53)),
+        sa.Column("same_names", sa.JSON(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         _time("created_at"),
     )

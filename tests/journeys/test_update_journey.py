@@ -9,7 +9,7 @@ import pytest
 
 from demo.images import PackImage, by_class, captioned, named
 from demo.service import running_service
-from demo.walkthrough import EARLIER, NEW, accuracies, changes
+from demo.walkthrough import AMONG_ALL, EARLIER, NEW, accuracies, changes
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types import Job
@@ -33,7 +33,7 @@ TAUGHT = {"method": "vrlwf", "epochs": 4, "batch_size": 32, "learning_rate": 1e-
 
 SECOND = {"epochs": 3, "seed": 0}  # the default recipe, half as long
 
-RUINED = {"method": "ft", "epochs": 1, "batch_size": 32, "learning_rate": 3e-2, "seed": 1}
+SWALLOWING = {"method": "ft", "epochs": 3, "batch_size": 32, "learning_rate": 1e-3, "seed": 1}
 
 
 @pytest.fixture
@@ -80,12 +80,22 @@ def test_a_model_learns_twice_is_judged_serves_and_is_rolled_back(client: Client
     assert (kept["kind"], kept["baseline"]) == ("holdout", "parent and settled version")
     found = {name: after for name, _, after in accuracies(second)}
     assert found[f"{EARLIER}, 4 to choose from"] == kept["right"] / kept["count"] > 0.6
-    assert found[f"{EARLIER}, 8 to choose from"] > 0.5
+    among_all = changes(second)[AMONG_ALL]
+    assert (among_all["asked"], among_all["classes"]) == ("union", 8)
+    share = among_all["right"] / among_all["count"]
+    assert found[f"{EARLIER}, 8 to choose from"] == share > 0.5
     assert found[f"{NEW}, 8 to choose from"] > 0.5
 
-    # What forgets too much is refused, and production stays as it is.
-    failed = update(client, RUINED)["result"]
+    # What newer classes swallow is refused, and production stays as it is.
+    failed = update(client, SWALLOWING, dataset="more", parent=2)["result"]
     assert (failed["version"], failed["verdict"]) == (4, "failed")
+    third = client.versions.report("walk", 4)
+    lost = changes(third)
+    assert lost[AMONG_ALL]["outcome"] == "fails"
+    assert lost[AMONG_ALL]["difference"] < lost[EARLIER]["difference"] - 0.1
+    swallowed = [row for row in third["taken"] if row["kind"] == "holdout"]
+    assert swallowed[0]["newer"]
+    assert swallowed[0]["answered"] in more
     with pytest.raises(ServiceError) as refusal:
         client.aliases.promote(
             "walk", 4, reason="try it anyway", expected_revision=alias["revision"]

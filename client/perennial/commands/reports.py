@@ -70,7 +70,7 @@ def _print_report(found: Report) -> None:
         ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
         [
             (
-                measure_name(one["kind"], one["formerly_right"]),
+                measure_name(one["kind"], one["formerly_right"], one["asked"]),
                 one["name"],
                 one["baseline"],
                 percent(one["right_before"], one["count"]),
@@ -85,6 +85,7 @@ def _print_report(found: Report) -> None:
             for one in found["measures"]
         ],
     )
+    _print_taken(found)
     fallen = [
         (table["name"], table["baseline"], change)
         for table in found["changes"]
@@ -107,6 +108,36 @@ def _print_report(found: Report) -> None:
                 for name, baseline, change in fallen[:WORST]
             ],
             title=f"Classes that lost most images, {min(WORST, len(fallen))} of {len(fallen)}",
+        )
+
+
+def _print_taken(found: Report) -> None:
+    """Print which classes took the answers that were lost among all classes."""
+    rows = sorted(found["taken"], key=lambda row: -row["images"])
+    if rows:
+        print_table(
+            ("of", "against", "class", "answered now", "images", "of lost"),
+            [
+                (
+                    row["name"],
+                    row["baseline"],
+                    row["class_name"],
+                    row["answered"],
+                    row["images"],
+                    row["lost"],
+                )
+                for row in rows[:WORST]
+            ],
+            title="Classes that took lost answers, of all classes to choose from, "
+            f"{min(WORST, len(rows))} of {len(rows)}",
+        )
+    pairs = dict.fromkeys(
+        (row["class_name"], row["answered"]) for row in rows if row["may_be_same"]
+    )
+    for name, answered in pairs:
+        click.echo(
+            f"If {name!r} and {answered!r} mean the same, name the pair in the policy's "
+            "same_names: an answer of one then counts for the other."
         )
 
 

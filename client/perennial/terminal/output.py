@@ -126,9 +126,10 @@ def points(change: float) -> str:
     return f"{100 * change:+.1f}"
 
 
-def measure_name(kind: str, formerly_right: bool) -> str:
-    """Return the name of a measure, and whether it counts formerly right answers only."""
-    return f"{kind}, formerly right" if formerly_right else kind
+def measure_name(kind: str, formerly_right: bool, asked: str = "own") -> str:
+    """Return the name of a measure: its kind, and which classes and which answers count."""
+    classes = ", all classes" if asked == "union" else ""
+    return f"{kind}{classes}{', formerly right' if formerly_right else ''}"
 
 
 def _is_number(cell: Cell) -> bool:

@@ -13,7 +13,7 @@ def test_a_model_shows_its_line_with_gain_and_loss(line: Scene, viewer: Browser)
     assert 'aria-label="version 1, root, production"' in text
     assert 'aria-label="version 2, failed' in text or 'aria-label="version 2, inconclusive' in text
     assert text.count('class="gain"') == text.count('class="loss"') == 1
-    assert "largest loss: easy, against parent" in text
+    assert "largest loss: easy · top-1, against parent" in text
     assert "&lt;script&gt;alert(1)" in text
     assert SCRIPT not in text
     assert f'{HERE}/versions/2"' not in viewer.get(f"{HERE}?before=2").text

@@ -37,7 +37,12 @@ def test_a_model_that_cannot_be_made(service: Service) -> None:
 def test_suites_and_policy_are_chosen_later(service: Service) -> None:
     a_root(service.platform)
     a_suite(service, "emoji", 1)
-    limits = {"line_error": 0.05, "line_updates": 40, "negative_flips": 0.03}
+    limits = {
+        "line_error": 0.05,
+        "line_updates": 40,
+        "negative_flips": 0.03,
+        "same_names": [["bag", "handbag"]],
+    }
     policy = {"name": "small-model", "parent_tolerance": 0.06, "reason": "it is small"} | limits
     made = service.client.post("/v1/gate-policies", json=policy)
     assert (made.status_code, made.json()["root_tolerance"]) == (201, 0.05)
@@ -60,6 +65,8 @@ BOUNDED = [
     "line_error",
     "line_updates",
     "negative_flips",
+    "union_tolerance",
+    "settled_tolerance",
 ]
 
 
@@ -69,6 +76,25 @@ def test_a_policy_has_bounds(service: Service) -> None:
             answer = service.client.post("/v1/gate-policies", json={"name": "p", field: -1})
         assert code_of(answer) == (422, "field_invalid"), field
         assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+def test_names_that_mean_the_same_are_pairs_of_two_names(service: Service) -> None:
+    for pairs, code, pointer in (
+        ([["bag"]], "field_invalid", "/same_names/0"),
+        ([["bag", "handbag", "purse"]], "field_invalid", "/same_names/0"),
+        ([["bag", "handbag"]] * 101, "field_invalid", "/same_names"),
+        ([["bag", "handbag"], ["Hat", " hat "]], "field_invalid", "/same_names/1"),
+        ([["bag", " "]], "class_invalid", None),
+    ):
+        with service.untouched():
+            body = {"name": "p", "same_names": pairs}
+            answer = service.client.post("/v1/gate-policies", json=body)
+        assert code_of(answer) == (422, code), pairs
+        if pointer:
+            assert answer.json()["errors"][0]["pointer"] == pointer
+    body = {"name": "p", "same_names": [[" bag ", "handbag"]]}
+    made = service.client.post("/v1/gate-policies", json=body)
+    assert made.json()["same_names"] == [["bag", "handbag"]]
 
 
 def test_a_suite_is_made_once_and_never_edited(service: Service) -> None:

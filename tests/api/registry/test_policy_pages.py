@@ -37,9 +37,8 @@ def admin(shared_service: Service) -> Browser:
 def form(admin: Browser, **changes: str) -> dict[str, str]:
     """The fields of the form as they are shown, with changes."""
     text = admin.get(f"{HERE}/change").text
-    suites = re.search(r'name="suites"[^>]*>([^<]*)<', text)
-    assert suites
-    return dict(FIELD.findall(text)) | {"suites": suites[1]} | changes
+    areas = dict(re.findall(r'<textarea id="(same_names|suites)"[^>]*>([^<]*)<', text))
+    return dict(FIELD.findall(text)) | areas | changes
 
 
 def seen(text: str) -> str:
@@ -89,6 +88,26 @@ def test_a_change_is_shown_first_and_takes_a_reason(
     assert event.change.after == {"suites": [], "policy": "strict"}
     again = admin.send(f"{HERE}/change/preview", **form(admin))
     assert (again.status_code, "Nothing would change" in again.text) == (422, True)
+
+
+def test_names_that_mean_the_same_stay_in_the_policy_until_somebody_takes_them_out(
+    shared_service: Service, admin: Browser
+) -> None:
+    for changes, told in (
+        ({"same_names": "bag = handbag\r\n\r\nshoe=boot"}, "<b>bag = handbag, shoe = boot</b>"),
+        ({"root_tolerance": "7"}, "<b>7 points</b>"),
+        ({"same_names": "shoe = boot"}, "<b>shoe = boot</b>"),
+    ):
+        fields = form(admin, name=f"names-{len(told)}", **changes)
+        shown = admin.send(f"{HERE}/change/preview", **fields)
+        assert told in shown.text
+        fields |= {"seen": seen(shown.text), "reason": "they mean the same"}
+        assert admin.send(f"{HERE}/change", **fields).status_code == 303
+    assert "<b>shoe = boot</b>" in admin.get(HERE).text
+    with shared_service.untouched():
+        for wrong in ("bag", "bag = ", "bag = handbag = purse"):
+            refused = admin.send(f"{HERE}/change/preview", **form(admin, same_names=wrong))
+            assert (refused.status_code, "two in a line" in refused.text) == (422, True), wrong
 
 
 def test_limits_out_of_bounds_are_refused(shared_service: Service, admin: Browser) -> None:

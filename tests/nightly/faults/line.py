@@ -33,8 +33,8 @@ RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, senten
 def prepare(platform: Platform, base: Path) -> None:
     """A base, and a policy that lets all pass: the API makes neither."""
     folder_of(base, tiny_clip(seed=3))
-    limits = ("parent_tolerance", "root_tolerance", "holdout_tolerance", "settled_tolerance")
-    lenient = dict.fromkeys(limits, 1.0)
+    limits = ("parent", "root", "union", "holdout", "settled")
+    lenient = dict.fromkeys((f"{limit}_tolerance" for limit in limits), 1.0)
     create_policy(platform, a_policy(name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient))
 
 

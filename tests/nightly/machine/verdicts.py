@@ -105,11 +105,11 @@ class Gate:
 
 def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
     """The measures of a report that a verdict is about."""
-    other = {report["live"]} - {row.beside, report["root"]}
+    whole = row.beside == report["live"] or report["live"] is None
     return {
         (one["kind"], one["name"])
         for one in report["measures"]
-        if one["baseline_version"] not in other
+        if whole or "parent" in one["baseline"]
     }
 
 

@@ -18,7 +18,13 @@ from core.evaluation.plan import (
     ScoredSuite,
     plan_queries,
 )
-from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
+from core.evaluation.queries import (
+    Answers,
+    ClassAnswers,
+    ClassQuery,
+    EvalQuery,
+    RetrievalQuery,
+)
 from core.evaluation.report import Report
 from core.gate.rules import GatePolicy
 from core.recipes.rules import Recipe
@@ -179,6 +185,24 @@ def report_of(
         verdicts=verdicts or {},
         judged_before=2,
         near_duplicates=1,
+    )
+
+
+def answering(plan: EvaluationPlan, say: Callable[[ManifestEntry, int], str | None]) -> Report:
+    """The report when the candidate says a class, where the list has it; else it is right."""
+    answers = answered(plan, learned)
+    for who, questions in plan.questions:
+        for question in questions:
+            found = answers[who.digest, question.digest]
+            if who is plan.candidate and isinstance(question, ClassQuery):
+                assert isinstance(found, ClassAnswers)
+                names = [say(entry, n) for n, entry in enumerate(question.entries)]
+                known = {name: n for n, name in enumerate(question.classes)}
+                said = zip(names, found.predicted, strict=True)
+                predicted = tuple(known.get(name or "", others) for name, others in said)
+                answers[who.digest, question.digest] = ClassAnswers(predicted=predicted)
+    return build_report(
+        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.evaluation.report import Report
-from core.gate.measures import Measure
+from core.gate.measures import ClassList, Measure
 from core.gate.policies import create_policy
 from core.jobs.rules import Job
 from core.registry.aliases import Alias
@@ -19,7 +19,9 @@ SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant
 
 def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
     """The name of a lenient policy that the model is judged by from now on."""
-    given = {"minimum_count": 1, "alpha": 0.2, "parent_tolerance": 0.5, "root_tolerance": 0.5}
+    given: dict[str, Any] = {"minimum_count": 1, "alpha": 0.2}
+    given |= {"parent_tolerance": 0.5, "root_tolerance": 0.5}
+    given |= {"union_tolerance": changes.get("parent_tolerance", 0.5)}
     made = create_policy(scene.platform, a_policy(**given | changes))
     configure_model(scene.platform, model.name, suites=None, policy=made.name)
     return made.name
@@ -66,5 +68,6 @@ def report(scene: Scene, model: Model, version: int) -> Report:
 
 
 def against(report: Report, baseline: str) -> list[Measure]:
-    """The measures against one baseline."""
-    return [ruling for ruling in report.measures if ruling.baseline == baseline]
+    """The measures against one baseline, over the classes of the time."""
+    found = [ruling for ruling in report.measures if ruling.baseline == baseline]
+    return [ruling for ruling in found if ruling.asked is ClassList.OWN]

@@ -7,7 +7,7 @@ import pytest
 from core.datasets.manifests import Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
 from core.evaluation.report import Unguarded
 from core.registry.versions import Origin
 from core.values import Digest
@@ -79,7 +79,7 @@ def test_an_earlier_holdout_guards_a_class_that_was_taught_again_and_the_own_doe
 
 def test_classes_of_the_version_that_would_be_replaced_count() -> None:
     ninth, tenth = live_line().updates
-    live = LiveLineage(version=tenth.version, updates=(replace(ninth, holdout=()), tenth))
+    live = replace(live_line(), updates=(replace(ninth, holdout=()), tenth))
     (left,) = unguarded_in(second_update(live=live))
     assert left == Unguarded(version=9, imported=False, classes=("hat", "sock"))
 

@@ -9,7 +9,7 @@ from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import Measure, MeasureKind, Outcome, quantile, score
+from core.gate.measures import ClassList, Measure, MeasureKind, Outcome, quantile, score
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
@@ -43,7 +43,13 @@ def test_every_guard_has_the_level_of_its_own_verdict_and_the_gain_spends_nothin
     plan = limited()
     emoji, (first, _) = plan.zero_shot[0], plan.holdouts
     verdicts = {emoji.own.digest: 100, first.exam.own.digest: 2}
-    found = levels(report_of(plan, right, verdicts=verdicts))
+    report = report_of(plan, right, verdicts=verdicts)
+    # the same images over more classes are no fresh ones
+    for asked in ClassList:
+        of_one_list = [m for m in report.measures if m.asked is asked]
+        emoji_levels = {m.verdicts for m in of_one_list if m.name == "emoji"}
+        assert emoji_levels == {100}
+    found = levels(report)
     assert found == {
         ("zero_shot", "emoji"): (100, pytest.approx(5 / 39_800)),
         ("image_to_text", "shapes"): (1, pytest.approx(5 / 10_100)),
@@ -171,6 +177,7 @@ def test_what_is_asked_of_flips_grows_with_the_answers_that_were_right() -> None
         {},
         {"line_error": 0.05},
         {"parent_tolerance": 0.3, "root_tolerance": 0.2, "wanted_gain": 0.1},
+        {"union_tolerance": 0.3, "holdout_tolerance": 0.2, "settled_tolerance": 0.1},
         {"negative_flips": 0.1, "alpha": 0.05},
         {"line_error": 0.05, "line_updates": 2, "minimum_count": 1},
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from core.datasets.manifests import Part
+from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import DatasetRef, SuiteKind
 from core.errors import AnswersNotFinite, ReportUnreadable
 from core.evaluation.judge import build_report
@@ -22,8 +22,8 @@ from core.evaluation.queries import (
     RetrievalQuery,
 )
 from core.evaluation.report import Report
-from core.evaluation.results import AnswersByQuery
-from core.gate.measures import Measure, MeasureKind, Outcome
+from core.evaluation.results import AnswersByQuery, EvaluationResults
+from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId
@@ -34,6 +34,7 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     THIRD,
     answered,
+    answering,
     entries,
     forgets_cats,
     learned,
@@ -51,19 +52,22 @@ from tests.support.factories import NOW
 
 
 def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> None:
-    chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
-    report = report_of(second_update(policy=chosen), learned)
+    limits = {"parent_tolerance": 0.01, "root_tolerance": 0.02, "union_tolerance": 0.03}
+    report = report_of(second_update(policy=policy(**limits, holdout_tolerance=0.04)), learned)
     measures = list(report.measures)
-    assert [(m.kind.value, m.name, m.baseline, m.tolerance) for m in measures] == [
-        ("zero_shot", "emoji", "parent", 0.01),
-        ("zero_shot", "emoji", "root", 0.02),
-        ("image_to_text", "shapes", "parent", 0.01),
-        ("image_to_text", "shapes", "root", 0.02),
-        ("text_to_image", "shapes", "parent", 0.01),
-        ("text_to_image", "shapes", "root", 0.02),
-        ("holdout", "version 2", "parent and settled version", 0.04),
-        ("gain", "version 3", "parent", 0.0),
+    assert [(m.kind.value, m.name, m.classes, m.baseline, m.tolerance) for m in measures] == [
+        ("zero_shot", "emoji", 4, "parent", 0.01),
+        ("zero_shot", "emoji", 4, "root", 0.02),
+        ("zero_shot", "emoji", 7, "parent", 0.03),
+        ("image_to_text", "shapes", None, "parent", 0.01),
+        ("image_to_text", "shapes", None, "root", 0.02),
+        ("text_to_image", "shapes", None, "parent", 0.01),
+        ("text_to_image", "shapes", None, "root", 0.02),
+        ("holdout", "version 2", 2, "parent and settled version", 0.04),
+        ("holdout", "version 2", 4, "parent", 0.04),
+        ("gain", "version 3", 4, "parent", 0.0),
     ]
+    assert [n for n, m in enumerate(measures) if m.asked is ClassList.UNION] == [2, 8]
     assert measures[-1].difference == 1.0
 
 
@@ -180,15 +184,17 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
     chosen = policy(parent_tolerance=0.01, root_tolerance=0.02, holdout_tolerance=0.04)
     report = report_of(beside(policy=chosen), learned)
     found = {
-        (r.kind.value, r.name): (r.baseline_version, r.tolerance)
+        (r.kind.value, r.name, r.asked.value): (r.baseline_version, r.tolerance)
         for r in report.measures
         if "live version" in r.baseline
     }
     assert found == {
-        ("zero_shot", "emoji"): (9, 0.01),
-        ("image_to_text", "shapes"): (9, 0.01),
-        ("text_to_image", "shapes"): (9, 0.01),
-        ("holdout", "version 9"): (9, 0.04),
+        ("zero_shot", "emoji", "own"): (9, 0.01),
+        ("zero_shot", "emoji", "union"): (9, 0.05),
+        ("image_to_text", "shapes", "own"): (9, 0.01),
+        ("text_to_image", "shapes", "own"): (9, 0.01),
+        ("holdout", "version 9", "own"): (9, 0.04),
+        ("holdout", "version 9", "union"): (9, 0.04),
     }
     assert (report.live, report.retention) == (9, 1.0)
     assert report.images["version 9"] == 20
@@ -253,6 +259,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "name": "default",
             "parent_tolerance": 0.03,
             "root_tolerance": 0.05,
+            "union_tolerance": 0.05,
             "holdout_tolerance": 0.05,
             "settled_tolerance": 0.08,
             "wanted_gain": 0.0,
@@ -261,6 +268,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "line_error": 0.05,
             "line_updates": 100,
             "negative_flips": 0.5,
+            "same_names": (),
             "reason": "",
             "created_at": NOW.isoformat(),
         },
@@ -344,8 +352,9 @@ def losing(**wrong: int) -> Callable[[Version, EvalQuery, int], bool]:
 
 
 def pools(report: Report) -> dict[str, Measure]:
-    """The measures of several holdouts together, by baseline."""
-    return {one.baseline: one for one in report.measures if one.kind is MeasureKind.HOLDOUTS}
+    """The measures of several holdouts together over their own lists, by baseline."""
+    pooled = [one for one in report.measures if one.kind is MeasureKind.HOLDOUTS]
+    return {one.baseline: one for one in pooled if one.asked is ClassList.OWN}
 
 
 def test_holdouts_of_the_line_are_measured_together_against_the_parent_and_settled_versions() -> (
@@ -366,8 +375,21 @@ def test_holdouts_are_pooled_only_where_there_are_several(updates: int) -> None:
     plan = second_update() if updates == 1 else third_update()
     measures = report_of(plan, right).measures
     alone = [m.pooled for m in measures if m.kind is MeasureKind.HOLDOUT]
-    assert alone == [updates > 1] * updates
+    assert set(alone) == {updates > 1}
     assert not any(m.pooled for m in measures if m.kind is not MeasureKind.HOLDOUT)
+
+
+def test_a_holdout_counts_as_pooled_only_if_it_is_with_all_that_its_baseline_is() -> None:
+    measures = report_of(second_update(live=live_line()), right).measures
+    found = {(m.name, m.baseline): m.pooled for m in measures if m.kind is MeasureKind.HOLDOUT}
+    assert found == {
+        ("version 2", "parent and settled version"): False,  # the parent has no other holdout
+        ("version 2", "parent"): False,
+        ("version 9", "live version"): True,
+        ("version 9", "settled version"): True,
+        ("version 10", "live version and settled version"): True,
+        ("version 10", "live version"): True,
+    }
 
 
 def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None:
@@ -398,7 +420,7 @@ def test_a_holdout_is_compared_with_the_parent_the_live_and_wider_the_settled_ve
     found = {
         (m.name, m.baseline, m.baseline_version): m.tolerance
         for m in report.measures
-        if m.kind is MeasureKind.HOLDOUT
+        if (m.kind, m.asked) == (MeasureKind.HOLDOUT, ClassList.OWN)
     }
     assert found == {
         ("version 2", "parent", 4): 0.05,
@@ -421,7 +443,11 @@ def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
     limits = {"holdout_tolerance": 0.2, "settled_tolerance": 0.25, "alpha": 0.2}
     plan = fourth_update(policy=policy(**limits, parent_tolerance=1.0, root_tolerance=1.0))
     report = report_of(plan, losing(v4=10, v5=12))
-    outcomes = {m.baseline: m.outcome for m in report.measures if m.name == "version 2"}
+    outcomes = {
+        m.baseline: m.outcome
+        for m in report.measures
+        if (m.name, m.asked) == ("version 2", ClassList.OWN)
+    }
     assert outcomes == {"parent": Outcome.HOLDS, "settled version": Outcome.FAILS}
     assert report.verdict is Verdict.FAILED
 
@@ -429,5 +455,104 @@ def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
 def test_a_live_version_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
     live = LiveLineage(version=ROOT, lineage=frozenset({1}), updates=())
     measures = report_of(second_update(live=live), learned).measures
-    found = {m.baseline: m.tolerance for m in measures if m.name == "emoji"}
-    assert found == {"parent": 0.03, "live version and root": 0.03}
+    found = [(m.baseline, m.tolerance) for m in measures if m.name == "emoji"]
+    assert found[:2] == [("parent", 0.03), ("live version and root", 0.03)]
+    # among all classes there is no wider limit: the live version is compared as it is
+    assert found[2:] == [("parent", 0.05), ("live version", 0.05)]
+
+
+# ---- All classes to choose from --------------------------------------------------------------
+
+
+def test_a_version_that_answers_its_newest_class_for_everything_fails() -> None:
+    report = answering(third_update(policy=policy(alpha=0.05)), lambda entry, n: "hat")
+    own = [m for m in report.measures if m.asked is ClassList.OWN]
+    assert {m.lost for m in own} == {0}
+    swallowed = {(m.name, m.classes, m.lost) for m in report.measures if m.outcome is Outcome.FAILS}
+    assert swallowed == {
+        ("emoji", 8, 40),
+        ("version 2", 5, 20),
+        ("version 3", 5, 20),
+        ("2 updates", 5, 40),
+    }
+    assert report.verdict is Verdict.FAILED
+    assert "with all 8 classes to choose from: 0 of 40 answers" in report.summary.lost
+    assert report.summary.go_live == (
+        "It may not go live: newer classes take more of the earlier ones' answers than the limits "
+        "allow."
+    )
+    assert (
+        "Top-1 on the pooled holdouts of 2 updates, with all 5 classes to choose from, against"
+        in (" ".join(report.reasons))
+    )
+
+
+def test_both_versions_choose_from_all_that_the_candidate_has_learned() -> None:
+    def never_of_five(who: Version, question: EvalQuery, index: int) -> bool:
+        return not (
+            who is SECOND and isinstance(question, ClassQuery) and len(question.classes) == 5
+        )
+
+    report = report_of(third_update(), never_of_five)
+    union = [m for m in report.measures if (m.name, m.classes) == ("version 2", 5)]
+    assert [(m.baseline, m.right, m.right_before) for m in union] == [("parent", 20, 0)]
+
+
+def test_a_list_to_which_the_candidate_adds_no_class_is_asked_once() -> None:
+    again = taught(SECOND, 4, ())
+    held = HeldOutUpdate(version=again, holdout=entries("again", [("boot",)] * 10))
+    plan = third_update(
+        candidate=held, suites=[suite("bags", EARLIER[0].holdout, SuiteKind.ZERO_SHOT)]
+    )
+    asked = [(m.kind.value, m.name) for m in report_of(plan, right).measures if m.asked == "union"]
+    # the holdout of version 3 has all that is known; it counts among the pooled ones
+    assert asked == [("zero_shot", "bags"), ("holdout", "version 2"), ("holdouts", "2 updates")]
+
+
+def test_report_tells_which_classes_took_the_answers_most_first() -> None:
+    def some_hats(entry: ManifestEntry, n: int) -> str | None:
+        return {"cat": "hat" if n < 20 else "dog", "sun": "Bag"}.get(entry.class_name)
+
+    rows = answering(third_update(), some_hats).taken
+    assert [(r.class_name, r.answered, r.newer, r.images, r.lost) for r in rows] == [
+        ("sun", "Bag", False, 10, 10),
+        ("cat", "dog", False, 5, 10),
+        ("cat", "hat", True, 5, 10),
+    ]
+    assert {(r.name, r.baseline, r.baseline_version) for r in rows} == {("emoji", "parent", 3)}
+
+
+def test_a_learned_class_that_took_most_of_what_one_class_lost_may_mean_the_same() -> None:
+    def confused(entry: ManifestEntry, n: int) -> str | None:
+        return {"cat": "coat" if n else "hat", "sun": "coat" if n < 8 else None}.get(
+            entry.class_name
+        )
+
+    rows = answering(third_update(), confused).taken
+    assert {(r.class_name, r.answered): (r.images, r.lost, r.may_be_same) for r in rows} == {
+        ("cat", "coat"): (9, 10, True),
+        ("sun", "coat"): (2, 2, False),  # too few to say
+        ("cat", "hat"): (1, 10, False),
+    }
+    everything = answering(third_update(), lambda entry, n: "hat").taken
+    assert not any(row.may_be_same for row in everything)
+
+
+def test_names_that_mean_the_same_count_for_each_other_in_every_query_of_both_versions() -> None:
+    pairs = (("SUN", "hat"), ("cap", "hat"), ("boot", "shoe"))
+    plan = third_update(policy=policy(same_names=pairs))
+    say = {"sun": "hat", "cat": "hat"}
+    report = answering(plan, lambda entry, n: say.get(entry.class_name))
+    (emoji,) = (m for m in report.measures if (m.name, m.asked) == ("emoji", ClassList.UNION))
+    assert emoji.lost == 10  # the cats
+    assert {(row.class_name, row.answered) for row in report.taken} == {("cat", "hat")}
+    assert plan.policy.meanings == dict.fromkeys(("sun", "cap", "hat"), "cap") | dict.fromkeys(
+        ("boot", "shoe"), "boot"
+    )
+    sheet = EvaluationResults(
+        plan=plan,
+        answers={
+            (SECOND.digest, plan.zero_shot[0].union.digest): ClassAnswers(predicted=(7,) * 40)
+        },
+    )
+    assert sum(sheet.hits(SECOND, plan.zero_shot[0].union)) == 10  # hats for suns, of the parent

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.evaluation.summary import summarise
-from core.gate.measures import Measure, MeasureKind
+from core.gate.measures import ClassList, Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.values import PolicyId
 from tests.support.factories import NOW
@@ -71,6 +71,10 @@ def test_what_lost_nothing_and_what_nobody_asked() -> None:
     ("measures", "told"),
     [
         ([measure("emoji", lost=300), GAIN], "may not go live: it forgot more than the limits"),
+        (
+            [measure("emoji", lost=300), measure("emoji", lost=300, asked=ClassList.UNION), GAIN],
+            "forgot more than the limits allow and newer classes take more of the earlier ones'",
+        ),
         (
             [measure("emoji"), replace(GAIN, gained=0, lost=20)],
             "may not go live: it learned less than it has to.",

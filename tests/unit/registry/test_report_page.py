@@ -12,7 +12,14 @@ from html.parser import HTMLParser
 import pytest
 
 from api.pages import rendering as numbers
-from api.registry.report_pages import render_report, report_svg, style_policy, svg_policy
+from api.registry.report_pages import (
+    both_lists,
+    render_report,
+    report_svg,
+    style_policy,
+    svg_policy,
+)
+from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import DatasetRef
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
@@ -24,6 +31,7 @@ from tests.support.evaluation.evaluations import (
     ROOT,
     SECOND,
     THIRD,
+    answering,
     entries,
     live_line,
     policy,
@@ -41,6 +49,10 @@ def mostly_right(who: Version, question: EvalQuery, index: int) -> bool:
 
 def page(report: Report) -> str:
     return render_report(json.loads(report.to_bytes()))
+
+
+def words_of(html: str) -> str:
+    return " ".join(unescape(re.sub("<[^>]*>|\\s+", " ", html)).split())
 
 
 class Tags(HTMLParser):
@@ -115,7 +127,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
     report = full_report()
     html = page(report)
     assert Tags(html).open == []
-    words = " ".join(unescape(re.sub("<[^>]*>|\\s+", " ", html)).split())
+    words = words_of(html)
     for told in (
         report.verdict.value,
         *vars(report.summary).values(),
@@ -138,12 +150,31 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         "ds_9, version 4",
     ):
         assert told in words, told
-    assert html.count('class="tag ') == len(report.measures) + 1  # what is worn out
+    # of each measure, of what is worn out, and of both lists beside each other
+    tags = len(report.measures) + 1 + 2 * len(both_lists(report))
+    assert html.count('class="tag ') == tags
     stored = report_of(second_update(), mostly_right).to_json()
     del stored["notes"], stored["reference"]  # as before there were any
     bare = render_report(stored)
     for absent in ("What training chose", "bit-reproducible", "None of these", "worn out"):
         assert absent not in bare
+
+
+def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it() -> None:
+    def bags(entry: ManifestEntry, n: int) -> str | None:
+        return "hat" if entry.class_name == "cat" else None
+
+    plan = third_update(policy=policy(alpha=0.05, same_names=(("boot", HOSTILE),)))
+    words = words_of(page(answering(plan, bags)))
+    assert (
+        "emoji against parent, version 3 0.0 open −6.3 to +6.3 4 classes "
+        "−25.0 open −37.6 to −15.6 8 classes"
+    ) in words
+    assert "emoji against parent cat hat 10 of 10" in words
+    assert '"same_names": [["cat", "hat"]]' in words
+    assert f"names that mean the same boot = {HOSTILE}" in words
+    assert "emoji · all 8 classes" in words
+    assert "Names that may mean the same" not in page(report_of(plan, mostly_right))
 
 
 def test_values_and_counts_are_written_for_people() -> None:

@@ -257,6 +257,7 @@ class Policies(Resource):
         *,
         parent_tolerance: float | None = None,
         root_tolerance: float | None = None,
+        union_tolerance: float | None = None,
         holdout_tolerance: float | None = None,
         settled_tolerance: float | None = None,
         wanted_gain: float | None = None,
@@ -265,13 +266,18 @@ class Policies(Resource):
         line_error: float | None = None,
         line_updates: int | None = None,
         negative_flips: float | None = None,
+        same_names: Iterable[tuple[str, str]] = (),
         reason: str | None = None,
     ) -> types.Policy:
-        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
+        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points.
+
+        `same_names` are pairs of class names that mean the same.
+        """
         body = given(
             name=name,
             parent_tolerance=parent_tolerance,
             root_tolerance=root_tolerance,
+            union_tolerance=union_tolerance,
             holdout_tolerance=holdout_tolerance,
             settled_tolerance=settled_tolerance,
             wanted_gain=wanted_gain,
@@ -280,6 +286,7 @@ class Policies(Resource):
             line_error=line_error,
             line_updates=line_updates,
             negative_flips=negative_flips,
+            same_names=[list(pair) for pair in same_names],
             reason=reason,
         )
         return await self._connection.post(path_of("gate-policies"), body)

@@ -30,7 +30,7 @@ from tests.support.tools import tools_of
 MODEL = "demo"
 
 LENIENT = dict.fromkeys(
-    ("parent_tolerance", "root_tolerance", "holdout_tolerance", "settled_tolerance"), 0.5
+    (f"{limit}_tolerance" for limit in ("parent", "root", "union", "holdout", "settled")), 0.5
 )
 
 

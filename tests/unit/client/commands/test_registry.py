@@ -62,8 +62,16 @@ def test_versions_are_listed_reported_on_and_compared(
     assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
     assert json.loads(perennial("report", "demo", taught, "--json").out) == report
     machines = [{"device": "cpu (x)"}, {"device": "cuda (y)"}]
-    reports._print_report({**report, "exact": False, "environments": machines})
-    assert "trained on several machines, in order cpu (x); cuda (y)\n" in capsys.readouterr().out
+    measure = {**report["measures"][0], "asked": "union"}
+    taken = {"name": "pets", "baseline": "parent", "class_name": "handbag", "answered": "bag"}
+    taken |= {"images": 7, "lost": 9, "may_be_same": True}
+    changes = {"exact": False, "environments": machines, "measures": [measure], "taken": [taken]}
+    reports._print_report({**report, **changes})
+    told = capsys.readouterr().out
+    assert "trained on several machines, in order cpu (x); cuda (y)\n" in told
+    assert ["zero_shot, all classes", "pets"] in rows(told, 2)
+    assert ["pets", "parent", "handbag", "bag", "7", "9"] in rows(told, 6)
+    assert "If 'handbag' and 'bag' mean the same, name the pair in the policy's same_names" in told
     page = tmp_path / "report.html"
     assert perennial("report", "demo", taught, "--output", page).code == 0
     assert page.read_text().startswith("<!doctype html>")
