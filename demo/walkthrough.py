@@ -233,7 +233,7 @@ def changes(report: Report) -> Mapping[str, Ruling]:
     for measure in report["measures"]:
         if measure["kind"] == "gain":
             found[NEW] = measure
-        elif measure["name"] == _parent(report):
+        elif measure["name"] == _parent(report) and "parent" in measure["baseline"]:
             found[EARLIER if measure["asked"] == "own" else AMONG_ALL] = measure
         elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
             found[SUITES[measure["kind"]]] = measure
