@@ -59,6 +59,11 @@ class Comparison:
         numbers = {version.number for _, version in self.pairs}
         return numbers.pop() if len(numbers) == 1 else None
 
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether the loss may be of several updates: against the root or a settled version."""
+        return ROOT in self.baseline or SETTLED in self.baseline
+
 
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain."""

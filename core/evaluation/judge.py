@@ -126,7 +126,8 @@ def verdicts_beside(
     )
     if whole.beside == parent:
         return (whole,)
-    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=())
+    learned = frozenset(holdout.learner.number for holdout in plan.earlier)
+    alone = replace(plan, live=plan.parent, live_lineage=learned, live_holdouts=())
     results = EvaluationResults(plan=alone, answers=answers, verdicts=verdicts)
     judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
     images = sum(_images(alone).values())
@@ -176,6 +177,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     measured = [(hits, comparison.tolerance, False)]
     if limit is not None and _limits_flips(comparison) and any(hits.before):
         measured.append((hits.formerly_right, limit, True))
+    live_difference = _live_difference(results, comparison)
     verdicts, level = _spending(results, comparison)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
@@ -192,12 +194,26 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
             pooled=comparison.pooled,
+            live_difference=None if formerly_right else live_difference,
             asked=comparison.asked,
             classes=comparison.classes,
             formerly_right=formerly_right,
             verdicts=verdicts,
             level=level,
         )
+
+
+def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:
+    """Return the difference of the live version in a cumulative comparison.
+
+    None without one, and if it has not learned what is asked.
+    """
+    plan, exams = results.plan, [exam for exam, _ in comparison.pairs]
+    learners = {one.learner.number for one in plan.kept if one.exam in exams}
+    if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
+        return None
+    hits = results.paired(comparison, plan.live)
+    return (sum(hits.now) - sum(hits.before)) / len(hits.now)
 
 
 def _limits_flips(compared: Comparison | Measure) -> bool:

@@ -129,9 +129,12 @@ class EvaluationResults:
             raise TypeError(type(answers))
         return answers
 
-    def paired(self, comparison: Comparison) -> PairedHits:
-        """Return the hits of the candidate and of a comparison's baseline; pooled if of several."""
-        now = self.plan.candidate
+    def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
+        """Return the hits of a version and of a comparison's baseline; pooled if of several.
+
+        The version is the candidate unless said otherwise.
+        """
+        now = now or self.plan.candidate
         found: list[tuple[ClassQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
             query = exam.over(comparison.asked)

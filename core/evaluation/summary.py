@@ -108,7 +108,10 @@ def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
 
 def _doubts(measures: Sequence[Ruling], gain: Ruling | None, has_guard: bool) -> str:
     lacks, doubts = [], []
-    are_open = {m.kind is MeasureKind.GAIN for m in measures if m.outcome is Outcome.OPEN}
+    still_open = [m for m in measures if m.outcome is Outcome.OPEN]
+    are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
+    if any(m.live_is_beyond for m in still_open):
+        lacks.append("the live version itself has lost more than the limits allow")
     if not has_guard:
         lacks.append("too few test images guard what it must not forget")
     if False in are_open:

@@ -291,6 +291,13 @@ class Measure:
         default=False,
         metadata=description("Whether another measure is of these images and others together."),
     )
+    live_difference: float | None = field(
+        default=None,
+        metadata=description(
+            "The `difference` that the live version itself has to the root or settled version. "
+            "Where it lost more than `tolerance`, this version cannot fail for it."
+        ),
+    )
     formerly_right: bool = field(
         default=False,
         metadata=description(
@@ -329,6 +336,7 @@ class Measure:
         alpha: float,
         minimum_count: int = 1,
         pooled: bool = False,
+        live_difference: float | None = None,
         asked: ClassList = ClassList.OWN,
         classes: int | None = None,
         formerly_right: bool = False,
@@ -361,6 +369,7 @@ class Measure:
             lower=difference,
             upper=difference,
             pooled=pooled,
+            live_difference=live_difference,
             asked=asked,
             classes=classes,
             formerly_right=formerly_right,
@@ -394,6 +403,11 @@ class Measure:
         """The flips, scaled to the number of independent answers that they are worth."""
         flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
         return flips.scaled(1 / self.design_effect)
+
+    @property
+    def live_is_beyond(self) -> bool:
+        """True if the live version itself has lost more than the tolerance."""
+        return self.live_difference is not None and self.live_difference < -self.tolerance
 
     @property
     def holds(self) -> bool:

@@ -153,10 +153,15 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
     all measures; a p-value is valid at any size. Inconclusive: everything else, also when there is
     no measure of the gain.
 
+    The candidate does not fail for a loss that the live version has itself, against the root or a
+    settled version. It does not pass by itself either: what it adds is judged against the live
+    version, and if that were all, a line could lose a little with each update for ever.
+
     If the line has an error budget, each measure's lower bound already has the error that is left
     for this verdict; failing spends nothing.
     """
-    failing = _below_tolerance(measures, policy.alpha)
+    below = _below_tolerance(measures, policy.alpha)
+    failing = [measure for measure in below if not measure.live_is_beyond]
     rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
@@ -198,6 +203,8 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
+    if measure.live_is_beyond:
+        return Ruling.on(measure, Outcome.OPEN)
     more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
     return Ruling.on(measure, Outcome.OPEN, more)
 
@@ -296,7 +303,10 @@ def explain(
             "This update's own holdout has no test images, so there is no evidence that it "
             "learned its classes."
         )
-    lines += [_open(r) for r in rulings if r.outcome is Outcome.OPEN]
+    still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
+    if beyond := [r for r in still_open if r.live_is_beyond]:
+        lines.append(_beyond(beyond))
+    lines += [_open(r) for r in still_open if not r.live_is_beyond]
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
     if small:
@@ -363,6 +373,20 @@ def _open(ruling: Ruling) -> str:
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it four "
         "times of five, if predictions keep changing at the same rate."
+    )
+
+
+def _beyond(rulings: Sequence[Ruling]) -> str:
+    lost = "; ".join(
+        f"{subject(r)} {points(r.live_difference or 0.0)} points, where "
+        f"{points(r.tolerance, signed=False)} may be lost"
+        for r in rulings
+    )
+    return (
+        f"The live version itself has lost more than the limits allow: {lost}. This version does "
+        "not fail for that, but none passes by itself until it is regained: roll back to a version "
+        "from before the loss, teach again what was lost, or let a person promote this version "
+        "with a reason."
     )
 
 
