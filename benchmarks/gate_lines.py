@@ -2,7 +2,8 @@
 
 2,000 lines of 300 updates are simulated, harmless and adversarial ones, each judged by one suite of
 500 or 2,000 images, with and without a line's error budget. A second table has the images that a
-harmless update needs as the budget is spent. `docs/studies/gate.md` discusses both.
+harmless update needs as the budget is spent. A third compares budgets on lines whose versions keep
+most of their parent's answers, on 500 to 4,000 images. `docs/studies/gate.md` discusses them.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.calibration.inheritance import inheritance_table
 from benchmarks.calibration.intervals import CHURN, Integers, Numbers, Scenario, simulate
 from benchmarks.calibration.rates import POLICY, images_needed
 from benchmarks.output import publish
@@ -111,7 +113,7 @@ def prices() -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Simulate, and print and write both tables."""
+    """Simulate, and print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate_lines", description=__doc__)
     parser.add_argument("--lines", type=int, default=LINES)
     parser.add_argument("--updates", type=int, default=UPDATES)
@@ -126,6 +128,8 @@ def main() -> None:
     }
     publish("gate_lines", list(rows(given.lines, given.updates)), **facts)
     publish("gate_lines-images", list(prices()), **facts)
+    inherited = inheritance_table(WITH, lines=given.lines // 2, updates=given.updates, seed=SEED)
+    publish("gate_lines-inheritance", list(inherited), **facts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Score a version and judge it: the second half of an update."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from core.evaluation.queries import (
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
+from core.evaluation.spending import spending_in
 from core.evaluation.stored_answers import damaged_in, read_each, read_suite
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
@@ -87,12 +88,14 @@ def evaluate_version(
         except errors.ArtifactMissing:
             if not _holds_erased(platform, plan):  # the next plan leaves these out
                 raise
-    verdicts, judged_before = _judged(platform, plan)
+    with platform.transactions(read_only=True) as work:
+        spending = spending_in(work, platform.artifacts, plan)
+        judged_before = _judged_before(work, plan)
     report = build_report(
         plan,
         answers,
         previous=previous,
-        verdicts=verdicts,
+        spending=spending,
         judged_before=judged_before,
         near_duplicates=near_duplicates,
     )
@@ -111,7 +114,7 @@ def evaluate_version(
                 at=now,
                 **vars(given),
             )
-            for given in verdicts_beside(plan, answers, report, verdicts=verdicts)
+            for given in verdicts_beside(plan, answers, report, spending=spending)
         ]
         version = _record(work, version, newest)
         _keep_root_calibration(work, plan)
@@ -219,21 +222,12 @@ def _store_answers(
         work.commit()
 
 
-def _judged(platform: Platform, plan: EvaluationPlan) -> tuple[Mapping[Digest, int], int]:
-    """Return how many versions of the model each guarded query has judged, this one included.
-
-    A version whose answers are stored has been judged, whatever the verdict: its next try is
-    another version. Scoring it again spends nothing, because the answers stay the same. The second
-    number is that of the other versions, of any model, that have answered the suites' queries.
-    """
+def _judged_before(work: Work, plan: EvaluationPlan) -> int:
+    """Return how many other versions, of any model, have answered the suites' queries."""
     suites = [exam.own.digest for exam in plan.zero_shot]
     suites += [exam.own.digest for exam in plan.retrieval]
-    holdouts = [one.exam.own.digest for one in plan.kept]
-    with platform.transactions(read_only=True) as work:
-        counts = [work[AnswerCache].judged(question) for question in suites]
-        verdicts = work[AnswerCache].judged_in(plan.model.id, suites + holdouts)
-    others = {plan.candidate.digest, plan.root.digest}
-    return verdicts, max(0, max(counts, default=0) - len(others))
+    counts = [work[AnswerCache].judged(question) for question in suites]
+    return max(0, max(counts, default=0) - len({plan.candidate.digest, plan.root.digest}))
 
 
 # The plan: which version must answer which query.

@@ -18,7 +18,7 @@ from core.evaluation.results import (
 )
 from core.evaluation.summary import summarise
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
+from core.gate.rules import ROOT, GatePolicy, Judgement, Spending, Verdict, judge
 from core.values import Digest
 
 
@@ -27,22 +27,22 @@ def build_report(
     answers: AnswersByQuery,
     *,
     previous: Report | None,
-    verdicts: Mapping[Digest, int],
+    spending: Mapping[Digest, Spending],
     judged_before: int,
     near_duplicates: int,
 ) -> Report:
     """Return the report of a candidate from the answers to its evaluation plan.
 
     `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
-    it their cells stay empty. `verdicts` is the number of versions of the line that each query has
-    judged, this one included; a query that is missing judges its first. `judged_before` is the
+    it their cells stay empty. `spending` is by query: one that is missing judges its first
+    version. `judged_before` is the
     number of candidates that these test parts have judged, in any line, and `near_duplicates` the
     number of the update's images with an older near-duplicate.
     `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
     when a version that the candidate is compared with has features that are not finite; a
     candidate with such features fails.
     """
-    results = EvaluationResults(plan=plan, answers=answers, verdicts=verdicts)
+    results = EvaluationResults(plan=plan, answers=answers, spending=spending)
     compared = measures(results)
     judgement = judge(compared, plan.policy, tuple(_faults(results)))
     headline = tuple(scores(results, role, version) for role, version in results.roles)
@@ -111,7 +111,7 @@ def verdicts_beside(
     answers: AnswersByQuery,
     report: Report,
     *,
-    verdicts: Mapping[Digest, int],
+    spending: Mapping[Digest, Spending],
 ) -> tuple[BesideVerdict, ...]:
     """Return the verdicts that an evaluation gives: beside the parent and beside the live version.
 
@@ -128,7 +128,7 @@ def verdicts_beside(
         return (whole,)
     learned = frozenset(holdout.learner.number for holdout in plan.earlier)
     alone = replace(plan, live=plan.parent, live_lineage=learned, live_holdouts=())
-    results = EvaluationResults(plan=alone, answers=answers, verdicts=verdicts)
+    results = EvaluationResults(plan=alone, answers=answers, spending=spending)
     judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
     images = sum(_images(alone).values())
     return BesideVerdict(beside=parent, verdict=judgement.verdict, images=images), whole
@@ -178,7 +178,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     if limit is not None and _limits_flips(comparison) and any(hits.before):
         measured.append((hits.formerly_right, limit, True))
     live_difference = _live_difference(results, comparison)
-    verdicts, level = _spending(results, comparison)
+    spent = _spending(results, comparison)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -190,7 +190,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             distinct=compared.distinct,
             now=compared.now,
             before=compared.before,
-            design_effect=compared.design_effect(level or policy.alpha),
+            design_effect=compared.design_effect(spent.level or policy.alpha),
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
             pooled=comparison.pooled,
@@ -198,8 +198,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             asked=comparison.asked,
             classes=comparison.classes,
             formerly_right=formerly_right,
-            verdicts=verdicts,
-            level=level,
+            **vars(spent),
         )
 
 
@@ -226,21 +225,26 @@ def _limits_flips(compared: Comparison | Measure) -> bool:
     return own and compared.baseline != ROOT
 
 
-def _spending(
-    results: EvaluationResults, comparison: Comparison
-) -> tuple[int | None, float | None]:
-    """Return the number of this verdict by the most used of a comparison's images, and its level.
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """What a measure says of its budget; without one, nothing."""
 
-    Both are None if the policy has no budget, and for a gain, as the budget is for forgetting.
-    Verdicts count by the query over the own list: with the classes that a candidate has learned,
-    the same images would be another query for each candidate.
+    verdicts: int | None = None
+    luck: float = 1.0
+    level: float | None = None
+
+
+def _spending(results: EvaluationResults, comparison: Comparison) -> _Spent:
+    """Return the verdict by the most used of a comparison's images, and its level.
+
+    A gain does not spend, as the budget is for forgetting.
     """
     policy = results.plan.policy
     if policy.budget is None or comparison.kind is MeasureKind.GAIN:
-        return None, None
-    queries = (exam.own for exam, _ in comparison.pairs)
-    verdict = max(results.verdicts.get(query.digest, 1) for query in queries)
-    return verdict, policy.level(verdict)
+        return _Spent()
+    found = [results.spending.get(exam.own.digest, Spending()) for exam, _ in comparison.pairs]
+    verdict, luck = max(one.verdict for one in found), max(one.luck for one in found)
+    return _Spent(verdicts=verdict, luck=luck, level=policy.level(verdict, luck))
 
 
 # The same measures under another policy.
@@ -273,7 +277,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         measure,
         tolerance=policy.tolerance(measure),
         verdicts=verdicts,
-        level=policy.level(verdicts) if verdicts else None,
+        level=policy.level(verdicts, measure.luck) if verdicts else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:

@@ -38,6 +38,7 @@ class BudgetUse:
 
     name: str  # a suite, "version 2" (its update's holdout) or "3 updates" (their holdouts)
     verdicts: int  # versions of the line that these images have judged, this one included
+    luck: float  # of its ancestors, by which the level is divided
     level: float  # one-sided error of this verdict's lower bounds
     spent: float
     left: float
@@ -291,6 +292,7 @@ def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[Budg
         yield BudgetUse(
             name=name,
             verdicts=verdicts,
+            luck=found[0].luck,
             level=level,
             spent=spent,
             left=policy.budget.total - spent,

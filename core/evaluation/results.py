@@ -20,6 +20,7 @@ from core.evaluation.queries import (
     top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
+from core.gate.rules import Spending
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest
@@ -98,13 +99,12 @@ Counts = list[tuple[int, int]]  # (right, asked) of each class that has an image
 class EvaluationResults:
     """An evaluation plan with its answers. A missing answer is a KeyError.
 
-    `verdicts` is the number of versions of the line that a query has judged, the candidate
-    included; a query that is missing judges its first.
+    A query without spending judges its first version of the line.
     """
 
     plan: EvaluationPlan
     answers: AnswersByQuery
-    verdicts: Mapping[Digest, int] = field(default_factory=dict)  # of the line, by query
+    spending: Mapping[Digest, Spending] = field(default_factory=dict)  # by query
 
     def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether a version was right."""

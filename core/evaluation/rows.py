@@ -6,12 +6,12 @@ from sqlalchemy import delete, func, select
 
 from core.database.statements import chunks, upsert
 from core.database.tables import answers as table
-from core.database.tables import jobs, versions
+from core.database.tables import jobs
 from core.database.work import Rows
 from core.errors import ReportNotFound
 from core.jobs.orders import JobType
 from core.registry.versions import Version
-from core.values import Digest, ModelId
+from core.values import Digest
 
 
 class AnswerCache(Rows):
@@ -62,18 +62,6 @@ class AnswerCache(Rows):
         """Return the number of versions that have results for the query."""
         statement = select(func.count()).select_from(table).where(table.c.question == query)
         return self._connection.scalar(statement) or 0
-
-    def judged_in(self, model: ModelId, queries: Collection[Digest]) -> Mapping[Digest, int]:
-        """Return the number of versions of a model, without its root, that answered each query."""
-        line = select(versions.c.digest).where(
-            versions.c.model == model, versions.c.parent.is_not(None)
-        )
-        statement = (
-            select(table.c.question, func.count())
-            .where(table.c.question.in_(queries), table.c.version.in_(line))
-            .group_by(table.c.question)
-        )
-        return {Digest(query): count for query, count in self._connection.execute(statement)}
 
 
 class Evaluations(Rows):

@@ -26,7 +26,7 @@ _NORMAL = NormalDist()
 @cache
 def quantile(alpha: float) -> float:
     """Return the standard normal value that is exceeded with probability `alpha`."""
-    return _NORMAL.inv_cdf(1 - alpha)
+    return -_NORMAL.inv_cdf(alpha)  # of 1 - alpha, nothing is left of a very small one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +311,13 @@ class Measure:
             "Versions of the line that these test images have judged, with this one."
         ),
     )
+    luck: float = field(
+        default=1.0,
+        metadata=description(
+            "What the level of the line's budget is divided by, because the version's ancestors "
+            "were chosen among several tries."
+        ),
+    )
     level: float | None = field(
         default=None,
         metadata=description(
@@ -341,6 +348,7 @@ class Measure:
         classes: int | None = None,
         formerly_right: bool = False,
         verdicts: int | None = None,
+        luck: float = 1.0,
         level: float | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
@@ -374,6 +382,7 @@ class Measure:
             classes=classes,
             formerly_right=formerly_right,
             verdicts=verdicts,
+            luck=luck,
             level=level,
         ).bounded(alpha, minimum_count)
 

@@ -44,6 +44,31 @@ class ErrorBudget:
         return self.total * verdicts / (self.half + verdicts)
 
 
+# The power to which a version's luck is raised in its children. By `bench-gate-lines`, the bound
+# of a line then holds if versions keep 60 to 92 % of their parent's answers.
+KEPT_LUCK = 0.95
+
+
+def inherited_luck(tries: Sequence[int]) -> float:
+    """Return by how much a version's level is divided for the luck of its ancestors.
+
+    `tries` has their numbers of tries, the parent's first. One that is the best of t tries has luck
+    worth a factor of up to t; its child keeps most of its answers, and so of this luck.
+    """
+    luck = 1.0
+    for count in reversed(tries):
+        luck = count * luck**KEPT_LUCK
+    return luck
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """The place of a verdict among those of a line by the same test images."""
+
+    verdict: int = 1  # its number: the first is 1
+    luck: float = 1.0  # that the version inherits, by which its level is divided
+
+
 # The chance that the advised number of images decides is 80 %: this z is not exceeded with it.
 _POWER = quantile(0.2)
 
@@ -127,12 +152,15 @@ class GatePolicy:
             return None
         return ErrorBudget(total=self.line_error, half=self.line_updates)
 
-    def level(self, verdict: int) -> float | None:
+    def level(self, verdict: int, luck: float = 1.0) -> float | None:
         """Return the error of lower bounds in a line's verdict by the same test images.
 
-        `verdict` counts from 1. Returns None if there is no budget, so that `alpha` applies.
+        `verdict` counts from 1; `luck` is what the version inherits. Returns None if there is no
+        budget, so that `alpha` applies.
         """
-        return None if self.budget is None else min(self.alpha, self.budget.share(verdict))
+        if self.budget is None:
+            return None
+        return min(self.alpha, self.budget.share(verdict) / luck)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ from core.gate.rules import Verdict
 from core.hooks import Hook
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
-from core.registry.versions import Model, Origin, Version, VersionStatus
+from core.registry.versions import Descent, Model, Origin, Version, VersionStatus
 from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
 # What takes part, in the same transaction, before the rows themselves are written. The rows of the
@@ -352,6 +352,15 @@ class Versions(Rows):
         """Return all versions of a model, oldest first."""
         query = _ALL.where(versions.c.model == model).order_by(versions.c.number)
         return [_to_version(row) for row in self._connection.execute(query)]
+
+    def descents(self, model: ModelId) -> Mapping[int, Descent]:
+        """Return what all versions of a model descend from by number, also deleted ones."""
+        columns = (versions.c.number, versions.c.parent, versions.c.replaces)
+        query = select(*columns).where(versions.c.model == model).order_by(versions.c.number)
+        return {
+            row.number: Descent(parent=row.parent, replaces=row.replaces)
+            for row in self._connection.execute(query)
+        }
 
     def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
         """Return the numbers of a page of versions, oldest first; `after` is the last before it."""

@@ -11,7 +11,7 @@ from core.database.tables import verdicts
 from core.database.work import Rows
 from core.gate.rules import Verdict
 from core.registry.verdicts import VersionVerdict
-from core.values import ModelId
+from core.values import ModelId, SuiteId
 
 
 class Verdicts(Rows):
@@ -43,6 +43,14 @@ class Verdicts(Rows):
         found: dict[int, list[VersionVerdict]] = defaultdict(list)
         for row in rows_with(self._connection, query, verdicts.c.version, versions):
             found[row.version].append(_to_verdict(row))
+        return found
+
+    def suites(self, model: ModelId) -> Mapping[int, frozenset[SuiteId]]:
+        """Return the suites that have judged each version of a model, also deleted ones."""
+        query = select(verdicts.c.version, verdicts.c.suites).where(verdicts.c.model == model)
+        found: dict[int, frozenset[SuiteId]] = {}
+        for row in self._connection.execute(query):
+            found[row.version] = found.get(row.version, frozenset()) | set(row.suites)
         return found
 
 

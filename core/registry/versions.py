@@ -117,6 +117,14 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Descent:
+    """The numbers of the versions that another one was trained from, and replaces."""
+
+    parent: int | None  # None: a root
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """One version of a model. Number 1 is the root."""
 

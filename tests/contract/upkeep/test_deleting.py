@@ -30,7 +30,6 @@ from core.errors import (
     NoPrevious,
     VersionNotFound,
 )
-from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
@@ -41,7 +40,8 @@ from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model
+from core.registry.verdict_rows import Verdicts
+from core.registry.versions import Descent, Model
 from core.training.order import order_update
 from core.upkeep.delete import (
     delete_dataset,
@@ -50,7 +50,6 @@ from core.upkeep.delete import (
     delete_version,
     retire_suite,
 )
-from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import go_back, go_live
 from tests.support.factories import (
@@ -97,13 +96,11 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
 
 def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
     """Otherwise failed versions could be deleted until one passes by chance."""
-    made, query = a_candidate(scene.platform, model), Digest(digest("asked"))
-    with scene.platform.transactions() as work:
-        work[AnswerCache].add(made.digest, query, digest("answers"))
-        work.commit()
+    made = a_candidate(scene.platform, model, verdict=Verdict.FAILED)
     delete_version(scene.platform, model=model.name, version=made.number)
     with scene.platform.transactions(read_only=True) as work:
-        assert work[AnswerCache].judged_in(model.id, [query]) == {query: 1}
+        assert made.number in work[Verdicts].suites(model.id)
+        assert work[Versions].descents(model.id)[made.number] == Descent(parent=1)
 
 
 def test_a_version_that_is_live_or_a_parent_stays(scene: Scene, model: Model) -> None:

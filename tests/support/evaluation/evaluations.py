@@ -26,7 +26,7 @@ from core.evaluation.queries import (
     RetrievalQuery,
 )
 from core.evaluation.report import Report
-from core.gate.rules import GatePolicy
+from core.gate.rules import GatePolicy, Spending
 from core.recipes.rules import Recipe
 from core.registry.versions import Version, VersionStatus
 from core.rejection.rules import (
@@ -182,7 +182,7 @@ def report_of(
         plan,
         answered(plan, right),
         previous=previous,
-        verdicts=verdicts or {},
+        spending={query: Spending(verdict=n) for query, n in (verdicts or {}).items()},
         judged_before=2,
         near_duplicates=1,
     )
@@ -202,7 +202,7 @@ def answering(plan: EvaluationPlan, say: Callable[[ManifestEntry, int], str | No
                 predicted = tuple(known.get(name or "", others) for name, others in said)
                 answers[who.digest, question.digest] = ClassAnswers(predicted=predicted)
     return build_report(
-        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+        plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
     )
 
 

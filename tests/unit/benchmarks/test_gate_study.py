@@ -1,13 +1,16 @@
 """The arithmetic of the gate's calibration study: that of the gate, and of published intervals."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from benchmarks.calibration.inheritance import BY_VERDICTS, CHOSEN, Line, simulate_inheritance
 from benchmarks.calibration.intervals import IN_USE, growth_table, holds, near_duplicates
 from benchmarks.calibration.rates import (
     INTERVALS,
+    POLICY,
     Gate,
     Guard,
     newcombe,
@@ -32,6 +35,8 @@ from tests.support.evaluation.measures import measure
 from tests.support.factories import a_policy
 
 Z95 = 1.959964
+
+LINE_POLICY = replace(POLICY, line_error=0.05)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +232,25 @@ def test_simulated_lines_hold_where_the_gates_own_measure_holds(level: float) ->
     ]
     assert holds(drawn, 0.03, level).tolist() == own
     assert 0 < sum(own) < len(own)
+
+
+@pytest.mark.parametrize("flips", [0.05, 0.01])
+def test_the_bound_of_a_line_holds_although_children_inherit_their_parents_luck(
+    flips: float,
+) -> None:
+    found = {
+        budget.name: simulate_inheritance(
+            Line(step=0.0025, most=LINE_POLICY.root_tolerance + 0.0005),
+            budget,
+            LINE_POLICY,
+            flips=flips,
+            images=2000,
+            lines=300,
+            updates=300,
+            rng=np.random.default_rng(1),
+        )
+        for budget in (BY_VERDICTS, CHOSEN)
+    }
+    assert LINE_POLICY.line_error == 0.05
+    assert found[CHOSEN.name].wrong[-1] <= LINE_POLICY.line_error
+    assert found[BY_VERDICTS.name].wrong[-1] > 0.5

@@ -118,7 +118,7 @@ def test_beside_the_parent_the_loss_of_the_parent_is_not_the_childs() -> None:
         plan = beside_first(replace(live, number=9, digest=digest("another")), root_tolerance=0.05)
         right = wrong_on_emoji(live=4 if live is FIRST else 0, parent=4, candidate=4)
         report, answers = report_of(plan, right), answered(plan, right)
-        found = verdicts_beside(plan, answers, report, verdicts={})
+        found = verdicts_beside(plan, answers, report, spending={})
         verdicts[live.number] = {one.beside: one.verdict for one in found}
     assert verdicts == {
         2: {2: Verdict.INCONCLUSIVE, 9: Verdict.INCONCLUSIVE},

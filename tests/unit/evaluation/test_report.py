@@ -115,7 +115,7 @@ def test_missing_answer_is_not_passed_over() -> None:
     answers = answered(plan, learned)
     answers.popitem()
     with pytest.raises(KeyError):
-        build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0)
 
 
 def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> AnswersByQuery:
@@ -145,7 +145,7 @@ def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
     plan = second_update(policy=policy(parent_tolerance=1.0, root_tolerance=1.0))
     answers = broken(plan, SECOND, kind)
     report = build_report(
-        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+        plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
     )
     assert report.verdict is Verdict.FAILED
     assert report.reasons[0] == (
@@ -159,7 +159,7 @@ def test_baseline_whose_answers_are_no_numbers_is_an_error(version: Version) -> 
     plan = second_update()
     answers = broken(plan, version, ClassQuery)
     with pytest.raises(AnswersNotFinite) as refusal:
-        build_report(plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0)
+        build_report(plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0)
     assert refusal.value.message == (
         f"The features of version {version.number}, which the candidate is compared with, contain "
         "NaN or infinity, so the comparison is impossible."
@@ -308,7 +308,7 @@ def test_the_candidates_thresholds_stand_in_its_report() -> None:
         (SECOND.digest, plan.calibration.digest): calibration,
     }
     report = build_report(
-        plan, answers, previous=None, verdicts={}, judged_before=0, near_duplicates=0
+        plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
     )
     assert report.rejection == calibration
     assert Report.from_json(json.loads(report.to_bytes())).rejection == calibration

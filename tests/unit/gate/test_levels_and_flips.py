@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.gate.measures import Measure, MeasureKind, Outcome, paired_interval, proportion_interval
-from core.gate.rules import ErrorBudget, Verdict, judge
+from core.gate.rules import ErrorBudget, Verdict, inherited_luck, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
 
@@ -29,6 +29,16 @@ def test_a_level_is_the_share_of_the_budget_but_no_more_than_the_policys_error(
     alpha: float, verdict: int, level: float
 ) -> None:
     assert a_policy(alpha=alpha, line_error=0.05).level(verdict) == pytest.approx(level)
+
+
+def test_luck_divides_the_level_and_however_much_there_is_the_gate_can_judge() -> None:
+    chosen = a_policy(line_error=0.05)
+    assert chosen.level(1, 4.0) == pytest.approx(0.05 / 101 / 4)
+    assert a_policy().level(1, 4.0) is None
+    level = chosen.level(300, inherited_luck([300] * 40))  # 1 minus this is 1
+    assert level is not None
+    assert 0 < level < 1e-30
+    assert outcomes(judge([at_level(10_000, 0, 100, level), gain()], chosen))[0] is Outcome.OPEN
 
 
 def at_level(count: int, gained: int, lost: int, level: float, **changes: Any) -> Measure:

@@ -140,7 +140,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         "Small models forget more.",
         "2 candidates were evaluated on these test parts before this one",
         "1 image of this update is a near-duplicate of an older image.",
-        "emoji 60 0.02 3 2 worn out",  # at 5 * 40 / (99 * 100) percent, after 60 / 100 of 5 percent
+        "emoji 60 1 0.02 3 2 worn out",  # at 5 * 40 / (99 * 100) percent, after 60 % of 5
         "at most 3.0 % of the answers that were right",
         "Not exact",
         "device cpu (x)",
