@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from api.gate.schemas import NewPolicy
 from api.pages.forms import names_field, percent_field, whole_field
 from core.errors import FieldInvalid
+from core.gate.policies import clean_policy
 from core.gate.rules import GatePolicy
 from core.values import PolicyId, new_id
 
@@ -116,14 +117,17 @@ def _pairs(fields: Fields) -> list[list[str]]:
 def wanted_of(
     fields: Fields, policy: GatePolicy, suites: Sequence[str], now: datetime, reason: str = ""
 ) -> Wanted:
-    """Return what a form asks for, beside the present policy and suites. Raises FieldInvalid."""
+    """Return what a form asks for, beside the present policy and suites.
+
+    Raises FieldInvalid, or what `clean_policy` raises.
+    """
     values = {one.name: _value(fields, one) for one in FIELDS}
     named = {"name": fields.get("name", ""), "reason": reason}
     try:
         asked = NewPolicy.model_validate({**named, **values, "same_names": _pairs(fields)})
     except ValidationError as error:
         raise _refusal(error) from error
-    new = asked.policy(PolicyId(new_id("gate", now)), now)
+    new = clean_policy(asked.policy(PolicyId(new_id("gate", now)), now))
     rules = (*(one.name for one in FIELDS), "same_names")
     same = all(getattr(new, name) == getattr(policy, name) for name in rules)
     names = names_field(fields, "suites")

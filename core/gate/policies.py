@@ -1,6 +1,5 @@
 """Create gate policies."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,19 +16,22 @@ DEFAULT_POLICY = "default"
 
 
 def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
-    """Store a gate policy. Raises NameInvalid, ClassInvalid, FieldInvalid or NameTaken."""
-    clean_name(policy.name)
-    policy = replace(policy, same_names=_clean_pairs(policy.same_names))
+    """Store a gate policy. Raises what `clean_policy` raises, or NameTaken."""
+    policy = clean_policy(policy)
     with platform.transactions() as work:
         add_policy(work, policy)
         work.commit()
     return policy
 
 
-def _clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of class names. Raises ClassInvalid, or FieldInvalid for a name with itself."""
+def clean_policy(policy: GatePolicy) -> GatePolicy:
+    """Return a policy with clean pairs of names.
+
+    Raises NameInvalid, ClassInvalid, or FieldInvalid for a pair of one name.
+    """
+    clean_name(policy.name)
     found = []
-    for position, pair in enumerate(pairs):
+    for position, pair in enumerate(policy.same_names):
         one, other = map(clean_class, pair)
         if one.lower() == other.lower():
             raise FieldInvalid(
@@ -37,7 +39,7 @@ def _clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...
                 pointer=f"/same_names/{position}",
             )
         found.append((one, other))
-    return tuple(found)
+    return replace(policy, same_names=tuple(found))
 
 
 def ensure_default_policy(platform: Platform) -> None:

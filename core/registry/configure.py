@@ -8,13 +8,13 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.version_rows import Suites
-from core.gate.policies import add_policy
+from core.gate.policies import add_policy, clean_policy
 from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
 from core.registry.rows import Models
 from core.registry.versions import Model
-from core.values import ModelId, SuiteId, clean_name
+from core.values import ModelId, SuiteId
 
 
 def configure_model(
@@ -28,14 +28,14 @@ def configure_model(
     """Choose the suites and the policy that judge a model's next versions; None keeps them.
 
     A policy that is given as a value is stored with it. Raises ModelNotFound, SuiteNotFound,
-    SuiteRetired or PolicyNotFound; NameInvalid or NameTaken for a new policy.
+    SuiteRetired or PolicyNotFound; for a new policy what `clean_policy` raises, or NameTaken.
     """
     with platform.transactions() as work:
         found = work[Models].get(model)
         if suites is not None:
             work[Models].set_suites(found.id, work[Suites].chosen(suites))
         if isinstance(policy, GatePolicy):
-            clean_name(policy.name)
+            policy = clean_policy(policy)
             add_policy(work, policy)
             work[Models].set_policy(found.id, policy.id)
         elif policy is not None:
