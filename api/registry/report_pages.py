@@ -33,6 +33,7 @@ from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
 from core.values import Json
 
 SHOWN_NAMES = 60  # names of classes with few images
+SHOWN_TAKEN = 30  # answers that took the place of lost ones
 TABLES = {"tried", "layers"}  # the notes that have their own tables
 
 _Row = TypeVar("_Row", Scores, Recall)
@@ -55,6 +56,7 @@ def render_report(report_json: Json, *, erased: bool = False) -> str:
         guarded=guarded(report),
         gains=gains(report),
         both_lists=both_lists(report),
+        taken=sorted(report.taken, key=lambda row: -row.images)[:SHOWN_TAKEN],
         same_names=list(
             dict.fromkeys((row.class_name, row.answered) for row in report.taken if row.may_be_same)
         ),

@@ -175,6 +175,11 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
     assert f"names that mean the same boot = {HOSTILE}" in words
     assert "emoji · all 8 classes" in words
     assert "Names that may mean the same" not in page(report_of(plan, mostly_right))
+    (row, *_) = answering(plan, bags).taken
+    crowded = replace(answering(plan, bags), taken=(replace(row, images=1), *[row] * 40))
+    words = words_of(page(crowded))
+    assert "Only the most frequent 30 are shown" in words
+    assert words.count("cat hat 10 of 10") == 30
 
 
 def test_values_and_counts_are_written_for_people() -> None:
