@@ -238,7 +238,7 @@ WORDS: Mapping[JobType, str] = {  # patterns of what each job is said to have co
     ),
     JobType.EXPORT: "version 2 onnx, 10,240 bytes",
     JobType.IMPORT_VERSION: "version 2",
-    JobType.COMPARE_INDEX: "map of versions 1 and 2 uncertain Uncertain: .*",
+    JobType.COMPARE_INDEX: "map of versions 1 and 2 (bridge Map the index|uncertain Uncertain).*",
     JobType.REEMBED: r"dataset-\d+ version 1 160 vectors by version 2, 2,688 bytes",
 }
 
