@@ -170,7 +170,7 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
         "emoji against parent, version 3 0.0 open −6.3 to +6.3 4 classes "
         "−25.0 open −37.6 to −15.6 8 classes"
     ) in words
-    assert "emoji against parent cat hat 10 of 10" in words
+    assert "emoji against parent cat → hat 10 of 10" in words
     assert '"same_names": [["cat", "hat"]]' in words
     assert f"names that mean the same boot = {HOSTILE}" in words
     assert "emoji · all 8 classes" in words
@@ -179,7 +179,7 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
     crowded = replace(answering(plan, bags), taken=(replace(row, images=1), *[row] * 40))
     words = words_of(page(crowded))
     assert "Only the most frequent 30 are shown" in words
-    assert words.count("cat hat 10 of 10") == 30
+    assert words.count("cat → hat 10 of 10") == 30
 
 
 def test_values_and_counts_are_written_for_people() -> None:
