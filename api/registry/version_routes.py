@@ -160,7 +160,8 @@ def list_verdicts(
     """List the gate's verdicts on a version and what each of them covers, oldest first.
 
     An evaluation gives one beside the version's parent and one beside the live version that it was
-    compared with; a later one takes their place if it covers the same on at least as many images.
+    compared with. A later one that covers the same takes their place if it is on more images, or on
+    as many and no better.
     """
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)

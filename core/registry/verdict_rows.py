@@ -10,7 +10,7 @@ from core.database.statements import rows_with, upsert
 from core.database.tables import verdicts
 from core.database.work import Rows
 from core.gate.rules import Verdict
-from core.registry.verdicts import VersionVerdict
+from core.registry.verdicts import ORDER, VersionVerdict
 from core.values import ModelId, SuiteId
 
 
@@ -18,14 +18,20 @@ class Verdicts(Rows):
     """Rows of the verdicts on versions, one for all that each of them covers."""
 
     def add(self, verdict: VersionVerdict) -> None:
-        """Store a verdict, in the place of one that covers the same on at most as many images."""
+        """Store a verdict, unless one that covers the same is on more images, or as many and worse.
+
+        On the same images only a comparison with another version further back, such as one that
+        has been live since, could make it better.
+        """
         values = {
             **vars(verdict),
             "suites": list(verdict.suites),
             "suites_digest": verdict.suites_digest,
         }
-        weaker = verdicts.c.images <= verdict.images
-        upsert(self._connection, verdicts, values, where=weaker)
+        no_worse = verdicts.c.verdict.in_(ORDER[: ORDER.index(verdict.verdict) + 1])
+        weaker = (verdicts.c.images == verdict.images) & no_worse
+        where = (verdicts.c.images < verdict.images) | weaker
+        upsert(self._connection, verdicts, values, where=where)
 
     def on(self, model: ModelId, version: int) -> Sequence[VersionVerdict]:
         """Return the verdicts on a version, oldest first."""

@@ -8,7 +8,7 @@ from core.gate.rules import Verdict
 from core.registry.versions import Model
 from core.values import Digest, JobId, ModelId, PolicyId, SuiteId, canonical_json, sha256
 
-_ORDER = (Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED)  # from the best to the worst
+ORDER = (Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED)  # from the best to the worst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class VersionVerdict:
 
 def worst(verdicts: Iterable[VersionVerdict]) -> VersionVerdict | None:
     """Return the worst verdict, the newest of equals; None if there is none."""
-    return max(verdicts, key=lambda one: (_ORDER.index(one.verdict), one.at), default=None)
+    return max(verdicts, key=lambda one: (ORDER.index(one.verdict), one.at), default=None)
 
 
 def shown_verdict(

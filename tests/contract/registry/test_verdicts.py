@@ -231,15 +231,24 @@ def test_two_evaluations_at_once_leave_the_verdict_of_each(
 # ---- Rows -----------------------------------------------------------------------------------
 
 
-def test_a_verdict_on_fewer_images_does_not_take_the_place_of_one_on_more(scene: Scene) -> None:
+def test_a_verdict_gives_way_to_one_on_more_images_or_on_as_many_if_that_is_no_better(
+    scene: Scene,
+) -> None:
     model = scene.model()
     version = a_candidate(scene.platform, model, verdict=FAILED)
     with scene.platform.transactions() as work:
         (first,) = work[Verdicts].on(model.id, 2)
-        for images, verdict in ((99, PASSED), (100, INCONCLUSIVE), (101, PASSED), (100, FAILED)):
+        for images, verdict, left in (
+            (99, PASSED, (100, FAILED)),
+            (100, PASSED, (100, FAILED)),
+            (101, PASSED, (101, PASSED)),
+            (100, FAILED, (101, PASSED)),
+            (101, INCONCLUSIVE, (101, INCONCLUSIVE)),
+            (101, PASSED, (101, INCONCLUSIVE)),
+        ):
             work[Verdicts].add(replace(first, images=images, verdict=verdict))
-        (left,) = work[Verdicts].on(model.id, version.number)
-        assert left == replace(first, images=101, verdict=PASSED)
+            (found,) = work[Verdicts].on(model.id, version.number)
+            assert (found.images, found.verdict) == left
         others = [replace(first, beside=9), replace(first, suites=("suite_1",))]
         for other in others:
             work[Verdicts].add(replace(other, images=1))

@@ -10,7 +10,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
-from core.registry.verdicts import VersionVerdict
+from core.registry.verdicts import ORDER, VersionVerdict
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialMode
@@ -92,6 +92,8 @@ class Gate:
             assert row.beside != report["live"] or row.verdict == report["verdict"]
             if before is not None:
                 assert row.images >= before.images, "a verdict on more images was replaced"
+                better = ORDER.index(row.verdict) < ORDER.index(before.verdict)
+                assert row.images > before.images or not better, "the same images judged better"
                 assert measured(report, row) >= measured(self._report(before), before)
             if row.verdict is Verdict.FAILED:
                 failed.append(row)
