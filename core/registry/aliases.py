@@ -133,8 +133,9 @@ def rollback_target(
     if found is None and before:
         named = ", ".join(f"version {number}" for number in before)
         raise NoPrevious(
-            "All versions that were live before have failed the gate or went live by override: "
-            f"name the version to roll back to with 'to' ({named}).",
+            "All versions that were live before have failed beside their parent or went live by "
+            f"override: name the version to roll back to with 'to' ({named}), and override "
+            "the gate.",
             versions=before,
         )
     if found is None:

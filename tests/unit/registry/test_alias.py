@@ -227,8 +227,9 @@ def test_rollback_that_could_only_go_to_what_was_passed_over_names_it() -> None:
     with pytest.raises(NoPrevious) as told:
         rollback_target(history("1", "2!", "3"), failed=[1])
     assert told.value.message == (
-        "All versions that were live before have failed the gate or went live by override: "
-        "name the version to roll back to with 'to' (version 1, version 2)."
+        "All versions that were live before have failed beside their parent or went live by "
+        "override: name the version to roll back to with 'to' (version 1, version 2), and override "
+        "the gate."
     )
     assert told.value.facts == {"versions": [1, 2]}
 
