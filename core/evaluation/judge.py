@@ -115,7 +115,9 @@ def verdicts_beside(
 ) -> tuple[BesideVerdict, ...]:
     """Return the verdicts that an evaluation gives: beside the parent and beside the live version.
 
-    That beside the parent leaves out what only the comparison with another live version judges.
+    That beside the parent leaves out what only the comparison with another live version judges. As
+    the parent is not live there, its losses are the candidate's: otherwise the child of a version
+    that failed could go live where nothing is.
     That beside the live version, if it is not the parent, is the one of the report.
     """
     parent, live = plan.parent.number, plan.live
@@ -126,8 +128,7 @@ def verdicts_beside(
     )
     if whole.beside == parent:
         return (whole,)
-    learned = frozenset(holdout.learner.number for holdout in plan.earlier)
-    alone = replace(plan, live=plan.parent, live_lineage=learned, live_holdouts=())
+    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=())
     results = EvaluationResults(plan=alone, answers=answers, spending=spending)
     judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
     images = sum(_images(alone).values())

@@ -22,6 +22,7 @@ from tests.support.evaluation.judged import (
     against,
     go_back,
     go_live,
+    judged_by,
     report,
     update,
 )
@@ -162,3 +163,25 @@ def test_weights_that_are_given_up_as_an_alias_moves_to_them_keep_it_where_it_is
     with pytest.raises(ArtifactGone):
         move(scene, model)
     assert scene.live(model) == 3
+
+
+# ---- A live version that is itself beyond a limit ----------------------------------------------
+
+
+def test_a_line_whose_live_version_lost_too_much_is_not_failed_and_does_not_go_on_by_itself(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(scene, model, root_tolerance=0.1, holdout_tolerance=0.9, settled_tolerance=0.9)
+    known = {1: SUITES, 2: CATS, 3: CATS + OWLS, 4: SUITES + CATS + OWLS + ANTS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    assert scene.version(model, 2).verdict is Verdict.FAILED
+    go_live(scene, model, 2, override=True, reason="cats are all that we need today")
+    update(scene, model, *OWLS)
+    child = report(scene, model, 3)
+    assert (child.parent, child.verdict, scene.live(model)) == (2, Verdict.INCONCLUSIVE, 2)
+    assert sum("live version itself has lost" in reason for reason in child.reasons) == 1
+    go_live(scene, model, 3, reason="owls are worth it")
+    update(scene, model, *ANTS)
+    regained = report(scene, model, 4)
+    assert (regained.verdict, scene.live(model)) == (Verdict.PASSED, 4)
