@@ -34,7 +34,12 @@ class ClipModel:
 
     @classmethod
     def build(cls, config: Json, state: Mapping[str, Tensor], device: torch.device) -> Self:
-        """Build the model of a config and its tensors, in evaluation mode."""
+        """Build the model of a config and its tensors, in evaluation mode.
+
+        On a GPU, torch computes convolutions of fp32 with the 10 bits of TF32 unless it is told not
+        to: then scores would depend on the machine.
+        """
+        torch.backends.cudnn.allow_tf32 = False
         network = empty_network(config)
         network.load_state_dict(state)
         # Older releases of torch declare no call of `to` with a layout alone.

@@ -21,9 +21,11 @@ from core.clip.machine import (
     native_precisions,
     thread_count,
 )
+from core.clip.model import ClipModel
 from core.errors import ArtifactMissing, CancelRequested, UnsafeConfiguration
 from core.recipes.fields import Precision
 from core.settings import Settings
+from tests.support.learning.tiny_clip import tiny_clip
 
 
 def numbered(step: int) -> Tensor:
@@ -162,6 +164,14 @@ def test_a_worker_tells_which_device_it_found_and_its_name() -> None:
 
 def test_a_device_that_nothing_is_known_of_computes_in_fp32() -> None:
     assert native_precisions(torch.device("meta")) == {Precision.FP32}
+
+
+def test_fp32_is_not_rounded_to_tf32_in_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as torch has it
+    model = tiny_clip()
+    ClipModel.build(model.config, model.network.state_dict(), torch.device("cpu"))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize(
