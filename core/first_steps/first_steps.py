@@ -290,11 +290,23 @@ def _taught(work: Work, model: ModelId, jobs: Sequence[Job]) -> Version | None:
     return None
 
 
+class _Seen:
+    """What a process has seen of a database's first steps: once all are done, it asks no more."""
+
+    all_done = False
+
+
 def read_next(platform: Platform) -> Step | None:
     """Return the first step that is not done, unless nobody has begun or all are done."""
-    with platform.transactions(read_only=True) as work:
-        begun = work[Jobs].page(1, None, metadata=(OWN, PRODUCTS))
-    rest = read_progress(platform).now if begun else ()
+    reading = platform.transactions(read_only=True)
+    seen = reading.cache(_Seen)
+    if seen.all_done:
+        return None
+    with reading as work:
+        if not work[Jobs].page(1, None, metadata=(OWN, PRODUCTS)):
+            return None
+    rest = read_progress(platform).now
+    seen.all_done = not rest
     return min(rest, key=ORDER.index, default=None)
 
 

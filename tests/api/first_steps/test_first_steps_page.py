@@ -117,6 +117,9 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert following(admin) == []
     assert len(done(admin)) == 8
     assert "first-steps" not in admin.get("/ui").text  # nor a bar
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "read_progress", None)  # which pages do not read any more
+        assert admin.get("/ui").status_code == 200
     with new.platform.transactions(read_only=True) as work_:
         kinds = [named.job.type.value for named in work_[Jobs].named_page(10, None)]
         trained = work_[Versions].get(work_[Models].get("demo").id, 2).update_classes
