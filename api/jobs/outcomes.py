@@ -25,6 +25,7 @@ from core.jobs.orders import (
     ReembedOrder,
 )
 from core.jobs.rules import NamedJob
+from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.values import DatasetId, ErasureId, JobId, Json, ModelId
@@ -68,6 +69,7 @@ class Outcome:
     tag: tuple[str, str] | None = None  # the look of the verdict, and its words
     text: str = ""
     more: tuple[str, str] | None = None  # its name, and the command or request that returns it
+    more_takes: Role = Role.VIEWER
     code: str = ""  # of the error that the text tells of
     promotion: str = ""  # the address where a version that may go live is promoted by hand
 
@@ -197,7 +199,8 @@ def _of_erasure(order: EraseOrder, result: Json) -> Outcome:
     if versions := result.get("versions", 0):
         text += f"; versions that had learned from them: {versions:,}"
         text += f", trained again: {result.get('retrained', 0):,}"
-    return Outcome(text=text, more=("Its certificate", f"perennial certificate {order.erasure}"))
+    more = ("Its certificate", f"perennial certificate {order.erasure}")
+    return Outcome(text=text, more=more, more_takes=Role.ADMIN)
 
 
 def _of_blame(named: NamedJob, order: BlameOrder, result: Json) -> Outcome:
