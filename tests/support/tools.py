@@ -1,10 +1,11 @@
 """A worker's tools: those that need torch are scripted, those that read images are real."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core import bootstrap
+from core.images.sandbox import SandboxDecoder
 from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
 from core.jobs.rules import Job
@@ -12,10 +13,17 @@ from core.platform import Platform
 from core.settings import Settings
 
 
-def tools_of(scripted: Any, settings: Settings | None = None) -> Tools:
+@dataclass(frozen=True, kw_only=True)
+class ScriptedTools(Tools):
+    """Tools of a test, which closes the decoder."""
+
+    decoder: SandboxDecoder
+
+
+def tools_of(scripted: Any, settings: Settings | None = None) -> ScriptedTools:
     """Tools with one object in the place of those that need torch."""
     settings = settings or Settings()
-    return Tools(
+    return ScriptedTools(
         importer=scripted,
         trainer=scripted,
         evaluator=scripted,

@@ -23,7 +23,6 @@ from core.access.authenticate import sign_in
 from core.access.keys import create_key
 from core.datasets.rules import DatasetVersion
 from core.errors import OutOfMemory
-from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import JobType
@@ -45,7 +44,7 @@ from tests.support.api.service import settings_of
 from tests.support.bundles import OURS
 from tests.support.evaluation.judged import judged_by
 from tests.support.scene import Scene
-from tests.support.tools import tools_of
+from tests.support.tools import ScriptedTools, tools_of
 
 MODEL, COPY, PICTURES = "pets", "copy", "pictures"
 
@@ -68,7 +67,7 @@ class Shop:
     kept: DatasetVersion  # of a suite
     to_teach: DatasetVersion  # with classes that nobody knows
     pixels: list[str]  # that may be erased
-    tools: Tools
+    tools: ScriptedTools
     jobs: dict[tuple[JobType, JobStatus], list[str]] = field(default_factory=dict)
 
     @property

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import time
+from base64 import b64decode
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from botocore.exceptions import ClientError
 
 from core import bootstrap
 from core.artifacts import s3 as s3_module
-from core.artifacts import s3_transfers
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import S3Location
 from core.errors import ArtifactsUnavailable, PerennialError, StorageFull, UnsafeConfiguration
@@ -92,7 +92,7 @@ def test_the_server_is_told_the_sha256_of_what_it_gets(
     real = s3._client.put_object
     monkeypatch.setattr(s3._client, "put_object", lambda **row: sent.append(row) or real(**row))
     found = s3.put(DATA)
-    assert s3_transfers.base64.b64decode(sent[0]["ChecksumSHA256"]).hex() == found
+    assert b64decode(sent[0]["ChecksumSHA256"]).hex() == found
 
 
 def test_only_what_lies_below_the_prefix_is_seen(s3: S3Artifacts) -> None:

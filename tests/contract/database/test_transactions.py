@@ -210,7 +210,7 @@ def test_a_statement_that_takes_too_long_is_ended_and_the_next_transaction_works
 def test_who_finds_every_connection_taken_waits_a_moment_and_says_unavailable(
     hasty: Transactions,
 ) -> None:
-    pool = hasty._engine.pool
+    pool: Any = hasty._engine.pool
     with ExitStack() as readers:
         for _ in range(pool.size() + pool._max_overflow):
             readers.enter_context(hasty(read_only=True))
@@ -229,7 +229,8 @@ def test_connections_of_a_burst_are_kept_and_closed_by_the_server_once_unused(
     with ExitStack() as burst:
         opened = [burst.enter_context(transactions(read_only=True)) for _ in range(12)]
         held = [work._connection.connection.dbapi_connection for work in opened]
-    assert transactions._engine.pool.checkedin() == 12
+    pool: Any = transactions._engine.pool
+    assert pool.checkedin() == 12
     selector = DefaultSelector()
     for one in held:
         selector.register(one.fileno(), EVENT_READ)
@@ -259,10 +260,11 @@ def test_no_connection_is_held_while_a_job_trains_or_is_scored(
     scene.suite(model, scene.frozen("hat", "bag", offset=100))
     scene.update(model, scene.frozen("cat", "dog"))
     held: list[int] = []
+    pool: Any = transactions._engine.pool
 
     def look(monitor: Monitor) -> None:
         monitor.advance("training", 1, 2)
-        held.append(transactions._engine.pool.checkedout())
+        held.append(pool.checkedout())
 
     scene.script.training = scene.script.evaluating = look
     assert scene.run().error is None

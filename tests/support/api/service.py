@@ -51,7 +51,8 @@ class Service:
     @property
     def services(self) -> Services:
         """What the routes stand on."""
-        return self.client.app.state.services
+        app: Any = self.client.app
+        return app.state.services
 
     @property
     def platform(self) -> Platform:

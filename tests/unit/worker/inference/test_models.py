@@ -270,7 +270,7 @@ def test_an_image_tower_whose_trace_is_not_exact_is_served_without(
             self.tower, self.image_size = tower, tower.image_size
 
         def forward(self, inputs: Tensor) -> Tensor:
-            if kind == "refuses" and torch.jit.is_tracing():
+            if kind == "refuses" and torch.jit.is_tracing():  # type: ignore[attr-defined]
                 raise RuntimeError("no trace of this")
             features: Tensor = self.tower(inputs)
             return features.abs() if len(inputs) == 1 else features
