@@ -107,6 +107,7 @@ def test_a_form_takes_the_role_that_the_api_takes() -> None:
         {"Sec_Fetch_Site": "same-site"},
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_a_form_from_another_origin_is_refused(
