@@ -119,6 +119,7 @@ def text_field(fields: Mapping[str, str], name: str) -> str | None:
 # Streaming parser of multipart forms.
 
 MAX_HEADER_BYTES = 16 * 1024  # file names may be long
+MAX_SEMICOLONS = 500  # of such a header; also names and file names may have some
 
 # Form fields escape quotes, line breaks and, from some clients, all control characters.
 _ESCAPED = re.compile(r"%(0[0-9A-F]|1[0-9A-F]|22)")
@@ -146,13 +147,24 @@ async def read_parts(request: Request, settings: Settings) -> AsyncIterator[Part
 
 
 def _boundary(request: Request) -> bytes:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    kind, options = _options(request.headers.get("content-type", "").encode("latin-1"))
     boundary = options.get(b"boundary", b"")
     if kind != FORM.encode():
         raise errors.UnsupportedMediaType(f"Send a form with Content-Type: {FORM}.")
     if not 0 < len(boundary) <= 200:
         raise errors.MalformedMultipart(f"{FORM} needs a boundary of at most 200 characters.")
     return boundary
+
+
+def _options(header: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return what a header says and its options.
+
+    Reading them takes time that grows with the square of their number in most releases of Python.
+    Raises MalformedMultipart for too many.
+    """
+    if header.count(b";") > MAX_SEMICOLONS:
+        raise errors.MalformedMultipart("A header of a form has too many options.")
+    return parse_options_header(header)
 
 
 class _Collector:
@@ -206,7 +218,7 @@ class _Collector:
             self._bytes += data[start:end]
 
     def _end(self) -> None:
-        kind, options = parse_options_header(self._disposition)
+        kind, options = _options(self._disposition)
         if kind != b"form-data" or b"name" not in options:
             raise errors.MalformedMultipart("A part has no name.")
         file_name = options.get(b"filename")

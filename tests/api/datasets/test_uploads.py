@@ -157,7 +157,16 @@ FORMS = [
             b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n",
             b'--frontier\r\nContent-Disposition: form-data; name="\xff"; filename="a"\r\n\r\n'
             b"x\r\n--frontier--\r\n",
+            b'--frontier\r\nContent-Disposition: form-data; name="boot"; filename="a"'
+            + b";" * 500
+            + b"\r\n\r\nx\r\n--frontier--\r\n",
         )
+    ),
+    (
+        f"multipart/form-data; boundary={BOUNDARY}{';' * 500}",
+        part("boot", b"x") + f"--{BOUNDARY}--\r\n".encode(),
+        400,
+        "malformed_multipart",
     ),
 ]
 
