@@ -157,7 +157,7 @@ def dataset_frozen(version: DatasetVersion) -> OutboxEvent:
 class DatasetUses:
     """The versions, suites and jobs that need a dataset version."""
 
-    versions: Sequence[str]  # that learned from it or distilled it, as "model:number"
+    versions: Sequence[str]  # that learned from it, also elsewhere, as "model:number"
     suites: Sequence[str]  # names of those that were made of it
     jobs: Sequence[JobId]  # unfinished
     replaced: Sequence[int]  # versions of the dataset that it stands for since images were erased

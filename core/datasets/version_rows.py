@@ -18,7 +18,7 @@ from core.database.tables import (
     versions,
 )
 from core.database.work import Rows
-from core.datasets.manifests import Manifest, Side
+from core.datasets.manifests import Manifest, Side, validation_of
 from core.datasets.rules import DatasetRef, DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound, SuiteRetired
@@ -181,7 +181,8 @@ class DatasetVersionRows(Rows):
     def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
         """Return what needs a version of a dataset; without a number, any version or the dataset.
 
-        Suites name no dataset version, but have its manifest.
+        Suites name no dataset version, but have its manifest. Versions that came by a bundle name
+        the manifests that their line learned from: without these, an erasure could not tell.
         """
         learned = (
             sa.select(models.c.name, versions.c.number)
@@ -193,6 +194,22 @@ class DatasetVersionRows(Rows):
             dataset_versions.c.dataset == dataset,
             *([] if number is None else [dataset_versions.c.number == number]),
         )
+        manifests = set(self._connection.scalars(held))
+        known = {*manifests, *map(validation_of, manifests)}
+        imported = (
+            sa.select(models.c.name, versions.c.number, versions.c.origin)
+            .join(versions, versions.c.model == models.c.id)
+            .where(versions.c.origin.is_not(None), versions.c.deleted_at.is_(None))
+            .order_by(models.c.name, versions.c.number)
+        )
+        taught = [
+            *self._connection.execute(learned),
+            *(
+                row
+                for row in self._connection.execute(imported)
+                if not known.isdisjoint(row.origin["learned_from"])
+            ),
+        ]
         made = (
             sa.select(suites.c.name)
             .where(suites.c.manifest.in_(held), suites.c.retired_at.is_(None))
@@ -208,7 +225,7 @@ class DatasetVersionRows(Rows):
         )
         waiting = sa.select(jobs.c.id).where(will_need).order_by(jobs.c.position)
         return DatasetUses(
-            versions=[f"{row.name}:{row.number}" for row in self._connection.execute(learned)],
+            versions=[f"{row.name}:{row.number}" for row in taught],
             suites=list(self._connection.scalars(made)),
             jobs=list(self._connection.scalars(waiting)),
             replaced=[] if number is None else list(self._connection.scalars(replaced)),

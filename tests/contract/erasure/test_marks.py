@@ -1,5 +1,6 @@
 """Marks go by the digest of the weights: to other models, to what comes later, and off again."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,11 @@ from core.bundles.read import SignedBundle
 from core.bundles.rules import BundledVersion, Signer, Statement
 from core.bundles.write import describe_line
 from core.datasets.freeze import read_manifest
-from core.datasets.manifests import Part, Side
+from core.datasets.manifests import Part, Side, validation_of
 from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion
 from core.erasure.order import certify
 from core.erasure.rules import ErasureStatus, Exposure, Retraining
-from core.errors import LearnedErasedImages
+from core.errors import InUse, LearnedErasedImages
 from core.gate.rules import Verdict
 from core.jobs.orders import ImportOrder
 from core.jobs.rules import JobStatus
@@ -25,7 +26,7 @@ from core.recipes.rules import Recipe
 from core.registry.marks import Marks
 from core.registry.rows import Versions
 from core.registry.versions import Model, Origin, Version
-from core.upkeep.delete import delete_version
+from core.upkeep.delete import delete_dataset, delete_dataset_version, delete_version
 from core.values import Digest
 from tests.support.api.seeds import a_verdict
 from tests.support.erasures import entry_of, erase, followed
@@ -94,6 +95,29 @@ def test_the_same_weights_are_marked_in_every_model_and_so_is_what_came_from_the
         go_live(scene, copy, 2, reason="x", override=False)
     scene.run()
     assert followed(scene, erasure).status is ErasureStatus.INCOMPLETE
+
+
+@pytest.mark.parametrize("name", [lambda manifest: manifest, validation_of])
+def test_what_an_imported_version_learned_from_stays_known(
+    scene: Scene, name: Callable[[Digest], Digest]
+) -> None:
+    copy, data = scene.model("copy"), scene.frozen("cat", "dog", forms=MANY)
+    other = scene.frozen("owl", "elk", offset=50, forms=MANY)
+    put(
+        scene,
+        scene.version(copy, 1),
+        copy,
+        digest=digest("x"),
+        origin=from_bundle(name(data.manifest)),
+    )
+    with pytest.raises(InUse) as refused:
+        delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
+    assert refused.value.facts == {"versions": ["copy:2"]}
+    with pytest.raises(InUse):
+        delete_dataset(scene.platform, dataset=data.dataset)
+    delete_dataset_version(scene.platform, dataset=other.dataset, version=1)
+    delete_version(scene.platform, model="copy", version=2)
+    delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
 
 
 def test_weights_that_come_back_are_marked_and_no_root_is_made_of_them(scene: Scene) -> None:
