@@ -15,7 +15,7 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm, short_field
 from api.pages.rendering import PageRequest
 from core.datasets.edit import create_dataset
-from core.datasets.freeze import freeze_version, read_manifest
+from core.datasets.freeze import freeze_version, read_shown
 from core.datasets.manifests import SPLIT_RULE, ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion
@@ -230,4 +230,5 @@ def show_diff(
 
 
 def _read(services: Services, version: DatasetVersion) -> Manifest:
-    return read_manifest(services.platform.artifacts, version.manifest)
+    with services.platform.transactions(read_only=True) as work:
+        return read_shown(work, services.platform.artifacts, version.manifest)

@@ -21,7 +21,7 @@ from api.http.schemas import (
 from core import errors
 from core.datasets import edit as edit_classes
 from core.datasets.edit import create_dataset, describe_dataset
-from core.datasets.freeze import freeze_version, read_manifest
+from core.datasets.freeze import freeze_version, read_shown
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
@@ -277,4 +277,4 @@ def _manifests(services: Services, dataset: str, *numbers: int) -> list[Manifest
     with services.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         versions = [work[Datasets].version(found.id, number) for number in numbers]
-    return [read_manifest(services.platform.artifacts, one.manifest) for one in versions]
+        return [read_shown(work, services.platform.artifacts, one.manifest) for one in versions]

@@ -11,7 +11,7 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
-from core.datasets.rules import Dataset, DatasetKind, DatasetVersion, dataset_frozen
+from core.datasets.rules import ERASED, Dataset, DatasetKind, DatasetVersion, dataset_frozen
 from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import ImageErased, ImageInSuite
@@ -174,6 +174,22 @@ def require_unerased(work: Work, entries: Iterable[ManifestEntry], message: str)
     """Raise ImageErased, with a message, if an image was erased since."""
     if erased := work[ErasedImages].erased({entry.pixels for entry in entries}):
         raise ImageErased(message, pixels=sorted(erased)[:20])
+
+
+def read_shown(work: Work, artifacts: Artifacts, digest: Digest) -> Manifest:
+    """Return a manifest as it may be shown: images that were erased since lose their captions.
+
+    They keep their class, which is not about one image, and by which a version counts its images.
+    """
+    manifest = read_manifest(artifacts, digest)
+    if manifest.kind is DatasetKind.LABELLED:
+        return manifest
+    erased = work[ErasedImages].erased([entry.pixels for entry in manifest.entries])
+    shown = (
+        replace(entry, texts=(ERASED,)) if entry.pixels in erased else entry
+        for entry in manifest.entries
+    )
+    return replace(manifest, entries=tuple(shown))
 
 
 def read_remaining(work: Work, artifacts: Artifacts, digest: Digest) -> Manifest:

@@ -11,6 +11,7 @@ from core.recipes.fields import PromptTemplate
 from core.values import DatasetId, Digest, JobId, SuiteId, new_id
 
 NOTHING_LEFT = 0  # in place of the number of the version that replaces another one
+ERASED = "(erased)"  # in place of what was said of an image that was erased
 
 
 class DatasetKind(StrEnum):

@@ -240,6 +240,8 @@ REMAINS = {
     "stay in reports.",
     "reports": "Import reports have lost the images' file names and texts, but for those that "
     "clients have downloaded, and those of later imports, which refuse a copy by its name.",
+    "captions": "Captions of the images: the service shows them no more, but the manifests of the "
+    "dataset versions and suites that held them are stored until these are deleted.",
     "exports": "Exports of marked versions, until they are deleted, each by itself or with its "
     "version, and copies of them that clients have downloaded: `exports` of each version lists "
     "those that are stored now.",
@@ -254,9 +256,9 @@ REMAINS = {
     "restored from: repeat the erasure after such a restore. The next back-up into the same folder "
     "deletes the images from it, and a later one what a garbage collection has removed: 30 days "
     "later, unless PERENNIAL_BACKUP_DAYS says otherwise.",
-    "database": "Thumbnails of 8 by 8 pixels: in SQLite's write-ahead log until the service stops "
-    "or writes over it; in PostgreSQL's, also where it is archived, and in pages that are free and "
-    "not written anew, which VACUUM FULL drops.",
+    "database": "Thumbnails of 8 by 8 pixels, file names and captions: in SQLite's write-ahead log "
+    "until the service stops or writes over it; in PostgreSQL's, also where it is archived, and in "
+    "pages that are free and not written anew, which VACUUM FULL drops.",
     "store": "Former versions of objects, if the bucket of the artifact store keeps any.",
 }
 EXACTNESS = (

@@ -37,7 +37,7 @@ from core.datasets.image_lists import (
 )
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind
+from core.datasets.rules import ERASED, DatasetKind
 from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text, receive_image
 from core.images.decoder import Decoder
 from core.jobs.orders import ImportImagesOrder, JobType
@@ -240,9 +240,6 @@ def file_report(platform: Platform, job: JobId) -> Digest:
     if found.type is not JobType.IMPORT_IMAGES or found.result is None:
         raise errors.FileReportNotFound
     return Digest(found.result["report"])
-
-
-ERASED = "(erased)"
 
 
 def without_names(report: bytes, pixels: Collection[Digest]) -> bytes:

@@ -92,6 +92,29 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     assert [one["status"] for one in updates] == ["succeeded"]
 
 
+def test_captions_of_an_erased_image_are_shown_to_nobody(ready: Service) -> None:
+    client, scene = ready.client, Scene(ready.platform.transactions, ready.platform.artifacts)
+    album, caption = "/v1/datasets/album", "Ann, at home in Elm Street"
+    client.post("/v1/datasets", json={"name": "album", "kind": "captioned"})
+    hers, other = pictures_on(Side.TRAIN, 2)
+    files = [(caption, ("0.png", hers)), ("a tree", ("1.png", other))]
+    receipts = client.post(f"{album}/images", files=files).json()["data"]
+    client.post(f"{album}/versions", json={})
+    client.post(ERASURES, json=order(receipts[0]["pixels"]))
+    scene.run()
+    images = client.get(f"{album}/versions/1/images").json()["data"]
+    texts = {one["pixels"]: one["texts"] for one in images}
+    assert texts == {receipts[0]["pixels"]: ["(erased)"], receipts[1]["pixels"]: ["a tree"]}
+    (removed,) = client.get(f"{album}/versions/2/diff?against=1").json()["data"]
+    assert (removed["change"], removed["before"]) == ("removed", ["(erased)"])
+    found = client.get(f"{album}/versions/1/images", params={"class": caption}).json()["data"]
+    assert found == []
+    viewer = browser_of(ready, Role.VIEWER)
+    for page in ("versions/1/images", "versions/2/diff?against=1"):
+        text = viewer.get(f"/ui/datasets/album/{page}").text
+        assert ("(erased)" in text, "Elm Street" in text) == (True, False), page
+
+
 def test_a_file_is_told_by_the_digest_that_an_upload_of_it_has(ready: Service) -> None:
     kept = ready.client.get(f"{PRODUCTS}/images?class=boot").json()["data"]
     (image, *_) = pictures_on(Side.TRAIN, 3)
