@@ -168,7 +168,7 @@ def rules(policy: GatePolicy) -> Iterator[Rule]:
         ("Suites, against the parent and the live version", policy.parent_tolerance),
         ("Suites, against the root", policy.root_tolerance),
         ("Suites, with all learned classes to choose from too", policy.union_tolerance),
-        ("Holdouts of other updates, likewise", policy.holdout_tolerance),
+        ("Holdouts of other updates, over both lists of classes", policy.holdout_tolerance),
         ("Holdouts, against the settled version", policy.settled_tolerance),
     ):
         yield Rule(name=name, value=f"{percent(value)} points", meaning="may be lost")

@@ -59,7 +59,10 @@ FIELDS = (
     PolicyField(
         name="union_tolerance", label="Suites may lose, with all learned classes to choose from too"
     ),
-    PolicyField(name="holdout_tolerance", label="Holdouts of other updates may lose, likewise"),
+    PolicyField(
+        name="holdout_tolerance",
+        label="Holdouts of other updates may lose, over both lists of classes",
+    ),
     PolicyField(name="settled_tolerance", label="Holdouts may lose, against the settled version"),
     PolicyField(name="wanted_gain", label="Wanted gain on the update's own holdout"),
     PolicyField(
