@@ -22,7 +22,7 @@ from api.http.problems import note_code, status_of
 from api.http.routing import FIRST_STEPS, JSON, PAGES, STATIC
 from api.pages.forms import form_token
 from core.errors import PerennialError
-from core.first_steps.first_steps import ORDER, TITLES, Step, read_next
+from core.first_steps.first_steps import MODEL, ORDER, TITLES, read_next
 from core.platform import Platform
 from core.principal import Role
 from core.values import BIDI_CONTROLS, sha256
@@ -66,6 +66,15 @@ def page(
 
 
 @dataclass(frozen=True, kw_only=True)
+class _NextStep:
+    """What the bar says that leads to the first steps."""
+
+    anchor: str  # on their page
+    number: int = 0  # 0: all are done
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Asked:
     """A request for a page, and the services that answer it."""
 
@@ -82,15 +91,25 @@ class _Asked:
         known = {"now": self.platform.clock(), "next_step": self._next_step()}
         return page(self.request, template, **{**known, **context})
 
-    def _next_step(self) -> tuple[Step, int, str] | None:
-        """Return the step to go on with, its number and its title, for who may take it."""
-        who = self.request.scope["state"].get("principal")
-        part = "hx-request" in self.request.headers or self.request.url.path == FIRST_STEPS
+    def _next_step(self) -> _NextStep | None:
+        """Return the step to go on with, for who may take it.
+
+        One that no row tells of is named with the one after it. When all are done, the page of
+        their model leads to what comes then.
+        """
+        who, path = self.request.scope["state"].get("principal"), self.request.url.path
+        part = "hx-request" in self.request.headers or path.startswith(FIRST_STEPS)
         hidden = part or STEPS_COOKIE in self.request.cookies
         if hidden or who is None or who.models is not None or not who.may(Role.CONTRIBUTOR):
             return None
-        step = read_next(self.platform)
-        return (step, ORDER.index(step) + 1, TITLES[step]) if step else None
+        steps = read_next(self.platform)
+        if steps:
+            first, *rest = (TITLES[step] for step in steps)
+            title = ", then ".join([first, *(one[0].lower() + one[1:] for one in rest)])
+            return _NextStep(anchor=steps[0].value, number=ORDER.index(steps[0]) + 1, title=title)
+        if steps is None or path != f"{PAGES}/models/{MODEL}":
+            return None
+        return _NextStep(anchor="then", title="First steps done")
 
 
 async def _asked(request: Request, services: WiredServices) -> _Asked:

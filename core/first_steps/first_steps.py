@@ -296,18 +296,18 @@ class _Seen:
     all_done = False
 
 
-def read_next(platform: Platform) -> Step | None:
-    """Return the first step that is not done, unless nobody has begun or all are done."""
+def read_next(platform: Platform) -> Sequence[Step] | None:
+    """Return the steps that are next, in order: none if all are done, None if nobody has begun."""
     reading = platform.transactions(read_only=True)
     seen = reading.cache(_Seen)
     if seen.all_done:
-        return None
+        return ()
     with reading as work:
         if not work[Jobs].page(1, None, metadata=(OWN, PRODUCTS)):
             return None
     rest = read_progress(platform).now
     seen.all_done = not rest
-    return min(rest, key=ORDER.index, default=None)
+    return sorted(rest, key=ORDER.index)
 
 
 def _has_images(work: Work, name: str) -> bool:

@@ -73,6 +73,7 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert BAR not in admin.get("/ui").text  # nobody has begun
     pressed(admin, "images")
     pressed(admin, "images")  # a second press orders nothing
+    assert ">waiting for the worker</a>" in admin.get(FIRST_STEPS).text
     work()
     assert following(admin) == ["images"]
     work()
@@ -100,7 +101,10 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     other = {"version": 3, "revision": 1, "reason": "another", "override": "yes"}
     assert admin.send(f"{HERE}/promotion", **other).status_code == 303
     assert following(admin) == ["read", "promote"]
-    assert "First steps, 5 of 8: <b>Read what changed</b>" in admin.get("/ui/models/demo").text
+    assert (
+        "First steps, 5 of 8: <b>Read what changed, then promote it</b>"
+        in admin.get("/ui/models/demo").text
+    )
     assert BAR not in admin.get(FIRST_STEPS).text
     hidden = admin.send(f"{FIRST_STEPS}/dismissal").headers["set-cookie"].partition(";")[0]
     cookies = f"{hidden}; {SESSION_COOKIE}={admin.session}"
@@ -112,11 +116,14 @@ def test_the_steps_lead_to_a_promotion_and_back(new: Service) -> None:
     assert following(admin) == ["classify", "roll_back"]
     said = admin.send(f"{FIRST_STEPS}/classify", sample="1").text
     assert "This is: <b>product 1</b>" in said
+    assert BAR not in said  # it is their page too
     back = {"version": 3, "revision": 3, "reason": "once more"}
     assert admin.send(f"{HERE}/rollback", **back).status_code == 303
     assert following(admin) == []
     assert len(done(admin)) == 8
     assert "first-steps" not in admin.get("/ui").text  # nor a bar
+    assert 'href="/ui/first-steps#then">What now' in admin.get("/ui/models/demo").text
+    assert 'id="then"' in admin.get(FIRST_STEPS).text
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "read_progress", None)  # which pages do not read any more
         assert admin.get("/ui").status_code == 200
