@@ -71,6 +71,8 @@ def test_a_person_teaches_classes_from_a_folder(
     expect(page.get_by_text("Done: 17 added, 0 here already, 1 refused.")).to_be_visible()
     expect(page.get_by_role("group", name="Refused files")).to_contain_text("shoes/boot/notes.txt")
     assert Axe().run(page).violations_count == 0
+    expect(page.get_by_role("link", name="1 group of images")).to_be_visible()
+    expect(page).to_have_title("from-a-folder · Perennial")  # not that of a part of it
     follow(page, "1 group of images")
     expect(page.get_by_role("heading", name="2 images")).to_be_visible()
     assert page.locator("main img").count() == 2
