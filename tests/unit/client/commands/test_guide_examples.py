@@ -262,6 +262,12 @@ def _exported(line: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if os.environ.get(name) != value}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_what_an_example_reads_of_the_environment_is_said_before_it(page: str) -> None:
+    before, reads, _ = (ROOT / page).read_text("utf-8").partition('environ["PERENNIAL_KEY"]')
+    assert not reads or "PERENNIAL_KEY=" in before or "environment" in before
+
+
 COMMAND = re.compile(r"(?:^|\.venv/bin/)perennial ([a-z-]+ ?.*)")
 REDIRECTION = re.compile(r"\s(?:[<>|]|2>&1).*|\)$")
 
