@@ -109,7 +109,10 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("folder", type=FOLDER)
 @json_option
 def upload(name: str, folder: Path, as_json: bool) -> None:
-    """Upload FOLDER, which holds a folder of images for each class; sent again, nothing changes."""
+    """Upload a folder with a folder of images for each class.
+
+    Sent again, nothing changes.
+    """
     images = labelled_images(folder)
     with connected() as client:
         counts = send_images(client, name, images)
@@ -134,7 +137,10 @@ def freeze(name: str, as_json: bool) -> None:
 @version_argument("NAME:BEFORE NAME:NOW", count=2, bare=False)
 @json_option
 def diff(named: tuple[str, str], as_json: bool) -> None:
-    """Show what version NOW added, removed and moved since version BEFORE."""
+    """Compare two versions of a dataset.
+
+    Show what NOW added, removed and moved since BEFORE.
+    """
     name = named[0].partition(":")[0]
     before, now = (number_of(name, one) for one in named)
     with connected() as client:
@@ -170,7 +176,10 @@ def rename_class(name: str, old: str, new: str, merge: bool, as_json: bool) -> N
 @click.argument("name")
 @click.confirmation_option(prompt="Delete the dataset with its images and versions?")
 def delete(name: str) -> None:
-    """Delete a dataset with its images and versions, none of which may be in use."""
+    """Delete a dataset with its images and versions.
+
+    None of these may be in use.
+    """
     with connected() as client:
         client.datasets.delete(name)
     click.echo(f"Deleted: {name}.")
@@ -324,9 +333,9 @@ def list_suites(as_json: bool) -> None:
 @suite.command("retire", epilog=example("perennial suite retire emoji"))
 @click.argument("name")
 def retire_suite(name: str) -> None:
-    """Retire a suite that judges no model: its images may be trained on again.
+    """Retire a suite that judges no model.
 
-    Reports that quote it stay. Its name stays taken.
+    Its images may be trained on again. Reports that quote it stay. Its name stays taken.
     """
     with connected() as client:
         client.suites.delete(name)

@@ -249,7 +249,10 @@ def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
 @recipe_option
 @json_option
 def advise(model: str, dataset: str, recipe: dict[str, Any] | None, as_json: bool) -> None:
-    """Advise on teaching a dataset, by its newest version or as name:2; nothing is ordered."""
+    """Advise on teaching a dataset; nothing is ordered.
+
+    DATASET is its name, for its newest version, or name:2.
+    """
     with connected() as client:
         name, number = find_dataset_version(client, dataset)
         found = client.jobs.advise_update(
@@ -313,7 +316,10 @@ def show(job: str, as_json: bool) -> None:
 @click.argument("job")
 @json_option
 def cancel(job: str, as_json: bool) -> None:
-    """Cancel a job: at once if it is queued, at its next step if it is running."""
+    """Cancel a job.
+
+    A queued one ends at once, a running one at its next step.
+    """
     with connected() as client:
         tell(client.jobs.cancel(job), as_json, _print_job)
 

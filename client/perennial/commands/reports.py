@@ -148,7 +148,10 @@ def _print_taken(found: Report) -> None:
 @version_argument()
 @json_option
 def verdicts(named: str, as_json: bool) -> None:
-    """List the verdicts on a version: beside which version, under which policy, by which suites."""
+    """List the verdicts on a version, and what each covers.
+
+    That is beside which version, under which policy and by which suites.
+    """
     with connected() as client:
         model, version = find_version(client, named)
         print_list(

@@ -126,7 +126,10 @@ def stop(model: str, alias: str, trial: str, reason: str | None, as_json: bool) 
 @click.argument("file", type=FILE)
 @json_option
 def label(file: Path, as_json: bool) -> None:
-    """Send labels back: a CSV file of predictions and the classes that are right."""
+    """Send the right classes of predictions back.
+
+    FILE is a CSV file of predictions and classes.
+    """
     with file.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.reader(lines) if row]
     if any(len(row) != 2 for row in rows):
@@ -190,7 +193,7 @@ def _row(name: str, arm: ArmCounts) -> tuple[str, ...]:
 )
 @json_option
 def samples(model: str, alias: str, trial: str, output: Path | None, as_json: bool) -> None:
-    """List the images about which the versions of a shadow disagree.
+    """List images about which a shadow disagrees.
 
     A service keeps some only if it is set up to.
     """
@@ -223,7 +226,10 @@ def samples(model: str, alias: str, trial: str, output: Path | None, as_json: bo
 @trial_option
 @click.confirmation_option(prompt="Delete the samples of the trial?")
 def delete_samples(model: str, alias: str, trial: str) -> None:
-    """Delete the samples of a trial; its counts stay, and no others are kept in their place."""
+    """Delete the samples of a trial.
+
+    Its counts stay, and no others are kept in their place.
+    """
     with connected() as client:
         client.trials.delete_samples(model, trial, alias=alias)
     click.echo(f"{model}@{alias}: the samples of the trial are deleted.")

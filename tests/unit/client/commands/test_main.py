@@ -42,6 +42,16 @@ def test_every_verb_explains_itself_with_an_example(run: Run, words: tuple[str, 
     assert words[-1] in first[1:3]
 
 
+GROUPS = sorted({words[:-1] for words in OURS})
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=lambda words: " ".join(words) or "all")
+def test_no_verb_is_cut_where_it_is_listed(run: Run, words: tuple[str, ...]) -> None:
+    usage, *listed = run(*words, "--help").out.splitlines()
+    assert usage.endswith("COMMAND [ARGS]...")
+    assert [line for line in listed if line.endswith("...")] == []
+
+
 def test_every_verb_that_prints_can_print_json() -> None:
     deleting = {("dataset", "delete"), ("model", "delete"), ("trial", "delete-samples")}
     deleting |= {("suite", "retire")}
