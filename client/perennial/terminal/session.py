@@ -263,6 +263,14 @@ def ended(client: Client, job: str) -> Job:
     return found
 
 
+# Why an alias was not moved; other reasons are codes of errors, which the documentation lists.
+STAYS = {
+    "not_asked_for": "the order leaves that to a person",
+    "gate_failed": "the gate failed the version",
+    "gate_inconclusive": "the gate cannot decide",
+}
+
+
 def tell_end(client: Client, job: Job) -> None:
     """Print what a job that has succeeded came to."""
     if job["type"] == "blame":
@@ -284,7 +292,8 @@ def tell_end(client: Client, job: Job) -> None:
     if promotion.get("moved"):
         click.echo(f"{model}@{promotion['alias']} is version {version}.")
     elif promotion:
-        click.echo(f"{model}@{promotion['alias']} stays where it is: {promotion['reason']}.")
+        why = STAYS.get(promotion["reason"], promotion["reason"])
+        click.echo(f"{model}@{promotion['alias']} stays where it is: {why}.")
         if verdict == "passed":
             click.echo(f"To make it live: perennial promote {model}:{version}")
 

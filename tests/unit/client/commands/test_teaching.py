@@ -38,7 +38,7 @@ def test_what_the_gate_passes_can_go_live(site: Site, perennial: Run, folder: Pa
     first = "\n".join([learned, lost, go_live, f"- {report['reasons'][0]}"])
     assert ended.out.startswith(f"demo: version 2, gate: passed\n{first}\n")
     assert ended.out.endswith(
-        "demo@production stays where it is: not_asked_for.\n"
+        "demo@production stays where it is: the order leaves that to a person.\n"
         "To make it live: perennial promote demo:2\n"
     )
     assert "training ...\n" in ended.err
