@@ -35,7 +35,7 @@ BLAMED = 3  # classes of a sentence
 
 _NOT_ADDED = {
     UploadOutcome.DUPLICATE: "here already",
-    UploadOutcome.LABEL_CONFLICT: "of another class",
+    UploadOutcome.LABEL_CONFLICT: "here already with another class",
     UploadOutcome.REJECTED: "refused",
 }
 
@@ -220,11 +220,10 @@ def _of_blame(named: NamedJob, order: BlameOrder, result: Json) -> Outcome:
 
 
 def _of_export(named: NamedJob, order: ExportOrder, result: Json) -> Outcome:
-    place = f"/v1/models/{named.model}/versions/{order.version}/exports/{order.format.value}"
+    version = _version(named, order.version)
     return Outcome(
-        link=_version(named, order.version),
+        link=(f"{version[0]}/files", f"files of {version[1]}") if version else None,
         text=", ".join(filter(None, (order.format.value, _size(result)))),
-        more=("Its files, with an API key", f"GET {place}/download"),
     )
 
 

@@ -235,7 +235,7 @@ WORDS: Mapping[JobType, str] = {  # patterns of what each job is said to have co
     JobType.BLAME: (
         r"version 2 group \d of 2 cost cat its accuracy, group \d of 2 cost dog its .*, 1 more"
     ),
-    JobType.EXPORT: "version 2 onnx, 10,240 bytes",
+    JobType.EXPORT: "files of version 2 onnx, 10,240 bytes",
     JobType.IMPORT_VERSION: "version 2",
     JobType.COMPARE_INDEX: "map of versions 1 and 2 (bridge Map the index|uncertain Uncertain).*",
     JobType.REEMBED: r"dataset-\d+ version 1 160 vectors by version 2, 2,688 bytes",
