@@ -158,6 +158,7 @@ def _confusions(
     compared: VersionComparison, drawn: Collection[str], here: str
 ) -> Iterator[tuple[str, object]]:
     versions = {"before": compared.before.number, "now": compared.now.number}
+    titles = {table.name: change_title(table) for table in compared.comparison.changes}
     for table in compared.comparison.confusions:
         if table.name not in drawn:
             continue
@@ -168,7 +169,7 @@ def _confusions(
 
         drawing = confusion_plot(table, href)
         if drawing is not None:
-            yield table.name, drawing
+            yield titles.get(table.name, table.name), drawing
 
 
 # A signed confusion matrix as inline SVG, whose cells lead to their images.

@@ -206,6 +206,7 @@ def show_model(
         model=found,
         marks=marks,
         rows=rows[::-1],
+        measure_title=plots.measure_title,
         line=line_plot(rows, f"{PAGES}/models/{found.name}/versions/") if rows else None,
         older=versions[0].number if versions and versions[0].number > 1 else None,
         newest=before is None,

@@ -19,6 +19,9 @@ def test_changes_show_flips_measures_confusions_and_classes(line: Scene, viewer:
     assert text.count('<span class="tag lost">lost</span>') == min(7, counts["lost"])
     assert "&lt;script&gt;alert(1)" in text
     assert SCRIPT not in text
+    headings = re.findall("<h3>(.*?)</h3>", text)
+    confused = headings[: len(headings) // 2]
+    assert [unescape(one).strip("\u2068\u2069") for one in confused] == headings[len(confused) :]
 
 
 def test_a_cell_of_the_matrix_opens_its_images(line: Scene, viewer: Browser) -> None:
