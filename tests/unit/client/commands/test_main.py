@@ -98,7 +98,7 @@ def test_an_unknown_verb_and_an_odd_end_have_their_codes(
 ) -> None:
     assert run("nonsense").code == USAGE
     assert run("job").code == USAGE
-    assert "Did you mean 'versions'?" in run("verions").err
+    assert "Did you mean 'classify'?" in run("clasify").err
     assert "Did you mean 'migrate'?" in run("migrat").err  # of the service's distribution
     assert run("jobs", "list", "--help").out == run("job", "list", "--help").out.replace(
         "perennial job list [", "perennial jobs list ["
