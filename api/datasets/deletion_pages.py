@@ -19,7 +19,10 @@ router = Routes(
     prefix=f"{PAGES}/datasets/{{dataset}}", route_class=PageRoute, include_in_schema=False
 )
 
-IN_USE = "What a model learned from, a suite holds or an unfinished job needs is not deleted."
+IN_USE = (
+    "It cannot be deleted while there is a version of a model that learned from it, or while a "
+    "suite or an unfinished job needs it."
+)
 
 
 @router.get("/deletion", Role.CONTRIBUTOR)

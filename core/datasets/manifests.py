@@ -15,8 +15,8 @@ from core.values import Digest, Json, canonical_json, sha256
 HOLDOUT_SHARE = 0.2
 VALIDATION_SHARE = 0.2
 SPLIT_RULE = (  # as `held_out_of` has it
-    "About a fifth of each class is held out: a tenth to three tenths, at least one of four "
-    "images, none of two."
+    "About a fifth of each class is held out, to measure what was learned: a tenth to three "
+    "tenths, at least one of four images, none of two."
 )
 
 
