@@ -11,6 +11,7 @@ from api.http.routing import SIGN_IN, is_open, is_page, role_of
 from core.principal import Role
 from tests.support.api.browsing import Browser, Marks, browser_of
 from tests.support.api.service import Service
+from tests.support.places import ROOT
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -151,6 +152,14 @@ def test_pages_run_no_script_but_their_files(viewer: Browser, stranger: Browser)
             assert tag not in {"style", "iframe"}
             if tag == "script":
                 assert (given["src"] or "").startswith("/ui/static/")
+
+
+def test_a_field_that_refuses_what_has_another_shape_says_which_it_takes() -> None:
+    folder = ROOT / "api" / "pages" / "templates"
+    texts = [path.read_text("utf-8") for path in folder.rglob("*.html")]
+    shapes = [one for text in texts for one in re.findall(r'pattern="[^"]*"(.{8})', text)]
+    assert shapes
+    assert set(shapes) == {' title="'}
 
 
 def test_problems_are_pages(shared_service: Service, viewer: Browser) -> None:
