@@ -108,6 +108,7 @@ def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random]
 
 def scoring(stage: Stage, moments: Random) -> Try:
     """Damaged answers are asked for again: the same report, and they are whole."""
+    line.go_back_to_root(stage.platform)  # which was live when the version was scored
     version = newest(stage)
     with stage.platform.transactions(read_only=True) as work:
         digest = moments.choice(sorted(roots_of(work[ArtifactRoots])[ArtifactKind.ANSWERS]))

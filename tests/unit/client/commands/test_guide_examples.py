@@ -44,7 +44,13 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/embeddings.md": {r"UklGR\.\.\.": base64.b64encode(picture(70)).decode()},
     "docs/old-vectors.md": {"--output bridge": "--output of-small-vectors"},
     "docs/exports.md": {},
-    "docs/trials.md": {"start demo:2": "start demo:1"},  # 2 is live
+    "docs/trials.md": {  # where version 2 is live, and 1 the root
+        "start demo:2 --shadow": "start demo:1 --shadow",
+        "perennial (trial start demo:2 --canary.*)": (
+            r"perennial rollback demo --to 1 --reason back\nperennial \1 --reason try\n"
+            "perennial promote demo:2 --reason again"
+        ),
+    },
     "docs/how-to/own-model.md": {},
     "docs/how-to/own-suites.md": {},
     "docs/how-to/policy.md": {},

@@ -86,11 +86,13 @@ def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> N
 def test_a_version_is_tried_beside_the_live_one(
     perennial: Run, site: Site, taught: int, tmp_path: Path
 ) -> None:
-    live = site.client.aliases.get("demo")["version"]
-    other = str(1 if live == taught else taught)
-    assert perennial("trial", "start", "demo", other).code == USAGE
-    started = perennial("trial", "start", f"demo:{other}", "--canary", "0.5")
-    assert f"demo@production: version {other} as a canary of 50 % beside {live}" in started.out
+    was_live = site.client.aliases.get("demo")["version"] == taught
+    if was_live:
+        perennial("rollback", "demo", "--to", "1", "--reason", "a root is no canary")
+    assert perennial("trial", "start", "demo", str(taught)).code == USAGE
+    canary = ("trial", "start", f"demo:{taught}", "--canary", "0.5", "--reason", "try it")
+    started = perennial(*canary)
+    assert f"demo@production: version {taught} as a canary of 50 % beside 1" in started.out
     image = tmp_path / "boot.png"
     image.write_bytes(picture(1))
     answered = json.loads(perennial("classify", "demo", str(image), "-c", "boot", "--json").out)
@@ -107,6 +109,8 @@ def test_a_version_is_tried_beside_the_live_one(
     assert perennial("trial", "stop", "demo", "--reason", "enough").code == 0
     (listed,) = rows(perennial("trial", "list", "demo").out, 5)
     assert listed[-1] == "stopped"
+    if was_live:
+        assert perennial("promote", f"demo:{taught}", "--reason", "it was live").code == 0
 
 
 def test_samples_of_a_trial_are_listed_saved_and_deleted(
