@@ -64,7 +64,7 @@ def line(name: str, seed: int, report: Report) -> dict[str, Any]:
 
 
 def _interval(measure: Ruling) -> str:
-    change, lower, upper = (100 * measure[key] for key in ("difference", "lower", "upper"))
+    change, lower, upper = (100 * measure[key] for key in ("difference", "interval_lower", "upper"))
     return f"{change:+.1f} ({lower:+.1f} to {upper:+.1f})"
 
 

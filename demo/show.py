@@ -134,7 +134,7 @@ class Show:
                 percent(measure["right_before"] / measure["count"]),
                 percent(measure["right"] / measure["count"]),
                 points(measure["difference"]),
-                f"{points(measure['lower'])} .. {points(measure['upper'])}",
+                f"{points(measure['interval_lower'])} .. {points(measure['upper'])}",
                 points(-measure["tolerance"]),
                 measure["outcome"],
             ]

@@ -98,22 +98,28 @@ def measure_title(measure: Measure) -> str:
 
 
 def interval_plot(measures: Sequence[Ruling]) -> Drawing:
-    """Draw the interval of each measure, with the area beyond its tolerance shaded."""
+    """Draw the interval of each measure, with the area beyond its tolerance shaded.
+
+    Where another bound than the interval's lower end decides, a triangle below the line marks it.
+    """
     row = 66
-    shown = [x for m in measures for x in (m.lower, m.difference, m.upper, -m.tolerance)]
+    shown = [x for m in measures for x in (m.lower, m.interval_lower, m.upper, -m.tolerance)]
     axis = _axis(shown, least=0.01)
     marks: list[Markup] = []
     for index, measure in enumerate(measures):
         top = index * row
         middle = top + 46
         limit = axis.at(-measure.tolerance)
-        lower, upper = axis.at(measure.lower), axis.at(measure.upper)
-        tooltip = f"{points(measure.lower)} to {points(measure.upper)} points"
+        lower, upper = axis.at(measure.interval_lower), axis.at(measure.upper)
+        tooltip = f"{points(measure.interval_lower)} to {points(measure.upper)} points"
+        ruling = measure.outcome.value
+        if measure.decides_apart:
+            ruling = f"decided by {points(measure.lower)} · {ruling}"
         marks += [
             text(0, top + 14, "name", cut(measure_title(measure), _LONGEST)),
             text("100%", top + 14, "number end", points(measure.difference)),
             text(0, top + 30, "note", f"against {measure.baseline}"),
-            text("100%", top + 30, "note end", measure.outcome.value),
+            text("100%", top + 30, "note end", ruling),
             box(
                 axis.at(axis.low),
                 middle - 10,
@@ -124,13 +130,15 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
             *_grid(axis, middle - 10, middle + 10),
             line(limit, middle - 10, limit, middle + 10, "limit"),
             Markup('<g class="{}"><title>{}</title>').format(measure.outcome.value, tooltip),
-            line(axis.at(min(measure.lower, measure.difference)), middle, upper, middle, "whisker"),
+            line(lower, middle, upper, middle, "whisker"),
             line(lower, middle - 6, lower, middle + 6, "whisker"),
             line(upper, middle - 6, upper, middle + 6, "whisker"),
             Markup('<circle cx="{}" cy="{}" r="5.5"/></g>').format(
                 axis.at(measure.difference), middle
             ),
         ]
+        if measure.decides_apart:
+            marks.append(text(axis.at(measure.lower), middle + 17, "bound middle", "▲"))
     label = "Intervals of all measures against their tolerance"
     return _below_each_other(axis, marks, row * len(measures), label)
 

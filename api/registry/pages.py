@@ -43,7 +43,7 @@ from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, AliasMove
-from core.registry.promotable import role_to_override
+from core.registry.promotable import is_overridable, role_to_override
 from core.registry.promote import (
     can_go_back,
     deciding_verdict,
@@ -52,7 +52,7 @@ from core.registry.promote import (
     promote,
     roll_back,
 )
-from core.registry.read import read_report, scores_of
+from core.registry.read import read_json, read_report
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
@@ -240,6 +240,7 @@ def _versions(work: Work, model: Model, before: int | None) -> list[Version]:
 def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Response:
     """Show a version."""
     platform = asked.platform
+    principal: Principal = asked.request.scope["state"]["principal"]
     with platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
@@ -250,6 +251,8 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         verdicts = work[Verdicts].on(found.id, version)
         policies = work[Policies].names({one.policy for one in verdicts})
         suites = work[Suites].names({suite for one in verdicts for suite in one.suites})
+        refusal = expected_refusal(work, wanted, PRODUCTION)
+    may_override = is_overridable(refusal) and principal.may(role_to_override(wanted, verdicts))
     report, missing = _report(platform, wanted)
     return asked.page(
         "version.html",
@@ -261,6 +264,8 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         dataset=dataset,
         report=report,
         missing=missing,
+        promotable=refusal is None,
+        may_override=may_override,
         verdicts=[verdict_view(one, found, {**suites, **policies}) for one in reversed(verdicts)],
         headline=headline(report) if report else (),
         guarded=guarded(report) if report else (),
@@ -280,7 +285,9 @@ def show_report(
         stored = work[Evaluations].report(found, job)
     report = read_report(services.platform.artifacts, found, stored)
     headers = {"Content-Security-Policy": style_policy()}
-    return HTMLResponse(render_report(report, erased=found.erasure is not None), headers=headers)
+    back = f"{PAGES}/models/{model}/versions/{version}"
+    text = render_report(report, erased=found.erasure is not None, back=back)
+    return HTMLResponse(text, headers=headers)
 
 
 def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
@@ -365,9 +372,7 @@ def _ask(
             version = find_rollback_target(work, found, alias)
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
-        expected = None
-        if kind == PROMOTION and refusal is None:
-            expected = expected_refusal(work, to, alias)
+        expected = expected_refusal(work, to, alias) if kind == PROMOTION else None
         deciding = deciding_verdict(work, to, alias) if kind == PROMOTION else None
         verdicts = work[Verdicts].on(found.id, to.number)
     told = deciding or to
@@ -385,10 +390,12 @@ def _ask(
         moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
         deciding=deciding,
         told=told,
-        reasons=scores_of(platform.artifacts, told.report).get("reasons", ()),
+        summary=(read_json(platform.artifacts, told.report) or {}).get("summary"),
         reason=sent.get("reason", ""),
         refusal=refusal,
         expected_refusal=expected,
-        may_override=kind == PROMOTION and principal.may(role_to_override(to, verdicts)),
+        overridable=is_overridable(expected),
+        takes=role_to_override(to, verdicts),
+        may_override=principal.may(role_to_override(to, verdicts)),
         longest=LONGEST_REASON,
     )

@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from api.pages.plots import Drawing, line, measure_title, text
 from api.pages.rendering import clock, points, ticks
-from api.registry.report_pages import gains, guarded
+from api.registry.report_pages import gains
 from core.artifacts.store import Artifacts
 from core.errors import PerennialError
 from core.evaluation.report import Report
+from core.evaluation.summary import largest_loss
 from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.registry.aliases import AliasMove, MoveKind
@@ -26,7 +27,7 @@ KEPT = 5000  # summaries, of a few hundred bytes
 
 @dataclass(frozen=True, kw_only=True)
 class VersionSummary:
-    """The gain on the update's own holdout, and the guarded measure that lost most."""
+    """The gain on the update's own holdout, and the loss that the report's summary names."""
 
     gain: Measure | None = None
     loss: Measure | None = None
@@ -155,7 +156,7 @@ def _changes(
     found = [m for row in rows for m in (row.summary.gain, row.summary.loss) if m]
     if not found:
         return
-    low = min(0.0, *(measure.lower for measure in found)) - 0.01
+    low = min(0.0, *(measure.interval_lower for measure in found)) - 0.01
     high = max(0.02, *(measure.upper for measure in found)) + 0.01
     right = LEFT + step * len(rows)
 
@@ -186,14 +187,14 @@ def _bar(
     what = "gain" if kind == "gain" else loss
     tooltip = (
         f"{what}: {points(measure.difference)} points "
-        f"({points(measure.lower)} to {points(measure.upper)})"
+        f"({points(measure.interval_lower)} to {points(measure.upper)})"
     )
     return Markup(
         '<g class="{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}"/>'
         '<line x1="{}" y1="{}" x2="{}" y2="{}" class="reach"/></g>'
     ).format(
         kind, tooltip, round(x, 1), top, round(width, 1), max(round(bottom - top, 1), 1.5),
-        round(middle, 1), at(measure.upper), round(middle, 1), at(measure.lower),
+        round(middle, 1), at(measure.upper), round(middle, 1), at(measure.interval_lower),
     )  # fmt: skip
 
 
@@ -258,8 +259,7 @@ def _read(artifacts: Artifacts, digest: Digest) -> VersionSummary:
         report = Report.from_json(json.loads(artifacts.get(digest)))
     except PerennialError:
         return VersionSummary()
-    losses = [one for one in guarded(report) if not one.formerly_right]
     return VersionSummary(
         gain=next(iter(gains(report)), None),
-        loss=min(losses, key=lambda measure: measure.difference, default=None),
+        loss=largest_loss(report.measures, report.policy["minimum_count"]),
     )

@@ -39,10 +39,11 @@ TABLES = {"tried", "layers"}  # the notes that have their own tables
 _Row = TypeVar("_Row", Scores, Recall)
 
 
-def render_report(report_json: Json, *, erased: bool = False) -> str:
+def render_report(report_json: Json, *, erased: bool = False, back: str = "") -> str:
     """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
 
-    `erased` says that the version learned from images that were erased since.
+    `erased` says that the version learned from images that were erased since, and `back` is the
+    address of the version's page, for a report that is read beside it.
 
     The page has no scripts and makes no requests. Its content security policy allows only its own
     style sheet; `style_policy` returns the same policy for the HTTP header.
@@ -52,6 +53,7 @@ def render_report(report_json: Json, *, erased: bool = False) -> str:
         "report.html",
         report=report,
         erased=erased,
+        back=back,
         policy=style_policy(),
         guarded=guarded(report),
         gains=gains(report),
@@ -332,7 +334,7 @@ COLUMNS = (
     "upper",
 )
 
-JUDGED = ("tolerance", "outcome")
+JUDGED = ("interval_lower", "tolerance", "outcome")
 
 
 def report_csv(report_json: Json) -> str:

@@ -18,19 +18,27 @@ def summarise(
 ) -> Summary:
     """Return the sentences on a version that was taught these classes.
 
-    They count answers and give no percentages. The loss is that of the measure which lost the
-    largest share, of suites and pools with `minimum_count` images if there are any.
+    They count answers and give no percentages.
     """
     gain = next((m for m in judgement.measures if m.kind is MeasureKind.GAIN), None)
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
-    whole = [m for m in kept if not m.formerly_right]
-    guards = [m for m in whole if m.guards(minimum_count)]
     return Summary(
         unguarded=_unguarded(unguarded),
         learned=_learned(classes, gain),
-        lost=_lost(guards or whole),
-        go_live=_go_live(judgement, gain, has_guard=bool(guards)),
+        lost=_lost(largest_loss(judgement.measures, minimum_count)),
+        go_live=_go_live(judgement, gain, has_guard=any(m.guards(minimum_count) for m in kept)),
     )
+
+
+def largest_loss(measures: Sequence[Ruling], minimum_count: int) -> Ruling | None:
+    """Return the measure that lost the largest share of answers; None if nothing was asked.
+
+    It is one of those that failed and of the suites and pools with `minimum_count` images, if
+    there are any: in a small holdout, a few answers are a large share by chance.
+    """
+    kept = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
+    telling = [m for m in kept if m.guards(minimum_count) or m.outcome is Outcome.FAILS]
+    return min(telling or kept, key=lambda m: m.difference, default=None)
 
 
 def _unguarded(unguarded: Sequence[Unguarded]) -> str:
@@ -61,16 +69,22 @@ def _learned(classes: Sequence[str], gain: Ruling | None) -> str:
     taught = f"It was taught {_count(classes)} ({_named(classes)})"
     if gain is None:
         return f"{taught}; no held-out image shows whether it learned them."
+    asked = counted(gain.count, "held-out test image")
     return (
-        f"{taught}: of {counted(gain.count, 'held-out image')} it now recognises {gain.right:,}; "
-        f"{the_baseline(gain)} recognised {gain.right_before:,}."
+        f"{taught}: of {asked} it now recognises {gain.right:,}; {_whose(gain)} recognised "
+        f"{gain.right_before:,}."
     )
 
 
-def _lost(measures: Sequence[Ruling]) -> str:
-    if not measures:
+def _whose(measure: Ruling) -> str:
+    """Return the version compared with, by its number where it is one."""
+    number = measure.baseline_version
+    return the_baseline(measure) if number is None else f"version {number}"
+
+
+def _lost(worst: Ruling | None) -> str:
+    if worst is None:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
-    worst = min(measures, key=lambda m: m.difference)
     if worst.difference >= 0:
         return (
             "It lost nothing on balance: in each comparison, at least as many answers are right as "
@@ -81,7 +95,7 @@ def _lost(measures: Sequence[Ruling]) -> str:
         what = f"{what}, {among(worst)}"
     return (
         f"It lost most on {what}: {worst.right:,} of {counted(worst.count, 'answer')} are right; "
-        f"{worst.right_before:,} were with {the_baseline(worst)}."
+        f"{worst.right_before:,} were with {_whose(worst)}."
     )
 
 

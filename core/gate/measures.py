@@ -272,6 +272,12 @@ class Measure:
             "`pooled` holdout with few images lies above it."
         ),
     )
+    interval_lower: float = field(
+        metadata=description(
+            "With `upper` the two-sided interval of `difference`, each bound at one-sided error "
+            "`alpha` of the policy, whatever decides."
+        ),
+    )
     upper: float
     asked: ClassList = field(
         default=ClassList.OWN,
@@ -375,6 +381,7 @@ class Measure:
             design_effect=design_effect,
             difference=difference,
             lower=difference,
+            interval_lower=difference,
             upper=difference,
             pooled=pooled,
             live_difference=live_difference,
@@ -396,10 +403,12 @@ class Measure:
         if self.kind is not MeasureKind.GAIN:  # which has to be shown at any size
             share = strictness(self.distinct, minimum_count, pooled=self.pooled)
         z = share * quantile(alpha if self.level is None else self.level)
+        interval = paired_interval(self.flips, alpha)
         return replace(
             self,
             lower=score_bound(self.flips, z),
-            upper=paired_interval(self.flips, alpha).upper,
+            interval_lower=interval.lower,
+            upper=interval.upper,
         )
 
     def guards(self, minimum_count: int) -> bool:
@@ -417,6 +426,14 @@ class Measure:
     def live_is_beyond(self) -> bool:
         """True if the live version itself has lost more than the tolerance."""
         return self.live_difference is not None and self.live_difference < -self.tolerance
+
+    @property
+    def decides_apart(self) -> bool:
+        """True if the bound that decides is not the lower end of the interval, as told in points.
+
+        With few images less is asked, and a line's budget asks for more.
+        """
+        return abs(self.lower - self.interval_lower) >= 0.0005
 
     @property
     def holds(self) -> bool:

@@ -353,16 +353,17 @@ def _capital(text: str) -> str:
 
 def _change(measure: Measure) -> str:
     if measure.formerly_right:
+        decided = points(-measure.lower, signed=False) if measure.decides_apart else ""
         return (
             f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
             f"answers that were right are wrong now (interval "
             f"{points(max(0.0, -measure.upper), signed=False)} to "
-            f"{points(-measure.lower, signed=False)} %)"
+            f"{points(-measure.interval_lower, signed=False)} %"
+            f"{decided and f', decided by {decided}'})"
         )
-    between = f"interval {points(measure.lower)} to {points(measure.upper)}"
-    if measure.lower > measure.difference:
-        few = counted(measure.distinct, "image")
-        between = f"at best {points(measure.lower)}, with only {few}"
+    between = f"interval {points(measure.interval_lower)} to {points(measure.upper)}"
+    if measure.decides_apart:
+        between = f"{between}, decided by {points(measure.lower)}"
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
     )
@@ -389,7 +390,7 @@ def _passing(rulings: Sequence[Ruling]) -> str:
     return (
         f"{held} within tolerance, and the update gained "
         f"{points(gain.difference, signed=False)} points on its own holdout "
-        f"(interval {points(gain.lower)} to {points(gain.upper)})."
+        f"(interval {points(gain.interval_lower)} to {points(gain.upper)})."
     )
 
 

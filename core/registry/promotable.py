@@ -149,6 +149,13 @@ def failed_since(
     return worst(one for one in own if one.verdict is Verdict.FAILED)
 
 
+def is_overridable(refusal: errors.PerennialError | None) -> bool:
+    """Return whether it is the gate that refuses, so that an override with a reason would do."""
+    return isinstance(
+        refusal, (errors.GateFailed, errors.EvaluationStale, errors.LearnedErasedImages)
+    )
+
+
 def role_to_override(version: Version, verdicts: Sequence[VersionVerdict]) -> Role:
     """Return the role that may let a version go live although the gate would refuse it.
 

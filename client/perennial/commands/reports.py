@@ -67,7 +67,18 @@ def _print_report(found: Report) -> None:
         machines = (machine.get("device", "unknown") for machine in found["environments"])
         click.echo(f"- not exact: trained on several machines, in order {'; '.join(machines)}")
     print_table(
-        ("measure", "of", "against", "before, %", "now, %", "change", "interval", "allowed", ""),
+        (
+            "measure",
+            "of",
+            "against",
+            "before, %",
+            "now, %",
+            "change",
+            "interval",
+            "decided by",
+            "allowed",
+            "",
+        ),
         [
             (
                 measure_name(one["kind"], one["formerly_right"], one["asked"]),
@@ -76,9 +87,8 @@ def _print_report(found: Report) -> None:
                 percent(one["right_before"], one["count"]),
                 percent(one["right"], one["count"]),
                 points(one["difference"]),
-                f"at best {points(one['lower'])}"
-                if one["lower"] > one["difference"]
-                else f"{points(one['lower'])} to {points(one['upper'])}",
+                f"{points(one['interval_lower'])} to {points(one['upper'])}",
+                points(one["lower"]),
                 points(-one["tolerance"]),
                 one["outcome"],
             )

@@ -42,7 +42,6 @@ def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
     link = f'href="{promotion}?version=2"'
     assert link in operator.get(f"{here}/versions/2").text
     assert link not in viewer.get(f"{here}/versions/2").text
-    assert "Override the gate" not in operator.get(f"{promotion}?version=3").text
     fields = move_of(operator, f"{promotion}?version=2")
     assert fields == {"version": "2", "revision": "1"}
     with shared_service.untouched():
@@ -70,7 +69,8 @@ def test_the_second_of_two_sees_what_the_first_has_done(
 ) -> None:
     second = browser_of(shared_service, Role.OPERATOR)
     promotion = f"{here}/aliases/production/promotion"
-    seen, another = (move_of(second, f"{promotion}?version={number}") for number in (2, 3))
+    seen = move_of(second, f"{promotion}?version=2")
+    another = seen | {"version": "3"}
     first = move_of(operator, f"{promotion}?version=2")
     assert operator.send(promotion, **first, reason=f"first {SCRIPT}").status_code == 303
     late = second.send(promotion, **seen, reason="mine too")
@@ -89,18 +89,43 @@ def test_what_the_gate_refuses_takes_an_administrator(
     shared_service: Service, here: str, operator: Browser
 ) -> None:
     promotion = f"{here}/aliases/production/promotion"
-    fields = move_of(operator, f"{promotion}?version=3", reason="I like it")
+    admin = browser_of(shared_service, Role.ADMIN)
+    fields = move_of(admin, f"{promotion}?version=3", reason="I like it")
     with shared_service.untouched():
         refused = operator.send(promotion, **fields)
         assert (refused.status_code, "gate_failed" in refused.text) == (409, True)
         forced = operator.send(promotion, **fields, override="yes")
         assert (forced.status_code, "takes at least the role admin" in forced.text) == (403, True)
         assert "I like it</textarea>" in forced.text
-    admin = browser_of(shared_service, Role.ADMIN)
-    assert "Override the gate" in admin.get(f"{promotion}?version=3").text
     done = admin.send(promotion, **fields, override="yes")
     assert done.status_code == 303
     assert "override" in admin.get(here).text
+
+
+def test_an_override_is_offered_where_the_gate_refuses_and_the_role_suffices(
+    shared_service: Service, operator: Browser
+) -> None:
+    model = a_root(shared_service.platform, "offered")
+    for verdict in (Verdict.PASSED, Verdict.FAILED, None):
+        a_candidate(shared_service.platform, model, verdict=verdict)
+    admin = browser_of(shared_service, Role.ADMIN)
+    here = "/ui/models/offered"
+    promotion = f"{here}/aliases/production/promotion?version="
+    for browser, number, button, form, override in (
+        (operator, 2, "Promote…", True, False),
+        (admin, 2, "Promote…", True, False),
+        (operator, 3, None, False, False),
+        (admin, 3, "Promote by override…", True, True),
+        (admin, 4, None, False, False),  # not yet judged, which no override mends
+    ):
+        version = browser.get(f"{here}/versions/{number}").text
+        asked = browser.get(f"{promotion}{number}").text
+        assert (f"{button}</a>" in version) is (button is not None)
+        assert (f"{promotion}{number}" in version) is (button is not None)
+        assert ('name="reason"' in asked, 'name="override"' in asked) == (form, override)
+    told = operator.get(f"{promotion}3").text
+    assert "Somebody with the role admin may promote it all the same" in told
+    assert "may promote it all the same" not in admin.get(f"{promotion}4").text
 
 
 def test_a_promotion_that_would_be_refused_says_so_beforehand(

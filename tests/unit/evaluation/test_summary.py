@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.evaluation.summary import summarise
+from core.evaluation.summary import largest_loss, summarise
 from core.gate.measures import ClassList, Measure, MeasureKind
 from core.gate.rules import GatePolicy, judge
 from core.values import PolicyId
@@ -47,9 +47,9 @@ def said(*measures: Measure, classes: tuple[str, ...] = ("bag",), **more: Any) -
 def test_what_passed_is_told_by_counts_alone() -> None:
     tiny = measure("tiny", images=1, right=0, lost=1, kind=MeasureKind.HOLDOUT, pooled=True)
     assert said(measure("emoji", gained=4, lost=9), tiny, GAIN) == [
-        "It was taught 1 class (bag): of 100 held-out images it now recognises 80; the parent "
-        "recognised 20.",
-        "It lost most on emoji: 504 of 1,000 answers are right; 509 were with the parent.",
+        "It was taught 1 class (bag): of 100 held-out test images it now recognises 80; "
+        "version 1 recognised 20.",
+        "It lost most on emoji: 504 of 1,000 answers are right; 509 were with version 1.",
         "It may go live: its losses are within the limits, and it learned enough.",
     ]
 
@@ -65,6 +65,19 @@ def test_what_lost_nothing_and_what_nobody_asked() -> None:
     taught, lost, _ = said(classes=())
     assert taught == "It was taught no classes."
     assert lost.startswith("Nothing shows what it lost")
+
+
+def test_the_largest_loss_is_one_that_failed_or_has_images_enough() -> None:
+    emoji = measure("emoji", gained=4, lost=9)
+    small = measure("version 3", images=80, right=60, lost=2, kind=MeasureKind.HOLDOUT, pooled=True)
+    worse = replace(small, lost=40, difference=-0.5).bounded(0.005, 500)
+    policy = GatePolicy(id=PolicyId("gate_1"), name="default", created_at=NOW)
+    for measures, named in (([emoji, small], "emoji"), ([emoji, worse], "version 3")):
+        judged = judge([*measures, GAIN], policy).measures
+        found = largest_loss(judged, policy.minimum_count)
+        assert found is not None
+        assert found.name == named
+    assert largest_loss(judge([GAIN], policy).measures, 500) is None
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_a_measure_keeps_what_it_was_made_of_and_its_own_error() -> None:
         design_effect=1.0,
         difference=0.2,
         lower=bounds.lower,
+        interval_lower=bounds.lower,
         upper=bounds.upper,
     )
     assert found.flips == flips
@@ -163,7 +164,8 @@ def test_what_is_asked_grows_to_the_full_level_at_the_minimum_count(
         **values,
     )
     assert score(found.flips, found.lower) == pytest.approx(asked * Z, abs=1e-4)
-    assert found.upper == paired_interval(found.flips, 0.005).upper
+    interval = paired_interval(found.flips, 0.005)
+    assert (found.interval_lower, found.upper) == (interval.lower, interval.upper)
 
 
 @pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT])

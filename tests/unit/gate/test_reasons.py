@@ -29,6 +29,7 @@ def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:
         "upper": -0.076,
     }
     changes.setdefault("distinct", changes.get("images", 2000))
+    changes.setdefault("interval_lower", changes.get("lower", -0.124))
     return Measure(kind=kind, **values | changes)
 
 
@@ -161,11 +162,12 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
     )
 
 
-def test_a_bound_above_the_change_is_said_with_its_reason() -> None:
-    pooled = found(MeasureKind.HOLDOUT, name="version 2", images=60, lower=-0.061, pooled=True)
+def test_a_bound_that_decides_apart_from_the_interval_is_said_beside_it() -> None:
+    bounds = {"lower": -0.061, "interval_lower": -0.124}
+    pooled = found(MeasureKind.HOLDOUT, name="version 2", images=60, pooled=True, **bounds)
     assert said(doubtful(pooled, 90))[0].startswith(
-        "Top-1 on the holdout of version 2 against the parent changed by −10.0 points (at best "
-        "−6.1, with only 60 images). It is uncertain"
+        "Top-1 on the holdout of version 2 against the parent changed by −10.0 points "
+        "(interval −12.4 to −7.6, decided by −6.1). It is uncertain"
     )
 
 

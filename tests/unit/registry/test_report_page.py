@@ -12,8 +12,10 @@ from html.parser import HTMLParser
 import pytest
 
 from api.pages import rendering as numbers
+from api.pages.plots import interval_plot
 from api.registry.report_pages import (
     both_lists,
+    guarded,
     render_report,
     report_svg,
     style_policy,
@@ -199,6 +201,35 @@ def test_values_and_counts_are_written_for_people() -> None:
     for told in ("yes", "vr, lwf", "none", "a no"):
         assert f"<dd>{told}</dd>" in html
     assert not re.search(r"\b(True|False|None)\b(?! of)|\['|[a-z]\.[A-Z]", text)
+
+
+def test_each_dot_lies_in_its_interval_and_what_decides_apart_is_marked() -> None:
+    report = full_report()
+    small = [replace(m, pooled=True).bounded(0.005, 500) for m in report.measures]
+    report = replace(report, measures=tuple(small))
+    apart = [m for m in guarded(report) if m.decides_apart]
+    assert any(m.lower > m.difference for m in apart)  # less is asked of few pooled images
+    drawing = ET.fromstring(str(interval_plot(guarded(report)).__html__()))
+    for ruling in drawing.iter("g"):
+        whisker, (dot,) = next(ruling.iter("line")), ruling.iter("circle")
+        lower, middle, upper = (
+            float(place.removesuffix("%"))
+            for place in (whisker.get("x1", ""), dot.get("cx", ""), whisker.get("x2", ""))
+        )
+        assert lower <= middle <= upper
+    texts = ["".join(mark.itertext()) for mark in drawing.iter("text")]
+    assert texts.count("▲") == len(apart)
+    assert f"decided by {numbers.points(apart[0].lower)} · {apart[0].outcome.value}" in texts
+    told = words_of(page(report))
+    for m in apart:
+        between = f"{numbers.points(m.interval_lower)} to {numbers.points(m.upper)}"
+        assert f"{between} {numbers.points(m.lower)} {m.gained} / {m.lost}" in told
+
+
+def test_a_report_leads_back_to_its_version_where_it_is_shown_beside_it() -> None:
+    stored = json.loads(full_report().to_bytes())
+    assert 'href="/ui/models/a/versions/4"' in render_report(stored, back="/ui/models/a/versions/4")
+    assert 'class="back"' not in render_report(stored)  # it is sent by e-mail
 
 
 def test_statistics_are_folded_below_three_sentences() -> None:
