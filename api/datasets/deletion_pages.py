@@ -46,6 +46,7 @@ def _about_dataset(asked: PageRequest, dataset: str) -> Question:
     here = f"{PAGES}/datasets/{found.name}"
     return Question(
         title=f"Delete the dataset {found.name}",
+        done=f"The dataset {found.name} was deleted.",
         lost=[
             f"{counted(images, 'image')} and {counted(versions, 'version')} are deleted for good, "
             "but not images that other datasets hold.",
@@ -79,6 +80,7 @@ def _about_version(asked: PageRequest, dataset: str, version: int) -> Question:
     here = f"{PAGES}/datasets/{found.name}/versions/{frozen.number}"
     return Question(
         title=f"Delete version {frozen.number} of {found.name}",
+        done=f"Version {frozen.number} of the dataset {found.name} was deleted.",
         lost=[
             f"Which {counted(frozen.images, 'image')} it held is forgotten, and its number is not "
             "given again. Images that the dataset holds now stay.",

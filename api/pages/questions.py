@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from starlette.responses import RedirectResponse, Response
 
 from api.pages.forms import LONGEST_REASON
-from api.pages.rendering import PageRequest
+from api.pages.rendering import PageRequest, tell_next
 from core.errors import PerennialError
 
 
@@ -15,6 +15,7 @@ class Question:
     """A question: the title says what would be done, and its button does it."""
 
     title: str
+    done: str = ""  # a sentence for the next page
     lost: Sequence[str]  # sentences: what is lost, and what stays
     action: str  # the address that the form is sent to
     back: str
@@ -48,4 +49,4 @@ def carry_out(
         act()
     except PerennialError as refusal:
         return ask(asked, question, refusal)
-    return RedirectResponse(then, 303)
+    return tell_next(asked, RedirectResponse(then, 303), question.done)

@@ -11,11 +11,12 @@ from functools import cache, partial
 from importlib.resources import files
 from math import floor, log10
 from typing import Annotated, Any
+from urllib.parse import quote, unquote
 
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from api.dependencies import Services, WiredServices
 from api.http.problems import note_code, status_of
@@ -34,6 +35,8 @@ POLICY = (
 )
 
 STEPS_COOKIE = "perennial_first_steps"  # of who wants no bar that leads back to them
+
+TOLD_COOKIE = "perennial_told"  # what has been done, for the next page to show
 
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
@@ -88,8 +91,17 @@ class _Asked:
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
         """Return a page, which also knows what time it is and how first steps go on: see `page`."""
-        known = {"now": self.platform.clock(), "next_step": self._next_step()}
-        return page(self.request, template, **{**known, **context})
+        told = self._told()
+        known = {"now": self.platform.clock(), "next_step": self._next_step(), "told_here": told}
+        shown = page(self.request, template, **{**known, **context})
+        if told:
+            shown.delete_cookie(TOLD_COOKIE, path=PAGES)
+        return shown
+
+    def _told(self) -> str:
+        """Return the sentence that `tell_next` left for this page; parts of pages have none."""
+        part = "hx-request" in self.request.headers
+        return "" if part else unquote(self.request.cookies.get(TOLD_COOKIE, ""))
 
     def _next_step(self) -> _NextStep | None:
         """Return the step to go on with, for who may take it.
@@ -117,6 +129,22 @@ async def _asked(request: Request, services: WiredServices) -> _Asked:
 
 
 PageRequest = Annotated[_Asked, Depends(_asked)]
+
+
+def tell_next(asked: _Asked, response: Response, sentence: str) -> Response:
+    """Return the response, with a sentence that the next page shows once."""
+    if sentence:
+        secure = asked.request.url.scheme == "https"
+        response.set_cookie(
+            TOLD_COOKIE,
+            quote(sentence),
+            max_age=60,
+            path=PAGES,
+            secure=secure,
+            httponly=True,
+            samesite="strict",
+        )
+    return response
 
 
 def takes_json(request: Request) -> bool:

@@ -40,6 +40,7 @@ def _about_model(asked: PageRequest, model: str) -> Question:
     here = f"{PAGES}/models/{found.name}"
     return Question(
         title=f"Delete the model {found.name}",
+        done=f"The model {found.name} was deleted.",
         lost=[
             f"{counted(count, 'version')} with weights, reports, exports and trials, the history "
             "of what was live, and its jobs are deleted for good.",
@@ -75,6 +76,7 @@ def _about_version(asked: PageRequest, model: str, version: int) -> Question:
     here = f"{PAGES}/models/{found.name}/versions/{wanted.number}"
     return Question(
         title=f"Delete version {wanted.number} of {found.name}",
+        done=f"Version {wanted.number} of {found.name} was deleted.",
         lost=[
             "Its weights, its report and its exports are deleted for good; its number is not given "
             "again.",

@@ -22,7 +22,10 @@ def told_version(name: str, version: DatasetVersion) -> str:
         return f"{told}."
     classes = _counted(len(version["classes"]), "class", "classes")
     train, held_out = sides_of(version)
-    return f"{told}, {classes}; {train} to train on, {held_out} held out."
+    return (
+        f"{told}, {classes}; {train} to train on, {held_out} held out: about a fifth of these for "
+        "validation, the others to test."
+    )
 
 
 def _counted(count: int, one: str, several: str = "") -> str:

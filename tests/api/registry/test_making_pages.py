@@ -156,7 +156,12 @@ def test_deletions_ask_once_and_say_what_is_lost(
             if page == here:
                 busy = admin.send(f"{here}/versions/1/deletion")
                 assert (busy.status_code, "in_use" in busy.text) == (409, True)
-        assert admin.send(address).status_code == 303
+        done = admin.send(address)
+        assert done.status_code == 303
+        cookie, told = done.headers["set-cookie"].split(";")[0], done.headers["location"]
+        after = admin.get(told, cookie=cookie)
+        assert "was deleted.</p>" in after.text
+        assert 'perennial_told=""' in after.headers["set-cookie"]  # it is shown once
         assert admin.get(page).status_code == 404
 
 

@@ -57,7 +57,8 @@ class Browser:
     def _headers(self, more: dict[str, str]) -> dict[str, str]:
         headers = {name.replace("_", "-"): value for name, value in more.items()}
         if self.session:
-            headers["Cookie"] = f"{SESSION_COOKIE}={self.session}"
+            others = headers.pop("cookie", "")
+            headers["Cookie"] = f"{SESSION_COOKIE}={self.session}; {others}"
         return headers
 
 

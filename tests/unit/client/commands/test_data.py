@@ -18,7 +18,7 @@ def test_a_dataset_is_filled_frozen_corrected_and_deleted(
     sent = "22 created, 0 duplicate, 0 label_conflict, 0 rejected\n"
     assert perennial("dataset", "upload", "products", folder).out == sent
     frozen = perennial("dataset", "freeze", "products").out
-    told = r"products, version 1: 22 images, 2 classes; (\d+) to train on, (\d+) held out\.\n"
+    told = r"products, version 1: 22 images, 2 classes; (\d+) to train on, (\d+) held out: .+\n"
     train, held_out = re.fullmatch(told, frozen).groups()  # type: ignore[union-attr]
     assert int(train) + int(held_out) == 22
     renamed = perennial("dataset", "rename-class", "products", "boot", "shoe")
