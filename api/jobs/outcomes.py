@@ -81,7 +81,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Present:
-    """What is there now of what jobs have made or filled."""
+    """The state of things that jobs have made or filled, as it is now."""
 
     datasets: Mapping[DatasetId, str] = field(default_factory=dict)  # their names
     # Versions, each with the first erasure of an image that it learned from.

@@ -70,7 +70,7 @@ def page(
 
 @dataclass(frozen=True, kw_only=True)
 class _NextStep:
-    """What the bar says that leads to the first steps."""
+    """The bar that leads to the first steps."""
 
     anchor: str  # on their page
     number: int = 0  # 0: all are done

@@ -61,7 +61,7 @@ class Comparison:
 
     @property
     def is_cumulative(self) -> bool:
-        """Whether the loss may be of several updates: against the root or a settled version."""
+        """True if the loss may be of several updates: against the root or a settled version."""
         return ROOT in self.baseline or SETTLED in self.baseline
 
 

@@ -228,7 +228,7 @@ def _limits_flips(compared: Comparison | Measure) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Spent:
-    """What a measure says of its budget; without one, nothing."""
+    """The use of the line's budget by a measure; without a budget, nothing."""
 
     verdicts: int | None = None
     luck: float = 1.0

@@ -1,4 +1,4 @@
-"""How often the test images of a measure have judged a line, and whose luck a version inherits.
+"""The verdicts that the test images of a measure have given a line, and the luck that is inherited.
 
 Verdicts are counted, not answers: they stay when images are erased. A suite goes on with the count
 of every suite that had half of its test images, so neither another name nor an erasure starts it

@@ -291,7 +291,7 @@ def _taught(work: Work, model: ModelId, jobs: Sequence[Job]) -> Version | None:
 
 
 class _Seen:
-    """What a process has seen of a database's first steps: once all are done, it asks no more."""
+    """A process's memory of a database's first steps: once all are done, it asks no more."""
 
     all_done = False
 

@@ -81,7 +81,7 @@ class Loss:
 
     @property
     def tolerable(self) -> bool | None:
-        """Whether it is at most `TOLERANCE`; None if the interval has losses of both kinds."""
+        """True if it is at most `TOLERANCE`; None if the interval has losses of both kinds."""
         if self.interval.upper <= TOLERANCE:
             return True
         return False if self.interval.lower > TOLERANCE else None

@@ -43,8 +43,8 @@ def send(browser: Browser, **fields: str) -> httpx.Response:
 def test_every_version_chooses_from_the_classes_of_the_newest(asked: Service) -> None:
     viewer = browser_of(asked, Role.VIEWER)
     form = viewer.get(HERE).text
-    assert "Version 1 (live, root)" in form
-    assert "Version 2 (newest)" in form
+    assert "version 1 (live, root)" in form
+    assert "version 2 (newest)" in form
     text = send(viewer).text
     assert text.count("<meter") == 4
     assert "50.0 %" in text

@@ -232,7 +232,7 @@ class Operators(Machine):
         return [process for process in self.world.living if process.name.startswith("gc")]
 
     def _has_failed(self, model: Model, version: Version) -> bool:
-        """Whether a version has failed beside its parent."""
+        """Return whether a version has failed beside its parent."""
         verdict, about = self.promises.gate.decided(model, version, None)
         return about and verdict is Verdict.FAILED
 

@@ -1,4 +1,4 @@
-"""What verdicts allow, worked out once more from their rows: the machine's book of the gate."""
+"""The machine's book of the gate: the rules of verdicts, worked out once more from their rows."""
 
 import json
 from collections import Counter
@@ -64,7 +64,7 @@ class Gate:
             return decided(model, version, work[Verdicts].on(model.id, version.number), live)
 
     def stood(self, job: Job) -> bool:
-        """Whether an evaluation has left the verdicts that there were, of more images."""
+        """Return whether an evaluation has left the verdicts that there were, of more images."""
         return all(row.job != job.id for row in self._rows.values())
 
     def _canaries(self, model: Model, trials: Sequence[Trial]) -> None:
@@ -137,7 +137,7 @@ def is_allowed(
     rows: Sequence[VersionVerdict],
     history: Sequence[AliasMove],
 ) -> bool:
-    """Whether the last of some moves is one that the rules allow, as things are now."""
+    """Return whether the last of some moves is one that the rules allow, as things are now."""
     *before, row = history
     to = versions.get(row.to_version or 0)
     if row.override or to is None:  # deleted since
