@@ -20,6 +20,7 @@ from benchmarks.calibration.rates import (
     verdicts,
 )
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
+from benchmarks.gate_updates import newcomer, swallowing
 from core.advice.rules import images_needed
 from core.gate.measures import (
     Flips,
@@ -254,3 +255,22 @@ def test_the_bound_of_a_line_holds_although_children_inherit_their_parents_luck(
     assert LINE_POLICY.line_error == 0.05
     assert found[CHOSEN.name].wrong[-1] <= LINE_POLICY.line_error
     assert found[BY_VERDICTS.name].wrong[-1] > 0.5
+
+
+def test_updates_whose_newest_classes_take_a_tenth_of_all_images_do_not_pass() -> None:
+    for row in swallowing(np.random.default_rng(1), draws=100):
+        assert row["passed before %"] > 70
+        if row["swallowed %"] >= 10:
+            assert row["passed now %"] == 0
+        if row["swallowed %"] == 0:
+            assert row["passed now %"] > 70
+
+
+def test_a_harmless_first_update_passes_as_often_as_the_exact_sum_says() -> None:
+    for row in newcomer(np.random.default_rng(1), draws=400):
+        images, flips = row["test images"], row["flips %"] / 100
+        exact, _ = verdict_rates(
+            images, churn=flips, difference=0.0, tolerance=0.03, alpha=0.005, tests=2
+        )
+        enough = images >= IN_USE.minimum_count
+        assert row["first %, alike"] == pytest.approx(100 * exact if enough else 0, abs=8)
