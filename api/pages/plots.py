@@ -114,7 +114,8 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
         tooltip = f"{points(measure.interval_lower)} to {points(measure.upper)} points"
         ruling = measure.outcome.value
         if measure.decides_apart:
-            ruling = f"decided by {points(measure.lower)} · {ruling}"
+            ruling = f"▲ {points(measure.lower)} · {ruling}"  # short, for a phone
+            tooltip = f"{tooltip}; {points(measure.lower)} decides"
         marks += [
             text(0, top + 14, "name", cut(measure_title(measure), _LONGEST)),
             text("100%", top + 14, "number end", points(measure.difference)),

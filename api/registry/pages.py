@@ -252,6 +252,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         policies = work[Policies].names({one.policy for one in verdicts})
         suites = work[Suites].names({suite for one in verdicts for suite in one.suites})
         refusal = expected_refusal(work, wanted, PRODUCTION)
+        rolls_back = refusal is not None and _rolls_back_to(work, found, version)
     may_override = is_overridable(refusal) and principal.may(role_to_override(wanted, verdicts))
     report, missing = _report(platform, wanted)
     return asked.page(
@@ -266,6 +267,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         missing=missing,
         promotable=refusal is None,
         may_override=may_override,
+        rolls_back=rolls_back,
         verdicts=[verdict_view(one, found, {**suites, **policies}) for one in reversed(verdicts)],
         headline=headline(report) if report else (),
         guarded=guarded(report) if report else (),
@@ -288,6 +290,14 @@ def show_report(
     back = f"{PAGES}/models/{model}/versions/{version}"
     text = render_report(report, erased=found.erasure is not None, back=back)
     return HTMLResponse(text, headers=headers)
+
+
+def _rolls_back_to(work: Work, model: Model, version: int) -> bool:
+    """Return whether a rollback of `production` would make a version live again."""
+    try:
+        return find_rollback_target(work, model, PRODUCTION) == version
+    except PerennialError:
+        return False
 
 
 def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:

@@ -126,6 +126,11 @@ def test_an_override_is_offered_where_the_gate_refuses_and_the_role_suffices(
     told = operator.get(f"{promotion}3").text
     assert "Somebody with the role admin may promote it all the same" in told
     assert "may promote it all the same" not in admin.get(f"{promotion}4").text
+    fields = move_of(operator, f"{promotion}2", reason="it passed")
+    operator.send(promotion.removesuffix("?version="), **fields)
+    before = operator.get(f"{here}/versions/1").text  # which was live before
+    assert ("Roll back to it…</a>" in before, f"{promotion}1" in before) == (True, False)
+    assert "Roll back to it" not in operator.get(f"{here}/versions/2").text
 
 
 def test_a_promotion_that_would_be_refused_says_so_beforehand(

@@ -219,7 +219,7 @@ def test_each_dot_lies_in_its_interval_and_what_decides_apart_is_marked() -> Non
         assert lower <= middle <= upper
     texts = ["".join(mark.itertext()) for mark in drawing.iter("text")]
     assert texts.count("▲") == len(apart)
-    assert f"decided by {numbers.points(apart[0].lower)} · {apart[0].outcome.value}" in texts
+    assert f"▲ {numbers.points(apart[0].lower)} · {apart[0].outcome.value}" in texts
     told = words_of(page(report))
     for m in apart:
         between = f"{numbers.points(m.interval_lower)} to {numbers.points(m.upper)}"
