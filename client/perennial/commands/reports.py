@@ -37,6 +37,7 @@ from perennial.types import Comparison, Grouping, Report
 # `perennial report`: what a version learned and forgot, and what the gate says of it.
 
 WORST = 10  # classes shown
+FEWEST = 10  # test images of a class that is shown, as on the page
 
 
 @click.command(
@@ -77,7 +78,7 @@ def _print_report(found: Report) -> None:
             "interval",
             "decided by",
             "allowed",
-            "",
+            "outcome",
         ),
         [
             (
@@ -96,12 +97,13 @@ def _print_report(found: Report) -> None:
         ],
     )
     _print_taken(found)
-    fallen = [
+    lost = [
         (table["name"], table["baseline"], change)
         for table in found["changes"]
         for change in table["classes"]
         if change["difference"] < 0
     ]
+    fallen = [row for row in lost if row[2]["images"] >= FEWEST]
     fallen.sort(key=lambda row: row[2]["right"] - row[2]["right_before"])
     if fallen:
         print_table(
@@ -118,6 +120,12 @@ def _print_report(found: Report) -> None:
                 for name, baseline, change in fallen[:WORST]
             ],
             title=f"Classes that lost most images, {min(WORST, len(fallen))} of {len(fallen)}",
+        )
+    if few := len(lost) - len(fallen):
+        classes = "1 more class" if few == 1 else f"{few} more classes"
+        click.echo(
+            f"{classes} with fewer than {FEWEST} images lost some: --output writes a page with "
+            f"{'it' if few == 1 else 'them'}."
         )
 
 

@@ -126,10 +126,20 @@ def points(change: float) -> str:
     return f"{100 * change:+.1f}"
 
 
+MEASURES = {
+    "zero_shot": "suite",
+    "image_to_text": "captions of images",
+    "text_to_image": "images of captions",
+    "holdout": "earlier update",
+    "holdouts": "earlier updates",
+    "gain": "own update",
+}
+
+
 def measure_name(kind: str, formerly_right: bool, asked: str = "own") -> str:
     """Return the name of a measure: its kind, and which classes and which answers count."""
     classes = ", all classes" if asked == "union" else ""
-    return f"{kind}{classes}{', formerly right' if formerly_right else ''}"
+    return f"{MEASURES.get(kind, kind)}{classes}{', formerly right' if formerly_right else ''}"
 
 
 def _is_number(cell: Cell) -> bool:

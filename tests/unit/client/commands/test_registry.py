@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.evaluation.report import FEWEST
 from perennial.commands import exports as bundles
 from perennial.commands import reports
 from perennial.terminal.session import ERROR, GATE, JOB, USAGE
@@ -59,7 +60,7 @@ def test_versions_are_listed_reported_on_and_compared(
         ]
     )
     assert f"demo: version {taught}, gate: passed\n{first}\n" in told
-    assert ["gain", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
+    assert ["own update", "version 2", "parent", "0.0", "100.0", "+100.0"] in rows(told, 6)
     assert json.loads(perennial("report", "demo", taught, "--json").out) == report
     machines = [{"device": "cpu (x)"}, {"device": "cuda (y)"}]
     measure = {**report["measures"][0], "asked": "union"}
@@ -69,14 +70,27 @@ def test_versions_are_listed_reported_on_and_compared(
     reports._print_report({**report, **changes})
     told = capsys.readouterr().out
     assert "trained on several machines, in order cpu (x); cuda (y)\n" in told
-    assert ["zero_shot, all classes", "pets"] in rows(told, 2)
+    assert ["suite, all classes", "pets"] in rows(told, 2)
     assert ["pets", "parent", "handbag", "bag", "7", "9"] in rows(told, 6)
     assert "If 'handbag' and 'bag' mean the same, name the pair in the policy's same_names" in told
+    lost = {**report["changes"][0]["classes"][0], "difference": -0.5, "right_before": 9, "right": 4}
+    rare = {**lost, "class_name": "ember", "images": reports.FEWEST - 1}
+    often = {**lost, "class_name": "clog", "images": reports.FEWEST}
+    table = {**report["changes"][0], "name": "pets", "baseline": "parent", "classes": [rare, often]}
+    reports._print_report({**report, "changes": [table]})
+    told = capsys.readouterr().out
+    assert reports.FEWEST == FEWEST  # of the page
+    assert ["clog", "pets", "parent", "9", "4", "10"] in rows(told, 6)
+    assert "ember" not in told
+    assert (
+        "1 more class with fewer than 10 images lost some: --output writes a page with it." in told
+    )
+    assert "outcome" in told
     page = tmp_path / "report.html"
     assert perennial("report", "demo", taught, "--output", page).code == 0
     assert page.read_text().startswith("<!doctype html>")
     told = perennial("compare", "demo:1", f"demo:{taught}").out
-    assert ["zero_shot", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
+    assert ["suite", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
     found = json.loads(perennial("compare", "demo", 1, taught, "--json").out)
     assert found == site.client.versions.compare("demo", 1, taught)
     for words in (("demo",), ("demo:1", "other:2"), ("demo", 1, 2, 3)):
