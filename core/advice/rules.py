@@ -161,35 +161,34 @@ def gain_finding(
     if parent is not None:
         gain, what = (1 - parent.share) / 2, "half of the parent's errors"
         lost_answers = min(lost * parent.share, gain)  # with the gain, at most the parent's errors
-    assumed = f"A gain of {points(gain, signed=False)} points ({what})"
+    assumed = f"gain of {points(gain, signed=False)} points ({what})"
     needed = images_needed(gain, policy, lost_answers)
     facts = {"test_images": test, "gain": gain, "needed": needed}
     if needed is None:
         return Finding(
             code="gain_out_of_reach",
             severity=Severity.WARNING,
-            message=f"{assumed} does not exceed the wanted gain of "
+            message=f"A {assumed} does not exceed the wanted gain of "
             f"{points(policy.wanted_gain, signed=False)} points. Lower the policy's wanted gain, "
             "or teach classes that the parent does not recognise.",
             facts=facts,
         )
     required = (
-        f"{assumed} needs {counted(needed, 'test image')} for a verdict that is firm four times of "
-        "five"
+        f"To show a {assumed} with a chance of 80 %, the holdout needs "
+        f"{counted(needed, 'test image')}; it has {test:,}"
     )
     if test >= needed:
         return Finding(
             code="holdout_sufficient",
             severity=Severity.INFO,
-            message=f"{required}, and the holdout has {test:,}.",
+            message=f"{required}.",
             facts=facts,
         )
     more = ceil((needed - test) / (HOLDOUT_SHARE * _TEST_SHARE))
     return Finding(
         code="holdout_small",
         severity=Severity.WARNING,
-        message=f"{required}, but the holdout has {test:,}: add about {counted(more, 'image')} to "
-        "the dataset.",
+        message=f"{required}: add about {counted(more, 'image')} to the dataset.",
         facts={**facts, "more_images": more},
     )
 
@@ -221,7 +220,7 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
         yield Finding(
             code="small_sets",
             severity=Severity.INFO,
-            message=f"Less is asked of sets with fewer than {least:,} distinct test images, and "
-            f"they alone let no update pass: {shown}.",
+            message=f"These have fewer than {least:,} distinct test images, so they can stop a "
+            f"version but cannot alone let one pass: {shown}.",
             facts={"sets": few, "minimum_count": least},
         )

@@ -400,8 +400,8 @@ def _open(ruling: Ruling) -> str:
     if ruling.more_images is None:
         return f"{doubt} the difference lies at the limit."
     return (
-        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it four "
-        "times of five, if predictions keep changing at the same rate."
+        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
+        "chance of 80 %, if predictions keep changing at the same rate."
     )
 
 

@@ -223,6 +223,7 @@ def test_an_update_is_ordered_after_advice(
     with shared_service.untouched():
         advice = helper.send(f"{version}/update/advice", **asked)
     assert (advice.status_code, "Order the update" in advice.text) == (200, True)
+    assert advice.text.index('id="advice"') < advice.text.index("Order the update")
     assert SCRIPT not in advice.text
     ordered = [helper.send(f"{version}/update", **asked, key="k", promote="yes") for _ in range(2)]
     where = {answer.headers["location"] for answer in ordered}

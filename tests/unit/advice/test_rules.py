@@ -180,8 +180,8 @@ def test_a_holdout_that_is_large_enough() -> None:
     found = gain(27)
     assert (found.code, found.severity) == ("holdout_sufficient", Severity.INFO)
     assert found.message == (
-        "A gain of 40.0 points (half of the parent's errors) needs 27 test images for a verdict "
-        "that is firm four times of five, and the holdout has 27."
+        "To show a gain of 40.0 points (half of the parent's errors) with a chance of 80 %, the "
+        "holdout needs 27 test images; it has 27."
     )
     assert found.facts == {"test_images": 27, "gain": 0.4, "needed": 27}
 
@@ -190,8 +190,8 @@ def test_a_holdout_that_is_too_small() -> None:
     found = gain(5)
     assert (found.code, found.severity) == ("holdout_small", Severity.WARNING)
     assert found.message == (
-        "A gain of 40.0 points (half of the parent's errors) needs 27 test images for a verdict "
-        "that is firm four times of five, but the holdout has 5: "
+        "To show a gain of 40.0 points (half of the parent's errors) with a chance of 80 %, the "
+        "holdout needs 27 test images; it has 5: "
         "add about 138 images to the dataset."  # 22 test images / (0.2 * 0.8)
     )
     assert found.facts == {"test_images": 5, "gain": 0.4, "needed": 27, "more_images": 138}
@@ -199,8 +199,8 @@ def test_a_holdout_that_is_too_small() -> None:
 
 def test_without_the_parents_accuracy_the_largest_gain_is_assumed() -> None:
     assert gain(7, None).message == (
-        "A gain of 100.0 points (the largest possible) needs 7 test images for a verdict that is "
-        "firm four times of five, and the holdout has 7."
+        "To show a gain of 100.0 points (the largest possible) with a chance of 80 %, the holdout "
+        "needs 7 test images; it has 7."
     )
     assert gain(6, None).facts["more_images"] == 7  # 1 / 0.16 = 6.25
 
@@ -225,8 +225,8 @@ def test_sets_below_the_minimum_are_named() -> None:
     [found] = guard_findings(sets, a_policy())
     assert (found.code, found.severity) == ("small_sets", Severity.INFO)
     assert found.message == (
-        "Less is asked of sets with fewer than 500 distinct test images, and they alone let no "
-        "update pass: suite art (499), holdout of version 2 (4)."
+        "These have fewer than 500 distinct test images, so they can stop a version but cannot "
+        "alone let one pass: suite art (499), holdout of version 2 (4)."
     )
     assert found.facts["sets"] == {"suite art": 499, "holdout of version 2": 4}
     assert not list(guard_findings(sets[:1], a_policy()))

@@ -133,7 +133,7 @@ def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None
         "It is uncertain whether this exceeds the allowed loss of 3.0 points:"
     )
     at_this_rate = (
-        "would decide it four times of five, if predictions keep changing at the same rate."
+        "would decide it with a chance of 80 %, if predictions keep changing at the same rate."
     )
     assert said(doubtful(open_one, 1840)) == (
         f"{doubt} about 1,840 more test images {at_this_rate}",
@@ -146,8 +146,8 @@ def test_doubt_about_the_gain_is_about_what_was_wanted() -> None:
     assert said(doubtful(gain(difference=0.35, lower=0.28), 40)) == (
         "Top-1 on this update's own holdout against the parent changed by +35.0 points "
         "(interval +28.0 to +57.1). It is uncertain whether this reaches the wanted gain of "
-        "30.0 points: about 40 more test images would decide it four times of five, if predictions "
-        "keep changing at the same rate.",
+        "30.0 points: about 40 more test images would decide it with a chance of 80 %, if "
+        "predictions keep changing at the same rate.",
     )
 
 
@@ -222,7 +222,8 @@ def test_negative_flips_are_a_share_of_the_answers_that_were_right() -> None:
     assert said(failing(flips()), doubtful(flips(), 90)) == (
         f"{shares}, significantly more than the allowed 5.0 %.",
         f"{shares}. It is uncertain whether this exceeds the allowed 5.0 %: about 90 more test "
-        "images would decide it four times of five, if predictions keep changing at the same rate.",
+        "images would decide it with a chance of 80 %, if predictions keep changing at the same "
+        "rate.",
     )
 
 
