@@ -37,10 +37,14 @@ _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
     "forbidden": "Ask an admin for a key of that role.",
     "stale_revision": "Look at its state with `perennial aliases`, then decide again.",
-    "gate_failed": "`perennial report` says why. To promote it anyway, give --override and a "
-    "--reason; for a version that failed, that takes an admin's key.",
+    "gate_failed": "`perennial report` says why.",
     "rate_exceeded": "Wait a moment and try again.",
 }
+
+_OVERRIDE = (
+    "To promote it anyway, give --override and a --reason; for a version that failed, that takes "
+    "an admin's key."
+)
 
 _BUSY = {429, 502, 503, 504}
 
@@ -77,6 +81,8 @@ def _refusal(error: ServiceError, hint: str) -> Failure:
         lines.append(f"  {file['file']}: {file['error']['detail']}")
     if error.code in _ADVICE:
         lines.append(_ADVICE[error.code])
+    if error.code == "gate_failed" and "override" in _given():
+        lines[-1] += f" {_OVERRIDE}"
     if again := error.facts.get("score_again"):
         named = f"{again['model']}:{again['version']} --alias {again['alias']}"
         lines.append(f"Score it again with `perennial evaluate {named} --wait`.")
@@ -105,7 +111,7 @@ def _suggestion(client: Client, error: ServiceError) -> str:
 
 def _existing(client: Client, kind: str, facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of a kind that exist, as they are written in commands."""
-    given = context.params if (context := click.get_current_context(silent=True)) else {}
+    given = _given()
     named = given.get("model") or given.get("named") or given.get("reference") or ""
     model = re.split("[:@]", named if isinstance(named, str) else named[0])[0]
     match kind:
@@ -122,6 +128,12 @@ def _existing(client: Client, kind: str, facts: Mapping[str, Any]) -> Iterator[s
         case "dataset_version":
             name = client.datasets.get(facts["dataset"])["name"]
             yield from (f"{name}:{one['number']}" for one in client.datasets.versions(name))
+
+
+def _given() -> Mapping[str, Any]:
+    """Return the parameters of the command that runs, by name."""
+    context = click.get_current_context(silent=True)
+    return context.params if context else {}
 
 
 # The address and the key that commands use: of the environment, or stored by `login`.

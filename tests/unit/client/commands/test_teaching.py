@@ -61,6 +61,11 @@ def test_what_the_gate_fails_ends_with_its_own_code(
     refused = perennial("promote", "demo", job["result"]["version"], "--reason", "try")
     assert (refused.code, refused.out) == (GATE, "")
     assert "give --override and a --reason" in refused.err
+    canary = ("trial", "start", "demo", job["result"]["version"], "--canary", "0.1")
+    refused = perennial(*canary, "--reason", "try")
+    assert (refused.code, refused.out) == (GATE, "")
+    assert "`perennial report` says why." in refused.err
+    assert "--override" not in refused.err  # which a canary does not take
 
 
 @pytest.mark.usefixtures("as_archive")
