@@ -23,6 +23,7 @@ from core.errors import ArchiveGone, BundleInvalid, GuardUnfit, LineageUnknown, 
 from core.evaluation.guards import guarding_images, without_images
 from core.evaluation.plan import entries_in
 from core.evaluation.stored_answers import read_suite
+from core.gate.rows import Policies
 from core.jobs.orders import ImportVersionOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
@@ -95,7 +96,8 @@ def require_guard(
     """Raise SuiteNotFound, or GuardUnfit for a suite that guards no class of a bundle's version."""
     suite = read_suite(work, artifacts, work[Suites].get(guard))
     taught = _taught(work, model, signed)
-    if len(without_images(taught, guarding_images(suite))) == len(taught):
+    policy = work[Policies].get(model.policy)
+    if len(without_images(taught, guarding_images(suite), policy)) == len(taught):
         raise GuardUnfit(suite=suite.suite.name, classes=list(taught))
 
 
@@ -116,7 +118,8 @@ def _unguarded(
     shown = [guarding_images(read_suite(work, artifacts, work[Suites].get(one))) for one in suites]
     for held_out in holdouts_of(work, artifacts, [*ancestors(work, nearest), nearest]):
         shown.append(entries_in(Part.TEST, held_out))
-    return without_images(_taught(work, model, signed), chain.from_iterable(shown))
+    taught, policy = _taught(work, model, signed), work[Policies].get(model.policy)
+    return without_images(taught, chain.from_iterable(shown), policy)
 
 
 def find_present(work: Work, model: Model, digest: Digest) -> Version | None:

@@ -1,9 +1,10 @@
 """The differences between the answers of two versions."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from itertools import compress
 
 from core.evaluation.queries import (
@@ -31,6 +32,15 @@ class AnsweredQuery:
     asked: NamedQuery
     before: Answers
     now: Answers
+    meanings: Mapping[str, str] = field(default_factory=dict)  # of the policy: `ClassAnswers.hits`
+
+    @cached_property
+    def hits(self) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+        """Whether each answer of before, and of now, names the right class."""
+        if self.classes is None:
+            return (), ()
+        query, before, now = self.classes
+        return before.hits(query, self.meanings), now.hits(query, self.meanings)
 
     @property
     def classes(self) -> tuple[ClassQuery, ClassAnswers, ClassAnswers] | None:
@@ -133,8 +143,7 @@ def _changed_answers(
 def _of_classes(one: AnsweredQuery) -> Iterator[Flip]:
     if one.classes is None:
         return
-    query, before, now = one.classes
-    both = list(zip(before.hits(query), now.hits(query), strict=True))
+    both = list(zip(*one.hits, strict=True))
     flipped = [was != is_right for was, is_right in both]
     lost = [was for was, is_right in both if was != is_right]
     for was, answer in zip(lost, _changed_answers(*one.classes, flipped), strict=True):
@@ -204,7 +213,8 @@ def confusion_table(one: AnsweredQuery) -> ConfusionTable | None:
     if one.classes is None:
         return None
     query, before, now = one.classes
-    old, new = _confusions(query, before), _confusions(query, now)
+    was, is_now = one.hits
+    old, new = _confusions(query, before, was), _confusions(query, now, is_now)
     cells = [
         Confusion(
             class_name=cell[0],
@@ -220,9 +230,11 @@ def confusion_table(one: AnsweredQuery) -> ConfusionTable | None:
     return ConfusionTable(name=one.asked.name, cells=tuple(cells))
 
 
-def _confusions(query: ClassQuery, answers: ClassAnswers) -> Counter[tuple[str, str | None]]:
+def _confusions(
+    query: ClassQuery, answers: ClassAnswers, hits: Sequence[bool]
+) -> Counter[tuple[str, str | None]]:
     """Count the wrong answers by class and prediction."""
-    rows = zip(query.entries, predictions(query, answers), answers.hits(query), strict=True)
+    rows = zip(query.entries, predictions(query, answers), hits, strict=True)
     return Counter((entry.class_name, name) for entry, name, right in rows if not right)
 
 
@@ -241,11 +253,12 @@ def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) ->
             if any(hits.before):
                 right = hits.formerly_right
                 yield _measure(kind, one.asked.name, before, right, images, alpha, flips=True)
-    holdouts = [one.classes for one in answered if one.asked.holdout and one.classes]
+    holdouts = [one for one in answered if one.asked.holdout and one.classes]
     if len(holdouts) > 1:
         together = pooled(
-            (query, top_1(query, now=new.hits(query), before=old.hits(query)))
-            for query, old, new in holdouts
+            (one.classes[0], top_1(one.classes[0], before=one.hits[0], now=one.hits[1]))
+            for one in holdouts
+            if one.classes
         )
         name, images = f"{len(holdouts)} updates", len(together.now)
         yield _measure(MeasureKind.HOLDOUTS, name, before, together, images, alpha)
@@ -278,9 +291,8 @@ def _measure(
 
 def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
     if one.classes is not None:
-        query, before, now = one.classes
-        hits = top_1(query, now=now.hits(query), before=before.hits(query))
-        yield one.asked.kind, hits
+        before, now = one.hits
+        yield one.asked.kind, top_1(one.classes[0], now=now, before=before)
     if one.captions is not None:
         captioned, old, new = one.captions
         yield from recall_at_1(captioned, now=new, before=old)
@@ -335,13 +347,13 @@ def _changes(answered: Sequence[AnsweredQuery], before: int, alpha: float) -> It
     for one in answered:
         if one.classes is None:
             continue
-        query, old, new = one.classes
+        query, (old, new) = one.classes[0], one.hits
         yield ChangeTable(
             kind=one.asked.kind,
             name=one.asked.name,
             baseline=f"version {before}",
             baseline_version=before,
-            classes=class_changes(query, now=new.hits(query), before=old.hits(query), alpha=alpha),
+            classes=class_changes(query, now=new, before=old, alpha=alpha),
         )
 
 

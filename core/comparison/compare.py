@@ -136,12 +136,14 @@ def _answered_by_both(
 ) -> tuple[StoredAnswers, list[AnsweredQuery], list[tuple[str, int]]]:
     """Return the answers, the queries with both, and what only one of the versions has answered."""
     stored = read_answers(platform, model, (before, now), probabilities=True)
+    with platform.transactions(read_only=True) as work:
+        meanings = work[Policies].get(model.policy).meanings
     both: list[AnsweredQuery] = []
     left_out: list[tuple[str, int]] = []
     for asked in stored.queries:
         old, new = (stored.answers.get((v.digest, asked.query.digest)) for v in (before, now))
         if old is not None and new is not None:
-            both.append(AnsweredQuery(asked=asked, before=old, now=new))
+            both.append(AnsweredQuery(asked=asked, before=old, now=new, meanings=meanings))
             continue
         left_out += [(asked.name, v.number) for v, a in ((before, old), (now, new)) if a is None]
     if not both:

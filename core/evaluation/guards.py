@@ -6,6 +6,7 @@ from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.plan import EvaluationPlan, ScoredSuite, entries_in
 from core.evaluation.report import Unguarded
+from core.gate.rules import GatePolicy
 
 
 def unguarded_in(plan: EvaluationPlan) -> tuple[Unguarded, ...]:
@@ -20,14 +21,24 @@ def unguarded_in(plan: EvaluationPlan) -> tuple[Unguarded, ...]:
     return tuple(
         Unguarded(version=version.number, imported=version.origin is not None, classes=classes)
         for version in plan.teachers
-        if (classes := without_images(version.update_classes, images))
+        if (classes := without_images(version.update_classes, images, plan.policy))
     )
 
 
-def without_images(classes: Sequence[str], images: Iterable[ManifestEntry]) -> tuple[str, ...]:
-    """Return the classes of which there is no image; case is ignored."""
-    shown = {entry.class_name.lower() for entry in images}
-    return tuple(name for name in classes if name.lower() not in shown)
+def without_images(
+    classes: Sequence[str], images: Iterable[ManifestEntry], policy: GatePolicy
+) -> tuple[str, ...]:
+    """Return the classes of which there is no image, by any name that the policy calls the same.
+
+    Case is ignored.
+    """
+    meanings = policy.meanings
+
+    def meant(name: str) -> str:
+        return meanings.get(name.lower(), name.lower())
+
+    shown = {meant(entry.class_name) for entry in images}
+    return tuple(name for name in classes if meant(name) not in shown)
 
 
 def guarding_images(suite: ScoredSuite) -> tuple[ManifestEntry, ...]:

@@ -182,6 +182,18 @@ def test_a_name_in_another_case_is_no_confusion(name: str) -> None:
     assert [(cell.predicted, cell.change) for cell in table.cells] == [("dog", -1)]
 
 
+def test_an_answer_with_the_same_meaning_is_right_and_no_confusion() -> None:
+    one = predicted([1, 0], [0, 1], "cat", "cat")
+    found = compare([one], before=2, now=3, alpha=0.005)
+    assert (found.lost, found.gained, len(found.confusions[0].cells)) == (1, 1, 0)
+    assert len(compare([predicted([1], [0], "cat")], before=2, now=3, alpha=0.005).flips) == 1
+    same = replace(one, meanings={"cat": "dog", "dog": "dog"})
+    found = compare([same], before=2, now=3, alpha=0.005)
+    assert (found.flips, found.confusions[0].cells) == ((), ())
+    assert {(one.lost, one.gained) for one in found.measures} == {(0, 0)}
+    assert {one.difference for one in found.changes[0].classes} == {0.0}
+
+
 def test_captions_have_no_confusions_and_no_classes() -> None:
     captioned = [one for one in pairs(some_wrong) if isinstance(one.asked.query, RetrievalQuery)]
     comparison = compare(captioned, before=2, now=3, alpha=0.005)

@@ -17,6 +17,7 @@ from tests.support.evaluation.evaluations import (
     entries,
     learned,
     live_line,
+    policy,
     report_of,
     second_update,
     suite,
@@ -58,6 +59,12 @@ def test_a_suite_guards_the_classes_of_which_it_has_test_images() -> None:
     assert left.classes == ("shirt",)
     report = report_of(after_import(("Bag", "cup"), ("shirt",)), learned)
     assert (report.unguarded, report.summary.unguarded) == ((), "")
+
+
+def test_a_class_is_guarded_by_the_names_that_the_policy_calls_the_same() -> None:
+    same = policy(same_names=(("Handbag", "bag"),))
+    (left,) = unguarded_in(replace(after_import(("handbag", "cup")), policy=same))
+    assert left.classes == ("shirt",)
 
 
 def test_images_for_selection_and_captions_guard_nothing() -> None:
