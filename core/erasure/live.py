@@ -4,12 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.database.work import Work
+from core.errors import EvaluationStale
 from core.gate.rules import Verdict
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import unfinished_jobs
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
-from core.registry.rows import Versions
+from core.registry.promote import expected_refusal
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import ModelId
 
@@ -18,6 +20,7 @@ from core.values import ModelId
 class Line:
     """The versions of a model as they are now."""
 
+    work: Work
     versions: Mapping[int, Version]
     replacements: Mapping[int, Version]  # the newest version that replaces each number
     waiting: Collection[int | None]  # what unfinished updates will replace
@@ -28,6 +31,7 @@ class Line:
         """Return the versions of a model."""
         versions = work[Versions].all(model)
         return cls(
+            work=work,
             versions={version.number: version for version in versions},
             replacements={one.replaces: one for one in versions if one.replaces is not None},
             waiting={
@@ -38,8 +42,9 @@ class Line:
             aliases=work[Aliases].all(model),
         )
 
-    def next_step(self, number: int) -> tuple[int | None, str]:
-        """Return the version to promote in the place of a marked one, if any, and what to do."""
+    def next_step(self, alias: Alias) -> tuple[int | None, str]:
+        """Return the version to promote in the place of an alias's, if any, and what to do."""
+        number = alias.version
         waits, by = number in self.waiting, self.replacements.get(number)
         while by is not None and by.erasure is not None:
             waits, by = waits or by.number in self.waiting, self.replacements.get(by.number)
@@ -52,6 +57,12 @@ class Line:
             return by.number, f"Wait for the verdict on {named}, then promote it."
         if by.verdict is Verdict.FAILED:
             return by.number, f"The gate failed {named}: let an admin promote it by override."
+        if isinstance(expected_refusal(self.work, by, alias.name), EvaluationStale):
+            model = self.work[Models].get(alias.model).name
+            return by.number, (
+                f"Score {named}, beside what is live as {alias.name}: `perennial evaluate "
+                f"{model}:{by.number} --alias {alias.name} --wait`. Then promote it."
+            )
         return by.number, f"Promote {named}."
 
 
@@ -79,21 +90,21 @@ class LiveMark:
 def live_marks(work: Work, models: Sequence[Model]) -> list[LiveMark]:
     """Return the marked versions of some models that are live, by model and number."""
     names = {model.id: model.name for model in models}
-    found: dict[tuple[ModelId, int], list[str]] = {}
+    found: dict[tuple[ModelId, int], list[Alias]] = {}
     for alias in work[Aliases].marked(*names):
-        found.setdefault((alias.model, alias.version), []).append(alias.name)
+        found.setdefault((alias.model, alias.version), []).append(alias)
     lines = {model: Line.of(work, model) for model in {model for model, _ in found}}
     marks = []
     for (model, number), aliases in sorted(found.items()):
-        by, step = lines[model].next_step(number)
+        steps = dict.fromkeys(lines[model].next_step(alias) for alias in aliases)
         marks.append(
             LiveMark(
                 model=model,
                 name=names[model],
                 version=number,
-                aliases=tuple(aliases),
-                replaced_by=by,
-                next_step=step,
+                aliases=tuple(alias.name for alias in aliases),
+                replaced_by=next(iter(steps))[0],
+                next_step=" ".join(step for _, step in steps),
             )
         )
     return marks

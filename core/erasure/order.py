@@ -151,7 +151,7 @@ def _progress(erasure: Erasure, job: JobStatus, lines: Mapping[ModelId, Line]) -
     versions = [_follow(one, numbers, lines[one.model]) for one in marked]
     know = {(one.marked.model, one.marked.number) for one in versions if not one.cleared}
     live = [
-        (models[model], alias, lines[model].next_step(alias.version)[1])
+        (models[model], alias, lines[model].next_step(alias)[1])
         for model in sorted(models)
         for alias in lines[model].aliases
         if (model, alias.version) in know

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from httpx import Response
+
 from core.datasets.manifests import Side
 from core.principal import Role
 from tests.support.api.browsing import browser_of
@@ -90,6 +92,41 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
     assert listed == client.get(here).json()
     updates = client.get(listed["links"]["updates"]).json()["data"]
     assert [one["status"] for one in updates] == ["succeeded"]
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_what_lets_its_replacement_go_live(
+    ready: Service,
+) -> None:
+    client, scene = ready.client, Scene(ready.platform.transactions, ready.platform.artifacts)
+    pixels = client.get(f"{PRODUCTS}/images?class=boot").json()["data"][0]["pixels"]
+    client.post("/v1/jobs", json=update())
+    scene.run()
+    here = client.post(ERASURES, json=order(pixels)).headers["location"]
+    scene.run()  # erases
+    scene.run()  # trains version 3, which is scored beside what is live: the root
+    staging, by_hand = "/v1/models/demo/aliases/staging", {"version": 2, "reason": "for now"}
+    client.put(staging, json=by_hand | {"override": True}, headers={"If-None-Match": "*"})
+
+    def told() -> list[str]:
+        steps = [one["next_step"] for one in client.get(here).json()["aliases"]]
+        assert client.get("/v1/models/demo/versions/2").json()["next_step"] == steps[0]
+        return steps
+
+    def promoted() -> Response:
+        wanted, any_revision = {"version": 3, "reason": "x"}, {"If-Match": "*"}
+        return client.put(staging, json=wanted, headers=any_revision)
+
+    assert told() == [
+        "Score version 3, which replaces it, beside what is live as staging: `perennial evaluate "
+        "demo:3 --alias staging --wait`. Then promote it."
+    ]
+    refused = promoted()
+    assert code_of(refused) == (409, "evaluation_stale")
+    scored = client.post("/v1/jobs", json=refused.json()["facts"]["score_again"])
+    assert scored.status_code == 202
+    scene.run()
+    assert told() == ["Promote version 3, which replaces it."]
+    assert promoted().status_code == 200
 
 
 def test_captions_of_an_erased_image_are_shown_to_nobody(ready: Service) -> None:
