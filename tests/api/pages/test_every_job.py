@@ -255,6 +255,7 @@ class Seen:
         for path in ("/ui/jobs", f"/ui/jobs/{job}"):
             answer = self.browsers[Role.VIEWER].get(path)
             self.answers[job].add((status, answer.status_code))
+            assert "<progress max" not in answer.text  # no phase fills the bar of the whole job
 
     def told(self, job_type: JobType, job: str) -> tuple[str, str]:
         viewer = self.browsers[Role.VIEWER]
