@@ -27,7 +27,7 @@ router = Routes(
 )
 
 FORMATS = {
-    ExportFormat.OPEN_CLIP: "a folder that open_clip loads",
+    ExportFormat.OPEN_CLIP: "open_clip: the same folder, and a record of its check",
     ExportFormat.HUGGINGFACE: "Hugging Face transformers",
     ExportFormat.ONNX: "ONNX, a file for each tower",
     ExportFormat.ONNX_INT8: "ONNX with weights of 8 bits",
