@@ -23,9 +23,9 @@ from core.gate.rows import Policies
 from core.gate.rules import GatePolicy
 from core.platform import Platform
 from core.principal import Role
-from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
+from core.recipes.fields import PromptTemplate
 from core.registry.configure import configure_model
-from core.registry.read import read_report
+from core.registry.read import read_report, usual_prompt
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import retire_suite
@@ -79,13 +79,14 @@ def make_suite(
     try:
         with asked.platform.transactions(read_only=True) as work:
             kind = work[Datasets].get(dataset).kind
+            prompt = fields.get("prompt") or usual_prompt(work).text
         create_suite(
             asked.platform,
             name=fields.get("name", ""),
             kind=next(one for one in SuiteKind if one.dataset_kind is kind),
             dataset=dataset,
             dataset_version=version,
-            prompt=PromptTemplate(fields.get("prompt") or DEFAULT_PROMPT.text),
+            prompt=PromptTemplate(prompt),
         )
     except PerennialError as refusal:
         return _suite_form(asked, dataset, version, fields, refusal)
@@ -102,7 +103,7 @@ def _suite_form(
     with asked.platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
         frozen = work[Datasets].version(found.id, version)
-    first = {"name": found.name, "prompt": DEFAULT_PROMPT.text}
+        first = {"name": found.name, "prompt": usual_prompt(work).text}
     return asked.page(
         "datasets/suite.html",
         dataset=found,

@@ -13,6 +13,7 @@ from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
+from core.registry.read import usual_prompt
 from core.upkeep.delete import retire_suite
 from core.values import PolicyId, new_id
 
@@ -27,21 +28,25 @@ router = Routes(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
     errors.NameTaken,
     errors.DatasetNotFound,
     errors.DatasetVersionNotFound,
+    errors.DatasetEmpty,
+    errors.ImageInSuite,
     errors.ImageInTraining,
     status_code=201,
 )
 def make_suite(body: NewSuite, services: WiredServices, response: Response) -> SuiteView:
-    """Create a suite from all images of a dataset version; they can no longer be trained on.
+    """Create a suite from a dataset version or the present images, which no model learns then.
 
     It takes a key for every model, since no model can learn these images then.
     """
+    with services.platform.transactions(read_only=True) as work:
+        prompt = PromptTemplate(body.prompt) if body.prompt else usual_prompt(work)
     suite = create_suite(
         services.platform,
         name=body.name,
         kind=body.kind,
         dataset=body.dataset,
         dataset_version=body.dataset_version,
-        prompt=PromptTemplate(body.prompt),
+        prompt=prompt,
     )
     response.headers["Location"] = f"/v1/suites/{suite.name}"
     return SuiteView.of(suite)

@@ -27,9 +27,16 @@ class NewSuite(RequestModel):
     name: Name = Field(examples=["unseen-emoji"])
     kind: Annotated[SuiteKind, BY_TEXT] = Field(examples=["zero_shot"])
     dataset: Reference = Field(examples=["unseen-emoji"])
-    dataset_version: Number = Field(examples=[1])
-    prompt: Prompt = Field(
-        DEFAULT_PROMPT.text, description="Prompt template; not used for retrieval."
+    dataset_version: Number | None = Field(
+        None,
+        examples=[1],
+        description="Default: the dataset's present images, which become a version unless the "
+        "newest has the same. If the suite is refused, nothing is frozen.",
+    )
+    prompt: Prompt | None = Field(
+        None,
+        description="Prompt template; not used for retrieval. Default: that of the models' first "
+        f"versions if all have the same, else `{DEFAULT_PROMPT.text}`",
     )
 
 

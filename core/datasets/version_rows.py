@@ -263,6 +263,11 @@ class Suites(Rows):
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
 
+    def require_free(self, name: str) -> None:
+        """Raise NameTaken if a suite has a name."""
+        if find_named(self._connection, suites, name) is not None:
+            raise NameTaken(name=name)
+
     def chosen(self, references: Iterable[str]) -> tuple[SuiteId, ...]:
         """Return the ids of suites that are to judge a model, each once; they stay as they are.
 

@@ -12,6 +12,7 @@ from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
+from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
@@ -78,6 +79,12 @@ def open_classes_of(work: Work, model: Model) -> tuple[str, ...]:
 
 
 # A version's line: its ancestors, its root, and what each update held out.
+
+
+def usual_prompt(work: Work) -> PromptTemplate:
+    """Return the prompt of all models' roots if they have the same, else the default."""
+    prompts = list(work[Models].prompts())
+    return PromptTemplate(prompts[0]) if len(prompts) == 1 else DEFAULT_PROMPT
 
 
 def ancestors(work: Work, version: Version) -> list[Version]:

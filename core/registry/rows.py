@@ -123,6 +123,13 @@ class Models(Rows):
             found.setdefault(row.dataset, []).append(row.name)
         return found
 
+    def prompts(self) -> Collection[str]:
+        """Return the prompts of the models' roots, each once."""
+        query = select(versions.c.prompt).where(versions.c.parent.is_(None)).distinct()
+        if self._visible is not None:
+            query = query.where(versions.c.model.in_(self._visible))
+        return self._connection.scalars(query).all()
+
     def judged(
         self, by: Collection[SuiteId | PolicyId]
     ) -> Mapping[SuiteId | PolicyId, Sequence[str]]:
@@ -359,6 +366,19 @@ class Versions(Rows):
         query = select(*columns).where(versions.c.model == model).order_by(versions.c.number)
         return {
             row.number: Descent(parent=row.parent, replaces=row.replaces)
+            for row in self._connection.execute(query)
+        }
+
+    def teachers(self, model: ModelId) -> Mapping[DatasetRef, int]:
+        """Return the newest version of a model that learned from each dataset version."""
+        columns = (versions.c.dataset, versions.c.dataset_version)
+        query = (
+            select(*columns, func.max(versions.c.number).label("number"))
+            .where(versions.c.model == model, versions.c.dataset.is_not(None))
+            .group_by(*columns)
+        )
+        return {
+            DatasetRef(dataset=row.dataset, version=row.dataset_version): row.number
             for row in self._connection.execute(query)
         }
 

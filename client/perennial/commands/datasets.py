@@ -262,7 +262,7 @@ def suite() -> None:
     show_default=True,
     help="What the suite measures.",
 )
-@click.option("--prompt", help="Prompt template with one {name} (default: the service's).")
+@click.option("--prompt", help="Prompt template with one {name} (default: the model's).")
 @click.option("--model", "-m", help="Add it to this model, for all later evaluations.")
 @json_option
 def create_suite(
@@ -273,13 +273,16 @@ def create_suite(
     FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
     of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
     interrupted, the same command goes on. A suite of that name that is there already is taken as it
-    is if it has as many images, the same classes, kind and prompt.
+    is if it has as many images, the same classes, kind and prompt. If it is refused, nothing is
+    frozen, and a dataset made for it is deleted.
     """
     images = read_folder(folder, kind)
     with connected() as client:
         found = _find_suite(client, name)
         if found is not None:
             _require_alike(found, images, kind, prompt)
+        if prompt is None and model is not None and not found:
+            prompt = next((one["prompt"] for one in client.versions.list(model)), None)
         made = found or _send_suite(client, name, images, kind, prompt)
         if model is not None:
             known = client.models.get(model)["suites"]
@@ -300,10 +303,7 @@ def _send_suite(
     made = ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
     try:
         note(told_counts(send_images(client, name, images)))
-        frozen = client.datasets.freeze(name)
-        return client.suites.create(
-            name, kind=kind, dataset=name, dataset_version=frozen["number"], prompt=prompt
-        )
+        return client.suites.create(name, kind=kind, dataset=name, prompt=prompt)
     except ServiceError:
         if made:
             take_back(client, name)

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from tests.support.api.image_files import picture
+from sqlalchemy import update
+
+from core.database.tables import versions
+from core.datasets.manifests import Side
+from core.principal import Role
+from core.recipes.fields import DEFAULT_PROMPT
+from tests.support.api.browsing import browser_of
+from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import frozen
 from tests.support.api.seeds import a_root
 from tests.support.api.service import Service, code_of
@@ -113,3 +120,49 @@ def test_a_suite_is_made_once_and_never_edited(service: Service) -> None:
     assert code_of(version) == (404, "dataset_version_not_found")
     for name, code in (("suites", "suite_not_found"), ("gate-policies", "policy_not_found")):
         assert code_of(service.client.get(f"/v1/{name}/x")) == (404, code)
+
+
+def test_a_suite_without_a_version_freezes_the_dataset_or_nothing(service: Service) -> None:
+    (learned,) = pictures_on(Side.TRAIN, 1)
+    frozen(service, "lessons", ("cat", learned))
+    a_suite(service, "taken", 1)
+    for name, data in (("shelf", picture(2)), ("mixed", learned)):
+        service.client.post("/v1/datasets", json={"name": name, "kind": "labelled"})
+        files = [("cat", ("0.png", data))]
+        sent = service.client.post(f"/v1/datasets/{name}/images", files=files)
+        assert sent.status_code == 200
+    service.client.post("/v1/datasets", json={"name": "empty", "kind": "labelled"})
+    body = {"name": "shelf", "kind": "zero_shot", "dataset": "shelf"}
+    with service.untouched():
+        for wrong, code in (
+            ({"name": "taken"}, "name_taken"),
+            ({"name": "-"}, "name_invalid"),
+            ({"prompt": "x"}, "prompt_invalid"),
+            ({"kind": "retrieval"}, "field_invalid"),
+            ({"dataset": "mixed"}, "image_in_training"),
+            ({"dataset": "empty"}, "dataset_empty"),
+        ):
+            assert code_of(service.client.post("/v1/suites", json=body | wrong))[1] == code
+    for name in ("shelf", "again"):
+        made = service.client.post("/v1/suites", json=body | {"name": name})
+        assert made.status_code == 201, made.text
+        assert len(service.client.get("/v1/datasets/shelf/versions").json()["data"]) == 1
+
+
+def test_a_suite_asks_by_default_with_the_prompt_that_all_models_have(service: Service) -> None:
+    def asked_with(name: str, seed: int) -> object:
+        return a_suite(service, name, seed)["prompt"]
+
+    theirs = "this is a photo of {name} ."
+    assert asked_with("none", 1) == DEFAULT_PROMPT.text
+    model = a_root(service.platform)
+    with service.platform.transactions() as work:
+        work.connection.execute(update(versions).values(prompt=theirs))
+        work.commit()
+    assert asked_with("one", 2) == theirs
+    page = "/ui/datasets/one/versions/1/suite"
+    assert f'value="{theirs}"' in browser_of(service, Role.OPERATOR).get(page).text
+    a_root(service.platform, "other")
+    assert asked_with("two", 3) == DEFAULT_PROMPT.text
+    limited = browser_of(service, Role.OPERATOR, model.name).get(page).text
+    assert f'value="{theirs}"' in limited  # nothing is told of models that its key may not see

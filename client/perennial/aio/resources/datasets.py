@@ -204,12 +204,15 @@ class Suites(Resource):
         *,
         kind: types.SuiteKind,
         dataset: str,
-        dataset_version: int,
+        dataset_version: int | None = None,
         prompt: str | None = None,
     ) -> types.Suite:
         """Create a suite from all images of a dataset version.
 
-        `prompt` is a template with one `{name}`; suites for retrieval do not use it.
+        Without `dataset_version`, that is of the dataset's present images, which become a version
+        unless the newest has the same or the suite is refused. `prompt` is a template with one
+        `{name}`, by default that of the models if all have the same; suites for retrieval do not
+        use it.
         """
         source = {"dataset": dataset, "dataset_version": dataset_version}
         body = given(name=name, kind=kind, prompt=prompt, **source)

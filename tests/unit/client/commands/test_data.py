@@ -4,10 +4,14 @@ import json
 import re
 from pathlib import Path
 
+from sqlalchemy import update
+
+from core.database.tables import versions
 from perennial.requests import ImageFile
 from perennial.terminal.session import ERROR, JOB, USAGE
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_root
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 
@@ -74,6 +78,20 @@ def test_what_cannot_be_imported_is_an_error(site: Site, perennial: Run, tmp_pat
     ):
         ended = perennial("import", "empty", source, "--wait")
         assert (ended.code, words in ended.err) == (code, True), ended.err
+
+
+def test_a_suite_for_a_model_asks_with_the_prompt_of_that_model(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    model = a_root(site.platform, "spoken")
+    theirs = update(versions).where(versions.c.model == model.id).values(prompt="so, {name}")
+    with site.platform.transactions() as work:
+        work.connection.execute(theirs)
+        work.commit()
+    (tmp_path / "owl").mkdir()
+    (tmp_path / "owl" / "0.png").write_bytes(picture(510))
+    assert perennial("suite", "create", "owls", tmp_path, "--model", "spoken").code == 0
+    assert site.client.suites.get("owls")["prompt"] == "so, {name}"
 
 
 def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: Path) -> None:
