@@ -30,7 +30,7 @@ from core.bases.bases import BUNDLED
 from core.bases.create_model import create_model
 from core.database.work import Work
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind
+from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
 from core.errors import PerennialError
@@ -189,6 +189,7 @@ def show_model(
         policy = work[Policies].get(found.policy)
         jobs = work[Jobs].named_page(JOBS, None, model=found.id)
         marks = live_marks(work, [found])
+        teachers = work[Versions].teachers(found.id)
         datasets = work[Datasets].page(CHOICES, None)
         frozen = work[Datasets].newest_versions([one.id for one in datasets])
         guarding = [one for one in work[Suites].page(CHOICES, None) if one.retired_at is None]
@@ -219,7 +220,11 @@ def show_model(
         policy=policy,
         jobs=jobs,
         lessons=[
-            (one.name, frozen[one.id][0])
+            (
+                one.name,
+                frozen[one.id][0],
+                teachers.get(DatasetRef(dataset=one.id, version=frozen[one.id][0].number)),
+            )
             for one in datasets
             if one.kind is DatasetKind.LABELLED
             and one.id in frozen

@@ -17,8 +17,10 @@ from core.registry.rows import Models
 from core.values import sha256
 from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_files import picture
+from tests.support.api.orders import update
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
+from tests.support.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +194,15 @@ def test_an_erasure_asks_for_a_reason_and_is_ordered_once(
         (erasure,) = [e for e in work[Erasures].page(100, None) if row.image.pixels in e.images]
     assert f"/ui/jobs/{erasure.job}" in done
     admin.send(f"{done.pop()}/cancel")
+
+
+def test_a_dataset_that_a_model_has_learned_is_marked_where_it_is_offered(ready: Service) -> None:
+    def offered(model: str) -> str:
+        text = browser_of(ready, Role.CONTRIBUTOR).get(f"/ui/models/{model}").text
+        return text.partition('id="lessons"')[2].partition("</section>")[0]
+
+    a_root(ready.platform, "other")
+    assert ready.client.post("/v1/jobs", json=update()).status_code == 202
+    Scene(ready.platform.transactions, ready.platform.artifacts).run()
+    assert "products, version 1 (2 classes, learned by version 2 already)" in offered("demo")
+    assert "products, version 1 (2 classes)" in offered("other")
