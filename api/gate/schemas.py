@@ -67,7 +67,8 @@ class NewPolicy(RequestModel):
         ge=0,
         le=1,
         description="Zero-shot suites, against the parent and the live version, with all classes "
-        "that the version has learned to choose from too.",
+        "that the version has learned to choose from too. Against the root, they may lose this or "
+        "`root_tolerance`, whichever is larger.",
     )
     holdout_tolerance: float = Field(
         0.05,

@@ -117,7 +117,11 @@ class NewUpdate(RequestModel):
         description="Move the alias when the version passes the gate. True takes the role "
         "operator, for which it is the default; for lower roles false is.",
     )
-    prompt: Prompt | None = Field(None, examples=["a photo of a {name}."])
+    prompt: Prompt | None = Field(
+        None,
+        examples=["a photo of a {name}."],
+        description="Default: the parent's, which is the only choice once it has learned a class.",
+    )
     reference: ReferenceSet | None = Field(
         None, description="Required by method 'zscl', refused for others."
     )

@@ -61,8 +61,11 @@ class Comparison:
 
     @property
     def is_cumulative(self) -> bool:
-        """True if the loss may be of several updates: against the root or a settled version."""
-        return ROOT in self.baseline or SETTLED in self.baseline
+        """True if the loss may be of several updates: against the root or a settled version.
+
+        Not if that is also the parent or the live version, as the loss is then the candidate's own.
+        """
+        return self.baseline in {ROOT, SETTLED}
 
 
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:

@@ -150,7 +150,9 @@ def taken(results: EvaluationResults) -> Iterator[Taken]:
     now = results.plan.candidate
     for one in comparisons(results.plan):
         (exam, before), *others = one.pairs
-        if others or one.asked is ClassList.OWN or not isinstance(exam, ClassEvaluation):
+        if others or one.is_cumulative or one.asked is ClassList.OWN:
+            continue
+        if not isinstance(exam, ClassEvaluation):
             continue
         asked, own = exam.union, {name.lower() for name in exam.own.classes}
         hits = results.paired(one)

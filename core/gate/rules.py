@@ -98,8 +98,8 @@ class GatePolicy:
     id: PolicyId
     name: str
     parent_tolerance: float = 0.03  # suites, against the parent and the live version
-    root_tolerance: float = 0.05  # suites, against the root
-    union_tolerance: float = 0.05  # suites, with all learned classes to choose from too
+    root_tolerance: float = 0.05  # suites, against the root; over the union, the larger of this
+    union_tolerance: float = 0.05  # and this: suites, with all learned classes to choose from too
     holdout_tolerance: float = 0.05  # other updates' holdouts, against parent and live version
     settled_tolerance: float = 0.08  # other updates' holdouts, against the settled version
     wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
@@ -131,7 +131,10 @@ class GatePolicy:
             limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
                 (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
             )
-            return dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
+            found = dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
+            if kind is MeasureKind.ZERO_SHOT:
+                found[ROOT] = max(self.union_tolerance, self.root_tolerance)
+            return found
         if kind is MeasureKind.GAIN:
             return {PARENT: -self.wanted_gain}
         if kind in SUITES:

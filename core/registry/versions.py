@@ -199,6 +199,19 @@ class Version:
                 erasure=self.erasure,
             )
 
+    def require_prompt(self, prompt: str | None) -> None:
+        """Raise FieldInvalid if a child would answer callers in another prompt than was judged.
+
+        Of a version that has learned nothing, a child may choose the prompt of its line.
+        """
+        if self.classes and prompt not in {None, self.prompt.text}:
+            raise errors.FieldInvalid(
+                f"Version {self.number} has learned its classes in the prompt "
+                f"{self.prompt.text!r}, in which they are guarded: leave `prompt` out. "
+                "A classification may name another prompt.",
+                pointer="/prompt",
+            )
+
     def went_live(self) -> "Version":
         """Return the version as promoted, after an alias has moved to it."""
         return replace(self, status=VersionStatus.PROMOTED)

@@ -105,8 +105,9 @@ def preflight_update(
 
     Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
     LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable, PromptInvalid,
-    TooFewPerClass, ImageInSuite, TooFewClasses; of methods that need more than images,
-    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced.
+    TooFewPerClass, ImageInSuite, TooFewClasses, FieldInvalid (another prompt than the line's); of
+    methods that need more than images, FieldInvalid, RecipeInvalid, DatasetNotFound,
+    DatasetVersionNotFound, DatasetVersionReplaced.
     """
     artifacts = platform.artifacts
     if order.prompt is not None:
@@ -115,6 +116,7 @@ def preflight_update(
     parent = present_parent(work, model.id, order)
     if parent is not None:
         parent.require_clean()
+        parent.require_prompt(order.prompt)
         line = (*ancestors(work, parent), parent)
         require_scorable(line)
         require_trainable_version(artifacts, parent.digest, order.recipe)

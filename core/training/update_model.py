@@ -153,7 +153,8 @@ def pin_inputs(
     device has instructions for.
     Raises LeaseLost; AliasNotFound, VersionNotFound or ParentNotRetrained without a parent;
     LearnedErasedImages or DatasetVersionReplaced if what it is to learn from was erased;
-    ArtifactGone if its update could not be trained or scored.
+    FieldInvalid if the parent's line has another prompt; ArtifactGone if its update could not be
+    trained or scored.
     """
     model = pinned_model(work, job.id)
     number = job.parent_version or order.parent
@@ -163,6 +164,7 @@ def pin_inputs(
         number = work[Aliases].get(model.id, order.alias).version
     parent = work[Versions].get(model.id, number, lock=True)
     parent.require_clean()
+    parent.require_prompt(order.prompt)
     line = (*ancestors(work, parent), parent)
     require_scorable(line)
     work[Jobs].set_parent(job.id, job.fence, parent.number)

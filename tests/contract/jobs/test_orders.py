@@ -120,7 +120,7 @@ def test_an_update_is_queued_with_what_it_will_be_judged_by(
     data = scene.frozen("owl", "elk")
     with scene.platform.transactions(read_only=True) as work:
         name = work[Datasets].get(data.dataset).name
-    order = an_order(data, dataset=DatasetId(name), parent=2, prompt="a {name}.")
+    order = an_order(data, dataset=DatasetId(name), parent=2, prompt="a photo of a {name}.")
     asked = replace(ME, priority=7, metadata={"team": "shoes"})
     job = order_update(scene.platform, notifier, asked, model=model.name, order=order)
     assert job == Job(

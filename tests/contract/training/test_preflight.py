@@ -213,6 +213,7 @@ SHORT: list[tuple[Refused, type, str | None]] = [
 
 REFUSALS: list[tuple[Refused, type, str | None, str]] = [
     *((order, kind, pointer, "") for order, kind, pointer in SHORT),
+    (updating(parent=2, prompt="the {name}"), FieldInvalid, "/prompt", ""),
     (
         evaluating(1),
         FieldInvalid,

@@ -113,6 +113,20 @@ def test_update_that_did_not_end_is_given_the_same_feature_statistics_again(
     assert scene.version(model, 3).feature_statistics.keys() == {"cat", "dog", "owl", "elk"}
 
 
+# ---- The prompt -----------------------------------------------------------------------------
+
+
+def test_an_update_keeps_the_prompt_in_which_its_line_is_guarded(scene: Scene) -> None:
+    """It could keep all by the prompt of the holdouts, and nothing in that of callers."""
+    model, data = scene.model(), scene.frozen("owl", "elk", offset=50)
+    scene.learn(model, scene.frozen("cat", "dog"), parent=1, prompt="the {name}")
+    scene.update(model, data, parent=2, prompt="a {name}.")  # ordered before version 2 was live
+    assert failure(scene.run()) == "field_invalid"
+    assert len(scene.script.tasks) == 1
+    scene.learn(model, data, parent=2)
+    assert scene.version(model, 3).prompt.text == "the {name}"
+
+
 # ---- Selection ------------------------------------------------------------------------------
 
 
@@ -120,13 +134,13 @@ def test_selection_asks_the_examinations_questions_about_the_validation_parts(
     scene: Scene,
 ) -> None:
     model = scene.model()
-    taught(scene, model, scene.frozen("ant", "bee", offset=150))
+    scene.learn(model, scene.frozen("ant", "bee", offset=150), parent=1, prompt="the {name}")
     assert scene.script.tasks[-1].selection is None  # its method has nothing to choose
     labelled = scene.suite(model, scene.frozen("Sun", "moon", each=10, offset=50), "sky")
     captions = scene.frozen("a", "b", each=10, offset=100, kind=DatasetKind.CAPTIONED)
     scene.suite(model, captions, "words")
     data = scene.frozen("cat", "dog", each=10)
-    scene.learn(model, data, recipe=WISE, parent=2, prompt="the {name}")
+    scene.learn(model, data, recipe=WISE, parent=2)
     selection = scene.script.tasks[-1].selection
     assert selection is not None
     new, (sky, words) = selection.new, selection.kept
@@ -195,10 +209,9 @@ ZSCL = Recipe(method=Method.ZSCL)
 
 def test_classes_of_a_reference_set_stand_in_the_parents_prompt(scene: Scene) -> None:
     model, shown = scene.model(), scene.frozen("Sun", "moon", offset=50)
-    taught(scene, model, scene.frozen("ant", "bee", offset=90))
     named = DatasetRef(dataset=shown.dataset, version=1)
     data = scene.frozen("cat", "dog")
-    scene.learn(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=2)
+    scene.learn(model, data, recipe=ZSCL, reference=named, prompt="the {name}", parent=1)
     spec = scene.script.tasks[-1]
     assert {entry.texts for entry in spec.reference} == {
         ("a photo of a sun.",),

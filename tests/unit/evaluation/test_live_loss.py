@@ -14,6 +14,7 @@ from core.gate.measures import MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
+    EARLIER,
     FIRST,
     ROOT,
     SECOND,
@@ -65,7 +66,8 @@ def beside_first(live: Version | None = FIRST, **limits: float) -> EvaluationPla
 
 
 def against_root(report: Report) -> Outcome:
-    (found,) = (m for m in report.measures if (m.name, m.baseline) == ("emoji", "root"))
+    asked = ("emoji", "root", "own")
+    (found,) = (m for m in report.measures if (m.name, m.baseline, m.asked.value) == asked)
     return found.outcome
 
 
@@ -124,6 +126,22 @@ def test_beside_a_parent_that_is_not_live_its_loss_is_the_childs() -> None:
         2: {2: Verdict.FAILED, 9: Verdict.INCONCLUSIVE},
         1: {2: Verdict.FAILED, 9: Verdict.FAILED},
     }
+
+
+def test_a_loss_that_the_live_version_has_does_not_excuse_one_against_the_own_parent() -> None:
+    """Against the parent there is only the loss of this update, also if that is the root."""
+    live = replace(FIRST, number=9, digest=digest("another"))
+    plan = second_update(
+        candidate=EARLIER[0],
+        parent=ROOT,
+        earlier=[],
+        suites=[suite("emoji", EMOJI, SuiteKind.ZERO_SHOT)],
+        policy=policy(**LIMITS, union_tolerance=0.9),
+        live=LiveLineage(version=live, lineage=frozenset({1, 9}), updates=()),
+    )
+    report = report_of(plan, wrong_on_emoji(live=7, parent=7, candidate=0))
+    failing = [m.baseline for m in report.measures if m.outcome is Outcome.FAILS]
+    assert (failing, report.verdict) == (["parent and root"], Verdict.FAILED)
 
 
 def settled(plan: EvaluationPlan, *, forgets: int) -> Outcome:
