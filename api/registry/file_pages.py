@@ -10,7 +10,7 @@ from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm, choice_field, fresh_key, sent_key
 from api.pages.questions import Question, ask
-from api.pages.rendering import PageRequest
+from api.pages.rendering import PageRequest, tell_next
 from api.registry.version_routes import download_version
 from core.errors import PerennialError
 from core.exports.make import order_export
@@ -109,7 +109,8 @@ def delete_export(
 ) -> Response:
     """Delete an export."""
     routes.delete_export(model, version, export_format, asked.services)
-    return RedirectResponse(f"{PAGES}/models/{model}/versions/{version}/files", 303)
+    then = RedirectResponse(f"{PAGES}/models/{model}/versions/{version}/files", 303)
+    return tell_next(asked, then, f"The export as {export_format} was deleted.")
 
 
 def _show(

@@ -16,7 +16,7 @@ from api.pages.forms import (
     percent_field,
     whole_field,
 )
-from api.pages.rendering import PageRequest
+from api.pages.rendering import PageRequest, tell_next
 from api.trials.plots import course_plot, difference_plot
 from api.trials.routes import Sample
 from core.database.work import Work
@@ -185,4 +185,5 @@ async def get_thumbnail(
 def delete(model: str, alias: str, trial: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete the samples of a trial."""
     delete_samples(asked.platform, model=model, alias=alias, trial=trial)
-    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+    then = RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+    return tell_next(asked, then, "The samples were deleted.")

@@ -10,7 +10,7 @@ from api.http.routing import PAGES, Routes
 from api.http.schemas import After
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm, names_field, short_field
-from api.pages.rendering import PageRequest
+from api.pages.rendering import PageRequest, tell_next
 from core.access.keys import model_name
 from core.errors import FieldInvalid, PerennialError
 from core.outbox.rows import Outbox, Webhooks
@@ -136,7 +136,7 @@ def give_new_secret(webhook: str, asked: PageRequest, _form: SentForm) -> Respon
 def delete(webhook: str, asked: PageRequest, _form: SentForm) -> Response:
     """Delete a webhook with its deliveries."""
     webhooks.delete_webhook(asked.platform, WebhookId(webhook))
-    return RedirectResponse(f"{PAGES}/webhooks", 303)
+    return tell_next(asked, RedirectResponse(f"{PAGES}/webhooks", 303), "The webhook was deleted.")
 
 
 @router.post("/{webhook}/deliveries/{delivery}/redeliver", Role.ADMIN)

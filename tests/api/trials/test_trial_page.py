@@ -100,7 +100,10 @@ def sampled(service: Service, viewer: Browser, operator: Browser) -> None:
         assert viewer.get(path).headers["content-type"] == "image/webp"
     kept = thumbnail.rsplit("/", 2)[0]
     assert viewer.send(f"{kept}/delete").status_code == 403
-    assert operator.send(f"{kept}/delete").headers["location"] == f"{HERE}?alias=production"
+    gone = operator.send(f"{kept}/delete").headers
+    assert gone["location"] == f"{HERE}?alias=production"
+    told = operator.get(gone["location"], cookie=gone["set-cookie"].split(";")[0]).text
+    assert "The samples were deleted." in told
     assert "Where they disagree" not in viewer.get(HERE).text
     assert viewer.get(thumbnail).status_code == 404
 

@@ -63,6 +63,9 @@ def test_a_webhook_is_paused_rotated_and_deleted(admin: Browser, here: str) -> N
     assert "paused" not in admin.get(here).text
     assert SECRET.search(admin.send(f"{here}/rotate").text)
     assert "previous secret also signs" in admin.get(here).text
-    assert admin.send(f"{here}/delete").headers["location"] == "/ui/webhooks"
+    gone = admin.send(f"{here}/delete").headers
+    assert gone["location"] == "/ui/webhooks"
+    told = admin.get("/ui/webhooks", cookie=gone["set-cookie"].split(";")[0]).text
+    assert "The webhook was deleted." in told
     assert admin.get(here).status_code == 404
     assert "No webhooks yet" in admin.get("/ui/webhooks").text
