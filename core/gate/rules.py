@@ -439,6 +439,6 @@ def _is_small(measure: Measure, minimum_count: int) -> bool:
 def _small(measures: Sequence[Measure], minimum_count: int) -> str:
     shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
     return (
-        f"With fewer than {counted(minimum_count, 'distinct test image')}, less is asked of a "
-        f"measure, and it alone lets no version pass: {shown}."
+        f"These have fewer than {counted(minimum_count, 'distinct test image')}, so they can stop "
+        f"a version but cannot alone let one pass: {shown}."
     )

@@ -66,8 +66,8 @@ def test_few_images_that_lost_nothing_stop_nothing() -> None:
     judgement = judge([measure(), measure(count=30, name="small"), gain()], a_policy())
     assert judgement.verdict is Verdict.PASSED
     assert judgement.reasons[-1] == (
-        "With fewer than 500 distinct test images, less is asked of a measure, and it alone lets "
-        "no version pass: top-1 on small against the parent (30 images)."
+        "These have fewer than 500 distinct test images, so they can stop a version but cannot "
+        "alone let one pass: top-1 on small against the parent (30 images)."
     )
 
 

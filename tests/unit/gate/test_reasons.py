@@ -156,9 +156,9 @@ def test_measures_of_few_images_are_said_in_one_sentence() -> None:
     single = found(name="single", baseline="root", images=1)
     pooled = found(MeasureKind.HOLDOUT, name="version 2", images=20, pooled=True)
     assert said(holding(small), holding(found()), holding(single), holding(pooled)) == (
-        "With fewer than 500 distinct test images, less is asked of a measure, and it alone lets "
-        "no version pass: top-1 on small against the parent (300 images); top-1 on single against "
-        "the root (1 image).",
+        "These have fewer than 500 distinct test images, so they can stop a version but cannot "
+        "alone let one pass: top-1 on small against the parent (300 images); top-1 on single "
+        "against the root (1 image).",
     )
 
 
