@@ -201,7 +201,7 @@ def test_decisive_sentences_come_first() -> None:
         "No measure",
         "This update's own",
         "Top-1 on open",
-        "With fewer",
+        "These have fewer",
     )
     assert len(everything) == len(beginnings)
     for sentence, beginning in zip(everything, beginnings, strict=True):
