@@ -60,7 +60,7 @@ BUDGETS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What each candidate of a line loses: a step more than its parent, up to `most`."""
+    """The loss of each candidate of a line: a step more than its parent's, up to `most`."""
 
     step: float
     most: float  # against the root

@@ -36,7 +36,7 @@ class AnsweredQuery:
 
     @cached_property
     def hits(self) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-        """Whether each answer of before, and of now, names the right class."""
+        """Return whether each answer of before, and of now, names the right class."""
         if self.classes is None:
             return (), ()
         query, before, now = self.classes

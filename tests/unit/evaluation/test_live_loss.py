@@ -1,4 +1,4 @@
-"""What a candidate is judged by where the live version itself has lost more than is allowed."""
+"""The judgement on a candidate where the live version has lost more than is allowed."""
 
 from collections.abc import Callable
 from dataclasses import replace
