@@ -57,7 +57,9 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
     ]
     needs_images = advice["findings"][5]
     assert needs_images["severity"] == "warning"
-    assert needs_images["message"].startswith("A gain of 25.0 points (half of the parent's errors)")
+    assert needs_images["message"].startswith(
+        "To show a gain of 25.0 points (half of the parent's errors)"
+    )
     assert needs_images["facts"]["needed"] == 44
     assert oracle.requests == [6]
     assert ready.messages() == 0
