@@ -99,7 +99,7 @@ SHOTS = (
         file="images/forgetting-confusions.png",
         path=CHANGES,
         heading=CHANGED,
-        part="h3:text-is('version 2') + .wide svg",
+        part="h3:text-is('holdout of version 2') + .wide svg",
     ),
     Shot(
         file="images/forgetting-line.png",
