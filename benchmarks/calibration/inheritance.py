@@ -89,7 +89,7 @@ def _differing(loss: Numbers) -> tuple[Numbers, Numbers]:
 
 @dataclass
 class _State:
-    """Where many lines are."""
+    """The present state of many lines."""
 
     right: Integers  # (lines, parts), images that the root answers right
     wrong: Integers
