@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.output import publish
-from core.gate.measures import proportion_interval
+from core.gate.intervals import proportion_interval
 from core.trials.bets import BETS, LIMIT, Hits, Pairs, mirrored, rejects_independent, rejects_paired
 
 # Counts of trials at every look, and the looks at which the sequential test decides.

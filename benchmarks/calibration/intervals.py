@@ -42,7 +42,8 @@ from benchmarks.calibration.sample import (
     nulls,
     planted,
 )
-from core.gate.measures import ALPHA, Flips, quantile, score, strictness
+from core.gate.intervals import ALPHA, Flips, quantile, score
+from core.gate.measures import strictness
 from core.gate.rules import GatePolicy
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pair, SampledCounts, nulls, planted
-from core.gate.measures import Measure, MeasureKind, quantile, strictness
+from core.gate.intervals import quantile
+from core.gate.measures import Measure, MeasureKind, strictness
 from core.gate.rules import GatePolicy, Verdict, judge
 from core.values import PolicyId
 

@@ -26,7 +26,7 @@ from core.clip.bases import BUNDLED, BaseImporter, read_folder
 from core.clip.inputs import Preprocess, read_image
 from core.clip.model import ClipModel, read_state
 from core.datasets.manifests import ManifestEntry, Side
-from core.gate.measures import quantile
+from core.gate.intervals import quantile
 from core.images.decoder import Decoder
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Precision, PromptTemplate

@@ -40,7 +40,7 @@ from core.evaluation.results import (
     recall_at,
     recalls,
 )
-from core.gate.measures import Flips, Interval, paired_interval
+from core.gate.intervals import Flips, Interval, paired_interval
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import distinct
 from core.scoring.evaluator import caption_ranks, image_ranks

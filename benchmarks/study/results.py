@@ -28,7 +28,7 @@ from benchmarks.study.measures import (
 from benchmarks.study.plan import Row
 from benchmarks.study.runner import ExperimentRunner, Record, Study
 from core.evaluation import results as metrics
-from core.gate.measures import Interval
+from core.gate.intervals import Interval
 
 MATRIX_SCORES = {
     "bwt_standard": metrics.backward_transfer,

@@ -9,7 +9,8 @@ from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
 from core.evaluation.report import Change
 from core.evaluation.report_tables import class_change
 from core.evaluation.results import AnswersByQuery
-from core.gate.measures import MeasureKind, proportion_interval
+from core.gate.intervals import proportion_interval
+from core.gate.measures import MeasureKind
 from core.registry.versions import Version
 from core.values import Digest, counted
 

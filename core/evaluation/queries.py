@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
-from core.gate.measures import Flips, MeasureKind, design_effect
+from core.gate.intervals import Flips, design_effect
+from core.gate.measures import MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration

@@ -15,13 +15,8 @@ from core.evaluation.results import (
     micro_accuracy,
     recalls,
 )
-from core.gate.measures import (
-    ClassList,
-    Flips,
-    MeasureKind,
-    paired_interval,
-    proportion_interval,
-)
+from core.gate.intervals import Flips, paired_interval, proportion_interval
+from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import SETTLED
 from core.registry.versions import Version
 

@@ -6,20 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
-from core.gate.measures import (
-    SUITES,
-    ClassList,
-    Flips,
-    Measure,
-    MeasureKind,
-    Outcome,
-    Ruling,
-    p_below,
-    quantile,
-    score,
-    score_deviation,
-    sixth_of_skewness,
-)
+from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
+from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
 from core.values import PolicyId, counted
 
 

@@ -7,7 +7,7 @@ from math import floor, log
 from typing import Any
 
 from core.errors import FieldInvalid, NotCalibrated
-from core.gate.measures import proportion_interval
+from core.gate.intervals import proportion_interval
 from core.recipes.fields import PromptTemplate
 from core.values import Json, from_plain
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import exp, log
 
-from core.gate.measures import Interval
+from core.gate.intervals import Interval
 
 # Tests of a mean by betting, which stay valid however often one looks.
 #

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Self
 
 from core.errors import FieldInvalid, PredictionLabelled, TrialEnded
-from core.gate.measures import Interval
+from core.gate.intervals import Interval
 from core.registry.versions import Version
 from core.trials.bets import CONFIDENCE, Hits, Pairs, independent_difference, paired_difference
 from core.values import Digest, ModelId, PredictionId, TrialId, sha256

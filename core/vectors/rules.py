@@ -11,7 +11,7 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import DatasetRef
 from core.errors import SuitesTooSmall
 from core.evaluation.queries import ClassQuery, EvalQuery
-from core.gate.measures import Flips, Interval, paired_interval
+from core.gate.intervals import Flips, Interval, paired_interval
 from core.values import Digest, JobId, Json, ModelId
 
 # The verdict on an index of one version's image vectors that another version searches.

@@ -22,15 +22,8 @@ from benchmarks.calibration.rates import (
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
 from benchmarks.gate_updates import newcomer, swallowing
 from core.advice.rules import images_needed
-from core.gate.measures import (
-    Flips,
-    Measure,
-    MeasureKind,
-    corrected_score,
-    design_effect,
-    p_below,
-    score,
-)
+from core.gate.intervals import Flips, corrected_score, design_effect, p_below, score
+from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import images_to_settle
 from tests.support.evaluation.measures import measure
 from tests.support.factories import a_policy

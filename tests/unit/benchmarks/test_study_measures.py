@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.memory import CONFIGS, GIB, account
 from benchmarks.study.measures import Measured, difference, share_kept
-from core.gate.measures import Flips, paired_interval
+from core.gate.intervals import Flips, paired_interval
 from core.recipes.rules import Recipe
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from core.blame.rules import Blame, blame
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, asks_for
 from core.evaluation.results import AnswersByQuery
-from core.gate.measures import Flips, MeasureKind, paired_interval, proportion_interval
+from core.gate.intervals import Flips, paired_interval, proportion_interval
+from core.gate.measures import MeasureKind
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import ROOT, entries, taught

@@ -6,7 +6,7 @@ from core.blame.rules import Answered, ClassBlame, blame_groups, classes_that_fe
 from core.datasets.image_lists import ImageGroup
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, RetrievalQuery
-from core.gate.measures import Flips, paired_interval
+from core.gate.intervals import Flips, paired_interval
 from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.evaluation.evaluations import entries
 from tests.support.factories import digest

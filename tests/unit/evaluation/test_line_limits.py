@@ -9,7 +9,8 @@ from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import ClassList, Measure, MeasureKind, Outcome, quantile, score
+from core.gate.intervals import quantile, score
+from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (

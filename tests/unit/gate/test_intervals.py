@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from core.gate.measures import (
+from core.gate.intervals import (
     Flips,
     corrected_score,
     design_effect,

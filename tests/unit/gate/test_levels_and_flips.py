@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.gate.measures import Measure, MeasureKind, Outcome, paired_interval, proportion_interval
+from core.gate.intervals import paired_interval, proportion_interval
+from core.gate.measures import Measure, MeasureKind, Outcome
 from core.gate.rules import ErrorBudget, Verdict, inherited_luck, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy

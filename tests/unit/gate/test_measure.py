@@ -4,14 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.gate.measures import (
-    Flips,
-    Measure,
-    MeasureKind,
-    paired_interval,
-    proportion_interval,
-    score,
-)
+from core.gate.intervals import Flips, paired_interval, proportion_interval, score
+from core.gate.measures import Measure, MeasureKind
 
 
 def measure(

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from core.gate.measures import MeasureKind, Outcome, p_below, paired_interval
+from core.gate.intervals import p_below, paired_interval
+from core.gate.measures import MeasureKind, Outcome
 from core.gate.rules import Verdict, images_to_settle, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy

@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from core.errors import FieldInvalid, NotCalibrated
-from core.gate.measures import proportion_interval
+from core.gate.intervals import proportion_interval
 from core.rejection.rules import (
     LEARNED,
     MIN_IMAGES,

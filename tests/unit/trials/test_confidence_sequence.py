@@ -4,7 +4,7 @@ from math import comb, exp, log
 
 import pytest
 
-from core.gate.measures import Interval
+from core.gate.intervals import Interval
 from core.trials.bets import (
     BETS,
     CONFIDENCE,

@@ -5,7 +5,7 @@ import pytest
 from core.datasets.manifests import ManifestEntry
 from core.errors import SuitesTooSmall
 from core.evaluation.queries import RetrievalQuery
-from core.gate.measures import Flips, paired_interval
+from core.gate.intervals import Flips, paired_interval
 from core.values import Digest, sha256
 from core.vectors.rules import (
     ALPHA,
