@@ -1,17 +1,16 @@
 """Pages of what judges models: suites and policies, and the form that changes those of a model."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from api.gate.policy_form import FIELDS, changes_of, form_of, pairs_text, wanted_of
+from api.gate.policy_form import changes_of, form_of, pairs_text, wanted_of
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, SentForm, Text, reason_field
-from api.pages.rendering import PageRequest, percent, small_percent, whole
+from api.pages.rendering import PageRequest
 from core.datasets.rows import Datasets
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
@@ -20,7 +19,7 @@ from core.errors import FieldInvalid, PerennialError
 from core.evaluation.judge import judge_again
 from core.evaluation.report import Report
 from core.gate.rows import Policies
-from core.gate.rules import GatePolicy
+from core.gate.rules import LIMITS, GatePolicy
 from core.platform import Platform
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
@@ -116,15 +115,6 @@ def _suite_form(
 # What judges a model: its policy, its suites, and its line's error budget.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A rule of a policy, in words."""
-
-    name: str
-    value: str
-    meaning: str
-
-
 @router.get("/models/{model}/policy", Role.VIEWER)
 def show_policy(model: str, asked: PageRequest) -> Response:
     """Show the policy and the suites of a model, and the error budget of its line."""
@@ -138,7 +128,8 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         "administration/policy.html",
         model=found,
         policy=policy,
-        rules=list(rules(policy)),
+        limits=LIMITS,
+        same_names=pairs_text(policy.same_names, ", "),
         suites=suites,
         guards={m.name for m in judged[1].measures if m.guards(policy.minimum_count)}
         if judged
@@ -160,51 +151,6 @@ def newest_judged(platform: Platform, model: Model) -> tuple[Version, Report] | 
         except PerennialError:
             continue
     return None
-
-
-def rules(policy: GatePolicy) -> Iterator[Rule]:
-    """Yield the rules of a policy in the order in which the page shows them."""
-    flips, budget = policy.negative_flips, policy.line_error
-    for name, value in (
-        ("Suites, against the parent and the live version", policy.parent_tolerance),
-        ("Suites, against the root", policy.root_tolerance),
-        ("Suites, with all learned classes to choose from too", policy.union_tolerance),
-        ("Holdouts of other updates, over both lists of classes", policy.holdout_tolerance),
-        ("Holdouts, against the settled version", policy.settled_tolerance),
-    ):
-        yield Rule(name=name, value=f"{percent(value)} points", meaning="may be lost")
-    yield Rule(
-        name="Wanted gain",
-        value=f"{percent(policy.wanted_gain)} points",
-        meaning="must be reached on the update's own holdout",
-    )
-    yield Rule(
-        name="Negative flips",
-        value="not judged" if flips is None else f"{percent(flips)} %",
-        meaning="of a suite's right answers may be wrong now",
-    )
-    yield Rule(
-        name="Guards from",
-        value=f"{whole(policy.minimum_count)} test images",
-        meaning="with fewer, less is asked of a measure, and it lets no version pass by itself",
-    )
-    yield Rule(
-        name="Error of each bound",
-        value=f"{small_percent(policy.alpha)} %",
-        meaning="the chance that one verdict is wrong about one measure",
-    )
-    yield Rule(
-        name="Error of the whole line",
-        value="no budget" if budget is None else f"{small_percent(budget)} %",
-        meaning="each verdict is judged as if it were the only one"
-        if budget is None
-        else f"for each suite, half of it in {whole(policy.line_updates)} verdicts",
-    )
-    yield Rule(
-        name="Names that mean the same",
-        value=pairs_text(policy.same_names, ", ") or "none",
-        meaning="an answer of one counts for the other",
-    )
 
 
 # Change what judges a model: first show what would change, then change it.
@@ -273,7 +219,7 @@ def _ask(
         policy=policy,
         seen=_seen(policy, suites),
         form={**form_of(policy, suites, named), **(fields or {})},
-        inputs=FIELDS,
+        limits=LIMITS,
         known=known,
         preview=preview,
         refusal=refusal,

@@ -1,9 +1,9 @@
 """Schemas of suites and gate policies."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, TypeVar, get_type_hints
 
-from pydantic import AliasPath, Field
+from pydantic import AliasPath, Field, create_model
 
 from api.http.schemas import (
     BY_TEXT,
@@ -16,7 +16,8 @@ from api.http.schemas import (
     ResponseModel,
 )
 from core.datasets.rules import SuiteKind
-from core.gate.rules import GatePolicy
+from core.gate.fields import defaults_of
+from core.gate.rules import LIMITS, GatePolicy
 from core.recipes.fields import DEFAULT_PROMPT
 from core.values import PolicyId
 
@@ -56,65 +57,35 @@ class SuiteView(ResponseModel):
     )
 
 
+T = TypeVar("T", bound=RequestModel)
+
+
+def _with_limits(schema: type[T]) -> type[T]:
+    """Return a schema that has also the numbers of a gate policy."""
+    types, defaults = get_type_hints(GatePolicy), defaults_of(GatePolicy)
+    numbers: dict[str, Any] = {
+        name: (
+            types[name],
+            Field(
+                defaults[name],
+                ge=None if limit.above_low else limit.low,
+                gt=limit.low if limit.above_low else None,
+                le=limit.high,
+                description=limit.description or f"{limit.label}.",
+            ),
+        )
+        for name, limit in LIMITS.items()
+    }
+    return create_model(
+        schema.__name__, __base__=schema, __doc__=schema.__doc__, __module__=__name__, **numbers
+    )
+
+
+@_with_limits
 class NewPolicy(RequestModel):
     """A policy to create: how much a version may forget. Fractions of 1, so 0.03 is 3 points."""
 
     name: Name = Field(examples=["small-model"])
-    parent_tolerance: float = Field(0.03, ge=0, le=1)
-    root_tolerance: float = Field(0.05, ge=0, le=1)
-    union_tolerance: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Zero-shot suites, against the parent and the live version, with all classes "
-        "that the version has learned to choose from too. Against the root, they may lose this or "
-        "`root_tolerance`, whichever is larger.",
-    )
-    holdout_tolerance: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Holdouts of other updates, against the parent and the live version: with the "
-        "classes of their time, and with all that the version has learned to choose from.",
-    )
-    settled_tolerance: float = Field(
-        0.08,
-        ge=0,
-        le=1,
-        description="Holdouts of other updates, against the settled version: the first after the "
-        "holdout's own version that went live, or that one itself.",
-    )
-    wanted_gain: float = Field(0.0, ge=0, le=1)
-    minimum_count: int = Field(
-        500,
-        ge=1,
-        le=1_000_000,
-        description="Test images, near-duplicates counted once, from which on the whole interval "
-        "must be within tolerance. Of a measure with fewer less is asked, and it alone lets no "
-        "version pass.",
-    )
-    alpha: float = Field(0.005, gt=0, le=0.2)
-    line_error: float | None = Field(
-        None,
-        ge=0.001,
-        le=0.5,
-        description="Bound on the chance that any version of a line passes although it is beyond "
-        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
-        "is judged as if it were the only one.",
-    )
-    line_updates: int = Field(
-        100,
-        ge=1,
-        le=100_000,
-        description="Number of verdicts after which half of `line_error` is spent.",
-    )
-    negative_flips: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Limit for the share of a suite's formerly right predictions that are wrong "
-        "now, compared with the parent and the live version. Null: not judged.",
-    )
     same_names: list[Annotated[list[ClassName], Field(min_length=2, max_length=2)]] = Field(
         [],
         max_length=100,

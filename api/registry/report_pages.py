@@ -30,6 +30,7 @@ from core.evaluation.report import (
     Task,
 )
 from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
+from core.gate.rules import LIMITS
 from core.values import Json
 
 SHOWN_NAMES = 60  # names of classes with few images
@@ -55,6 +56,7 @@ def render_report(report_json: Json, *, erased: bool = False, back: str = "") ->
         erased=erased,
         back=back,
         policy=style_policy(),
+        limits=LIMITS,
         guarded=guarded(report),
         gains=gains(report),
         both_lists=both_lists(report),

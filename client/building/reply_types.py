@@ -2,7 +2,8 @@
 
 Each schema that a reply may hold becomes a TypedDict, or a Literal of the values of an enumeration,
 by its name without "View". Pages have no type: the client yields what they hold. The filters of a
-list of `FILTERS` become a TypedDict too, from which the command takes its options.
+list of `FILTERS` become a TypedDict too, from which the command takes its options, and so do the
+fields of a request of `REQUESTS` that may be left out.
 
 datamodel-code-generator writes such types too. It would bring 22 packages into every build, its
 `closed=True` needs one at run time, and it drops the descriptions beside a field named `class`.
@@ -21,12 +22,17 @@ DOCUMENT = CLIENT.parent / "docs" / "openapi.json"
 TYPES = CLIENT / "perennial" / "types.py"
 HEAD = '''\
 # Written by building/reply_types.py from docs/openapi.json: change the schemas of the API.
-"""The types of replies, and of the filters of lists. Times in replies are texts, as in RFC 3339."""
+"""The types of replies, of the filters of lists, and of the fields of some requests.
 
+Times in replies are texts, as in RFC 3339.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 '''
 FILTERS = {"list_jobs": "JobFilters", "list_audit_events": "AuditFilters"}  # types, by operation
+REQUESTS = {"NewPolicy": "PolicyRules"}  # types, by schema
 PAGING = {"limit", "after"}
 REFERENCE = re.compile(r'"#/components/schemas/(\w+)"')
 PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
@@ -47,7 +53,7 @@ def write() -> None:
 def written(document: Mapping[str, Any]) -> str:
     """Return the module of a document's types. Raises ValueError for a schema that has none."""
     definitions = [_definition(name, schema) for name, schema in _in_replies(document).items()]
-    return "\n\n".join([HEAD, *definitions, *_filters(document)])
+    return "\n\n".join([HEAD, *definitions, *_filters(document), *_requests(document)])
 
 
 def _in_replies(document: Mapping[str, Any]) -> dict[str, Schema]:
@@ -86,16 +92,34 @@ def _filters(document: Mapping[str, Any]) -> Iterator[str]:
         name = FILTERS.get(operations.get("get", {}).get("operationId", ""))
         if name is not None:
             asked = [one for one in operations["get"]["parameters"] if one["in"] == "query"]
-            lines = [_filter(one) for one in asked if one["name"] not in PAGING]
+            lines = [
+                _given(one["name"], one["schema"], one.get("description"))
+                for one in asked
+                if one["name"] not in PAGING
+            ]
             about = _docstring(f"The filters of GET {path}; None, as when left out: all.", INDENT)
             yield f"class {name}(TypedDict, total=False):\n{about}\n{''.join(lines)}"
 
 
-def _filter(parameter: Schema) -> str:
-    kind = _type(parameter["schema"], time="datetime | str")
-    if "description" in parameter:
-        kind = f"Annotated[{kind}, {json.dumps(parameter['description'])}]"
-    return f"{INDENT}{parameter['name']}: {kind}\n"
+def _requests(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the definitions of the fields of requests that may be left out."""
+    for schema, name in REQUESTS.items():
+        fields = document["components"]["schemas"][schema]
+        lines = [
+            _given(key, field, field.get("description"))
+            for key, field in fields["properties"].items()
+            if key not in fields["required"]
+        ]
+        about = _docstring(fields["description"], INDENT)
+        yield f"class {name}(TypedDict, total=False):\n{about}\n{''.join(lines)}"
+
+
+def _given(name: str, schema: Schema, description: str | None) -> str:
+    """Return a field that a caller may give."""
+    kind = _type(schema, time="datetime | str").replace("list[", "Sequence[")
+    if description:
+        kind = f"Annotated[{kind}, {json.dumps(description)}]"
+    return f"{INDENT}{name}: {kind}\n"
 
 
 def _type_name(schema_name: str) -> str:

@@ -18,7 +18,10 @@ class Policies(Rows):
 
     def add(self, policy: GatePolicy) -> None:
         """Store a policy. Raises NameTaken."""
-        if not insert_new(self._connection, policies, vars(policy)):
+        values = vars(policy)
+        rules = {name: value for name, value in values.items() if name not in policies.c}
+        kept = {name: value for name, value in values.items() if name in policies.c}
+        if not insert_new(self._connection, policies, {**kept, "rules": rules}):
             raise NameTaken(name=policy.name)
 
     def get(self, reference: str) -> GatePolicy:
@@ -38,5 +41,7 @@ class Policies(Rows):
 
 
 def _to_policy(row: Row[Any]) -> GatePolicy:
-    values = dict(row._mapping)
-    return GatePolicy(**values | {"same_names": tuple(map(tuple, values["same_names"]))})
+    kept = dict(row._mapping)
+    rules = kept.pop("rules")
+    pairs = tuple((one, other) for one, other in rules.pop("same_names"))
+    return GatePolicy(**kept, **rules, same_names=pairs)

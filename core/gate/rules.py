@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
+from core.gate.fields import IMAGES, PERCENT, VERDICTS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
 from core.values import PolicyId, counted
@@ -85,17 +86,85 @@ class GatePolicy:
 
     id: PolicyId
     name: str
-    parent_tolerance: float = 0.03  # suites, against the parent and the live version
-    root_tolerance: float = 0.05  # suites, against the root; over the union, the larger of this
-    union_tolerance: float = 0.05  # and this: suites, with all learned classes to choose from too
-    holdout_tolerance: float = 0.05  # other updates' holdouts, against parent and live version
-    settled_tolerance: float = 0.08  # other updates' holdouts, against the settled version
-    wanted_gain: float = 0.0  # lower bound of the gain on the update's own holdout
-    minimum_count: int = 500  # of distinct test images; of a measure with fewer, less is asked
-    alpha: float = 0.005  # one-sided error of each bound
-    line_error: float | None = None  # of all verdicts of a line by the same test images, together
-    line_updates: int = 100  # verdicts that spend half of it
-    negative_flips: float | None = None  # of a suite's formerly right answers; None: not judged
+    parent_tolerance: float = limited(
+        0.03, "Suites, against the parent and the live version", "may be lost"
+    )
+    root_tolerance: float = limited(0.05, "Suites, against the root", "may be lost")
+    union_tolerance: float = limited(
+        0.05,
+        "Suites, with all learned classes to choose from too",
+        "may be lost",
+        description="Zero-shot suites, against the parent and the live version, with all classes "
+        "that the version has learned to choose from too. Against the root, they may lose this or "
+        "`root_tolerance`, whichever is larger.",
+    )
+    holdout_tolerance: float = limited(
+        0.05,
+        "Holdouts of other updates, over both lists of classes",
+        "may be lost",
+        description="Holdouts of other updates, against the parent and the live version: with the "
+        "classes of their time, and with all that the version has learned to choose from.",
+    )
+    settled_tolerance: float = limited(
+        0.08,
+        "Holdouts of other updates, against the settled version",
+        "may be lost",
+        description="Holdouts of other updates, against the settled version: the first after the "
+        "holdout's own version that went live, or that one itself.",
+    )
+    wanted_gain: float = limited(
+        0.0, "Wanted gain", "must be reached on the update's own holdout, as a lower bound"
+    )
+    minimum_count: int = limited(
+        500,
+        "Guards from",
+        "are needed to let a version pass; with fewer, less is asked of a measure",
+        unit=IMAGES,
+        low=1,
+        high=1_000_000,
+        description="Test images, near-duplicates counted once, from which on the whole interval "
+        "must be within tolerance. Of a measure with fewer less is asked, and it alone lets no "
+        "version pass.",
+    )
+    alpha: float = limited(
+        0.005,
+        "Error of each bound",
+        "is the chance that one verdict is wrong about one measure",
+        unit=PERCENT,
+        high=0.2,
+        above_low=True,
+    )
+    line_error: float | None = limited(
+        None,
+        "Error of the whole line",
+        "are shared by all verdicts by the same test images; without it, each verdict is judged "
+        "as if it were the only one",
+        unit=PERCENT,
+        low=0.001,
+        high=0.5,
+        optional="no budget",
+        description="Bound on the chance that any version of a line passes although it is beyond "
+        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
+        "is judged as if it were the only one.",
+    )
+    line_updates: int = limited(
+        100,
+        "Half of the line's error",
+        "spend it",
+        unit=VERDICTS,
+        low=1,
+        high=100_000,
+        description="Number of verdicts after which half of `line_error` is spent.",
+    )
+    negative_flips: float | None = limited(
+        None,
+        "Negative flips",
+        "of a suite's formerly right answers may be wrong now",
+        unit=PERCENT,
+        optional="not judged",
+        description="Limit for the share of a suite's formerly right predictions that are wrong "
+        "now, compared with the parent and the live version. Null: not judged.",
+    )
     same_names: tuple[tuple[str, str], ...] = ()  # an answer of one counts for the other
     reason: str = ""  # why it differs from the defaults, shown in every report
     created_at: datetime
@@ -152,6 +221,9 @@ class GatePolicy:
         if self.budget is None:
             return None
         return min(self.alpha, self.budget.share(verdict) / luck)
+
+
+LIMITS = limits_of(GatePolicy)
 
 
 @dataclass(frozen=True, kw_only=True)

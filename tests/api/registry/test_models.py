@@ -6,6 +6,7 @@ from sqlalchemy import update
 
 from core.database.tables import versions
 from core.datasets.manifests import Side
+from core.gate.rules import LIMITS
 from core.principal import Role
 from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.api.browsing import browser_of
@@ -65,24 +66,17 @@ def test_suites_and_policy_are_chosen_later(service: Service) -> None:
     assert code_of(answer) == (404, "policy_not_found")
 
 
-BOUNDED = [
-    "parent_tolerance",
-    "alpha",
-    "minimum_count",
-    "line_error",
-    "line_updates",
-    "negative_flips",
-    "union_tolerance",
-    "settled_tolerance",
-]
-
-
-def test_a_policy_has_bounds(service: Service) -> None:
-    for field in BOUNDED:
+def test_every_number_of_a_policy_can_be_set_within_its_bounds(service: Service) -> None:
+    for field in LIMITS:
         with service.untouched():
             answer = service.client.post("/v1/gate-policies", json={"name": "p", field: -1})
         assert code_of(answer) == (422, "field_invalid"), field
         assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+    given = {"name": "widest"} | {field: limit.high for field, limit in LIMITS.items()}
+    made = service.client.post("/v1/gate-policies", json=given)
+    assert made.status_code == 201, made.text
+    found = service.client.get("/v1/gate-policies/widest").json()
+    assert found.items() >= given.items()
 
 
 def test_names_that_mean_the_same_are_pairs_of_two_names(service: Service) -> None:

@@ -120,7 +120,7 @@ def test_limits_out_of_bounds_are_refused(shared_service: Service, admin: Browse
     wrong = [
         ("parent_tolerance", "101", 422, "from 0 to 100 points"),
         ("alpha", "0", 422, "above 0, at most 20 %"),
-        ("minimum_count", "0", 422, "from 1 to 1000000 images"),
+        ("minimum_count", "0", 422, "from 1 to 1,000,000 test images"),
         ("parent_tolerance", "lots", 422, "percentage"),
         ("minimum_count", "", 422, "whole number"),
         ("suites", "nothing-like-it", 404, "suite_not_found"),

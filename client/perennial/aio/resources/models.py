@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from perennial import types
 from perennial.aio.connection import Resource, download, in_thread
@@ -251,44 +251,9 @@ def _alias_path(model: str, alias: str) -> str:
 class Policies(Resource):
     """Gate policies: how much a version may forget."""
 
-    async def create(
-        self,
-        name: str,
-        *,
-        parent_tolerance: float | None = None,
-        root_tolerance: float | None = None,
-        union_tolerance: float | None = None,
-        holdout_tolerance: float | None = None,
-        settled_tolerance: float | None = None,
-        wanted_gain: float | None = None,
-        minimum_count: int | None = None,
-        alpha: float | None = None,
-        line_error: float | None = None,
-        line_updates: int | None = None,
-        negative_flips: float | None = None,
-        same_names: Iterable[tuple[str, str]] = (),
-        reason: str | None = None,
-    ) -> types.Policy:
-        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points.
-
-        `same_names` are pairs of class names that mean the same.
-        """
-        body = given(
-            name=name,
-            parent_tolerance=parent_tolerance,
-            root_tolerance=root_tolerance,
-            union_tolerance=union_tolerance,
-            holdout_tolerance=holdout_tolerance,
-            settled_tolerance=settled_tolerance,
-            wanted_gain=wanted_gain,
-            minimum_count=minimum_count,
-            alpha=alpha,
-            line_error=line_error,
-            line_updates=line_updates,
-            negative_flips=negative_flips,
-            same_names=[list(pair) for pair in same_names],
-            reason=reason,
-        )
+    async def create(self, name: str, **rules: Unpack[types.PolicyRules]) -> types.Policy:
+        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
+        body = given(name=name, **rules)
         return await self._connection.post(path_of("gate-policies"), body)
 
     async def get(self, name: str) -> types.Policy:
