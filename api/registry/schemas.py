@@ -170,6 +170,11 @@ class VersionVerdictView(ResponseModel):
     verdict: Verdict
     policy: str = Field(examples=["default"])
     suites: list[str] = Field(examples=[["unseen-emoji"]])
+    updates: list[int] = Field(
+        description="Versions whose updates it was asked about though it does not descend from "
+        "them: the version beside which it was judged descends from them, or has replaced them.",
+        examples=[[]],
+    )
     in_force: bool = Field(
         description="Whether it is about the model's policy and all of its suites, as they are now."
     )

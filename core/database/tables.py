@@ -486,8 +486,9 @@ verdicts = _table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("beside", Integer, primary_key=True, autoincrement=False),
     Column("policy", ForeignKey("policies.id"), primary_key=True),
-    Column("suites_digest", String(64), primary_key=True),
+    Column("asked_digest", String(64), primary_key=True),
     Column("suites", JSON, nullable=False),  # ids
+    Column("updates", JSON, nullable=False),  # numbers of versions
     Column("verdict", String, nullable=False),
     Column("report", String(64), nullable=False),
     Column("images", Integer, nullable=False),

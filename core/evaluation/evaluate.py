@@ -42,13 +42,8 @@ from core.platform import Platform
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
-from core.registry.promote import (
-    descends_from,
-    live_version,
-    lost_line,
-    point_alias,
-    promotion_requirements,
-)
+from core.registry.inheritance import inheritance, is_ancestor, lost_updates
+from core.registry.promote import live_version, point_alias, promotion_requirements
 from core.registry.read import ancestors, holdout_of, read_json, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
@@ -262,7 +257,7 @@ def plan_evaluation(
 def _live_line(
     work: Work, artifacts: Artifacts, job: Job, candidate: Version
 ) -> LiveLineage | None:
-    """Return the lineage of the live version that the candidate would replace.
+    """Return the live version that the candidate would replace, with what that inherits.
 
     None if it descends from the candidate, which cannot know what was learned later.
     """
@@ -271,12 +266,12 @@ def _live_line(
     live = live_version(work, candidate, job.order.alias)
     if live is None:
         return None
-    lost = lost_line(work, candidate, live)
-    if descends_from(lost, candidate):
+    if is_ancestor(work, candidate, live):
         return None
+    lost = lost_updates(work, candidate, live, job.order.alias)
     return LiveLineage(
         version=live,
-        lineage=frozenset(one.number for one in (*ancestors(work, live), live)),
+        lineage=inheritance(work, live, job.order.alias),
         updates=tuple(_updates(work, artifacts, lost)),
     )
 

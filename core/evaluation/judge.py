@@ -104,6 +104,7 @@ class BesideVerdict:
     beside: int
     verdict: Verdict
     images: int  # test images that were judged
+    updates: tuple[int, ...] = ()  # what it was asked about though it lacks them
 
 
 def verdicts_beside(
@@ -125,10 +126,11 @@ def verdicts_beside(
         beside=parent if live is None else live.number,
         verdict=report.verdict,
         images=sum(report.images.values()),
+        updates=tuple(one.number for one in plan.lost),
     )
     if whole.beside == parent:
         return (whole,)
-    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=())
+    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
     results = EvaluationResults(plan=alone, answers=answers, spending=spending)
     judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
     images = sum(_images(alone).values())

@@ -3,7 +3,7 @@
 Verdicts use the test part of suites and holdouts; the validation part is for selection.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part
@@ -69,13 +69,14 @@ class EvaluationPlan:
     parent: Version
     root: Version
     live: Version | None  # what a promotion would replace
-    live_lineage: frozenset[int] = frozenset()  # the numbers of its ancestors and its own
+    live_lineage: frozenset[int] = frozenset()  # the versions whose updates it inherits
     suites: tuple[Suite, ...]  # including those without a test image, which have no query
     zero_shot: tuple[ClassEvaluation, ...]
     retrieval: tuple[RetrievalEvaluation, ...]
     holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
-    live_holdouts: tuple[HoldoutEvaluation, ...]  # of the updates that only the live version has
-    teachers: tuple[Version, ...] = ()  # the earlier updates, and those of the live version
+    live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with a test image
+    teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
+    lost: tuple[Version, ...] = ()  # updates that the live version inherits and this one lacks
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
     root_calibration: CalibrationQuery | None = None  # likewise, on the suites alone
 
@@ -155,8 +156,8 @@ class LiveLineage:
     """A live version that a promotion would replace."""
 
     version: Version
-    lineage: frozenset[int]  # the numbers of its ancestors and its own
-    updates: tuple[HeldOutUpdate, ...]  # of its lineage, not of the candidate's, oldest first
+    lineage: frozenset[int]  # the versions whose updates it inherits: see `inheritance`
+    updates: tuple[HeldOutUpdate, ...]  # of these, those that the candidate lacks, oldest first
 
 
 def plan_queries(
@@ -172,7 +173,7 @@ def plan_queries(
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
     learned = candidate.version.classes
-    before = (*earlier, *(live.updates if live else ()))
+    lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
     for scored in suites:
@@ -195,7 +196,8 @@ def plan_queries(
         retrieval=tuple(retrieval),
         holdouts=_holdout_evaluations((*earlier, candidate), candidate.version),
         live_holdouts=_holdout_evaluations(live.updates if live else (), candidate.version),
-        teachers=tuple(update.version for update in before),
+        teachers=(*(update.version for update in earlier), *lost),
+        lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),
         root_calibration=_calibration_query(suites),
     )
@@ -258,18 +260,26 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 def _holdout_evaluations(
     updates: Sequence[HeldOutUpdate], candidate: Version
 ) -> tuple[HoldoutEvaluation, ...]:
-    """Return the evaluations of the holdouts, which are in the order of their line."""
+    """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
     for position, update in enumerate(updates):
         learner, entries = update.version, entries_in(Part.TEST, update.holdout)
         if entries:
-            later = (one.version for one in updates[position + 1 :])
+            later = _descendants(learner, (one.version for one in updates[position + 1 :]))
             promoted = (one for one in later if one.status is VersionStatus.PROMOTED)
             settled = next((one for one in promoted if one != candidate), learner)
             own = holdout_query(learner, entries)
             exam = _class_evaluation(holdout_name(learner), own, candidate.classes)
             found.append(HoldoutEvaluation(learner=learner, settled=settled, exam=exam))
     return tuple(found)
+
+
+def _descendants(version: Version, later: Iterable[Version]) -> Iterator[Version]:
+    line = {version.number}
+    for one in later:
+        if one.parent in line:
+            line.add(one.number)
+            yield one
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

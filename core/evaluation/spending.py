@@ -22,6 +22,7 @@ from core.evaluation.plan import (
     entries_in,
 )
 from core.gate.rules import Spending, inherited_luck
+from core.registry.inheritance import places
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Descent
@@ -73,14 +74,6 @@ def _test_images(
         manifest = read_manifest(artifacts, work[Suites].get(suite).manifest)
         tested = entries_in(Part.TEST, manifest.entries)
         found[suite] = frozenset(entry.pixels for entry in tested)
-    return found
-
-
-def places(descents: Mapping[int, Descent]) -> Mapping[int, int]:
-    """Return each version's place in its line: its number, or the place of what it replaces."""
-    found: dict[int, int] = {}
-    for number in sorted(descents):  # higher than that of what it replaces
-        found[number] = found.get(descents[number].replaces or 0, number)
     return found
 
 

@@ -28,7 +28,7 @@ class PromotionRequirements:
     parent: int | None  # of the version
     live: Version | None  # what would be replaced; None if nothing is live, or the version itself
     back: bool = False  # whether `live` descends from the version
-    lost: tuple[Version, ...] = ()  # updates of `live` that the version lacks
+    lost: tuple[Version, ...] = ()  # updates that `live` inherits and the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
 
     @property
@@ -50,12 +50,18 @@ class PromotionRequirements:
         found = worst(counting)
         if found and found.verdict is Verdict.FAILED:
             return found
-        return found if any(one.beside == self.beside for one in counting) else None
+        return found if any(map(self._is_about, counting)) else None
+
+    def _is_about(self, verdict: VersionVerdict) -> bool:
+        """Return whether a verdict is about the replacement, and all that it would lose."""
+        asked = {one.number for one in self.lost} <= {*verdict.updates}
+        return verdict.beside == self.beside and asked
 
     def missing_from(self, verdicts: Sequence[VersionVerdict]) -> dict[str, Any]:
         """Return what the newest fitting verdict does not cover, as facts."""
         beside = [one for one in verdicts if one.beside == self.beside]
-        newest = max(beside or verdicts, key=lambda one: one.at)
+        whole = [*filter(self._is_about, beside)]
+        newest = max(whole or beside or verdicts, key=lambda one: one.at)
         facts: dict[str, Any] = {}
         if missing := [
             self.names[suite] for suite in self.model.suites if suite not in newest.suites
@@ -65,6 +71,8 @@ class PromotionRequirements:
             facts["policy"] = self.names[self.model.policy]
         if not beside:
             facts["live"] = self.beside
+        elif not whole:
+            facts["updates"] = [one.number for one in self.lost]
         return facts
 
 
@@ -216,6 +224,9 @@ def _stale(
     lines = []
     if "live" in facts:
         lines.append(_not_compared(version, now, facts["live"]))
+    if "updates" in facts:
+        lines.append(_not_asked(version, now))
+    if "live" in facts or "updates" in facts:
         facts["lost"] = {
             "versions": [lost.number for lost in now.lost],
             "classes": list(now.lost_classes),
@@ -244,10 +255,21 @@ def _stale(
 
 def _not_compared(version: Version, now: PromotionRequirements, live: int) -> str:
     text = f"Version {live} is live as {now.alias!r}. Version {version.number}"
-    if not now.lost:
-        return f"{text} was not compared with it."
-    text = f"{text} does not descend from it and was not compared with it"
+    if live in {one.number for one in now.lost}:
+        text = f"{text} does not descend from it and"
+    text = f"{text} was not compared with it"
+    return f"{text}; {_lacks(now)}." if now.lost else f"{text}."
+
+
+def _not_asked(version: Version, now: PromotionRequirements) -> str:
+    return (
+        f"What is live as {now.alias!r} has replaced versions whose updates version "
+        f"{version.number} was not asked about; {_lacks(now)}."
+    )
+
+
+def _lacks(now: PromotionRequirements) -> str:
     if now.lost_classes:
-        return f"{text}; it has not learned {', '.join(now.lost_classes)}."
+        return f"it has not learned {', '.join(now.lost_classes)}"
     lost = ", ".join(f"version {one.number}" for one in now.lost)
-    return f"{text}; it lacks the updates that led to {lost}."
+    return f"it lacks the updates that led to {lost}"

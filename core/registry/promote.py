@@ -30,6 +30,7 @@ from core.registry.aliases import (
     rollback_target_from_newest,
     was_live,
 )
+from core.registry.inheritance import is_ancestor, lost_updates
 from core.registry.promotable import (
     PromotionRequirements,
     failed_since,
@@ -37,7 +38,7 @@ from core.registry.promotable import (
     require_promotable,
     role_to_override,
 )
-from core.registry.read import ancestors, require_weights, scores_of
+from core.registry.read import require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
@@ -298,7 +299,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     """Return what the verdict on a version must cover for it to go live as `alias` now."""
     model = work[Models].get(version.model)
     live = live_version(work, version, alias)
-    line = lost_line(work, version, live) if live else ()
+    lost = lost_updates(work, version, live, alias) if live else ()
     known = {name.lower() for name in version.classes}
     return PromotionRequirements(
         model=model,
@@ -306,10 +307,10 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         names={**work[Suites].names(model.suites), **work[Policies].names([model.policy])},
         parent=version.parent,
         live=live,
-        back=descends_from(line, version),
-        lost=line,
+        back=live is not None and is_ancestor(work, version, live),
+        lost=lost,
         lost_classes=distinct(
-            name for one in line for name in one.update_classes if name.lower() not in known
+            name for one in lost for name in one.update_classes if name.lower() not in known
         ),
     )
 
@@ -320,19 +321,3 @@ def live_version(work: Work, version: Version, alias: str) -> Version | None:
     if found is None or found.version == version.number:
         return None
     return work[Versions].get(version.model, found.version)
-
-
-def lost_line(work: Work, version: Version, live: Version) -> tuple[Version, ...]:
-    """Return the live version, last, after those of its ancestors that `version` lacks.
-
-    Empty if `version` descends from it.
-    """
-    own = {one.number for one in (*ancestors(work, version), version)}
-    if live.number in own:
-        return ()
-    return tuple(one for one in (*ancestors(work, live), live) if one.number not in own)
-
-
-def descends_from(line: Sequence[Version], version: Version) -> bool:
-    """Return whether the live version, the last of `line`, descends from `version`."""
-    return bool(line) and line[0].parent == version.number

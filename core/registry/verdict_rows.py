@@ -26,7 +26,8 @@ class Verdicts(Rows):
         values = {
             **vars(verdict),
             "suites": list(verdict.suites),
-            "suites_digest": verdict.suites_digest,
+            "updates": list(verdict.updates),
+            "asked_digest": verdict.asked_digest,
         }
         no_worse = verdicts.c.verdict.in_(ORDER[: ORDER.index(verdict.verdict) + 1])
         weaker = (verdicts.c.images == verdict.images) & no_worse
@@ -61,6 +62,6 @@ class Verdicts(Rows):
 
 
 def _to_verdict(row: Row[Any]) -> VersionVerdict:
-    values = {name: value for name, value in row._mapping.items() if name != "suites_digest"}
-    verdict, suites = Verdict(row.verdict), tuple(row.suites)
-    return VersionVerdict(**values | {"verdict": verdict, "suites": suites})
+    values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
+    asked = {"suites": tuple(row.suites), "updates": tuple(row.updates)}
+    return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})

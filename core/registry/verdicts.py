@@ -15,6 +15,8 @@ ORDER = (Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED)  # from the best 
 class VersionVerdict:
     """A verdict on a version, by some suites under a policy, as the replacement of another version.
 
+    It also says which updates of other lines were asked about, which that version has taken over.
+
     An evaluation gives one beside the parent and, if it compared the version with another one that
     was live, a second one beside that; both have one report.
     """
@@ -24,6 +26,7 @@ class VersionVerdict:
     beside: int  # the version whose replacement it is about
     policy: PolicyId
     suites: tuple[SuiteId, ...]  # sorted
+    updates: tuple[int, ...] = ()  # what it was asked about though it lacks them: see `inheritance`
     verdict: Verdict
     report: Digest
     images: int  # test images that were judged
@@ -31,9 +34,9 @@ class VersionVerdict:
     at: datetime
 
     @property
-    def suites_digest(self) -> Digest:
-        """The SHA-256 that stands for the suites."""
-        return sha256(canonical_json(self.suites))
+    def asked_digest(self) -> Digest:
+        """The SHA-256 that stands for the suites and the updates."""
+        return sha256(canonical_json([self.suites, self.updates]))
 
     def covers(self, model: Model) -> bool:
         """Return whether it is about the model's policy and all of its suites."""

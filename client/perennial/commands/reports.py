@@ -168,19 +168,21 @@ def _print_taken(found: Report) -> None:
 def verdicts(named: str, as_json: bool) -> None:
     """List the verdicts on a version, and what each covers.
 
-    That is beside which version, under which policy and by which suites.
+    That is beside which version, under which policy, by which suites, and which updates it was
+    asked about though it lacks them.
     """
     with connected() as client:
         model, version = find_version(client, named)
         print_list(
             client.versions.verdicts(model, version),
             as_json,
-            ("beside", "verdict", "policy", "suites", "images", "counts", "job", "at"),
+            ("beside", "verdict", "policy", "suites", "updates", "images", "counts", "job", "at"),
             lambda one: (
                 one["beside"],
                 one["verdict"],
                 one["policy"],
                 ", ".join(one["suites"]),
+                ", ".join(map(str, one["updates"])),
                 one["images"],
                 "yes" if one["in_force"] else "no",
                 one["job"],

@@ -133,7 +133,7 @@ def test_verdicts_are_listed_with_what_they_cover_and_each_report_is_read(
     listed = service.client.get(VERSIONS + "/2/verdicts").json()["data"]
     here = f"{VERSIONS}/2/forgetting?job="
     assert [one.pop("at")[:4] for one in listed] == [NOW.isoformat()[:4]] * 2
-    same = {"policy": "default", "suites": [], "in_force": True, "images": 100}
+    same = {"policy": "default", "suites": [], "updates": [], "in_force": True, "images": 100}
     assert listed == [
         same
         | {"beside": beside, "verdict": verdict, "job": job, "links": {"forgetting": here + job}}

@@ -233,7 +233,7 @@ class Operators(Machine):
 
     def _has_failed(self, model: Model, version: Version) -> bool:
         """Return whether a version has failed beside its parent."""
-        verdict, about = self.promises.gate.decided(model, version, None)
+        verdict, about = self.promises.gate.decided(model, version, [])
         return about and verdict is Verdict.FAILED
 
     def _refusal_at_the_gate(
@@ -244,11 +244,11 @@ class Operators(Machine):
             return EvaluationPending
         if version.erasure is not None:
             return LearnedErasedImages
-        alias, _ = self.world.alias(model, name)
+        alias, history = self.world.alias(model, name)
         if version.is_root:
             return EvaluationStale if alias and alias.version != version.number else None
         model = next(one for one in self.world.models() if one.id == model.id)  # as it is now
-        verdict, about = self.promises.gate.decided(model, version, alias and alias.version)
+        verdict, about = self.promises.gate.decided(model, version, history)
         if verdict is Verdict.FAILED:
             return GateFailed
         if not about:

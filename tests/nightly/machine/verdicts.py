@@ -2,22 +2,23 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from core.gate.rules import Verdict
 from core.jobs.rules import Job
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import AliasMove, MoveKind
+from core.registry.aliases import AliasMove, MoveKind, live_stack
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import ORDER, VersionVerdict
-from core.registry.versions import Model, Version
+from core.registry.versions import Descent, Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialMode
 from core.values import Json, ModelId, TrialId
 from tests.nightly.machine.world import ALIASES, World
 
-Key = tuple[ModelId, int, int, str, tuple[str, ...]]
+Key = tuple[ModelId, int, int, str, tuple[str, ...], tuple[int, ...]]
 
 
 class Gate:
@@ -43,6 +44,7 @@ class Gate:
                 histories = {name: work[Aliases].history(model.id, name) for name in ALIASES}
                 trials = work[Trials].running(model.id)
                 live = {alias.name: alias.version for alias in work[Aliases].all(model.id)}
+                line = Line(versions, work[Versions].descents(model.id))
             failed = self._note(model, rows)
             self._canaries(model, trials)
             for trial in trials:
@@ -53,15 +55,21 @@ class Gate:
                 ), "a canary has gone on whose version failed"
             for name, history in histories.items():
                 for at in range(self._seen.get((model.id, name), 0), len(history)):
-                    assert is_allowed(model, versions, rows, history[: at + 1]), history[at]
+                    assert is_allowed(model, line, rows, history[: at + 1]), history[at]
                 self._seen[model.id, name] = len(history)
 
     def decided(
-        self, model: Model, version: Version, live: int | None
+        self, model: Model, version: Version, history: Sequence[AliasMove]
     ) -> tuple[Verdict | None, bool]:
-        """Return the worst verdict that counts, and whether one is about what would be replaced."""
+        """Return the worst verdict that counts, and whether one is about what would be replaced.
+
+        That is what an alias with this history points at.
+        """
         with self.world.reading() as work:
-            return decided(model, version, work[Verdicts].on(model.id, version.number), live)
+            versions = {one.number: one for one in work[Versions].all(model.id)}
+            line = Line(versions, work[Versions].descents(model.id))
+            rows = work[Verdicts].on(model.id, version.number)
+        return decided(model, line, version, rows, history)
 
     def stood(self, job: Job) -> bool:
         """Return whether an evaluation has left the verdicts that there were, of more images."""
@@ -82,7 +90,7 @@ class Gate:
         """Check what has changed since the last time; return what has failed since."""
         failed = []
         for row in rows:
-            key = (row.model, row.version, row.beside, row.policy, row.suites)
+            key = (row.model, row.version, row.beside, row.policy, row.suites, row.updates)
             before = self._rows.get(key)
             if before == row:
                 continue
@@ -119,27 +127,66 @@ def covers(row: VersionVerdict, model: Model) -> bool:
     return row.policy == model.policy and {*model.suites} <= {*row.suites}
 
 
+@dataclass(frozen=True)
+class Line:
+    """All versions of a model, and what they descend from, also those that are deleted."""
+
+    versions: Mapping[int, Version]
+    descents: Mapping[int, Descent]
+
+    def lost(self, version: int, history: Sequence[AliasMove]) -> set[int]:
+        """Return the versions whose updates the live one answers for, and `version` lacks."""
+        live, own = history[-1].to_version, self._line(version)
+        lost = {
+            number
+            for replaced in live_stack(history)
+            for number in self._line(replaced) - own
+            if number in self._line(live) or not self._repeated(number, own)
+        }
+        return lost & self.versions.keys()
+
+    def _line(self, number: int | None) -> set[int]:
+        if number is None:
+            return set()
+        return {number} | self._line(self.descents[number].parent)
+
+    def _first(self, number: int) -> int:
+        """Return the version in whose place one stands."""
+        replaced = self.descents[number].replaces
+        return number if replaced is None else self._first(replaced)
+
+    def _repeated(self, number: int, own: set[int]) -> bool:
+        return self._first(number) in map(self._first, own)
+
+
 def decided(
-    model: Model, version: Version, rows: Sequence[VersionVerdict], live: int | None
+    model: Model,
+    line: Line,
+    version: Version,
+    rows: Sequence[VersionVerdict],
+    history: Sequence[AliasMove],
 ) -> tuple[Verdict | None, bool]:
-    beside = version.parent if live in {None, version.number} else live
+    live = history[-1].to_version if history else None
+    replaces = live not in {None, version.number}
+    beside = live if replaces else version.parent
+    lost = line.lost(version.number, history) if replaces else set()
     own = [row for row in rows if row.version == version.number and covers(row, model)]
     now = [row for row in own if row.beside in {beside, version.parent}]
     found = {row.verdict for row in now}
     order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
     worst = next((one for one in order if one in found), None)
-    return worst, any(row.beside == beside for row in now)
+    return worst, any(row.beside == beside and lost <= {*row.updates} for row in now)
 
 
 def is_allowed(
     model: Model,
-    versions: dict[int, Version],
+    line: Line,
     rows: Sequence[VersionVerdict],
     history: Sequence[AliasMove],
 ) -> bool:
     """Return whether the last of some moves is one that the rules allow, as things are now."""
     *before, row = history
-    to = versions.get(row.to_version or 0)
+    to = line.versions.get(row.to_version or 0)
     if row.override or to is None:  # deleted since
         return bool(row.reason)
     if to.erasure is not None:
@@ -149,10 +196,10 @@ def is_allowed(
             one.to_version == to.number and one.from_version != to.number and not one.override
             for one in before
         )
-        worst, about = decided(model, to, rows, None)
+        worst, about = decided(model, line, to, rows, [])
         return rightly and not (about and worst is Verdict.FAILED)
     if to.is_root:
         return row.from_version in {None, to.number}
-    worst, about = decided(model, to, rows, row.from_version)
+    worst, about = decided(model, line, to, rows, before)
     reason = bool(row.reason) and not row.actor.startswith("job ")
     return about and (worst is Verdict.PASSED or (worst is Verdict.INCONCLUSIVE and reason))

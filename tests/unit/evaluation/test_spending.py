@@ -2,8 +2,9 @@
 
 import pytest
 
-from core.evaluation.spending import places, spending
+from core.evaluation.spending import spending
 from core.gate.rules import Spending, inherited_luck
+from core.registry.inheritance import places
 from core.registry.versions import Descent
 
 

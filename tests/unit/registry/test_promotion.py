@@ -67,6 +67,7 @@ def on_seven(verdict: Verdict, beside: int = PARENT, **changes: Any) -> VersionV
         beside=beside,
         policy=MODEL.policy,
         suites=tuple(sorted(SUITES)),
+        updates=(2, 3) if beside == 3 else (),
         verdict=verdict,
         report=Digest(f"report of {verdict} beside {beside}"),
         images=100,
@@ -114,6 +115,7 @@ def refusal(*asked: Any, **how: Any) -> PerennialError:
         (BESIDE, [on_seven(PASSED, beside=3)], ""),
         (BESIDE, [on_seven(PASSED), on_seven(INCONCLUSIVE, beside=3)], "enough for us"),
         (ABOVE, [on_seven(PASSED, beside=4)], ""),
+        (BESIDE, [on_seven(PASSED, beside=3, updates=(2, 3, 4))], ""),
     ],
 )
 @pytest.mark.parametrize("override", [False, True])
@@ -143,6 +145,9 @@ def test_root_takes_no_verdict_where_nothing_is_live() -> None:
         (BESIDE, [on_seven(PASSED, beside=2)], EvaluationStale),
         (BESIDE, [on_seven(INCONCLUSIVE)], EvaluationStale),
         (ABOVE, [on_seven(PASSED)], EvaluationStale),
+        # What the live version has replaced is asked about as well, and a failure counts anyway.
+        (BESIDE, [on_seven(PASSED, beside=3, updates=(3,))], EvaluationStale),
+        (BESIDE, [on_seven(PASSED, beside=3), on_seven(FAILED, beside=3, updates=())], GateFailed),
         (BARE, [on_seven(PASSED, suites=("suite_1",))], EvaluationStale),
         (BARE, [on_seven(PASSED, policy=PolicyId("gate_2"))], EvaluationStale),
         (BARE, [on_seven(FAILED, policy=PolicyId("gate_2"))], EvaluationStale),
