@@ -94,7 +94,14 @@ def create_model(client: Client, show: Show) -> None:
     )
     for name, kind, dataset_kind, images in suites:
         upload(client, show, name, dataset_kind, images)
-        client.suites.create(name, kind=kind, dataset=name, dataset_version=1, prompt=PROMPT)
+        client.suites.create(
+            name,
+            kind=kind,
+            dataset=name,
+            dataset_version=1,
+            prompt=PROMPT,
+            mirror=kind == "zero_shot",
+        )
     policy = client.policies.create(**POLICY)
     names = [name for name, *_ in suites]
     job = client.models.create(MODEL, base="bundled", suites=names, policy=policy["name"])

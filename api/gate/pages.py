@@ -86,6 +86,7 @@ def make_suite(
             dataset=dataset,
             dataset_version=version,
             prompt=PromptTemplate(prompt),
+            mirror=fields.get("mirror") == "yes",
         )
     except PerennialError as refusal:
         return _suite_form(asked, dataset, version, fields, refusal)

@@ -47,6 +47,7 @@ def make_suite(body: NewSuite, services: WiredServices, response: Response) -> S
         dataset=body.dataset,
         dataset_version=body.dataset_version,
         prompt=prompt,
+        mirror=body.mirror,
     )
     response.headers["Location"] = f"/v1/suites/{suite.name}"
     return SuiteView.of(suite)

@@ -39,6 +39,11 @@ class NewSuite(RequestModel):
         description="Prompt template; not used for retrieval. Default: that of the models' first "
         f"versions if all have the same, else `{DEFAULT_PROMPT.text}`",
     )
+    mirror: bool = Field(
+        False,
+        description="Whether half of the views that a policy asks about may be mirrored. Not if "
+        "images have letters, or a left and a right, as maps and road signs do. Zero-shot only.",
+    )
 
 
 class SuiteView(ResponseModel):
@@ -51,6 +56,7 @@ class SuiteView(ResponseModel):
     classes: list[str]
     images: int
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
+    mirror: bool = Field(description="Whether views of the images may be mirrored.")
     created_at: datetime
     retired_at: datetime | None = Field(
         description="Since when it judges no model, and its images may be trained on."

@@ -28,13 +28,14 @@ from core.clip.model import ClipModel, read_state
 from core.datasets.manifests import ManifestEntry, Side
 from core.gate.intervals import quantile
 from core.images.decoder import Decoder
+from core.images.views import View
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Precision, PromptTemplate
 from core.recipes.rules import Recipe
 from core.scoring.evaluator import caption_ranks, image_ranks, predict
 from core.settings import Settings
 from core.training.trainer import TrainingSpec
-from core.values import Json
+from core.values import Digest, Json, sha256
 from demo import images as pack_reader
 from demo import walkthrough as recipes
 from demo.images import PACK
@@ -47,6 +48,8 @@ from demo.images import PACK
 
 SETS = ("cifar100", "emoji_twemoji")
 
+VIEWS = 8  # of the photographs, those of every third
+
 UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
     *("whale", "trout", "tulip", "cup", "orange", "lamp", "wardrobe", "butterfly", "tiger"),
     *("skyscraper", "sea", "camel", "fox", "snail", "boy", "crocodile", "hamster", "palm_tree"),
@@ -56,10 +59,15 @@ UPDATE_CLASSES = (  # of CIFAR-100, which the bundled model has not seen
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePool:
-    """Images, uint8 (count, 3, height, width), with the class and captions of each."""
+    """Images, uint8 (count, 3, height, width), with the class and captions of each.
+
+    `views`, (viewed, VIEWS, 3, height, width), are of every `step`-th image.
+    """
 
     name: str
     images: Tensor
+    step: int
+    views: Tensor
     classes: tuple[str, ...]  # one for each image
     captions: tuple[tuple[str, ...], ...]  # for each image; () where the set has none
 
@@ -84,9 +92,12 @@ def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool
         if folder.name not in UPDATE_CLASSES
         for file in _sorted(folder)
     ]
+    files = [data for _, data in rows]
     return ImagePool(
         name="cifar100",
-        images=_pixels([data for _, data in rows], preprocess),
+        images=_pixels(files, preprocess),
+        step=3,
+        views=_views(files[::3], preprocess),
         classes=tuple(name for name, _ in rows),
         captions=((),) * len(rows),
     )
@@ -95,9 +106,12 @@ def _photographs(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool
 def _emoji(root: Path | zipfile.Path, preprocess: Preprocess) -> ImagePool:
     lines = (root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout_style"]
+    files = [(root / row["path"]).read_bytes() for row in rows]
     return ImagePool(
         name="twemoji",
-        images=_pixels([(root / row["path"]).read_bytes() for row in rows], preprocess),
+        images=_pixels(files, preprocess),
+        step=1,
+        views=_views(files, preprocess),
         classes=tuple(row["cls"] for row in rows),
         captions=tuple(
             tuple(dict.fromkeys(_captions(row["caption"], row.get("tags", [])))) for row in rows
@@ -122,6 +136,20 @@ def _pixels(files: list[bytes], preprocess: Preprocess) -> Tensor:
     return torch.stack([preprocess.evaluation_pixels(read_image(data)) for data in files])
 
 
+def _views(files: list[bytes], preprocess: Preprocess) -> Tensor:
+    """Return the views by which the service would judge, where a suite may be mirrored."""
+    views = [View(number=number + 1, mirror=True) for number in range(VIEWS)]
+    return torch.stack(
+        [
+            torch.stack(
+                [preprocess.evaluation_pixels(v.of(image, Digest(sha256(data)))) for v in views]
+            )
+            for data in files
+            for image in [read_image(data)]
+        ]
+    )
+
+
 def open_set(data: Path, name: str) -> Path | zipfile.Path:
     """Return a set's root, `<data>/<name>/` or `<data>/<name>.zip`. Raises FileNotFoundError."""
     if (data / name).is_dir():
@@ -144,14 +172,21 @@ CAPTIONS = "text to image"  # the one question that has several answers for an i
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """A version's hits on each question; `captions` is how many captions each image has."""
+    """A version's hits on each question; `captions` is how many captions each image has.
+
+    `soft` holds the hits on some images and their views, (images, 1 + VIEWS), by pool.
+    """
 
     hits: Mapping[str, Hits]
     captions: NDArray[np.int64]  # (images of the captioned set,)
+    soft: Mapping[str, Hits]
 
     def accuracy(self, question: str) -> float:
         """Return the share of right answers on a question's whole pool."""
         return float(self.hits[question].mean())
+
+
+_SOFT = "soft "  # begins the name of an array
 
 
 def save(path: Path, outcomes: Outcomes) -> None:
@@ -159,6 +194,7 @@ def save(path: Path, outcomes: Outcomes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new.npz")
     arrays: dict[str, Any] = {"captions": outcomes.captions, **outcomes.hits}
+    arrays |= {f"{_SOFT}{name}": hits for name, hits in outcomes.soft.items()}
     np.savez_compressed(temporary, **arrays)
     temporary.replace(path)
 
@@ -166,8 +202,10 @@ def save(path: Path, outcomes: Outcomes) -> None:
 def read(path: Path) -> Outcomes:
     """Return the outcomes that `save` wrote. Raises FileNotFoundError."""
     with np.load(path) as file:
-        hits = {name: file[name] for name in file.files if name != "captions"}
-        return Outcomes(hits=hits, captions=file["captions"])
+        soft = {name[len(_SOFT) :]: file[name] for name in file.files if name.startswith(_SOFT)}
+        others = {"captions", *(f"{_SOFT}{name}" for name in soft)}
+        hits = {name: file[name] for name in file.files if name not in others}
+        return Outcomes(hits=hits, captions=file["captions"], soft=soft)
 
 
 def read_all(folder: Path) -> dict[str, Outcomes]:
@@ -256,6 +294,7 @@ class Collector:
         """Evaluate some weights on pools."""
         model = ClipModel.build(self.config, state, CPU).freeze()
         hits: dict[str, Any] = {}
+        soft: dict[str, Any] = {}
         sizes: list[int] = []
         for pool in asked:
             images = torch.cat(
@@ -266,6 +305,12 @@ class Collector:
             texts = _texts(model, PromptTemplate(recipes.PROMPT).fill_all(names))
             right = torch.tensor([index[name] for name in pool.classes])
             hits[pool.name] = (torch.tensor(predict(images, texts)) == right).numpy()
+            viewed = torch.cat(
+                [model.encode_images(part.flatten(0, 1)) for part in torch.split(pool.views, 32)]
+            )
+            found = torch.tensor(predict(viewed, texts)).view(-1, VIEWS)
+            own = hits[pool.name][:: pool.step, None]
+            soft[pool.name] = np.hstack([own, (found == right[:: pool.step, None]).numpy()])
             if any(pool.captions):
                 sizes = [len(own) for own in pool.captions]
                 owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
@@ -274,7 +319,7 @@ class Collector:
                 hits["image to text"] = (ranks == 0).numpy()
                 ranks = torch.tensor(caption_ranks(images, texts, owner))
                 hits[CAPTIONS] = (ranks == 0).numpy()
-        return Outcomes(hits=hits, captions=torch.tensor(sizes).numpy())
+        return Outcomes(hits=hits, captions=torch.tensor(sizes).numpy(), soft=soft)
 
 
 def collect(folder: Path, data: Path | None, say: Callable[[str], None]) -> None:

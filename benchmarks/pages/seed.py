@@ -589,6 +589,7 @@ class Seed:
             classes=manifest.classes,
             images=SUITE_IMAGES,
             prompt=DEFAULT_PROMPT,
+            mirror=False,
             created_at=BEGAN,
         )
         with self._platform.transactions() as work:

@@ -1,7 +1,7 @@
 """The input of a model: images as pixels, and texts as tokens."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from heapq import heapify, heappop, heappush
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
 from core.images.child import filter_of, tower_pixels
+from core.images.views import View
 from core.values import Digest, ImageInput
 
 # Preprocessing of images, from stored bytes to the input of an image tower.
@@ -128,6 +129,17 @@ class DecodedImages:
         """
         known = self._known.get(entry.artifact)
         return self._decode(entry.artifact) if known is None else known
+
+    def with_views(self, entry: ManifestEntry, views: Sequence[View]) -> Pixels:
+        """Return the pixels of an image and of views of it, (1 + views, 3, height, width).
+
+        With views, the file is read once, and nothing is cached. Raises what `of` raises.
+        """
+        if not views:
+            return self.of(entry)[None]
+        image = read_image(self._artifacts.get(entry.artifact))
+        shown = (image, *(view.of(image, entry.pixels) for view in views))
+        return np.stack([self._prepare(one).numpy() for one in shown])
 
     def _decode(self, artifact: Digest) -> Pixels:
         pixels: Pixels = self._prepare(read_image(self._artifacts.get(artifact))).numpy()

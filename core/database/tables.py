@@ -540,6 +540,7 @@ suites = _table(
     Column("classes", JSON, nullable=False),
     Column("images", Integer, nullable=False),
     Column("prompt", String, nullable=False),
+    Column("mirror", Boolean, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("retired_at", UtcTime),  # null: it may judge models
 )

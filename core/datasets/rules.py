@@ -130,6 +130,7 @@ class Suite:
     classes: tuple[str, ...]  # empty for retrieval
     images: int
     prompt: PromptTemplate  # unused for retrieval, where captions are the texts
+    mirror: bool  # whether a mirror image shows the same: not with letters, or a left and a right
     created_at: datetime
     retired_at: datetime | None = None
 

@@ -22,12 +22,14 @@ def create_suite(
     dataset: str,
     dataset_version: int | None,
     prompt: PromptTemplate = DEFAULT_PROMPT,
+    mirror: bool = False,
 ) -> Suite:
     """Make a suite of all images of a dataset version; without one, of the present images.
 
     These become a version unless the newest has the same or the suite is refused. No model can be
-    trained on the images from then on. Raises Forbidden for a key that is limited to some models,
-    FieldInvalid when the dataset is of the other kind, ImageInTraining when one of the images is on
+    trained on the images from then on. `mirror` says that a mirror image shows the same class.
+    Raises Forbidden for a key that is limited to some models, FieldInvalid when the dataset is of
+    the other kind or captioned images may be mirrored, ImageInTraining when one of the images is on
     the training side of a dataset version, NameInvalid, NameTaken, and of present images
     DatasetEmpty or ImageInSuite.
     """
@@ -39,6 +41,10 @@ def create_suite(
             raise FieldInvalid(
                 f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
                 pointer="/dataset",
+            )
+        if mirror and kind is SuiteKind.RETRIEVAL:
+            raise FieldInvalid(
+                "Only a zero-shot suite has views, which may be mirrored.", pointer="/mirror"
             )
         named = clean_name(name)
 
@@ -61,6 +67,7 @@ def create_suite(
             classes=manifest.classes,
             images=len(manifest.entries),
             prompt=prompt,
+            mirror=mirror,
             created_at=now,
         )
         work[Suites].add(suite, manifest)
@@ -69,7 +76,12 @@ def create_suite(
             Action.SUITE_CREATED,
             f"suites/{suite.name}",
             now=now,
-            after={"kind": kind.value, "dataset": source.name, "dataset_version": version.number},
+            after={
+                "kind": kind.value,
+                "dataset": source.name,
+                "dataset_version": version.number,
+                "mirror": mirror,
+            },
         )
         work.commit()
     return suite

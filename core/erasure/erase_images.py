@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 
 from core.artifacts.store import ArtifactKind, Artifacts
 from core.audit import record as audit
@@ -34,8 +35,11 @@ from core.evaluation.queries import (
     answers_from_json,
     answers_to_json,
     list_of_images,
+    views_of,
+    views_to_json,
 )
 from core.evaluation.rows import AnswerCache
+from core.evaluation.stored_answers import with_views
 from core.jobs.orders import EraseOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
@@ -254,13 +258,18 @@ def carry_answers(
     """Store what versions answered about the images that are left of holdouts."""
     with platform.transactions(read_only=True) as work:
         found = [
-            (version, query, work[AnswerCache].find(version.digest, query.digest))
+            (
+                version,
+                query,
+                work[AnswerCache].find(version.digest, query.digest),
+                work[AnswerCache].find(version.digest, views_of(query.digest)),
+            )
             for version, query in _holdout_queries(work, holders)
         ]
     return [
         carried
-        for version, query, stored in found
-        if (carried := _carry(platform.artifacts, version, query, stored, pixels)) is not None
+        for version, query, stored, views in found
+        for carried in _carry(platform.artifacts, version, query, stored, views, pixels)
     ]
 
 
@@ -283,24 +292,29 @@ def _carry(
     version: Version,
     query: ClassQuery,
     stored: Digest | None,
+    stored_views: Digest | None,
     pixels: Collection[Digest],
-) -> CarriedAnswers | None:
+) -> Iterator[CarriedAnswers]:
+    """Yield the answers to what is left, and those to its views, if they can be read."""
     found = read_json(artifacts, stored)  # without it, they count for nothing as it is
-    answers = answers_from_json(found) if found else None
+    answers = with_views(artifacts, answers_from_json(found), stored_views) if found else None
     if not isinstance(answers, ClassAnswers):
-        return None
-    pairs = zip(query.entries, answers.predicted, strict=True)
-    left = [(entry, answer) for entry, answer in pairs if entry.pixels not in pixels]
-    if not left:
-        return None
-    rest = replace(query, entries=tuple(entry for entry, _ in left))
-    kept = ClassAnswers(predicted=tuple(answer for _, answer in left))
-    return CarriedAnswers(
-        version=version.digest,
-        query=rest.digest,
-        answers=artifacts.put(canonical_json(answers_to_json(kept))),
-        images=artifacts.put(list_of_images(rest)),
-    )
+        return
+    is_left = [entry.pixels not in pixels for entry in query.entries]
+    if not any(is_left):
+        return
+    rest = replace(query, entries=tuple(compress(query.entries, is_left)))
+    kept, *views = (tuple(compress(a, is_left)) for a in (answers.predicted, *answers.views))
+    carried = {rest.digest: answers_to_json(ClassAnswers(predicted=kept))}
+    if views:
+        carried[views_of(rest.digest)] = views_to_json(views)
+    for digest, value in carried.items():
+        yield CarriedAnswers(
+            version=version.digest,
+            query=digest,
+            answers=artifacts.put(canonical_json(value)),
+            images=artifacts.put(list_of_images(rest)),
+        )
 
 
 # Freeze again the dataset versions that held erased images, without these.

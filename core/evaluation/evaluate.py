@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from core import errors
@@ -21,16 +22,19 @@ from core.evaluation.plan import (
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
+    ClassQuery,
     EvalQuery,
     answers_to_json,
     list_of_images,
     probabilities_of,
+    views_of,
+    views_to_json,
 )
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.evaluation.spending import spending_in
-from core.evaluation.stored_answers import damaged_in, read_each, read_suite
+from core.evaluation.stored_answers import damaged_in, read_each, read_suite, with_views
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder
@@ -174,20 +178,38 @@ def _answer(
 def _stored_answers(
     platform: Platform, version: Version, questions: Sequence[EvalQuery]
 ) -> AnswersByQuery:
-    """Return stored answers; a version with weights gives damaged ones again, all of them."""
-    beside = {question.digest: probabilities_of(question.digest) for question in questions}
+    """Return stored answers, with those to as many views as are stored.
+
+    A version with weights gives damaged ones again, and those without answers to all views.
+    """
+    by_digest = {question.digest: question for question in questions}
     with platform.transactions(read_only=True) as work:
-        kept = work[AnswerCache].stored([version.digest], beside.keys())
-        sure = work[AnswerCache].stored([version.digest], beside.values())
-    answers = read_each(platform.artifacts, kept)
+        stored = partial(work[AnswerCache].stored, [version.digest])
+        kept = stored(by_digest)
+        sure = stored([probabilities_of(question) for question in by_digest])
+        viewed = stored([views_of(question) for question in by_digest])
+    answers = {
+        (digest, question): with_views(
+            platform.artifacts, answer, viewed.get((digest, views_of(question)))
+        )
+        for (digest, question), answer in read_each(platform.artifacts, kept).items()
+    }
     if version.collected_at is not None:
         return answers
     damaged = damaged_in(platform.artifacts, sure)
     return {
         (digest, question): answer
         for (digest, question), answer in answers.items()
-        if (digest, beside[question]) not in damaged
+        if (digest, probabilities_of(question)) not in damaged
+        and _has_views(answer, by_digest[question])
     }
+
+
+def _has_views(answer: Answers, query: EvalQuery) -> bool:
+    """Return whether a version has answered all views that a query asks about."""
+    if not (isinstance(query, ClassQuery) and isinstance(answer, ClassAnswers)):
+        return True
+    return len(answer.views) >= query.views
 
 
 def _store_answers(
@@ -208,6 +230,9 @@ def _store_answers(
         if isinstance(answers, ClassAnswers) and answers.probabilities is not None:
             found = put(canonical_json({"probabilities": list(answers.probabilities)}))
             stored.append((probabilities_of(question.digest), found, images))
+        if isinstance(answers, ClassAnswers) and answers.views:
+            found = put(canonical_json(views_to_json(answers.views)))
+            stored.append((views_of(question.digest), found, images))
     with platform.transactions() as work:
         work[Jobs].status(job.id, job.fence)
         if work[ErasedImages].erased({one.pixels for query, _ in fresh for one in query.entries}):

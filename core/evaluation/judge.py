@@ -182,6 +182,8 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
         measured.append((hits.formerly_right, limit, True))
     live_difference = _live_difference(results, comparison)
     spent = _spending(results, comparison)
+    level = spent.level or policy.alpha
+    is_soft = comparison.kind is not MeasureKind.GAIN
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -193,7 +195,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             distinct=compared.distinct,
             now=compared.now,
             before=compared.before,
-            design_effect=compared.design_effect(spent.level or policy.alpha),
+            design_effect=compared.design_effect(level),
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
             pooled=comparison.pooled,
@@ -201,6 +203,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             asked=comparison.asked,
             classes=comparison.classes,
             formerly_right=formerly_right,
+            soft=compared.soft_flips(level) if is_soft else None,
             **vars(spent),
         )
 
@@ -281,6 +284,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         tolerance=policy.tolerance(measure),
         verdicts=verdicts,
         level=policy.level(verdicts, measure.luck) if verdicts else None,
+        soft=measure.soft if policy.views else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:
@@ -293,5 +297,6 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             gained=0,
             difference=-found.lost / found.right_before,
             formerly_right=True,
+            soft=None,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)

@@ -172,7 +172,7 @@ def plan_queries(
     live: LiveLineage | None = None,
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
-    learned = candidate.version.classes
+    learned, views = candidate.version.classes, policy.views
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
@@ -182,7 +182,8 @@ def plan_queries(
             case RetrievalQuery() as query:
                 retrieval.append(RetrievalEvaluation(name=name, own=query))
             case ClassQuery() as query:
-                zero_shot.append(_class_evaluation(name, query, learned))
+                asked = replace(query, views=views, mirror=scored.suite.mirror)
+                zero_shot.append(_class_evaluation(name, asked, learned))
     return EvaluationPlan(
         model=model,
         policy=policy,
@@ -194,8 +195,8 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version),
-        live_holdouts=_holdout_evaluations(live.updates if live else (), candidate.version),
+        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version, views),
+        live_holdouts=_holdout_evaluations(live.updates if live else (), candidate.version, views),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),
@@ -258,7 +259,7 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 
 
 def _holdout_evaluations(
-    updates: Sequence[HeldOutUpdate], candidate: Version
+    updates: Sequence[HeldOutUpdate], candidate: Version, views: int
 ) -> tuple[HoldoutEvaluation, ...]:
     """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
@@ -268,7 +269,7 @@ def _holdout_evaluations(
             later = _descendants(learner, (one.version for one in updates[position + 1 :]))
             promoted = (one for one in later if one.status is VersionStatus.PROMOTED)
             settled = next((one for one in promoted if one != candidate), learner)
-            own = holdout_query(learner, entries)
+            own = replace(holdout_query(learner, entries), views=views)
             exam = _class_evaluation(holdout_name(learner), own, candidate.classes)
             found.append(HoldoutEvaluation(learner=learner, settled=settled, exam=exam))
     return tuple(found)

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
-from core.gate.intervals import Flips, design_effect
-from core.gate.measures import MeasureKind
+from core.gate.intervals import Flips, design_effect, soft_effect
+from core.gate.measures import MeasureKind, SoftFlips
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration
@@ -18,17 +18,27 @@ from core.values import Digest, Json, canonical_json, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """A query for the class of each image; every entry's class is in `classes`, in any case."""
+    """A query for the class of each image; every entry's class is in `classes`, in any case.
+
+    Each image is also asked about in so many `views`: crops of it, of which some are mirrored if
+    `mirror` says that a mirror image shows the same class.
+    """
 
     entries: tuple[ManifestEntry, ...]
     classes: tuple[str, ...]
     prompt: PromptTemplate
+    views: int = 0
+    mirror: bool = False
 
     @cached_property
     def digest(self) -> Digest:
-        """Identifies the query by images in order, classes and prompt."""
+        """Identifies the query by images in order, classes, prompt, and whether views are mirrored.
+
+        Not by the number of views: answers to more of them begin with those to fewer.
+        """
         pixels = [[entry.pixels, entry.class_name] for entry in self.entries]
-        return sha256(canonical_json(["class", pixels, list(self.classes), self.prompt.text]))
+        asked = ["class", pixels, list(self.classes), self.prompt.text]
+        return sha256(canonical_json([*asked, "mirror"] if self.mirror else asked))
 
     @cached_property
     def truths(self) -> tuple[str, ...]:
@@ -58,6 +68,11 @@ def probabilities_of(query: Digest) -> Digest:
     They are stored apart from the answers, by which alone versions are judged.
     """
     return sha256(f"probabilities {query}".encode())
+
+
+def views_of(query: Digest) -> Digest:
+    """Return what the answers to a query's views are stored under: apart, like probabilities."""
+    return sha256(f"views {query}".encode())
 
 
 EvalQuery = ClassQuery | RetrievalQuery | CalibrationQuery
@@ -94,11 +109,13 @@ class ClassAnswers:
     """The class predicted for each image, as an index into the query's classes.
 
     If scores are NaN, there is no best class and the index is one past the last. `probabilities` of
-    the predicted classes are for readers: nothing is judged by them.
+    the predicted classes are for readers: nothing is judged by them. `views` holds the classes
+    predicted for each view of the images, those of the first view first.
     """
 
     predicted: tuple[int, ...]
     probabilities: tuple[float, ...] | None = field(default=None, compare=False)
+    views: tuple[tuple[int, ...], ...] = field(default=(), compare=False)
 
     def hits(
         self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
@@ -108,11 +125,31 @@ class ClassAnswers:
         Names that differ only in case have the same prompt, so either is right. So is a name with
         the same meaning: `meanings` has one name for all of those, by each in lower case.
         """
-        lower = (name.lower() for name in query.classes)
-        names: list[str | None] = [meanings.get(name, name) for name in lower]
-        names.append(None)  # no class was best
-        rows = zip(self.predicted, query.truths, strict=True)
-        return tuple(names[predicted] == meanings.get(truth, truth) for predicted, truth in rows)
+        [hits] = _hits([self.predicted], query, meanings)
+        return hits
+
+    def soft_hits(
+        self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, ...] | None:
+        """Return, image by image, how many answers are right: to the image and to its views.
+
+        None if the query asks for no views, or some of these were not answered.
+        """
+        if not query.views or len(self.views) < query.views:
+            return None
+        asked = [self.predicted, *self.views[: query.views]]
+        return tuple(map(sum, zip(*_hits(asked, query, meanings), strict=True)))
+
+
+def _hits(
+    answers: Iterable[tuple[int, ...]], query: ClassQuery, meanings: Mapping[str, str]
+) -> Iterator[tuple[bool, ...]]:
+    lower = (name.lower() for name in query.classes)
+    names: list[str | None] = [meanings.get(name, name) for name in lower]
+    names.append(None)  # no class was best
+    truths = [meanings.get(truth, truth) for truth in query.truths]
+    for predicted in answers:
+        yield tuple(names[one] == truth for one, truth in zip(predicted, truths, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +180,7 @@ def are_finite(answers: Answers, query: EvalQuery) -> bool:
 
 
 def answers_to_json(answers: Answers) -> dict[str, Any]:
-    """Return answers as plain JSON, for storage; without probabilities, which are stored apart."""
+    """Return answers as plain JSON, for storage; without what is stored apart."""
     if isinstance(answers, Calibration):
         return answers.to_json()
     if isinstance(answers, ClassAnswers):
@@ -151,12 +188,19 @@ def answers_to_json(answers: Answers) -> dict[str, Any]:
     return {name: list(value) for name, value in vars(answers).items()}
 
 
+def views_to_json(views: Iterable[Sequence[int]]) -> dict[str, Any]:
+    """Return answers to views as plain JSON, for storage."""
+    return {"views": [list(view) for view in views]}
+
+
 def answers_from_json(value: Json) -> Answers:
     """Return the answers that `answers_to_json` wrote."""
     if "sources" in value:
         return Calibration.from_json(value)
     fields: dict[str, tuple[int, ...]] = {name: tuple(numbers) for name, numbers in value.items()}
-    return ClassAnswers(**fields) if "predicted" in fields else RetrievalAnswers(**fields)
+    if "predicted" in fields:
+        return ClassAnswers(predicted=fields["predicted"])
+    return RetrievalAnswers(**fields)
 
 
 # Two versions' hits on the same query, answer by answer.
@@ -164,11 +208,17 @@ def answers_from_json(value: Json) -> Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedHits:
-    """The hits of the candidate and of a baseline, and the group of near-duplicates of each."""
+    """The hits of the candidate and of a baseline, and the group of near-duplicates of each.
+
+    `soft` holds the change of the number of right answers to each image and to its `views`; None if
+    a version has not answered these.
+    """
 
     now: Sequence[bool]
     before: Sequence[bool]
     groups: Sequence[Digest]
+    soft: Sequence[int] | None = None
+    views: int = 0
 
     @property
     def formerly_right(self) -> "PairedHits":
@@ -188,19 +238,47 @@ class PairedHits:
         """Return the factor by which answers that share a group inflate the variance."""
         if self.distinct == len(self.groups):
             return 1.0
-        clusters: dict[Digest, list[int]] = {}  # answers, gained and lost of each group
-        for group, new, old in zip(self.groups, self.now, self.before, strict=True):
+        changes = [new - old for new, old in zip(self.now, self.before, strict=True)]
+        return design_effect(self._clusters(changes), alpha)
+
+    def soft_flips(self, alpha: float) -> SoftFlips | None:
+        """Return the sums of the changes over images and views; None without views."""
+        if self.soft is None:
+            return None
+        changes = [change / (1 + self.views) for change in self.soft]
+        return SoftFlips(
+            views=self.views,
+            gained=sum(max(0.0, change) for change in changes),
+            lost=sum(max(0.0, -change) for change in changes),
+            design_effect=soft_effect(self._clusters(changes), alpha),
+        )
+
+    def _clusters(self, changes: Sequence[float]) -> Iterator[Flips]:
+        """Yield the answers of each group, which flip by these changes."""
+        clusters: dict[Digest, list[float]] = {}  # answers, gained and lost of each group
+        for group, change in zip(self.groups, changes, strict=True):
             found = clusters.setdefault(group, [0, 0, 0])
             found[0] += 1
-            found[1] += new and not old
-            found[2] += old and not new
-        members = (Flips(count=n, gained=g, lost=w) for n, g, w in clusters.values())
-        return design_effect(members, alpha)
+            found[1] += max(0, change)
+            found[2] += max(0, -change)
+        for count, gained, lost in clusters.values():
+            yield Flips(count=count, gained=gained, lost=lost)
 
 
-def top_1(query: ClassQuery, *, now: Sequence[bool], before: Sequence[bool]) -> PairedHits:
-    """Return two versions' hits on a query for classes."""
-    return PairedHits(now=now, before=before, groups=[entry.group for entry in query.entries])
+def top_1(
+    query: ClassQuery,
+    *,
+    now: Sequence[bool],
+    before: Sequence[bool],
+    soft_now: Sequence[int] | None = None,
+    soft_before: Sequence[int] | None = None,
+) -> PairedHits:
+    """Return two versions' hits on a query for classes, and the changes of their soft hits."""
+    soft = None
+    if soft_now is not None and soft_before is not None:
+        soft = [new - old for new, old in zip(soft_now, soft_before, strict=True)]
+    groups = [entry.group for entry in query.entries]
+    return PairedHits(now=now, before=before, groups=groups, soft=soft, views=query.views)
 
 
 def recall_at_1(
@@ -230,16 +308,24 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 
 
 def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
-    """Return the hits on several queries as those on one.
+    """Return the hits on several queries as those on one; soft if all have them.
 
     An image in more than one of them counts once, with the class that was taught last.
     """
-    found: dict[Digest, tuple[bool, bool, Digest]] = {}
+    found: dict[Digest, tuple[bool, bool, Digest, int | None]] = {}
+    views = 0
     for query, hits in parts:
-        for entry, now, before in zip(query.entries, hits.now, hits.before, strict=True):
-            found[entry.pixels] = (now, before, entry.group)
+        soft: Sequence[int | None] = [None] * len(hits.now) if hits.soft is None else hits.soft
+        for entry, now, before, change in zip(
+            query.entries, hits.now, hits.before, soft, strict=True
+        ):
+            found[entry.pixels] = (now, before, entry.group, change)
+        views = hits.views
+    changes = [change for *_, change in found.values() if change is not None]
     return PairedHits(
-        now=[now for now, _, _ in found.values()],
-        before=[before for _, before, _ in found.values()],
-        groups=[group for _, _, group in found.values()],
+        now=[now for now, *_ in found.values()],
+        before=[before for _, before, *_ in found.values()],
+        groups=[group for _, _, group, _ in found.values()],
+        soft=changes if len(changes) == len(found) else None,
+        views=views,
     )

@@ -141,8 +141,14 @@ class EvaluationResults:
             if isinstance(query, RetrievalQuery):
                 ranks, others = self.ranks(now, query), self.ranks(before, query)
                 return dict(recall_at_1(query, now=ranks, before=others))[comparison.kind]
-            hits = self.hits(now, query), self.hits(before, query)
-            found.append((query, top_1(query, now=hits[0], before=hits[1])))
+            hits = top_1(
+                query,
+                now=self.hits(now, query),
+                before=self.hits(before, query),
+                soft_now=self.class_answers(now, query).soft_hits(query, self.meanings),
+                soft_before=self.class_answers(before, query).soft_hits(query, self.meanings),
+            )
+            found.append((query, hits))
         return found[0][1] if len(found) == 1 else pooled(found)
 
     def counts(self, version: Version, query: ClassQuery) -> Counts:

@@ -105,6 +105,14 @@ def _with_probabilities(artifacts: Artifacts, answers: Answers, stored: Digest |
     return replace(answers, probabilities=tuple(found["probabilities"]))
 
 
+def with_views(artifacts: Artifacts, answers: Answers, stored: Digest | None) -> Answers:
+    """Return answers with those to views of the images, as far as they can be read."""
+    found = read_json(artifacts, stored)
+    if found is None or not isinstance(answers, ClassAnswers):
+        return answers
+    return replace(answers, views=tuple(map(tuple, found["views"])))
+
+
 def read_suite(work: Work, artifacts: Artifacts, suite: Suite) -> ScoredSuite:
     """Return a suite with its images, except those that were erased."""
     return ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))

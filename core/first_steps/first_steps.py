@@ -150,6 +150,7 @@ def _ensure_suite(platform: Platform) -> None:
             dataset=EMOJI,
             dataset_version=1,
             prompt=PROMPT,
+            mirror=True,
         )
 
 

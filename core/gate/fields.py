@@ -6,7 +6,7 @@ from typing import Any
 
 # Units of fractions, which are shown in percent, and of counts.
 POINTS, PERCENT = "points", "%"
-IMAGES, VERDICTS = "test images", "verdicts"
+IMAGES, VERDICTS, VIEWS = "test images", "verdicts", "views"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,25 @@ class MeasureKind(StrEnum):
 SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
 
 
+# With views, single images have a say in whether a measure holds, too: the difference that they
+# show has to be within tolerance by this share of the z that is asked of images and views.
+SINGLE_SHARE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftFlips:
+    """The changes of the share of right answers to an image and its views, summed over images."""
+
+    views: int = field(metadata=description("Views of each image, beside the image itself."))
+    gained: float = field(metadata=description("Sum over the images whose share grew."))
+    lost: float = field(metadata=description("Sum over the images whose share shrank."))
+    design_effect: float = field(
+        metadata=description(
+            "Variance, divided by that of changes from all wrong to all right or the reverse."
+        )
+    )
+
+
 class ClassList(StrEnum):
     """The list of classes that both versions choose from."""
 
@@ -91,7 +110,8 @@ class Measure:
         metadata=description(
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
-            "`pooled` holdout with few images lies above it."
+            "`pooled` holdout with few images lies above it. With `soft`, it is the lower one of "
+            "the bound over images and views and of a milder one over single images."
         ),
     )
     interval_lower: float = field(
@@ -153,6 +173,13 @@ class Measure:
             "budget sets it."
         ),
     )
+    soft: SoftFlips | None = field(
+        default=None,
+        metadata=description(
+            "The answers to views of the images, by which `lower` is computed. Null: it is "
+            "computed by single images, as are all other numbers."
+        ),
+    )
 
     @classmethod
     def of(
@@ -178,6 +205,7 @@ class Measure:
         verdicts: int | None = None,
         luck: float = 1.0,
         level: float | None = None,
+        soft: SoftFlips | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
 
@@ -213,6 +241,7 @@ class Measure:
             verdicts=verdicts,
             luck=luck,
             level=level,
+            soft=soft,
         ).bounded(alpha, minimum_count)
 
     def bounded(self, alpha: float, minimum_count: int) -> Self:
@@ -226,9 +255,13 @@ class Measure:
             share = strictness(self.distinct, minimum_count, pooled=self.pooled)
         z = share * quantile(alpha if self.level is None else self.level)
         interval = paired_interval(self.flips, alpha)
+        lower = score_bound(self.flips, z)
+        if self.soft is not None:
+            single = score_bound(self.flips, min(z, SINGLE_SHARE * z))
+            lower = min(score_bound(self.deciding, z), single)
         return replace(
             self,
-            lower=score_bound(self.flips, z),
+            lower=lower,
             interval_lower=interval.lower,
             upper=interval.upper,
         )
@@ -243,6 +276,14 @@ class Measure:
         """The flips, scaled to the number of independent answers that they are worth."""
         flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
         return flips.scaled(1 / self.design_effect)
+
+    @property
+    def deciding(self) -> Flips:
+        """The flips, scaled likewise, by which it holds: soft ones, if views were asked about."""
+        if self.soft is None:
+            return self.flips
+        flips = Flips(count=self.count, gained=self.soft.gained, lost=self.soft.lost)
+        return flips.scaled(1 / self.soft.design_effect)
 
     @property
     def live_is_beyond(self) -> bool:
@@ -269,7 +310,7 @@ class Measure:
         """
         if self.level is None:
             return False
-        unchanged = replace(self, gained=0, lost=0)
+        unchanged = replace(self, gained=0, lost=0, soft=None)
         at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
         return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
-from core.gate.fields import IMAGES, PERCENT, VERDICTS, limited, limits_of
+from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
 from core.values import PolicyId, counted
@@ -133,6 +133,16 @@ class GatePolicy:
         unit=PERCENT,
         high=0.2,
         above_low=True,
+    )
+    views: int = limited(
+        8,
+        "Views of each image",
+        "are asked about too: a measure holds by the share of right answers to image and views",
+        unit=VIEWS,
+        high=64,
+        description="Views of each image, small crops of it, that versions are asked about too. "
+        "A measure of classes holds by the share of right answers to an image and its views, which "
+        "varies less than the answer to the image alone. 0: judged by single images.",
     )
     line_error: float | None = limited(
         None,
@@ -310,7 +320,7 @@ def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | Non
     flips, at = measure.flips, -measure.tolerance
     reached = score(flips, at)  # grows with the square root of the images; skewness shrinks
     if reached > 0:
-        times = times_to_hold(flips, at, measure.level or alpha)
+        times = times_to_hold(measure.deciding, at, measure.level or alpha)
     elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0, with power
         z = quantile(alpha / tests)
         skewed = sixth_of_skewness(flips, at) * (z * z - 1)
@@ -426,10 +436,16 @@ def _change(measure: Measure) -> str:
         )
     between = f"interval {points(measure.interval_lower)} to {points(measure.upper)}"
     if measure.decides_apart:
-        between = f"{between}, decided by {points(measure.lower)}"
+        between = f"{between}, decided by {points(measure.lower)}{_viewed(measure)}"
     return (
         f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
     )
+
+
+def _viewed(measure: Measure) -> str:
+    if measure.soft is None:
+        return ""
+    return f" over each image and {counted(measure.soft.views, 'view')} of it"
 
 
 def _limit(measure: Measure) -> str:

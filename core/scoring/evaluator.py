@@ -1,8 +1,9 @@
 """Evaluate a version: its answers to queries."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from core.evaluation.queries import (
     RetrievalAnswers,
     RetrievalQuery,
 )
+from core.images.views import View
 from core.jobs.rules import EventKind, Monitor
 from core.rejection.queries import CalibrationQuery
 from core.scoring.rejection import calibration_of
@@ -31,16 +33,22 @@ from core.values import Digest
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Features (count, width) and the row of each image and text."""
+    """Features (count, width) and the row of each image, of each view of it, and of each text."""
 
     images: Tensor
     image_rows: Mapping[Digest, int]
+    view_rows: Mapping[tuple[Digest, View], int]
     texts: Tensor
     text_rows: Mapping[str, int]
 
     def of_images(self, entries: Sequence[ManifestEntry]) -> Tensor:
         """Return the features of images."""
         rows = [self.image_rows[entry.pixels] for entry in entries]
+        return self.images[torch.tensor(rows, device=self.images.device)]
+
+    def of_view(self, entries: Sequence[ManifestEntry], view: View) -> Tensor:
+        """Return the features of a view of images."""
+        rows = [self.view_rows[entry.pixels, view] for entry in entries]
         return self.images[torch.tensor(rows, device=self.images.device)]
 
     def of_texts(self, texts: Iterable[str]) -> Tensor:
@@ -50,7 +58,7 @@ class Features:
 
 
 class VersionEvaluator:
-    """Evaluates with torch, in fp32; every image and every text is encoded once."""
+    """Evaluates with torch, in fp32; every image, view and text is encoded once."""
 
     def __init__(
         self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
@@ -129,7 +137,8 @@ def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
         )
     predicted = predict(images, texts)
     sure = probabilities(images, texts, predicted, scale)
-    return ClassAnswers(predicted=predicted, probabilities=sure)
+    views = tuple(predict(features.of_view(query.entries, v), texts) for v in views_in(query))
+    return ClassAnswers(predicted=predicted, probabilities=sure, views=views)
 
 
 # Zero-shot predictions.
@@ -241,10 +250,14 @@ def encode(
     batch: int,
     monitor: Monitor,
 ) -> Features:
-    """Encode the images and texts of all queries, each once, and report the progress."""
+    """Encode the images, views and texts of all queries, each once, and report the progress."""
     entries = {entry.pixels: entry for query in queries for entry in query.entries}
+    views: dict[Digest, dict[View, None]] = {pixels: {} for pixels in entries}
+    for query in queries:
+        for entry in query.entries:
+            views[entry.pixels] |= dict.fromkeys(views_in(query))
     texts = list(dict.fromkeys(text for query in queries for text in texts_of(query)))
-    total = len(entries) + len(texts)
+    total = len(entries) + sum(map(len, views.values())) + len(texts)
     monitor.advance("evaluating", 0, total)
 
     text_blocks: list[Tensor] = []
@@ -254,32 +267,64 @@ def encode(
         done += len(names)
         monitor.advance("evaluating", done, total)
 
+    # As many pictures at a time, whether of images or of views.
+    most = 1 + max(map(len, views.values()), default=0)
+    batches = [
+        some
+        for count in range(most)
+        for some in _batches(
+            (entry for entry in entries.values() if len(views[entry.pixels]) == count),
+            max(1, batch // (1 + count)),
+        )
+    ]
     image_blocks: list[Tensor] = []
-    for features in encode_batches(model, decoded, list(_batches(entries.values(), batch))):
+    for features in encode_batches(model, decoded, batches, views):
         image_blocks.append(features)
         done += len(features)
         monitor.advance("evaluating", done, total)
 
+    image_rows: dict[Digest, int] = {}
+    view_rows: dict[tuple[Digest, View], int] = {}
+    for entry in (entry for some in batches for entry in some):
+        image_rows[entry.pixels] = len(image_rows) + len(view_rows)
+        for view in views[entry.pixels]:
+            view_rows[entry.pixels, view] = len(image_rows) + len(view_rows)
     return Features(
         images=torch.cat(image_blocks),
-        image_rows={pixels: row for row, pixels in enumerate(entries)},
+        image_rows=image_rows,
+        view_rows=view_rows,
         texts=torch.cat(text_blocks),
         text_rows={text: row for row, text in enumerate(texts)},
     )
 
 
 def encode_batches(
-    model: ClipModel, decoded: DecodedImages, batches: Sequence[Sequence[ManifestEntry]]
+    model: ClipModel,
+    decoded: DecodedImages,
+    batches: Sequence[Sequence[ManifestEntry]],
+    views: Mapping[Digest, Collection[View]] = MappingProxyType({}),
 ) -> Generator[Tensor, None, None]:
-    """Yield the features of each batch (batch, width); the next ones are decoded meanwhile."""
+    """Yield the features of each batch (pictures, width); the next ones are decoded meanwhile.
+
+    Each image is followed by its `views`.
+    """
 
     def decode(number: int) -> Tensor:
-        images = [decoded.of(entry) for entry in batches[number]]
-        return torch.from_numpy(np.stack(images))  # torch would start threads to stack
+        pictures = [
+            decoded.with_views(one, [*views.get(one.pixels, ())]) for one in batches[number]
+        ]
+        return torch.from_numpy(np.concatenate(pictures))  # torch would start threads to join
 
     with Prefetcher(decode, 0, len(batches), device=model.device) as ahead:
         for _ in batches:
             yield model.encode_images(ahead.take())
+
+
+def views_in(query: EvalQuery) -> tuple[View, ...]:
+    """Return the views that a query asks about beside each image."""
+    if not isinstance(query, ClassQuery):
+        return ()
+    return tuple(View(number=n + 1, mirror=query.mirror) for n in range(query.views))
 
 
 def texts_of(query: EvalQuery) -> tuple[str, ...]:

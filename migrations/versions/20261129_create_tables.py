@@ -144,6 +144,7 @@ def _create_suites() -> None:
         sa.Column("classes", sa.JSON(), nullable=False),
         sa.Column("images", sa.Integer(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
+        sa.Column("mirror", sa.Boolean(), nullable=False),
         _time("created_at"),
         _time("retired_at", nullable=True),
     )

@@ -128,6 +128,7 @@ def a_suite(**changes: Any) -> Suite:
         classes=("cat", "dog"),
         images=2,
         prompt=DEFAULT_PROMPT,
+        mirror=False,
         created_at=NOW,
     )
     return replace(made, **changes)

@@ -153,12 +153,10 @@ def answered_where(right: Callable[[int], bool], question: EvalQuery) -> Answers
     if isinstance(question, ClassQuery):
         names = [name.lower() for name in question.classes]
         columns = (names.index(entry.class_name.lower()) for entry in question.entries)
-        return ClassAnswers(
-            predicted=tuple(
-                column if right(n) else (column + 1) % len(names)
-                for n, column in enumerate(columns)
-            )
+        predicted = tuple(
+            column if right(n) else (column + 1) % len(names) for n, column in enumerate(columns)
         )
+        return ClassAnswers(predicted=predicted, views=(predicted,) * question.views)
     images = len(question.entries)
     captions = [n for n, entry in enumerate(question.entries) for _ in entry.texts]
     return RetrievalAnswers(

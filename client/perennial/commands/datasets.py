@@ -263,27 +263,38 @@ def suite() -> None:
     help="What the suite measures.",
 )
 @click.option("--prompt", help="Prompt template with one {name} (default: the model's).")
+@click.option(
+    "--mirror",
+    is_flag=True,
+    help="A mirror image shows the same class: no letters, no left and right.",
+)
 @click.option("--model", "-m", help="Add it to this model, for all later evaluations.")
 @json_option
 def create_suite(
-    name: str, folder: Path, kind: SuiteKind, prompt: str | None, model: str | None, as_json: bool
+    name: str,
+    folder: Path,
+    kind: SuiteKind,
+    prompt: str | None,
+    mirror: bool,
+    model: str | None,
+    as_json: bool,
 ) -> None:
     """Create a suite, which a model must not forget, from FOLDER.
 
     FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
     of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
     interrupted, the same command goes on. A suite of that name that is there already is taken as it
-    is if it has as many images, the same classes, kind and prompt. If it is refused, nothing is
-    frozen, and a dataset made for it is deleted.
+    is if it has as many images, the same classes, kind, prompt and --mirror. If it is refused,
+    nothing is frozen, and a dataset made for it is deleted.
     """
     images = read_folder(folder, kind)
     with connected() as client:
         found = _find_suite(client, name)
         if found is not None:
-            _require_alike(found, images, kind, prompt)
+            _require_alike(found, images, kind, prompt, mirror=mirror)
         if prompt is None and model is not None and not found:
             prompt = next((one["prompt"] for one in client.versions.list(model)), None)
-        made = found or _send_suite(client, name, images, kind, prompt)
+        made = found or _send_suite(client, name, images, kind, prompt, mirror=mirror)
         if model is not None:
             known = client.models.get(model)["suites"]
             client.models.change(model, suites=list(dict.fromkeys([*known, name])))
@@ -299,11 +310,13 @@ def _send_suite(
     images: Sequence[tuple[str, Path]],
     kind: SuiteKind,
     prompt: str | None,
+    *,
+    mirror: bool,
 ) -> Suite:
     made = ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
     try:
         note(told_counts(send_images(client, name, images)))
-        return client.suites.create(name, kind=kind, dataset=name, prompt=prompt)
+        return client.suites.create(name, kind=kind, dataset=name, prompt=prompt, mirror=mirror)
     except ServiceError:
         if made:
             take_back(client, name)
@@ -352,9 +365,14 @@ def _find_suite(client: Client, name: str) -> Suite | None:
 
 
 def _require_alike(
-    suite: Suite, images: Sequence[tuple[str, Path]], kind: SuiteKind, prompt: str | None
+    suite: Suite,
+    images: Sequence[tuple[str, Path]],
+    kind: SuiteKind,
+    prompt: str | None,
+    *,
+    mirror: bool,
 ) -> None:
-    """Raise Failure unless a suite has the kind, prompt, classes and number of images asked for.
+    """Raise Failure unless a suite is of the images, classes, kind, prompt and mirror asked for.
 
     A file that is there twice is one image, which has the class that it comes with first.
     """
@@ -366,6 +384,8 @@ def _require_alike(
         differ.append(f"is {suite['kind']}")
     if prompt not in {None, suite["prompt"]}:
         differ.append(f"has the prompt {suite['prompt']!r}")
+    if mirror and not suite["mirror"]:
+        differ.append("may not be mirrored")
     if suite["images"] != len(names):
         differ.append(f"has {suite['images']} images")
     if kind == "zero_shot" and set(suite["classes"]) != {*names.values()}:

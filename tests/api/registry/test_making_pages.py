@@ -89,9 +89,10 @@ def test_a_suite_is_made_of_a_dataset_version(
         wrong = admin.send(f"{here}/suite", name=name, prompt="no name")
         assert "prompt_invalid" in wrong.text
     assert f"{here}/suite" in admin.get(here).text
-    made = admin.send(f"{here}/suite", name=name, prompt="a photo of {name}.")
+    made = admin.send(f"{here}/suite", name=name, prompt="a photo of {name}.", mirror="yes")
     assert made.headers["location"] == "/ui/suites"
-    assert f"<b>{name}</b>" in admin.get("/ui/suites").text
+    row = admin.get("/ui/suites").text.partition(f"<b>{name}</b>")[2].partition("</tr>")[0]
+    assert "zero shot, may be mirrored" in row
     model = a_root(shared_service.platform, f"{name}-taught").name
     assert f"/ui/datasets/{name}/versions/1/update" not in admin.get(f"/ui/models/{model}").text
 

@@ -109,6 +109,18 @@ def test_a_suite_is_made_once_and_never_edited(service: Service) -> None:
         kind = service.client.post("/v1/suites", json=body | {"name": "b", "kind": "retrieval"})
         prompt = service.client.post("/v1/suites", json=body | {"name": "b", "prompt": "x"})
         version = service.client.post("/v1/suites", json=body | {"name": "b", "dataset_version": 9})
+    assert suite["mirror"] is False
+    service.client.post("/v1/datasets", json={"name": "talk", "kind": "captioned"})
+    captioned = {"name": "b", "kind": "retrieval", "dataset": "talk", "mirror": True}
+    with service.untouched():
+        refused = service.client.post("/v1/suites", json=captioned)
+    assert (code_of(refused), refused.json()["errors"][0]["pointer"]) == (
+        (422, "field_invalid"),
+        "/mirror",
+    )
+    mirrored = service.client.post("/v1/suites", json=body | {"name": "mirrored", "mirror": True})
+    assert mirrored.json()["mirror"] is True
+    assert service.client.get("/v1/suites/mirrored").json() == mirrored.json()
     assert code_of(kind) == (422, "field_invalid")
     assert code_of(prompt) == (422, "prompt_invalid")
     assert code_of(version) == (404, "dataset_version_not_found")

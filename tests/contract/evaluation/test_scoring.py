@@ -15,11 +15,14 @@ from core.jobs.monitor import JobMonitor
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
+from core.registry.configure import configure_model
 from core.registry.read import read_report, scores_of
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.judged import report
+from tests.support.factories import NOW, a_policy
 from tests.support.scene import Scene
 
 PAIRS = {2: ("cat", "dog"), 3: ("owl", "elk"), 4: ("ant", "bee"), 5: ("cod", "eel")}
@@ -167,3 +170,56 @@ def test_report_that_is_not_there_is_refused_by_the_number_of_its_version(scene:
         read_report(scene.platform.artifacts, scene.version(model, 2))
     assert pending.value.facts == {"version": 2}
     assert scores_of(scene.platform.artifacts, None) == {}
+
+
+def with_views(scene: Scene, model: Model, views: int) -> None:
+    """Judge a model by a policy with so many views from now on."""
+    configure_model(scene.platform, model.id, suites=None, policy=a_policy(views=views))
+
+
+def soft_of(scene: Scene, model: Model, number: int) -> dict[str, int]:
+    """How many views the suite's measures of a version were decided by, by baseline."""
+    found = report(scene, model, number).measures
+    return {m.baseline: m.soft.views if m.soft else 0 for m in found if m.name == "sky"}
+
+
+def asked_again(scene: Scene, model: Model, number: int) -> set[Digest]:
+    """Score a version again, and return the versions that were asked anything."""
+    scene.script.asked_questions.clear()
+    scene.order(model, EvaluateOrder(version=number))
+    assert scene.run().status is JobStatus.SUCCEEDED
+    return {version for version, _ in scene.script.asked_questions}
+
+
+def test_views_that_were_answered_are_kept_and_only_more_of_them_are_asked_for(
+    scene: Scene,
+) -> None:
+    model = scene.model()
+    scene.suite(model, scene.frozen("sun", "moon", offset=500), name="sky")
+    with_views(scene, model, 3)
+    teach(scene, model, 2, parent=1)
+    assert soft_of(scene, model, 2) == {"parent and root": 3}
+    for fewer in (3, 2):
+        with_views(scene, model, fewer)
+        assert asked_again(scene, model, 2) == set()
+        assert soft_of(scene, model, 2) == {"parent and root": fewer}
+    with_views(scene, model, 4)
+    assert asked_again(scene, model, 2) == {
+        scene.version(model, number).digest for number in (1, 2)
+    }
+    assert soft_of(scene, model, 2) == {"parent and root": 4}
+
+
+def test_a_version_without_weights_and_views_is_compared_by_single_images(scene: Scene) -> None:
+    """Version 3 is judged; its parent lost its weights before a policy asked for views."""
+    model = scene.model()
+    scene.suite(model, scene.frozen("sun", "moon", offset=500), name="sky")
+    with_views(scene, model, 0)
+    teach(scene, model, 2, parent=1)
+    teach(scene, model, 3, parent=2)
+    with scene.platform.transactions() as work:
+        work[Versions].release_weights(model.id, 2, NOW)
+        work.commit()
+    with_views(scene, model, 3)
+    assert scene.version(model, 2).digest not in asked_again(scene, model, 3)
+    assert soft_of(scene, model, 3) == {"parent": 0, "live version and root": 3}

@@ -122,7 +122,7 @@ def test_captions_follow_their_images_with_the_gates_own_design_effect() -> None
     sizes = rng.integers(1, 6, size=400)
     skills = np.repeat(rng.random((2, 400)), sizes, axis=1)
     old, new = (skills + rng.random(skills.shape)) / 2 < np.array([[0.6], [0.5]])
-    before, now = (Outcomes(hits={CAPTIONS: hits}, captions=sizes) for hits in (old, new))
+    before, now = (Outcomes(hits={CAPTIONS: hits}, captions=sizes, soft={}) for hits in (old, new))
     whole = Pool.of(before, now, [CAPTIONS])
     sums = (whole.shares * 400) @ whole.kinds  # every image of the pool once
     starts = np.concatenate([[0], np.cumsum(sizes)])

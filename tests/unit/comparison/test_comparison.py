@@ -23,6 +23,7 @@ from tests.support.evaluation.evaluations import (
     SECOND,
     answered,
     entries,
+    policy,
     report_of,
     second_update,
 )
@@ -71,7 +72,7 @@ def predicted(before: Sequence[int], now: Sequence[int], *names: str) -> Answere
 
 
 def test_measures_are_those_by_which_the_gate_judges() -> None:
-    report = report_of(second_update(), some_wrong)
+    report = report_of(second_update(policy=policy(views=0)), some_wrong)
     judged = [
         ruling
         for ruling in report.measures

@@ -13,6 +13,7 @@ from core.clip.model import load
 from core.datasets.manifests import Part
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.queries import ClassAnswers, ClassQuery, RetrievalAnswers, RetrievalQuery
+from core.images.views import View
 from core.recipes.fields import DEFAULT_PROMPT
 from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration
@@ -165,3 +166,35 @@ def test_a_probability_is_that_of_the_softmax_over_all_classes() -> None:
     expected = (1 / (2 + 2.718281828**-4), 1 / (1 + 2 * 2.718281828**-8), 0.0)
     assert found[:3] == pytest.approx(expected, abs=1e-4)
     assert found == found[:3] * IMAGES_AT_ONCE
+
+
+def test_views_are_answered_as_images_and_their_file_is_read_once(
+    artifacts: CountingArtifacts, version: Digest
+) -> None:
+    """Of five images, the first three are also in a query whose views may be mirrored."""
+    entries = tuple(noise_image(artifacts, seed, CLASSES[seed % 3]) for seed in range(5))
+    plain = ClassQuery(entries=entries, classes=CLASSES, prompt=DEFAULT_PROMPT, views=2)
+    mirrored = replace(plain, entries=entries[:3], mirror=True)
+    single = replace(plain, views=0, classes=CLASSES[:2] + CLASSES)
+    given = evaluator(artifacts, 4).answer(version, [plain, mirrored, single], Watching())
+    assert [artifacts.reads.count(entry.artifact) for entry in entries] == [1] * 5
+
+    model = load(version, artifacts)
+    with torch.inference_mode():
+        texts = model.encode_texts(DEFAULT_PROMPT.fill_all(CLASSES))
+        for asked, answers in zip((plain, mirrored), given, strict=False):
+            assert isinstance(answers, ClassAnswers)
+            shown = [
+                [
+                    View(number=number, mirror=asked.mirror).of(
+                        read_image(artifacts.get(entry.artifact)), entry.pixels
+                    )
+                    for entry in asked.entries
+                ]
+                for number in (1, 2)
+            ]
+            pixels = [torch.stack([*map(model.preprocess.evaluation_pixels, one)]) for one in shown]
+            expected = [predict(model.encode_images(one), texts) for one in pixels]
+            assert answers.views == tuple(expected)
+    assert isinstance(given[2], ClassAnswers)
+    assert given[2].views == ()

@@ -206,16 +206,17 @@ class Suites(Resource):
         dataset: str,
         dataset_version: int | None = None,
         prompt: str | None = None,
+        mirror: bool = False,
     ) -> types.Suite:
         """Create a suite from all images of a dataset version.
 
         Without `dataset_version`, that is of the dataset's present images, which become a version
         unless the newest has the same or the suite is refused. `prompt` is a template with one
         `{name}`, by default that of the models if all have the same; suites for retrieval do not
-        use it.
+        use it. `mirror` says that a mirror image shows the same class.
         """
         source = {"dataset": dataset, "dataset_version": dataset_version}
-        body = given(name=name, kind=kind, prompt=prompt, **source)
+        body = given(name=name, kind=kind, prompt=prompt, mirror=mirror or None, **source)
         return await self._connection.post(path_of("suites"), body)
 
     async def get(self, name: str) -> types.Suite:

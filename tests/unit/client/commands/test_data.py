@@ -120,6 +120,8 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert "beasts" not in [dataset["name"] for dataset in site.client.datasets.list()]
     told = perennial("suite", "create", "animals", tmp_path, "--prompt", "a {name}")
     assert (told.code, "has the prompt 'one {name}', and" in told.err) == (ERROR, True)
+    told = perennial("suite", "create", "animals", tmp_path, "--mirror")
+    assert (told.code, "may not be mirrored, and" in told.err) == (ERROR, True)
     (tmp_path / "dog").rename(tmp_path / "fox")
     told = perennial("suite", "create", "animals", tmp_path)
     assert (told.code, "has other classes" in told.err) == (ERROR, True)
