@@ -25,17 +25,18 @@ from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.rows import Models, Versions
-from core.trials.record import delete_samples
+from core.trials.record import delete_samples, label_predictions
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import (
     LARGEST_SHARE,
+    Arm,
     Trial,
     TrialMode,
     evidence_of,
     next_point,
 )
 from core.trials.run import start_trial, stop_trial
-from core.values import ModelId
+from core.values import ModelId, PredictionId
 
 router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False)
 
@@ -88,14 +89,33 @@ def stop(model: str, asked: PageRequest, fields: SentForm) -> Response:
     return _try(asked, model, fields, end)
 
 
-def _try(asked: PageRequest, model: str, fields: Fields, change: Callable[[], object]) -> Response:
+@router.post("/trial/label", Role.CONTRIBUTOR)
+def label(model: str, asked: PageRequest, fields: SentForm) -> Response:
+    """Label the prediction of a sample."""
+
+    def send() -> None:
+        prediction = PredictionId(fields.get("prediction", ""))
+        (receipt,) = label_predictions(asked.platform, [(prediction, fields.get("label", ""))])
+        if receipt.refusal is not None:
+            raise receipt.refusal
+
+    return _try(asked, model, fields, send, then="#samples")
+
+
+def _try(
+    asked: PageRequest,
+    model: str,
+    fields: Fields,
+    change: Callable[[], object],
+    then: str = "",
+) -> Response:
     """Return the way back to the page, or the page with why nothing was changed."""
     alias = fields.get("alias", "")
     try:
         change()
     except PerennialError as refusal:
         return _show(asked, model, alias, fields, refusal)
-    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}", 303)
+    return RedirectResponse(f"{PAGES}/models/{model}/trial?alias={alias}{then}", 303)
 
 
 def _show(
@@ -113,7 +133,7 @@ def _show(
         latest = _latest(work, found.id, alias)
         counts = work[Trials].counts([latest.id])[latest.id] if latest else None
         course = work[Trials].course([latest.id])[latest.id] if latest else ()
-        samples = work[TrialSamples].page(latest.id, SAMPLES + 1, None) if latest else []
+        samples = work[TrialSamples].to_show(latest.id, SAMPLES + 1) if latest else []
         newest = work[Versions].newest(found.id)
         start_at = max(0, newest.number - CANDIDATES) if newest else 0
         versions = work[Versions].page(found.id, CANDIDATES, start_at)
@@ -131,6 +151,7 @@ def _show(
         present=present,
         trial=latest,
         counts=counts,
+        accuracies=[counts.accuracy(latest.mode, arm) for arm in Arm] if latest and counts else (),
         evidence=evidence,
         course=course_plot(course) if len(course) > 1 else None,
         samples=samples[:SAMPLES],

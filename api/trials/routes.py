@@ -18,7 +18,8 @@ from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models
 from core.trials.record import delete_samples, label_predictions, sample_form
-from core.trials.rows import Trials, TrialSamples
+from core.trials.rows import Predictions, Trials, TrialSamples
+from core.trials.rules import Prediction
 from core.trials.run import start_trial, stop_trial
 from core.values import Digest, PredictionId
 
@@ -147,6 +148,32 @@ def _present_revision(platform: Platform, model: str, alias: str) -> int:
 def _name(platform: Platform, reference: str) -> str:
     with platform.transactions(read_only=True) as work:
         return work[Models].get(reference).name
+
+
+@router.get(f"{TRIALS}/{{trial}}/to-label", Role.VIEWER, *_UNKNOWN_TRIAL, errors.TrialEnded)
+def list_to_label(
+    model: str,
+    alias: str,
+    trial: str,
+    services: WiredServices,
+    limit: Limit = 50,
+    after: After = None,
+) -> Page[schemas.ToLabel]:
+    """List the disagreements of a shadow that have no label yet.
+
+    The order is random and fixed, so that the first ones are a random draw: label them in this
+    order, and leave none out because of its answers.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Trials].find(work[Models].get(model).id, alias, trial)
+        found.require_running()
+        rows = work[Predictions].to_label(found.id, limit + 1, after)
+        kept = work[TrialSamples].pixels_of(found.id, [row.id for row in rows])
+
+    def show(row: Prediction) -> schemas.ToLabel:
+        return schemas.ToLabel.of(row, prediction=row.id, pixels=kept.get(row.id))
+
+    return page_of(rows, limit, show, lambda row: row.turn)
 
 
 @router.get(SAMPLES, Role.VIEWER, *_UNKNOWN_TRIAL)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from api.registry.schemas import Reason
 from core.trials.record import Labelled
 from core.trials.rules import (
     LARGEST_SHARE,
+    Arm,
     CoursePoint,
     Trial,
     TrialCounts,
@@ -67,8 +69,12 @@ class ArmCounts(ResponseModel):
         description="Answers that went out; of a shadow's candidate, those given."
     )
     labelled: int
-    right: int
-    accuracy: float | None = Field(examples=[0.91])
+    right: int = Field(description="Of the labelled ones, whichever were labelled.")
+    accuracy: float | None = Field(
+        examples=[0.91],
+        description="Of a shadow, labelled agreements and labelled disagreements are weighed by "
+        "how often the versions agree and disagree. Null where labels of one kind are missing.",
+    )
 
 
 class ShadowCounts(ResponseModel):
@@ -78,6 +84,11 @@ class ShadowCounts(ResponseModel):
     disagreed: int
     dropped: int = Field(description="Images that the candidate was too busy to be asked about.")
     failed: int = Field(description="Images about which it gave no answer.")
+    labelled_disagreed: int = Field(
+        examples=[75],
+        description="Labelled images about which they disagree. Only these tell the versions "
+        "apart; it must be chance which of the disagreements are labelled.",
+    )
     gained: int = Field(description="Labelled images that only the candidate has right.")
     lost: int = Field(description="Labelled images that only the current version has right.")
     sampled: int = Field(
@@ -86,7 +97,11 @@ class ShadowCounts(ResponseModel):
 
 
 class TrialDifference(ResponseModel):
-    """The candidate's accuracy less that of the current version."""
+    """The candidate's accuracy less that of the current version.
+
+    Of a shadow it is the share of disagreements among all answers times the difference among those
+    disagreements that are labelled.
+    """
 
     estimate: float | None = Field(examples=[0.02])
     lower: float = Field(examples=[-0.01])
@@ -115,7 +130,7 @@ class CoursePointView(ResponseModel):
     """The difference in accuracy by the labels that there were at a time."""
 
     labels: int = Field(
-        examples=[120], description="Labels that counted; of a shadow, one for both answers."
+        examples=[120], description="Labels that counted; of a shadow, those of disagreements."
     )
     estimate: float = Field(examples=[0.02])
     lower: float = Field(examples=[-0.01])
@@ -141,9 +156,14 @@ def trial_report(
     """Return the report of a trial; `model` is the model's name."""
     evidence = evidence_of(trial.mode, counts)
     interval = evidence.interval
+    accuracy = partial(counts.accuracy, trial.mode)
     both = BothCounts(
-        current=ArmCounts.of(counts.current, answered=counts.answered_current),
-        candidate=ArmCounts.of(counts.candidate, answered=counts.answered_candidate),
+        current=ArmCounts.of(
+            counts.current, answered=counts.answered_current, accuracy=accuracy(Arm.CURRENT)
+        ),
+        candidate=ArmCounts.of(
+            counts.candidate, answered=counts.answered_candidate, accuracy=accuracy(Arm.CANDIDATE)
+        ),
         shadow=ShadowCounts.of(counts) if trial.mode is TrialMode.SHADOW else None,
         same_caller=counts.same_caller,
     )
@@ -157,12 +177,12 @@ def trial_report(
     )
 
 
-class SampleView(ResponseModel):
-    """An image about which the two versions of a shadow disagree."""
+class Disagreement(ResponseModel):
+    """Two answers to the same image."""
 
-    pixels: str = Field(description="SHA-256 of the decoded pixels.")
     prediction: str = Field(
-        examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"], description="To send its label back for."
+        examples=["pred_0199c0d1e2f3a4b5c6d7e8f9"],
+        description="To send its label back for.",
     )
     current: str = Field(
         validation_alias="answer", examples=["boot"], description="The class that went out."
@@ -173,6 +193,18 @@ class SampleView(ResponseModel):
         description="The candidate's class.",
     )
     at: datetime
+
+
+class SampleView(Disagreement):
+    """An image about which the two versions of a shadow disagree."""
+
+    pixels: str = Field(description="SHA-256 of the decoded pixels.")
+
+
+class ToLabel(Disagreement):
+    """A disagreement without a label."""
+
+    pixels: str | None = Field(description="Of the sample, if the image is kept; otherwise null.")
 
 
 class PredictionLabel(RequestModel):

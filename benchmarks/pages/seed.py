@@ -419,6 +419,7 @@ def add_trial(platform: Platform, model: ModelId) -> None:
         labels = dict.fromkeys(("labelled_current", "labelled_candidate"), LABELS)
         right = {"right_current": LABELS * 8 // 10, "right_candidate": LABELS * 83 // 100}
         told = {"gained": LABELS // 10, "lost": LABELS * 7 // 100, "sampled": SAMPLES}
+        told |= {"agreed": 8 * LABELS, "disagreed": 2 * LABELS, "labelled_disagreed": LABELS // 5}
         work[Trials].count(trial.id, labels | right | told)
         work[Trials].note_course([_point(trial, number) for number in range(COURSE)])
         for number in range(SAMPLES):

@@ -602,6 +602,7 @@ trial_predictions = _table(
     Column("label", String),
     Column("at", UtcTime, nullable=False),
     Column("caller", String),  # null: of a shadow
+    Column("turn", String),  # to be labelled; null: no disagreement, or it has a label
     Column("same_caller", Boolean, nullable=False, server_default=false()),
 )
 
@@ -638,6 +639,7 @@ trial_course = _table(
 
 Index(None, trials.c.model, trials.c.alias, trials.c.id)
 Index(None, trial_predictions.c.trial, trial_predictions.c.id)
+Index(None, trial_predictions.c.trial, trial_predictions.c.turn)
 Index(None, trial_predictions.c.at)
 Index(None, trial_samples.c.pixels)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, log1p
 
 from core.gate.intervals import Interval
 
@@ -10,19 +10,19 @@ from core.gate.intervals import Interval
 #
 # Source: I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting,
 # Journal of the Royal Statistical Society B 86 (2024) 1-27, arXiv 2010.09686. Whoever claims that
-# the mean of values in [0, 1] is at most m offers fair bets: a stake u of one's capital becomes u
-# y / m after the value y. If the claim is true, the capital is a non-negative supermartingale, so
-# by Ville's inequality it ever reaches 1 / alpha with probability at most alpha. The claim is
-# rejected once it does.
+# the mean of values in [0, 1] is at most m offers bets: with a stake t the capital becomes
+# (1 + t y) / (1 + t m) times as large after the value y. If the claim is true, the capital is a
+# non-negative supermartingale, so by Ville's inequality it ever reaches 1 / alpha with probability
+# at most alpha. The claim is rejected once it does.
 #
-# The capital here is the mean over several players, each of whom always bets the same share. So it
+# The capital here is the mean over several players, each of whom always has the same stake. So it
 # depends on how often each value came, and not on the order: processes may count apart and add up.
+# As no stake depends on m, m may be the mean of the values expected so far, where that moves:
+# log(1 + t m) is concave, so the true capital is at least the one that is computed.
 
-# Shares from 0.71 down to 2^-12, two to each halving: small ones find small differences.
-BETS = tuple(2 ** (-step / 2) for step in range(1, 25))
-_LOST = tuple(log(1 - bet) for bet in BETS)  # what a bet loses by the value 0
-_LEAST_MEAN = 1e-12
-_HALVINGS = 22
+# Stakes from 4 down to 2^-9.5, two to each halving: small ones find small differences.
+STAKES = tuple(2 ** (step / 2) for step in range(4, -20, -1))
+_HALVINGS = 40
 _SECTIONS = 24
 _GOLDEN = 0.6180339887498949
 
@@ -34,15 +34,14 @@ def log_capital(values: Values, mean: float) -> float:
 
     It falls as `mean` rises, and is a convex function of it.
     """
-    lowest = max(mean, _LEAST_MEAN)
-    zeros = values.get(0.0, 0)
-    others = [(value / lowest - 1, count) for value, count in values.items() if value and count]
+    came = [(value, count) for value, count in values.items() if count]
+    total = sum(count for _, count in came)
     logs = [
-        zeros * lost + sum(count * log(1 + bet * odds) for odds, count in others)
-        for bet, lost in zip(BETS, _LOST, strict=True)
+        sum(count * log1p(stake * value) for value, count in came) - total * log1p(stake * mean)
+        for stake in STAKES
     ]
     most = max(logs)
-    return most + log(sum(exp(one - most) for one in logs) / len(BETS))
+    return most + log(sum(exp(one - most) for one in logs) / len(STAKES))
 
 
 def mirrored(values: Values) -> Values:
@@ -90,7 +89,16 @@ def always_reaches(
 # and stop when one likes. Both bounds have half of the error. They follow from counts alone.
 
 CONFIDENCE = 0.95
-LIMIT = log(2 / (1 - CONFIDENCE))  # of the log of the capital: each bound has half of the error
+FOR_SHARE = 0.1  # of the error, where the share of disagreements is uncertain as well
+
+
+def limit_of(part: float = 1.0) -> float:
+    """Return the limit of the log of a capital that tests a bound with a part of the error."""
+    return log(2 / (part * (1 - CONFIDENCE)))
+
+
+LIMIT = limit_of()
+SIGN_LIMIT, SHARE_LIMIT = limit_of(1 - FOR_SHARE), limit_of(FOR_SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,52 +121,76 @@ class Hits:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Labelled answers of two versions to the same images.
+    """Answers of two versions to the same images, some of which are labelled.
 
-    `gained` of them only the second version has right, `lost` only the first.
+    Of the labelled disagreements `gained` are those that only the second version has right,
+    `lost` those that only the first has.
     """
 
-    labelled: int = 0
+    agreed: int = 0
+    disagreed: int = 0
+    labelled: int = 0  # of those about which they disagree
     gained: int = 0
     lost: int = 0
 
     @property
-    def values(self) -> Values:
-        """The differences second - first, moved from [-1, 1] to [0, 1]."""
-        ties = self.labelled - self.gained - self.lost
-        return {1.0: self.gained, 0.5: ties, 0.0: self.lost}
+    def share(self) -> float | None:
+        """The share of disagreements, None without answers."""
+        answered = self.agreed + self.disagreed
+        return self.disagreed / answered if answered else None
+
+    @property
+    def difference(self) -> float | None:
+        """The estimate of second - first; None until a disagreement has a label."""
+        if self.share is None or not self.labelled:
+            return None
+        return self.share * (self.gained - self.lost) / self.labelled
+
+    @property
+    def disagreements(self) -> Values:
+        """The answers as numbers: 1 if they disagree, otherwise 0."""
+        return {1.0: self.disagreed, 0.0: self.agreed}
+
+    @property
+    def signs(self) -> Values:
+        """The differences of labelled disagreements, moved from [-1, 1] to [0, 1]."""
+        neither = self.labelled - self.gained - self.lost
+        return {1.0: self.gained, 0.5: neither, 0.0: self.lost}
 
 
 def paired_difference(pairs: Pairs) -> Interval:
     """Return the interval of the difference second - first, for answers to the same images.
 
-    It is valid if the expected difference of each label, given those before, is the same. That
-    zero is excluded is valid also if it varies without changing its sign.
+    The difference is the share of disagreements times the mean difference among them: where the
+    versions agree, it is zero whatever the label. The share follows from answers without labels. So
+    labels of disagreements alone suffice, if it is chance which of them are labelled. Each part has
+    an interval of its own; where the parts move, each holds its mean until then.
+
+    Zero is excluded by labelled disagreements alone.
     """
-    values = pairs.values
+    share = Interval(
+        lower=_lower(pairs.disagreements, SHARE_LIMIT),
+        upper=1 - _lower(mirrored(pairs.disagreements), SHARE_LIMIT),
+    )
+    low = 2 * _lower(pairs.signs, SIGN_LIMIT) - 1
+    high = 1 - 2 * _lower(mirrored(pairs.signs), SIGN_LIMIT)
     return Interval(
-        lower=_lower(rejects_paired, values), upper=-_lower(rejects_paired, mirrored(values))
+        lower=low * (share.lower if low > 0 else share.upper),
+        upper=high * (share.upper if high > 0 else share.lower),
     )
 
 
 def independent_difference(first: Hits, second: Hits) -> Interval:
     """Return the interval of the difference second - first, for answers to different images.
 
-    It is valid if the accuracy of each version stays the same.
+    Where the versions' accuracies move, it is that of their means over the labels until then.
     """
     one, other = first.values, second.values
-    return Interval(
-        lower=_lower(rejects_independent, one, other),
-        upper=-_lower(rejects_independent, other, one),
-    )
 
+    def lower(first: Values, second: Values) -> float:
+        return last_true(lambda least: rejects_independent(first, second, least), -1.0, 1.0)
 
-def rejects_paired(values: Values, difference: float) -> bool:
-    """Return whether pairs reject that the difference is at most this.
-
-    Zero is rejected by discordant pairs alone, as by McNemar's test.
-    """
-    return log_capital(values, (1 + difference) / 2) >= LIMIT
+    return Interval(lower=lower(one, other), upper=-lower(other, one))
 
 
 def rejects_independent(first: Values, second: Values, difference: float) -> bool:
@@ -177,5 +209,6 @@ def rejects_independent(first: Values, second: Values, difference: float) -> boo
     return always_reaches(LIMIT, capital, left, right)
 
 
-def _lower(rejects: Callable[..., bool], *values: Values) -> float:
-    return last_true(lambda difference: rejects(*values, difference), -1.0, 1.0)
+def _lower(values: Values, limit: float) -> float:
+    """Return the lower bound of a mean."""
+    return last_true(lambda mean: log_capital(values, mean) >= limit, 0.0, 1.0)

@@ -153,6 +153,7 @@ _SAVE = (
         same_caller=bindparam("same_caller_"),
         shadowed=bindparam("shadowed_"),
         shadow_answer=bindparam("shadow_answer_"),
+        turn=bindparam("turn_"),
     )
 )
 
@@ -164,7 +165,9 @@ class Predictions(Rows):
         """Add predictions; return the ids of those that were not there yet."""
         there = self.lock([one.id for one in found])
         new = [one for one in found if one.id not in there]
-        insert_missing(self._connection, predictions, [vars(one) for one in new])
+        insert_missing(
+            self._connection, predictions, [vars(one) | {"turn": one.turn} for one in new]
+        )
         return {one.id for one in new}
 
     def trials_of(self, ids: Collection[PredictionId]) -> set[TrialId]:
@@ -196,11 +199,22 @@ class Predictions(Rows):
                 "same_caller_": one.same_caller,
                 "shadowed_": one.shadowed,
                 "shadow_answer_": one.shadow_answer,
+                "turn_": one.turn,
             }
             for one in found
         ]
         if rows:
             self._connection.execute(_SAVE, rows)
+
+    def to_label(self, trial: TrialId, limit: int, after: str | None) -> Sequence[Prediction]:
+        """Return a page of a trial's disagreements without a label, in the order of their turns."""
+        query = (
+            select(predictions)
+            .where(predictions.c.trial == trial, predictions.c.turn > (after or ""))
+            .order_by(predictions.c.turn)
+            .limit(limit)
+        )
+        return [_to_prediction(row) for row in self._connection.execute(query)]
 
     def first_labels(self, callers: Collection[Caller]) -> Collection[Caller]:
         """Keep that a label of these callers counts; return those without one until now."""
@@ -248,6 +262,29 @@ class TrialSamples(Rows):
             .limit(limit)
         )
         return [Sample(**row._mapping) for row in self._connection.execute(query)]
+
+    def to_show(self, trial: TrialId, limit: int) -> Sequence[tuple[Sample, str | None, bool]]:
+        """Return samples, each with its label and whether it is to be labelled; those first."""
+        turn = predictions.c.turn
+        query = (
+            select(samples, predictions.c.label, turn)
+            .join_from(samples, predictions, predictions.c.id == samples.c.prediction, isouter=True)
+            .where(samples.c.trial == trial)
+            .order_by(turn.is_(None), turn, samples.c.pixels)
+            .limit(limit)
+        )
+        return [
+            (from_plain(Sample, row._mapping), row.label, row.turn is not None)
+            for row in self._connection.execute(query)
+        ]
+
+    def pixels_of(
+        self, trial: TrialId, made: Collection[PredictionId]
+    ) -> Mapping[PredictionId, Digest]:
+        """Return the samples that a trial keeps of some predictions."""
+        query = select(samples.c.prediction, samples.c.pixels).where(samples.c.trial == trial)
+        rows = self._connection.execute(query.where(samples.c.prediction.in_(made)))
+        return {row.prediction: row.pixels for row in rows}
 
     def get(self, trial: TrialId, pixels: Digest) -> Sample:
         """Return a sample. Raises ImageNotFound."""

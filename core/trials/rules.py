@@ -167,6 +167,15 @@ class Prediction:
         """True if its label counts only once the candidate has answered."""
         return self.mode is TrialMode.SHADOW and self.shadowed is None
 
+    @property
+    def turn(self) -> str | None:
+        """Its place in the random and fixed order in which disagreements are to be labelled.
+
+        None if it is none, or has a label.
+        """
+        disagrees = self.shadow_answer and not same_class(self.answer, self.shadow_answer)
+        return sha256(self.id.encode())[:32] if disagrees and self.label is None else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialCounts:
@@ -182,6 +191,7 @@ class TrialCounts:
     right_current: int = 0
     labelled_candidate: int = 0
     right_candidate: int = 0
+    labelled_disagreed: int = 0  # of a shadow
     gained: int = 0  # of a shadow: only the candidate is right
     lost: int = 0  # of a shadow: only the current version is right
     same_caller: int = 0  # of a canary: labels that do not count, since one of their caller does
@@ -204,8 +214,41 @@ class TrialCounts:
 
     @property
     def pairs(self) -> Pairs:
-        """The labelled images that both versions have answered, of a shadow."""
-        return Pairs(labelled=self.labelled_candidate, gained=self.gained, lost=self.lost)
+        """The images that both versions of a shadow have answered."""
+        return Pairs(
+            agreed=self.agreed,
+            disagreed=self.disagreed,
+            labelled=self.labelled_disagreed,
+            gained=self.gained,
+            lost=self.lost,
+        )
+
+    @property
+    def where_agreed(self) -> Hits:
+        """The labelled answers that both versions of a shadow gave."""
+        return Hits(
+            labelled=self.labelled_current - self.labelled_disagreed,
+            right=self.right_current - self.lost,
+        )
+
+    def accuracy(self, mode: TrialMode, arm: Arm) -> float | None:
+        """Return the accuracy of a version, None where the labels cannot tell it.
+
+        Of a shadow it is that of labelled agreements and that of labelled disagreements, weighed by
+        how often the versions agree and disagree: whoever labels mostly disagreements would
+        otherwise see mostly wrong answers.
+        """
+        if mode is TrialMode.CANARY:
+            return (self.candidate if arm is Arm.CANDIDATE else self.current).accuracy
+        alone = self.gained if arm is Arm.CANDIDATE else self.lost
+        disagreed = Hits(labelled=self.labelled_disagreed, right=alone)
+        total = 0.0
+        for answers, hits in ((self.agreed, self.where_agreed), (self.disagreed, disagreed)):
+            if answers and hits.accuracy is None:
+                return None
+            total += answers * (hits.accuracy or 0)
+        both = self.agreed + self.disagreed
+        return total / both if both else None
 
 
 COUNTS = tuple(field.name for field in fields(TrialCounts))
@@ -244,6 +287,8 @@ def _shadow(prediction: Prediction) -> Counter[str]:
     before = same_class(prediction.answer, prediction.label)
     now = same_class(prediction.shadow_answer, prediction.label)
     found += _labelled(Arm.CURRENT, right=before) + _labelled(Arm.CANDIDATE, right=now)
+    if not agreed:
+        found["labelled_disagreed"] += 1
     if before != now:
         found["gained" if now else "lost"] += 1
     return found
@@ -268,7 +313,7 @@ class TrialVerdict(StrEnum):
 class Evidence:
     """The accuracy of the candidate less that of the current version."""
 
-    estimate: float | None  # None until both have a label
+    estimate: float | None  # None until both have a label, of a shadow until a disagreement has
     interval: Interval
     confidence: float  # with which all intervals, at any time, hold the true difference
 
@@ -283,16 +328,13 @@ class Evidence:
 @lru_cache(maxsize=64)  # an interval takes up to a tenth of a second
 def evidence_of(mode: TrialMode, counts: TrialCounts) -> Evidence:
     """Return what the labels say so far."""
-    before, now = counts.current.accuracy, counts.candidate.accuracy
     if mode is TrialMode.SHADOW:
-        interval = paired_difference(counts.pairs)
+        estimate, interval = counts.pairs.difference, paired_difference(counts.pairs)
     else:
+        before, now = counts.current.accuracy, counts.candidate.accuracy
+        estimate = None if before is None or now is None else now - before
         interval = independent_difference(counts.current, counts.candidate)
-    return Evidence(
-        estimate=None if before is None or now is None else now - before,
-        interval=interval,
-        confidence=CONFIDENCE,
-    )
+    return Evidence(estimate=estimate, interval=interval, confidence=CONFIDENCE)
 
 
 # The course of a trial: what its labels said, at growing numbers of labels.
@@ -313,7 +355,7 @@ class CoursePoint:
 
 
 def labels_of(trial: Trial, counts: TrialCounts) -> int:
-    """Return how many labels count: of a shadow one for each pair, of a canary those of both."""
+    """Return how many labels tell the versions apart: of a shadow those of disagreements."""
     if trial.mode is TrialMode.SHADOW:
         return counts.pairs.labelled
     return counts.current.labelled + counts.candidate.labelled

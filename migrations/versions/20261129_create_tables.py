@@ -443,10 +443,12 @@ def _create_trials() -> None:
         sa.Column("label", sa.String()),
         _time("at"),
         sa.Column("caller", sa.String()),
+        sa.Column("turn", sa.String()),
         sa.Column("same_caller", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
     op.create_index("ix_trial_predictions_at", "trial_predictions", ["at"])
     op.create_index("ix_trial_predictions_trial_id", "trial_predictions", ["trial", "id"])
+    op.create_index("ix_trial_predictions_trial_turn", "trial_predictions", ["trial", "turn"])
     op.create_table(
         "trial_callers",
         sa.Column("trial", sa.String(), sa.ForeignKey("trials.id"), primary_key=True),

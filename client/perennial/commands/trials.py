@@ -1,6 +1,7 @@
 """`perennial trial`: a second version behind an alias, before it is promoted."""
 
 import csv
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 from perennial.client import Client
 from perennial.terminal.arguments import (
     FILE,
+    NEW_FILE,
     NEW_FOLDER,
     alias_option,
     example,
@@ -18,7 +20,7 @@ from perennial.terminal.arguments import (
 )
 from perennial.terminal.output import json_option, note, print_json, print_list, print_table, tell
 from perennial.terminal.session import connected
-from perennial.types import ArmCounts, Sample, Trial, TrialMode, TrialReport
+from perennial.types import ArmCounts, Sample, ShadowCounts, Trial, TrialMode, TrialReport
 
 reason_option = click.option("--reason", help="Reason, kept in the audit event.")
 
@@ -67,19 +69,24 @@ def show(model: str, alias: str, trial: str, as_json: bool) -> None:
         return
     ended = f", {report['end']}" if report["end"] else ""
     click.echo(f"{_name(report)}: {_what(report)}{ended}: {_verdict(report)}.")
+    shadow = report["counts"]["shadow"]
     print_table(
-        ("version", "answers", "labelled", "right", "accuracy, %"),
+        ("version", "answers", "labelled", "right", "accuracy, %")
+        if shadow is None
+        else ("version", "answers", "right if agreed", "if disagreed", "accuracy, %"),
         [
-            _row(f"{report['current']} (current)", report["counts"]["current"]),
-            _row(f"{report['candidate']} (candidate)", report["counts"]["candidate"]),
+            _row(report["current"], "current", report["counts"]["current"], shadow),
+            _row(report["candidate"], "candidate", report["counts"]["candidate"], shadow),
         ],
     )
-    if (shadow := report["counts"]["shadow"]) is not None:
+    if shadow is not None:
+        labelled, gained, lost = (shadow[name] for name in ("labelled_disagreed", "gained", "lost"))
         click.echo(
             f"They agreed on {shadow['agreed']:,} images and disagreed on "
             f"{shadow['disagreed']:,}; {shadow['dropped']:,} were dropped and "
-            f"{shadow['failed']:,} failed. Of the labelled ones the candidate alone has "
-            f"{shadow['gained']:,} right, the current version alone {shadow['lost']:,}."
+            f"{shadow['failed']:,} failed. Of {labelled:,} labelled disagreements the candidate "
+            f"alone was right in {gained:,}, the current version alone in {lost:,}, neither in "
+            f"{labelled - gained - lost:,}."
         )
     if report["counts"]["same_caller"]:
         click.echo(
@@ -122,18 +129,77 @@ def stop(model: str, alias: str, trial: str, reason: str | None, as_json: bool) 
     tell(stopped, as_json, f"{_name(stopped)}: {_what(stopped)} has stopped.")
 
 
+COLUMNS = ("prediction", "label", "current", "candidate", "image")
+
+
+@trial.command(
+    "to-label",
+    epilog=example(
+        "perennial trial to-label demo",
+        "perennial trial to-label demo --limit 75 --output labels.csv",
+    ),
+)
+@click.argument("model")
+@alias_option
+@trial_option
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option(
+    "--output",
+    type=NEW_FILE,
+    metavar="FILE",
+    help="Write them as CSV, to be completed and sent with `perennial trial label`.",
+)
+@json_option
+def to_label(
+    model: str, alias: str, trial: str, limit: int, output: Path | None, as_json: bool
+) -> None:
+    """List disagreements of a shadow that have no label.
+
+    Their order is random: label them from the first one on, and leave none out because of its
+    answers. Where two versions agree, labels tell nothing about which is better.
+    """
+    with connected() as client:
+        found = list(islice(client.trials.to_label(model, trial, alias=alias), limit))
+    if output is not None:
+        with output.open("x", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines)
+            writer.writerow(COLUMNS)
+            for one in found:
+                row = (one["prediction"], "", one["current"], one["candidate"], one["pixels"])
+                writer.writerow(row)
+        note(f"{output}: {len(found):,} disagreements.")
+        return
+    print_list(
+        found,
+        as_json,
+        ("prediction", "current says", "candidate says", "at", "sample"),
+        lambda one: (
+            one["prediction"],
+            one["current"],
+            one["candidate"],
+            one["at"][:19],
+            (one["pixels"] or "")[:12],
+        ),
+    )
+
+
 @trial.command(epilog=example("perennial trial label labels.csv"))
 @click.argument("file", type=FILE)
 @json_option
 def label(file: Path, as_json: bool) -> None:
     """Send the right classes of predictions back.
 
-    FILE is a CSV file of predictions and classes.
+    FILE is a CSV file of predictions and classes. What `perennial trial to-label` writes is one
+    too; its rows without a label are left out.
     """
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
         rows = [row for row in csv.reader(lines) if row]
+    if rows and rows[0][:2] == list(COLUMNS[:2]):
+        rows = [row[:2] for row in rows[1:] if "".join(row[1:2]).strip()]
     if any(len(row) != 2 for row in rows):
         raise click.UsageError(f"{file}: each line holds a prediction and a class.")
+    if not rows:
+        raise click.UsageError(f"{file}: no line has a label.")
     with connected() as client:
         receipts = client.trials.label((row[0], row[1]) for row in rows)
     if as_json:
@@ -162,18 +228,28 @@ def _what(trial: Trial) -> str:
 
 def _verdict(report: TrialReport) -> str:
     found = report["difference"]
-    if found["estimate"] is None:
-        return "undecided, without labels of both"
     lower, upper = 100 * found["lower"], 100 * found["upper"]
+    if found["estimate"] is None:
+        if report["mode"] == "canary":
+            return "undecided, without labels of both"
+        return f"undecided without a labelled disagreement: at most {upper:.1f} points apart"
     return (
         f"{report['verdict']}, by {100 * found['estimate']:+.1f} points "
         f"(always-valid interval {lower:+.1f} to {upper:+.1f})"
     )
 
 
-def _row(name: str, arm: ArmCounts) -> tuple[str, ...]:
+def _row(number: int, name: str, arm: ArmCounts, shadow: ShadowCounts | None) -> tuple[str, ...]:
     accuracy = "" if arm["accuracy"] is None else f"{100 * arm['accuracy']:.1f}"
-    return name, f"{arm['answered']:,}", f"{arm['labelled']:,}", f"{arm['right']:,}", accuracy
+    answers = (f"{number} ({name})", f"{arm['answered']:,}")
+    if shadow is None:
+        return *answers, f"{arm['labelled']:,}", f"{arm['right']:,}", accuracy
+    disagreed, alone = (
+        shadow["labelled_disagreed"],
+        shadow["gained" if name == "candidate" else "lost"],
+    )
+    agreed, right = arm["labelled"] - disagreed, arm["right"] - alone
+    return *answers, f"{right:,} of {agreed:,}", f"{alone:,} of {disagreed:,}", accuracy
 
 
 # `perennial trial samples` and `delete-samples`: images about which two versions disagree.

@@ -81,6 +81,10 @@ def test_a_shadow_is_asked_after_the_live_version_and_labels_make_pairs(
     assert seen["counts"]["shadow"]["disagreed"] == 3
     assert service.client.get(f"{TRIALS}/latest/samples").json()["data"] == []  # by default
     assert seen["verdict"] == "undecided"
+    asked = service.client.get(f"{TRIALS}/latest/to-label", headers=service.key(Role.VIEWER)).json()
+    assert {row["prediction"] for row in asked["data"]} == set(ids)
+    first = asked["data"][0]
+    assert (first["current"], first["candidate"], first["pixels"]) == ("boot", "bag", None)
     sent = label(service, (ids[0], "Bag"), (ids[1], "boot"), (ids[1], "bag"))
     assert [row["status"] for row in sent.json()["data"]] == ["counted", "counted", None]
     assert sent.json()["data"][2]["error"]["code"] == "prediction_labelled"
@@ -89,6 +93,9 @@ def test_a_shadow_is_asked_after_the_live_version_and_labels_make_pairs(
     assert counts["current"] == {"answered": 3, "labelled": 2, "right": 1, "accuracy": 0.5}
     assert counts["candidate"] == {"answered": 3, "labelled": 2, "right": 1, "accuracy": 0.5}
     assert (counts["shadow"]["gained"], counts["shadow"]["lost"]) == (1, 1)
+    assert counts["shadow"]["labelled_disagreed"] == 2
+    (left,) = service.client.get(f"{TRIALS}/latest/to-label").json()["data"]
+    assert left["prediction"] == ids[2]
     assert [(one["labels"], one["estimate"]) for one in report(service)["course"]] == [(2, 0.0)]
 
 
@@ -159,6 +166,8 @@ def test_a_promotion_ends_the_trial_and_late_labels_say_so(service: Service, mod
     assert (ended["end"], ended["ended_by"]) == ("promoted", "admin")
     assert classify(service)["trial"] is None
     assert code_of(label(service, (row["prediction"], "boot"))) == (409, "trial_ended")
+    unlabelled = service.client.get(f"{TRIALS}/latest/to-label")
+    assert code_of(unlabelled) == (409, "trial_ended")
     again = service.client.post(f"{TRIALS}/latest/stop", json={})
     assert code_of(again) == (409, "trial_ended")
     (listed,) = service.client.get(TRIALS).json()["data"]
@@ -221,6 +230,9 @@ def test_images_about_which_versions_disagree_are_kept_if_the_setting_allows_it(
     page = service.client.get(samples, params={"limit": 1}).json()
     rest = service.client.get(samples, params={"after": page["next"]}).json()
     assert [*page["data"], *rest["data"]] == listed
+    asked = service.client.get(f"{TRIALS}/latest/to-label", headers=viewer).json()["data"]
+    kept = {one["prediction"]: one["pixels"] for one in listed}
+    assert {one["prediction"]: one["pixels"] for one in asked if one["pixels"]} == kept
     unknown = samples.replace("latest", "trial_0")
     assert code_of(service.client.get(unknown)) == (404, "trial_not_found")
     assert code_of(service.client.get(f"{samples}/{'0' * 64}")) == (404, "image_not_found")

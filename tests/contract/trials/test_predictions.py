@@ -64,9 +64,39 @@ def test_what_is_sent_twice_counts_once(scene: Scene, start: Start) -> None:
         "dropped": 1,
         "labelled_current": 2,
         "labelled_candidate": 2,
+        "labelled_disagreed": 1,
         "right_candidate": 1,
         "gained": 1,
     }
+
+
+def test_what_is_to_be_labelled_are_disagreements_without_a_label_in_an_order_of_chance(
+    scene: Scene, start: Start
+) -> None:
+    trial = start()
+    made = record(scene, trial, 30)
+    answers = ("bag", "Boot", None)  # of a third each; the live version says boot
+    shadows = {
+        one.id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer=answer)
+        for number, one in enumerate(made)
+        if (answer := answers[number % 3])
+    }
+    record_predictions(scene.platform, Batch(shadows=shadows))
+
+    def listed(limit: int = 100, after: str | None = None) -> list[Prediction]:
+        with scene.platform.transactions(read_only=True) as work:
+            return list(work[Predictions].to_label(trial.id, limit, after))
+
+    found = listed()
+    assert {one.id for one in found} == {one.id for one in made[::3]}
+    ids = [one.id for one in found]
+    assert ids != sorted(ids)
+    assert listed(4) + listed(100, found[3].turn) == found
+    label_predictions(scene.platform, [(found[0].id, "hat"), (found[5].id, "bag")])
+    label_predictions(scene.platform, [(made[2].id, "bag")])  # before the candidate has answered
+    waiting = {made[2].id: ShadowAnswer(outcome=Shadowed.ANSWERED, answer="bag")}
+    record_predictions(scene.platform, Batch(shadows=waiting))
+    assert [one.id for one in listed()] == [*ids[1:5], *ids[6:]]  # the others keep their places
 
 
 def test_processes_that_write_at_once_lose_and_repeat_nothing(scene: Scene, start: Start) -> None:
@@ -87,6 +117,7 @@ def test_processes_that_write_at_once_lose_and_repeat_nothing(scene: Scene, star
         "disagreed": 40,
         "labelled_current": 40,
         "labelled_candidate": 40,
+        "labelled_disagreed": 40,
         "right_current": 40,
         "lost": 40,
     }

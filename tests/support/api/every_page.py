@@ -161,7 +161,8 @@ def _fill_trial(scene: Scene) -> None:
     """Give the trial of the model `line` a course and a sample."""
     with scene.platform.transactions() as work:
         (trial,) = work[Trials].running()
-        counts = dict.fromkeys(("disagreed", "labelled_current", "labelled_candidate"), 9)
+        labels = ("labelled_current", "labelled_candidate", "labelled_disagreed")
+        counts = dict.fromkeys(("disagreed", *labels), 9)
         work[Trials].count(trial.id, counts | {"right_candidate": 9, "gained": 9, "sampled": 1})
         point = CoursePoint(
             trial=trial.id, labels=2, estimate=1.0, lower=-0.9, upper=1.0, at=trial.started_at

@@ -1,14 +1,16 @@
 """The sequential test of a trial: exact probabilities, and bounds against brute force."""
 
+from itertools import product
 from math import comb, exp, log
 
 import pytest
 
 from core.gate.intervals import Interval
 from core.trials.bets import (
-    BETS,
     CONFIDENCE,
     LIMIT,
+    SIGN_LIMIT,
+    STAKES,
     Hits,
     Pairs,
     always_reaches,
@@ -18,14 +20,13 @@ from core.trials.bets import (
     mirrored,
     paired_difference,
     rejects_independent,
-    rejects_paired,
 )
 
 
-def test_capital_after_one_value_is_the_mean_of_the_bets() -> None:
-    won = sum(1 + bet * (1 / 0.4 - 1) for bet in BETS) / len(BETS)
+def test_capital_after_one_value_is_the_mean_over_the_stakes() -> None:
+    won = sum((1 + stake) / (1 + 0.4 * stake) for stake in STAKES) / len(STAKES)
     assert log_capital({1.0: 1}, 0.4) == pytest.approx(log(won))
-    lost = sum(1 - bet for bet in BETS) / len(BETS)
+    lost = sum(1 / (1 + 0.4 * stake) for stake in STAKES) / len(STAKES)
     assert log_capital({0.0: 1}, 0.4) == pytest.approx(log(lost))
     assert log_capital({0.5: 3}, 0.5) == log_capital({}, 0.5) == pytest.approx(0)
 
@@ -44,6 +45,19 @@ def test_capital_is_expected_to_stay_as_it_is_at_the_true_mean_and_to_fall_above
     assert expected(mean + 0.05) < 1 < expected(mean - 0.01)
 
 
+def test_where_the_mean_moves_the_capital_never_exceeds_a_fair_one() -> None:
+    """Claimed is the mean until then. A fair player knows the chance of each value beforehand."""
+    chances = [0.05, 0.6, 0.1, 0.9, 0.3, 0.3, 0.02, 0.8]
+    for came in product((0.0, 1.0), repeat=len(chances)):
+        fair = [1.0] * len(STAKES)  # of each player; its expectation stays 1
+        for count, (value, chance) in enumerate(zip(came, chances, strict=True), start=1):
+            changes = [(1 + stake * value) / (1 + stake * chance) for stake in STAKES]
+            fair = [one * change for one, change in zip(fair, changes, strict=True)]
+            values = {one: came[:count].count(one) for one in (0.0, 1.0)}
+            capital = exp(log_capital(values, sum(chances[:count]) / count))
+            assert capital <= sum(fair) / len(fair) + 1e-12
+
+
 def test_equal_versions_are_told_apart_with_at_most_the_stated_probability() -> None:
     """Exact, over all sequences of discordant pairs, looked at after each."""
     going = {(0, 0): 1.0}
@@ -54,17 +68,48 @@ def test_equal_versions_are_told_apart_with_at_most_the_stated_probability() -> 
             for state in ((gained + 1, lost), (gained, lost + 1)):
                 after[state] = after.get(state, 0) + chance / 2
         for gained, lost in list(after):
-            values = Pairs(labelled=gained + lost, gained=gained, lost=lost).values
-            if rejects_paired(values, 0) or rejects_paired(mirrored(values), 0):
+            values = a_shadow(labelled=gained + lost, gained=gained, lost=lost).signs
+            if max(log_capital(values, 0.5), log_capital(mirrored(values), 0.5)) >= SIGN_LIMIT:
                 alarms += after.pop((gained, lost))
         going = after
     assert 0.004 < alarms < 1 - CONFIDENCE
 
 
-def test_pairs_without_a_difference_neither_delay_nor_hasten_a_verdict() -> None:
-    few, many = (Pairs(labelled=n, gained=30, lost=8).values for n in (38, 10_000))
-    assert rejects_paired(few, 0)
+def a_shadow(*, labelled: int, gained: int, lost: int, answered: int = 10_000) -> Pairs:
+    """Labels of disagreements, which are a tenth of the answers."""
+    disagreed = answered // 10
+    return Pairs(
+        agreed=answered - disagreed,
+        disagreed=disagreed,
+        labelled=labelled,
+        gained=gained,
+        lost=lost,
+    )
+
+
+def test_images_that_neither_version_has_right_neither_delay_nor_hasten_a_verdict() -> None:
+    few, many = (a_shadow(labelled=n, gained=30, lost=8).signs for n in (38, 1000))
     assert log_capital(few, 0.5) == pytest.approx(log_capital(many, 0.5))
+    assert log_capital(few, 0.5) > SIGN_LIMIT
+
+
+def test_the_difference_is_that_of_labelled_disagreements_times_their_share() -> None:
+    """So labels of disagreements do not count as if they were of images drawn from all."""
+    pairs = a_shadow(labelled=300, gained=180, lost=60)
+    assert pairs.difference == pytest.approx(0.1 * 120 / 300)
+    found = paired_difference(pairs)
+    assert 0.02 < found.lower < 0.04 < found.upper < 0.07
+    rest = a_shadow(labelled=300, gained=180, lost=60, answered=1_000_000)
+    finer = paired_difference(rest)
+    assert found.lower < finer.lower < finer.upper < found.upper  # the share is known better
+
+
+def test_before_a_label_the_versions_differ_by_at_most_the_share_of_disagreements() -> None:
+    found = paired_difference(Pairs(agreed=900, disagreed=100))
+    assert found.lower == -found.upper
+    assert 0.1 < found.upper < 0.16
+    assert Pairs(agreed=900, disagreed=100).difference is None
+    assert paired_difference(Pairs(disagreed=3, labelled=3, gained=3)).upper == 1
 
 
 @pytest.mark.parametrize(
@@ -107,8 +152,9 @@ def test_without_labels_every_difference_is_possible() -> None:
 
 @pytest.mark.parametrize("scale", [1, 30])
 def test_intervals_hold_the_estimate_shrink_and_mirror(scale: int) -> None:
-    pairs = Pairs(labelled=200 * scale, gained=30 * scale, lost=10 * scale)
-    swapped = Pairs(labelled=200 * scale, gained=10 * scale, lost=30 * scale)
+    answers = {"agreed": 100 * scale, "disagreed": 100 * scale, "labelled": 100 * scale}
+    pairs = Pairs(**answers, gained=30 * scale, lost=10 * scale)
+    swapped = Pairs(**answers, gained=10 * scale, lost=30 * scale)
     first = Hits(labelled=900 * scale, right=720 * scale)
     second = Hits(labelled=100 * scale, right=90 * scale)
     for found, other in (
@@ -121,7 +167,12 @@ def test_intervals_hold_the_estimate_shrink_and_mirror(scale: int) -> None:
         assert found.upper == pytest.approx(-other.lower, abs=1e-6)
 
 
-def test_zero_is_excluded_exactly_if_it_is_rejected() -> None:
+@pytest.mark.parametrize("answered", [300, 10_000_000])
+def test_zero_is_excluded_exactly_if_the_labelled_disagreements_reject_it(answered: int) -> None:
+    decided = set()
     for gained in range(8, 24):
-        pairs = Pairs(labelled=500, gained=gained, lost=4)
-        assert (paired_difference(pairs).lower > 0) is rejects_paired(pairs.values, 0)
+        pairs = a_shadow(labelled=gained + 6, gained=gained, lost=4, answered=answered)
+        rejected = log_capital(pairs.signs, 0.5) >= SIGN_LIMIT
+        assert (paired_difference(pairs).lower > 0) is rejected
+        decided.add(rejected)
+    assert decided == {True, False}

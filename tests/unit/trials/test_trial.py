@@ -32,7 +32,7 @@ from core.trials.rules import (
     require_trial,
     tally,
 )
-from core.values import ErasureId, TrialId
+from core.values import ErasureId, PredictionId, TrialId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_prediction, a_trial, a_version
 
 KEYS = [f"key {number}" for number in range(4000)]
@@ -131,9 +131,9 @@ def test_a_canarys_answer_counts_for_its_arm(arm: Arm, label: str, right: int) -
     [
         ("boot", "boot", {"agreed", "right_current", "right_candidate"}),
         ("Boot", "bag", {"agreed"}),
-        ("bag", "boot", {"disagreed", "right_current", "lost"}),
-        ("bag", "Bag", {"disagreed", "right_candidate", "gained"}),
-        ("bag", "hat", {"disagreed"}),
+        ("bag", "boot", {"disagreed", "labelled_disagreed", "right_current", "lost"}),
+        ("bag", "Bag", {"disagreed", "labelled_disagreed", "right_candidate", "gained"}),
+        ("bag", "hat", {"disagreed", "labelled_disagreed"}),
     ],
 )
 def test_a_shadow_counts_pairs_in_either_order(shadow: str, label: str, counts: set[str]) -> None:
@@ -148,6 +148,38 @@ def test_a_shadow_counts_pairs_in_either_order(shadow: str, label: str, counts: 
         for step in steps:
             made = step(made)
         assert tally(made) == dict.fromkeys(both | counts, 1)
+
+
+def test_accuracies_of_a_shadow_weigh_agreements_and_disagreements_by_their_shares() -> None:
+    counted = TrialCounts(agreed=900, disagreed=100, labelled_disagreed=75, gained=52, lost=12)
+    only = replace(
+        counted, labelled_current=75, labelled_candidate=75, right_current=12, right_candidate=52
+    )
+    assert [only.accuracy(TrialMode.SHADOW, arm) for arm in Arm] == [None, None]
+    more = replace(
+        only, labelled_current=95, labelled_candidate=95, right_current=30, right_candidate=70
+    )
+    right = [0.9 * 18 / 20 + 0.1 * alone / 75 for alone in (12, 52)]
+    assert [more.accuracy(TrialMode.SHADOW, arm) for arm in Arm] == pytest.approx(right)
+    estimate = evidence_of(TrialMode.SHADOW, more).estimate
+    assert estimate == pytest.approx(right[1] - right[0]) == pytest.approx(0.1 * 40 / 75)
+    assert TrialCounts().accuracy(TrialMode.SHADOW, Arm.CURRENT) is None
+    agreeing = TrialCounts(agreed=9, labelled_current=4, labelled_candidate=4, right_current=3)
+    assert agreeing.accuracy(TrialMode.SHADOW, Arm.CURRENT) == pytest.approx(0.75)
+
+
+def test_disagreements_without_a_label_have_a_turn() -> None:
+    made = a_prediction(mode=TrialMode.SHADOW, answer="boot")
+    asked = made.shadowed_by("bag", Shadowed.ANSWERED)
+    assert asked.turn == replace(asked, answer="hat").turn  # it does not tell the answers
+    assert asked.turn != replace(asked, id=PredictionId("pred_other")).turn
+    for none in (
+        made,
+        asked.labelled("hat"),
+        made.shadowed_by("BOOT", Shadowed.ANSWERED),
+        made.shadowed_by(None, Shadowed.DROPPED),
+    ):
+        assert none.turn is None
 
 
 @pytest.mark.parametrize("outcome", [Shadowed.DROPPED, Shadowed.FAILED])
@@ -171,6 +203,9 @@ def counts(current: int, candidate: int, *, gained: int, lost: int) -> TrialCoun
         labelled_candidate=300,
         right_current=current,
         right_candidate=candidate,
+        agreed=200,
+        disagreed=100,
+        labelled_disagreed=100,
         gained=gained,
         lost=lost,
     )
@@ -196,7 +231,13 @@ def test_the_verdict_follows_the_labels(mode: TrialMode) -> None:
 SHADOW = a_trial(mode=TrialMode.SHADOW, share=None)
 
 PAIRS = TrialCounts(
-    labelled_current=100, labelled_candidate=100, right_current=70, right_candidate=80, gained=10
+    agreed=300,
+    disagreed=100,
+    labelled_current=120,
+    labelled_candidate=120,
+    labelled_disagreed=100,
+    gained=60,
+    lost=20,
 )
 
 

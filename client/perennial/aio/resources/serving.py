@@ -63,6 +63,15 @@ class Trials(Resource):
         path = f"{_trial_path(model, alias, trial)}/stop"
         return await self._connection.post(path, given(reason=reason))
 
+    def to_label(
+        self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
+    ) -> AsyncIterator[types.ToLabel]:
+        """Yield the disagreements of a shadow without a label, in random and fixed order.
+
+        Label the first ones, whatever their answers are.
+        """
+        return self._connection.pages(_trial_path(model, alias, trial, "to-label"))
+
     def samples(
         self, model: str, trial: str = LATEST, *, alias: str = PRODUCTION
     ) -> AsyncIterator[types.Sample]:

@@ -11,12 +11,15 @@ from starlette.responses import JSONResponse, Response
 
 from core.gate.rules import Verdict
 from core.registry.rows import Models
+from core.trials.record import Batch, ShadowAnswer, record_predictions
+from core.trials.rules import Shadowed, TrialMode
 from perennial.client import Client
 from perennial.commands import inference as embed
 from perennial.resources.serving import Trials
 from perennial.terminal.session import ERROR, KEY, URL, USAGE
 from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_sample
+from tests.support.factories import a_prediction
 from tests.support.servers.scripted import scripted
 from tests.unit.client.commands.conftest import Run, Site, rows
 
@@ -135,6 +138,41 @@ def test_samples_of_a_trial_are_listed_saved_and_deleted(
     assert perennial("trial", "delete-samples", "demo", "--yes").code == 0
     assert perennial("trial", "samples", "demo", "--json").out == ""
     assert perennial("trial", "stop", "demo").code == 0
+
+
+def test_disagreements_are_written_to_a_file_that_is_sent_back_with_labels(
+    perennial: Run, site: Site, taught: int, tmp_path: Path
+) -> None:
+    live = site.client.aliases.get("demo")["version"]
+    trial = site.client.trials.start("demo", 1 if live == taught else taught, mode="shadow")["id"]
+    made = [
+        a_prediction(id=f"pred_label_{number}", trial=trial, mode=TrialMode.SHADOW, answer="boot")
+        for number in range(5)
+    ]
+    says = [ShadowAnswer(outcome=Shadowed.ANSWERED, answer=word) for word in ("bag", "boot")]
+    shadows = {one.id: says[number == 4] for number, one in enumerate(made)}
+    record_predictions(site.platform, Batch(predictions=made, shadows=shadows))
+    assert "undecided without a labelled disagreement" in perennial("trial", "show", "demo").out
+    listed = [row[0] for row in rows(perennial("trial", "to-label", "demo").out, 4)]
+    assert set(listed) == {one.id for one in made[:4]}
+    file = tmp_path / "labels.csv"
+    written = perennial("trial", "to-label", "demo", "--limit", "3", "--output", file)
+    assert written.err == f"{file}: 3 disagreements.\n"
+    assert perennial("trial", "to-label", "demo", "--output", file).code == ERROR  # it stays
+    assert perennial("trial", "label", file).code == USAGE  # it has no label yet
+    header, *lines = file.read_text().splitlines()
+    assert [line.split(",")[:4] for line in lines] == [[x, "", "boot", "bag"] for x in listed[:3]]
+    answered = [lines[0].replace(",,", ",bag,", 1), lines[1].replace(",,", ",hat,", 1)]
+    file.write_text("\n".join([header, *answered, lines[2]]))
+    sent = perennial("trial", "label", file)
+    assert sent.out == "2 counted, 0 waiting, 0 repeated, 0 refused.\n"
+    shown = perennial("trial", "show", "demo").out
+    assert "Of 2 labelled disagreements the candidate alone was right in 1" in shown
+    assert rows(shown, 5)[1][3] == "1 of 2"
+    left = perennial("trial", "to-label", "demo", "--json").out.splitlines()
+    assert [json.loads(line)["prediction"] for line in left] == listed[2:]
+    assert perennial("trial", "stop", "demo").code == 0
+    assert perennial("trial", "to-label", "demo").code == ERROR
 
 
 def test_samples_are_saved_of_one_trial_also_if_another_one_begins_meanwhile(
