@@ -1,7 +1,8 @@
 """Write capital letters as an image folder: `python -m benchmarks.study.letters FOLDER`.
 
-They are drawn with the first two faces of every font family that fontconfig lists for English.
-Three of four images become `FOLDER/letters/train/<name>/`, the others `FOLDER/letters/test/...`.
+They are drawn with the first two faces of every font family that fontconfig lists for English,
+each of these several times: in another size and grey, turned and moved a little. Three of four
+images become `FOLDER/letters/train/<name>/`, the others `FOLDER/letters/test/...`.
 """
 
 import string
@@ -10,19 +11,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 64  # pixels of a side
 
 FACES = 2  # of a family
+VARIANTS = 16  # of a letter in a face
 
 
 def main(folder: Path) -> None:
     """Write the images below a folder."""
     faces = list(_faces())
     for letter in string.ascii_uppercase:
-        drawn = {image.tobytes(): image for image in (_draw(letter, face) for face in faces)}
+        chance = Random(letter)
+        images = (_draw(letter, face, chance) for face in faces for _ in range(VARIANTS))
+        drawn = {image.tobytes(): image for image in images}
         for number, image in enumerate(drawn.values()):
             split = "train" if number % 4 else "test"
             path = folder / "letters" / split / f"letter {letter}" / f"{number:04}.png"
@@ -46,13 +51,15 @@ def _faces() -> Iterator[str]:
         yield from files[:FACES]
 
 
-def _draw(letter: str, face: str) -> Image.Image:
-    """Draw a letter in black on white, in the middle."""
-    image = Image.new("RGB", (SIZE, SIZE), "white")
-    font = ImageFont.truetype(face, SIZE * 3 // 4)
-    centre = (SIZE // 2, SIZE // 2)
-    ImageDraw.Draw(image).text(centre, letter, fill="black", font=font, anchor="mm")
-    return image
+def _draw(letter: str, face: str, chance: Random) -> Image.Image:
+    """Draw a dark letter on a light ground, near the middle."""
+    ground, ink = chance.randint(170, 255), chance.randint(0, 90)
+    image = Image.new("L", (SIZE, SIZE), ground)
+    font = ImageFont.truetype(face, int(SIZE * chance.uniform(0.5, 0.85)))
+    centre = (SIZE // 2 + chance.randint(-6, 6), SIZE // 2 + chance.randint(-6, 6))
+    ImageDraw.Draw(image).text(centre, letter, fill=ink, font=font, anchor="mm")
+    turned = image.rotate(chance.uniform(-15, 15), Image.Resampling.BICUBIC, fillcolor=ground)
+    return turned.convert("RGB")
 
 
 if __name__ == "__main__":
