@@ -276,7 +276,8 @@ def _plain(value: object) -> Any:
 
 _ADVICE = {
     LabelSpace.SESSION: "name at least two classes, or use label space 'seen' or 'open'",
-    LabelSpace.SEEN: "name at least two classes, or use label space 'open'",
+    LabelSpace.SEEN: "name at least two classes. With label space 'open' and a zero-shot suite, "
+    "one can be taught, but only a person can promote the version: one class alone shows no gain",
     LabelSpace.OPEN: "name at least two classes, or add a zero-shot suite to the model",
 }
 

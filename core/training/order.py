@@ -11,7 +11,7 @@ from core.datasets.freeze import freeze, read_manifest, refuse_suite_images, wit
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, Suite
-from core.errors import FieldInvalid, RecipeInvalid
+from core.errors import FieldInvalid, RecipeInvalid, TooFewClasses
 from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.evaluation.stored_answers import read_suite
@@ -22,6 +22,7 @@ from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
 from core.recipes.fields import (
     DEFAULT_PROMPT,
+    LabelSpace,
     LossTerm,
     PromptTemplate,
     TeacherPolicy,
@@ -31,7 +32,7 @@ from core.recipes.rules import Recipe, require_learnable
 from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
 from core.registry.rows import Versions
-from core.registry.versions import Model, Version, Weights, require_same_images
+from core.registry.versions import Model, Version, VersionStatus, Weights, require_same_images
 from core.training.trainer import Selection
 from core.values import ModelId
 
@@ -124,12 +125,35 @@ def preflight_update(
     manifest.require_trainable()
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
-    require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
+    try:
+        require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
+    except TooFewClasses as refusal:
+        raise _with_child(work, parent, order, refusal) from None
     require_reference(order)
     if order.recipe.mixing_choice.uses_validation:
         suites, classes = suites_of(work, model), manifest.classes
         selection_of(work, artifacts, manifest, suites, classes=classes, prompt=DEFAULT_PROMPT)
     return _with_reference(work, artifacts, order)
+
+
+def _with_child(
+    work: Work, parent: Version | None, order: UpdateOrder, refusal: TooFewClasses
+) -> TooFewClasses:
+    """Return the refusal with what to do if a version that is not live has learned classes."""
+    named = order.parent or order.replaces
+    if parent is None or named or order.recipe.label_space is LabelSpace.SESSION:
+        return refusal
+    children = (one for one in work[Versions].all(parent.model) if one.parent == parent.number)
+    waiting = [one.number for one in children if one.status is not VersionStatus.REJECTED]
+    if not waiting:
+        return refusal
+    return TooFewClasses(
+        f"{refusal.message} Version {waiting[-1]} has learned classes, but is not live: promote it "
+        f"with a reason, train from it (parent {waiting[-1]}), or teach its classes and this one "
+        "together.",
+        pointer=refusal.pointer,
+        version=waiting[-1],
+    )
 
 
 def present_parent(work: Work, model: ModelId, order: UpdateOrder) -> Version | None:

@@ -28,6 +28,7 @@ from core.errors import (
     VersionNotFound,
 )
 from core.evaluation.order import order_evaluation
+from core.gate.rules import Verdict
 from core.job_types.retry import retry_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
@@ -37,7 +38,7 @@ from core.registry.configure import configure_model
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.training.order import order_update
-from core.values import DatasetId
+from core.values import DatasetId, Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.factories import NOW
 from tests.support.notifiers import RecordingNotifier
@@ -102,6 +103,26 @@ def test_one_class_is_enough_where_those_that_were_learned_before_compete(
     order = an_order(scene.frozen("owl"), recipe=recipe, parent=parent)
     with nullcontext() if enough else pytest.raises(TooFewClasses):
         assert order_update(scene.platform, notifier, ME, model=model.name, order=order)
+
+
+def test_a_refused_class_is_told_of_the_version_that_is_not_live_and_knows_others(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
+    order = an_order(scene.frozen("owl"))
+    with pytest.raises(TooFewClasses) as told:
+        order_update(scene.platform, notifier, ME, model=model.name, order=order)
+    assert told.value.facts == {"version": 2}
+    assert "promote it with a reason, train from it (parent 2)" in told.value.message
+    assert order_update(
+        scene.platform, notifier, ME, model=model.name, order=replace(order, parent=2)
+    )
+    with scene.platform.transactions() as work:
+        rejected = work[Versions].get(model.id, 2).judged(Verdict.FAILED, Digest("0" * 64))
+        work[Versions].save(rejected)
+        work.commit()
+    with pytest.raises(TooFewClasses) as told:
+        order_update(scene.platform, notifier, ME, model=model.name, order=order)
+    assert told.value.facts == {}
 
 
 def test_one_class_is_enough_where_those_of_the_suites_compete(

@@ -71,9 +71,13 @@ def test_names_with_one_prompt_are_one_and_names_with_two_are_two() -> None:
 @pytest.mark.parametrize(
     ("label_space", "advice"),
     [
-        (LabelSpace.SESSION, "use label space 'seen' or 'open'"),
-        (LabelSpace.SEEN, "use label space 'open'"),
-        (LabelSpace.OPEN, "add a zero-shot suite to the model"),
+        (LabelSpace.SESSION, "name at least two classes, or use label space 'seen' or 'open'"),
+        (
+            LabelSpace.SEEN,
+            "name at least two classes. With label space 'open' and a zero-shot suite, one can be "
+            "taught, but only a person can promote the version: one class alone shows no gain",
+        ),
+        (LabelSpace.OPEN, "name at least two classes, or add a zero-shot suite to the model"),
     ],
 )
 def test_update_with_a_single_column_is_refused_with_what_would_widen_the_label_space(
@@ -85,7 +89,7 @@ def test_update_with_a_single_column_is_refused_with_what_would_widen_the_label_
         )
     assert refusal.value.message == (
         f"In the label space '{label_space}' the only class is Cat, so the loss would be zero: "
-        f"name at least two classes, or {advice}."
+        f"{advice}."
     )
     assert (refusal.value.pointer, refusal.value.facts) == ("/recipe/label_space", {})
 
