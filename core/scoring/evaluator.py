@@ -1,8 +1,8 @@
 """Evaluate a version: its answers to queries."""
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -30,6 +30,12 @@ from core.rejection.queries import CalibrationQuery
 from core.scoring.rejection import calibration_of
 from core.values import Digest
 
+ViewsOf = Mapping[Digest, Collection[View]]  # by pixels
+
+# The features that an evaluator keeps, of the versions that it has asked last. The live version and
+# the root are asked about the same images after each update, over a list with more classes.
+KEPT_BYTES = 512 * 1024**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
@@ -51,6 +57,20 @@ class Features:
         rows = [self.view_rows[entry.pixels, view] for entry in entries]
         return self.images[torch.tensor(rows, device=self.images.device)]
 
+    def have(self, pixels: Digest, views: Iterable[View]) -> bool:
+        """Return whether an image and these views of it are encoded."""
+        return pixels in self.image_rows and all((pixels, v) in self.view_rows for v in views)
+
+    def of_pictures(self, entries: Iterable[ManifestEntry], views: ViewsOf) -> Tensor:
+        """Return the features of images, each followed by those of its views."""
+        rows: list[int] = []
+        for pixels in (entry.pixels for entry in entries):
+            rows += (
+                self.image_rows[pixels],
+                *(self.view_rows[pixels, view] for view in views[pixels]),
+            )
+        return self.images[torch.tensor(rows, device=self.images.device)]
+
     def of_texts(self, texts: Iterable[str]) -> Tensor:
         """Return the features of texts."""
         rows = [self.text_rows[text] for text in texts]
@@ -58,15 +78,27 @@ class Features:
 
 
 class VersionEvaluator:
-    """Evaluates with torch, in fp32; every image, view and text is encoded once."""
+    """Evaluates with torch, in fp32; every image, view and text is encoded once.
+
+    Of the versions that it was asked for last, features of the images that they were asked about
+    last are kept in memory for the next time.
+    """
 
     def __init__(
-        self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
+        self,
+        artifacts: Artifacts,
+        *,
+        device: torch.device,
+        threads: int = 0,
+        batch: int = 128,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Create an evaluator that encodes `batch` images or texts at a time.
 
         With 0 threads, torch decides how many to use.
         """
+        self._known: dict[Digest, Features] = {}  # by version, the one asked last at the end
+        self._kept_bytes = kept_bytes
         self.artifacts = artifacts
         self.device = device
         self.threads = threads
@@ -105,20 +137,39 @@ class VersionEvaluator:
         `decoded` caches images in the model's evaluation preprocessing; those that it holds are
         not decoded again.
         """
-        if decoded is None:  # each image is read once, so cache none
-            prepare = model.preprocess.evaluation_pixels
-            decoded = DecodedImages(self.artifacts, prepare, cache_bytes=0)
+        decoded = decoded or self._undecoded(model)
         with torch.inference_mode():
             features = encode(model, decoded, questions, batch or self.batch, monitor)
-            scale = float(model.scale)
-            return tuple(_answer(query, features, scale) for query in questions)
+            return _answers(model, features, questions)
+
+    def _undecoded(self, model: ClipModel) -> DecodedImages:
+        """Return a cache that keeps no image, as each is read once."""
+        prepare = model.preprocess.evaluation_pixels
+        return DecodedImages(self.artifacts, prepare, cache_bytes=0)
 
     def _answer(
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int
     ) -> Sequence[Answers]:
-        with raising_out_of_memory():
+        with raising_out_of_memory(), torch.inference_mode():
             model = load(version, self.artifacts, self.device, monitor.moved).freeze()
-            return self.ask(model, queries, monitor, batch)
+            known, decoded = self._known.get(version), self._undecoded(model)
+            features = encode(model, decoded, queries, batch, monitor, known=known)
+            self._keep(version, features)
+            return _answers(model, features, queries)
+
+    def _keep(self, version: Digest, features: Features) -> None:
+        self._known.pop(version, None)
+        images, texts = features.images.cpu(), features.texts[:0]
+        self._known[version] = replace(features, images=images, texts=texts, text_rows={})
+        while sum(one.images.nbytes for one in self._known.values()) > self._kept_bytes:
+            del self._known[next(iter(self._known))]
+
+
+def _answers(
+    model: ClipModel, features: Features, queries: Sequence[EvalQuery]
+) -> tuple[Answers, ...]:
+    scale = float(model.scale)
+    return tuple(_answer(query, features, scale) for query in queries)
 
 
 def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
@@ -249,19 +300,26 @@ def encode(
     queries: Sequence[EvalQuery],
     batch: int,
     monitor: Monitor,
+    *,
+    known: Features | None = None,
 ) -> Features:
-    """Encode the images, views and texts of all queries, each once, and report the progress."""
+    """Encode the images, views and texts of all queries, each once, and report the progress.
+
+    Images that are `known` with their views are not encoded again.
+    """
     entries = {entry.pixels: entry for query in queries for entry in query.entries}
     views: dict[Digest, dict[View, None]] = {pixels: {} for pixels in entries}
     for query in queries:
         for entry in query.entries:
             views[entry.pixels] |= dict.fromkeys(views_in(query))
     texts = list(dict.fromkeys(text for query in queries for text in texts_of(query)))
+    kept = [one for one in entries.values() if known and known.have(one.pixels, views[one.pixels])]
+    image_blocks = [known.of_pictures(kept, views).to(model.device)] if known and kept else []
     total = len(entries) + sum(map(len, views.values())) + len(texts)
-    monitor.advance("evaluating", 0, total)
+    done = sum(map(len, image_blocks))
+    monitor.advance("evaluating", done, total)
 
     text_blocks: list[Tensor] = []
-    done = 0
     for names in _batches(texts, batch):
         text_blocks.append(model.encode_texts(names))  # (batch, width)
         done += len(names)
@@ -269,15 +327,16 @@ def encode(
 
     # As many pictures at a time, whether of images or of views.
     most = 1 + max(map(len, views.values()), default=0)
+    same = {one.pixels for one in kept}
+    fresh = [one for one in entries.values() if one.pixels not in same]
     batches = [
         some
         for count in range(most)
         for some in _batches(
-            (entry for entry in entries.values() if len(views[entry.pixels]) == count),
+            (entry for entry in fresh if len(views[entry.pixels]) == count),
             max(1, batch // (1 + count)),
         )
     ]
-    image_blocks: list[Tensor] = []
     for features in encode_batches(model, decoded, batches, views):
         image_blocks.append(features)
         done += len(features)
@@ -285,7 +344,7 @@ def encode(
 
     image_rows: dict[Digest, int] = {}
     view_rows: dict[tuple[Digest, View], int] = {}
-    for entry in (entry for some in batches for entry in some):
+    for entry in chain(kept, *batches):
         image_rows[entry.pixels] = len(image_rows) + len(view_rows)
         for view in views[entry.pixels]:
             view_rows[entry.pixels, view] = len(image_rows) + len(view_rows)
@@ -302,7 +361,7 @@ def encode_batches(
     model: ClipModel,
     decoded: DecodedImages,
     batches: Sequence[Sequence[ManifestEntry]],
-    views: Mapping[Digest, Collection[View]] = MappingProxyType({}),
+    views: ViewsOf = MappingProxyType({}),
 ) -> Generator[Tensor, None, None]:
     """Yield the features of each batch (pictures, width); the next ones are decoded meanwhile.
 

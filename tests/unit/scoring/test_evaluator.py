@@ -71,6 +71,33 @@ def test_best_class_is_the_nearest_prompt(artifacts: CountingArtifacts, version:
     assert len(set(answers.probabilities)) > 5  # no two images look the same to it
 
 
+def test_a_version_asked_again_encodes_only_images_that_it_was_not_asked_about_last(
+    artifacts: CountingArtifacts, version: Digest
+) -> None:
+    entries = tuple(noise_image(artifacts, seed, CLASSES[seed % 3]) for seed in range(7))
+    question = ClassQuery(entries=entries[:6], classes=CLASSES, prompt=DEFAULT_PROMPT, views=2)
+    wider = replace(question, entries=entries, classes=(*CLASSES, "dress"))
+    keeping = VersionEvaluator(artifacts, device=torch.device("cpu"), threads=1, batch=3)
+    forgetting = VersionEvaluator(
+        artifacts, device=torch.device("cpu"), threads=1, batch=3, kept_bytes=0
+    )
+
+    def images_read(by: VersionEvaluator, asked: ClassQuery) -> set[int]:
+        artifacts.reads.clear()
+        (answers,) = by.answer(version, [asked], Watching())
+        (expected,) = evaluator(artifacts).ask(load(version, artifacts), [asked], Watching())
+        assert answers == expected  # of an evaluator that reads each image once
+        return {n for n, entry in enumerate(entries) if artifacts.reads.count(entry.artifact) > 1}
+
+    assert images_read(keeping, question) == set(range(6))
+    assert images_read(keeping, wider) == {6}
+    assert images_read(keeping, replace(question, entries=entries[3:])) == set()
+    assert images_read(keeping, question) == {0, 1, 2}  # what was not asked last is not kept
+    assert images_read(keeping, replace(question, views=3)) == set(range(6))
+    for _ in range(2):
+        assert images_read(forgetting, question) == set(range(6))
+
+
 def test_questions_are_answered_in_their_order_and_shared_images_read_once(
     artifacts: CountingArtifacts, version: Digest
 ) -> None:
