@@ -128,17 +128,17 @@ class ClassAnswers:
         [hits] = _hits([self.predicted], query, meanings)
         return hits
 
-    def soft_hits(
+    def view_hits(
         self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[int, ...] | None:
-        """Return, image by image, how many answers are right: to the image and to its views.
+        """Return, image by image, how many answers to views of it are right.
 
         None if the query asks for no views, or some of these were not answered.
         """
         if not query.views or len(self.views) < query.views:
             return None
-        asked = [self.predicted, *self.views[: query.views]]
-        return tuple(map(sum, zip(*_hits(asked, query, meanings), strict=True)))
+        hits = _hits(self.views[: query.views], query, meanings)
+        return tuple(map(sum, zip(*hits, strict=True)))
 
 
 def _hits(
@@ -210,14 +210,14 @@ def answers_from_json(value: Json) -> Answers:
 class PairedHits:
     """The hits of the candidate and of a baseline, and the group of near-duplicates of each.
 
-    `soft` holds the change of the number of right answers to each image and to its `views`; None if
-    a version has not answered these.
+    `viewed` holds the change of the number of right answers to each image's `views`; None if a
+    version has not answered these.
     """
 
     now: Sequence[bool]
     before: Sequence[bool]
     groups: Sequence[Digest]
-    soft: Sequence[int] | None = None
+    viewed: Sequence[int] | None = None
     views: int = 0
 
     @property
@@ -242,10 +242,11 @@ class PairedHits:
         return design_effect(self._clusters(changes), alpha)
 
     def soft_flips(self, alpha: float) -> SoftFlips | None:
-        """Return the sums of the changes over images and views; None without views."""
-        if self.soft is None:
+        """Return the sums of the changes of soft hits; None without views."""
+        if self.viewed is None:
             return None
-        changes = [change / (1 + self.views) for change in self.soft]
+        rows = zip(self.now, self.before, self.viewed, strict=True)
+        changes = [(new - old + viewed / self.views) / 2 for new, old, viewed in rows]
         return SoftFlips(
             views=self.views,
             gained=sum(max(0.0, change) for change in changes),
@@ -270,15 +271,15 @@ def top_1(
     *,
     now: Sequence[bool],
     before: Sequence[bool],
-    soft_now: Sequence[int] | None = None,
-    soft_before: Sequence[int] | None = None,
+    views_now: Sequence[int] | None = None,
+    views_before: Sequence[int] | None = None,
 ) -> PairedHits:
-    """Return two versions' hits on a query for classes, and the changes of their soft hits."""
-    soft = None
-    if soft_now is not None and soft_before is not None:
-        soft = [new - old for new, old in zip(soft_now, soft_before, strict=True)]
+    """Return two versions' hits on a query for classes; their hits on views if both have them."""
+    viewed = None
+    if views_now is not None and views_before is not None:
+        viewed = [new - old for new, old in zip(views_now, views_before, strict=True)]
     groups = [entry.group for entry in query.entries]
-    return PairedHits(now=now, before=before, groups=groups, soft=soft, views=query.views)
+    return PairedHits(now=now, before=before, groups=groups, viewed=viewed, views=query.views)
 
 
 def recall_at_1(
@@ -308,17 +309,16 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 
 
 def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
-    """Return the hits on several queries as those on one; soft if all have them.
+    """Return the hits on several queries as those on one, with those on views if all have them.
 
     An image in more than one of them counts once, with the class that was taught last.
     """
     found: dict[Digest, tuple[bool, bool, Digest, int | None]] = {}
     views = 0
     for query, hits in parts:
-        soft: Sequence[int | None] = [None] * len(hits.now) if hits.soft is None else hits.soft
-        for entry, now, before, change in zip(
-            query.entries, hits.now, hits.before, soft, strict=True
-        ):
+        viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
+        rows = zip(query.entries, hits.now, hits.before, viewed, strict=True)
+        for entry, now, before, change in rows:
             found[entry.pixels] = (now, before, entry.group, change)
         views = hits.views
     changes = [change for *_, change in found.values() if change is not None]
@@ -326,6 +326,6 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
         now=[now for now, *_ in found.values()],
         before=[before for _, before, *_ in found.values()],
         groups=[group for _, _, group, _ in found.values()],
-        soft=changes if len(changes) == len(found) else None,
+        viewed=changes if len(changes) == len(found) else None,
         views=views,
     )

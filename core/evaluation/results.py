@@ -145,8 +145,8 @@ class EvaluationResults:
                 query,
                 now=self.hits(now, query),
                 before=self.hits(before, query),
-                soft_now=self.class_answers(now, query).soft_hits(query, self.meanings),
-                soft_before=self.class_answers(before, query).soft_hits(query, self.meanings),
+                views_now=self.class_answers(now, query).view_hits(query, self.meanings),
+                views_before=self.class_answers(before, query).view_hits(query, self.meanings),
             )
             found.append((query, hits))
         return found[0][1] if len(found) == 1 else pooled(found)

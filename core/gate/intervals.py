@@ -35,8 +35,8 @@ class Flips:
     """Answers to one query by two versions, paired image by image.
 
     There are `count` pairs: `gained` of them are right only now, `lost` were right only before.
-    Fractions are allowed: clustered answers count for less than one each, and an image that is
-    right in more of its views than before is gained by that share.
+    Fractions are allowed: clustered answers count for less than one each, and an image of
+    which more views are right than before is gained in part.
     """
 
     count: float
@@ -174,11 +174,11 @@ def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
 def soft_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     """Return the factor between the variance of soft flips and that of as many whole ones.
 
-    Soft flips are the changes of the share of right answers to an image and its views. They are
-    less than one each, so the factor is mostly below 1. It is estimated as a design effect is, but
-    with half as many flips of the worst case, and is exactly 1 if no answer changed and each image
-    is a cluster of its own. By `bench-gate`, the bounds of flips that are scaled by it keep their
-    error; with fewer flips of the worst case, they exceed it where few images change wholly.
+    Soft flips are the changes of soft hits, which the answers to an image and its views make up.
+    They are at most one each, so the factor is mostly below 1. It is estimated as a design effect
+    is, but with half as many flips of the worst case, and is exactly 1 if no answer changed and
+    each image is a cluster of its own. By `bench-gate`, the bounds of flips that are scaled by it
+    keep their error.
     """
     return _effect(clusters, quantile(alpha) ** 2 / 2)
 

@@ -25,18 +25,17 @@ class MeasureKind(StrEnum):
 SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
 
 
-# With views, single images have a say in whether a measure holds, too: the difference that they
-# show has to be within tolerance by this share of the z that is asked of images and views.
-SINGLE_SHARE = 0.25
-
-
 @dataclass(frozen=True, kw_only=True)
 class SoftFlips:
-    """The changes of the share of right answers to an image and its views, summed over images."""
+    """The changes of soft hits, summed over images.
+
+    A soft hit is between 0 and 1: the answer to the image counts for half, those to its views
+    together for the other half.
+    """
 
     views: int = field(metadata=description("Views of each image, beside the image itself."))
-    gained: float = field(metadata=description("Sum over the images whose share grew."))
-    lost: float = field(metadata=description("Sum over the images whose share shrank."))
+    gained: float = field(metadata=description("Sum over the images whose soft hit grew."))
+    lost: float = field(metadata=description("Sum over the images whose soft hit shrank."))
     design_effect: float = field(
         metadata=description(
             "Variance, divided by that of changes from all wrong to all right or the reverse."
@@ -110,8 +109,8 @@ class Measure:
         metadata=description(
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
-            "`pooled` holdout with few images lies above it. With `soft`, it is the lower one of "
-            "the bound over images and views and of a milder one over single images."
+            "`pooled` holdout with few images lies above it. With `soft`, it is the bound of "
+            "the change of soft hits, or `difference` if that is lower."
         ),
     )
     interval_lower: float = field(
@@ -257,8 +256,8 @@ class Measure:
         interval = paired_interval(self.flips, alpha)
         lower = score_bound(self.flips, z)
         if self.soft is not None:
-            single = score_bound(self.flips, min(z, SINGLE_SHARE * z))
-            lower = min(score_bound(self.deciding, z), single)
+            # The change of single images has to be within tolerance, too.
+            lower = min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
         return replace(
             self,
             lower=lower,

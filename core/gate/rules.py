@@ -135,14 +135,15 @@ class GatePolicy:
         above_low=True,
     )
     views: int = limited(
-        8,
+        2,
         "Views of each image",
-        "are asked about too: a measure holds by the share of right answers to image and views",
+        "are asked about too: whether a measure holds is decided by the image and its views",
         unit=VIEWS,
         high=64,
         description="Views of each image, small crops of it, that versions are asked about too. "
-        "A measure of classes holds by the share of right answers to an image and its views, which "
-        "varies less than the answer to the image alone. 0: judged by single images.",
+        "Whether a measure of classes holds is decided by the answers to an image, which count for "
+        "half, and to its views, which vary less together than the answer to the image alone. 0: "
+        "judged by single images.",
     )
     line_error: float | None = limited(
         None,

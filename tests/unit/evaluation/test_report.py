@@ -266,7 +266,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "wanted_gain": 0.0,
             "minimum_count": 10,
             "alpha": 0.1,
-            "views": 8,
+            "views": 2,
             "line_error": 0.05,
             "line_updates": 100,
             "negative_flips": 0.5,
