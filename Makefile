@@ -12,6 +12,9 @@ AIO := $(shell find client/perennial/aio -name __pycache__ -prune -o -print)
 SYNC := client/perennial/client.py
 # The types of replies are written from the OpenAPI document.
 TYPES := client/perennial/types.py
+# The rules that `perennial verify` recomputes verdicts by are packed from the service's.
+CORE := $(shell find core -name '*.py')
+RULES := client/perennial/rules/__init__.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
@@ -19,7 +22,7 @@ TYPES := client/perennial/types.py
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/installed $(SYNC) $(TYPES)  ## create .venv and install the service into it, unless it is up to date
+install: .venv/installed $(SYNC) $(TYPES) $(RULES)  ## create .venv and install the service into it, unless it is up to date
 
 .venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Perennial needs Python 3.11 or newer: make PYTHON=python3.11 install"; exit 1; }
@@ -38,10 +41,14 @@ $(TYPES): docs/openapi.json client/building/reply_types.py | .venv/installed
 	@$(BIN)/python client/building/reply_types.py
 	@touch $@
 
+$(RULES): $(CORE) client/building/gate_rules.py | .venv/installed
+	@$(BIN)/python client/building/gate_rules.py
+	@touch $@
+
 install-dev: .venv/installed-dev  ## also install all that tests and benchmarks need: packages, and as root the servers and the browser
 	@$(BIN)/python -m devtools.programs
 
-.venv/installed-dev: .venv/installed | $(SYNC) $(TYPES)
+.venv/installed-dev: .venv/installed | $(SYNC) $(TYPES) $(RULES)
 	@echo "Installing the packages that only tests, benchmarks and studies need."
 	@$(PIP) --group dev
 	@touch $@

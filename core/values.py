@@ -77,8 +77,8 @@ def json_lines(rows: Iterable[object]) -> bytes:
 def from_plain(kind: Callable[..., _T], value: Any) -> _T:
     """Return the value of a type from plain JSON, as `asdict` makes it, or from a row.
 
-    Types are those of fields: dataclasses, tuples, mappings of these, enumerations, optional ones,
-    and plain values.
+    Types are those of fields: dataclasses, tuples, frozen sets, mappings of these, enumerations,
+    times, optional ones, and plain values.
     """
     read = _reader_of(cast("Any", kind))
     return cast("_T", value if read is None or value is None else read(value))
@@ -99,7 +99,15 @@ def _reader_of(kind: Any) -> Reader | None:
         return lambda items: {name: from_plain(parts[1], item) for name, item in items.items()}
     if hasattr(kind, "__dataclass_fields__"):
         return partial(_read_fields, kind)
-    return kind if isinstance(kind, EnumType) else None
+    if isinstance(kind, EnumType):
+        return kind
+    others: dict[Any, Reader] = {frozenset: frozenset, datetime: _read_time}
+    return others.get(origin or kind)
+
+
+def _read_time(time: Any) -> datetime:
+    """Return a time from JSON, or that of a row."""
+    return datetime.fromisoformat(time) if isinstance(time, str) else time
 
 
 def _read_fields(kind: Any, value: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine
 from structlog.stdlib import ProcessorFormatter
 
-from building import reply_types, sync_client
+from building import gate_rules, reply_types, sync_client
 from core import bootstrap  # noqa: F401  (fills the hooks, as every process does)
 from core.database.migrate import METADATA, migrate
 from devtools.servers import FAST, postgres_server, redis_server, run_sql
@@ -24,6 +24,7 @@ from tests.support.storage.shared_statements import share_statements
 if "PYTEST_XDIST_WORKER" not in os.environ:
     sync_client.write()
     reply_types.write()
+    gate_rules.write()
 
 # Tests compare with what a CPU computes, also where there is a GPU; those of `tests/gpu` name it.
 os.environ.setdefault("PERENNIAL_DEVICE", "cpu")

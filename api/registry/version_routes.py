@@ -30,6 +30,7 @@ from api.registry.schemas import (
     version_view,
 )
 from core import errors
+from core.bundles.write_evidence import write_evidence
 from core.database.work import Work
 from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
@@ -38,7 +39,7 @@ from core.evaluation.rows import Evaluations
 from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.read import read_report
+from core.registry.read import read_report, report_digest
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
@@ -46,7 +47,7 @@ from core.upkeep import delete as deletion
 
 router = Routes(prefix="/v1/models/{model}/versions", tags=["versions"], route_class=ThreadRoute)
 
-TAR, HTML = "application/x-tar", "text/html"
+TAR, ZIP, HTML = "application/x-tar", "application/zip", "text/html"
 SVG = "image/svg+xml"
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
@@ -184,7 +185,7 @@ def get_forgetting(
     wanted = preferred(accept, (JSON, HTML, SVG, CSV))
     with services.platform.transactions(read_only=True) as work:
         found = work[Versions].get(work[Models].get(model).id, version)
-        stored = work[Evaluations].report(found, job)
+        stored = report_digest(found, work[Evaluations].report(found, job))
     report = read_report(services.platform.artifacts, found, stored)
     headers = {"Vary": "Accept"}
     match wanted:
@@ -199,3 +200,38 @@ def get_forgetting(
         case "text/csv":
             return Response(report_csv(report), media_type=CSV, headers=headers)
     return JSONResponse(report, headers=headers)
+
+
+@router.get(
+    "/{version}/forgetting/evidence",
+    Role.VIEWER,
+    responses={
+        200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}},
+        **raises(
+            errors.ModelNotFound,
+            errors.VersionNotFound,
+            errors.ReportNotFound,
+            errors.EvaluationPending,
+            errors.ArtifactMissing,
+            errors.ArtifactCorrupt,
+        ),
+    },
+    response_class=Response,
+)
+def get_evidence(
+    model: str, version: VersionNumber, services: WiredServices, job: ReportJob = None
+) -> Response:
+    """Download all that a report's verdict follows from, signed if the service has a key.
+
+    The zip has the report, what each version answered about each test image (by the digest of its
+    pixels), and the policy. `perennial verify` recomputes the verdict from it, without the service.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        judged = work[Versions].get(found.id, version)
+        stored = work[Evaluations].report(judged, job)
+    report = report_digest(judged, stored)
+    file = write_evidence(services.platform, services.signatures, judged, report)
+    name = f"{found.name}-{judged.number}-evidence.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(file, media_type=ZIP, headers=headers)

@@ -5,13 +5,14 @@ from typing import Any
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  (the other hooks of PEP 517)
 
-from building import reply_types, sync_client
+from building import gate_rules, reply_types, sync_client
 
 
 def write() -> None:
-    """Write the synchronous client and the types of replies."""
+    """Write the synchronous client, the types of replies and the gate's rules."""
     sync_client.write()
     reply_types.write()
+    gate_rules.write()
 
 
 def build_wheel(*args: Any, **named: Any) -> Any:

@@ -24,10 +24,11 @@ PREDICATE_TYPE = "urn:perennial:predicate:version:v1"
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """The files of a bundle by name, and the predicate about them."""
+    """The files of a bundle, or of evidence, by name, and the predicate about them."""
 
     files: Mapping[str, Digest]
     predicate: Json
+    predicate_type: str = PREDICATE_TYPE
 
     def to_bytes(self) -> bytes:
         """Return the statement as canonical JSON."""
@@ -38,27 +39,27 @@ class Statement:
                     {"name": name, "digest": {"sha256": digest}}
                     for name, digest in sorted(self.files.items())
                 ],
-                "predicateType": PREDICATE_TYPE,
+                "predicateType": self.predicate_type,
                 "predicate": self.predicate,
             }
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Statement":
-        """Return the statement that JSON holds. Raises BundleInvalid."""
+    def from_bytes(cls, data: bytes, predicate_type: str = PREDICATE_TYPE) -> "Statement":
+        """Return the statement that JSON holds. Raises BundleInvalid, also for another type."""
         try:
             value = json.loads(data)
             kind = (value["_type"], value["predicateType"])
-            if kind != (STATEMENT_TYPE, PREDICATE_TYPE):
+            if kind != (STATEMENT_TYPE, predicate_type):
                 raise BundleInvalid(
-                    "The signed statement is not about a version, or is of a later release.",
+                    "The signed statement is about something else, or is of a later release.",
                     predicate_type=str(kind[1])[:200],
                 )
             subjects = value["subject"]
             files = {str(one["name"]): Digest(one["digest"]["sha256"]) for one in subjects}
             if len(files) < len(subjects) or not isinstance(value["predicate"], dict):
                 raise BundleInvalid("The signed statement names a file twice, or says nothing.")
-            return cls(files=files, predicate=value["predicate"])
+            return cls(files=files, predicate=value["predicate"], predicate_type=predicate_type)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BundleInvalid("The signed statement cannot be read.") from error
 

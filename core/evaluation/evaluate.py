@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from importlib.metadata import version as release
 from typing import Any, Protocol
 
 from core import errors
@@ -12,6 +13,7 @@ from core.access.rows import Keys
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
+from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.plan import (
     EvaluationPlan,
@@ -83,6 +85,7 @@ def evaluate_version(
         plan, previous, near_duplicates = plan_evaluation(platform, job, number)
         try:
             answers = _answer(platform, evaluator, job, plan, monitor)
+            _keep_parts(platform, job, plan, answers)
             break
         except errors.ArtifactMissing:
             if not _holds_erased(platform, plan):  # the next plan leaves these out
@@ -100,6 +103,18 @@ def evaluate_version(
     )
     stored = platform.artifacts.put(report.to_bytes())
     now = platform.clock()
+    verdicts = verdicts_beside(plan, answers, report, spending=spending)
+    evaluated = Evaluated(
+        plan=plan,
+        answers=answers,
+        spending=spending,
+        report=stored,
+        verdicts=verdicts,
+        job=job.id,
+        release=release("perennial"),
+        at=now,
+    )
+    facts = platform.artifacts.put(canonical_json(facts_of(evaluated)))
     with platform.transactions() as work:
         version = work[Versions].get(model_of(job), number, lock=True)
         newest = [
@@ -113,9 +128,10 @@ def evaluate_version(
                 at=now,
                 **vars(given),
             )
-            for given in verdicts_beside(plan, answers, report, spending=spending)
+            for given in verdicts
         ]
         version = _record(work, version, newest)
+        work[AnswerCache].add(stored, EVIDENCE, facts)
         _keep_root_calibration(work, plan)
         work[Outbox].add(version_judged(version, report.verdict, job, now))
         end_failed_canaries(work, version, actor=f"job {job.id}", now=now)
@@ -235,11 +251,36 @@ def _store_answers(
             stored.append((views_of(question.digest), found, images))
     with platform.transactions() as work:
         work[Jobs].status(job.id, job.fence)
-        if work[ErasedImages].erased({one.pixels for query, _ in fresh for one in query.entries}):
-            raise errors.ArtifactMissing
+        _require_unerased(work, (query for query, _ in fresh))
         for answered in stored:
             work[AnswerCache].add(version.digest, *answered)
         work.commit()
+
+
+def _keep_parts(
+    platform: Platform, job: Job, plan: EvaluationPlan, answers: AnswersByQuery
+) -> None:
+    """Keep the images and answers that the verdict follows from, as parts of its evidence.
+
+    Raises LeaseLost, or ArtifactMissing if one of the images was erased meanwhile.
+    """
+    put, parts = platform.artifacts.put, parts_of(plan, answers)
+    with platform.transactions(read_only=True) as work:
+        known = work[AnswerCache].stored({images for images, _ in parts}, {one for _, one in parts})
+    new = [found for key, found in parts.items() if key not in known]
+    rows = [(put(part), put(list_of_images(query))) for part, query in new]
+    if new:
+        with platform.transactions() as work:
+            work[Jobs].status(job.id, job.fence)
+            _require_unerased(work, (query for _, query in new))
+            for part, images in rows:
+                work[AnswerCache].add(images, part, part, images)
+            work.commit()
+
+
+def _require_unerased(work: Work, queries: Iterable[EvalQuery]) -> None:
+    if work[ErasedImages].erased({one.pixels for query in queries for one in query.entries}):
+        raise errors.ArtifactMissing
 
 
 def _judged_before(work: Work, plan: EvaluationPlan) -> int:

@@ -152,18 +152,25 @@ def read_json(artifacts: Artifacts, digest: Digest | None) -> Any:
 LEARNED_ERASED = "It may not go live: it learned from images that were erased since."
 
 
-def read_report(artifacts: Artifacts, version: Version, stored: Digest | None = None) -> Json:
-    """Return a version's forgetting report, or the one `stored` with another verdict on it.
+def report_digest(version: Version, stored: Digest | None = None) -> Digest:
+    """Return the artifact of a version's report, or the one `stored` with another verdict on it.
 
-    Its summary says so if the version may not go live because it learned from erased images. Raises
-    ReportNotFound (root) or EvaluationPending.
+    Raises ReportNotFound (root) or EvaluationPending.
     """
     stored = stored or version.report
     if version.is_root:
         raise errors.ReportNotFound(version=version.number)
     if stored is None:
         raise errors.EvaluationPending(version=version.number)
-    report: Json = json.loads(artifacts.get(stored))
+    return stored
+
+
+def read_report(artifacts: Artifacts, version: Version, stored: Digest | None = None) -> Json:
+    """Return the report of `report_digest`, which raises the same errors.
+
+    Its summary says so if the version may not go live because it learned from erased images.
+    """
+    report: Json = json.loads(artifacts.get(report_digest(version, stored)))
     if version.erasure is not None and "summary" in report:
         report["summary"]["go_live"] = LEARNED_ERASED
     return report

@@ -13,6 +13,7 @@ from demo.walkthrough import AMONG_ALL, EARLIER, NEW, accuracies, changes
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types import Job
+from tests.unit.gate.test_second_implementation import agrees
 
 CLASSES = 4  # of an update
 
@@ -102,6 +103,10 @@ def test_a_model_learns_twice_is_judged_serves_and_is_rolled_back(client: Client
         )
     assert (refusal.value.status, refusal.value.code) == (409, "gate_failed")
     assert live_version(client, unseen[:1]) == 2
+
+    # The gate, written a second time, comes to the same verdicts from their evidence.
+    given = [agrees(client.versions.evidence("walk", number)) for number in (2, 3, 4)]
+    assert given == ["passed", second["verdict"], "failed"]
 
     # One call undoes it.
     client.aliases.roll_back("walk", reason="to show it")

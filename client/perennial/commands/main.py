@@ -19,13 +19,14 @@ from perennial.commands import (
     login,
     reports,
     trials,
+    verify,
 )
 from perennial.terminal.output import note
 from perennial.terminal.session import ERROR, INTERRUPTED, Failure
 
 GROUP = "perennial.commands"
 
-MODULES = (login, datasets, learning, aliases, reports, trials, inference, exports)
+MODULES = (login, datasets, learning, aliases, reports, trials, inference, exports, verify)
 
 VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for verb in module.VERBS}
 

@@ -5,14 +5,22 @@ import io
 import json
 import tarfile
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from api.registry.report_pages import style_policy
+from core.access.keys import create_key
+from core.bundles.evidence import FACTS_FILE, REPORT_FILE
+from core.bundles.rules import ENVELOPE_FILE
+from core.evaluation.evidence import EVIDENCE
+from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
+from core.principal import Role
 from core.registry.versions import Model
+from core.values import canonical_json
 from tests.support.api.seeds import a_candidate, a_root, a_verdict
 from tests.support.api.service import Service, code_of
 from tests.support.evaluation.evaluations import report_of, second_update
@@ -156,3 +164,29 @@ def test_a_report_before_the_evaluation_has_ended(service: Service, model: Model
     assert code_of(pending) == (409, "evaluation_pending")
     assert code_of(root) == (404, "report_not_found")
     assert code_of(missing) == (404, "version_not_found")
+
+
+def test_evidence_is_for_who_may_read_the_report(service: Service, model: Model) -> None:
+    """It is downloaded whole by a viewer, and a key for another model does not learn of it."""
+    report = report_of(second_update(), lambda *_: True)
+    version = a_candidate(service.platform, model, verdict=Verdict.FAILED, report=report)
+    path = VERSIONS + "/2/forgetting/evidence"
+    assert code_of(service.client.get(path)) == (404, "artifact_missing")  # seeded without any
+    facts = {"images": [], "answers": [], "report": version.report}
+    with service.platform.transactions() as work:
+        stored = service.platform.artifacts.put(canonical_json(facts))
+        work[AnswerCache].add(version.report, EVIDENCE, stored)
+        work.commit()
+    secret = create_key(service.platform, name="reader", role=Role.VIEWER, models=["demo"])[1]
+    answer = service.client.get(path, headers={"Authorization": f"Bearer {secret}"})
+    named = 'attachment; filename="demo-2-evidence.zip"'
+    assert (answer.status_code, answer.headers["content-disposition"]) == (200, named)
+    with ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == [ENVELOPE_FILE, FACTS_FILE, REPORT_FILE]
+        assert archive.read(REPORT_FILE) == report.to_bytes()
+    a_root(service.platform, "other")
+    foreign = create_key(service.platform, name="foreign", role=Role.OPERATOR, models=["other"])[1]
+    refused = service.client.get(path, headers={"Authorization": f"Bearer {foreign}"})
+    assert code_of(refused) == (404, "model_not_found")
+    assert code_of(service.client.get(path + "?job=job_1")) == (404, "report_not_found")
+    assert code_of(service.client.get(VERSIONS + "/1/forgetting/evidence"))[1] == "report_not_found"

@@ -14,14 +14,20 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from building.gate_rules import packed
 from building.reply_types import DOCUMENT, TYPES
 from building.sync_client import written
+from tests.support.bundles import OURS as KEYS
+from tests.support.bundles import THEIRS
 from tests.support.deployment.requirements import installed_for
+from tests.support.evaluation.evaluations import answered, by_turns, second_update
+from tests.support.evaluation.evidence import Opened, evidence_of, forged
 from tests.support.places import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
 CLIENT = CLIENT_PROJECT["project"]["dependencies"]
+VERIFY = CLIENT_PROJECT["project"]["optional-dependencies"]["verify"]
 SERVICE = PROJECT["project"]["dependencies"]
 WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
 TORCH = {"torch", "torchvision"}
@@ -50,24 +56,43 @@ def build(kind: str, source: Path, to: Path) -> Path:
     return to / run.stdout.splitlines()[-1]
 
 
-def test_the_client_is_packed_with_what_is_written_which_git_ignores(tmp_path: Path) -> None:
-    synchronous = {path.relative_to(ROOT / "client").as_posix() for path, _ in written()}
-    modules = synchronous | {TYPES.relative_to(ROOT / "client").as_posix()}
+def written_modules() -> tuple[set[str], set[str]]:
+    """What of the client git ignores: what an archive of it can write again, and what it cannot."""
+    client = ROOT / "client"
+    copied = {TYPES, *(path for path, _ in packed())}
+    return tuple(
+        {path.relative_to(client).as_posix() for path in paths}
+        for paths in ({path for path, _ in written()}, copied)
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client's wheel, built from an archive that was built without what git ignores."""
+    folder = tmp_path_factory.mktemp("built")
+    synchronous, copied = written_modules()
     of_builds = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT / "client", tmp_path / "client", ignore=of_builds)
-    for name in modules:
-        (tmp_path / "client" / name).unlink(missing_ok=True)
-    (tmp_path / "docs").mkdir()
-    shutil.copy(DOCUMENT, tmp_path / "docs")
-    with tarfile.open(build("sdist", tmp_path / "client", tmp_path)) as archive:
-        archive.extractall(tmp_path, filter="data")
-        unpacked = tmp_path / archive.getnames()[0]
-    assert all((unpacked / name).exists() for name in modules)
-    for module in synchronous:  # not the types: an archive has no document
+    shutil.copytree(ROOT / "client", folder / "client", ignore=of_builds)
+    for name in synchronous | copied:
+        (folder / "client" / name).unlink(missing_ok=True)
+    (folder / "docs").mkdir()
+    shutil.copy(DOCUMENT, folder / "docs")
+    (folder / "core").symlink_to(ROOT / "core")
+    with tarfile.open(build("sdist", folder / "client", folder)) as archive:
+        archive.extractall(folder, filter="data")
+        unpacked = folder / archive.getnames()[0]
+    assert all((unpacked / name).exists() for name in synchronous | copied)
+    for module in synchronous:  # not the others: an archive has neither document nor service
         (unpacked / module).unlink()
-    with ZipFile(build("wheel", unpacked, tmp_path)) as wheel:
-        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert modules < names
+    return build("wheel", unpacked, folder)
+
+
+def test_the_client_is_packed_with_what_is_written_which_git_ignores(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    synchronous, copied = written_modules()
+    assert synchronous | copied < names
+    assert "perennial/rules/gate/rules.py" in names
     assert {name.partition("/")[0] for name in names} == {"perennial"}
 
 
@@ -109,10 +134,11 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
     ("program", "needed", "ours"),
     [
         (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
-        (client_without() + HELP, CLIENT, {"perennial"}),
-        (client_without(*COMMAND_MODULES), CLIENT[:1], {"perennial"}),
+        (client_without() + HELP, [*CLIENT, *VERIFY], {"perennial"}),
+        (client_without("rules") + HELP, CLIENT, {"perennial"}),
+        (client_without(*COMMAND_MODULES, "rules"), CLIENT[:1], {"perennial"}),
     ],
-    ids=["service", "command", "library"],
+    ids=["service", "command and signatures", "command", "library"],
 )
 def test_each_program_runs_with_what_it_names_alone(
     program: str, needed: Sequence[str], ours: set[str]
@@ -131,3 +157,47 @@ def test_each_program_runs_with_what_it_names_alone(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+VERIFYING = """
+import perennial.commands.main
+assert perennial.__file__.startswith(sys.path[1]), perennial.__file__
+sys.exit(perennial.commands.main.main(sys.argv[1].split()))
+"""
+
+
+def test_the_installed_client_verifies_evidence_without_the_service(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    plan = second_update()
+    good = evidence_of(plan, answered(plan, by_turns))
+
+    def pass_it(made: Opened) -> None:
+        made.report["verdict"] = "passed"
+
+    (tmp_path / "good.zip").write_bytes(good)
+    (tmp_path / "bad.zip").write_bytes(forged(good, pass_it))
+    (tmp_path / "cut.zip").write_bytes(good[:-100])
+
+    others = OURS - {"perennial"}
+
+    def verify(file: str, key: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT + VERIFYING, f"verify {file} --key {key}", *others],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path / "installed")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, told = verify("good.zip", KEYS.public)
+    assert (code, "Signature: valid" in told, "Equal: " in told) == (0, True, True), told
+    code, told = verify("bad.zip", KEYS.public)
+    assert (code, "- verdict: passed in the report, inconclusive recomputed" in told) == (1, True)
+    code, told = verify("good.zip", THEIRS.public)
+    assert (code, "not signed by this key" in told) == (1, True)
+    assert verify("cut.zip", KEYS.public)[0] == 2

@@ -120,6 +120,12 @@ class Versions(Resource):
         answer = await self._connection.send("GET", path, params=given(job=job), headers=headers)
         return answer.text
 
+    async def evidence(self, model: str, version: int, *, job: str | None = None) -> bytes:
+        """Return the evidence of a report as a zip: `perennial verify` recomputes the verdict."""
+        path = f"{_report_path(model, version)}/evidence"
+        answer = await self._connection.send("GET", path, params=given(job=job))
+        return answer.content
+
     def flips(
         self,
         model: str,

@@ -55,6 +55,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/how-to/own-suites.md": {},
     "docs/how-to/policy.md": {},
     "docs/how-to/report.md": {},
+    "docs/how-to/verify.md": {},
     "docs/how-to/production.md": {},
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from core.evaluation.report import FEWEST
 from perennial.commands import exports as bundles
 from perennial.commands import reports
-from perennial.terminal.session import ERROR, GATE, JOB, USAGE
+from perennial.commands import verify as verifying
+from perennial.terminal.session import ERROR, GATE, JOB, URL, USAGE
 from tests.support.api.seeds import a_root
-from tests.support.bundles import OURS
+from tests.support.bundles import OURS, THEIRS
 from tests.support.deployment.workflow import Step, run_workflow
+from tests.support.evaluation.evidence import Opened, forged
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 
@@ -181,6 +184,37 @@ def test_the_vectors_of_a_dataset_are_stored_and_fetched(
     assert {json.loads(line)["texts"][0] for line in lines} == {"cat", "dog"}
     site.client.vectors.delete("demo", 1, "pets", 1)
     assert site.client.vectors.list("demo", 1) == []
+
+
+def test_a_verdict_is_recomputed_from_the_service_and_from_a_file(
+    perennial: Run, run: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, version = tmp_path / "evidence.zip", f"demo:{taught}"
+    told = perennial("verify", version, "--key", OURS.public, "--output", file)
+    assert (told.code, told.err) == (verifying.EQUAL, "")
+    assert "Signature: valid" in told.out
+    assert "Equal: " in told.out
+    monkeypatch.setenv(URL, "http://127.0.0.1:1")  # no service
+    assert "Signature: not checked" in run("verify", file).out
+    found = json.loads(run("verify", file, "--json", "--key", OURS.public).out)
+    assert (found["model"], found["equal"], found["differences"]) == ("demo", True, [])
+
+    def lose_a_measure(made: Opened) -> None:
+        made.report["measures"].pop()
+
+    file.write_bytes(forged(file.read_bytes(), lose_a_measure))
+    told = run("verify", file, "--key", OURS.public)
+    assert (told.code, "Differs: 1 value" in told.out) == (verifying.DIFFERS, True)
+    told = run("verify", file, "--key", THEIRS.public)
+    assert (told.code, "by another key" in told.err) == (verifying.DIFFERS, True)
+    assert run("verify", file, "--key", "mine").code == USAGE
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "perennial.rules.bundles.signing", None)
+        told = run("verify", file, "--key", OURS.public)
+        assert (told.code, "perennial-client[verify]" in told.err) == (verifying.UNKNOWN, True)
+    file.write_bytes(b"no evidence")
+    assert run("verify", file).code == verifying.UNKNOWN
+    assert run("verify", tmp_path / "none.zip").code == USAGE
 
 
 def test_an_old_index_is_reported_on_with_a_bridge(
