@@ -11,7 +11,8 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm, choice_field, fresh_key, sent_key
 from api.pages.questions import Question, ask
 from api.pages.rendering import PageRequest, tell_next
-from api.registry.version_routes import download_version
+from api.registry.schemas import ReportJob
+from api.registry.version_routes import download_version, get_evidence
 from core.errors import PerennialError
 from core.exports.make import order_export
 from core.exports.rows import Exports
@@ -69,6 +70,14 @@ def download(
 ) -> Response:
     """Download a version, as the API gives it."""
     return download_version(model, version, services, if_none_match)
+
+
+@router.get("/evidence", Role.VIEWER)
+def download_evidence(
+    model: str, version: VersionNumber, services: WiredServices, job: ReportJob = None
+) -> Response:
+    """Download the evidence of a report, as the API gives it."""
+    return get_evidence(model, version, services, job)
 
 
 @router.get("/exports/{export_format}/download", Role.VIEWER)

@@ -25,6 +25,7 @@ from api.pages.forms import (
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
+from api.registry.report_record import record_of
 from api.registry.schemas import ReportJob, verdict_view
 from core.bases.bases import BUNDLED
 from core.bases.create_model import create_model
@@ -52,7 +53,7 @@ from core.registry.promote import (
     promote,
     roll_back,
 )
-from core.registry.read import read_json, read_report
+from core.registry.read import read_json, read_report, report_digest
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
@@ -289,11 +290,12 @@ def show_report(
     """Show a whole report, as one page that can be saved and sent."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Versions].get(work[Models].get(model).id, version)
-        stored = work[Evaluations].report(found, job)
+        stored = report_digest(found, work[Evaluations].report(found, job))
+        record = record_of(work, services.platform.artifacts, found, stored)
     report = read_report(services.platform.artifacts, found, stored)
     headers = {"Content-Security-Policy": style_policy()}
     back = f"{PAGES}/models/{model}/versions/{version}"
-    text = render_report(report, erased=found.erasure is not None, back=back)
+    text = render_report(report, erased=found.erasure is not None, back=back, record=record)
     return HTMLResponse(text, headers=headers)
 
 

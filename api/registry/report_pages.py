@@ -18,6 +18,7 @@ from api.pages.plots import (
     text,
 )
 from api.pages.rendering import percent, policy_of, render
+from api.registry.report_record import Record
 from core.comparison.answers import Comparison
 from core.evaluation.report import (
     FEWEST,
@@ -40,11 +41,14 @@ TABLES = {"tried", "layers"}  # the notes that have their own tables
 _Row = TypeVar("_Row", Scores, Recall)
 
 
-def render_report(report_json: Json, *, erased: bool = False, back: str = "") -> str:
+def render_report(
+    report_json: Json, *, erased: bool = False, back: str = "", record: Record | None = None
+) -> str:
     """Return a stored report (`Report.to_json`) as an HTML page that is safe to send by e-mail.
 
     `erased` says that the version learned from images that were erased since, and `back` is the
-    address of the version's page, for a report that is read beside it.
+    address of the version's page, for a report that is read beside it. With `record`, what is
+    printed is one page for those who keep it.
 
     The page has no scripts and makes no requests. Its content security policy allows only its own
     style sheet; `style_policy` returns the same policy for the HTTP header.
@@ -55,6 +59,7 @@ def render_report(report_json: Json, *, erased: bool = False, back: str = "") ->
         report=report,
         erased=erased,
         back=back,
+        record=record,
         policy=style_policy(),
         limits=LIMITS,
         guarded=guarded(report),

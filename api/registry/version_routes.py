@@ -20,6 +20,7 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
+from api.registry.report_record import record_of
 from api.registry.schemas import (
     ReportJob,
     VersionSummaryView,
@@ -186,13 +187,15 @@ def get_forgetting(
     with services.platform.transactions(read_only=True) as work:
         found = work[Versions].get(work[Models].get(model).id, version)
         stored = report_digest(found, work[Evaluations].report(found, job))
+        record = record_of(work, services.platform.artifacts, found, stored)
     report = read_report(services.platform.artifacts, found, stored)
     headers = {"Vary": "Accept"}
     match wanted:
         case "text/html":
             headers["Content-Security-Policy"] = style_policy()
             return HTMLResponse(
-                render_report(report, erased=found.erasure is not None), headers=headers
+                render_report(report, erased=found.erasure is not None, record=record),
+                headers=headers,
             )
         case "image/svg+xml":
             headers["Content-Security-Policy"] = svg_policy()

@@ -104,6 +104,7 @@ NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of 
     f"{SAMPLES}/{{pixels}}",
     f"{SAMPLES}/{{pixels}}/thumbnail",
     "/ui/models/{model}/versions/{version}/download",
+    "/ui/models/{model}/versions/{version}/evidence",
     "/ui/models/{model}/versions/{version}/exports/{export_format}/download",
     "/ui/jobs/{job}/panel",
     "/ui/jobs/{job}/events",

@@ -79,6 +79,7 @@ SAME = {  # what a page's form does, and the operation of the API that does it
     "POST /ui/models/{model}/versions/{version}/deletion": "delete_version",
     "POST /ui/models/{model}/versions/{version}/exports": "order_version_export",
     "GET /ui/models/{model}/versions/{version}/download": "download_version",
+    "GET /ui/models/{model}/versions/{version}/evidence": "get_evidence",
     "GET /ui/models/{model}/versions/{version}/exports/{export_format}/download": "download_export",
     "POST /ui/models/{model}/versions/{version}/exports/{export_format}/deletion": "delete_export",
     "POST /ui/datasets": "open_dataset",

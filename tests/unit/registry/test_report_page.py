@@ -5,9 +5,12 @@ import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -21,15 +24,18 @@ from api.registry.report_pages import (
     style_policy,
     svg_policy,
 )
+from api.registry.report_record import Record
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import DatasetRef
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import FEWEST, Report
+from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version
-from core.values import DatasetId
+from core.values import DatasetId, Digest
 from tests.support.evaluation.evaluations import (
     FIRST,
+    MODEL,
     ROOT,
     SECOND,
     THIRD,
@@ -43,6 +49,7 @@ from tests.support.evaluation.evaluations import (
     taught,
     third_update,
 )
+from tests.support.factories import NOW, digest
 
 
 def mostly_right(who: Version, question: EvalQuery, index: int) -> bool:
@@ -79,6 +86,53 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def a_record(suites: Mapping[str, Digest] = MappingProxyType({}), **changes: Any) -> Record:
+    """The record of a version that was promoted, and replaced by another one."""
+    given: dict[str, Any] = {"model": MODEL.id, "alias": "production", "actor": "ann", "at": NOW}
+    given |= {"kind": MoveKind.PROMOTED, "reason": "looks good", "override": True}
+    moves = [
+        AliasMove(**given | {"revision": 7, "from_version": 2, "to_version": 3} | changes),
+        AliasMove(**given | {"revision": 8, "from_version": 3, "to_version": 5, "override": False}),
+    ]
+    return Record(
+        job="job_7",
+        at="2026-11-26T17:51:01+00:00",
+        report=digest("report"),
+        evidence=digest("evidence"),
+        suites=suites,
+        moves=moves,
+    )
+
+
+def test_what_is_printed_is_a_record_of_policy_evidence_verdict_and_decision() -> None:
+    plan = second_update(policy=policy(reason="small suites", name="lenient"))
+    report = report_of(plan, mostly_right)
+    html = render_report(
+        json.loads(report.to_bytes()), record=a_record({"emoji": digest("images of emoji")})
+    )
+    record = words_of(html[html.index('<article class="record">') : html.index("</article>")])
+    for said in (
+        "demo, version 3: inconclusive",
+        "Evaluated on 2026-11-26 at 17:51 UTC by job_7.",
+        "Policy lenient",
+        "Reason: “small suites”",
+        "Version 3 was trained from version 2 on 2 classes: boot, coat",
+        "emoji (40), shapes (15), the holdout of version 2 (20)",
+        "(20). 2 other versions were judged",
+        "production was moved to version 3, from version 2, by ann, overriding the gate",
+        "production was moved on to version 5 by ann: “looks good”",
+        f"images of emoji {digest('images of emoji')}",
+        f"report.json {digest('report')}",
+        f"evidence.json {digest('evidence')}",
+        "perennial verify demo:3 --job job_7 --key KEY",
+        report.summary.lost,
+    ):
+        assert said in record.replace("\u2068", "").replace("\u2069", ""), said
+    assert len(report.measures) == html[: html.index("</article>")].count("<tr><td>")
+    assert ".record + main { display: none; }" in html
+    assert 'class="record"' not in page(report)
 
 
 HOSTILE = '<script>alert("1")</script>'
@@ -265,7 +319,9 @@ def test_names_from_outside_are_escaped_everywhere() -> None:
         ),
         policy=policy(reason=HOSTILE, name=HOSTILE),
     )
-    html = page(replace(report_of(examination, mostly_right), model=HOSTILE))
+    report = replace(report_of(examination, mostly_right), model=HOSTILE)
+    record = a_record(suites={HOSTILE: digest("images")}, reason=HOSTILE, actor=HOSTILE)
+    html = render_report(json.loads(report.to_bytes()), record=record)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
