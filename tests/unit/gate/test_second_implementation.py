@@ -101,8 +101,8 @@ def effect(changes: Sequence[float], groups: Sequence[str], prior: float) -> flo
 
 # ---- The evidence file ---------------------------------------------------------------------------
 
-# Right now, right before, the group of near-duplicates, and the change of the share of answers to
-# image and views that are right, or None.
+# Right now, right before, the group of near-duplicates, and the change of the soft hit: the
+# image makes up one half and its views the other; None without views.
 Row = tuple[bool, bool, str, float | None]
 
 
@@ -144,12 +144,12 @@ class Evidence:
         return self.rights(version, query, kind)[0]
 
     def soft(self, version: Json, query: Json, kind: str) -> list[int] | None:
-        """How many answers to each image and its views are right; None without all views."""
+        """How many answers to views of each image are right; None without all views."""
         views = query.get("views", 0)
         hits = self.rights(version, query, kind)
         if not views or len(hits) <= views:
             return None
-        return [sum(each) for each in zip(*hits[: views + 1], strict=True)]
+        return [sum(each) for each in zip(*hits[1 : views + 1], strict=True)]
 
     def rights(self, version: Json, query: Json, kind: str) -> list[list[bool]]:
         """Which answers are right: to the images, and to each view of them."""
@@ -320,7 +320,7 @@ def paired(
         for place, (new, old, (pixels, group)) in enumerate(zip(*hits, groups, strict=True)):
             change = None
             if soft[0] is not None and soft[1] is not None:
-                change = (soft[0][place] - soft[1][place]) / (1 + query["views"])
+                change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
             found[pixels if len(pairs) > 1 else place] = (new, old, group, change)
     return list(found.values())
 
@@ -344,7 +344,7 @@ def bounded(policy: Json, rows: Sequence[Row], level: float | None, about: Json)
         each = effect(soft, groups, prior / 2)
         grown, shrunk = sum(max(0, one) for one in soft), sum(max(0, -one) for one in soft)
         viewed = bound(len(rows) / each, grown / each, shrunk / each, asked)
-        lower = min(viewed, bound(n, b, c, min(asked, asked / 4)))
+        lower = min(viewed, bound(n, b, c, min(asked, 0.0)))
     return {
         **about,
         "name": [exam["name"] for exam, _ in about["pairs"]],
