@@ -133,6 +133,8 @@ def test_what_is_printed_is_a_record_of_policy_evidence_verdict_and_decision() -
     assert len(report.measures) == html[: html.index("</article>")].count("<tr><td>")
     assert ".record + main { display: none; }" in html
     assert 'class="record"' not in page(report)
+    beside = render_report(json.loads(report.to_bytes()), back="/ui/a", record=a_record())
+    assert 'href="/ui/a/evidence?job=job_7"' in beside
 
 
 HOSTILE = '<script>alert("1")</script>'
