@@ -2,9 +2,10 @@
 
 The first table has updates that forget nothing over the old lists of classes, but answer their
 newest classes for a part of the images as soon as those are on the list, judged as at commit
-7cf1cace and as now. The second has harmless updates of somebody who begins with one suite. Each
-image is simulated; the gate itself judges some draws too, and the run stops if the two differ.
-`docs/studies/gate.md` discusses the tables.
+7cf1cace and as now. The second has harmless updates of somebody who begins with one suite, the
+third updates that lose a single class among many. Each image is simulated; in the first two, the
+gate itself judges some draws too, and the run stops if the two differ. `docs/studies/gate.md`
+discusses the tables.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from benchmarks.calibration.rates import (
 )
 from benchmarks.calibration.sample import SampledCounts
 from benchmarks.output import publish
+from core.gate.classes import ClassLoss, lost_classes
 from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import PARENT, ROOT
 
@@ -201,12 +203,70 @@ def _two_updates(
     return one, shares(measures, gate, checked=SPOT_CHECKS)[PASSED]
 
 
+# One class among many: how often it alone fails a version.
+
+CLASSES = (10, 100, 1000)
+
+OF_EACH = (5, 10, 20, 50, 100)  # images
+
+FRESH = 0.3  # share of answers that a harmless update draws anew
+
+SPREAD = 0.15  # standard deviation of the classes' accuracies, whose mean is `ON_HOLDOUT`
+
+
+def one_class(
+    rng: np.random.Generator, draws: int = DRAWS, numbers: Sequence[int] = CLASSES
+) -> Iterator[dict[str, Any]]:
+    """Yield how often a class fails a version that loses nothing, or one class, wholly or mostly.
+
+    The lost class was right in all of its images.
+    """
+    for classes in numbers:
+        for images in OF_EACH:
+            row: dict[str, Any] = {"classes": classes, "images of each": images}
+            tries = max(100, draws * 10 // classes)
+            for name, share in (("loses nothing", 0.0), ("80 % of one", 0.8), ("one", 1.0)):
+                fails = sum(_fails(classes, images, share, rng) for _ in range(tries))
+                row[f"fails %, {name}"] = round(100 * fails / tries, 2)
+            yield row
+
+
+def _fails(classes: int, images: int, lost: float, rng: np.random.Generator) -> bool:
+    """Return whether a class fails one draw of a version, which loses a share of one of them."""
+    accuracy = np.clip(rng.normal(ON_HOLDOUT, SPREAD, (classes, 1)), 0.02, 0.98)
+    before = rng.random((classes, images)) < accuracy
+    anew = rng.random((classes, images)) < FRESH
+    now = np.where(anew, rng.random((classes, images)) < accuracy, before)
+    if lost:
+        before[0] = True
+        now[0] = np.arange(images) >= round(lost * images)
+    found = [
+        ClassLoss(
+            kind=MeasureKind.ZERO_SHOT,
+            name="suite",
+            baseline=PARENT,
+            baseline_version=1,
+            asked=ClassList.OWN,
+            class_name=str(number),
+            images=images,
+            right=int(new.sum()),
+            right_before=int(old.sum()),
+            gained=int((new & ~old).sum()),
+            lost=int((old & ~new).sum()),
+        )
+        for number, (new, old) in enumerate(zip(now, before, strict=True))
+    ]
+    return bool(lost_classes(found, IN_USE.class_tolerance, IN_USE.alpha))
+
+
 def main() -> None:
-    """Simulate, and print and write both tables."""
+    """Simulate, and print and write the tables."""
     swallowed = list(swallowing(np.random.default_rng(SEED)))
     publish("gate_updates-swallowed", swallowed, draws=DRAWS, seed=SEED)
     begun = list(newcomer(np.random.default_rng(SEED)))
     publish("gate_updates-newcomer", begun, draws=2 * DRAWS, seed=SEED)
+    alone = list(one_class(np.random.default_rng(SEED)))
+    publish("gate_updates-classes", alone, draws=DRAWS, seed=SEED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
+from core.evaluation.class_losses import class_losses
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
@@ -44,7 +45,8 @@ def build_report(
     """
     results = EvaluationResults(plan=plan, answers=answers, spending=spending)
     compared = measures(results)
-    judgement = judge(compared, plan.policy, tuple(_faults(results)))
+    faults, doubts = tuple(_faults(results)), tuple(_doubts(plan))
+    judgement = judge(compared, plan.policy, faults, class_losses(results), doubts)
     headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
@@ -75,6 +77,8 @@ def build_report(
         reasons=judgement.reasons,
         unguarded=unguarded,
         measures=judgement.measures,
+        lost_classes=judgement.lost_classes,
+        doubts=judgement.doubts,
         scores=headline,
         retention=now / untouched if now is not None and untouched else None,
         zero_shot_change=None if now is None or untouched is None else now - untouched,
@@ -132,7 +136,8 @@ def verdicts_beside(
         return (whole,)
     alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
     results = EvaluationResults(plan=alone, answers=answers, spending=spending)
-    judgement = judge(measures(results), plan.policy, tuple(_faults(results)))
+    faults = tuple(_faults(results))
+    judgement = judge(measures(results), plan.policy, faults, class_losses(results))
     images = sum(_images(alone).values())
     return BesideVerdict(beside=parent, verdict=judgement.verdict, images=images), whole
 
@@ -151,6 +156,21 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
         yield (
             f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
             "evaluations, so it cannot be used. Images with such features count as wrong below."
+        )
+
+
+def _doubts(plan: EvaluationPlan) -> Iterator[str]:
+    """Yield why a person has to decide, if callers would be answered in another prompt.
+
+    A holdout is asked in the prompt in which its classes were taught.
+    """
+    live, candidate = plan.live, plan.candidate
+    if live is not None and live.classes and live.prompt != candidate.prompt:
+        yield (
+            f"Version {live.number}, which is live, answers in the prompt {live.prompt.text!r}, "
+            f"and this version in {candidate.prompt.text!r}. What the live line has learned was "
+            "judged in the former alone, so that nobody knows what callers would get: a person has "
+            "to decide."
         )
 
 
@@ -262,9 +282,11 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
     Bounds are computed anew from the counts. For a budget where the report's policy had none, the
     verdicts before it are the candidates that the same suites have judged. The design effect of
     captions and near-duplicates is that of the report. Formerly right answers are taken to be of
-    as large a share of the images.
+    as large a share of the images. Of single classes, those count that the report names.
     """
-    failing = any(ruling.outcome is Outcome.FAILS for ruling in report.measures)
+    failing = report.lost_classes or any(
+        ruling.outcome is Outcome.FAILS for ruling in report.measures
+    )
     faults = report.reasons if report.verdict is Verdict.FAILED and not failing else ()
     measures = [
         again
@@ -272,7 +294,7 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
         if not ruling.formerly_right
         for again in _again(ruling, policy, report.judged_before + 1)
     ]
-    return judge(measures, policy, faults)
+    return judge(measures, policy, faults, report.lost_classes, report.doubts)
 
 
 def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.errors import ReportUnreadable
+from core.gate.classes import ClassLoss
 from core.gate.measures import Measure, MeasureKind, Ruling
 from core.gate.rules import GatePolicy, Verdict
 from core.rejection.rules import Calibration
@@ -238,6 +239,14 @@ class Report:
     live_digest: Digest | None = None
     suites: Mapping[str, str] = field(
         default_factory=dict, metadata=description("Names of the suites scored on, by id.")
+    )
+    lost_classes: tuple[ClassLoss, ...] = field(
+        default=(),
+        metadata=description("Single classes that lost so much that it fails the version."),
+    )
+    doubts: tuple[str, ...] = field(
+        default=(),
+        metadata=description("Why a person has to decide, whatever the measures show."),
     )
     budgets: tuple[BudgetUse, ...] = field(
         default=(),

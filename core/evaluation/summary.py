@@ -103,26 +103,30 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
     if judgement.verdict is Verdict.PASSED:
         return "It may go live: its losses are within the limits, and it learned enough."
     if judgement.verdict is Verdict.FAILED:
-        why = [*_failures(judgement.measures)] or ["its answers cannot be used"]
+        why = [*_failures(judgement)] or ["its answers cannot be used"]
         return f"It may not go live: {' and '.join(why)}."
-    doubts = _doubts(judgement.measures, gain, has_guard)
+    doubts = _doubts(judgement, gain, has_guard)
     return f"It does not go live by itself: {doubts}; a person may decide."
 
 
-def _failures(measures: Sequence[Ruling]) -> Iterator[str]:
-    failing = [m for m in measures if m.outcome is Outcome.FAILS]
+def _failures(judgement: Judgement) -> Iterator[str]:
+    failing = [m for m in judgement.measures if m.outcome is Outcome.FAILS]
     kept = [m.asked for m in failing if m.kind is not MeasureKind.GAIN]
     if ClassList.OWN in kept:
         yield "it forgot more than the limits allow"
     if ClassList.UNION in kept:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
+    if judgement.lost_classes:
+        yield "a single class lost more than the limit allows"
     if len(kept) < len(failing):
         yield "it learned less than it has to"
 
 
-def _doubts(measures: Sequence[Ruling], gain: Ruling | None, has_guard: bool) -> str:
+def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     lacks, doubts = [], []
-    still_open = [m for m in measures if m.outcome is Outcome.OPEN]
+    still_open = [m for m in judgement.measures if m.outcome is Outcome.OPEN]
+    if judgement.doubts:
+        lacks.append("it answers in another prompt than the live version")
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
     if any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")

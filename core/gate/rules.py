@@ -1,11 +1,12 @@
 """The gate: its policy, its verdict on a version, and the sentences that explain it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
+from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
@@ -112,6 +113,23 @@ class GatePolicy:
         description="Holdouts of other updates, against the settled version: the first after the "
         "holdout's own version that went live, or that one itself.",
     )
+    swallow_tolerance: float = limited(
+        0.1,
+        "The same, with all learned classes to choose from too",
+        "may be lost",
+        description="Holdouts of other updates, against the settled version, with all classes that "
+        "the version has learned to choose from: what newer classes may swallow of earlier ones "
+        "however many updates lie between.",
+    )
+    class_tolerance: float | None = limited(
+        0.3,
+        "One class of a suite or of another update's holdout",
+        "may be lost against the parent and the live version; more fails a version",
+        optional="not judged one by one",
+        description="Each class with test images in a suite or in the holdout of another update, "
+        "against the parent and the live version. It can fail a version and never lets one pass. "
+        "Null: classes are not judged one by one.",
+    )
     wanted_gain: float = limited(
         0.0, "Wanted gain", "must be reached on the update's own holdout, as a lower bound"
     )
@@ -202,6 +220,8 @@ class GatePolicy:
             found = dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
             if kind is MeasureKind.ZERO_SHOT:
                 found[ROOT] = max(self.union_tolerance, self.root_tolerance)
+            elif found:
+                found[SETTLED] = self.swallow_tolerance
             return found
         if kind is MeasureKind.GAIN:
             return {PARENT: -self.wanted_gain}
@@ -244,15 +264,26 @@ class Judgement:
     verdict: Verdict
     measures: tuple[Ruling, ...]
     reasons: tuple[str, ...]
+    lost_classes: tuple[ClassLoss, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
-def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str] = ()) -> Judgement:
+def judge(
+    measures: Sequence[Measure],
+    policy: GatePolicy,
+    faults: Sequence[str] = (),
+    classes: Iterable[ClassLoss] = (),
+    doubts: Sequence[str] = (),
+) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
+
+    `doubts` are reasons why none but a person may let the version go live.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
     that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
     policy's minimum of images. Failed: a measure is below its tolerance, by Holm's step-down over
-    all measures; a p-value is valid at any size. Inconclusive: everything else, also when there is
+    all measures; a p-value is valid at any size; or one of the `classes` has lost more than
+    it alone may. Inconclusive: everything else, also when there is
     no measure of the gain.
 
     The candidate does not fail for a loss that the live version has itself, against the root or a
@@ -268,17 +299,22 @@ def judge(measures: Sequence[Measure], policy: GatePolicy, faults: Sequence[str]
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
     has_gain = len(kept) < len(measures)
-    if faults or failing:
+    lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
+    if faults or failing or lost:
         verdict = Verdict.FAILED
-    elif has_guard and has_gain and all(m.holds for m in measures):
+    elif has_guard and has_gain and not doubts and all(m.holds for m in measures):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
     return Judgement(
         verdict=verdict,
         measures=rulings,
+        lost_classes=lost,
+        doubts=tuple(doubts),
         reasons=(
             *faults,
+            *_lost_classes(lost, policy),
+            *doubts,
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,
@@ -416,7 +452,32 @@ def explain(
     return tuple(lines)
 
 
-def the_baseline(measure: Measure) -> str:
+NAMED = 5  # classes in a sentence
+
+
+def _lost_classes(lost: Sequence[ClassLoss], policy: GatePolicy) -> Iterator[str]:
+    """Yield the sentence about the classes that fail a version, if there are any."""
+    if policy.class_tolerance is None or not lost:
+        return
+    told = [
+        f"{one.class_name} of {_whose(one)}, against {the_baseline(one)} ({one.right:,} of "
+        f"{counted(one.images, 'image')} right, {one.right_before:,} before)"
+        for one in lost[:NAMED]
+    ]
+    more = [f"and {len(lost) - NAMED:,} more"] if len(lost) > NAMED else []
+    yield (
+        "Of a single class, significantly more was lost than the allowed "
+        f"{points(policy.class_tolerance, signed=False)} points: {'; '.join([*told, *more])}."
+    )
+
+
+def _whose(loss: ClassLoss) -> str:
+    name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
+    everything = loss.asked is ClassList.UNION
+    return f"{name}, with all learned classes to choose from" if everything else name
+
+
+def the_baseline(measure: Measure | ClassLoss) -> str:
     """Return what a measure compares with, in a sentence: "the parent and root"."""
     return f"the {measure.baseline}"
 

@@ -19,9 +19,10 @@ SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant
 
 def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
     """The name of a lenient policy that the model is judged by from now on."""
-    given: dict[str, Any] = {"minimum_count": 1, "alpha": 0.2}
+    given: dict[str, Any] = {"minimum_count": 1, "alpha": 0.2, "class_tolerance": None}
     given |= {"parent_tolerance": 0.5, "root_tolerance": 0.5}
     given |= {"union_tolerance": changes.get("parent_tolerance", 0.5)}
+    given |= {"swallow_tolerance": changes.get("settled_tolerance", 0.1)}
     made = create_policy(scene.platform, a_policy(**given | changes))
     configure_model(scene.platform, model.name, suites=None, policy=made.name)
     return made.name

@@ -20,7 +20,7 @@ from benchmarks.calibration.rates import (
     verdicts,
 )
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
-from benchmarks.gate_updates import newcomer, swallowing
+from benchmarks.gate_updates import newcomer, one_class, swallowing
 from core.advice.rules import images_needed
 from core.gate.intervals import Flips, corrected_score, design_effect, p_below, score
 from core.gate.measures import Measure, MeasureKind
@@ -257,6 +257,13 @@ def test_updates_whose_newest_classes_take_a_tenth_of_all_images_do_not_pass() -
             assert row["passed now %"] == 0
         if row["swallowed %"] == 0:
             assert row["passed now %"] > 70
+
+
+def test_a_class_fails_a_version_that_lost_it_and_no_harmless_one() -> None:
+    rows = list(one_class(np.random.default_rng(1), draws=20, numbers=(10,)))
+    assert {row["fails %, loses nothing"] for row in rows} == {0}
+    assert [row["fails %, one"] for row in rows] == [0, 100, 100, 100, 100]
+    assert [row["fails %, 80 % of one"] for row in rows] == [0, 0, 100, 100, 100]
 
 
 def test_a_harmless_first_update_passes_as_often_as_the_exact_sum_says() -> None:

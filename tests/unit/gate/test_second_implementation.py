@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -214,6 +214,7 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
                 (h["exam"], live) for h in some if live and h["learner"]["number"] in known
             ],
             "settled version": [(h["exam"], h["settled"]) for h in some],
+            "anchor": [(h["exam"], h["anchor"]) for h in some if h["anchor"]],
         }
 
     together = {role: found for role, found in pairs(kept).items() if len(found) > 1}
@@ -229,6 +230,8 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
     if kind in {"holdout", "holdouts"}:
+        if role == "anchor":  # the settled version that answers the candidate's list
+            return policy["swallow_tolerance"] if asked == "union" else None
         if role == "settled version":
             return policy["settled_tolerance"] if asked == "own" else None
         return policy["holdout_tolerance"]
@@ -262,7 +265,9 @@ def of_roles(
                 asked=asked,
                 pairs=roles[names[0]],
                 baseline=" and ".join(
-                    name for name in names if name != "live version" or "parent" not in names
+                    "settled version" if name == "anchor" else name
+                    for name in names
+                    if name != "live version" or "parent" not in names
                 ),
                 tolerance=min(
                     tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
@@ -381,10 +386,62 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
     guarded = any(one["distinct"] >= least and not one["pooled"] for one in kept)
-    if useless(evidence) or any(one["outcome"] == "fails" for one in found):
+    if (
+        useless(evidence)
+        or lost_classes(evidence, found)
+        or any(one["outcome"] == "fails" for one in found)
+    ):
         return "failed", found
+    live, candidate = evidence.plan["live"], evidence.plan["candidate"]
+    other = live is not None and live["classes"] and live["prompt"] != candidate["prompt"]
     passed = guarded and len(kept) < len(found) and {one["outcome"] for one in found} == {"holds"}
-    return "passed" if passed else "inconclusive", found
+    return "passed" if passed and not other else "inconclusive", found
+
+
+def lost_classes(evidence: Evidence, found: Sequence[Json]) -> set[tuple[str, str, str]]:
+    """The classes, each with the suite or holdout and the list, that alone fail a version."""
+    limit, alpha = evidence.policy["class_tolerance"], evidence.policy["alpha"]
+    if limit is None:
+        return set()
+    every: list[tuple[float, tuple[str, str, str]]] = []
+    for one in found:
+        asked = one["asked"] == "own" or one["kind"] == "holdout"
+        if one["kind"] not in {"zero_shot", "holdout"} or one["flips"] or not asked:
+            continue
+        if one["baseline"] in {"root", "settled version"}:
+            continue
+        ((exam, _),) = one["pairs"]
+        rows = paired(evidence, one["kind"], one["asked"], one["pairs"], evidence.plan["candidate"])
+        classes: dict[str, dict[str, tuple[bool, bool]]] = {}
+        entries = exam[one["asked"]]["entries"]
+        for (_, _, label), (now, before, group, _) in zip(entries, rows, strict=True):
+            classes.setdefault(label, {}).setdefault(group, (now, before))
+        for label, each in classes.items():
+            pairs = list(each.values())
+            gained = sum(now > before for now, before in pairs)
+            lost = sum(now < before for now, before in pairs)
+            name = (label, exam["name"], one["asked"])
+            every.append((class_p(len(pairs), gained, lost, limit), name))
+    every.sort(key=lambda pair: pair[0])
+    steps = [p < alpha / left for left, (p, _) in zip(range(len(every), 0, -1), every, strict=True)]
+    failing = steps.index(False) if False in steps else len(steps)
+    return {name for _, name in every[:failing]}
+
+
+def class_p(n: int, gained: int, lost: int, limit: float) -> float:
+    """The chance of such a loss at the limit: of few images, for independent versions."""
+    if lost - gained <= limit * n:
+        return 1.0
+    if n > 60:
+        return p_value(n, gained, lost, -limit)
+    before = range(n + 1)
+    return max(
+        sum(
+            binom.pmf(right, n, at) * binom.cdf(right - (lost - gained), n, at - limit)
+            for right in before
+        )
+        for at in [limit + (1 - limit) * step / 20 for step in range(21)]
+    )
 
 
 def useless(evidence: Evidence) -> bool:
@@ -407,6 +464,9 @@ def agrees(file: bytes) -> str:
         for one in evidence.report["measures"]
     }
     given, found = verdict(evidence)
+    assert {
+        (one["class_name"], one["name"], one["asked"]) for one in evidence.report["lost_classes"]
+    } == lost_classes(evidence, found)
     assert len(found) == len(evidence.report["measures"]) == len(stated)
     for one in found:
         names = one["name"]

@@ -1,0 +1,51 @@
+"""What each single class has lost since the versions that a candidate may replace."""
+
+from collections.abc import Iterator
+
+from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.plan import ClassEvaluation
+from core.evaluation.results import EvaluationResults
+from core.gate.classes import ClassLoss
+from core.gate.measures import SUITES, ClassList, MeasureKind
+
+
+def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
+    """Yield each class of suites, and of earlier holdouts over both lists of classes.
+
+    Suites are compared over their own list alone: with newer classes to choose from, a name that
+    overlaps with a class may take all of it, and be right.
+    """
+    for one in comparisons(results.plan):
+        (exam, _), *others = one.pairs
+        if isinstance(exam, ClassEvaluation) and not others and _is_asked(one):
+            yield from _of_each(results, one, exam)
+
+
+def _is_asked(one: Comparison) -> bool:
+    overlaps = one.kind in SUITES and one.asked is ClassList.UNION
+    return not (one.kind is MeasureKind.GAIN or one.is_cumulative or overlaps)
+
+
+def _of_each(
+    results: EvaluationResults, one: Comparison, exam: ClassEvaluation
+) -> Iterator[ClassLoss]:
+    hits, ((_, version),) = results.paired(one), one.pairs
+    found: dict[str, dict[str, tuple[bool, bool]]] = {}  # one of near-duplicates, by class
+    rows = zip(exam.over(one.asked).entries, hits.groups, hits.now, hits.before, strict=True)
+    for entry, group, now, before in rows:
+        found.setdefault(entry.class_name, {}).setdefault(group, (now, before))
+    for class_name, each in found.items():
+        pairs = each.values()
+        yield ClassLoss(
+            kind=one.kind,
+            name=one.name,
+            baseline=one.baseline,
+            baseline_version=version.number,
+            asked=one.asked,
+            class_name=class_name,
+            images=len(pairs),
+            right=sum(now for now, _ in pairs),
+            right_before=sum(before for _, before in pairs),
+            gained=sum(now and not before for now, before in pairs),
+            lost=sum(before and not now for now, before in pairs),
+        )

@@ -1,0 +1,92 @@
+"""Single classes that a candidate loses, hidden among others."""
+
+from dataclasses import replace
+
+from core.datasets.rules import SuiteKind
+from core.evaluation.judge import judge_again
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite
+from core.evaluation.queries import ClassQuery, EvalQuery
+from core.evaluation.report import Report
+from core.gate.measures import ClassList
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    EARLIER,
+    FIRST,
+    SECOND,
+    entries,
+    policy,
+    report_of,
+    second_update,
+    suite,
+)
+
+WIDE = dict.fromkeys(
+    (
+        "parent_tolerance",
+        "root_tolerance",
+        "union_tolerance",
+        "holdout_tolerance",
+        "settled_tolerance",
+        "swallow_tolerance",
+    ),
+    0.9,
+)
+
+HELD_OUT = entries("first", [("bag",), ("shirt",)] * 20)
+
+SUITE = suite("emoji", entries("emoji", [("cat",), ("dog",), ("sun",)] * 20), SuiteKind.ZERO_SHOT)
+
+
+def losing(
+    class_name: str, *, over: ClassList, images: ScoredSuite = SUITE, **changes: float | None
+) -> Report:
+    """The candidate is wrong about a class over one list of the suite or holdout that has it."""
+    plan: EvaluationPlan = second_update(
+        policy=policy(**{**WIDE, **changes}),
+        suites=[images],
+        earlier=[HeldOutUpdate(version=FIRST, holdout=HELD_OUT)],
+        candidate=EARLIER[1],
+    )
+    exams = (plan.zero_shot[0], plan.holdouts[0].exam)
+    wrong = {exam.over(over).digest for exam in exams}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        asked = isinstance(question, ClassQuery) and question.digest in wrong
+        return not (asked and who is SECOND and question.entries[index].class_name == class_name)
+
+    return report_of(plan, right)
+
+
+def test_a_class_that_is_forgotten_within_all_limits_fails_the_version_and_is_named() -> None:
+    for name in ("cat", "bag"):
+        report = losing(name, over=ClassList.OWN)
+        found = {(one.class_name, one.baseline_version) for one in report.lost_classes}
+        assert (report.verdict, found) == (Verdict.FAILED, {(name, 2)})
+        assert f"{name} of" in report.reasons[0]
+        assert "a single class lost more than the limit allows" in report.summary.go_live
+        assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
+
+
+def test_a_class_that_newer_ones_swallow_fails_it_in_a_holdout_and_not_in_a_suite() -> None:
+    """In a suite its name may overlap with a learned one that is right as well."""
+    (lost,) = losing("bag", over=ClassList.UNION).lost_classes
+    assert (lost.class_name, lost.name, lost.asked) == ("bag", "version 2", ClassList.UNION)
+    assert losing("cat", over=ClassList.UNION).lost_classes == ()
+
+
+def test_near_duplicates_of_a_class_count_once() -> None:
+    first, *others = (one for one in SUITE.manifest.entries if one.class_name == "cat")
+    copies = [replace(one, near_duplicate_of=first.pixels) for one in others]
+    kept = [one for one in SUITE.manifest.entries if one.class_name != "cat"]
+    found = suite("emoji", [first, *copies, *kept], SuiteKind.ZERO_SHOT)
+    assert losing("cat", over=ClassList.OWN, images=found).lost_classes == ()
+
+
+def test_without_a_limit_or_with_a_wider_one_the_same_report_does_not_fail() -> None:
+    report = losing("cat", over=ClassList.OWN)
+    for limit in (None, 0.95):
+        lenient = losing("cat", over=ClassList.OWN, class_tolerance=limit)
+        again = judge_again(report, policy(**WIDE, class_tolerance=limit))
+        assert (lenient.verdict, again.verdict) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
+    assert judge_again(report, policy(**WIDE)).verdict is Verdict.FAILED
