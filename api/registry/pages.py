@@ -35,6 +35,7 @@ from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.version_rows import Suites
 from core.erasure.live import live_marks
 from core.errors import PerennialError
+from core.evaluation.order import order_evaluation
 from core.evaluation.report import Report
 from core.evaluation.rows import Evaluations
 from core.gate.rows import Policies
@@ -315,6 +316,26 @@ def _report(platform: Platform, version: Version) -> tuple[Report | None, str]:
         return None, error.message
 
 
+@router.post("/models/{model}/versions/{version}/scoring", Role.CONTRIBUTOR)
+def score_again(
+    model: str,
+    version: VersionNumber,
+    asked: PageRequest,
+    principal: CurrentPrincipal,
+    fields: SentForm,
+) -> Response:
+    """Order that a version be scored beside what an alias points at, and show the job."""
+    job = order_evaluation(
+        asked.platform,
+        asked.services.notifier,
+        job_request(asked.request, principal, *sent_key(fields)),
+        model=model,
+        version=version,
+        alias=fields.get("alias") or PRODUCTION,
+    )
+    return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+
 # Moves of an alias, each behind a reason and a confirmation.
 
 
@@ -415,4 +436,5 @@ def _ask(
         takes=role_to_override(to, verdicts),
         may_override=principal.may(role_to_override(to, verdicts)),
         longest=LONGEST_REASON,
+        key=fresh_key(),
     )

@@ -159,7 +159,12 @@ def report_digest(version: Version, stored: Digest | None = None) -> Digest:
     """
     stored = stored or version.report
     if version.is_root:
-        raise errors.ReportNotFound(version=version.number)
+        raise errors.ReportNotFound(
+            f"Version {version.number} is the root: the base as it was imported, before any "
+            "update. It was taught nothing and replaced nothing, so it has no report. Those of "
+            "later versions compare with it.",
+            version=version.number,
+        )
     if stored is None:
         raise errors.EvaluationPending(version=version.number)
     return stored

@@ -151,5 +151,12 @@ def test_a_promotion_that_would_be_refused_says_so_beforehand(
         fresh = operator.get(f"{here}/other/promotion?version={passed.number}").text
     assert f"{words} (<code>evaluation_stale</code>)" in stale
     assert f"perennial evaluate foreseen:{beside.number} --alias staging --wait" in stale
+    assert "Score it again, or override the gate with a reason" in stale
+    assert "/v1/jobs" not in stale
+    scoring = f"/ui/models/foreseen/versions/{beside.number}/scoring"
+    assert f'action="{scoring}"' in stale
+    assert f'action="{scoring}"' not in failed
+    ordered = operator.send(scoring, alias="staging", key="one")
+    assert (ordered.status_code, "/ui/jobs/" in ordered.headers["location"]) == (303, True)
     assert f"{words} (<code>gate_failed</code>)" in failed
     assert words not in fresh
