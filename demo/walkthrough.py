@@ -29,6 +29,7 @@ POLICY: dict[str, Any] = {
     "root_tolerance": 0.06,
     "holdout_tolerance": 0.1,
     "settled_tolerance": 0.12,
+    "swallow_tolerance": 0.15,
     "minimum_count": 100,
     "reason": (
         "A 9-million-parameter model forgets more than a large one, and 1,500 test images leave "

@@ -294,3 +294,7 @@ class MoveView(ResponseModel):
     override: bool = Field(
         description="Whether the gate would have refused this move without the override."
     )
+    verdict: Verdict | None = Field(
+        description="The gate's verdict that decided then; null if none had to, or none was there.",
+        examples=["passed"],
+    )

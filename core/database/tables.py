@@ -520,6 +520,7 @@ alias_moves = _table(
     Column("actor", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("override", Boolean, nullable=False, server_default=false()),
+    Column("verdict", String),  # that decided; null: none had to, or none was there
     ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
 )
 

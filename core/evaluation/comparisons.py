@@ -8,7 +8,7 @@ to choose from, it shows what callers get who ask for all: to them, what newer c
 lost.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.evaluation.plan import (
@@ -23,6 +23,7 @@ from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
 from core.registry.versions import Version
 
 Pairs = tuple[tuple[ClassEvaluation | RetrievalEvaluation, Version], ...]
+Roles = Mapping[ClassList, Mapping[str, Pairs]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +72,25 @@ class Comparison:
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain."""
     for suite in plan.zero_shot:
-        yield from _with_each(plan, MeasureKind.ZERO_SHOT, _of_suite(plan, suite))
+        yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
     for captioned in plan.retrieval:
         for kind in (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE):
-            yield from _with_each(plan, kind, _of_suite(plan, captioned))
-    several = {role: p for role, p in _of_holdouts(plan, plan.kept).items() if len(p) > 1}
+            yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
+    several = {
+        asked: {role: p for role, p in _of_holdouts(plan, plan.kept, asked).items() if len(p) > 1}
+        for asked in ClassList
+    }
     for holdout in plan.kept:
-        roles = _of_holdouts(plan, [holdout])
-        yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several.keys())
+        roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
+        yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
     yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
     if plan.own is not None:
-        yield from _with_each(plan, MeasureKind.GAIN, {PARENT: ((plan.own.exam, plan.parent),)})
+        gain = _over_both({PARENT: ((plan.own.exam, plan.parent),)})
+        yield from _with_each(plan, MeasureKind.GAIN, gain)
+
+
+def _over_both(roles: Mapping[str, Pairs]) -> Roles:
+    return dict.fromkeys(ClassList, roles)
 
 
 def _of_suite(
@@ -92,30 +101,32 @@ def _of_suite(
 
 
 def _of_holdouts(
-    plan: EvaluationPlan, holdouts: Sequence[HoldoutEvaluation]
+    plan: EvaluationPlan, holdouts: Sequence[HoldoutEvaluation], asked: ClassList
 ) -> Mapping[str, Pairs]:
     """Return the pairs of each role, without holdouts whose classes the role has not learned."""
     live, known = plan.live, plan.live_lineage
+    own = asked is ClassList.OWN
+    settled = ((h.exam, h.settled if own else h.anchor) for h in holdouts)
     return {
         PARENT: tuple((h.exam, plan.parent) for h in holdouts if h in plan.earlier),
         LIVE: tuple((h.exam, live) for h in holdouts if live and h.learner.number in known),
-        SETTLED: tuple((h.exam, h.settled) for h in holdouts),
+        SETTLED: tuple((exam, version) for exam, version in settled if version is not None),
     }
 
 
 def _with_each(
     plan: EvaluationPlan,
     kind: MeasureKind,
-    roles: Mapping[str, Pairs],
+    over: Roles,
     *,
-    pooled: Collection[str] = (),
+    pooled: Roles | None = None,
 ) -> Iterator[Comparison]:
     """Yield the comparisons with the versions of each role, over each list that there is.
 
     Roles that the same version has are one baseline, with the smallest of their tolerances. The
     live version is named where it is not the parent, which has the same tolerances.
     """
-    for asked in ClassList:
+    for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
         found: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for role, pairs in roles.items():
@@ -131,7 +142,7 @@ def _with_each(
                 baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
                 tolerance=min(tolerances[role] for role in same),
                 pairs=pairs,
-                pooled=all(role in pooled for role in same),
+                pooled=pooled is not None and all(role in pooled[asked] for role in same),
             )
 
 

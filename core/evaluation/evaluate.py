@@ -88,7 +88,7 @@ def evaluate_version(
             _keep_parts(platform, job, plan, answers)
             break
         except errors.ArtifactMissing:
-            if not _holds_erased(platform, plan):  # the next plan leaves these out
+            if not _is_outdated(platform, plan):  # the next plan leaves out what has gone
                 raise
     with platform.transactions(read_only=True) as work:
         spending = spending_in(work, platform.artifacts, plan)
@@ -165,11 +165,14 @@ def _keep_root_calibration(work: Work, plan: EvaluationPlan) -> None:
             work[AnswerCache].add(plan.root.digest, newest_of_root(plan.model.id), stored)
 
 
-def _holds_erased(platform: Platform, plan: EvaluationPlan) -> bool:
-    """Return whether an image of the plan was erased since it was made."""
+def _is_outdated(platform: Platform, plan: EvaluationPlan) -> bool:
+    """Return whether an image or an anchor's weights have gone since the plan was made."""
     queries = [query for _, questions in plan.questions for query in questions]
+    anchors = {one.anchor.number for one in plan.kept if one.anchor is not None}
     with platform.transactions(read_only=True) as work:
-        return bool(
+        there = work[Versions].some(plan.model.id, anchors).values()
+        kept = [version for version in there if version.collected_at is None]
+        return len(kept) < len(anchors) or bool(
             work[ErasedImages].erased({one.pixels for query in queries for one in query.entries})
         )
 
@@ -342,9 +345,14 @@ def _live_line(
     )
 
 
-def _updates(work: Work, artifacts: Artifacts, versions: Iterable[Version]) -> list[HeldOutUpdate]:
+def _updates(work: Work, artifacts: Artifacts, versions: Sequence[Version]) -> list[HeldOutUpdate]:
+    passed = work[Aliases].passed(versions[0].model) if versions else ()
     return [
-        HeldOutUpdate(version=version, holdout=holdout_of(work, artifacts, version))
+        HeldOutUpdate(
+            version=version,
+            holdout=holdout_of(work, artifacts, version),
+            passed=version.number in passed,
+        )
         for version in versions
     ]
 
@@ -406,6 +414,7 @@ def promote_if_passed(
             to=version,
             kind=MoveKind.PROMOTED,
             reason="passed the gate",
+            verdict=Verdict.PASSED,
             actor=f"job {job.id}",
             now=platform.clock(),
         )

@@ -11,7 +11,7 @@ from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.measures import ClassList
 from core.gate.rules import GatePolicy
-from core.registry.versions import Model, Version, VersionStatus
+from core.registry.versions import Model, Version
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
 from core.rejection.rules import LEARNED
 
@@ -49,13 +49,18 @@ class RetrievalEvaluation:
 class HoldoutEvaluation:
     """An update's holdout, with the version that learned it and the settled one.
 
-    The settled version is the first of the line after the learner that went live, because the
-    learner itself is at its lucky peak; the learner if there is none. Neither a rollback nor a
-    later verdict changes which version that is.
+    The settled version is the first of the line after the learner that a passing verdict let go
+    live, because the learner itself is at its lucky peak; the learner if there is none. Neither a
+    rollback nor a later verdict changes which version that is. What was promoted with a reason or
+    an override does not count: whoever promotes would choose from where losses are measured.
+
+    `anchor` stands for the settled version where it has to answer with the candidate's classes,
+    for which it needs its weights: see `_with_anchors`. None if there is none.
     """
 
     learner: Version
     settled: Version
+    anchor: Version | None = None
     exam: ClassEvaluation
 
 
@@ -102,7 +107,8 @@ class EvaluationPlan:
         Candidate, parent, root and live version answer the queries on suites and on the lineage's
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
         learned an earlier holdout and the settled one answer that holdout's own query: they did so
-        as candidates and the answers are stored, so their weights may have been collected.
+        as candidates and the answers are stored, so their weights may have been collected. Anchors
+        answer the candidate's list.
         Candidate and root are calibrated; the others were when they were candidates. Equal plans
         have the same order.
         """
@@ -120,6 +126,7 @@ class EvaluationPlan:
         if self.live is not None:
             asked.append((self.live, whole))
         asked += [(by, [h.exam.own]) for h in self.kept for by in (h.learner, h.settled)]
+        asked += [(h.anchor, [h.exam.union]) for h in self.kept if h.anchor is not None]
         versions = {version.digest: version for version, _ in asked}
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
@@ -149,6 +156,7 @@ class HeldOutUpdate:
 
     version: Version
     holdout: tuple[ManifestEntry, ...]
+    passed: bool = False  # whether a passing verdict has let the version go live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,23 +271,49 @@ def _holdout_evaluations(
 ) -> tuple[HoldoutEvaluation, ...]:
     """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
-    for position, update in enumerate(updates):
+    for update in updates:
         learner, entries = update.version, entries_in(Part.TEST, update.holdout)
         if entries:
-            later = _descendants(learner, (one.version for one in updates[position + 1 :]))
-            promoted = (one for one in later if one.status is VersionStatus.PROMOTED)
-            settled = next((one for one in promoted if one != candidate), learner)
+            later = _descendants(learner, updates)
+            passed = (one.version for one in later if one.passed and one.version != candidate)
             own = replace(holdout_query(learner, entries), views=views)
             exam = _class_evaluation(holdout_name(learner), own, candidate.classes)
+            settled = next(passed, learner)
             found.append(HoldoutEvaluation(learner=learner, settled=settled, exam=exam))
-    return tuple(found)
+    return _with_anchors(found, updates, candidate)
 
 
-def _descendants(version: Version, later: Iterable[Version]) -> Iterator[Version]:
+MOST_ANCHORS = 8  # further versions that an evaluation asks, each of which has to be loaded
+
+
+def _with_anchors(
+    found: Sequence[HoldoutEvaluation], updates: Sequence[HeldOutUpdate], candidate: Version
+) -> tuple[HoldoutEvaluation, ...]:
+    """Return the evaluations with their anchors: their settled versions, if these have weights.
+
+    Of more than `MOST_ANCHORS` settled versions only every second is asked, or every fourth, and so
+    on, and stands for those before it: what is lost between the two is seen by the other limits
+    alone. As a line grows, these stay the same or become fewer.
+    """
+    earlier = [one for one in found if one.learner != candidate]
+    asked = list({one.settled.number: one.settled for one in earlier}.values())
+    asked = [one for one in asked if one.collected_at is None]
+    while len(asked) > MOST_ANCHORS:
+        asked = asked[::2]
+
+    def anchor(one: HoldoutEvaluation) -> Version | None:
+        later = {update.version.number for update in _descendants(one.settled, updates)}
+        since = {one.settled.number, *later}
+        return next((found for found in asked if found.number in since), None)
+
+    return tuple(replace(one, anchor=anchor(one)) if one in earlier else one for one in found)
+
+
+def _descendants(version: Version, updates: Iterable[HeldOutUpdate]) -> Iterator[HeldOutUpdate]:
     line = {version.number}
-    for one in later:
-        if one.parent in line:
-            line.add(one.number)
+    for one in updates:
+        if one.version.parent in line:
+            line.add(one.version.number)
             yield one
 
 

@@ -167,6 +167,7 @@ def _ensure_policy(platform: Platform) -> None:
             root_tolerance=0.06,
             holdout_tolerance=0.1,
             settled_tolerance=0.12,
+            swallow_tolerance=0.15,
             minimum_count=100,
             reason=REASON,
             created_at=now,

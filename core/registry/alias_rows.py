@@ -9,6 +9,7 @@ from core.database.statements import insert_new
 from core.database.tables import alias_moves, aliases, versions
 from core.database.work import Rows
 from core.errors import AliasNotFound, StaleRevision
+from core.gate.rules import Verdict
 from core.registry.aliases import Alias, AliasMove, MoveKind
 from core.values import ModelId
 
@@ -141,6 +142,15 @@ class Aliases(Rows):
         )
         return set(self._connection.scalars(query))
 
+    def passed(self, model: ModelId) -> Collection[int]:
+        """Return the versions of a model that a passing verdict has let go live as any alias."""
+        query = select(alias_moves.c.to_version).where(
+            alias_moves.c.model == model,
+            alias_moves.c.verdict == Verdict.PASSED.value,
+            alias_moves.c.override.is_(False),
+        )
+        return set(self._connection.scalars(query))
+
     def _advance(self, alias: Alias) -> bool:
         moved = self._connection.execute(
             update(aliases)
@@ -159,4 +169,5 @@ def _to_alias(row: Row[Any]) -> Alias:
 
 
 def _to_move(row: Row[Any]) -> AliasMove:
-    return AliasMove(**{**row._mapping, "kind": MoveKind(row.kind)})
+    decided = None if row.verdict is None else Verdict(row.verdict)
+    return AliasMove(**{**row._mapping, "kind": MoveKind(row.kind), "verdict": decided})

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.errors import NoPrevious, StaleRevision
+from core.gate.rules import Verdict
 from core.outbox.rules import EventType, OutboxEvent
 from core.registry.versions import Version, version_path
 from core.values import ModelId, TrialId, new_id
@@ -48,6 +49,7 @@ class AliasMove:
     actor: str
     at: datetime
     override: bool = False  # the gate would have refused the move
+    verdict: Verdict | None = None  # that decided; None: none had to, or none was there
 
 
 def require_revision(alias: Alias | None, expected: int | None) -> None:
@@ -70,6 +72,7 @@ def move(
     actor: str,
     now: datetime,
     override: bool = False,
+    verdict: Verdict | None = None,
     last_revision: int = 0,
 ) -> tuple[Alias, AliasMove]:
     """Return the alias after a move, and the row of its history.
@@ -90,6 +93,7 @@ def move(
         actor=actor,
         at=now,
         override=override,
+        verdict=verdict,
     )
     return moved, row
 

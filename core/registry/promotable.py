@@ -7,13 +7,13 @@ from typing import Any
 from core import errors
 from core.gate.rules import Verdict
 from core.principal import Role
-from core.registry.verdicts import VersionVerdict, worst
+from core.registry.verdicts import ORDER, VersionVerdict, worst
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
 
 Scores = Callable[[Digest | None], Json]  # what a report says in a refusal
 
-OVERRIDE = "send an override with a reason that states what is lost"
+OVERRIDE = "override the gate with a reason that states what is lost"
 SHADOW = "try it as a shadow"
 MOVE = "moving an alias to it"
 
@@ -30,6 +30,9 @@ class PromotionRequirements:
     back: bool = False  # whether `live` descends from the version
     lost: tuple[Version, ...] = ()  # updates that `live` inherits and the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
+    # Where nothing is live to compare with: the ancestors since the nearest that a passing verdict
+    # let go live, each with the worst verdict beside its parent.
+    unproven: tuple[tuple[Version, VersionVerdict | None], ...] = ()
 
     @property
     def beside(self) -> int | None:
@@ -51,6 +54,14 @@ class PromotionRequirements:
         if found and found.verdict is Verdict.FAILED:
             return found
         return found if any(map(self._is_about, counting)) else None
+
+    def outcome(self, verdicts: Sequence[VersionVerdict]) -> Verdict | None:
+        """Return the verdict by which the version goes live; None if none covers that."""
+        found = self.deciding(verdicts)
+        if found is None:
+            return None
+        before = (one.verdict if one else Verdict.INCONCLUSIVE for _, one in self.unproven)
+        return max([found.verdict, *before], key=ORDER.index)
 
     def _is_about(self, verdict: VersionVerdict) -> bool:
         """Return whether a verdict is about the replacement, and all that it would lose."""
@@ -204,6 +215,31 @@ def _require(
         raise _gate_failed(deciding, f"it may not answer callers; {SHADOW}", scores)
     if deciding.verdict is Verdict.FAILED:
         raise _gate_failed(deciding, f"{what} requires an override and a reason", scores)
+    outcome = now.outcome(verdicts)
+    if outcome is Verdict.FAILED or (outcome is Verdict.INCONCLUSIVE and not reason):
+        raise _descends_from_unproven(version, now, outcome, scores)
+
+
+def _descends_from_unproven(
+    version: Version, now: PromotionRequirements, outcome: Verdict, scores: Scores
+) -> errors.GateFailed:
+    """Return the refusal of a version whose ancestors nobody has let go live by their verdicts."""
+    ancestor, verdict = next(
+        (one, found)
+        for one, found in now.unproven
+        if (found.verdict if found else Verdict.INCONCLUSIVE) is outcome
+    )
+    told = f"its verdict is {verdict.verdict.value!r}" if verdict else "it was never judged"
+    failed = outcome is Verdict.FAILED
+    return errors.GateFailed(
+        f"Nothing is live as {now.alias!r} to compare version {version.number} with, so what it "
+        f"descends from counts, too. No passing verdict has let version {ancestor.number} go live, "
+        f"and {told}: {MOVE} requires {'an override and ' if failed else ''}a reason.",
+        version=ancestor.number,
+        verdict=verdict and verdict.verdict.value,
+        beside=ancestor.parent,
+        scores=scores(verdict.report if verdict else None),
+    )
 
 
 def _gate_failed(verdict: VersionVerdict, needed: str, scores: Scores) -> errors.GateFailed:
@@ -247,9 +283,7 @@ def _stale(
     else:
         names = {"model": now.model.name, "version": version.number, "alias": now.alias}
         facts["score_again"] = {"type": "evaluate", **names}
-        lines.append(
-            f"Score it again: POST /v1/jobs with `score_again` as the body; or {otherwise}."
-        )
+        lines.append(f"Score it again, or {otherwise}.")
     return errors.EvaluationStale(" ".join(lines), version=version.number, **facts)
 
 

@@ -10,6 +10,7 @@ from core.database.work import Work
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
 from core.gate.rows import Policies
+from core.gate.rules import Verdict
 from core.hooks import Hook
 from core.outbox.rows import Outbox
 from core.platform import Platform
@@ -38,10 +39,10 @@ from core.registry.promotable import (
     require_promotable,
     role_to_override,
 )
-from core.registry.read import require_weights, scores_of
+from core.registry.read import ancestors, require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
-from core.registry.verdicts import VersionVerdict
+from core.registry.verdicts import VersionVerdict, worst
 from core.registry.versions import Model, Version
 from core.values import ModelId, clean_name
 
@@ -80,16 +81,18 @@ def promote(
         present = work[Aliases].find(found.id, alias)
         require_revision(present, expected_revision)
         verdicts = work[Verdicts].on(found.id, version)
+        required = promotion_requirements(work, to, alias)
         overridden = require_promotable(
             to,
-            promotion_requirements(work, to, alias),
+            required,
             verdicts,
             override=override,
             reason=reason,
             scores=partial(scores_of, platform.artifacts),
         )
         if overridden:
-            principal.require(role_to_override(to, verdicts))
+            before = [one for _, one in required.unproven if one is not None]
+            principal.require(role_to_override(to, [*verdicts, *before]))
         moved = point_alias(
             work,
             present,
@@ -99,6 +102,7 @@ def promote(
             reason=reason,
             actor=principal.name,
             override=overridden,
+            verdict=required.outcome(verdicts),
             now=now,
         )
         work.commit()
@@ -258,10 +262,12 @@ def point_alias(
     actor: str,
     now: datetime,
     override: bool = False,
+    verdict: Verdict | None = None,
 ) -> Alias:
     """Write an alias, the row of its history, its events, and that a version went live.
 
-    `alias` is the present one, None to create it. Raises StaleRevision if it has moved since.
+    `alias` is the present one, None to create it.
+    `verdict` is the one that decided, if any. Raises StaleRevision if it has moved since.
     """
     moved, row = move(
         alias,
@@ -271,6 +277,7 @@ def point_alias(
         reason=reason,
         actor=actor,
         override=override,
+        verdict=verdict,
         now=now,
         last_revision=work[Aliases].last_revision(to.model, name) if alias is None else 0,
     )
@@ -312,7 +319,25 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         lost_classes=distinct(
             name for one in lost for name in one.update_classes if name.lower() not in known
         ),
+        unproven=() if work[Aliases].find(model.id, alias) else _unproven(work, version),
     )
+
+
+def _unproven(work: Work, version: Version) -> tuple[tuple[Version, VersionVerdict | None], ...]:
+    """Return the ancestors since the nearest that went live by passing, and has not failed since.
+
+    The root is none of them. Each has its worst verdict beside its parent, by any policy and
+    suites.
+    """
+    passed, found = work[Aliases].passed(version.model), []
+    for one in reversed(ancestors(work, version)):
+        verdicts = work[Verdicts].on(one.model, one.number)
+        verdict = worst(given for given in verdicts if given.beside == one.parent)
+        failed = verdict is not None and verdict.verdict is Verdict.FAILED
+        if one.is_root or (one.number in passed and not failed):
+            break
+        found.append((one, verdict))
+    return tuple(found)
 
 
 def live_version(work: Work, version: Version, alias: str) -> Version | None:

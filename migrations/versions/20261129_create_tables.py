@@ -365,6 +365,7 @@ def _create_versions() -> None:
         sa.Column("actor", sa.String(), nullable=False),
         _time("at"),
         sa.Column("override", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("verdict", sa.String()),
         sa.ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
     )
     op.create_table(

@@ -255,8 +255,8 @@ def test_a_settled_version_without_weights_is_compared_with_on_what_is_left_of_a
     assert ended.status is JobStatus.SUCCEEDED, ended.error
     measures = scene.report(scene.version(model, 5))["measures"]
     settled = [m for m in measures if m["baseline"] == "settled version"]
-    assert [m["name"] for m in settled] == ["version 2", "3 updates"]
-    assert [m["soft"]["views"] for m in settled] == [2, 2]
+    assert [m["name"] for m in settled] == ["version 2", "version 3", "3 updates"]
+    assert [m["soft"]["views"] for m in settled] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("done", range(3))

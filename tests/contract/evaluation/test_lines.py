@@ -185,3 +185,22 @@ def test_a_line_whose_live_version_lost_too_much_is_not_failed_and_does_not_go_o
     update(scene, model, *ANTS)
     regained = report(scene, model, 4)
     assert (regained.verdict, scene.live(model)) == (Verdict.PASSED, 4)
+
+
+@pytest.mark.parametrize("alias", ["production", "staging"])
+def test_whoever_promotes_with_a_reason_or_override_does_not_choose_from_where_losses_count(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, alias: str
+) -> None:
+    judged_by(scene, model, holdout_tolerance=0.3, settled_tolerance=0.3, alpha=0.05)
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS + ("cat",)}
+    knowing_each(scene, model, monkeypatch, known | {4: (*SUITES, *OWLS, *ANTS, "cat")})
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    assert scene.version(model, 3).verdict is not Verdict.PASSED
+    go_live(scene, model, 3, alias=alias, reason="half of the cats will do", override=True)
+    update(scene, model, *ANTS, parent=3, auto_promote=False)
+    found = report(scene, model, 4).measures
+    lost = {m.asked: m for m in found if "settled" in m.baseline and m.name == "version 2"}
+    assert {m.baseline_version for m in lost.values()} == {2}
+    assert all(m.lost > 0 for m in lost.values())
+    assert report(scene, model, 4).verdict is not Verdict.PASSED

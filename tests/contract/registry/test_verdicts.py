@@ -1,6 +1,7 @@
 """A verdict counts for what it covers, and no other evaluation takes it away."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -332,3 +333,71 @@ def test_a_canary_whose_verdict_is_stale_does_not_begin(
         canary(scene, model, 2, "a look")
     evaluate(scene, model, 2)
     assert canary(scene, model, 2).candidate == 2
+
+
+# ---- An alias where nothing is live ------------------------------------------------------------
+
+
+def created(scene: Scene, model: Model, version: int, **changes: Any) -> None:
+    go_live(scene, model, version, alias="fresh", expected_revision=0, **changes)
+
+
+def test_a_loss_does_not_go_live_under_a_new_alias_by_a_child_that_learns_nothing(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 3 failed for the suite; its child is compared with it alone, and keeps what it has.
+
+    An override elsewhere has let version 3 go live, which proves nothing.
+    """
+    judged_by(scene, model, root_tolerance=1.0, union_tolerance=1.0)
+    known = {1: SUITES, 2: SUITES + CATS, 3: CATS + OWLS, 4: CATS + OWLS + ANTS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS, auto_promote=False)
+    go_live(scene, model, 3, override=True, reason="the suite is not needed here")
+    update(scene, model, *ANTS, parent=3, auto_promote=False)
+    assert (verdicts(scene, model, 3), verdicts(scene, model, 4)[3]) == ({2: FAILED}, PASSED)
+    with pytest.raises(GateFailed, match="No passing verdict has let version 3 go live") as refusal:
+        created(scene, model, 4, reason="reviewed")
+    assert (refusal.value.facts["version"], refusal.value.facts["verdict"]) == (3, "failed")
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Aliases].find(model.id, "fresh") is None
+    created(scene, model, 4, override=True, reason="nor here")
+    with scene.platform.transactions(read_only=True) as work:
+        (row,) = work[Aliases].history(model.id, "fresh")
+        assert (row.override, row.verdict) == (True, FAILED)
+        assert 4 not in work[Aliases].passed(model.id)
+
+
+def test_under_a_new_alias_the_child_of_an_undecided_version_takes_a_reason(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES, 3: SUITES + OWLS})
+    a_candidate(scene.platform, model, verdict=INCONCLUSIVE)
+    update(scene, model, *OWLS, parent=2, auto_promote=False)
+    assert verdicts(scene, model, 3)[2] is PASSED
+    with pytest.raises(GateFailed, match="No passing verdict has let version 2 go live"):
+        created(scene, model, 3)
+    created(scene, model, 3, reason="reviewed")
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Aliases].history(model.id, "fresh")[0].verdict is INCONCLUSIVE
+
+
+def test_under_a_new_alias_a_line_that_went_live_by_passing_goes_on_without_a_reason(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS, auto_promote=False)
+    created(scene, model, 3)
+
+
+def test_an_operator_does_not_override_a_failed_ancestor_under_a_new_alias(
+    scene: Scene, model: Model
+) -> None:
+    a_candidate(scene.platform, model, verdict=FAILED)
+    a_candidate(scene.platform, model, verdict=PASSED, parent=2)
+    given = {"model": model.name, "alias": "fresh", "version": 3, "reason": "please"}
+    with pytest.raises(Forbidden):
+        promote(scene.platform, OPERATOR, expected_revision=0, override=True, **given)

@@ -233,7 +233,7 @@ class Operators(Machine):
 
     def _has_failed(self, model: Model, version: Version) -> bool:
         """Return whether a version has failed beside its parent."""
-        verdict, about = self.promises.gate.decided(model, version, [])
+        verdict, about = self.promises.gate.decided(model, version, None)
         return about and verdict is Verdict.FAILED
 
     def _refusal_at_the_gate(

@@ -44,7 +44,8 @@ class Gate:
                 histories = {name: work[Aliases].history(model.id, name) for name in ALIASES}
                 trials = work[Trials].running(model.id)
                 live = {alias.name: alias.version for alias in work[Aliases].all(model.id)}
-                line = Line(versions, work[Versions].descents(model.id))
+                passed = {row.to_version for rows in histories.values() for row in rows if let(row)}
+                line = Line(versions, work[Versions].descents(model.id), passed)
             failed = self._note(model, rows)
             self._canaries(model, trials)
             for trial in trials:
@@ -59,16 +60,19 @@ class Gate:
                 self._seen[model.id, name] = len(history)
 
     def decided(
-        self, model: Model, version: Version, history: Sequence[AliasMove]
+        self, model: Model, version: Version, history: Sequence[AliasMove] | None
     ) -> tuple[Verdict | None, bool]:
         """Return the worst verdict that counts, and whether one is about what would be replaced.
 
-        That is what an alias with this history points at.
+        That is what an alias with this history points at; None stands for the parent.
         """
         with self.world.reading() as work:
             versions = {one.number: one for one in work[Versions].all(model.id)}
-            line = Line(versions, work[Versions].descents(model.id))
-            rows = work[Verdicts].on(model.id, version.number)
+            histories = [work[Aliases].history(model.id, name) for name in ALIASES]
+            passed = {row.to_version for rows in histories for row in rows if let(row)}
+            line = Line(versions, work[Versions].descents(model.id), passed)
+            on_each = work[Verdicts].on_each(model.id, versions)
+        rows = [row for found in on_each.values() for row in found]
         return decided(model, line, version, rows, history)
 
     def stood(self, job: Job) -> bool:
@@ -133,6 +137,19 @@ class Line:
 
     versions: Mapping[int, Version]
     descents: Mapping[int, Descent]
+    passed: set[int | None]  # by passing they went live
+
+    def before(self, version: Version, rows: Sequence[VersionVerdict]) -> set[Verdict]:
+        """Return the verdicts of ancestors that count where nothing is live."""
+        found: set[Verdict] = set()
+        parent = self.descents[version.number].parent
+        while parent is not None and (further := self.descents[parent].parent) is not None:
+            own = {row.verdict for row in rows if (row.version, row.beside) == (parent, further)}
+            if parent in self.passed and Verdict.FAILED not in own:
+                break
+            found.add(next((one for one in WORST if one in own), Verdict.INCONCLUSIVE))
+            parent = further
+        return found
 
     def lost(self, version: int, history: Sequence[AliasMove]) -> set[int]:
         """Return the versions whose updates the live one answers for, and `version` lacks."""
@@ -159,13 +176,25 @@ class Line:
         return self._first(number) in map(self._first, own)
 
 
+def let(row: AliasMove) -> bool:
+    """Return whether a passing verdict let a version go live by a move."""
+    return row.verdict is Verdict.PASSED and not row.override
+
+
+WORST = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+
+
 def decided(
     model: Model,
     line: Line,
     version: Version,
     rows: Sequence[VersionVerdict],
-    history: Sequence[AliasMove],
+    history: Sequence[AliasMove] | None,
 ) -> tuple[Verdict | None, bool]:
+    """Return what decides on a version, in the place of what an alias with a history points at.
+
+    None stands for its parent, whatever is live.
+    """
     live = history[-1].to_version if history else None
     replaces = live not in {None, version.number}
     beside = live if replaces else version.parent
@@ -173,8 +202,9 @@ def decided(
     own = [row for row in rows if row.version == version.number and covers(row, model)]
     now = [row for row in own if row.beside in {beside, version.parent}]
     found = {row.verdict for row in now}
-    order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
-    worst = next((one for one in order if one in found), None)
+    if history is not None and live is None and found:
+        found |= line.before(version, rows)
+    worst = next((one for one in WORST if one in found), None)
     return worst, any(row.beside == beside and lost <= {*row.updates} for row in now)
 
 
@@ -196,7 +226,7 @@ def is_allowed(
             one.to_version == to.number and one.from_version != to.number and not one.override
             for one in before
         )
-        worst, about = decided(model, line, to, rows, [])
+        worst, about = decided(model, line, to, rows, None)
         return rightly and not (about and worst is Verdict.FAILED)
     if to.is_root:
         return row.from_version in {None, to.number}

@@ -195,7 +195,7 @@ def _template() -> Path:
     model = scene.model("m0")
     scene.suite(model, asked, SUITE)
     scene.suite(model, scene.frozen("mug", "pot", each=30, offset=1200), "more")
-    limits = ("parent_tolerance", "root_tolerance", "holdout_tolerance", "settled_tolerance")
+    limits = [f"{what}_tolerance" for what in ("parent", "root", "holdout", "settled", "swallow")]
     judged_by(scene, model, name=LOOSE, wanted_gain=-1.0, **dict.fromkeys(limits, 1.0))
     judged_by(scene, model, name=POLICY, alpha=0.1, **dict.fromkeys(limits, 0.25))
     configure_model(scene.platform, model.name, suites=[SUITE], policy=POLICY)

@@ -18,6 +18,7 @@ from tests.support.evaluation.evaluations import (
     suite,
     taught,
 )
+from tests.support.factories import NOW
 
 
 def test_candidate_parent_and_root_answer_the_same_questions_once() -> None:
@@ -32,25 +33,62 @@ def test_candidate_parent_and_root_answer_the_same_questions_once() -> None:
 
 def test_learner_and_settled_version_further_back_answer_for_its_holdout_alone() -> None:
     first, second = EARLIER
-    settled = replace(SECOND, status=VersionStatus.PROMOTED)
     hats = HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 10))
     fifth = HeldOutUpdate(version=taught(THIRD, 5, ("cap",)), holdout=())
-    earlier = [first, replace(second, version=settled), hats]
+    earlier = [first, replace(second, passed=True), hats]
     plan = second_update(candidate=fifth, parent=THIRD, earlier=earlier)
     asked = {who.number: [q.digest for q in questions] for who, questions in plan.questions}
     assert set(asked) == {1, 2, 3, 4, 5}
     bags, boots, _ = (holdout.exam.own.digest for holdout in plan.holdouts)
-    assert (asked[2], asked[3]) == ([bags], [bags, boots])
+    of_all, *_ = (holdout.exam.union.digest for holdout in plan.holdouts)
+    assert asked[2] == [bags, *asked[2][1:]]
+    assert {bags, boots, of_all} <= {*asked[3]}
+    assert of_all not in asked[2]
 
 
-def test_the_settled_version_is_the_first_that_went_live_after_the_learner() -> None:
-    went_live = [replace(SECOND, status=VersionStatus.PROMOTED), THIRD]
-    earlier = [EARLIER[0], *(replace(EARLIER[1], version=version) for version in went_live)]
+def line_of(length: int, *, passed: int = 99) -> list[HeldOutUpdate]:
+    """Versions 2, 3 and so on, each with a holdout; up to `passed` of them went live by passing."""
+    found, before = [], ROOT
+    for number in range(2, 2 + length):
+        before = taught(before, number, (f"class {number}",))
+        held_out = entries(f"holdout {number}", [before.update_classes] * 4)
+        went = number <= 1 + passed
+        found.append(HeldOutUpdate(version=before, holdout=held_out, passed=went))
+    return found
+
+
+def anchors(line: list[HeldOutUpdate]) -> list[int | None]:
+    *earlier, candidate = line
+    plan = second_update(candidate=candidate, parent=earlier[-1].version, earlier=earlier)
+    return [one.anchor and one.anchor.number for one in plan.earlier]
+
+
+def test_settled_versions_answer_the_candidates_list_and_of_many_every_second_one_does() -> None:
+    assert anchors(line_of(5)) == [3, 4, 5, 5]
+    assert anchors(line_of(5, passed=0)) == [2, 3, 4, 5]
+    many = anchors(line_of(12))
+    assert many == [3, 5, 5, 7, 7, 9, 9, 11, 11, None, None]
+    assert anchors(line_of(40))[:10] == [3, 11, 11, 11, 11, 11, 11, 11, 11, 19]
+
+
+def test_a_settled_version_without_weights_answers_no_new_list() -> None:
+    line = line_of(5)
+    line[1] = replace(line[1], version=replace(line[1].version, collected_at=NOW))
+    assert anchors(line) == [4, 4, 5, 5]
+    plan = second_update(candidate=line[4], parent=line[3].version, earlier=line[:4])
+    asked = {who.number: len(questions) for who, questions in plan.questions}
+    assert asked[3] == 2  # the own lists of the first two holdouts
+
+
+def test_the_settled_version_is_the_first_that_went_live_by_passing_after_the_learner() -> None:
+    promoted = replace(SECOND, status=VersionStatus.PROMOTED)  # with a reason, or by override
+    earlier = [EARLIER[0], replace(EARLIER[1], version=promoted)]
+    earlier.append(replace(EARLIER[1], version=THIRD, passed=True))
     again = replace(taught(THIRD, 5, ("cap",)), status=VersionStatus.PROMOTED)
-    candidate = HeldOutUpdate(version=again, holdout=entries("fifth", [("cap",)] * 4))
+    candidate = HeldOutUpdate(version=again, holdout=entries("fifth", [("cap",)] * 4), passed=True)
     plan = second_update(candidate=candidate, parent=THIRD, earlier=earlier)
     # a candidate that is scored again after it went live is not its own baseline
-    assert [one.settled.number for one in plan.earlier] == [3, 3, 4]
+    assert [one.settled.number for one in plan.earlier] == [4, 4, 4]
 
 
 def test_validation_part_is_never_asked() -> None:

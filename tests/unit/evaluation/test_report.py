@@ -25,7 +25,7 @@ from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery, EvaluationResults
 from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict
-from core.registry.versions import Version, VersionStatus
+from core.registry.versions import Version
 from core.values import DatasetId
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -65,7 +65,7 @@ def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> 
         ("text_to_image", "shapes", None, "parent", 0.01),
         ("text_to_image", "shapes", None, "root", 0.02),
         ("holdout", "version 2", 2, "parent and settled version", 0.04),
-        ("holdout", "version 2", 4, "parent", 0.04),
+        ("holdout", "version 2", 4, "parent and settled version", 0.04),
         ("gain", "version 3", 4, "parent", 0.0),
     ]
     assert [n for n, m in enumerate(measures) if m.asked is ClassList.UNION] == [2, 3, 9]
@@ -263,6 +263,8 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "union_tolerance": 0.05,
             "holdout_tolerance": 0.05,
             "settled_tolerance": 0.08,
+            "swallow_tolerance": 0.1,
+            "class_tolerance": 0.3,
             "wanted_gain": 0.0,
             "minimum_count": 10,
             "alpha": 0.1,
@@ -386,11 +388,9 @@ def test_a_holdout_counts_as_pooled_only_if_it_is_with_all_that_its_baseline_is(
     found = {(m.name, m.baseline): m.pooled for m in measures if m.kind is MeasureKind.HOLDOUT}
     assert found == {
         ("version 2", "parent and settled version"): False,  # the parent has no other holdout
-        ("version 2", "parent"): False,
         ("version 9", "live version"): True,
         ("version 9", "settled version"): True,
         ("version 10", "live version and settled version"): True,
-        ("version 10", "live version"): True,
     }
 
 
@@ -406,8 +406,7 @@ def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None
 
 def fourth_update(**changes: Any) -> EvaluationPlan:
     """The examination of version 5, which has learned cap; version 3 went live before version 4."""
-    promoted = replace(SECOND, status=VersionStatus.PROMOTED)
-    line = [EARLIER[0], replace(EARLIER[1], version=promoted)]
+    line = [EARLIER[0], replace(EARLIER[1], passed=True)]
     line.append(HeldOutUpdate(version=THIRD, holdout=entries("third", [("hat",)] * 20)))
     fifth = taught(THIRD, 5, ("cap",))
     candidate = HeldOutUpdate(version=fifth, holdout=entries("fifth", [("cap",)] * 10))
@@ -454,6 +453,29 @@ def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
     assert report.verdict is Verdict.FAILED
 
 
+def test_what_each_update_may_swallow_does_not_add_up_unseen() -> None:
+    """Nothing is forgotten over the old list, and each update takes what one update may."""
+    limits = {"holdout_tolerance": 0.2, "swallow_tolerance": 0.25, "alpha": 0.2}
+    plan = fourth_update(policy=policy(**limits, parent_tolerance=1.0, root_tolerance=1.0))
+    bags = plan.holdouts[0].exam
+    wrong = {3: 0, 4: 10, 5: 12}
+
+    def swallowing(who: Version, question: EvalQuery, index: int) -> bool:
+        return question != bags.union or index >= wrong.get(who.number, 0)
+
+    report = report_of(plan, swallowing)
+    outcomes = {(m.baseline, m.asked): m.outcome for m in report.measures if m.name == "version 2"}
+    assert outcomes == {
+        ("parent", ClassList.OWN): Outcome.HOLDS,
+        ("settled version", ClassList.OWN): Outcome.HOLDS,
+        ("parent", ClassList.UNION): Outcome.HOLDS,
+        ("settled version", ClassList.UNION): Outcome.FAILS,
+    }
+    assert report.verdict is Verdict.FAILED
+    (told,) = (m for m in report.measures if m.outcome is Outcome.FAILS and m.pooled)
+    assert (told.tolerance, told.baseline_version) == (0.25, 3)
+
+
 def test_a_live_version_that_is_the_root_is_one_baseline_with_the_lesser_tolerance() -> None:
     live = LiveLineage(version=ROOT, lineage=frozenset({1}), updates=())
     measures = report_of(second_update(live=live), learned).measures
@@ -480,7 +502,7 @@ def test_a_version_that_answers_its_newest_class_for_everything_fails() -> None:
     assert "with all 8 classes to choose from: 0 of 40 answers" in report.summary.lost
     assert report.summary.go_live == (
         "It may not go live: newer classes take more of the earlier ones' answers than the limits "
-        "allow."
+        "allow and a single class lost more than the limit allows."
     )
     assert (
         "Top-1 on the pooled holdouts of 2 updates, with all 5 classes to choose from, against"
@@ -496,7 +518,8 @@ def test_both_versions_choose_from_all_that_the_candidate_has_learned() -> None:
 
     report = report_of(third_update(), never_of_five)
     union = [m for m in report.measures if (m.name, m.classes) == ("version 2", 5)]
-    assert [(m.baseline, m.right, m.right_before) for m in union] == [("parent", 20, 0)]
+    found = [(m.baseline, m.right, m.right_before) for m in union]
+    assert found == [("parent", 20, 0), ("settled version", 20, 20)]
 
 
 def test_what_newer_classes_swallow_does_not_add_up_over_a_line() -> None:
@@ -527,8 +550,8 @@ def test_a_list_to_which_the_candidate_adds_no_class_is_asked_once() -> None:
     )
     asked = [(m.kind.value, m.name) for m in report_of(plan, right).measures if m.asked == "union"]
     # the holdout of version 3 has all that is known; it counts among the pooled ones
-    suites, others = [("zero_shot", "bags")] * 2, [("holdout", "version 2")]
-    assert asked == [*suites, *others, ("holdouts", "2 updates")]
+    suites, others = [("zero_shot", "bags")] * 2, [("holdout", "version 2")] * 2
+    assert asked == [*suites, *others, *[("holdouts", "2 updates")] * 2]
 
 
 def test_report_tells_which_classes_took_the_answers_most_first() -> None:

@@ -284,9 +284,9 @@ def test_page_shows_the_newest_of_equal_verdicts() -> None:
 
 # ---- What a refusal says --------------------------------------------------------------------
 
-OVERRIDE = "send an override with a reason that states what is lost"
+OVERRIDE = "override the gate with a reason that states what is lost"
 
-AGAIN = f"Score it again: POST /v1/jobs with `score_again` as the body; or {OVERRIDE}."
+AGAIN = f"Score it again, or {OVERRIDE}."
 
 TOLD = (
     "Version 3 is live as 'staging'. Version 7 does not descend from it and was not compared "
