@@ -520,7 +520,7 @@ def larger(count: int) -> list[Any]:
     for n, one in enumerate(EARLIER):
         names = [(name,) for name in one.version.update_classes]
         images = entries(f"more {n}", names * count)
-        twice = tuple(replace(old.holdout[0], texts=names[0]) for old in found)
+        twice = tuple(replace(old.holdout[0], texts=names[1]) for old in found)
         found.append(replace(one, holdout=twice + images))
     return found
 
