@@ -257,7 +257,7 @@ def _alias_path(model: str, alias: str) -> str:
 class Policies(Resource):
     """Gate policies: how much a version may forget."""
 
-    async def create(self, name: str, **rules: "Unpack[types.PolicyRules]") -> types.Policy:
+    async def create(self, name: str, **rules: Unpack[types.PolicyRules]) -> types.Policy:
         """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
         body = given(name=name, **rules)
         return await self._connection.post(path_of("gate-policies"), body)
