@@ -85,6 +85,9 @@ def main() -> None:
             )
             keep("updates", lifetime.updates())
             keep("joint", lifetime.joint())
+        show("lifetime", _summary(lines))
+        if len(_promoted(lines)) == 1:
+            return  # there is nothing to judge
         settings = Settings(home=home)
         with opened(settings) as platform, closing(decoder(settings)) as reading:
             evaluator = VersionEvaluator(platform.artifacts, device=torch.device("cpu"))
