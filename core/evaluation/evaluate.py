@@ -131,7 +131,10 @@ def evaluate_version(
             for given in verdicts
         ]
         version = _record(work, version, newest)
-        work[AnswerCache].add(stored, EVIDENCE, facts)
+        if (
+            work[AnswerCache].find(stored, EVIDENCE) is None
+        ):  # else the same report is there already
+            work[AnswerCache].add(stored, EVIDENCE, facts)
         _keep_root_calibration(work, plan)
         work[Outbox].add(version_judged(version, report.verdict, job, now))
         end_failed_canaries(work, version, actor=f"job {job.id}", now=now)

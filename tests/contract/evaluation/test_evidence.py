@@ -49,6 +49,18 @@ def test_every_report_of_a_line_follows_from_what_is_kept(scene: Scene) -> None:
     assert ours.signer_of(live.envelope).name == "ours"
 
 
+def test_evidence_that_was_given_out_stays_as_it_is(scene: Scene) -> None:
+    """Scoring a version again to the same report leaves the digest that somebody has printed."""
+    model = a_judged_model(scene)
+    update(scene, model, "cat", "dog", auto_promote=False)
+    before = evidence(scene, model, 2)
+    scene.order(model, EvaluateOrder(version=2))
+    again = scene.run().result
+    assert again is not None
+    assert again["report"] == before.facts["report"]
+    assert evidence(scene, model, 2).digest == before.digest
+
+
 def test_after_an_erasure_evidence_says_how_many_images_are_gone(scene: Scene) -> None:
     model = scene.model()
     judged_by(scene, model)
