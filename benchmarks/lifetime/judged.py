@@ -74,7 +74,9 @@ class Court:
             yield row
 
     def _plan(self, line: Sequence[Version]) -> EvaluationPlan:
-        updates = [HeldOutUpdate(version=one, holdout=self._of(one)) for one in line[1:]]
+        updates = [
+            HeldOutUpdate(version=one, holdout=self._of(one), passed=True) for one in line[1:]
+        ]
         return plan_queries(
             model=self.model,
             policy=self.policy,
