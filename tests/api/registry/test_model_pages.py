@@ -24,7 +24,12 @@ def test_a_model_shows_its_line_with_gain_and_loss(line: Scene, viewer: Browser)
     whole = viewer.get(f"{HERE}/versions/2/report")
     assert "script-src" not in whole.headers["content-security-policy"]
     assert "Forgetting report" in whole.text
-    assert viewer.get(f"{HERE}/versions/1/report").status_code == 404
+    root = viewer.get(f"{HERE}/versions/1/report")
+    assert (root.status_code, "Version 1 is the root: the base as it was" in root.text) == (
+        404,
+        True,
+    )
+    assert "Version 1 is the root" in viewer.get(f"{HERE}/versions/1").text
 
 
 def test_models_that_a_key_is_not_for_are_not_there(shared_service: Service, line: Scene) -> None:
