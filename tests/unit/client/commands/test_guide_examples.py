@@ -50,6 +50,9 @@ PAGES: Mapping[str, Mapping[str, str]] = {
             r"perennial rollback demo --to 1 --reason back\nperennial \1 --reason try\n"
             "perennial promote demo:2 --reason again"
         ),
+        "perennial (trial to-label demo.*)": (
+            r"perennial trial start demo:1 --shadow\nperennial \1\nperennial trial stop demo"
+        ),
     },
     "docs/how-to/own-model.md": {},
     "docs/how-to/own-suites.md": {},
