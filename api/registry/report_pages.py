@@ -36,7 +36,7 @@ from core.values import Json
 
 SHOWN_NAMES = 60  # names of classes with few images
 SHOWN_TAKEN = 30  # answers that took the place of lost ones
-TABLES = {"tried", "layers"}  # the notes that have their own tables
+SHOWN_ELSEWHERE = {"tried", "layers", "shrunk"}  # notes with their own tables or sentence
 
 _Row = TypeVar("_Row", Scores, Recall)
 
@@ -81,8 +81,9 @@ def render_report(
         fewest=FEWEST,
         counts_of=counts_of,
         told=told,
-        chosen={name: note for name, note in report.notes.items() if name not in TABLES},
+        chosen={name: note for name, note in report.notes.items() if name not in SHOWN_ELSEWHERE},
         layers=report.notes.get("layers", ()),
+        shrunk=report.notes.get("shrunk"),
         tried=_tried(report.notes),
     )
 

@@ -124,7 +124,8 @@ class VersionView(VersionSummaryView):
         "resumed in a different environment. An empty one was not recorded."
     )
     notes: dict[str, Any] = Field(
-        description="What training chose automatically.",
+        description="What training chose automatically. With mixing choice `fit`, `mixing` is the "
+        "share of the step that was kept, and `shrunk` says why in a sentence.",
         examples=[{"mixing": 0.6, "tried": [{"mixing": 0.6, "new": 0.71, "kept": 0.66}]}],
     )
 

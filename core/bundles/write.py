@@ -13,6 +13,7 @@ from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef
 from core.datasets.version_rows import Suites
+from core.evaluation.fitting import validated_by
 from core.gate.rows import Policies
 from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
@@ -66,7 +67,10 @@ def _images(work: Work, version: Version) -> dict[str, Any]:
     validation: list[Digest] = []
     if taught and version.recipe is not None and version.recipe.mixing_choice.uses_validation:
         suites = work[Jobs].get(version.job).suites or ()
-        validation = [taught["manifest"], *(work[Suites].get(one).manifest for one in suites)]
+        validation = [work[Suites].get(one).manifest for one in suites]
+        for held_out in validated_by(work, version):
+            frozen = work[Datasets].version(held_out.dataset, held_out.version)
+            validation.append(frozen.manifest)
     return {
         "dataset": taught,
         "reference": _dataset(work, version.reference),

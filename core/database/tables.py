@@ -354,6 +354,7 @@ jobs = _table(
     Column("progress", JSON, nullable=False),
     Column("parent_version", Integer),
     Column("precision", String),  # null until an update's first claim
+    Column("beside", JSON(none_as_null=True)),  # null until an update's first claim
     Column("suites", JSON(none_as_null=True)),  # null: the job judges nothing
     Column("policy", String),  # likewise
     Column("attempt", Integer, nullable=False),

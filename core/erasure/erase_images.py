@@ -28,6 +28,7 @@ from core.erasure.rules import (
     marked_by_digest,
 )
 from core.errors import CancelRequested, DatasetNotFound
+from core.evaluation.fitting import validated_by
 from core.evaluation.plan import entries_in, holdout_query
 from core.evaluation.queries import (
     ClassAnswers,
@@ -228,9 +229,10 @@ def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
         return Exposure.DISTILLED
     if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
         suites = work[Jobs].get(version.job).suites or ()
-        if (taught and taught.holds_out(Part.VALIDATION)) or not holders.validating.isdisjoint(
-            suites
-        ):
+        if not holders.validating.isdisjoint(suites):
+            return Exposure.CHOSEN
+        held_out = {ref for ref, one in holders.versions.items() if one.holds_out(Part.VALIDATION)}
+        if held_out and not held_out.isdisjoint(validated_by(work, version)):
             return Exposure.CHOSEN
     return None
 

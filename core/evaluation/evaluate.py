@@ -309,7 +309,7 @@ def plan_evaluation(
         model = pinned_model(work, job.id)
         candidate = work[Versions].get(model.id, number)
         line = ancestors(work, candidate)
-        own, *earlier = _updates(work, artifacts, (candidate, *line[1:]))
+        own, *earlier = held_out_updates(work, artifacts, (candidate, *line[1:]))
         plan = plan_queries(
             model=model,
             policy=work[Policies].get(model.policy),
@@ -344,11 +344,14 @@ def _live_line(
     return LiveLineage(
         version=live,
         lineage=inheritance(work, live, job.order.alias),
-        updates=tuple(_updates(work, artifacts, lost)),
+        updates=tuple(held_out_updates(work, artifacts, lost)),
     )
 
 
-def _updates(work: Work, artifacts: Artifacts, versions: Sequence[Version]) -> list[HeldOutUpdate]:
+def held_out_updates(
+    work: Work, artifacts: Artifacts, versions: Sequence[Version]
+) -> list[HeldOutUpdate]:
+    """Return the updates that made some versions, with the images held out of each."""
     passed = work[Aliases].passed(versions[0].model) if versions else ()
     return [
         HeldOutUpdate(

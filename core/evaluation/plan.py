@@ -1,6 +1,7 @@
 """Planning of the queries for a candidate.
 
-Verdicts use the test part of suites and holdouts; the validation part is for selection.
+Verdicts use the test part of suites and holdouts; the validation part is for selection, as of the
+share of an update that is kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +67,10 @@ class HoldoutEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
-    """All queries for a candidate; holdouts are in the order of the updates, its own last."""
+    """All queries for a candidate; holdouts are in the order of the updates, its own last.
+
+    They are about one part of the images: the test part, unless it was made for selection.
+    """
 
     model: Model
     policy: GatePolicy
@@ -75,11 +79,11 @@ class EvaluationPlan:
     root: Version
     live: Version | None  # what a promotion would replace
     live_lineage: frozenset[int] = frozenset()  # the versions whose updates it inherits
-    suites: tuple[Suite, ...]  # including those without a test image, which have no query
+    suites: tuple[Suite, ...]  # including those without an image of the part: they have no query
     zero_shot: tuple[ClassEvaluation, ...]
     retrieval: tuple[RetrievalEvaluation, ...]
-    holdouts: tuple[HoldoutEvaluation, ...]  # those with a test image
-    live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with a test image
+    holdouts: tuple[HoldoutEvaluation, ...]  # those with an image of the part
+    live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with an image of the part
     teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
     lost: tuple[Version, ...] = ()  # updates that the live version inherits and this one lacks
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
@@ -178,6 +182,7 @@ def plan_queries(
     earlier: Sequence[HeldOutUpdate],
     suites: Sequence[ScoredSuite],
     live: LiveLineage | None = None,
+    part: Part = Part.TEST,
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
     learned, views = candidate.version.classes, policy.views
@@ -186,7 +191,7 @@ def plan_queries(
     retrieval: list[RetrievalEvaluation] = []
     for scored in suites:
         name = scored.suite.name
-        match suite_query(scored, Part.TEST):
+        match suite_query(scored, part):
             case RetrievalQuery() as query:
                 retrieval.append(RetrievalEvaluation(name=name, own=query))
             case ClassQuery() as query:
@@ -203,8 +208,10 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version, views),
-        live_holdouts=_holdout_evaluations(live.updates if live else (), candidate.version, views),
+        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version, part, views),
+        live_holdouts=_holdout_evaluations(
+            live.updates if live else (), candidate.version, part, views
+        ),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),
@@ -267,12 +274,12 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 
 
 def _holdout_evaluations(
-    updates: Sequence[HeldOutUpdate], candidate: Version, views: int
+    updates: Sequence[HeldOutUpdate], candidate: Version, part: Part, views: int
 ) -> tuple[HoldoutEvaluation, ...]:
     """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
     for update in updates:
-        learner, entries = update.version, entries_in(Part.TEST, update.holdout)
+        learner, entries = update.version, entries_in(part, update.holdout)
         if entries:
             later = _descendants(learner, updates)
             passed = (one.version for one in later if one.passed and one.version != candidate)

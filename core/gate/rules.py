@@ -9,7 +9,15 @@ from math import ceil, inf, sqrt
 from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
-from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import (
+    SUITES,
+    ClassList,
+    Measure,
+    MeasureKind,
+    Outcome,
+    Ruling,
+    strictness,
+)
 from core.values import PolicyId, counted
 
 
@@ -381,6 +389,24 @@ def times_to_hold(flips: Flips, at: float, alpha: float) -> float:
         return inf
     root = (quantile(alpha) + _POWER * score_deviation(flips, at)) / reached
     return root * root
+
+
+# The room that a loss on validation images leaves, in standard deviations of that on test images.
+# More would shrink updates by chance: see `bench-fitting`.
+ROOM = 1.0
+
+
+def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: float = ROOM) -> bool:
+    """Return whether a measure would hold, with room, on so many times its images.
+
+    They are taken to flip at the rates of these.
+    """
+    share = strictness(round(measure.distinct * times), policy.minimum_count, pooled=measure.pooled)
+    z = share * (quantile(policy.alpha if measure.level is None else measure.level) + room)
+    asked = [(measure.deciding, z)]
+    if measure.soft is not None:
+        asked.append((measure.flips, min(z, 0.0)))
+    return all(score(flips.scaled(times), -measure.tolerance) >= least for flips, least in asked)
 
 
 # The sentences that explain a verdict.

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ from core.jobs.orders import JobType, Order, order_from_json, order_to_json
 from core.jobs.rules import (
     JOBS_ENDED,
     PHASE_SECONDS,
+    Beside,
     CounterValue,
     EventKind,
     Job,
@@ -30,7 +32,7 @@ from core.jobs.rules import (
 )
 from core.outbox.rows import Outbox
 from core.recipes.fields import Precision
-from core.values import Digest, JobId, Json
+from core.values import Digest, JobId, Json, from_plain
 
 # Events of jobs, numbered without gaps.
 
@@ -119,6 +121,10 @@ class HeldJobRows(JobEventRows):
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
         """Fix the precision in which an update computes. Raises LeaseLost."""
         self._write(job, fence, precision=precision)
+
+    def pin_beside(self, job: JobId, fence: int, beside: Beside) -> None:
+        """Fix the versions with which an update is compared to fit. Raises LeaseLost."""
+        self._write(job, fence, beside=asdict(beside))
 
     def set_checkpoint(self, job: JobId, fence: int, checkpoint: Digest) -> None:
         """Record the checkpoint to resume from; reset `lost` and `pauses`. Raises LeaseLost."""
@@ -274,6 +280,7 @@ def to_job(row: sa.Row[Any]) -> Job:
             "progress": Progress(**values["progress"]),
             "suites": None if suites is None else tuple(suites),
             "precision": values["precision"] and Precision(values["precision"]),
+            "beside": from_plain(Beside, values["beside"]),
         }
     )
 

@@ -80,7 +80,7 @@ def _ancestors(numbers: Iterable[int], by_number: Mapping[int, Version]) -> set[
 def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
     """Return the versions, of its model's, that a job reads or has made."""
     order = job.order
-    named = {job.parent_version, job.version}
+    named = {job.parent_version, job.version, *(job.beside.asked if job.beside else ())}
     if isinstance(order, orders.UpdateOrder):
         named |= {order.parent, order.replaces}
         if order.replaces is not None:

@@ -43,6 +43,26 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The versions, beside parent and root, that an update is compared with to fit its policy.
+
+    They are fixed at its first claim, so that it takes the same share if it is resumed after others
+    went live.
+    """
+
+    live: int | None = None
+    inherited: tuple[int, ...] = ()  # the versions whose updates the live one inherits
+    lost: tuple[int, ...] = ()  # those of them that this update's line lacks, oldest first
+    # The settled version of each holdout, by the number of the version that learned it.
+    settled: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> set[int]:
+        """The numbers of the versions whose weights are needed."""
+        return {*self.settled.values(), *([self.live] if self.live is not None else [])}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A unit of work, owned by the database; a broker message only notifies workers of it."""
 
@@ -57,6 +77,7 @@ class Job:
     progress: Progress = field(default_factory=Progress)
     parent_version: int | None = None  # resolved at the first claim, then fixed
     precision: Precision | None = None  # of an update, resolved at the first claim, then fixed
+    beside: Beside | None = None  # of an update that is to fit its policy, likewise
     suites: tuple[SuiteId, ...] | None = None  # the model's when it was ordered; None: not judged
     policy: PolicyId | None = None  # likewise
     attempt: int = 0  # claims so far

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from core.artifacts.store import Artifacts
 from core.learning import losses
 from core.learning.losses import logits
-from core.learning.mixing import TrainingEnd, mix_best, mix_fixed, mix_per_layer, snapshot
+from core.learning.mixing import (
+    TrainingEnd,
+    mix_best,
+    mix_fixed,
+    mix_per_layer,
+    mix_to_fit,
+    snapshot,
+)
 from core.learning.student import Batch, Features, Models
 from core.learning.vocabulary import Columns
 from core.recipes.fields import LossTerm, MixingChoice
@@ -176,7 +183,7 @@ class LearningMethod:
     @property
     def scores(self) -> bool:
         """True if `conclude` chooses by scores on validation parts."""
-        return self.recipe.mixing_choice.uses_validation
+        return self.recipe.mixing_choice.is_best
 
     def prepare(self, beginning: TrainingStart) -> None:
         """Prepare for the steps; called before the first step and before resuming.
@@ -202,6 +209,8 @@ class LearningMethod:
                 return mix_best(ending)
             case MixingChoice.PER_LAYER:
                 return mix_per_layer(ending)
+            case MixingChoice.FIT:
+                return mix_to_fit(ending)
 
 
 MakeMethod = Callable[[Recipe, Columns], LearningMethod]

@@ -3,7 +3,7 @@
     θ ← a θ_new + (1 − a) θ_old    over the trained tensors
 
 The logit scale is stored and mixed as a logarithm. The recipe's teacher decides whether θ_old is
-the parent's or the root's.
+the parent's or the root's; an update that is to fit its policy is mixed with its parent.
 """
 
 import re
@@ -26,6 +26,9 @@ class TrainingEnd:
     parameters: Mapping[str, nn.Parameter]  # the student's trained parameters
     anchor: Callable[[], Mapping[str, Tensor]]  # loads the weights to mix the new ones with
     score: Callable[[], tuple[float, float]]  # the student's accuracy: new classes, suites
+    # What the student at a share loses too much of, or ""; None without validation images.
+    excess: Callable[[float], str] | None = None
+    share: float | None = None  # of an update that is repeated: the one that fitted
 
 
 def mix_fixed(ending: TrainingEnd, share: float) -> None:
@@ -86,6 +89,44 @@ def mix(
             parameter.copy_(new[name] if share else old[name])
         else:
             parameter.copy_(old[name].lerp(new[name], share))
+
+
+def mix_to_fit(ending: TrainingEnd) -> Json:
+    """Mix with the largest share of 1, 0.9, … 0.1 that fits the policy; return it and those tried.
+
+    Each is tried in turn until one fits, because by chance a smaller one need not fit where a
+    larger one does. If none fits, the smallest is kept. A repeated update takes the share of the
+    first.
+    """
+    new, old = snapshot(ending.parameters), ending.anchor()
+    if ending.share is not None:
+        mix(ending.parameters, new, old, ending.share)
+        return {"mixing": ending.share}
+    if ending.excess is None:
+        return {"mixing": 1.0, "shrunk": "The whole step was kept: no validation image judges it."}
+    tried: list[dict[str, Any]] = []
+    for share in reversed(SHARES[1:]):
+        mix(ending.parameters, new, old, share)
+        tried.append({"mixing": share, "exceeded": ending.excess(share)})
+        if not tried[-1]["exceeded"]:
+            break
+    return {"mixing": share, "shrunk": _shrunk(tried), "tried": tried}
+
+
+def _shrunk(tried: Sequence[Json]) -> str:
+    """Return in a sentence which share was kept, the last tried, and what stood against more."""
+    share, exceeded = tried[-1]["mixing"], tried[-1]["exceeded"]
+    if exceeded:
+        return (
+            f"Shrunk to {share:g} of the step, the least that is tried: even so, the validation "
+            f"images show too large a loss in {exceeded}."
+        )
+    if len(tried) == 1:
+        return "The whole step was kept: by the validation images, it fits the policy."
+    return (
+        f"Shrunk to {share:g} of the step: with more, the validation images show too large a loss "
+        f"in {tried[-2]['exceeded']}."
+    )
 
 
 # Mixing by a share for each group of layers.

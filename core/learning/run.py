@@ -108,16 +108,26 @@ class TrainingRun:
         return self._gradients.micro_batch
 
     def conclude(
-        self, anchor: Callable[[], Mapping[str, Tensor]], score: Callable[[], tuple[float, float]]
+        self,
+        anchor: Callable[[], Mapping[str, Tensor]],
+        score: Callable[[], tuple[float, float]],
+        excess: Callable[[float], str] | None = None,
     ) -> Json:
         """Set the student to its final weights; return the method's choices.
 
         `anchor` loads the weights to mix the new ones with; `score` measures the student's
-        accuracies on validation parts. Only some methods call them.
+        accuracies on validation parts, `excess` what it loses too much of. Only some methods call
+        them.
         """
         self._average.apply()
         return self._gradients.method.conclude(
-            TrainingEnd(parameters=self.models.parameters, anchor=anchor, score=score)
+            TrainingEnd(
+                parameters=self.models.parameters,
+                anchor=anchor,
+                score=score,
+                excess=excess,
+                share=self._spec.share,
+            )
         )
 
     def state(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.clip.model import ClipModel
 from core.learning.losses import logits
 from core.learning.optimisation import trained_parameters
-from core.recipes.fields import ModelPart, Precision, TeacherPolicy
+from core.recipes.fields import MixingChoice, ModelPart, Precision, TeacherPolicy
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 
@@ -271,7 +271,8 @@ class Models:
 
 def mixing_anchor(spec: TrainingSpec) -> Digest:
     """Return the version to mix the new weights with: the root or the parent."""
-    return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT else spec.parent
+    fits = spec.recipe.mixing_choice is MixingChoice.FIT
+    return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT and not fits else spec.parent
 
 
 def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from core.clip.machine import (
 )
 from core.clip.model import ClipModel, load, publish, published_bytes
 from core.errors import ModelNotTrainable
+from core.evaluation.fitting import asked_beside
 from core.jobs.rules import EventKind, Monitor
 from core.learning.distributed import (
     Command,
@@ -28,6 +30,7 @@ from core.learning.distributed import (
     repeatable,
 )
 from core.learning.features import feature_statistics
+from core.learning.fitting import Fitting
 from core.learning.methods import LearningMethod, MakeMethod
 from core.learning.run import AnswerQueries, TrainingRun, score
 from core.learning.setup import PreparedRun, prepare_run
@@ -192,9 +195,11 @@ class UpdateTrainer:
     def _conclude(
         self, spec: TrainingSpec, student: ClipModel, run: TrainingRun, monitor: Monitor
     ) -> Json:
+        def loaded(version: Digest) -> ClipModel:
+            return load(version, self._artifacts, student.device, monitor.moved)
+
         def anchor() -> dict[str, Tensor]:
-            version = load(mixing_anchor(spec), self._artifacts, student.device, monitor.moved)
-            return dict(version.network.named_parameters())
+            return dict(loaded(mixing_anchor(spec)).network.named_parameters())
 
         decoded = DecodedImages(
             self._artifacts, student.preprocess.evaluation_pixels, cache_bytes=SELECTION_BYTES
@@ -205,7 +210,13 @@ class UpdateTrainer:
                 raise ModelNotTrainable("This recipe requires validation images.")
             return score(student, spec.selection, self._ask, monitor, decoded)
 
-        notes = run.conclude(anchor, scored)
+        excess = None
+        if self._ask and spec.fit and (asked := asked_beside(spec.fit)):
+            fitting = Fitting(
+                spec.fit, asked, self._ask, load=loaded, decoded=decoded, monitor=monitor
+            )
+            excess = partial(fitting.excess, student)
+        notes = run.conclude(anchor, scored, excess)
         if run.micro_batch != spec.recipe.micro_batch:
             notes = {**notes, "micro_batch": run.micro_batch}
         return notes

@@ -43,10 +43,16 @@ class MixingChoice(StrEnum):
     FIXED = "fixed"  # the recipe's `mixing`
     VALIDATION = "validation"  # the best on validation parts
     PER_LAYER = "per_layer"  # the best on validation parts, of each group of layers
+    FIT = "fit"  # the largest that fits the gate's policy on validation parts; with the parent's
 
     @property
     def uses_validation(self) -> bool:
         """True if shares are chosen on validation parts."""
+        return self.is_best or self is MixingChoice.FIT
+
+    @property
+    def is_best(self) -> bool:
+        """True if the shares with the best accuracy are chosen, which takes validation images."""
         return self in {MixingChoice.VALIDATION, MixingChoice.PER_LAYER}
 
 

@@ -130,7 +130,7 @@ def preflight_update(
     except TooFewClasses as refusal:
         raise _with_child(work, parent, order, refusal) from None
     require_reference(order)
-    if order.recipe.mixing_choice.uses_validation:
+    if order.recipe.mixing_choice.is_best:
         suites, classes = suites_of(work, model), manifest.classes
         selection_of(work, artifacts, manifest, suites, classes=classes, prompt=DEFAULT_PROMPT)
     return _with_reference(work, artifacts, order)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.datasets.manifests import ManifestEntry
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.jobs.rules import Monitor
 from core.recipes.fields import Precision, PromptTemplate
@@ -35,13 +36,17 @@ class TrainingSpec:
     prompt: PromptTemplate
     exemplars: tuple[ManifestEntry, ...] = ()  # from training sides of the line's earlier updates
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
-    selection: Selection | None = None  # for a mixing choice by validation
+    selection: Selection | None = None  # for a mixing choice by the best accuracies
+    fit: EvaluationPlan | None = None  # for mixing choice fit: the plan on validation parts
+    share: float | None = None  # for mixing choice fit, of a repeated update: the first one's share
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
 
     @property
     def pixels(self) -> set[Digest]:
         """All images that the weights depend on."""
-        asked = (self.selection.new, *self.selection.kept) if self.selection else ()
+        asked = [self.selection.new, *self.selection.kept] if self.selection else []
+        if self.fit is not None:
+            asked += [query for _, queries in self.fit.questions for query in queries]
         read = [self.images, self.exemplars, self.reference, *(query.entries for query in asked)]
         return {entry.pixels for entries in read for entry in entries}
 

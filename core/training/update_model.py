@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -12,12 +13,13 @@ from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
+from core.evaluation.fitting import plan_to_fit, versions_beside
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import EventKind, Job, Monitor
+from core.jobs.rules import Beside, EventKind, Job, Monitor
 from core.platform import Platform
-from core.recipes.fields import Precision, PromptTemplate
+from core.recipes.fields import MixingChoice, Precision, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.marks import Marks
@@ -41,6 +43,8 @@ class UpdateInputs:
     suites: tuple[Suite, ...]
     lessons: tuple[DatasetVersion, ...]  # of earlier updates, if the recipe replays them
     reference: DatasetVersion | None
+    beside: Beside | None  # for mixing choice fit
+    share: float | None = None  # likewise, of an update that is repeated
     repeated: bool = False  # a version was made of them before
 
     @property
@@ -72,7 +76,7 @@ def update_model(
         return job.version
     native = trainer.native_precisions()
     with platform.transactions() as work:
-        inputs = pin_inputs(work, job, order, native=native)
+        inputs = pin_inputs(work, platform.artifacts, job, order, native=native)
         work.commit()
     recipe = inputs.order.recipe
     warn_if_slow(recipe.precision, native, monitor)
@@ -145,9 +149,14 @@ def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> N
 
 
 def pin_inputs(
-    work: Work, job: Job, order: UpdateOrder, *, native: Collection[Precision]
+    work: Work,
+    artifacts: Artifacts,
+    job: Job,
+    order: UpdateOrder,
+    *,
+    native: Collection[Precision],
 ) -> UpdateInputs:
-    """Fix a claimed job's parent and precision, unless an earlier claim has.
+    """Fix a claimed job's parent, precision and what it has to fit, unless an earlier claim has.
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
@@ -171,7 +180,11 @@ def pin_inputs(
     precision = job.precision or order.recipe.precision.on(native)
     work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
-    inputs = _inputs(work, order, model, line)
+    beside = job.beside
+    if order.recipe.mixing_choice is MixingChoice.FIT and beside is None:
+        beside = versions_beside(work, artifacts, model, line, order.alias)
+        work[Jobs].pin_beside(job.id, job.fence, beside)
+    inputs = _inputs(work, order, model, line, beside)
     inputs.data.require_whole()
     if inputs.reference is not None:
         inputs.reference.require_whole()
@@ -198,11 +211,17 @@ def inputs_of_version(work: Work, version: Version) -> UpdateInputs:
     )
     line = tuple(ancestors(work, version))
     inputs = _inputs(work, order, pinned_model(work, version.job), line)
-    return replace(inputs, repeated=True)
+    fitted = version.recipe.mixing_choice is MixingChoice.FIT
+    share = version.notes.get("mixing") if fitted else None
+    return replace(inputs, share=share, repeated=True)
 
 
 def _inputs(
-    work: Work, order: UpdateOrder, model: Model, line: tuple[Version, ...]
+    work: Work,
+    order: UpdateOrder,
+    model: Model,
+    line: tuple[Version, ...],
+    beside: Beside | None = None,
 ) -> UpdateInputs:
     named = order.reference
     return UpdateInputs(
@@ -214,6 +233,7 @@ def _inputs(
         suites=suites_of(work, model),
         lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
         reference=work[Datasets].version(named.dataset, named.version) if named else None,
+        beside=beside,
     )
 
 
@@ -240,11 +260,22 @@ def spec_of(
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)
             reference = reference_entries(work, shown, inputs.parent.prompt)
-        selection = None
-        if order.recipe.mixing_choice.uses_validation:
-            classes, prompt, suites = inputs.classes, inputs.prompt, inputs.suites
+        selection, fit = None, None
+        classes, prompt = inputs.classes, inputs.prompt
+        if order.recipe.mixing_choice.is_best:
+            suites = inputs.suites
             selection = selection_of(
                 work, artifacts, manifest, suites, classes=classes, prompt=prompt
+            )
+        if inputs.beside is not None:
+            fit = plan_to_fit(
+                work,
+                artifacts,
+                inputs.model,
+                inputs.line,
+                classes=classes,
+                prompt=prompt,
+                beside=inputs.beside,
             )
     return TrainingSpec(
         parent=inputs.parent.digest,
@@ -258,6 +289,8 @@ def spec_of(
         exemplars=exemplars,
         reference=reference,
         selection=selection,
+        fit=fit,
+        share=inputs.share,
         feature_statistics=inputs.parent.feature_statistics,
     )
 

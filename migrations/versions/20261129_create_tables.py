@@ -201,6 +201,7 @@ def _create_jobs() -> None:
         sa.Column("progress", sa.JSON(), nullable=False),
         sa.Column("parent_version", sa.Integer()),
         sa.Column("precision", sa.String()),
+        sa.Column("beside", sa.JSON()),
         sa.Column("suites", sa.JSON()),
         sa.Column("policy", sa.String()),
         sa.Column("attempt", sa.Integer(), nullable=False),

@@ -124,7 +124,7 @@ class RankLauncher:
         Raises RankLost, naming the rank that ended and how, when one did.
         """
         task = RankTask(
-            spec=replace(spec, selection=None),  # only rank 0 scores the trained weights
+            spec=replace(spec, selection=None, fit=None),  # only rank 0 scores the weights
             resume=resume,
             artifacts=self._artifacts,
             device=str(device),

@@ -187,6 +187,33 @@ def test_a_bundle_is_known_by_every_image_that_its_line_learned_from(scene: Scen
             require_unmarked(work, chosen)
 
 
+@pytest.mark.parametrize("by", ["own holdout", "earlier holdout", "suite"])
+def test_an_update_that_was_fitted_has_learned_from_suites_and_earlier_holdouts(
+    scene: Scene, by: str
+) -> None:
+    """Their validation images have chosen its share; those of its own holdout have not."""
+    model, copy = scene.model(), scene.model("copy")
+    suite = scene.frozen("sun", "moon", each=10, offset=50, forms=MANY)
+    scene.suite(model, suite, "sky")
+    earlier = scene.frozen("cat", "dog", each=10, forms=MANY)
+    own = scene.frozen("owl", "elk", each=10, offset=200, forms=MANY)
+    scene.learn(model, earlier)
+    fit = Recipe(method=Method.FT, mixing_choice=MixingChoice.FIT)
+    scene.learn(model, own, parent=2, recipe=fit)
+    bundle = bundled(scene, model, 3)
+    learned_from = from_bundle(*bundle.version.learned_from)
+    version = scene.version(model, 3)
+    put(scene, version, copy, digest=bundle.version.digest, origin=learned_from)
+    erased = {
+        "own holdout": validating(scene, own, Side.HOLDOUT),
+        "earlier holdout": validating(scene, earlier, Side.HOLDOUT),
+        "suite": validating(scene, suite, *Side),
+    }
+    erase(scene, erased[by], retraining=Retraining.NONE)
+    marked = by != "own holdout"
+    assert (marks(scene, model), marks(scene, copy)) == ([False, False, marked], [False, marked])
+
+
 def test_a_retrained_version_with_the_same_weights_clears_the_mark_of_all_that_have_them(
     scene: Scene,
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from core.database.work import Transactions
 from core.errors import LeaseLost
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, JobStatus, Progress
+from core.jobs.rules import Beside, Job, JobStatus, Progress
 from core.recipes.fields import Precision
 from core.registry.versions import Model
 from tests.support.claims import claim, lose, queue
@@ -145,6 +145,7 @@ WRITES: dict[str, Callable[[Jobs, Job], object]] = {
     "status": lambda jobs, job: jobs.status(job.id, 1),
     "set_parent": lambda jobs, job: jobs.set_parent(job.id, 1, 1),
     "pin_precision": lambda jobs, job: jobs.pin_precision(job.id, 1, Precision.FP32),
+    "pin_beside": lambda jobs, job: jobs.pin_beside(job.id, 1, Beside(live=1, settled={})),
     "set_checkpoint": lambda jobs, job: jobs.set_checkpoint(job.id, 1, digest("stale")),
     "set_version": lambda jobs, job: jobs.set_version(job.id, 1, 2),
     "finish": lambda jobs, job: jobs.finish(job.succeed({}, NOW), 1),

@@ -17,7 +17,7 @@ from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
 from core.evaluation.queries import ClassAnswers, RetrievalAnswers
 from core.learning.methods import LearningMethod
-from core.learning.mixing import SHARES, TrainingEnd, layer_groups, mix
+from core.learning.mixing import SHARES, TrainingEnd, layer_groups, mix, mix_to_fit
 from core.learning.optimisation import trained_parameters
 from core.learning.run import score
 from core.learning.vocabulary import Columns
@@ -195,6 +195,78 @@ def test_of_equals_wise_takes_the_smaller_share(
     value, notes = validated(score_of)
     assert notes["mixing"] == best
     assert value == pytest.approx(best)
+
+
+def fitted(excess: Callable[[float], str], share: float | None = None) -> tuple[float, Json]:
+    """A student of one number, which is its share, that was shrunk to what fits."""
+    one, zero = ({"p": torch.full((), value, dtype=torch.float64)} for value in (1.0, 0.0))
+    student = {"p": nn.Parameter(one["p"].clone())}
+
+    def asked(tried: float) -> str:
+        assert student["p"].item() == pytest.approx(tried)
+        return excess(tried)
+
+    notes = mix_to_fit(
+        TrainingEnd(
+            parameters=student,
+            anchor=lambda: zero,
+            score=lambda: (0.0, 0.0),
+            excess=asked,
+            share=share,
+        )
+    )
+    return student["p"].item(), notes
+
+
+@pytest.mark.parametrize("most", [n / 10 for n in range(1, 11)])
+def test_an_update_is_shrunk_to_the_largest_share_that_fits(most: float) -> None:
+    value, notes = fitted(lambda share: "emoji" if share > most else "")
+    assert (value, notes["mixing"]) == (pytest.approx(most), most)
+    tried = {row["mixing"]: row["exceeded"] for row in notes["tried"]}
+    assert tried == {n / 10: "emoji" if n / 10 > most else "" for n in range(round(most * 10), 11)}
+    assert ("emoji" in notes["shrunk"]) == (most < 1)
+
+
+def test_where_no_share_fits_the_smallest_is_kept_and_it_says_so() -> None:
+    value, notes = fitted(lambda share: f"emoji at {share:g}")
+    assert (value, notes["mixing"]) == (pytest.approx(0.1), 0.1)
+    assert "even so" in notes["shrunk"]
+    assert "emoji at 0.1" in notes["shrunk"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_largest_share_that_fits_is_found_also_where_smaller_ones_do_not(seed: int) -> None:
+    fitting = {n for n in range(1, 11) if random.Random(seed * 100 + n).random() < 0.3}
+    _, notes = fitted(lambda share: "" if round(share * 10) in fitting else "emoji")
+    assert round(notes["mixing"] * 10) == max(fitting, default=1)
+
+
+def test_a_repeated_update_takes_the_share_of_the_first_and_asks_nothing() -> None:
+    def unasked(share: float) -> str:
+        raise AssertionError(share)
+
+    assert fitted(unasked, share=0.3) == (pytest.approx(0.3), {"mixing": 0.3})
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_an_update_is_shrunk_towards_its_parent_whatever_its_teacher(
+    share: float, artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    spec = replace(spec, parent=train(artifacts, spec).digest)
+    assert spec.parent != spec.root
+    tuned = with_recipe(spec, method=Method.FT, teacher=TeacherPolicy.ROOT)
+    shrunk = replace(with_recipe(tuned, mixing_choice=MixingChoice.FIT), share=share)
+    new, old, mixed = (
+        tensors(artifacts, one)
+        for one in (
+            train(artifacts, tuned).digest,
+            spec.parent,
+            train(artifacts, shrunk).digest,
+        )
+    )
+    for name, value in mixed.items():
+        expected = old[name].lerp(new[name], share) if share < 1 else new[name]
+        assert torch.equal(value, expected)
 
 
 def test_a_captioned_suite_counts_with_the_mean_of_both_directions(

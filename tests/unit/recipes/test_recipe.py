@@ -116,7 +116,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"mixing_choice": "layer"},
-            "mixing_choice must be one of: none, fixed, validation, per_layer.",
+            "mixing_choice must be one of: none, fixed, validation, per_layer, fit.",
             "/recipe/mixing_choice",
         ),
         ({"exemplars": None}, "exemplars must not be null.", "/recipe/exemplars"),

@@ -181,6 +181,18 @@ def full_report() -> Report:
     return replace(report, environments=devices, exact=False, rejection=some_thresholds())
 
 
+def test_page_says_how_far_an_update_was_shrunk_and_what_allowed_no_more() -> None:
+    told = "Shrunk to 0.7 of the step: with more, the validation images show too large a loss."
+    notes = {
+        "mixing": 0.7,
+        "shrunk": told,
+        "tried": [{"mixing": 0.7, "exceeded": ""}, {"mixing": 1.0, "exceeded": "top-1 on sky"}],
+    }
+    words = words_of(page(replace(full_report(), notes=notes)))
+    assert told in words
+    assert "Share Too large a loss 0.7 chosen none: it fits 1.0 top-1 on sky" in words
+
+
 def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None:
     report = full_report()
     html = page(report)

@@ -1,0 +1,131 @@
+"""What an update that is to fit its policy is compared with: fixed at its first claim."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core.datasets.manifests import Part
+from core.errors import DatabaseUnavailable
+from core.evaluation.comparisons import comparisons
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import ClassQuery
+from core.gate.measures import ClassList
+from core.jobs.needs import versions_of
+from core.jobs.rules import Beside, JobStatus, Monitor
+from core.recipes.fields import Method, MixingChoice
+from core.recipes.rules import Recipe
+from core.registry.promote import promote
+from core.registry.versions import Model
+from core.training.trainer import TrainingSpec
+from core.training.update_model import inputs_of_version, spec_of
+from tests.support.factories import TESTER
+from tests.support.scene import Scene, nothing
+
+FIT = Recipe(method=Method.FT, mixing_choice=MixingChoice.FIT)
+
+
+def put_live(scene: Scene, model: Model, version: int, revision: int) -> None:
+    promote(
+        scene.platform,
+        TESTER,
+        model=model.name,
+        alias="production",
+        version=version,
+        expected_revision=revision,
+        reason="it goes live for this test",
+        override=True,
+    )
+
+
+def last_plan(scene: Scene, task: int = -1) -> EvaluationPlan:
+    fit = scene.script.tasks[task].fit
+    assert fit is not None
+    return fit
+
+
+def scene_with_line(scene: Scene) -> Model:
+    """Versions 2 and 3 have learned two classes each; version 3 is live, version 1 the parent."""
+    model = scene.model()
+    scene.suite(model, scene.frozen("sun", "moon", each=10, offset=50), "sky")
+    for parent, (classes, offset) in enumerate(((("cat", "dog"), 200), (("owl", "elk"), 300)), 1):
+        scene.learn(model, scene.frozen(*classes, each=10, offset=offset), parent=parent)
+        put_live(scene, model, parent + 1, parent)
+    return model
+
+
+def test_the_gates_questions_are_asked_about_validation_parts_alone(scene: Scene) -> None:
+    model = scene_with_line(scene)
+    scene.learn(model, scene.frozen("ant", "bee", each=10, offset=400), parent=3, recipe=FIT)
+    plan = last_plan(scene)
+    asked = [query for _, queries in plan.questions for query in queries]
+    assert asked
+    assert all(one.part is Part.VALIDATION for query in asked for one in query.entries)
+    assert [one.exam.name for one in plan.holdouts] == ["version 2", "version 3"]
+    lists = {query.classes for query in asked if isinstance(query, ClassQuery)}
+    learned = ("cat", "dog", "elk", "owl", "ant", "bee")
+    assert {("moon", "sun"), ("moon", "sun", *learned), ("cat", "dog"), learned} <= lists
+    judged = {query for _, query in scene.script.asked_questions}
+    assert judged.isdisjoint({query.digest for query in asked})
+    assert scene.script.tasks[-1].selection is None
+
+
+def test_what_only_the_live_version_has_learned_is_asked_as_well(scene: Scene) -> None:
+    model = scene_with_line(scene)
+    scene.learn(model, scene.frozen("ant", "bee", each=10, offset=400), parent=1, recipe=FIT)
+    plan = last_plan(scene)
+    assert plan.live is not None
+    assert plan.live.number == 3
+    assert [one.exam.name for one in plan.live_holdouts] == ["version 2", "version 3"]
+
+
+def test_a_later_claim_compares_with_the_same_versions_whatever_went_live_since(
+    scene: Scene,
+) -> None:
+    model = scene_with_line(scene)
+    scene.learn(model, scene.frozen("fox", "cow", each=10, offset=500), parent=3)
+    data = scene.frozen("ant", "bee", each=10, offset=400)
+    job = scene.update(model, data, parent=4, recipe=FIT)
+
+    def promote_another_and_die(monitor: Monitor) -> None:
+        put_live(scene, model, 4, 3)
+        raise DatabaseUnavailable
+
+    scene.script.training = promote_another_and_die
+    assert scene.run().status is JobStatus.QUEUED
+    scene.script.training = nothing
+    assert scene.run().status is JobStatus.SUCCEEDED
+    *_, first, second = scene.script.tasks
+    assert replace(first, fit=None) == replace(second, fit=None)
+    asked, again = (
+        [(one.name, one.asked, one.baseline, one.tolerance, one.version) for one in compared]
+        for compared in (comparisons(last_plan(scene, -2)), comparisons(last_plan(scene)))
+    )
+    assert asked == again
+    assert ("version 3", ClassList.OWN, "live version and settled version", 0.05, 3) in asked
+    assert scene.job(job).beside == Beside(
+        live=3, inherited=(1, 2, 3), settled={"2": 2, "3": 3, "4": 4}
+    )
+
+
+def test_weights_that_an_unfinished_update_is_compared_with_are_kept(scene: Scene) -> None:
+    model = scene_with_line(scene)
+    job = scene.update(model, scene.frozen("ant", "bee", each=10, offset=400), parent=1, recipe=FIT)
+    scene.script.training = lambda monitor: (_ for _ in ()).throw(DatabaseUnavailable)
+    scene.run()
+    assert versions_of(scene.job(job), scene.versions(model)) == {1, 2, 3}
+
+
+def test_a_repeated_update_takes_the_share_of_the_first(scene: Scene) -> None:
+    model = scene_with_line(scene)
+    scene.script.notes = {"mixing": 0.7}
+    scene.learn(model, scene.frozen("ant", "bee", each=10, offset=400), parent=3, recipe=FIT)
+
+    def again(number: int) -> TrainingSpec:
+        with scene.platform.transactions(read_only=True) as work:
+            inputs = inputs_of_version(work, scene.version(model, number))
+        return spec_of(scene.platform, inputs)
+
+    assert (again(4).share, again(4).fit) == (0.7, None)
+    scene.script.notes = {"mixing": 0.6}  # as `wise` writes them, which chooses again
+    scene.learn(model, scene.frozen("fox", "cow", each=10, offset=500), parent=3)
+    assert again(5).share is None
