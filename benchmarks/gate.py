@@ -27,6 +27,7 @@ from benchmarks.calibration.intervals import (
 )
 from benchmarks.calibration.rates import DRAWS, Gate, main_table, rows_of, scenarios
 from benchmarks.calibration.sample import CAPTIONS, ROOT, SETS, Outcomes, names, open_set, read_all
+from benchmarks.calibration.soft import bounds, power, wrong_passes
 from benchmarks.output import OUT, publish
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sets"
@@ -85,6 +86,9 @@ def tables(versions: dict[str, Outcomes]) -> None:
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng)), **facts)
     publish("gate-copies", list(near_duplicates(rng)))
+    publish("gate-views-power", list(power(versions, rng)), **facts)
+    publish("gate-views-wrong", list(wrong_passes(versions, rng)), **facts)
+    publish("gate-views-bounds", list(bounds(versions, rng)), **facts)
     publish("gate-intervals", list(intervals_table(rng)))
     publish("gate-corners", list(corners_table()))
     publish("gate-images", list(firm_table()))

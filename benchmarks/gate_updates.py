@@ -2,34 +2,42 @@
 
 The first table has updates that forget nothing over the old lists of classes, but answer their
 newest classes for a part of the images as soon as those are on the list, judged as at commit
-7cf1cace and as now. The second has harmless updates of somebody who begins with one suite, the
-third updates that lose a single class among many. Each image is simulated; in the first two, the
-gate itself judges some draws too, and the run stops if the two differ. `docs/studies/gate.md`
-discusses the tables.
+7cf1cace and as now; each image is simulated. The second has harmless updates of somebody who begins
+with one suite, drawn from real versions of `bench-gate`, which has to run first. The third has
+simulated updates that lose a single class among many. In the first two, the gate itself judges some
+draws too, and the run stops if the two differ. `docs/studies/gate.md` discusses the tables.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.calibration.intervals import IN_USE, Mask
 from benchmarks.calibration.rates import (
     DRAWS,
     FAILED,
     PASSED,
+    POLICY,
     SPOT_CHECKS,
     Gate,
     Guard,
     shares,
     verdicts,
 )
-from benchmarks.calibration.sample import SampledCounts
-from benchmarks.output import publish
+from benchmarks.calibration.sample import ROOT as BUNDLED
+from benchmarks.calibration.sample import Outcomes, SampledCounts, names, read_all
+from benchmarks.calibration.soft import Numbers, SoftCounts, SoftDisagreement
+from benchmarks.output import OUT, publish
 from core.gate.classes import ClassLoss, lost_classes
+from core.gate.fields import defaults_of
 from core.gate.measures import ClassList, MeasureKind
-from core.gate.rules import PARENT, ROOT
+from core.gate.rules import PARENT, ROOT, GatePolicy
 
 SEED = 1
 
@@ -142,65 +150,129 @@ def passed_before(own: Sequence[Guard]) -> float:
 # Harmless updates of a newcomer.
 
 
+DEFAULT = replace(POLICY, minimum_count=defaults_of(GatePolicy)["minimum_count"])
+
 FLIPS = (0.05, 0.1, 0.18)
 
-SUITES = (400, 500, 1000, 2000)  # test images; of 500 images given, 400 are
+SUITES = (400, 450, 500, 1000, 2000)  # test images; of 500 images given, about 400 are
 
 HELD_OUT = 80  # test images: a fifth of 500 is held out, and four fifths of that judge
 
-ON_SUITE, ON_HOLDOUT = 0.5, 0.8  # accuracies
+ALIKE = 0.025  # the largest difference of two versions that count as harmless
 
 
-def newcomer(rng: np.random.Generator, draws: int = 2 * DRAWS) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Three real versions, root, parent and child, of which none is better on a pool of images.
+
+    Changes are those of single images and of soft hits, of each kind of image. All six orders of
+    the versions are equally frequent, so that every true difference is zero.
+    """
+
+    first: tuple[Numbers, Numbers]  # from root to parent
+    second: tuple[Numbers, Numbers]  # from parent to child
+    shares: Numbers
+
+    @classmethod
+    def of(cls, versions: Mapping[str, Outcomes], flips: float, views: int) -> "Line":
+        """Return the line with this share of flips.
+
+        It is made of the three versions whose flips are nearest to it, of those that are about
+        equally good; images whose answers change are weighted alike.
+        """
+        found: list[tuple[float, NDArray[np.int64]]] = []
+        for question in versions[BUNDLED].soft:
+            names = [name for name in versions if name != BUNDLED]
+            for three in combinations(names, 3):
+                right = np.stack([versions[one].soft[question][:, : 1 + views] for one in three])
+                single = right[:, :, 0].astype(float)
+                if np.ptp(single.mean(axis=1)) <= ALIKE:
+                    between = [abs(a - b).mean() for a, b in combinations(single, 2)]
+                    found.append((float(np.mean(between)), right.astype(int)))
+        share, hits = min(found, key=lambda one: abs(one[0] - flips))
+        views_right = hits[:, :, 1:].sum(axis=2)
+        soft = (hits[:, :, 0] + views_right / views) / 2  # (versions, images)
+        rows = np.vstack(
+            [
+                np.column_stack([*hits[list(o), :, 0], *soft[list(o)]])
+                for o in permutations(range(3))
+            ]
+        )
+        kinds, number = np.unique(rows, axis=0, return_counts=True)
+        singles, softs = kinds[:, :3].T, kinds[:, 3:].T
+        shares = number / number.sum()
+        moves = np.ptp(softs, axis=0) > 0
+        times = flips / share
+        still = (1 - times * shares[moves].sum()) / shares[~moves].sum()
+        return cls(
+            first=(singles[1] - singles[0], softs[1] - softs[0]),
+            second=(singles[2] - singles[1], softs[2] - softs[1]),
+            shares=shares * np.where(moves, times, still),
+        )
+
+    def draw(
+        self, images: int, draws: int, rng: np.random.Generator
+    ) -> tuple[SoftCounts, SoftCounts, SoftCounts]:
+        """Draw suites; return the changes to the parent, to the child, and of both together."""
+        counts = rng.multinomial(images, self.shares, size=draws).astype(float)
+        both = self.first[0] + self.second[0], self.first[1] + self.second[1]
+        one, two, all_ = (SoftCounts.of(counts, *c) for c in (self.first, self.second, both))
+        return one, two, all_
+
+
+def newcomer(
+    versions: Mapping[str, Outcomes], rng: np.random.Generator, draws: int = 2 * DRAWS
+) -> Iterator[dict[str, Any]]:
     """Yield how often a first and a second update pass that lose nothing and gain clearly.
 
     If the lists of classes are alike, each image is right over the union exactly where it is right
-    over the old list; else the two lists' answers flip independently. The second update is judged
-    where the first has passed, whose luck it inherits.
+    over the old list; else the two lists' answers are drawn independently. The second update is
+    judged where the first has passed, whose luck it inherits.
     """
     for images in SUITES:
         for flips in FLIPS:
             row: dict[str, Any] = {"test images": images, "flips %": 100 * flips}
-            for name, alike in (("alike", True), ("apart", False)):
-                one, two = _two_updates(images, flips, rng, draws, alike=alike)
-                row[f"first %, {name}"] = round(100 * one, 1)
-                row[f"then second %, {name}"] = None if two is None else round(100 * two, 1)
+            line = Line.of(versions, flips, DEFAULT.views)
+            for soft in (False, True):
+                for name, alike in (("alike", True), ("apart", False)):
+                    one, two = _two_updates(line, images, rng, draws, alike=alike, soft=soft)
+                    how = f"{'views' if soft else 'single images'}, {name}"
+                    row[f"first %, {how}"] = round(100 * one, 1)
+                    row[f"then second %, {how}"] = None if two is None else round(100 * two, 1)
             yield row
 
 
 def _two_updates(
-    images: int, flips: float, rng: np.random.Generator, draws: int, *, alike: bool
+    line: Line, images: int, rng: np.random.Generator, draws: int, *, alike: bool, soft: bool
 ) -> tuple[float, float | None]:
     """Return how often the first update passes, and the second of those; None if none does."""
+    least = DEFAULT.minimum_count
 
-    def following(right: list[Mask], accuracy: float) -> list[Mask]:
-        own = flipped(right[0], accuracy, flips, rng)
-        return [own, own if alike else flipped(right[1], accuracy, flips, rng)]
+    def held(counts: SoftCounts, tolerance: float) -> NDArray[np.bool_]:
+        found = counts.holds(tolerance, soft=soft, least=least)
+        for draw in range(SPOT_CHECKS if soft else 0):
+            if counts.measure(draw, tolerance, DEFAULT.views, least).holds != found[draw]:
+                raise SoftDisagreement(counts, draw)
+        return found
 
-    gate = Gate(policy=IN_USE)
-    root = [first(ON_SUITE, images, draws, rng) for _ in ClassList]
-    if alike:
-        root[1] = root[0]
-    parent = following(root, ON_SUITE)
-    measures = [guard(root[0], parent[0], SUITE), guard(root[1], parent[1], SUITE_UNION)]
-    one = shares(measures, gate, checked=SPOT_CHECKS)[PASSED]
-    promoted = verdicts(measures, IN_USE) == PASSED
-    if not promoted.any():
-        return one, None
-    root, parent = [r[promoted] for r in root], [p[promoted] for p in parent]
-    child = following(parent, ON_SUITE)
-    learned = [first(ON_HOLDOUT, HELD_OUT, len(child[0]), rng) for _ in ClassList]
-    if alike:
-        learned[1] = learned[0]
-    kept = following(learned, ON_HOLDOUT)
-    measures = [
-        guard(parent[0], child[0], SUITE),
-        guard(root[0], child[0], SUITE_ROOT),
-        guard(parent[1], child[1], SUITE_UNION),
-        guard(learned[0], kept[0], HOLDOUT),
-        guard(learned[1], kept[1], HOLDOUT_UNION),
-    ]
-    return one, shares(measures, gate, checked=SPOT_CHECKS)[PASSED]
+    own = line.draw(images, draws, rng)
+    union = own if alike else line.draw(images, draws, rng)
+    learned = line.draw(HELD_OUT, draws, rng)
+    learned_union = learned if alike else line.draw(HELD_OUT, draws, rng)
+    if images < least:
+        return 0.0, None
+    first_passes = held(own[0], SUITE) & held(union[0], SUITE_UNION)
+    if not first_passes.any():
+        return 0.0, None
+    second_passes = (
+        held(own[1], SUITE)
+        & held(own[2], SUITE_ROOT)
+        & held(union[1], SUITE_UNION)
+        & held(union[2], max(SUITE_UNION, SUITE_ROOT))
+        & held(learned[1], HOLDOUT)
+        & held(learned_union[1], HOLDOUT_UNION)
+    )
+    return float(first_passes.mean()), float(second_passes[first_passes].mean())
 
 
 # One class among many: how often it alone fails a version.
@@ -211,7 +283,7 @@ OF_EACH = (5, 10, 20, 50, 100)  # images
 
 FRESH = 0.3  # share of answers that a harmless update draws anew
 
-SPREAD = 0.15  # standard deviation of the classes' accuracies, whose mean is `ON_HOLDOUT`
+ACCURACY, SPREAD = 0.8, 0.15  # mean and standard deviation of the classes' accuracies
 
 
 def one_class(
@@ -233,7 +305,7 @@ def one_class(
 
 def _fails(classes: int, images: int, lost: float, rng: np.random.Generator) -> bool:
     """Return whether a class fails one draw of a version, which loses a share of one of them."""
-    accuracy = np.clip(rng.normal(ON_HOLDOUT, SPREAD, (classes, 1)), 0.02, 0.98)
+    accuracy = np.clip(rng.normal(ACCURACY, SPREAD, (classes, 1)), 0.02, 0.98)
     before = rng.random((classes, images)) < accuracy
     anew = rng.random((classes, images)) < FRESH
     now = np.where(anew, rng.random((classes, images)) < accuracy, before)
@@ -261,12 +333,24 @@ def _fails(classes: int, images: int, lost: float, rng: np.random.Generator) -> 
 
 def main() -> None:
     """Simulate, and print and write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate_updates", description=__doc__)
+    parser.add_argument(
+        "--outcomes",
+        type=Path,
+        default=OUT / "gate-outcomes",
+        help="folder of the answers of bench-gate's versions",
+    )
+    arguments = parser.parse_args()
     swallowed = list(swallowing(np.random.default_rng(SEED)))
     publish("gate_updates-swallowed", swallowed, draws=DRAWS, seed=SEED)
-    begun = list(newcomer(np.random.default_rng(SEED)))
-    publish("gate_updates-newcomer", begun, draws=2 * DRAWS, seed=SEED)
     alone = list(one_class(np.random.default_rng(SEED)))
     publish("gate_updates-classes", alone, draws=DRAWS, seed=SEED)
+    versions = read_all(arguments.outcomes)
+    if len(versions) < len(list(names())):
+        print("Run bench-gate first: its versions are the newcomer's.")
+        return
+    begun = list(newcomer(versions, np.random.default_rng(SEED)))
+    publish("gate_updates-newcomer", begun, draws=2 * DRAWS, seed=SEED)
 
 
 if __name__ == "__main__":

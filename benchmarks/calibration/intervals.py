@@ -451,7 +451,7 @@ def near_duplicates(rng: np.random.Generator, of: int = 1000) -> Iterator[dict[s
 # separately, and the sum of their counts is the measure of all together.
 
 
-IN_USE = replace(POLICY, minimum_count=500)
+IN_USE = replace(POLICY, minimum_count=500)  # as when the tables were made: now it is smaller
 
 SUITES = (100, 300, 499)  # images
 

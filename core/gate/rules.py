@@ -142,7 +142,7 @@ class GatePolicy:
         0.0, "Wanted gain", "must be reached on the update's own holdout, as a lower bound"
     )
     minimum_count: int = limited(
-        500,
+        350,
         "Guards from",
         "are needed to let a version pass; with fewer, less is asked of a measure",
         unit=IMAGES,

@@ -20,9 +20,18 @@ from benchmarks.calibration.rates import (
     verdicts,
 )
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pool, SampledCounts, design_effects
-from benchmarks.gate_updates import newcomer, one_class, swallowing
+from benchmarks.calibration.sample import ROOT as BUNDLED
+from benchmarks.calibration.soft import EXTREMES, SoftCounts, bounds, power
+from benchmarks.gate_updates import DEFAULT, newcomer, one_class, swallowing
 from core.advice.rules import images_needed
-from core.gate.intervals import Flips, corrected_score, design_effect, p_below, score
+from core.gate.intervals import (
+    Flips,
+    corrected_score,
+    design_effect,
+    p_below,
+    score,
+    soft_effect,
+)
 from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import images_to_settle
 from tests.support.evaluation.measures import measure
@@ -266,11 +275,60 @@ def test_a_class_fails_a_version_that_lost_it_and_no_harmless_one() -> None:
     assert [row["fails %, 80 % of one"] for row in rows] == [0, 0, 100, 100, 100]
 
 
-def test_a_harmless_first_update_passes_as_often_as_the_exact_sum_says() -> None:
-    for row in newcomer(np.random.default_rng(1), draws=400):
+def simulated_versions() -> dict[str, Outcomes]:
+    """Four equally good versions, whose margins vary with the view and, as much, the version."""
+    rng = np.random.default_rng(5)
+    margins = rng.normal(size=(3000, 1)) + 0.3 * rng.normal(size=(3000, 9))
+    return {
+        name: Outcomes(
+            hits={},
+            captions=np.array([]),
+            soft={"images": margins + 0.3 * rng.normal(size=(3000, 9)) > 0},
+        )
+        for name in (BUNDLED, "one", "two", "three")
+    }
+
+
+def test_a_harmless_first_update_passes_as_often_as_the_exact_sum_says_and_oftener_by_views(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.gate_updates.SUITES", (300, 500))
+    monkeypatch.setattr("benchmarks.gate_updates.FLIPS", (0.1,))
+    for row in newcomer(simulated_versions(), np.random.default_rng(1), draws=400):
         images, flips = row["test images"], row["flips %"] / 100
         exact, _ = verdict_rates(
             images, churn=flips, difference=0.0, tolerance=0.03, alpha=0.005, tests=2
         )
-        enough = images >= IN_USE.minimum_count
-        assert row["first %, alike"] == pytest.approx(100 * exact if enough else 0, abs=8)
+        enough = images >= DEFAULT.minimum_count
+        single, by_views = (row[f"first %, {how}, alike"] for how in ("single images", "views"))
+        assert single == pytest.approx(100 * exact if enough else 0, abs=8)
+        assert by_views >= single
+
+
+def test_views_save_images_and_the_gate_judges_as_the_study_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.calibration.soft.DRAWS", 400)
+    monkeypatch.setattr("benchmarks.calibration.soft.IMAGES", (500,))
+    rows = list(power(simulated_versions(), np.random.default_rng(1)))  # or SoftDisagreement
+    assert all(row["2 views"] >= row["single images"] for row in rows)
+    assert sum(row["2 views"] - row["single images"] > 10 for row in rows) >= 2
+
+
+def test_the_bound_over_views_keeps_its_error_where_students_t_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.calibration.soft.DRAWS", 2000)
+    root = simulated_versions()[BUNDLED]
+    rows = list(bounds({BUNDLED: root}, np.random.default_rng(1)))
+    extremes = [row for row in rows if row["changes"] in EXTREMES]
+    assert max(row["Tango, scaled %"] for row in extremes) < 1.5
+    assert max(row["Student's t %"] for row in extremes) > 10
+
+
+def test_the_studys_soft_effect_is_the_gates_own() -> None:
+    changes = np.random.default_rng(3).choice([-1, -0.25, 0, 0.25, 0.75], size=300)
+    kinds, number = np.unique(changes, return_counts=True)
+    found = SoftCounts.of(number[None].astype(float), np.fix(kinds), kinds).soft_effect
+    own = soft_effect((Flips(count=1, gained=max(0, d), lost=max(0, -d)) for d in changes), 0.005)
+    assert found == pytest.approx(own)

@@ -11,16 +11,18 @@ from core.gate.rules import Verdict, images_to_settle, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
 
+POLICY = a_policy(minimum_count=500)
+
 
 def test_harmless_update_passes() -> None:
-    judgement = judge([measure(gained=20, lost=25), gain()], a_policy())
+    judgement = judge([measure(gained=20, lost=25), gain()], POLICY)
     assert judgement.verdict is Verdict.PASSED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
     assert "within tolerance" in judgement.reasons[0]
 
 
 def test_forgetting_beyond_tolerance_fails_whatever_was_gained() -> None:
-    judgement = judge([measure(lost=200), gain()], a_policy())
+    judgement = judge([measure(lost=200), gain()], POLICY)
     assert judgement.verdict is Verdict.FAILED
     assert outcomes(judgement) == [Outcome.FAILS, Outcome.HOLDS]
     assert "Top-1 on emoji against the parent changed by −10.0 points" in judgement.reasons[0]
@@ -31,9 +33,9 @@ def test_failing_is_corrected_for_the_number_of_measures(count: int) -> None:
     # Below its tolerance at one-sided 0.5 %, but not at a twentieth of that.
     barely = measure(count=1000, gained=20, lost=77)
     assert barely.upper < -barely.tolerance
-    assert judge([barely, gain()], a_policy()).verdict is Verdict.FAILED
+    assert judge([barely, gain()], POLICY).verdict is Verdict.FAILED
     crowd = [measure(name=f"suite-{i}", count=count) for i in range(200)]
-    judgement = judge([barely, *crowd, gain()], a_policy())
+    judgement = judge([barely, *crowd, gain()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.measures[0].outcome is Outcome.OPEN
 
@@ -41,8 +43,8 @@ def test_failing_is_corrected_for_the_number_of_measures(count: int) -> None:
 def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
     # Its p-value, 0.0035, is under 0.005 but not under a half of it.
     barely = measure(count=1000, gained=20, lost=75, name="second")
-    assert outcomes(judge([barely, measure()], a_policy()))[0] is Outcome.OPEN
-    judgement = judge([measure(lost=400), barely], a_policy())
+    assert outcomes(judge([barely, measure()], POLICY))[0] is Outcome.OPEN
+    judgement = judge([measure(lost=400), barely], POLICY)
     assert outcomes(judgement) == [Outcome.FAILS, Outcome.FAILS]
 
 
@@ -50,7 +52,7 @@ def test_holm_rejects_the_second_at_a_milder_level_than_the_first() -> None:
 @pytest.mark.parametrize("kind", [MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT])
 def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
     small = measure(kind, count=count, lost=count * 9 // 10, name="small")
-    judgement = judge([measure(), small, gain()], a_policy())
+    judgement = judge([measure(), small, gain()], POLICY)
     assert judgement.verdict is Verdict.FAILED
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.FAILS, Outcome.HOLDS]
     assert "small against the parent changed by" in judgement.reasons[0]
@@ -58,13 +60,13 @@ def test_few_images_may_fail_an_update(kind: MeasureKind, count: int) -> None:
 
 def test_few_images_whose_own_loss_is_beyond_tolerance_stop_a_version() -> None:
     small = measure(count=30, lost=1, name="small")
-    judgement = judge([measure(), small, gain()], a_policy())
+    judgement = judge([measure(), small, gain()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.OPEN, Outcome.HOLDS]
 
 
 def test_few_images_that_lost_nothing_stop_nothing() -> None:
-    judgement = judge([measure(), measure(count=30, name="small"), gain()], a_policy())
+    judgement = judge([measure(), measure(count=30, name="small"), gain()], POLICY)
     assert judgement.verdict is Verdict.PASSED
     assert judgement.reasons[-1] == (
         "These have fewer than 500 distinct test images, so they can stop a version but cannot "
@@ -75,11 +77,11 @@ def test_few_images_that_lost_nothing_stop_nothing() -> None:
 def test_a_small_holdout_of_several_stops_only_what_fails_and_is_no_guard() -> None:
     holdout = MeasureKind.HOLDOUT
     small = measure(holdout, count=30, lost=3, pooled=True)
-    assert judge([measure(), small, gain()], a_policy()).verdict is Verdict.PASSED
+    assert judge([measure(), small, gain()], POLICY).verdict is Verdict.PASSED
     many = [measure(holdout, count=600, name=f"version {n}", pooled=True) for n in (2, 3)]
-    assert judge([*many, gain()], a_policy()).verdict is Verdict.INCONCLUSIVE
+    assert judge([*many, gain()], POLICY).verdict is Verdict.INCONCLUSIVE
     whole = measure(holdout, count=600, gained=9, lost=30, pooled=True)
-    assert judge([measure(), whole, gain()], a_policy()).verdict is Verdict.INCONCLUSIVE
+    assert judge([measure(), whole, gain()], POLICY).verdict is Verdict.INCONCLUSIVE
 
 
 def test_no_measure_of_any_size_asks_less_of_one_that_has_enough_images() -> None:
@@ -96,7 +98,7 @@ def test_no_measure_of_any_size_asks_less_of_one_that_has_enough_images() -> Non
             )
             for count in random.choices([40, 200, 499, 500, 501, 1000, 3000], k=3)
         ]
-        if judge([*drawn, gain()], a_policy()).verdict is Verdict.PASSED:
+        if judge([*drawn, gain()], POLICY).verdict is Verdict.PASSED:
             passed += 1
             full = [m for m in drawn if m.images >= 500]
             assert full
@@ -116,8 +118,8 @@ def test_one_image_more_never_changes_the_bound_by_a_jump(pooled: bool) -> None:
 
 
 def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
-    assert judge([measure(count=500), gain()], a_policy()).verdict is Verdict.PASSED
-    judgement = judge([measure(count=499), gain()], a_policy())
+    assert judge([measure(count=500), gain()], POLICY).verdict is Verdict.PASSED
+    judgement = judge([measure(count=499), gain()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
 
@@ -130,41 +132,41 @@ def test_a_p_value_at_the_level_does_not_fail() -> None:
 
 
 def test_fault_fails_whatever_the_measures_say_and_comes_first() -> None:
-    judgement = judge([measure(), gain()], a_policy(), ["It answers nothing."])
+    judgement = judge([measure(), gain()], POLICY, ["It answers nothing."])
     assert judgement.verdict is Verdict.FAILED
     assert judgement.reasons[0] == "It answers nothing."
 
 
 def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
     captions = measure(MeasureKind.TEXT_TO_IMAGE, count=2000, images=400, design_effect=3.0)
-    judgement = judge([captions, gain()], a_policy())
+    judgement = judge([captions, gain()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
 
 
 def test_unguarded_model_is_never_promoted_and_says_why() -> None:
     for measures in ([gain()], [gain(), measure(count=100)]):
-        judgement = judge(measures, a_policy())
+        judgement = judge(measures, POLICY)
         assert judgement.verdict is Verdict.INCONCLUSIVE
         assert any("No measure guards this model" in reason for reason in judgement.reasons)
 
 
 def test_without_a_holdout_nothing_is_promoted() -> None:
-    judgement = judge([measure()], a_policy())
+    judgement = judge([measure()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert any("holdout has no test image" in reason for reason in judgement.reasons)
 
 
 def test_small_holdout_is_judged_by_its_interval() -> None:
-    assert judge([measure(), gain(12, 0, 20)], a_policy()).verdict is Verdict.PASSED
-    doubtful = judge([measure(), gain(3, 1, 20)], a_policy())
+    assert judge([measure(), gain(12, 0, 20)], POLICY).verdict is Verdict.PASSED
+    doubtful = judge([measure(), gain(3, 1, 20)], POLICY)
     assert doubtful.verdict is Verdict.INCONCLUSIVE
     assert any("the wanted gain" in reason for reason in doubtful.reasons)
 
 
 def test_wanted_gain_is_asked_for() -> None:
-    assert judge([measure(), gain(60, 5, wanted=0.3)], a_policy()).verdict is Verdict.PASSED
-    assert judge([measure(), gain(40, 5, wanted=0.3)], a_policy()).verdict is Verdict.INCONCLUSIVE
+    assert judge([measure(), gain(60, 5, wanted=0.3)], POLICY).verdict is Verdict.PASSED
+    assert judge([measure(), gain(40, 5, wanted=0.3)], POLICY).verdict is Verdict.INCONCLUSIVE
 
 
 def test_without_a_flip_the_promised_images_do_settle_it_and_one_fewer_do_not() -> None:
@@ -182,5 +184,5 @@ def test_a_difference_at_its_tolerance_is_not_settled_by_counting(
     """Exactly at it, or so close that more than ten times the images would be needed."""
     doubtful = measure(count=count, gained=gained, lost=lost)
     assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
-    judgement = judge([doubtful, gain()], a_policy())
+    judgement = judge([doubtful, gain()], POLICY)
     assert any("the difference lies at the limit" in reason for reason in judgement.reasons)
