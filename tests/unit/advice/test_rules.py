@@ -218,17 +218,17 @@ def test_a_gain_that_cannot_be_reached() -> None:
 
 def test_sets_below_the_minimum_are_named() -> None:
     sets = [
-        GuardingSet(name="suite emoji", test=500),
-        GuardingSet(name="suite art", test=499),
+        GuardingSet(name="suite emoji", test=350),
+        GuardingSet(name="suite art", test=349),
         GuardingSet(name="holdout of version 2", test=4),
     ]
     [found] = guard_findings(sets, a_policy())
     assert (found.code, found.severity) == ("small_sets", Severity.INFO)
     assert found.message == (
-        "These have fewer than 500 distinct test images, so they can stop a version but cannot "
-        "alone let one pass: suite art (499), holdout of version 2 (4)."
+        "These have fewer than 350 distinct test images, so they can stop a version but cannot "
+        "alone let one pass: suite art (349), holdout of version 2 (4)."
     )
-    assert found.facts["sets"] == {"suite art": 499, "holdout of version 2": 4}
+    assert found.facts["sets"] == {"suite art": 349, "holdout of version 2": 4}
     assert not list(guard_findings(sets[:1], a_policy()))
 
 
@@ -237,7 +237,7 @@ def test_without_a_set_that_is_large_enough_nothing_guards(sets: list[GuardingSe
     found, *rest = guard_findings(sets, a_policy())
     assert (found.code, found.severity) == ("no_guard", Severity.WARNING)
     assert found.message == (
-        "No suite or earlier holdout has 500 distinct test images, so no version is promoted "
-        "automatically: add a suite of about 625 images."
+        "No suite or earlier holdout has 350 distinct test images, so no version is promoted "
+        "automatically: add a suite of about 438 images."
     )
     assert [one.code for one in rest] == ["small_sets"] * len(sets)
