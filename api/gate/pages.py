@@ -12,7 +12,7 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, SentForm, Text, reason_field
 from api.pages.rendering import PageRequest
 from core.datasets.rows import Datasets
-from core.datasets.rules import SuiteKind
+from core.datasets.rules import DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError
@@ -24,7 +24,8 @@ from core.platform import Platform
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
 from core.registry.configure import configure_model
-from core.registry.read import read_report, usual_prompt
+from core.registry.evidence import grow_holdout, grow_suite
+from core.registry.read import added_images, holdout_of, read_report, usual_prompt
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import retire_suite
@@ -33,7 +34,7 @@ router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 ROWS = 25  # of the list of suites, and of that of policies
 LATEST = 30  # versions, of which the newest with a report is shown
-KNOWN = 100  # suites whose names the page lists
+KNOWN = 100  # suites or datasets whose names a page lists
 
 
 @router.get("/suites", Role.VIEWER)
@@ -62,6 +63,95 @@ def retire(suite: str, asked: PageRequest, _form: SentForm) -> Response:
     """Retire a suite that judges no model."""
     retire_suite(asked.platform, suite=suite)
     return RedirectResponse(f"{PAGES}/suites", 303)
+
+
+@router.get("/suites/{suite}/images", Role.ADMIN)
+def show_images_form(suite: str, asked: PageRequest) -> Response:
+    """Show the form that adds images to a suite."""
+    return _images_form(asked, suite)
+
+
+@router.post("/suites/{suite}/images", Role.ADMIN)
+def add_images(suite: str, asked: PageRequest, fields: SentForm) -> Response:
+    """Add the present images of a dataset to a suite."""
+    dataset = fields.get("dataset", "")
+    try:
+        grow_suite(asked.platform, suite=suite, dataset=dataset, dataset_version=None)
+    except PerennialError as refusal:
+        return _images_form(asked, suite, dataset, refusal)
+    return RedirectResponse(f"{PAGES}/suites", 303)
+
+
+def _images_form(
+    asked: PageRequest, suite: str, dataset: str = "", refusal: PerennialError | None = None
+) -> Response:
+    with asked.platform.transactions(read_only=True) as work:
+        found = work[Suites].newest(suite)
+        judged = work[Models].judged([found.id]).get(found.id, ())
+        datasets = work[Datasets].page(KNOWN, None)
+    return asked.page(
+        "administration/suite_images.html",
+        title=f"the suite {found.name}",
+        command=f"perennial suite grow {found.name} FOLDER",
+        back=f"{PAGES}/suites",
+        here=f"{PAGES}/suites/{found.id}/images",
+        images=found.images,
+        classes=found.classes,
+        judged=judged,
+        datasets=[one.name for one in datasets if one.kind is found.kind.dataset_kind],
+        dataset=dataset,
+        refusal=refusal,
+    )
+
+
+@router.get("/models/{model}/versions/{version}/holdout/images", Role.ADMIN)
+def show_holdout_form(model: str, version: VersionNumber, asked: PageRequest) -> Response:
+    """Show the form that adds test images to the holdout of an update."""
+    return _holdout_form(asked, model, version)
+
+
+@router.post("/models/{model}/versions/{version}/holdout/images", Role.ADMIN)
+def add_to_holdout(
+    model: str, version: VersionNumber, asked: PageRequest, fields: SentForm
+) -> Response:
+    """Add the present images of a dataset to the holdout of an update."""
+    dataset = fields.get("dataset", "")
+    try:
+        grow_holdout(
+            asked.platform, model=model, version=version, dataset=dataset, dataset_version=None
+        )
+    except PerennialError as refusal:
+        return _holdout_form(asked, model, version, dataset, refusal)
+    return RedirectResponse(f"{PAGES}/models/{model}/versions/{version}", 303)
+
+
+def _holdout_form(
+    asked: PageRequest,
+    model: str,
+    version: int,
+    dataset: str = "",
+    refusal: PerennialError | None = None,
+) -> Response:
+    with asked.platform.transactions(read_only=True) as work:
+        found = work[Models].get(model)
+        learner = work[Versions].get(found.id, version)
+        added = added_images(work, found.id).get(version)
+        held_out = len(holdout_of(work, asked.platform.artifacts, learner))
+        datasets = work[Datasets].page(KNOWN, None)
+    here = f"{PAGES}/models/{found.name}/versions/{version}"
+    return asked.page(
+        "administration/suite_images.html",
+        title=f"the holdout of {found.name}, version {version}",
+        command=f"perennial suite grow {found.name}:{version} FOLDER",
+        back=here,
+        here=f"{here}/holdout/images",
+        images=held_out + (added.images if added else 0),
+        classes=learner.update_classes,
+        judged=[found.name],
+        datasets=[one.name for one in datasets if one.kind is DatasetKind.LABELLED],
+        dataset=dataset,
+        refusal=refusal,
+    )
 
 
 @router.get("/datasets/{dataset}/versions/{version}/suite", Role.OPERATOR)

@@ -3,9 +3,9 @@
 from fastapi import Response
 
 from api.dependencies import WiredServices
-from api.gate.schemas import NewPolicy, NewSuite, PolicyView, SuiteView
+from api.gate.schemas import NewPolicy, NewSuite, PolicyView, SuiteImages, SuiteView
 from api.http.routing import Routes, ThreadRoute
-from api.http.schemas import After, Limit, Page, page_of
+from api.http.schemas import After, Limit, Page, VersionNumber, page_of
 from core import errors
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
@@ -13,6 +13,7 @@ from core.gate.policies import create_policy
 from core.gate.rows import Policies
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
+from core.registry.evidence import grow_holdout, grow_suite
 from core.registry.read import usual_prompt
 from core.upkeep.delete import retire_suite
 from core.values import PolicyId, new_id
@@ -55,7 +56,7 @@ def make_suite(body: NewSuite, services: WiredServices, response: Response) -> S
 
 @router.get("/suites", Role.VIEWER)
 def list_suites(services: WiredServices, limit: Limit = 50, after: After = None) -> Page[SuiteView]:
-    """List suites, oldest first."""
+    """List suites, oldest first, each in its newest edition."""
     with services.platform.transactions(read_only=True) as work:
         rows = work[Suites].page(limit + 1, after)
     return page_of(rows, limit, SuiteView.of, lambda row: row.id)
@@ -63,9 +64,52 @@ def list_suites(services: WiredServices, limit: Limit = 50, after: After = None)
 
 @router.get("/suites/{suite}", Role.VIEWER, errors.SuiteNotFound)
 def get_suite(suite: str, services: WiredServices) -> SuiteView:
-    """Return a suite."""
+    """Return a suite: by its name the newest edition, by an id that one."""
     with services.platform.transactions(read_only=True) as work:
         return SuiteView.of(work[Suites].get(suite))
+
+
+@router.post(
+    "/suites/{suite}/images",
+    Role.ADMIN,
+    errors.SuiteNotFound,
+    errors.SuiteRetired,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.DatasetEmpty,
+    errors.ImageInTraining,
+)
+def add_suite_images(suite: str, body: SuiteImages, services: WiredServices) -> SuiteView:
+    """Add the images of a dataset to a suite, which makes its next edition.
+
+    It judges every model of the suite from now on; verdicts of earlier editions let nothing pass,
+    and what they failed has failed. Images that it has already stay as they are. It takes a key for
+    every model.
+    """
+    return SuiteView.of(grow_suite(services.platform, suite=suite, **dict(body)))
+
+
+@router.post(
+    "/models/{model}/versions/{version}/holdout/images",
+    Role.ADMIN,
+    errors.ModelNotFound,
+    errors.VersionNotFound,
+    errors.DatasetNotFound,
+    errors.DatasetVersionNotFound,
+    errors.DatasetEmpty,
+    errors.ImageInTraining,
+)
+def add_holdout_images(
+    model: str, version: VersionNumber, body: SuiteImages, services: WiredServices
+) -> SuiteView:
+    """Add test images to the holdout of the update that made a version.
+
+    They judge all versions that know its classes, but not what the update itself has gained. The
+    answer is about all images that were added so far; no model can be taught with them any more. It
+    takes a key for every model.
+    """
+    grown = grow_holdout(services.platform, model=model, version=version, **dict(body))
+    return SuiteView.of(grown)
 
 
 @router.delete("/suites/{suite}", Role.ADMIN, errors.SuiteNotFound, errors.InUse, status_code=204)

@@ -46,11 +46,32 @@ class NewSuite(RequestModel):
     )
 
 
+class SuiteImages(RequestModel):
+    """Images to add to a suite or holdout: all of a dataset version that are not there yet."""
+
+    dataset: Reference = Field(
+        examples=["more-emoji"],
+        description="Of the suite's kind, with images of its classes alone, or of those that the "
+        "update was taught. It may be the dataset that the suite was made of.",
+    )
+    dataset_version: Number | None = Field(
+        None,
+        examples=[1],
+        description="Default: the dataset's present images, which become a version unless the "
+        "newest has the same. If they are refused, nothing is frozen.",
+    )
+
+
 class SuiteView(ResponseModel):
-    """A suite, whose images never change."""
+    """An edition of a suite, whose images never change."""
 
     id: str
-    name: str = Field(examples=["unseen-emoji"])
+    name: str = Field(
+        examples=["unseen-emoji"],
+        description="Of all editions. Images added to a holdout are called such as `holdout of "
+        "demo:2`, and are in no list of suites.",
+    )
+    edition: int = Field(examples=[1], description="1, and one more each time that it grows.")
     kind: SuiteKind
     digest: str = Field(validation_alias="manifest", description="SHA-256 of the manifest.")
     classes: list[str]
@@ -58,6 +79,9 @@ class SuiteView(ResponseModel):
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     mirror: bool = Field(description="Whether views of the images may be mirrored.")
     created_at: datetime
+    grown_into: str | None = Field(
+        description="The id of the next edition, which judges in the place of this one."
+    )
     retired_at: datetime | None = Field(
         description="Since when it judges no model, and its images may be trained on."
     )

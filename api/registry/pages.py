@@ -38,7 +38,9 @@ from core.errors import PerennialError
 from core.evaluation.order import order_evaluation
 from core.evaluation.report import Report
 from core.evaluation.rows import Evaluations
+from core.gate.measures import SUITES, MeasureKind, Outcome
 from core.gate.rows import Policies
+from core.gate.rules import Verdict
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
@@ -54,7 +56,7 @@ from core.registry.promote import (
     promote,
     roll_back,
 )
-from core.registry.read import read_json, read_report, report_digest
+from core.registry.read import added_to_line, read_json, read_report, report_digest
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
@@ -194,8 +196,7 @@ def show_model(
         teachers = work[Versions].teachers(found.id)
         datasets = work[Datasets].page(CHOICES, None)
         frozen = work[Datasets].newest_versions([one.id for one in datasets])
-        guarding = [one for one in work[Suites].page(CHOICES, None) if one.retired_at is None]
-        kept = {suite.manifest for suite in guarding}
+        kept = work[Suites].sources()
     rows = [
         LinedVersion(
             version=version,
@@ -256,6 +257,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
         marks = [mark for mark in live_marks(work, [found]) if mark.version == version]
         verdicts = work[Verdicts].on(found.id, version)
+        added = added_to_line(work, wanted)
         policies = work[Policies].names({one.policy for one in verdicts})
         suites = work[Suites].names({suite for one in verdicts for suite in one.suites})
         refusal = expected_refusal(work, wanted, PRODUCTION)
@@ -275,13 +277,36 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         promotable=refusal is None,
         may_override=may_override,
         rolls_back=rolls_back,
-        verdicts=[verdict_view(one, found, {**suites, **policies}) for one in reversed(verdicts)],
+        verdicts=[
+            verdict_view(one, found, {**suites, **policies}, added) for one in reversed(verdicts)
+        ],
         headline=headline(report) if report else (),
+        to_grow=_to_grow(report, found.name) if report else (),
         guarded=guarded(report) if report else (),
         gains=gains(report) if report else (),
         interval_plot=plots.interval_plot,
         shown=CLASSES,
     )
+
+
+def _to_grow(report: Report, model: str) -> list[tuple[str, str]]:
+    """Return what would decide an inconclusive verdict with more images, and the page to add them.
+
+    That are open suites and holdouts, and suites that are too small to guard.
+    """
+    if report.verdict is not Verdict.INCONCLUSIVE:
+        return []
+    ids = {name: suite for suite, name in report.suites.items()}
+    least, found = report.policy["minimum_count"], dict[str, str]()
+    for one in report.measures:
+        undecided = one.outcome is Outcome.OPEN and one.more_images is not None
+        if one.kind in SUITES and one.name in ids and (undecided or one.distinct < least):
+            found[f"the suite {one.name}"] = f"{PAGES}/suites/{ids[one.name]}/images"
+        elif one.kind is MeasureKind.HOLDOUT and undecided:
+            number = one.name.removeprefix("version ")
+            path = f"{PAGES}/models/{model}/versions/{number}/holdout/images"
+            found[f"the holdout of {one.name}"] = path
+    return [*found.items()]
 
 
 @router.get("/models/{model}/versions/{version}/report", Role.VIEWER)

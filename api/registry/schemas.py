@@ -1,6 +1,6 @@
 """Schemas of models, versions, learned classes, aliases and forgetting reports."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
 from core.registry.verdicts import VersionVerdict
 from core.registry.versions import Model, Version, VersionStatus
+from core.values import SuiteId
 
 
 class NewModel(RequestModel):
@@ -177,7 +178,8 @@ class VersionVerdictView(ResponseModel):
         examples=[[]],
     )
     in_force: bool = Field(
-        description="Whether it is about the model's policy and all of its suites, as they are now."
+        description="Whether it is about the model's policy and all of its suites, as they are "
+        "now, and about all images added to the holdouts of the version's line."
     )
     images: int = Field(description="Test images that were judged.", examples=[1461])
     job: str = Field(description="The job that evaluated the version.")
@@ -186,15 +188,21 @@ class VersionVerdictView(ResponseModel):
 
 
 def verdict_view(
-    verdict: VersionVerdict, model: Model, names: Mapping[str, str]
+    verdict: VersionVerdict,
+    model: Model,
+    names: Mapping[str, str],
+    added: Collection[SuiteId],
 ) -> VersionVerdictView:
-    """Return the view of a verdict; `names` are those of its suites and of its policy, by id."""
+    """Return the view of a verdict; `names` are those of its suites and of its policy, by id.
+
+    `added` are the images that were added to the holdouts of the version's line.
+    """
     here = f"/v1/models/{model.name}/versions/{verdict.version}"
     return VersionVerdictView.of(
         verdict,
         policy=names[verdict.policy],
         suites=[names[suite] for suite in verdict.suites],
-        in_force=verdict.covers(model),
+        in_force=verdict.covers(model, added),
         links={"forgetting": f"{here}/forgetting?job={verdict.job}"},
     )
 

@@ -582,11 +582,13 @@ class Seed:
         manifest = Manifest(
             kind=DatasetKind.LABELLED, entries=entries_of("suite", SUITE_IMAGES, _CLASSES)
         )
+        stored = self._platform.artifacts.put(manifest.to_bytes())
         suite = Suite(
             id=SuiteId("suite_pages"),
             name=SUITE,
             kind=SuiteKind.ZERO_SHOT,
-            manifest=self._platform.artifacts.put(manifest.to_bytes()),
+            manifest=stored,
+            source=stored,
             classes=manifest.classes,
             images=SUITE_IMAGES,
             prompt=DEFAULT_PROMPT,

@@ -46,7 +46,7 @@ from core.jobs.rules import Job, JobStatus
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate, kept_exemplars
 from core.recipes.rules import class_texts, distinct
-from core.registry.read import ImageInputs, ancestors, holdout_of, read_json, suites_of
+from core.registry.read import ImageInputs, ancestors, grown_holdouts_of, read_json, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
@@ -141,8 +141,8 @@ def _guarding_sets(
         yield GuardingSet(name=f"suite {suite.name}", test=len(distinct))
     holdouts = {
         version.number: {entry.group for entry in entries_in(Part.TEST, held_out)}
-        for version in line
-        if (held_out := holdout_of(work, artifacts, version))
+        for version, held_out in zip(line, grown_holdouts_of(work, artifacts, line), strict=True)
+        if held_out
     }
     for number, images in holdouts.items():
         yield GuardingSet(name=f"holdout of version {number}", test=len(images))

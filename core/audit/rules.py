@@ -45,6 +45,8 @@ class Action(StrEnum):
     VECTORS_STORED = "vectors.stored"
     VECTORS_DELETED = "vectors.deleted"
     SUITE_CREATED = "suite.created"
+    SUITE_GROWN = "suite.grown"
+    HOLDOUT_GROWN = "holdout.grown"
     SUITE_RETIRED = "suite.retired"
     POLICY_CREATED = "policy.created"
     WEIGHTS_DELETED = "weights.deleted"

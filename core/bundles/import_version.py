@@ -31,7 +31,7 @@ from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
 from core.registry.configure import add_suite
 from core.registry.marks import Marks
-from core.registry.read import ancestors, holdouts_of
+from core.registry.read import ancestors, grown_holdouts_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Origin, Version, Weights
 from core.values import Digest, SuiteId, canonical_json, sha256
@@ -116,7 +116,7 @@ def _unguarded(
     present = find_present(work, model, signed.version.digest)
     nearest = present or find_parent(work, model, signed)
     shown = [guarding_images(read_suite(work, artifacts, work[Suites].get(one))) for one in suites]
-    for held_out in holdouts_of(work, artifacts, [*ancestors(work, nearest), nearest]):
+    for held_out in grown_holdouts_of(work, artifacts, [*ancestors(work, nearest), nearest]):
         shown.append(entries_in(Part.TEST, held_out))
     taught, policy = _taught(work, model, signed), work[Policies].get(model.policy)
     return without_images(taught, chain.from_iterable(shown), policy)
@@ -224,8 +224,7 @@ def _commit(
 ) -> None:
     now = platform.clock()
     with platform.transactions() as work:
-        if order.guard is not None:
-            work[Suites].chosen([order.guard])
+        guards = work[Suites].chosen([order.guard] if order.guard else [])
         model = work[Models].get(model_of(job))
         work[Models].lock_all()  # as an erasure does, so that one sees what the other has written
         require_unmarked(work, bundle.signed)
@@ -246,8 +245,8 @@ def _commit(
                 },
                 actor=f"job {job.id}",
             )
-        if order.guard is not None:
-            add_suite(work, model.id, order.guard, actor=f"job {job.id}", now=now)
+        for guard in guards:
+            add_suite(work, model.id, guard, actor=f"job {job.id}", now=now)
         result = {
             "version": version.number,
             "digest": version.digest,

@@ -489,6 +489,7 @@ verdicts = _table(
     Column("policy", ForeignKey("policies.id"), primary_key=True),
     Column("asked_digest", String(64), primary_key=True),
     Column("suites", JSON, nullable=False),  # ids
+    Column("holdouts", JSON, nullable=False),  # ids of suites
     Column("updates", JSON, nullable=False),  # numbers of versions
     Column("verdict", String, nullable=False),
     Column("report", String(64), nullable=False),
@@ -536,14 +537,18 @@ Index(None, versions.c.dataset, versions.c.dataset_version)
 suites = _table(
     "suites",
     Column("id", String, primary_key=True),
-    Column("name", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),  # of all editions
     Column("kind", String, nullable=False),
     Column("manifest", String(64), nullable=False),
+    Column("source", String(64), nullable=False),  # the dataset version's that its images are from
     Column("classes", JSON, nullable=False),
     Column("images", Integer, nullable=False),
     Column("prompt", String, nullable=False),
     Column("mirror", Boolean, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("grown_into", String),  # the next edition; null: this is the newest
+    Column("model", String),  # whose holdout the images join; null: it is a suite of its own
+    Column("version", Integer),  # that holds them out, with `model`
     Column("retired_at", UtcTime),  # null: it may judge models
 )
 
@@ -562,6 +567,9 @@ policies = _table(
     Column("created_at", UtcTime, nullable=False),
 )
 
+_NEWEST = suites.c.grown_into.is_(None)
+Index(None, suites.c.name, unique=True, sqlite_where=_NEWEST, postgresql_where=_NEWEST)
+Index(None, suites.c.model)
 Index(None, suite_images.c.suite)
 
 

@@ -66,11 +66,13 @@ def freeze(
     *,
     accept: Callable[[Manifest], object] = lambda _: None,
     if_changed: bool = False,
+    beside_suites: bool = False,
 ) -> DatasetVersion:
     """Freeze a dataset's present images within one transaction, which keeps others waiting.
 
     Nothing is stored unless `accept` returns. With `if_changed`, return the newest version instead
-    if it has the same images and classes.
+    if it has the same images and classes. With `beside_suites`, images of suites may be among them;
+    no update learns from such a version.
     """
     work[Thumbnails].lock()
     versions = work[Datasets].lock(dataset.id)
@@ -81,7 +83,8 @@ def freeze(
         return versions[-1]
     number = work[Datasets].next_version(dataset.id)
     work[PlacedGroups].add(new)
-    return _write(work, dataset, manifest, stored, number, now)
+    write = write_version if beside_suites else _write
+    return write(work, dataset, manifest, stored, number, now)
 
 
 def draft_manifest(work: Work, dataset: Dataset) -> tuple[Manifest, dict[Digest, Side]]:

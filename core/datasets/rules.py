@@ -1,14 +1,14 @@
 """Datasets, their versions, and suites."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from core.errors import DatasetVersionReplaced
+from core.errors import DatasetVersionReplaced, SuiteRetired
 from core.outbox.rules import EventType, OutboxEvent
 from core.recipes.fields import PromptTemplate
-from core.values import DatasetId, Digest, JobId, SuiteId, new_id
+from core.values import DatasetId, Digest, JobId, ModelId, SuiteId, new_id
 
 NOTHING_LEFT = 0  # in place of the number of the version that replaces another one
 ERASED = "(erased)"  # in place of what was said of an image that was erased
@@ -116,23 +116,58 @@ class SuiteKind(StrEnum):
         return DatasetKind.LABELLED if self is SuiteKind.ZERO_SHOT else DatasetKind.CAPTIONED
 
 
+def lineage_of(suite: SuiteId) -> SuiteId:
+    """Return the id of a suite's first edition, to which later ones add their number."""
+    return SuiteId(suite.partition("-")[0])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """An immutable suite: another set of images makes another suite.
+    """An edition of a suite, which never changes: one with more images is its next edition.
 
-    One that was retired judges no model any more, and its images may be trained on.
+    A suite that was retired judges no model any more, and its images may be trained on.
     """
 
     id: SuiteId
-    name: str
+    name: str  # of all editions
     kind: SuiteKind
     manifest: Digest  # artifact with the manifest's JSON
+    source: Digest  # manifest of the dataset version whose images it was made of, or got
     classes: tuple[str, ...]  # empty for retrieval
     images: int
     prompt: PromptTemplate  # unused for retrieval, where captions are the texts
     mirror: bool  # whether a mirror image shows the same: not with letters, or a left and a right
     created_at: datetime
+    grown_into: SuiteId | None = None  # the next edition, which judges in its place
+    model: ModelId | None = None  # whose holdout its images join; None: it is a suite of its own
+    version: int | None = None  # that holds them out, with `model`
     retired_at: datetime | None = None
+
+    @property
+    def edition(self) -> int:
+        """The number of the edition; the first is 1."""
+        return int(self.id.partition("-")[2] or 1)
+
+    def require_in_use(self) -> None:
+        """Raise SuiteRetired if it judges nothing any more."""
+        if self.retired_at is not None:
+            raise SuiteRetired(
+                f"The suite {self.name!r} was retired: it judges no model any more.", suite=self.id
+            )
+
+    @property
+    def title(self) -> str:
+        """What a sentence calls it: "suite shelf", or "holdout of demo:2"."""
+        return f"suite {self.name}" if self.model is None else self.name
+
+    def next_edition(
+        self, *, manifest: Digest, source: Digest, images: int, now: datetime
+    ) -> "Suite":
+        """Return the edition that takes the place of this one, with more images."""
+        number = SuiteId(f"{lineage_of(self.id)}-{self.edition + 1}")
+        return replace(
+            self, id=number, manifest=manifest, source=source, images=images, created_at=now
+        )
 
 
 # The event that webhooks receive.

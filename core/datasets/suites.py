@@ -1,17 +1,23 @@
-"""Create suites."""
+"""Create suites, and let them grow."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.freeze import freeze, read_manifest
-from core.datasets.manifests import Manifest
+from core.datasets.freeze import freeze, read_manifest, read_remaining, without_erased
+from core.datasets.manifests import Manifest, ManifestEntry
 from core.datasets.rows import Datasets
-from core.datasets.rules import Dataset, Suite, SuiteKind
+from core.datasets.rules import Dataset, DatasetVersion, Suite, SuiteKind
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, ImageInTraining
 from core.platform import Platform
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
-from core.values import SuiteId, clean_name, counted, new_id
+from core.values import Digest, SuiteId, clean_name, counted, new_id
 
 
 def create_suite(
@@ -36,12 +42,7 @@ def create_suite(
     now = platform.clock()
     with platform.transactions() as work:
         work.principal.require_every_model()
-        source = work[Datasets].get(dataset)
-        if source.kind is not kind.dataset_kind:
-            raise FieldInvalid(
-                f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
-                pointer="/dataset",
-            )
+        source = _source(work, dataset, kind)
         if mirror and kind is SuiteKind.RETRIEVAL:
             raise FieldInvalid(
                 "Only a zero-shot suite has views, which may be mirrored.", pointer="/mirror"
@@ -52,18 +53,13 @@ def create_suite(
             work[Suites].require_free(named)
             _refuse_trained(work, source, manifest)
 
-        if dataset_version is None:
-            version = freeze(work, platform.artifacts, source, now, accept=refuse, if_changed=True)
-            manifest = read_manifest(platform.artifacts, version.manifest)
-        else:
-            version = work[Datasets].version(source.id, dataset_version, keep=True)
-            manifest = read_manifest(platform.artifacts, version.manifest)
-            refuse(manifest)
+        version, manifest = _images(platform, work, source, dataset_version, now, refuse)
         suite = Suite(
             id=SuiteId(new_id("suite", now)),
             name=named,
             kind=kind,
             manifest=version.manifest,
+            source=version.manifest,
             classes=manifest.classes,
             images=len(manifest.entries),
             prompt=prompt,
@@ -85,6 +81,133 @@ def create_suite(
         )
         work.commit()
     return suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Two editions of a suite, and the dataset version whose images the later one got."""
+
+    before: Suite
+    after: Suite
+    dataset: str
+    version: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the audit trail says of the later edition."""
+        return {
+            "edition": self.after.edition,
+            "images": self.after.images,
+            "added": self.after.images - self.before.images,
+            "dataset": self.dataset,
+            "dataset_version": self.version,
+        }
+
+
+def add_images(
+    platform: Platform,
+    work: Work,
+    *,
+    suite: str,
+    dataset: str,
+    dataset_version: int | None,
+    now: datetime,
+    known: Collection[Digest] = (),
+) -> Growth:
+    """Store the next edition of a suite: with the images of a dataset version, too.
+
+    Without a number these are the present images; `known` ones are left out. The edition has all
+    images of the one before, and those that both have keep their class or captions. No model can be
+    trained on the new ones from then on. Raises Forbidden, SuiteNotFound, SuiteRetired,
+    FieldInvalid for a dataset of the other kind, for images of other classes or if none is new, and
+    what `create_suite` raises of images.
+    """
+    work.principal.require_every_model()
+    work[Thumbnails].lock()
+    source = _source(work, dataset, work[Suites].get(suite).kind)
+    work[Datasets].lock(source.id)
+    before = work[Suites].newest(suite, lock=True)
+    before.require_in_use()
+    present = read_remaining(work, platform.artifacts, before.manifest)
+
+    def refuse(manifest: Manifest) -> None:
+        _require_classes(manifest.classes, before)
+        _refuse_trained(work, source, manifest)
+
+    version, manifest = _images(
+        platform, work, source, dataset_version, now, refuse, beside_suites=True
+    )
+    left = without_erased(work, manifest.without(known).entries)
+    grown = _united(present, left)
+    if len(grown.entries) == len(present.entries):
+        raise FieldInvalid(f"The {before.title} has all these images already.", pointer="/dataset")
+    after = before.next_edition(
+        manifest=platform.artifacts.put(grown.to_bytes()),
+        source=version.manifest,
+        images=len(grown.entries),
+        now=now,
+    )
+    work[Suites].grow(before, after, grown)
+    return Growth(before=before, after=after, dataset=source.name, version=version.number)
+
+
+def _source(work: Work, dataset: str, kind: SuiteKind) -> Dataset:
+    source = work[Datasets].get(dataset)
+    if source.kind is not kind.dataset_kind:
+        raise FieldInvalid(
+            f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
+            pointer="/dataset",
+        )
+    return source
+
+
+def _images(
+    platform: Platform,
+    work: Work,
+    source: Dataset,
+    number: int | None,
+    now: datetime,
+    refuse: Callable[[Manifest], object],
+    *,
+    beside_suites: bool = False,
+) -> tuple[DatasetVersion, Manifest]:
+    """Return a dataset version and its images, unless `refuse` raises; without one, freeze it.
+
+    With `beside_suites`, images of suites may be among those that are frozen.
+    """
+    artifacts = platform.artifacts
+    if number is None:
+        version = freeze(
+            work,
+            artifacts,
+            source,
+            now,
+            accept=refuse,
+            if_changed=True,
+            beside_suites=beside_suites,
+        )
+        return version, read_manifest(artifacts, version.manifest)
+    version = work[Datasets].version(source.id, number, keep=True)
+    manifest = read_manifest(artifacts, version.manifest)
+    refuse(manifest)
+    return version, manifest
+
+
+def _united(present: Manifest, more: Iterable[ManifestEntry]) -> Manifest:
+    """Return a manifest with more images; one that is there stays as it is."""
+    entries = {entry.pixels: entry for entry in (*more, *present.entries)}
+    return replace(present, entries=tuple(entries[pixels] for pixels in sorted(entries)))
+
+
+def _require_classes(given: Iterable[str], suite: Suite) -> None:
+    """Raise FieldInvalid for images of a class that is not asked about, whatever its case."""
+    known = {name.lower() for name in suite.classes}
+    if other := [name for name in given if name.lower() not in known]:
+        raise FieldInvalid(
+            f"The {suite.title} does not ask about these classes, and with them it would ask "
+            f"another question: {', '.join(other[:20])}.",
+            pointer="/dataset",
+        )
 
 
 def _refuse_trained(work: Work, source: Dataset, manifest: Manifest) -> None:

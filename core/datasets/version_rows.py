@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.database.statements import find_named, insert_missing, insert_new, names_of, page_by_id
+from core.database.statements import insert_missing, insert_new, names_of
 from core.database.tables import (
     dataset_versions,
     jobs,
@@ -21,9 +21,9 @@ from core.database.work import Rows
 from core.datasets.manifests import Manifest, Side, validation_of
 from core.datasets.rules import DatasetRef, DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
-from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound, SuiteRetired
+from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.hooks import Hook
-from core.values import DatasetId, Digest, SuiteId, from_plain
+from core.values import DatasetId, Digest, ModelId, SuiteId, from_plain
 
 # Uses of a dataset version: by versions of models and datasets, suites and unfinished jobs.
 
@@ -181,7 +181,7 @@ class DatasetVersionRows(Rows):
     def uses(self, dataset: DatasetId, number: int | None = None) -> DatasetUses:
         """Return what needs a version of a dataset; without a number, any version or the dataset.
 
-        Suites name no dataset version, but have its manifest. Versions that came by a bundle name
+        Suites name no dataset version, but its manifest. Versions that came by a bundle name
         the manifests that their line learned from: without these, an erasure could not tell.
         """
         learned = (
@@ -212,7 +212,8 @@ class DatasetVersionRows(Rows):
         ]
         made = (
             sa.select(suites.c.name)
-            .where(suites.c.manifest.in_(held), suites.c.retired_at.is_(None))
+            .where(suites.c.source.in_(held), suites.c.retired_at.is_(None))
+            .distinct()
             .order_by(suites.c.name)
         )
         will_need = sa.or_(*WILL_LEARN(dataset, number), *WILL_READ(dataset, number))
@@ -249,57 +250,120 @@ class Suites(Rows):
         }
         if not insert_new(self._connection, suites, values):
             raise NameTaken(name=suite.name)
+        self._protect(suite, manifest)
+
+    def grow(self, suite: Suite, into: Suite, manifest: Manifest) -> None:
+        """Store the next edition of a locked suite, which protects the images of both."""
+        old = suites.c.id == suite.id
+        self._connection.execute(sa.update(suites).where(old).values(grown_into=into.id))
+        self._free([suite.id])
+        self.add(into, manifest)
+
+    def _protect(self, suite: Suite, manifest: Manifest) -> None:
         pixels = [{"pixels": entry.pixels, "suite": suite.id} for entry in manifest.entries]
         if pixels:
             self._connection.execute(sa.insert(suite_images), pixels)
 
-    def get(self, reference: str, *, lock: bool = False) -> Suite:
-        """Return a suite by id or name; `lock` keeps others from changing it until commit.
+    def _free(self, editions: Collection[SuiteId]) -> None:
+        gone = sa.delete(suite_images).where(suite_images.c.suite.in_(editions))
+        self._connection.execute(gone)
 
-        Raises SuiteNotFound.
-        """
-        row = find_named(self._connection, suites, reference, lock=lock)
+    def get(self, reference: str) -> Suite:
+        """Return an edition by its id, or the newest one of a name. Raises SuiteNotFound."""
+        row = self._find(reference)
         if row is None:
             raise SuiteNotFound(suite=reference)
         return _to_suite(row)
 
+    def newest(self, reference: str, *, lock: bool = False) -> Suite:
+        """Return the newest edition of a suite, also for the id of an earlier one.
+
+        `lock` keeps others from changing it until commit. Raises SuiteNotFound.
+        """
+        row = self._find(self.get(reference).name, lock=lock)
+        while row is None:  # it has grown while this waited for its lock
+            row = self._find(self.get(reference).name, lock=lock)
+        return _to_suite(row)
+
+    def _find(self, reference: str, *, lock: bool = False) -> sa.Row[Any] | None:
+        query = _NAMED.with_for_update(key_share=True) if lock else _NAMED
+        return self._connection.execute(query, {"reference": reference}).first()
+
     def require_free(self, name: str) -> None:
         """Raise NameTaken if a suite has a name."""
-        if find_named(self._connection, suites, name) is not None:
+        if self._find(name) is not None:
             raise NameTaken(name=name)
 
     def chosen(self, references: Iterable[str]) -> tuple[SuiteId, ...]:
         """Return the ids of suites that are to judge a model, each once; they stay as they are.
 
-        Raises SuiteNotFound or SuiteRetired.
+        Of a suite that has grown, that is the newest edition. Raises SuiteNotFound or SuiteRetired.
         """
         # In the order of ids: two choices of the same suites would otherwise wait for each other.
-        found = {reference: self.get(reference) for reference in references}
-        for suite in sorted(found.values(), key=lambda suite: suite.id):
-            if self.get(suite.id, lock=True).retired_at is not None:
-                raise SuiteRetired(
-                    f"The suite {suite.name!r} was retired: it judges no model any more.",
-                    suite=suite.id,
-                )
-        return tuple(dict.fromkeys(suite.id for suite in found.values()))
+        names = [self.get(reference).name for reference in references]
+        found: dict[str, SuiteId] = {}
+        for name in sorted(set(names), key=lambda name: self.get(name).id):
+            suite = self.newest(name, lock=True)
+            if suite.model is not None:
+                raise SuiteNotFound(suite=name)
+            suite.require_in_use()
+            found[name] = suite.id
+        return tuple(found[name] for name in dict.fromkeys(names))
 
-    def retire(self, suite: SuiteId, at: datetime) -> None:
-        """Record when a locked suite was retired, and free its images."""
-        self._connection.execute(sa.delete(suite_images).where(suite_images.c.suite == suite))
-        change = sa.update(suites).where(suites.c.id == suite).values(retired_at=at)
-        self._connection.execute(change)
+    def retire(self, suite: Suite, at: datetime) -> None:
+        """Record when a locked suite was retired, with all editions, and free its images.
+
+        What joined a holdout loses its name, which another model of that name may need.
+        """
+        self._free([suite.id])
+        name = suite.name if suite.model is None else f"{suite.name} of {suite.model}"
+        change = sa.update(suites).where(suites.c.name == suite.name)
+        self._connection.execute(change.values(retired_at=at, name=name))
 
     def names(self, ids: Collection[SuiteId]) -> Mapping[str, str]:
         """Return the names of the suites with these ids."""
         return names_of(self._connection, suites, ids)
 
     def page(self, limit: int, after: str | None) -> Sequence[Suite]:
-        """Return a page of suites, oldest first; `after` is the last id of the previous page."""
-        return [_to_suite(row) for row in page_by_id(self._connection, suites, limit, after)]
+        """Return a page of suites, oldest first; `after` is the last id of the previous page.
+
+        Each is the newest edition.
+        """
+        later = suites.c.id > (after or "")
+        query = sa.select(suites).where(later, suites.c.grown_into.is_(None), _OWN)
+        rows = self._connection.execute(query.order_by(suites.c.id).limit(limit))
+        return [_to_suite(row) for row in rows]
+
+    def held_out(self, model: ModelId) -> Mapping[int, Suite]:
+        """Return the images that were added to the holdouts of a model, by the version's number."""
+        theirs = (suites.c.model == model) & suites.c.grown_into.is_(None)
+        rows = self._connection.execute(sa.select(suites).where(theirs))
+        return {row.version: _to_suite(row) for row in rows}
+
+    def sources(self) -> set[Digest]:
+        """Return the manifests of the dataset versions that suites in use got images from."""
+        query = sa.select(suites.c.source).where(suites.c.retired_at.is_(None))
+        return {Digest(one) for one in self._connection.scalars(query)}
+
+    def editions(self) -> Sequence[Suite]:
+        """Return all editions of all suites."""
+        rows = self._connection.execute(sa.select(suites).order_by(suites.c.id))
+        return [_to_suite(row) for row in rows]
 
     def contains(self, groups: Collection[Digest]) -> set[Digest]:
         """Return the groups of which any suite holds an image."""
         return groups_in(self._connection, suite_images.c.pixels, groups)
+
+
+_OWN = suites.c.model.is_(None)
+_REFERENCE: sa.BindParameter[str] = sa.bindparam("reference")
+_NEWEST_NAMED = (suites.c.name == _REFERENCE) & suites.c.grown_into.is_(None)
+_NAMED = (
+    sa.select(suites)
+    .where((suites.c.id == _REFERENCE) | _NEWEST_NAMED)
+    .order_by(sa.case((suites.c.id == _REFERENCE, 0), else_=1))
+    .limit(1)
+)
 
 
 def _to_suite(row: sa.Row[Any]) -> Suite:

@@ -10,8 +10,8 @@ from core.artifacts.store import ArtifactKind, Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
-from core.datasets.freeze import without_erased, write_version
-from core.datasets.manifests import Manifest, Part, Side
+from core.datasets.freeze import write_version
+from core.datasets.manifests import Manifest, Part
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
 from core.datasets.thumbnail_rows import Thumbnails
@@ -46,7 +46,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.platform import Platform
 from core.registry.marks import Marks
-from core.registry.read import read_json
+from core.registry.read import added_images, holdout_of, read_added, read_json
 from core.registry.rows import Models, Versions
 from core.registry.versions import Version, VersionStatus
 from core.trials.rows import Trials, TrialSamples
@@ -114,7 +114,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
                 archives=tuple(sorted(work[ArtifactRoots].spent_archives())),
                 drafts=tuple(work[Datasets].get(dataset).name for dataset in drafts),
                 datasets=tuple(remake(work, holders, left, now)),
-                suites=tuple(sorted(suite.name for suite, _ in holders.suites.values())),
+                suites=tuple(sorted({suite.name for suite, _ in holders.suites.values()})),
                 near_duplicates=tuple(sorted(work[Datasets].near_duplicates(pixels))),
                 vectors=tuple(sorted(vectors)),
                 trials=tuple(sorted({one.trial for one in samples})),
@@ -266,7 +266,7 @@ def carry_answers(
                 work[AnswerCache].find(version.digest, query.digest),
                 work[AnswerCache].find(version.digest, views_of(query.digest)),
             )
-            for version, query in _holdout_queries(work, holders)
+            for version, query in _holdout_queries(work, platform.artifacts, holders)
         ]
     return [
         carried
@@ -275,18 +275,28 @@ def carry_answers(
     ]
 
 
-def _holdout_queries(work: Work, holders: Holders) -> Iterator[tuple[Version, ClassQuery]]:
-    """Yield queries of holdouts with one of the images: of the learner, and of what went live."""
+def _holdout_queries(
+    work: Work, artifacts: Artifacts, holders: Holders
+) -> Iterator[tuple[Version, ClassQuery]]:
+    """Yield queries of holdouts with one of the images: of the learner, and of what went live.
+
+    They are those about the images that the update held out, and those with what was added.
+    """
     for model in work[Models].page(EVERY, None):
         versions = work[Versions].all(model.id)
         live = [version for version in versions if version.status is VersionStatus.PROMOTED]
+        added = added_images(work, model.id)
         for learner in versions:
             holder = holders.versions.get(learner.data) if learner.data else None
-            if holder is not None and holder.holds_out(Part.TEST):
-                holdout = without_erased(work, holder.manifest.on(Side.HOLDOUT))
-                query = holdout_query(learner, entries_in(Part.TEST, holdout))
-                for version in {one.number: one for one in (learner, *live)}.values():
-                    yield version, query
+            held = holder is not None and holder.holds_out(Part.TEST)
+            more = added.get(learner.number)
+            if held or (more is not None and more.id in holders.suites):
+                at_first = holdout_of(work, artifacts, learner)
+                whole = (*at_first, *read_added(work, artifacts, added, learner))
+                for images in {at_first, whole}:
+                    query = holdout_query(learner, entries_in(Part.TEST, images))
+                    for version in {one.number: one for one in (learner, *live)}.values():
+                        yield version, query
 
 
 def _carry(

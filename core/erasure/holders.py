@@ -113,5 +113,5 @@ def _all(
         for dataset in datasets
         for version in work[Datasets].versions(dataset)
     }
-    found |= {suite.id: suite for suite in work[Suites].page(EVERY, None)}
+    found |= {suite.id: suite for suite in work[Suites].editions()}
     return datasets, found

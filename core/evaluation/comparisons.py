@@ -106,11 +106,11 @@ def _of_holdouts(
     """Return the pairs of each role, without holdouts whose classes the role has not learned."""
     live, known = plan.live, plan.live_lineage
     own = asked is ClassList.OWN
-    settled = ((h.exam, h.settled if own else h.anchor) for h in holdouts)
+    settled = ((h.common, h.settled) if own else (h.exam, h.anchor) for h in holdouts)
     return {
         PARENT: tuple((h.exam, plan.parent) for h in holdouts if h in plan.earlier),
         LIVE: tuple((h.exam, live) for h in holdouts if live and h.learner.number in known),
-        SETTLED: tuple((exam, version) for exam, version in settled if version is not None),
+        SETTLED: tuple((exam, version) for exam, version in settled if exam and version),
     }
 
 

@@ -13,8 +13,10 @@ from core.access.rows import Keys
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
+from core.datasets.version_rows import Suites
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
+from core.evaluation.looks import Looks
 from core.evaluation.plan import (
     EvaluationPlan,
     HeldOutUpdate,
@@ -50,7 +52,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.inheritance import inheritance, is_ancestor, lost_updates
 from core.registry.promote import live_version, point_alias, promotion_requirements
-from core.registry.read import ancestors, holdout_of, read_json, suites_of
+from core.registry.read import added_images, ancestors, holdout_of, read_added, read_json
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict, shown_verdict
@@ -91,23 +93,26 @@ def evaluate_version(
             if not _is_outdated(platform, plan):  # the next plan leaves out what has gone
                 raise
     with platform.transactions(read_only=True) as work:
-        spending = spending_in(work, platform.artifacts, plan)
+        looks = Looks.of(work, platform.artifacts, plan)
+        spending = spending_in(work, platform.artifacts, plan, looks)
         judged_before = _judged_before(work, plan)
     report = build_report(
         plan,
         answers,
         previous=previous,
         spending=spending,
+        failed_before=looks.failed,
         judged_before=judged_before,
         near_duplicates=near_duplicates,
     )
     stored = platform.artifacts.put(report.to_bytes())
     now = platform.clock()
-    verdicts = verdicts_beside(plan, answers, report, spending=spending)
+    verdicts = verdicts_beside(plan, answers, report, spending=spending, failed_before=looks.failed)
     evaluated = Evaluated(
         plan=plan,
         answers=answers,
         spending=spending,
+        failed_before=looks.failed,
         report=stored,
         verdicts=verdicts,
         job=job.id,
@@ -317,8 +322,14 @@ def plan_evaluation(
             parent=line[-1],
             root=line[0],
             earlier=earlier,
-            suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
+            suites=[
+                read_suite(work, artifacts, work[Suites].newest(suite)) for suite in model.suites
+            ],
             live=_live_line(work, artifacts, job, candidate),
+            can_answer=lambda version, query: (
+                version.collected_at is None
+                or work[AnswerCache].find(version.digest, query.digest) is not None
+            ),
         )
         near = 0
         if data := candidate.data:
@@ -353,11 +364,14 @@ def held_out_updates(
 ) -> list[HeldOutUpdate]:
     """Return the updates that made some versions, with the images held out of each."""
     passed = work[Aliases].passed(versions[0].model) if versions else ()
+    added = added_images(work, versions[0].model) if versions else {}
     return [
         HeldOutUpdate(
             version=version,
             holdout=holdout_of(work, artifacts, version),
             passed=version.number in passed,
+            more=read_added(work, artifacts, added, version),
+            added=added[version.number].id if version.number in added else None,
         )
         for version in versions
     ]

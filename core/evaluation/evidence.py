@@ -47,6 +47,7 @@ class Evaluated:
     plan: EvaluationPlan
     answers: AnswersByQuery
     spending: Mapping[Digest, Spending]  # by query
+    failed_before: frozenset[int]  # beside which versions an earlier look has failed
     report: Digest  # artifact
     verdicts: Sequence[BesideVerdict]
     job: str
@@ -138,14 +139,19 @@ def facts_of(evaluated: Evaluated) -> dict[str, Any]:
             for query, spent in evaluated.spending.items()
             if query in renamed
         },
+        "failed_before": sorted(evaluated.failed_before),
     }
 
 
 def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     """Return a query about the images of each suite and holdout of a plan, by its name."""
     exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
-    exams += [one.exam for one in (*plan.holdouts, *plan.live_holdouts)]
-    return {exam.name: exam.own for exam in exams}
+    found: dict[str, ClassQuery | RetrievalQuery] = {exam.name: exam.own for exam in exams}
+    for one in (*plan.holdouts, *plan.live_holdouts):
+        found[one.exam.name] = one.exam.own
+        if one.at_first and one.at_first != one.exam.own.entries:
+            found[f"{one.exam.name}, at first"] = replace(one.exam.own, entries=one.at_first)
+    return found
 
 
 def shown_entries(query: EvalQuery) -> Entries:
@@ -284,16 +290,18 @@ def differences(facts: Json, report: Json, parts: Mapping[Digest, Any]) -> list[
     KeyError, ValueError, TypeError, IndexError, AttributeError, or an error of the rules.
     """
     plan, answers, spending = _read(facts, parts)
+    failed_before = frozenset(map(int, facts["failed_before"]))
     stated = Report.from_json(report)
     found = build_report(
         plan,
         answers,
         previous=None,
         spending=spending,
+        failed_before=failed_before,
         judged_before=stated.judged_before,
         near_duplicates=stated.near_duplicates,
     )
-    verdicts = verdicts_beside(plan, answers, found, spending=spending)
+    verdicts = verdicts_beside(plan, answers, found, spending=spending, failed_before=failed_before)
     return [
         *_compare("", _compared(report), _compared(json.loads(found.to_bytes()))),
         *_compare(

@@ -1,6 +1,6 @@
 """Judge a candidate: compare its answers with those of other versions, and report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
@@ -8,7 +8,7 @@ from core.evaluation.class_losses import class_losses
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
-from core.evaluation.report import Report, budget_use
+from core.evaluation.report import GrownImages, Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores, taken
 from core.evaluation.results import (
     AnswersByQuery,
@@ -20,7 +20,7 @@ from core.evaluation.results import (
 from core.evaluation.summary import summarise
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import ROOT, GatePolicy, Judgement, Spending, Verdict, judge
-from core.values import Digest
+from core.values import Digest, SuiteId
 
 
 def build_report(
@@ -29,6 +29,7 @@ def build_report(
     *,
     previous: Report | None,
     spending: Mapping[Digest, Spending],
+    failed_before: frozenset[int] = frozenset(),
     judged_before: int,
     near_duplicates: int,
 ) -> Report:
@@ -36,17 +37,19 @@ def build_report(
 
     `previous` is the parent's report, the source of the older rows of the accuracy matrix; without
     it their cells stay empty. `spending` is by query: one that is missing judges its first
-    version. `judged_before` is the
-    number of candidates that these test parts have judged, in any line, and `near_duplicates` the
-    number of the update's images with an older near-duplicate.
+    version. `failed_before` are the versions beside which an earlier look has failed,
+    `judged_before` is the number of candidates that these test parts have judged, in any line, and
+    `near_duplicates` the number of the update's images with an older near-duplicate.
     `answers` must cover `plan.questions`; a missing answer is a KeyError. Raises AnswersNotFinite
     when a version that the candidate is compared with has features that are not finite; a
     candidate with such features fails.
     """
-    results = EvaluationResults(plan=plan, answers=answers, spending=spending)
+    results = EvaluationResults(
+        plan=plan, answers=answers, spending=spending, failed_before=failed_before
+    )
     compared = measures(results)
-    faults, doubts = tuple(_faults(results)), tuple(_doubts(plan))
-    judgement = judge(compared, plan.policy, faults, class_losses(results), doubts)
+    doubts = tuple(_doubts(plan))
+    judgement = _judge(results, compared, doubts)
     headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
@@ -90,6 +93,7 @@ def build_report(
         taken=tuple(taken(results)),
         recalls=tuple(recall_rows(results)),
         budgets=tuple(budget_use(compared, plan.policy)),
+        grown=tuple(_grown(results)),
         judged_before=judged_before,
         near_duplicates=near_duplicates,
         images=_images(plan),
@@ -108,6 +112,7 @@ class BesideVerdict:
     beside: int
     verdict: Verdict
     images: int  # test images that were judged
+    holdouts: tuple[SuiteId, ...]  # the images that were added to holdouts
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them
 
 
@@ -117,6 +122,7 @@ def verdicts_beside(
     report: Report,
     *,
     spending: Mapping[Digest, Spending],
+    failed_before: frozenset[int] = frozenset(),
 ) -> tuple[BesideVerdict, ...]:
     """Return the verdicts that an evaluation gives: beside the parent and beside the live version.
 
@@ -130,16 +136,39 @@ def verdicts_beside(
         beside=parent if live is None else live.number,
         verdict=report.verdict,
         images=sum(report.images.values()),
+        holdouts=plan.added,
         updates=tuple(one.number for one in plan.lost),
     )
     if whole.beside == parent:
         return (whole,)
     alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
-    results = EvaluationResults(plan=alone, answers=answers, spending=spending)
-    faults = tuple(_faults(results))
-    judgement = judge(measures(results), plan.policy, faults, class_losses(results))
-    images = sum(_images(alone).values())
-    return BesideVerdict(beside=parent, verdict=judgement.verdict, images=images), whole
+    results = EvaluationResults(
+        plan=alone, answers=answers, spending=spending, failed_before=failed_before
+    )
+    judgement = _judge(results, measures(results))
+    beside_parent = BesideVerdict(
+        beside=parent,
+        verdict=judgement.verdict,
+        images=sum(_images(alone).values()),
+        holdouts=alone.added,
+    )
+    return beside_parent, whole
+
+
+def _judge(
+    results: EvaluationResults, compared: Sequence[Measure], doubts: Sequence[str] = ()
+) -> Judgement:
+    """Return the judgement; what has failed beside the parent has failed everywhere."""
+    plan = results.plan
+    beside = {plan.parent.number, plan.live.number if plan.live else plan.parent.number}
+    return judge(
+        compared,
+        plan.policy,
+        tuple(_faults(results)),
+        class_losses(results),
+        doubts,
+        failed_before=not beside.isdisjoint(results.failed_before),
+    )
 
 
 def _faults(results: EvaluationResults) -> Iterator[str]:
@@ -179,6 +208,32 @@ def _images(plan: EvaluationPlan) -> dict[str, int]:
     holdouts = (*plan.holdouts, *plan.live_holdouts)
     evaluations += [holdout.exam for holdout in holdouts]
     return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}
+
+
+def _grown(results: EvaluationResults) -> Iterator[GrownImages]:
+    """Yield the test images that have grown, those of all other updates' holdouts together."""
+    plan = results.plan
+    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    for exam in exams:
+        spent = results.spending.get(exam.own.digest, Spending())
+        images = len(exam.own.entries)
+        if spent.seen:
+            yield GrownImages(
+                name=exam.name, images=images, seen=spent.seen, look=spent.look, common=images
+            )
+    if plan.added:
+        spent = results.spending.get(plan.kept[0].exam.own.digest, Spending())
+        yield GrownImages(
+            name="holdouts",
+            images=_count(one.exam for one in plan.kept),
+            seen=spent.seen,
+            look=spent.look,
+            common=_count(one.common for one in plan.kept if one.common),
+        )
+
+
+def _count(exams: Iterable[ClassEvaluation]) -> int:
+    return len({entry.pixels for exam in exams for entry in exam.own.entries})
 
 
 # The measures: every paired comparison that the gate judges.
@@ -234,7 +289,7 @@ def _live_difference(results: EvaluationResults, comparison: Comparison) -> floa
     None without one, and if it has not learned what is asked.
     """
     plan, exams = results.plan, [exam for exam, _ in comparison.pairs]
-    learners = {one.learner.number for one in plan.kept if one.exam in exams}
+    learners = {one.learner.number for one in plan.kept if one.exam in exams or one.common in exams}
     if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
         return None
     hits = results.paired(comparison, plan.live)
@@ -253,24 +308,34 @@ def _limits_flips(compared: Comparison | Measure) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Spent:
-    """The use of the line's budget by a measure; without a budget, nothing."""
+    """The error that a measure spends, of the version's looks and of the line's budget, if any."""
 
     verdicts: int | None = None
     luck: float = 1.0
+    look: int = 1
     level: float | None = None
 
 
 def _spending(results: EvaluationResults, comparison: Comparison) -> _Spent:
-    """Return the verdict by the most used of a comparison's images, and its level.
+    """Return the verdict and the look by the most used of a comparison's images, and its level.
 
-    A gain does not spend, as the budget is for forgetting.
+    A gain does not spend, as both are for forgetting.
     """
     policy = results.plan.policy
-    if policy.budget is None or comparison.kind is MeasureKind.GAIN:
+    if comparison.kind is MeasureKind.GAIN:
         return _Spent()
     found = [results.spending.get(exam.own.digest, Spending()) for exam, _ in comparison.pairs]
-    verdict, luck = max(one.verdict for one in found), max(one.luck for one in found)
-    return _Spent(verdicts=verdict, luck=luck, level=policy.level(verdict, luck))
+    most = Spending(
+        verdict=max(one.verdict for one in found),
+        luck=max(one.luck for one in found),
+        look=max(one.look for one in found),
+    )
+    return _Spent(
+        verdicts=most.verdict if policy.budget else None,
+        luck=most.luck,
+        look=most.look,
+        level=policy.level_of(most),
+    )
 
 
 # The same measures under another policy.
@@ -299,13 +364,14 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
 
 def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:
     """Yield a measure under a policy, and that of its negative flips if the policy limits them."""
-    spends = policy.budget is not None and measure.kind is not MeasureKind.GAIN
-    verdicts = (measure.verdicts or verdict) if spends else None
+    number = measure.verdicts or verdict
+    spending = Spending(verdict=number, luck=measure.luck, look=measure.look)
+    spends = measure.kind is not MeasureKind.GAIN
     found = replace(
         measure,
         tolerance=policy.tolerance(measure),
-        verdicts=verdicts,
-        level=policy.level(verdicts, measure.luck) if verdicts else None,
+        verdicts=number if spends and policy.budget else None,
+        level=policy.level_of(spending) if spends else None,
         soft=measure.soft if policy.views else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)

@@ -4,7 +4,7 @@ Verdicts use the test part of suites and holdouts; the validation part is for se
 share of an update that is kept.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part
@@ -15,6 +15,7 @@ from core.gate.rules import GatePolicy
 from core.registry.versions import Model, Version
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
 from core.rejection.rules import LEARNED
+from core.values import SuiteId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,15 @@ class HoldoutEvaluation:
     settled: Version
     anchor: Version | None = None
     exam: ClassEvaluation
+    common: ClassEvaluation | None  # on what learner and settled version can answer about
+    added: SuiteId | None = None  # the images that were added to what the update held out
+    at_first: tuple[ManifestEntry, ...] = ()  # the images without these
+
+    @property
+    def queries(self) -> list[EvalQuery]:
+        """All queries on the images."""
+        common = [] if self.common is None else [self.common.own]
+        return [self.exam.own, self.exam.union, *common]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +115,11 @@ class EvaluationPlan:
         return self.earlier + self.live_holdouts
 
     @property
+    def added(self) -> tuple[SuiteId, ...]:
+        """What was added to the holdouts, sorted."""
+        return tuple(sorted(one.added for one in self.kept if one.added))
+
+    @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
@@ -117,11 +132,13 @@ class EvaluationPlan:
         have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
-        for evaluation in (*self.zero_shot, *(holdout.exam for holdout in self.holdouts)):
+        for evaluation in self.zero_shot:
             shared += [evaluation.own, evaluation.union]
+        for holdout in self.holdouts:
+            shared += holdout.queries
         whole = list(shared)
         for holdout in self.live_holdouts:
-            whole += [holdout.exam.own, holdout.exam.union]
+            whole += holdout.queries
         asked = [
             (self.candidate, whole + _asked(self.calibration)),
             (self.parent, shared),
@@ -129,8 +146,10 @@ class EvaluationPlan:
         ]
         if self.live is not None:
             asked.append((self.live, whole))
-        asked += [(by, [h.exam.own]) for h in self.kept for by in (h.learner, h.settled)]
         asked += [(h.anchor, [h.exam.union]) for h in self.kept if h.anchor is not None]
+        for h in self.kept:
+            if h.common is not None:
+                asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
         versions = {version.digest: version for version, _ in asked}
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
@@ -156,11 +175,16 @@ class ScoredSuite:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutUpdate:
-    """The version that an update made, and the images held out of it (both parts)."""
+    """The version that an update made, and the images held out of it (both parts).
+
+    `more` are those that were added since.
+    """
 
     version: Version
     holdout: tuple[ManifestEntry, ...]
     passed: bool = False  # whether a passing verdict has let the version go live
+    more: tuple[ManifestEntry, ...] = ()
+    added: SuiteId | None = None  # what has these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +207,13 @@ def plan_queries(
     suites: Sequence[ScoredSuite],
     live: LiveLineage | None = None,
     part: Part = Part.TEST,
+    can_answer: Callable[[Version, ClassQuery], bool] = lambda *_: True,
 ) -> EvaluationPlan:
-    """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first."""
+    """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first.
+
+    `can_answer` says whether a version can answer about a holdout to which images were added.
+    """
+    own = replace(candidate, more=(), added=None)  # what it gained is for its own images to show
     learned, views = candidate.version.classes, policy.views
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
@@ -208,9 +237,9 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
-        holdouts=_holdout_evaluations((*earlier, candidate), candidate.version, part, views),
+        holdouts=_holdout_evaluations((*earlier, own), candidate.version, part, views, can_answer),
         live_holdouts=_holdout_evaluations(
-            live.updates if live else (), candidate.version, part, views
+            live.updates if live else (), candidate.version, part, views, can_answer
         ),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
@@ -274,19 +303,38 @@ def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> C
 
 
 def _holdout_evaluations(
-    updates: Sequence[HeldOutUpdate], candidate: Version, part: Part, views: int
+    updates: Sequence[HeldOutUpdate],
+    candidate: Version,
+    part: Part,
+    views: int,
+    can_answer: Callable[[Version, ClassQuery], bool],
 ) -> tuple[HoldoutEvaluation, ...]:
     """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
     for update in updates:
-        learner, entries = update.version, entries_in(part, update.holdout)
+        learner, name = update.version, holdout_name(update.version)
+        at_first = entries_in(part, update.holdout)
+        entries = (*at_first, *entries_in(part, update.more))
         if entries:
             later = _descendants(learner, updates)
             passed = (one.version for one in later if one.passed and one.version != candidate)
             own = replace(holdout_query(learner, entries), views=views)
-            exam = _class_evaluation(holdout_name(learner), own, candidate.classes)
             settled = next(passed, learner)
-            found.append(HoldoutEvaluation(learner=learner, settled=settled, exam=exam))
+            exam = _class_evaluation(name, own, candidate.classes)
+            common: ClassEvaluation | None = exam
+            if entries != at_first and not all(can_answer(one, own) for one in (learner, settled)):
+                first = replace(holdout_query(learner, at_first), views=views)
+                common = _class_evaluation(name, first, candidate.classes) if at_first else None
+            found.append(
+                HoldoutEvaluation(
+                    learner=learner,
+                    settled=settled,
+                    exam=exam,
+                    common=common,
+                    added=update.added,
+                    at_first=at_first,
+                )
+            )
     return _with_anchors(found, updates, candidate)
 
 

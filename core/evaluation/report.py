@@ -47,6 +47,21 @@ class BudgetUse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrownImages:
+    """The test images of a suite that has grown, or of all holdouts if one of them has.
+
+    The version was judged by it when there were fewer, or a settled version cannot answer about all
+    because its weights are gone: it is compared on those that were there at first.
+    """
+
+    name: str  # a suite, or "holdouts"
+    images: int  # now
+    seen: tuple[int, ...]  # test images at other looks, also at those too small to count
+    look: int  # the number of this look
+    common: int  # those on which it is compared with settled versions
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """The change of one class: counts, accuracy and paired difference with their intervals."""
 
@@ -252,6 +267,13 @@ class Report:
         default=(),
         metadata=description(
             "Use of the line's error budget by suite and holdout, if there is one."
+        ),
+    )
+    grown: tuple[GrownImages, ...] = field(
+        default=(),
+        metadata=description(
+            "Suites and holdouts whose test images have grown since they first judged this version "
+            "or the settled one."
         ),
     )
     reference: Json | None = None  # {"dataset", "version"} of the reference set

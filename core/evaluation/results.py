@@ -105,6 +105,7 @@ class EvaluationResults:
     plan: EvaluationPlan
     answers: AnswersByQuery
     spending: Mapping[Digest, Spending] = field(default_factory=dict)  # by query
+    failed_before: frozenset[int] = frozenset()  # beside which versions an earlier look has failed
 
     def hits(self, version: Version, query: ClassQuery) -> tuple[bool, ...]:
         """Return, image by image, whether a version was right."""
@@ -201,31 +202,40 @@ Cells = dict[tuple[int, int], Cell]  # (version, task's version)
 
 
 def tasks(results: EvaluationResults) -> tuple[Task, ...]:
-    """Return the columns: the updates of the lineage that have a test image, oldest first."""
+    """Return the columns: the updates of the lineage that have a test image, oldest first.
+
+    Their images are those about which the version that learned the task can answer.
+    """
     return tuple(
         Task(
-            version=holdout.learner.number,
-            classes=holdout.learner.update_classes,
-            images=len(holdout.exam.own.entries),
+            version=learner.number,
+            classes=learner.update_classes,
+            images=len(query.entries),
         )
-        for holdout in results.plan.holdouts
+        for learner, query in _columns(results)
     )
+
+
+def _columns(results: EvaluationResults) -> list[tuple[Version, ClassQuery]]:
+    holdouts = results.plan.holdouts
+    return [(one.learner, one.common.own) for one in holdouts if one.common is not None]
 
 
 def accuracy_matrix(results: EvaluationResults, previous: Report | None) -> tuple[MatrixRow, ...]:
     """Return the root's row, then one row for each update of the lineage.
 
     The cells of candidate, parent and root and those of the diagonal come from this evaluation's
-    answers, the others from the parent's report; cells known to neither are None.
+    answers, the others from the parent's report if they are about as many images; cells known to
+    neither are None.
     """
     plan = results.plan
-    cells = _known(previous)
-    for holdout in plan.holdouts:
-        for version in (plan.root, plan.parent, holdout.learner, plan.candidate):
-            counts = results.counts(version, holdout.exam.own)
+    cells = _known(previous, {task.version: task.images for task in tasks(results)})
+    for learner, query in _columns(results):
+        for version in (plan.root, plan.parent, learner, plan.candidate):
+            counts = results.counts(version, query)
             cell = (micro_accuracy(counts), macro_accuracy(counts))
-            cells[version.number, holdout.learner.number] = cell
-    columns = [holdout.learner.number for holdout in plan.holdouts]
+            cells[version.number, learner.number] = cell
+    columns = [learner.number for learner, _ in _columns(results)]
     rows = sorted({plan.root.number, plan.parent.number, plan.candidate.number, *columns})
     return tuple(
         MatrixRow(
@@ -237,7 +247,7 @@ def accuracy_matrix(results: EvaluationResults, previous: Report | None) -> tupl
     )
 
 
-def _known(previous: Report | None) -> Cells:
+def _known(previous: Report | None, images: Mapping[int, int]) -> Cells:
     if previous is None:
         return {}
     return {
@@ -245,6 +255,7 @@ def _known(previous: Report | None) -> Cells:
         for row in previous.matrix
         for task, micro, macro in zip(previous.tasks, row.micro, row.macro, strict=True)
         if micro is not None and macro is not None
+        if images.get(task.version, task.images) <= task.images
     }
 
 
@@ -255,7 +266,7 @@ def _part(cells: Cells, row: int, column: int, index: int) -> float | None:
 
 def transfer(results: EvaluationResults, matrix: Sequence[MatrixRow]) -> Transfer:
     """Return the transfer scores of the macro accuracies, as far as the matrix has the cells."""
-    columns = [holdout.learner.number for holdout in results.plan.holdouts]
+    columns = [learner.number for learner, _ in _columns(results)]
     rows = {row.version: row.macro for row in matrix}
     square = [rows[version] for version in columns]
     if not columns or columns[-1] != results.plan.candidate.number:

@@ -8,73 +8,63 @@ images, because a version stands in the place of the one that it replaces.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.freeze import read_manifest
-from core.datasets.manifests import Part
-from core.datasets.version_rows import Suites
-from core.evaluation.plan import (
-    ClassEvaluation,
-    EvaluationPlan,
-    RetrievalEvaluation,
-    entries_in,
-)
+from core.evaluation.looks import Looks, tested_images
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.gate.rules import Spending, inherited_luck
 from core.registry.inheritance import places
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Descent
-from core.values import Digest, SuiteId
+from core.values import Digest
 
 T = TypeVar("T", bound=str)
 
 
 def spending_in(
-    work: Work, artifacts: Artifacts, plan: EvaluationPlan
+    work: Work, artifacts: Artifacts, plan: EvaluationPlan, looks: Looks
 ) -> Mapping[Digest, Spending]:
     """Return the spending of a plan's suites and earlier holdouts, by the query on their own list.
 
-    Empty without a budget.
+    Without a budget it has the looks alone.
     """
+    ids = {suite.name: suite.id for suite in plan.suites}
+    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    at = {exam.own.digest: looks.at(ids[exam.name]) for exam in exams}
+    together = looks.at_holdouts
+    at |= {query.digest: together for one in plan.kept for query in one.queries}
     if plan.policy.budget is None:
-        return {}
+        return {query: Spending(look=look.number, seen=look.seen) for query, look in at.items()}
     judged, descents = work[Verdicts].suites(plan.model.id), work[Versions].descents(plan.model.id)
     place, candidate = places(descents), plan.candidate.number
-    ids = {suite.name: suite.id for suite in plan.suites}
-    images = _test_images(work, artifacts, {*ids.values(), *_flat(judged.values())})
+    images = tested_images(work, artifacts, {*ids.values(), *_flat(judged.values())})
     found: dict[Digest, Spending] = {}
-    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
     for exam in exams:
-        wanted = images[ids[exam.name]]
+        wanted = images[ids[exam.name]].keys()
         alike = {
             suites: 2 * len(wanted & _flat(images[one] for one in suites)) >= len(wanted)
             for suites in set(judged.values())
         }
         by_these = {number for number, suites in judged.items() if alike[suites]}
-        found[exam.own.digest] = spending(candidate, descents, by_these)
+        look = at[exam.own.digest]
+        spent = spending(candidate, descents, by_these)
+        found[exam.own.digest] = replace(spent, look=look.number, seen=look.seen)
     for holdout in plan.kept:
         learned = place[holdout.learner.number]
         since = {number for number in judged if place[number] > learned}
-        found[holdout.exam.own.digest] = spending(candidate, descents, since)
+        for query in holdout.queries:
+            look = at[query.digest]
+            spent = spending(candidate, descents, since)
+            found[query.digest] = replace(spent, look=look.number, seen=look.seen)
     return found
 
 
-def _flat(sets: Iterable[Collection[T]]) -> set[T]:
+def _flat(sets: Iterable[Iterable[T]]) -> set[T]:
     return {one for each in sets for one in each}
-
-
-def _test_images(
-    work: Work, artifacts: Artifacts, suites: Iterable[SuiteId]
-) -> Mapping[SuiteId, frozenset[Digest]]:
-    """Return the test images of suites, with those that were erased since."""
-    found = {}
-    for suite in suites:
-        manifest = read_manifest(artifacts, work[Suites].get(suite).manifest)
-        tested = entries_in(Part.TEST, manifest.entries)
-        found[suite] = frozenset(entry.pixels for entry in tested)
-    return found
 
 
 def spending(candidate: int, descents: Mapping[int, Descent], judged: Collection[int]) -> Spending:

@@ -23,7 +23,7 @@ from core.evaluation.queries import (
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.platform import Platform
-from core.registry.read import holdouts_of, read_json
+from core.registry.read import added_images, holdouts_of, read_added, read_json
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
@@ -135,8 +135,15 @@ def _on_holdouts(
     work: Work, artifacts: Artifacts, versions: Sequence[Version]
 ) -> Iterator[NamedQuery]:
     learners = [learner for _, learner in sorted(_lineages(work, versions).items())]
+    added = added_images(work, versions[0].model)
+    digests = {version.digest for version in versions}
     for learner, holdout in zip(learners, holdouts_of(work, artifacts, learners), strict=True):
-        entries = entries_in(Part.TEST, holdout)
+        more = read_added(work, artifacts, added, learner)
+        entries, whole = (entries_in(Part.TEST, images) for images in (holdout, (*holdout, *more)))
+        if len(whole) > len(entries):  # all have answered about these, or about what was first
+            query = holdout_query(learner, whole)
+            if len(work[AnswerCache].stored(digests, [query.digest])) == len(digests):
+                entries = whole
         if entries:
             query = holdout_query(learner, entries)
             yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)

@@ -103,7 +103,10 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
     if judgement.verdict is Verdict.PASSED:
         return "It may go live: its losses are within the limits, and it learned enough."
     if judgement.verdict is Verdict.FAILED:
-        why = [*_failures(judgement)] or ["its answers cannot be used"]
+        otherwise = "its answers cannot be used"
+        if judgement.failed_before:
+            otherwise = "it has failed before, by fewer of the same test images"
+        why = [*_failures(judgement)] or [otherwise]
         return f"It may not go live: {' and '.join(why)}."
     doubts = _doubts(judgement, gain, has_guard)
     return f"It does not go live by itself: {doubts}; a person may decide."

@@ -8,7 +8,7 @@ images do not count as proof.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from math import isinf, sqrt
+from math import inf, isinf, sqrt
 from statistics import NormalDist
 
 ALPHA = 0.005
@@ -18,7 +18,9 @@ _NORMAL = NormalDist()
 
 @cache
 def quantile(alpha: float) -> float:
-    """Return the standard normal value that is exceeded with probability `alpha`."""
+    """Return the standard normal value that is exceeded with probability `alpha`, maybe 0."""
+    if alpha == 0:
+        return inf
     return -_NORMAL.inv_cdf(alpha)  # of 1 - alpha, nothing is left of a very small one
 
 

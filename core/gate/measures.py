@@ -165,11 +165,19 @@ class Measure:
             "were chosen among several tries."
         ),
     )
+    look: int = field(
+        default=1,
+        metadata=description(
+            "Number of this look: the version's verdicts by these test images, which have grown "
+            "between."
+        ),
+    )
     level: float | None = field(
         default=None,
         metadata=description(
-            "One-sided error of the lower bound of a measure with enough images, if the line's "
-            "budget sets it."
+            "One-sided error of the lower bound of a measure with enough images: what the looks, "
+            "and the verdicts of a line with a budget, leave of the policy's `alpha`. Null for the "
+            "gain."
         ),
     )
     soft: SoftFlips | None = field(
@@ -203,6 +211,7 @@ class Measure:
         formerly_right: bool = False,
         verdicts: int | None = None,
         luck: float = 1.0,
+        look: int = 1,
         level: float | None = None,
         soft: SoftFlips | None = None,
     ) -> "Measure":
@@ -239,6 +248,7 @@ class Measure:
             formerly_right=formerly_right,
             verdicts=verdicts,
             luck=luck,
+            look=look,
             level=level,
             soft=soft,
         ).bounded(alpha, minimum_count)
@@ -293,9 +303,9 @@ class Measure:
     def decides_apart(self) -> bool:
         """True if the bound that decides is not the lower end of the interval, as told in points.
 
-        With few images less is asked, and a line's budget asks for more.
+        With few images less is asked, and a later look or a line's budget asks for more.
         """
-        return abs(self.lower - self.interval_lower) >= 0.0005
+        return abs(self.lower - self.interval_lower) >= 0.001
 
     @property
     def holds(self) -> bool:
@@ -307,7 +317,7 @@ class Measure:
 
         With error `alpha` for its lower bound, the measure would hold if no answer flipped.
         """
-        if self.level is None:
+        if self.verdicts is None or self.look > 1:
             return False
         unchanged = replace(self, gained=0, lost=0, soft=None)
         at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)

@@ -59,12 +59,21 @@ def inherited_luck(tries: Sequence[int]) -> float:
     return luck
 
 
+# A version may be judged again when a suite or holdout has grown: its next look. Looks share the
+# error of one verdict, of which the first has most. However the images grow, also if their number
+# is chosen by what earlier looks have shown, all looks together err at most at the level of one
+# verdict (`make bench-gate-looks`).
+LOOK_SHARES = (0.8, 0.04, 0.02, 0.01, 0.005)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """The place of a verdict among those of a line by the same test images."""
+    """The place of a verdict among those of a line, and of its version, by the same test images."""
 
-    verdict: int = 1  # its number: the first is 1
+    verdict: int = 1  # its number in the line: the first is 1
     luck: float = 1.0  # that the version inherits, by which its level is divided
+    look: int = 1  # its number among those of the version, if the images have grown between
+    seen: tuple[int, ...] = ()  # test images at other looks, also at those that do not count
 
 
 # The chance that the advised number of images decides is 80 %: this z is not exceeded with it.
@@ -252,7 +261,7 @@ class GatePolicy:
         return ErrorBudget(total=self.line_error, half=self.line_updates)
 
     def level(self, verdict: int, luck: float = 1.0) -> float | None:
-        """Return the error of lower bounds in a line's verdict by the same test images.
+        """Return the error that all looks of a line's verdict by the same test images share.
 
         `verdict` counts from 1; `luck` is what the version inherits. Returns None if there is no
         budget, so that `alpha` applies.
@@ -260,6 +269,13 @@ class GatePolicy:
         if self.budget is None:
             return None
         return min(self.alpha, self.budget.share(verdict) / luck)
+
+    def level_of(self, spending: Spending) -> float:
+        """Return the error of the lower bounds of one look: its share; 0 after the last look."""
+        if spending.look > len(LOOK_SHARES):
+            return 0.0
+        left = self.level(spending.verdict, spending.luck)
+        return (self.alpha if left is None else left) * LOOK_SHARES[spending.look - 1]
 
 
 LIMITS = limits_of(GatePolicy)
@@ -274,6 +290,7 @@ class Judgement:
     reasons: tuple[str, ...]
     lost_classes: tuple[ClassLoss, ...] = ()
     doubts: tuple[str, ...] = ()
+    failed_before: bool = False  # by an earlier look, which stands
 
 
 def judge(
@@ -282,10 +299,13 @@ def judge(
     faults: Sequence[str] = (),
     classes: Iterable[ClassLoss] = (),
     doubts: Sequence[str] = (),
+    *,
+    failed_before: bool = False,
 ) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
-    `doubts` are reasons why none but a person may let the version go live.
+    `doubts` are reasons why none but a person may let the version go live. `failed_before` says
+    that an earlier look has failed, which more images do not take back.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
     that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
@@ -308,7 +328,7 @@ def judge(
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
     has_gain = len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
-    if faults or failing or lost:
+    if faults or failing or lost or failed_before:
         verdict = Verdict.FAILED
     elif has_guard and has_gain and not doubts and all(m.holds for m in measures):
         verdict = Verdict.PASSED
@@ -317,10 +337,12 @@ def judge(
     return Judgement(
         verdict=verdict,
         measures=rulings,
+        failed_before=failed_before,
         lost_classes=lost,
         doubts=tuple(doubts),
         reasons=(
             *faults,
+            *([FAILED_BEFORE] if failed_before else []),
             *_lost_classes(lost, policy),
             *doubts,
             *explain(
@@ -333,6 +355,12 @@ def judge(
             ),
         ),
     )
+
+
+FAILED_BEFORE = (
+    "It has failed before, by fewer of these test images, and a failure stands: more images do not "
+    "take it back. Train another version."
+)
 
 
 def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
@@ -351,21 +379,35 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.HOLDS)
     if measure.live_is_beyond:
         return Ruling.on(measure, Outcome.OPEN)
-    more = images_to_settle(measure, alpha=policy.alpha, tests=tests)
+    level = _level_with_more(measure, policy)
+    more = images_to_settle(measure, alpha=policy.alpha, level=level, tests=tests)
     return Ruling.on(measure, Outcome.OPEN, more)
 
 
-def images_to_settle(measure: Measure, *, alpha: float, tests: int) -> int | None:
+def _level_with_more(measure: Measure, policy: GatePolicy) -> float:
+    """Return the error of the lower bound at the next look, if this one counts."""
+    if measure.level is None or measure.look > len(LOOK_SHARES):
+        return policy.alpha if measure.level is None else 0.0
+    if measure.distinct < policy.minimum_count:
+        return measure.level
+    shares = (*LOOK_SHARES, 0.0)
+    return measure.level * shares[measure.look] / shares[measure.look - 1]
+
+
+def images_to_settle(
+    measure: Measure, *, alpha: float, level: float | None = None, tests: int
+) -> int | None:
     """Return how many more images settle a measure with a chance of 80 %.
 
-    Answers are taken to flip at the rates that were seen. `tests` is the number of measures that
-    Holm's first step divides `alpha` by. Returns None if the difference lies at the tolerance, so
+    Answers are taken to flip at the rates that were seen. `level` is the error of the lower bound
+    with more images, `alpha` unless said otherwise, and `tests` the number of measures that Holm's
+    first step divides `alpha` by. Returns None if the difference lies at the tolerance, so
     that no practical number of images would do.
     """
     flips, at = measure.flips, -measure.tolerance
     reached = score(flips, at)  # grows with the square root of the images; skewness shrinks
     if reached > 0:
-        times = times_to_hold(measure.deciding, at, measure.level or alpha)
+        times = times_to_hold(measure.deciding, at, alpha if level is None else level)
     elif reached < 0:  # the root solves reached r^2 + z r - skewness / 6 (z^2 - 1) = 0, with power
         z = quantile(alpha / tests)
         skewed = sixth_of_skewness(flips, at) * (z * z - 1)
@@ -460,7 +502,7 @@ def explain(
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout with at least "
             f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
-            "automatically."
+            "automatically. Let a suite grow."
         )
     if not has_gain:
         lines.append(
@@ -471,6 +513,7 @@ def explain(
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
     lines += [_open(r) for r in still_open if not r.live_is_beyond]
+    lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
     if small:
@@ -564,12 +607,23 @@ def _passing(rulings: Sequence[Ruling]) -> str:
 def _open(ruling: Ruling) -> str:
     relation = "reaches" if ruling.kind is MeasureKind.GAIN else "exceeds"
     doubt = f"{_change(ruling)}. It is uncertain whether this {relation} {_limit(ruling)}:"
+    if ruling.look > len(LOOK_SHARES):
+        return f"{doubt} the looks at these images are used up."
     if ruling.more_images is None:
         return f"{doubt} the difference lies at the limit."
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
-        "chance of 80 %, if predictions keep changing at the same rate."
+        f"chance of 80 %, if predictions keep changing at the same rate.{_route(ruling)}"
     )
+
+
+def _route(measure: Measure) -> str:
+    """Return how a measure gets more images. An update's own holdout does not grow."""
+    if measure.kind is MeasureKind.GAIN:
+        return ""
+    if measure.kind in SUITES:
+        return f" Add them to the suite {measure.name}."
+    return f" Add them to the holdout{'s' if measure.kind is MeasureKind.HOLDOUTS else ''}."
 
 
 def _beyond(rulings: Sequence[Ruling]) -> str:
@@ -583,6 +637,19 @@ def _beyond(rulings: Sequence[Ruling]) -> str:
         "not fail for that, but none passes by itself until it is regained: roll back to a version "
         "from before the loss, teach again what was lost, or let a person promote this version "
         "with a reason."
+    )
+
+
+def _looked(measure: Measure) -> str:
+    most = len(LOOK_SHARES)
+    if measure.look > most:
+        return (
+            f"The test images of {measure.name} have judged this version {most} times before, each "
+            "time with more of them: they let it pass no more. Judge it by mostly other images."
+        )
+    return (
+        f"The test images of {measure.name} have grown, and this is look {measure.look} of at most "
+        f"{most} at them. The looks share the error of one verdict, so its bound is stricter."
     )
 
 

@@ -1,7 +1,7 @@
 """Rules that let a version go live or refuse it; `promote.py` calls them before it moves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core import errors
@@ -9,7 +9,7 @@ from core.gate.rules import Verdict
 from core.principal import Role
 from core.registry.verdicts import ORDER, VersionVerdict, worst
 from core.registry.versions import Model, Version
-from core.values import Digest, Json
+from core.values import Digest, Json, SuiteId
 
 Scores = Callable[[Digest | None], Json]  # what a report says in a refusal
 
@@ -33,6 +33,8 @@ class PromotionRequirements:
     # Where nothing is live to compare with: the ancestors since the nearest that a passing verdict
     # let go live, each with the worst verdict beside its parent.
     unproven: tuple[tuple[Version, VersionVerdict | None], ...] = ()
+    added: Mapping[int, SuiteId] = field(default_factory=dict)  # to the holdouts of the line's
+    # updates and of the lost ones, by the version's number
 
     @property
     def beside(self) -> int | None:
@@ -48,7 +50,8 @@ class PromotionRequirements:
         counting = [
             one
             for one in verdicts
-            if one.beside in {self.beside, self.parent} and one.covers(self.model)
+            if one.beside in {self.beside, self.parent}
+            and one.covers(self.model, self._added_for(one))
         ]
         found = worst(counting)
         if found and found.verdict is Verdict.FAILED:
@@ -62,6 +65,11 @@ class PromotionRequirements:
             return None
         before = (one.verdict if one else Verdict.INCONCLUSIVE for _, one in self.unproven)
         return max([found.verdict, *before], key=ORDER.index)
+
+    def _added_for(self, verdict: VersionVerdict) -> list[SuiteId]:
+        """Return what was added to the holdouts that a verdict is about."""
+        lost = {one.number for one in self.lost} - {*verdict.updates}
+        return [suite for number, suite in self.added.items() if number not in lost]
 
     def _is_about(self, verdict: VersionVerdict) -> bool:
         """Return whether a verdict is about the replacement, and all that it would lose."""
@@ -78,6 +86,13 @@ class PromotionRequirements:
             self.names[suite] for suite in self.model.suites if suite not in newest.suites
         ]:
             facts["suites"] = missing
+        known = {*newest.holdouts}
+        if grown := [
+            number
+            for number, suite in self.added.items()
+            if suite in self._added_for(newest) and suite not in known
+        ]:
+            facts["holdouts"] = sorted(grown)
         if newest.policy != self.model.policy:
             facts["policy"] = self.names[self.model.policy]
         if not beside:
@@ -270,8 +285,14 @@ def _stale(
     if "suites" in facts:
         left_out = ", ".join(facts["suites"])
         lines.append(
-            f"The verdict on version {version.number} does not cover these suites of the model: "
-            f"{left_out}."
+            f"The verdict on version {version.number} does not cover these suites of the model, as "
+            f"they are now: {left_out}."
+        )
+    if "holdouts" in facts:
+        grown = " and ".join(f"version {number}" for number in facts["holdouts"])
+        lines.append(
+            f"The verdict on version {version.number} does not cover the test images that were "
+            f"added to the holdout of {grown}."
         )
     if "policy" in facts:
         lines.append(

@@ -39,7 +39,7 @@ from core.registry.promotable import (
     require_promotable,
     role_to_override,
 )
-from core.registry.read import ancestors, require_weights, scores_of
+from core.registry.read import added_images, ancestors, require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict, worst
@@ -308,6 +308,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     live = live_version(work, version, alias)
     lost = lost_updates(work, version, live, alias) if live else ()
     known = {name.lower() for name in version.classes}
+    asked = {one.number for one in (*ancestors(work, version), *lost)}
     return PromotionRequirements(
         model=model,
         alias=alias,
@@ -320,6 +321,11 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
             name for one in lost for name in one.update_classes if name.lower() not in known
         ),
         unproven=() if work[Aliases].find(model.id, alias) else _unproven(work, version),
+        added={
+            number: suite.id
+            for number, suite in added_images(work, model.id).items()
+            if number in asked
+        },
     )
 
 

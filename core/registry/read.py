@@ -1,13 +1,13 @@
 """Resolve references, and read what versions, their lines and their models have stored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core import errors
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.freeze import read_manifest, without_erased
+from core.datasets.freeze import read_manifest, read_remaining, without_erased
 from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
@@ -16,9 +16,10 @@ from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
+from core.registry.inheritance import places
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, Weights
-from core.values import Digest, ImageInput, Json, ModelId
+from core.values import Digest, ImageInput, Json, ModelId, SuiteId
 
 
 def resolve(work: Work, reference: str) -> tuple[Model, Version]:
@@ -134,6 +135,45 @@ def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[Manif
         return ()
     frozen = work[Datasets].version(version.data.dataset, version.data.version)
     return read_manifest(artifacts, frozen.manifest).on(Side.HOLDOUT)
+
+
+def added_images(work: Work, model: ModelId) -> Mapping[int, Suite]:
+    """Return the images that were added to the holdouts of a model's versions, by number.
+
+    A version that was trained again without erased images has those of the one that it replaces.
+    """
+    held = work[Suites].held_out(model)
+    if not held:
+        return {}
+    found = places(work[Versions].descents(model))
+    return {number: held[place] for number, place in found.items() if place in held}
+
+
+def added_to_line(work: Work, version: Version) -> list[SuiteId]:
+    """Return the images that were added to the holdouts of a version's ancestors."""
+    added = added_images(work, version.model)
+    line = ancestors(work, version) if added else []
+    return [added[one.number].id for one in line if one.number in added]
+
+
+def read_added(
+    work: Work, artifacts: Artifacts, added: Mapping[int, Suite], version: Version
+) -> tuple[ManifestEntry, ...]:
+    """Return the images that were added to a version's holdout, except erased ones."""
+    suite = added.get(version.number)
+    return read_remaining(work, artifacts, suite.manifest).entries if suite else ()
+
+
+def grown_holdouts_of(
+    work: Work, artifacts: Artifacts, versions: Sequence[Version]
+) -> list[tuple[ManifestEntry, ...]]:
+    """Return what `holdouts_of` returns for versions of a model, with what was added since."""
+    added = added_images(work, versions[0].model) if versions else {}
+    held = holdouts_of(work, artifacts, versions)
+    return [
+        (*images, *read_added(work, artifacts, added, version))
+        for version, images in zip(versions, held, strict=True)
+    ]
 
 
 # What a version has stored.

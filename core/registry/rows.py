@@ -180,6 +180,14 @@ class Models(Rows):
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
 
+    def replace_suite(self, suite: SuiteId, by: SuiteId) -> Sequence[str]:
+        """Let another suite judge in the place of one; return the names of its models."""
+        theirs = model_suites.c.suite == suite
+        names = select(models.c.name).join(model_suites).where(theirs).order_by(models.c.name)
+        found = self._connection.scalars(names).all()
+        self._connection.execute(update(model_suites).where(theirs).values(suite=by))
+        return found
+
     def set_policy(self, model: ModelId, policy: PolicyId) -> None:
         """Replace the policy that judges the model's next versions."""
         self._connection.execute(update(models).where(models.c.id == model).values(policy=policy))

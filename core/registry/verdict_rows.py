@@ -26,6 +26,7 @@ class Verdicts(Rows):
         values = {
             **vars(verdict),
             "suites": list(verdict.suites),
+            "holdouts": list(verdict.holdouts),
             "updates": list(verdict.updates),
             "asked_digest": verdict.asked_digest,
         }
@@ -63,5 +64,5 @@ class Verdicts(Rows):
 
 def _to_verdict(row: Row[Any]) -> VersionVerdict:
     values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
-    asked = {"suites": tuple(row.suites), "updates": tuple(row.updates)}
+    asked = {name: tuple(values[name]) for name in ("suites", "holdouts", "updates")}
     return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})

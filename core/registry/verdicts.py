@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.datasets.rules import lineage_of
 from core.gate.rules import Verdict
 from core.registry.versions import Model
 from core.values import Digest, JobId, ModelId, PolicyId, SuiteId, canonical_json, sha256
@@ -26,6 +27,7 @@ class VersionVerdict:
     beside: int  # the version whose replacement it is about
     policy: PolicyId
     suites: tuple[SuiteId, ...]  # sorted
+    holdouts: tuple[SuiteId, ...] = ()  # sorted: the images that were added to holdouts by then
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them: see `inheritance`
     verdict: Verdict
     report: Digest
@@ -35,12 +37,21 @@ class VersionVerdict:
 
     @property
     def asked_digest(self) -> Digest:
-        """The SHA-256 that stands for the suites and the updates."""
-        return sha256(canonical_json([self.suites, self.updates]))
+        """The SHA-256 that stands for the suites, the holdouts and the updates."""
+        return sha256(canonical_json([self.suites, self.holdouts, self.updates]))
 
-    def covers(self, model: Model) -> bool:
-        """Return whether it is about the model's policy and all of its suites."""
-        return self.policy == model.policy and set(model.suites) <= set(self.suites)
+    def covers(self, model: Model, holdouts: Collection[SuiteId] = ()) -> bool:
+        """Return whether it is about the model's policy and all of its suites, as they are now.
+
+        `holdouts` are the images that were added to holdouts, which it must be about too. What has
+        failed by fewer images has failed: else new ones, well chosen, could take a failure away.
+        """
+        if self.verdict is Verdict.FAILED:
+            judged = set(map(lineage_of, self.suites))
+            covered = judged.issuperset(map(lineage_of, model.suites))
+        else:
+            covered = {*model.suites} <= {*self.suites} and {*holdouts} <= {*self.holdouts}
+        return self.policy == model.policy and covered
 
 
 def worst(verdicts: Iterable[VersionVerdict]) -> VersionVerdict | None:

@@ -7,6 +7,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.datasets.freeze import read_manifest
 from core.datasets.rows import Datasets
+from core.datasets.rules import lineage_of
 from core.datasets.version_rows import Suites
 from core.errors import DatasetVersionNotFound
 from core.exports.rows import Exports
@@ -112,6 +113,8 @@ def delete_model(platform: Platform, *, model: str) -> Model:
         work[Models].lock(found.id)
         jobs = [job.id for job in unfinished_jobs(work, found.id)]
         require_unused(f"The model {found.name!r}", jobs=jobs)
+        for added in work[Suites].held_out(found.id).values():
+            work[Suites].retire(added, platform.clock())
         work[Models].remove(found.id)  # trials and exports go by the hook DELETE_WITH_MODEL
         audit.record(
             work,
@@ -156,15 +159,20 @@ def retire_suite(platform: Platform, *, suite: str) -> None:
     """
     now = platform.clock()
     with platform.transactions() as work:
-        found = work[Suites].get(suite, lock=True)
+        found = work[Suites].newest(suite, lock=True)
         if found.retired_at is not None:
             return
         require_unused(
             f"The suite {found.name!r}",
-            models=work[Models].judged([found.id]).get(found.id, ()),
-            jobs=[job.id for job in unfinished_jobs(work) if found.id in (job.suites or ())],
+            models=work[Models].judged([found.id]).get(found.id, ())
+            or [one for one in [found.model] if one],
+            jobs=[
+                job.id
+                for job in unfinished_jobs(work)
+                if lineage_of(found.id) in map(lineage_of, job.suites or ())
+            ],
         )
-        work[Suites].retire(found.id, now)
+        work[Suites].retire(found, now)
         audit.record(
             work,
             Action.SUITE_RETIRED,

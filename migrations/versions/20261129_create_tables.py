@@ -138,15 +138,29 @@ def _create_suites() -> None:
     op.create_table(
         "suites",
         sa.Column("id", sa.String(), primary_key=True),
-        sa.Column("name", sa.String(), nullable=False, unique=True),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("manifest", sa.String(64), nullable=False),
+        sa.Column("source", sa.String(64), nullable=False),
         sa.Column("classes", sa.JSON(), nullable=False),
         sa.Column("images", sa.Integer(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
         sa.Column("mirror", sa.Boolean(), nullable=False),
         _time("created_at"),
+        sa.Column("grown_into", sa.String()),
+        sa.Column("model", sa.String()),
+        sa.Column("version", sa.Integer()),
         _time("retired_at", nullable=True),
+    )
+    op.create_index("ix_suites_model", "suites", ["model"])
+    newest = sa.text("grown_into IS NULL")
+    op.create_index(
+        "ix_suites_name",
+        "suites",
+        ["name"],
+        unique=True,
+        sqlite_where=newest,
+        postgresql_where=newest,
     )
     op.create_table(
         "suite_images",
@@ -336,6 +350,7 @@ def _create_versions() -> None:
         sa.Column("policy", sa.String(), sa.ForeignKey("policies.id"), primary_key=True),
         sa.Column("asked_digest", sa.String(64), primary_key=True),
         sa.Column("suites", sa.JSON(), nullable=False),
+        sa.Column("holdouts", sa.JSON(), nullable=False),
         sa.Column("updates", sa.JSON(), nullable=False),
         sa.Column("verdict", sa.String(), nullable=False),
         sa.Column("report", sa.String(64), nullable=False),

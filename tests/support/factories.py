@@ -125,6 +125,7 @@ def a_suite(**changes: Any) -> Suite:
         name=f"suite-{n}",
         kind=SuiteKind.ZERO_SHOT,
         manifest=digest(f"suite {n}"),
+        source=digest(f"suite {n}"),
         classes=("cat", "dog"),
         images=2,
         prompt=DEFAULT_PROMPT,

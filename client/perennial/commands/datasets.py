@@ -239,12 +239,12 @@ def import_images(
 
 dataset.add_command(import_images)
 
-# `perennial suite`: create suites from folders of images, list and retire them.
+# `perennial suite`: create suites from folders of images, let them grow, list and retire them.
 
 
 @click.group()
 def suite() -> None:
-    """Create suites from folders of images, list and retire them."""
+    """Create suites from folders of images, let them grow, list and retire them."""
 
 
 @suite.command(
@@ -313,7 +313,7 @@ def _send_suite(
     *,
     mirror: bool,
 ) -> Suite:
-    made = ensure_dataset(client, name, "labelled" if kind == "zero_shot" else "captioned")
+    made = ensure_dataset(client, name, _kind_of(kind))
     try:
         note(told_counts(send_images(client, name, images)))
         return client.suites.create(name, kind=kind, dataset=name, prompt=prompt, mirror=mirror)
@@ -321,6 +321,53 @@ def _send_suite(
         if made:
             take_back(client, name)
         raise
+
+
+@suite.command("grow", epilog=example("perennial suite grow emoji ./more-emoji"))
+@click.argument("name")
+@click.argument("folder", type=FOLDER)
+@json_option
+def grow_suite(name: str, folder: Path, as_json: bool) -> None:
+    """Add the images of FOLDER to a suite, so that verdicts become more certain.
+
+    NAME may be a version, such as demo:2: then they join the holdout of the update that made it.
+    FOLDER is as for `suite create`, with classes of the suite or update alone. The images go into
+    the dataset of the suite's name, or demo-2-tests, and all that this holds is added. Score again
+    what should go live.
+    """
+    model, _, number = name.partition(":")
+    with connected() as client:
+        if number:
+            kind: SuiteKind = "zero_shot"
+            where = f"{model}-{number}-tests"
+            classes = client.versions.get(model, int(number))["update_classes"]
+        else:
+            before = client.suites.get(name)
+            kind, where, classes = before["kind"], name, before["classes"]
+        images = read_folder(folder, kind)
+        known = {one.lower() for one in classes}
+        if known and (other := sorted({one for one, _ in images if one.lower() not in known})):
+            raise Failure(
+                f"{name} does not ask about these classes, and with them it would ask another "
+                f"question: {', '.join(other[:20])}."
+            )
+        made = ensure_dataset(client, where, _kind_of(kind))
+        try:
+            note(told_counts(send_images(client, where, images)))
+            if number:
+                after = client.versions.add_test_images(model, int(number), dataset=where)
+            else:
+                after = client.suites.grow(name, dataset=where)
+        except ServiceError:
+            if made:
+                take_back(client, where)
+            raise
+    told = f"Suite {name}" if not number else f"Added to the holdout of {name}"
+    tell(after, as_json, f"{told}: {after['images']} images now (edition {after['edition']}).")
+
+
+def _kind_of(suite: SuiteKind) -> DatasetKind:
+    return "labelled" if suite == "zero_shot" else "captioned"
 
 
 @suite.command("list", epilog=example("perennial suite list"))

@@ -87,6 +87,8 @@ SAME = {  # what a page's form does, and the operation of the API that does it
     "POST /ui/datasets/{dataset}/versions/{version}/deletion": "delete_dataset_version",
     "POST /ui/datasets/{dataset}/versions/{version}/suite": "make_suite",
     "POST /ui/suites/{suite}/retire": "delete_suite",
+    "POST /ui/suites/{suite}/images": "add_suite_images",
+    "POST /ui/models/{model}/versions/{version}/holdout/images": "add_holdout_images",
     "POST /ui/datasets/{dataset}/erasures": "order_image_erasure",
     "POST /ui/datasets/{dataset}/moves": "move_images",
     "POST /ui/datasets/{dataset}/removals": "delete_image",

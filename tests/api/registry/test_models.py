@@ -12,7 +12,7 @@ from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.api.browsing import browser_of
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.orders import frozen
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of
 
 
@@ -126,6 +126,52 @@ def test_a_suite_is_made_once_and_never_edited(service: Service) -> None:
     assert code_of(version) == (404, "dataset_version_not_found")
     for name, code in (("suites", "suite_not_found"), ("gate-policies", "policy_not_found")):
         assert code_of(service.client.get(f"/v1/{name}/x")) == (404, code)
+
+
+def test_a_suite_grows_by_editions_that_an_admin_makes(service: Service) -> None:
+    suite = a_suite(service, "emoji", 1)
+    classes = suite["classes"]
+    frozen(service, "more", (classes[0], picture(70)), (classes[0], picture(71)))
+    frozen(service, "other", ("zebra", picture(72)))
+    service.client.patch("/v1/models/demo", json={"suites": ["emoji"]})
+    body, path = {"dataset": "more", "dataset_version": 1}, "/v1/suites/emoji/images"
+    keys = [service.key(role) for role in (Role.CONTRIBUTOR, Role.OPERATOR)]
+    with service.untouched():
+        for key in keys:
+            refused = service.client.post(path, json=body, headers=key)
+            assert code_of(refused) == (403, "forbidden")
+        for wrong, code in (
+            ({"dataset": "other"}, (422, "field_invalid")),
+            ({"dataset": "none"}, (404, "dataset_not_found")),
+            ({"dataset_version": 7}, (404, "dataset_version_not_found")),
+        ):
+            assert code_of(service.client.post(path, json=body | wrong)) == code
+        nowhere = service.client.post("/v1/suites/none/images", json=body)
+        assert code_of(nowhere) == (404, "suite_not_found")
+    grown = service.client.post(path, json=body).json()
+    assert (grown["edition"], grown["images"]) == (2, suite["images"] + 2)
+    assert service.client.get("/v1/suites/emoji").json() == grown
+    earlier = service.client.get(f"/v1/suites/{suite['id']}").json()
+    assert earlier == suite | {"grown_into": grown["id"]}
+    assert service.client.get("/v1/suites").json()["data"] == [grown]
+    assert code_of(service.client.post(path, json=body)) == (422, "field_invalid")
+
+
+def test_an_admin_adds_test_images_to_the_holdout_of_an_update(service: Service) -> None:
+    a_candidate(service.platform, a_root(service.platform, "taught"), teaches=("cat",))
+    frozen(service, "tests", ("cat", picture(81)), ("Cat", picture(82)))
+    path = "/v1/models/taught/versions/{}/holdout/images"
+    body = {"dataset": "tests", "dataset_version": 1}
+    keys = [service.key(role, "taught") for role in (Role.CONTRIBUTOR, Role.OPERATOR)]
+    with service.untouched():
+        for key in keys:
+            refused = service.client.post(path.format(2), json=body, headers=key)
+            assert code_of(refused) == (403, "forbidden")
+        assert code_of(service.client.post(path.format(1), json=body)) == (422, "field_invalid")
+        assert code_of(service.client.post(path.format(9), json=body)) == (404, "version_not_found")
+    grown = service.client.post(path.format(2), json=body).json()
+    assert (grown["name"], grown["edition"], grown["images"]) == ("holdout of taught:2", 2, 2)
+    assert service.client.get("/v1/suites").json()["data"] == []
 
 
 def test_a_suite_without_a_version_freezes_the_dataset_or_nothing(service: Service) -> None:

@@ -9,7 +9,7 @@ from core.datasets.rules import DatasetVersion
 from core.datasets.thumbnail_rows import PlacedGroups
 from core.datasets.version_rows import Suites
 from core.evaluation.report import BudgetUse, Report
-from core.gate.rules import Verdict
+from core.gate.rules import LOOK_SHARES, Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model
@@ -36,7 +36,7 @@ KNOWN = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS, 4: SUITES + CATS 
 
 LIMITS = {"line_error": 0.2, "line_updates": 10, "holdout_tolerance": 0.5, "settled_tolerance": 0.5}
 
-SHARES = {k: 0.2 * 10 / ((9 + k) * (10 + k)) for k in (1, 2, 3)}
+SHARES = {k: LOOK_SHARES[0] * 0.2 * 10 / ((9 + k) * (10 + k)) for k in (1, 2, 3)}
 
 
 @pytest.fixture

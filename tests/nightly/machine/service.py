@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
+from core.datasets.version_rows import Suites
 from core.erasure.order import order_erasure
 from core.erasure.rules import Retraining
 from core.errors import (
@@ -33,6 +34,7 @@ from core.operations.maintenance import delete_expired
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import by_override, live_stack
 from core.registry.configure import configure_model
+from core.registry.evidence import grow_holdout, grow_suite
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
@@ -130,6 +132,33 @@ class Operators(Machine):
         """Have other suites or another policy judge a model from now on."""
         model = pick(self.world.models(), which)
         configure_model(self.world.platform, model.name, suites=suites, policy=policy)
+
+    @rule(spare=WHICH, which=WHICH)
+    def grow(self, spare: int, which: int) -> None:
+        """Add test images to a suite, or to the holdout of an update that taught their class."""
+        images, name = pick(self.world.spares(), spare)
+        given = {"dataset": images.dataset, "dataset_version": images.number}
+        with self.world.reading() as work:
+            suites = [one for one in work[Suites].page(9, None) if name in one.classes]
+            before = work[Suites].editions()
+        taught = [(m, one) for m, one in self.trained() if name in one.update_classes]
+        if not (suites or taught):
+            return
+        try:
+            if suites:
+                grown = grow_suite(self.world.platform, suite=suites[0].name, **given)
+            else:
+                model, one = pick(taught, which)
+                learner = {"model": model.name, "version": one.number}
+                grown = grow_holdout(self.world.platform, **learner, **given)
+        except FieldInvalid:  # all of them are there
+            with self.world.reading() as work:
+                assert work[Suites].editions() == before
+            self.happened["growth refused"] += 1
+            return
+        earlier = [one for one in before if one.name == grown.name]
+        assert grown.images > max((one.images for one in earlier if not one.grown_into), default=0)
+        self.happened["suite grown" if suites else "holdout grown"] += 1
 
     @precondition(lambda self: self.trained())
     @rule(which=WHICH, reason=st.sampled_from(["", "because"]))

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.database.work import Work
+from core.datasets.version_rows import Suites
 from core.gate.rules import Verdict
 from core.jobs.rules import Job
 from core.registry.alias_rows import Aliases
@@ -18,7 +20,7 @@ from core.trials.rules import Trial, TrialMode
 from core.values import Json, ModelId, TrialId
 from tests.nightly.machine.world import ALIASES, World
 
-Key = tuple[ModelId, int, int, str, tuple[str, ...], tuple[int, ...]]
+Key = tuple[ModelId, int, int, str, tuple[str, ...], tuple[str, ...], tuple[int, ...]]
 
 
 class Gate:
@@ -45,7 +47,7 @@ class Gate:
                 trials = work[Trials].running(model.id)
                 live = {alias.name: alias.version for alias in work[Aliases].all(model.id)}
                 passed = {row.to_version for rows in histories.values() for row in rows if let(row)}
-                line = Line(versions, work[Versions].descents(model.id), passed)
+                line = Line(versions, work[Versions].descents(model.id), passed, added(work, model))
             failed = self._note(model, rows)
             self._canaries(model, trials)
             for trial in trials:
@@ -70,7 +72,7 @@ class Gate:
             versions = {one.number: one for one in work[Versions].all(model.id)}
             histories = [work[Aliases].history(model.id, name) for name in ALIASES]
             passed = {row.to_version for rows in histories for row in rows if let(row)}
-            line = Line(versions, work[Versions].descents(model.id), passed)
+            line = Line(versions, work[Versions].descents(model.id), passed, added(work, model))
             on_each = work[Verdicts].on_each(model.id, versions)
         rows = [row for found in on_each.values() for row in found]
         return decided(model, line, version, rows, history)
@@ -94,7 +96,8 @@ class Gate:
         """Check what has changed since the last time; return what has failed since."""
         failed = []
         for row in rows:
-            key = (row.model, row.version, row.beside, row.policy, row.suites, row.updates)
+            about = (row.suites, row.holdouts, row.updates)
+            key = (row.model, row.version, row.beside, row.policy, *about)
             before = self._rows.get(key)
             if before == row:
                 continue
@@ -127,8 +130,18 @@ def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
     }
 
 
-def covers(row: VersionVerdict, model: Model) -> bool:
-    return row.policy == model.policy and {*model.suites} <= {*row.suites}
+def covers(row: VersionVerdict, model: Model, more: Collection[str] = ()) -> bool:
+    """Whether a verdict is about all images there are now; one that failed, about fewer of them."""
+    if row.verdict is Verdict.FAILED:
+        judged = {suite.split("-")[0] for suite in row.suites}
+        return row.policy == model.policy and {one.split("-")[0] for one in model.suites} <= judged
+    covered = {*model.suites} <= {*row.suites} and {*more} <= {*row.holdouts}
+    return row.policy == model.policy and covered
+
+
+def added(work: Work, model: Model) -> Mapping[int, str]:
+    """What was added to holdouts, by the version in whose place one stands."""
+    return {number: suite.id for number, suite in work[Suites].held_out(model.id).items()}
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,7 @@ class Line:
     versions: Mapping[int, Version]
     descents: Mapping[int, Descent]
     passed: set[int | None]  # by passing they went live
+    added: Mapping[int, str]
 
     def before(self, version: Version, rows: Sequence[VersionVerdict]) -> set[Verdict]:
         """Return the verdicts of ancestors that count where nothing is live."""
@@ -150,6 +164,11 @@ class Line:
             found.add(next((one for one in WORST if one in own), Verdict.INCONCLUSIVE))
             parent = further
         return found
+
+    def more(self, version: int, lost: Collection[int]) -> set[str]:
+        """Return what was added to the holdouts that a verdict has to be about."""
+        asked = (self._line(version) - {version}) | {*lost}
+        return {self.added[self._first(n)] for n in asked if self._first(n) in self.added}
 
     def lost(self, version: int, history: Sequence[AliasMove]) -> set[int]:
         """Return the versions whose updates the live one answers for, and `version` lacks."""
@@ -199,8 +218,13 @@ def decided(
     replaces = live not in {None, version.number}
     beside = live if replaces else version.parent
     lost = line.lost(version.number, history) if replaces else set()
-    own = [row for row in rows if row.version == version.number and covers(row, model)]
-    now = [row for row in own if row.beside in {beside, version.parent}]
+    now = [
+        row
+        for row in rows
+        if row.version == version.number
+        and row.beside in {beside, version.parent}
+        and covers(row, model, line.more(version.number, lost & {*row.updates}))
+    ]
     found = {row.verdict for row in now}
     if history is not None and live is None and found:
         found |= line.before(version, rows)

@@ -161,6 +161,20 @@ class World:
         with self.reading() as work:
             return work[Erasures].page(99, None)
 
+    def spares(self) -> Sequence[tuple[DatasetVersion, str]]:
+        """Dataset versions that nobody learns from, each with images of one class."""
+        with self.reading() as work:
+            frozen = [
+                version
+                for dataset in work[Datasets].page(99, None)
+                for version in work[Datasets].versions(dataset.id)
+            ]
+        return [
+            (one, one.classes[0])
+            for one in frozen
+            if len(one.classes) == 1 and one.replaced_by is None
+        ]
+
     def alias(self, model: Model, name: str = ALIAS) -> tuple[Alias | None, Sequence[AliasMove]]:
         with self.reading() as work:
             return work[Aliases].find(model.id, name), work[Aliases].history(model.id, name)
@@ -192,6 +206,8 @@ def _template() -> Path:
     asked = scene.frozen("sun", "moon", each=30, offset=1000)
     for number, lesson in enumerate(LESSONS):
         scene.frozen(*lesson, each=8, offset=100 * number, forms=1000)  # each its own bytes
+    for number, (name, _) in enumerate((("sun", ""), ("mug", ""), ("sun", ""), *LESSONS)):
+        scene.frozen(name, each=6, offset=1400 + 20 * number)
     model = scene.model("m0")
     scene.suite(model, asked, SUITE)
     scene.suite(model, scene.frozen("mug", "pot", each=30, offset=1200), "more")

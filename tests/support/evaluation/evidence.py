@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +26,29 @@ def evidence_of(
     answers: AnswersByQuery,
     spending: Mapping[Digest, Spending] | None = None,
     *,
+    failed_before: Collection[int] = (),
     private: str = OURS.private,
 ) -> bytes:
     """The file of the evidence of an evaluation with these answers."""
     spending = spending or {}
     report = build_report(
-        plan, answers, previous=None, spending=spending, judged_before=2, near_duplicates=1
+        plan,
+        answers,
+        previous=None,
+        spending=spending,
+        failed_before=frozenset(failed_before),
+        judged_before=2,
+        near_duplicates=1,
     )
     evaluated = Evaluated(
         plan=plan,
         answers=answers,
         spending=spending,
+        failed_before=frozenset(failed_before),
         report=sha256(report.to_bytes()),
-        verdicts=verdicts_beside(plan, answers, report, spending=spending),
+        verdicts=verdicts_beside(
+            plan, answers, report, spending=spending, failed_before=frozenset(failed_before)
+        ),
         job="job_1",
         release="0.1.0",
         at=NOW,
@@ -49,9 +59,9 @@ def evidence_of(
     return packed(Signatures(private, {}), contents, {})
 
 
-def spent(*, verdict: int, luck: float) -> Spending:
-    """The place of a verdict in the line's budget."""
-    return Spending(verdict=verdict, luck=luck)
+def spent(*, verdict: int, luck: float, look: int = 1) -> Spending:
+    """The place of a verdict in the line's budget, and of its look."""
+    return Spending(verdict=verdict, luck=luck, look=look)
 
 
 @dataclass

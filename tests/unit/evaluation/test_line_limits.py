@@ -11,7 +11,7 @@ from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
 from core.gate.intervals import quantile, score
 from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import Verdict
+from core.gate.rules import LOOK_SHARES, Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,
@@ -27,6 +27,8 @@ from tests.support.evaluation.evaluations import (
     third_update,
 )
 from tests.support.factories import digest
+
+FIRST_LOOK = LOOK_SHARES[0]
 
 
 def limited(**changes: Any) -> EvaluationPlan:
@@ -52,10 +54,10 @@ def test_every_guard_has_the_level_of_its_own_verdict_and_the_gain_spends_nothin
         assert emoji_levels == {100}
     found = levels(report)
     assert found == {
-        ("zero_shot", "emoji"): (100, pytest.approx(5 / 39_800)),
-        ("image_to_text", "shapes"): (1, pytest.approx(5 / 10_100)),
-        ("text_to_image", "shapes"): (1, pytest.approx(5 / 10_100)),
-        ("holdout", "version 2"): (2, pytest.approx(5 / 10_302)),
+        ("zero_shot", "emoji"): (100, pytest.approx(FIRST_LOOK * 5 / 39_800)),
+        ("image_to_text", "shapes"): (1, pytest.approx(FIRST_LOOK * 5 / 10_100)),
+        ("text_to_image", "shapes"): (1, pytest.approx(FIRST_LOOK * 5 / 10_100)),
+        ("holdout", "version 2"): (2, pytest.approx(FIRST_LOOK * 5 / 10_302)),
         ("gain", "version 3"): (None, None),
     }
 
@@ -64,15 +66,19 @@ def test_pooled_holdouts_spend_as_the_one_that_has_judged_most() -> None:
     plan = third_update(policy=policy(line_error=0.05))
     older, newer, _ = (holdout.exam.own.digest for holdout in plan.holdouts)
     found = levels(report_of(plan, right, verdicts={older: 9, newer: 8}))
-    assert found["holdouts", "2 updates"] == (9, pytest.approx(5 / (108 * 109)))
-    assert found["holdout", "version 3"] == (8, pytest.approx(5 / (107 * 108)))
+    assert found["holdouts", "2 updates"] == (9, pytest.approx(FIRST_LOOK * 5 / (108 * 109)))
+    assert found["holdout", "version 3"] == (8, pytest.approx(FIRST_LOOK * 5 / (107 * 108)))
 
 
 def test_report_has_what_is_spent_and_left_by_suite_and_holdout() -> None:
     plan = limited()
     report = report_of(plan, right, verdicts={plan.zero_shot[0].own.digest: 100})
     emoji, _, holdout = report.budgets
-    assert (emoji.name, emoji.verdicts, emoji.level) == ("emoji", 100, pytest.approx(5 / 39_800))
+    assert (emoji.name, emoji.verdicts, emoji.level) == (
+        "emoji",
+        100,
+        pytest.approx(FIRST_LOOK * 5 / 39_800),
+    )
     assert (emoji.spent, emoji.left) == (0.025, 0.025)
     assert (holdout.name, holdout.verdicts) == ("version 2", 1)
     assert holdout.spent + holdout.left == pytest.approx(0.05)
@@ -100,8 +106,8 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
         before=[by_turns(FIRST, suite, i) for i in images],
         groups=[suite.entries[i].group for i in images],
     )
-    assert captions.design_effect == hits.design_effect(5 / 39_800)
-    assert flipped.design_effect == hits.formerly_right.design_effect(5 / 39_800)
+    assert captions.design_effect == hits.design_effect(FIRST_LOOK * 5 / 39_800)
+    assert flipped.design_effect == hits.formerly_right.design_effect(FIRST_LOOK * 5 / 39_800)
     at_alpha, of_all = hits.design_effect(0.005), captions.design_effect
     assert len({at_alpha, of_all, flipped.design_effect}) == 3
 
@@ -164,7 +170,9 @@ def test_what_is_asked_of_flips_grows_with_the_answers_that_were_right() -> None
     limits = {"negative_flips": 0.2, "minimum_count": 40, "parent_tolerance": 1.0}
     emoji = flips(report_of(second_update(policy=policy(**limits)), few_right))[0]
     assert (emoji.images, emoji.distinct, emoji.count, emoji.lost) == (40, 10, 10, 1)
-    assert score(emoji.flips, emoji.lower) == pytest.approx(quantile(0.005) / 4, abs=1e-6)
+    assert score(emoji.flips, emoji.lower) == pytest.approx(
+        quantile(FIRST_LOOK * 0.005) / 4, abs=1e-6
+    )
     assert emoji.holds
     assert not emoji.bounded(0.005, 10).holds
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gate_looks import worst_error
 from core.gate.intervals import paired_interval, proportion_interval
 from core.gate.measures import Measure, MeasureKind, Outcome
-from core.gate.rules import ErrorBudget, Verdict, inherited_luck, judge
+from core.gate.rules import ErrorBudget, Spending, Verdict, inherited_luck, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
 
@@ -53,7 +54,7 @@ def test_what_holds_at_the_policys_error_is_open_at_a_stricter_level() -> None:
     assert outcomes(judge([measure(count=300)], chosen)) == [Outcome.HOLDS]
     judgement = judge([at_level(300, 0, 0, 0.05 / 101), gain()], chosen)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.measures[0].more_images == 51  # 351 unchanged images hold
+    assert judgement.measures[0].more_images == 233  # 533 unchanged images hold at the next look
     assert judgement.reasons[-1].startswith("The test images of emoji are worn out")
 
 
@@ -120,3 +121,31 @@ def test_what_is_spent_is_the_sum_of_the_shares_half_by_so_many_and_never_all(ha
         sum_of_shares += budget.share(verdict)
         assert budget.spent(verdict) == pytest.approx(sum_of_shares, rel=1e-9)
     assert budget.spent(10**9) < 0.05
+
+
+# ---- Looks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.005, 0.05])
+def test_all_looks_together_err_at_most_at_the_level_of_one_verdict(alpha: float) -> None:
+    """Whatever the sizes, also if each is chosen in the worst way by what was seen before."""
+    levels = [a_policy(alpha=alpha).level_of(Spending(look=n)) for n in range(1, 6)]
+    assert sorted(levels, reverse=True) == levels
+    assert levels[0] == pytest.approx(0.8 * alpha)
+    assert sum(levels) < worst_error(levels, step=0.05) <= alpha
+    assert worst_error([alpha, alpha]) > 2 * alpha
+    assert a_policy(alpha=alpha).level_of(Spending(look=6)) == 0
+
+
+def test_a_look_has_its_share_of_what_the_line_leaves() -> None:
+    chosen = a_policy(line_error=0.05)
+    found = chosen.level_of(Spending(verdict=100, luck=2.0, look=2))
+    assert found == pytest.approx(0.04 * 5 / 39_800 / 2)
+
+
+def test_after_the_last_look_no_answers_hold() -> None:
+    unchanged = at_level(100_000, 0, 0, 0.0, look=6)
+    assert not unchanged.holds
+    found = judge([unchanged, gain()], a_policy())
+    assert outcomes(found)[0] is Outcome.OPEN
+    assert any("let it pass no more" in reason for reason in found.reasons)

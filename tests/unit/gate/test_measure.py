@@ -75,7 +75,8 @@ LEVEL = 0.05 / 101  # z is 3.2932, so 351 unchanged answers hold a tolerance of 
 
 def unchanged(count: int, level: float | None = LEVEL) -> Measure:
     hits = [True] * count
-    return measure(hits, hits, tolerance=0.03, alpha=0.005, level=level)
+    verdicts = None if level is None else 1
+    return measure(hits, hits, tolerance=0.03, alpha=0.005, level=level, verdicts=verdicts)
 
 
 def test_a_level_moves_the_lower_bound_alone() -> None:
@@ -114,12 +115,11 @@ def test_images_are_worn_out_where_the_budget_alone_keeps_them_from_holding(
 
 def test_whether_images_are_worn_out_does_not_depend_on_the_flips() -> None:
     now, before = [True] * 400 + [False] * 60, [True] * 460
-    flipped = measure(now, before, tolerance=0.03, alpha=0.005, level=LEVEL)
+    given: dict[str, Any] = {"tolerance": 0.03, "alpha": 0.005, "level": LEVEL, "verdicts": 1}
+    flipped = measure(now, before, **given)
     assert not flipped.holds
     assert not flipped.is_worn_out(0.005, 1)
-    captions = measure(
-        now, before, tolerance=0.03, alpha=0.005, level=LEVEL, images=230, design_effect=2.0
-    )
+    captions = measure(now, before, images=230, design_effect=2.0, **given)
     assert captions.is_worn_out(0.005, 1)
 
 

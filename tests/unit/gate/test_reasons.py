@@ -133,7 +133,8 @@ def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None
         "It is uncertain whether this exceeds the allowed loss of 3.0 points:"
     )
     at_this_rate = (
-        "would decide it with a chance of 80 %, if predictions keep changing at the same rate."
+        "would decide it with a chance of 80 %, if predictions keep changing at the same rate. Add "
+        "them to the suite emoji."
     )
     assert said(doubtful(open_one, 1840)) == (
         f"{doubt} about 1,840 more test images {at_this_rate}",
@@ -177,7 +178,7 @@ def test_a_bound_that_decides_apart_from_the_interval_is_said_beside_it() -> Non
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
     assert said(has_guard=False, minimum_count=minimum) == (
         "No measure guards this model: it has no suite or earlier holdout with at least "
-        f"{images}, so no version is promoted automatically.",
+        f"{images}, so no version is promoted automatically. Let a suite grow.",
     )
 
 
@@ -223,7 +224,7 @@ def test_negative_flips_are_a_share_of_the_answers_that_were_right() -> None:
         f"{shares}, significantly more than the allowed 5.0 %.",
         f"{shares}. It is uncertain whether this exceeds the allowed 5.0 %: about 90 more test "
         "images would decide it with a chance of 80 %, if predictions keep changing at the same "
-        "rate.",
+        "rate. Add them to the suite emoji.",
     )
 
 

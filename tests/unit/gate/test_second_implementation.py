@@ -21,6 +21,7 @@ from scipy.stats import binom, norm
 
 from tests.support.evaluation.evaluations import (
     EARLIER,
+    FIRST,
     answered,
     entries,
     live_line,
@@ -213,7 +214,7 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             "live version": [
                 (h["exam"], live) for h in some if live and h["learner"]["number"] in known
             ],
-            "settled version": [(h["exam"], h["settled"]) for h in some],
+            "settled version": [(h["common"], h["settled"]) for h in some if h["common"]],
             "anchor": [(h["exam"], h["anchor"]) for h in some if h["anchor"]],
         }
 
@@ -282,20 +283,23 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
     rows = paired(evidence, kind, asked, pairs, plan["candidate"])
     spent = [evidence.facts["spending"].get(name_of(exam["own"])) for exam, _ in pairs]
-    level = None
-    if policy["line_error"] is not None and kind != "gain":
+    level = None if kind == "gain" else policy["alpha"]
+    if level and policy["line_error"] is not None:
         verdict = max(one["verdict"] if one else 1 for one in spent)
         luck = max(one["luck"] if one else 1.0 for one in spent)
         half = policy["line_updates"]
         share = policy["line_error"] * half / ((half + verdict - 1) * (half + verdict))
-        level = min(policy["alpha"], share / luck)
+        level = min(level, share / luck)
+    if level:  # all looks of a version at images that grow share it
+        look = max(one["look"] if one else 1 for one in spent)
+        level *= (0.8, 0.04, 0.02, 0.01, 0.005)[look - 1]
     live = None
     if plan["live"] is not None and about["baseline"] in {"root", "settled version"}:
         learners = {
             one["learner"]["number"]
             for one in (*plan["holdouts"], *plan["live_holdouts"])
             for exam, _ in pairs
-            if one["exam"] == exam
+            if exam in (one["exam"], one["common"])
         }
         if learners <= set(plan["live_lineage"]):
             theirs = paired(evidence, kind, asked, pairs, plan["live"])
@@ -386,8 +390,11 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
     guarded = any(one["distinct"] >= least and not one["pooled"] for one in kept)
+    beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
+    stands = not beside.isdisjoint(evidence.facts["failed_before"])
     if (
-        useless(evidence)
+        stands
+        or useless(evidence)
         or lost_classes(evidence, found)
         or any(one["outcome"] == "fails" for one in found)
     ):
@@ -644,3 +651,20 @@ def test_a_measure_fails_from_the_same_limit_on(failing: int) -> None:
     limit = brentq(lambda loss: p_value(n, b, c, -loss) - step, 0.0, (c - b) / n, xtol=1e-12)
     assert judged(limit * 0.9999)["outcome"] == "fails"
     assert judged(limit * 1.0001)["outcome"] == "open"
+
+
+def test_looks_at_images_that_were_added_and_a_failure_that_stands_are_recomputed() -> None:
+    more = entries("more", [("bag",), ("shirt",)] * 10)
+    first = replace(EARLIER[0], more=more, added="suite_more-2")
+    plan = third_update(
+        earlier=[first, EARLIER[1]],
+        policy=policy(line_error=0.05),
+        can_answer=lambda version, _: version is not FIRST,
+    )
+    assert plan.kept[0].common != plan.kept[0].exam
+    queries = [query for one in plan.kept for query in one.queries]
+    spending = {one.digest: spent(verdict=3, luck=1.0, look=2) for one in queries}
+    answers = answered(plan, flipping(5, 0.05))
+    for failed_before, given in (((), {"passed", "inconclusive"}), ((3,), {"failed"})):
+        file = evidence_of(plan, answers, spending, failed_before=failed_before)
+        assert agrees(file) in given

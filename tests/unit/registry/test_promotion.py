@@ -344,8 +344,8 @@ def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
             BESIDE,
             on_seven(PASSED, beside=2, suites=("suite_1", "suite_2"), policy=PolicyId("gate_2")),
             f"{TOLD}; it has not learned cat, dog. The verdict on version 7 does not cover these "
-            "suites of the model: digits. The verdict on version 7 was made under another policy "
-            f"than the model's current one, 'strict'. {AGAIN}",
+            "suites of the model, as they are now: digits. The verdict on version 7 was made "
+            f"under another policy than the model's current one, 'strict'. {AGAIN}",
             {
                 "suites": ["digits"],
                 "policy": "strict",

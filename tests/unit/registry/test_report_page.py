@@ -210,7 +210,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         "Small models forget more.",
         "2 candidates were evaluated on these test parts before this one",
         "1 image of this update is a near-duplicate of an older image.",
-        "emoji 60 1 0.02 3 2 worn out",  # at 5 * 40 / (99 * 100) percent, after 60 % of 5
+        "emoji 60 1 0.016 3 2 worn out",  # 0.8 * 5 * 40 / (99 * 100) percent, after 60 % of 5
         "Negative flips 3 %",
         "Not exact",
         "device cpu (x)",
@@ -238,8 +238,8 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
     plan = third_update(policy=policy(alpha=0.05, same_names=(("boot", HOSTILE),)))
     words = words_of(page(answering(plan, bags)))
     assert (
-        "emoji against parent, version 3 0.0 open −6.3 to +6.3 4 classes "
-        "−25.0 open −37.6 to −15.6 8 classes"
+        "emoji against parent, version 3 0.0 open −6.3 to +6.3 decided by −7.1 4 classes "
+        "−25.0 open −37.6 to −15.6 decided by −38.5 8 classes"
     ) in words
     assert "emoji against parent cat → hat 10 of 10" in words
     assert '"same_names": [["cat", "hat"]]' in words

@@ -219,8 +219,19 @@ class Suites(Resource):
         body = given(name=name, kind=kind, prompt=prompt, mirror=mirror or None, **source)
         return await self._connection.post(path_of("suites"), body)
 
+    async def grow(
+        self, name: str, *, dataset: str, dataset_version: int | None = None
+    ) -> types.Suite:
+        """Add the images of a dataset version to a suite, which makes its next edition.
+
+        Without `dataset_version`, these are the present images. The edition judges all models of
+        the suite from now on: score again what should go live.
+        """
+        body = given(dataset=dataset, dataset_version=dataset_version)
+        return await self._connection.post(path_of("suites", name, "images"), body)
+
     async def get(self, name: str) -> types.Suite:
-        """Return a suite."""
+        """Return a suite: by its name the newest edition."""
         return await self._connection.get(path_of("suites", name))
 
     async def delete(self, name: str) -> None:

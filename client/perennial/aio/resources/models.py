@@ -105,6 +105,18 @@ class Versions(Resource):
         """Delete a version that no alias, no job and no other version needs."""
         await self._connection.delete(path_of("models", model, "versions", version))
 
+    async def add_test_images(
+        self, model: str, version: int, *, dataset: str, dataset_version: int | None = None
+    ) -> types.Suite:
+        """Add the images of a dataset version to the holdout of the update that made a version.
+
+        Without `dataset_version`, these are the present images. They judge all versions that know
+        the update; the answer is about all that were added so far.
+        """
+        path = path_of("models", model, "versions", version, "holdout", "images")
+        body = given(dataset=dataset, dataset_version=dataset_version)
+        return await self._connection.post(path, body)
+
     def verdicts(self, model: str, version: int) -> AsyncIterator[types.VersionVerdict]:
         """Yield the gate's verdicts on a version with what each covers, oldest first."""
         return self._connection.pages(path_of("models", model, "versions", version, "verdicts"))

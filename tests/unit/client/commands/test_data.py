@@ -137,6 +137,24 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert "which was retired" in perennial(*command).err
 
 
+def test_a_suite_grows_by_class_folders_of_its_own_classes(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(["ant", "bee", "ant"]):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{seed}.png").write_bytes(picture(710 + seed))
+    assert perennial("suite", "create", "insects", tmp_path).code == 0
+    (tmp_path / "bee" / "3.png").write_bytes(picture(713))
+    told = perennial("suite", "grow", "insects", tmp_path)
+    assert told.out == "Suite insects: 4 images now (edition 2).\n"
+    assert site.client.suites.get("insects")["edition"] == 2
+    (tmp_path / "wasp").mkdir()
+    (tmp_path / "wasp" / "4.png").write_bytes(picture(714))
+    told = perennial("suite", "grow", "insects", tmp_path)
+    assert (told.code, "another question: wasp" in told.err) == (ERROR, True)
+    assert site.client.datasets.get("insects")["images"] == 4
+
+
 def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
     site: Site, perennial: Run, tmp_path: Path
 ) -> None:

@@ -1,0 +1,135 @@
+"""The looks of a version: its verdicts by test images that have grown between.
+
+Each look is another chance to pass, so looks share the error of one verdict. A look is at the
+images, whatever the baseline and the policy. Suites that have at least half of the smaller one's
+test images are alike, as all editions of one are: another name is no new look. A look at fewer
+images than the policy's minimum does not count, because it could let nothing pass.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from core.artifacts.store import Artifacts
+from core.database.work import Work
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import ManifestEntry, Part
+from core.datasets.rules import lineage_of
+from core.datasets.version_rows import Suites
+from core.evaluation.plan import EvaluationPlan, entries_in
+from core.gate.rules import Verdict
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict
+from core.values import Digest, SuiteId
+
+TestImages = Mapping[Digest, Digest]  # the group of near-duplicates of each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """The look of a verdict, among those of its version."""
+
+    number: int = 1
+    seen: tuple[int, ...] = ()  # test images at other looks, also at those that do not count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """The verdicts on a candidate, with the test images of all suites that gave them."""
+
+    plan: EvaluationPlan
+    verdicts: tuple[VersionVerdict, ...]
+    images: Mapping[SuiteId, TestImages]
+
+    @classmethod
+    def of(cls, work: Work, artifacts: Artifacts, plan: EvaluationPlan) -> "Looks":
+        """Return the verdicts on the candidate of a plan."""
+        verdicts = tuple(work[Verdicts].on(plan.model.id, plan.candidate.number))
+        suites = {suite.id for suite in plan.suites} | {*plan.added}
+        suites |= {suite for one in verdicts for suite in (*one.suites, *one.holdouts)}
+        return cls(plan=plan, verdicts=verdicts, images=tested_images(work, artifacts, suites))
+
+    def at(self, suite: SuiteId) -> Look:
+        """Return the look that the plan takes at the test images of a suite."""
+        earlier = {self._alike(suite, one.suites) for one in self.verdicts}
+        counts = [self._count(suites) for suites in earlier if suites and suite not in suites]
+        least = self.plan.policy.minimum_count
+        number = 1 + sum(distinct >= least for distinct, _ in counts)
+        return Look(number=number, seen=tuple(sorted(images for _, images in counts)))
+
+    @property
+    def at_holdouts(self) -> Look:
+        """The look at the holdouts of the plan, together: an image more in one makes another."""
+        now = self._added(self.plan.added)
+        earlier = {self._added(one.holdouts, one.updates) for one in self.verdicts} - {now}
+        at_first = {entry.pixels: entry.group for one in self.plan.kept for entry in one.at_first}
+        counts = [self._count(filter(None, added), at_first) for added in earlier]
+        least = self.plan.policy.minimum_count
+        number = 1 + sum(distinct >= least for distinct, _ in counts)
+        return Look(number=number, seen=tuple(sorted(images for _, images in counts)))
+
+    def _added(
+        self, added: Collection[SuiteId], updates: Collection[int] | None = None
+    ) -> tuple[SuiteId | None, ...]:
+        """Return what a verdict had of the images added to each holdout; None: nothing yet.
+
+        Of holdouts that it did not ask about, it has what there is now.
+        """
+        editions = {lineage_of(one): one for one in added}
+        own = {one.learner.number for one in self.plan.earlier}
+        asked = own.union(updates or ())
+        return tuple(
+            editions.get(lineage_of(one.added))
+            if updates is None or one.learner.number in asked
+            else one.added
+            for one in self.plan.kept
+            if one.added
+        )
+
+    @property
+    def failed(self) -> frozenset[int]:
+        """The versions beside which an earlier look, by the same policy, has failed."""
+        wanted = {suite.id for suite in self.plan.suites}
+        added = self._added(self.plan.added)
+        return frozenset(
+            one.beside
+            for one in self.verdicts
+            if one.verdict is Verdict.FAILED
+            and one.policy == self.plan.policy.id
+            and not (wanted <= {*one.suites} and added == self._added(one.holdouts, one.updates))
+            and all(self._alike(suite, one.suites) for suite in wanted)
+        )
+
+    def _alike(self, suite: SuiteId, others: Iterable[SuiteId]) -> frozenset[SuiteId]:
+        wanted = self.images[suite].keys()
+        return frozenset(
+            other
+            for other in others
+            if other == suite
+            or 2 * len(wanted & (found := self.images[other].keys()))
+            >= max(1, min(len(wanted), len(found)))
+        )
+
+    def _count(
+        self, suites: Iterable[SuiteId], others: TestImages = MappingProxyType({})
+    ) -> tuple[int, int]:
+        """Return the test images of some suites, first with near-duplicates counted once."""
+        found = dict(others)
+        for suite in suites:
+            found |= self.images[suite]
+        return len({*found.values()}), len(found)
+
+
+def tested_images(
+    work: Work, artifacts: Artifacts, suites: Iterable[SuiteId]
+) -> dict[SuiteId, TestImages]:
+    """Return the test images of suites, with those that were erased since."""
+    return {
+        suite: {entry.pixels: entry.group for entry in _tested(work, artifacts, suite)}
+        for suite in suites
+    }
+
+
+def _tested(work: Work, artifacts: Artifacts, suite: SuiteId) -> Iterator[ManifestEntry]:
+    manifest = read_manifest(artifacts, work[Suites].get(suite).manifest)
+    yield from entries_in(Part.TEST, manifest.entries)
