@@ -374,6 +374,7 @@ def _suite(name: str, classes: tuple[str, ...], entries: tuple[ManifestEntry, ..
             name=name,
             kind=SuiteKind.ZERO_SHOT,
             manifest=sha256(name.encode()),
+            source=sha256(name.encode()),
             images=len(entries),
             classes=classes,
             prompt=PROMPT,
