@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
 from core.errors import PerennialError
-from core.evaluation.evidence import FORMAT, Difference, differences
+from core.evaluation.evidence import AT_FIRST, FORMAT, Difference, differences
 from core.values import Digest, Json, sha256
 
 PREDICATE_TYPE = "urn:perennial:predicate:evidence:v1"
@@ -43,7 +43,8 @@ class EvidenceFile:
     @property
     def images(self) -> int:
         """The number of test images that were judged."""
-        return sum(int(one["count"]) for one in self.facts["images"])
+        whole = (one for one in self.facts["images"] if not one["name"].endswith(AT_FIRST))
+        return sum(int(one["count"]) for one in whole)
 
     def differences(self) -> list[Difference]:
         """Return where the report differs from what follows. Raises EvidenceUnreadable."""

@@ -10,10 +10,10 @@ from core.bundles.evidence import FACTS_FILE, PREDICATE_TYPE, REPORT_FILE, part_
 from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
 from core.bundles.signing import Signatures
 from core.database.work import Work
-from core.datasets.manifests import Part
+from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, SigningKeyMissing, SuiteNotFound, VersionNotFound
-from core.evaluation.evidence import EVIDENCE
+from core.evaluation.evidence import AT_FIRST, EVIDENCE
 from core.evaluation.plan import entries_in
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
@@ -21,7 +21,7 @@ from core.platform import Platform
 from core.registry.read import holdout_of
 from core.registry.rows import Versions
 from core.registry.versions import Version
-from core.values import Digest, sha256
+from core.values import Digest, Json, sha256
 
 _NEVER = (1980, 1, 1, 0, 0, 0)  # the time of members, so that the same evidence is the same file
 
@@ -49,8 +49,8 @@ def write_evidence(
         erased = {
             one["name"]: max(1, one["count"] - left)
             for one, is_kept in zip(lists, kept, strict=True)
-            if not is_kept
-            for left in [_left(work, artifacts, version, report, one["name"])]
+            if not (is_kept or one["name"].endswith(AT_FIRST))
+            for left in [_left(work, artifacts, version, report, facts["plan"], one["name"])]
         }
     parts = [one["file"] for one, is_kept in zip(lists, kept, strict=True) if is_kept]
     parts += [one["file"] for one in facts["answers"] if kept[one["images"]]]
@@ -80,16 +80,28 @@ def packed(
     return file.getvalue()
 
 
-def _left(work: Work, artifacts: Artifacts, version: Version, report: Digest, name: str) -> int:
-    """Return how many test images are left of a suite, or of the holdout of "version 2"."""
+def _left(
+    work: Work, artifacts: Artifacts, version: Version, report: Digest, plan: Json, name: str
+) -> int:
+    """Return how many test images are left of a suite, or of the holdout of "version 2".
+
+    A holdout has what was added to it by the time of the plan.
+    """
+
+    def entries_of(suite: str) -> tuple[ManifestEntry, ...]:
+        return read_suite(work, artifacts, work[Suites].get(suite)).manifest.entries
+
     suites = json.loads(artifacts.get(report))["suites"]
     try:
         for suite, its_name in suites.items():
             if its_name == name:
-                entries = read_suite(work, artifacts, work[Suites].get(suite)).manifest.entries
-                return len(entries_in(Part.TEST, entries))
+                return len(entries_in(Part.TEST, entries_of(suite)))
         number = int(name.rpartition(" ")[2])
         learner = work[Versions].get(version.model, number)
-        return len(entries_in(Part.TEST, holdout_of(work, artifacts, learner)))
+        entries = holdout_of(work, artifacts, learner)
+        for one in (*plan["holdouts"], *plan["live_holdouts"]):
+            if one["exam"]["name"] == name and one["added"]:
+                entries += entries_of(one["added"])
+        return len(entries_in(Part.TEST, entries))
     except (SuiteNotFound, VersionNotFound):
         return 0

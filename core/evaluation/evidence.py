@@ -37,6 +37,9 @@ FORMAT = 1
 # under the digest of the list of its images, and its own.
 EVIDENCE = sha256(b"evidence")
 
+# After the name of a holdout: its images without those that were added, which the whole list has.
+AT_FIRST = ", at first"
+
 Entries = tuple[ManifestEntry, ...]
 
 
@@ -150,7 +153,7 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     for one in (*plan.holdouts, *plan.live_holdouts):
         found[one.exam.name] = one.exam.own
         if one.at_first and one.at_first != one.exam.own.entries:
-            found[f"{one.exam.name}, at first"] = replace(one.exam.own, entries=one.at_first)
+            found[one.exam.name + AT_FIRST] = replace(one.exam.own, entries=one.at_first)
     return found
 
 

@@ -11,6 +11,7 @@ from core.erasure.rules import Retraining
 from core.errors import ArtifactMissing
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
+from core.registry.evidence import grow_holdout
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.bundles import OURS
@@ -84,6 +85,34 @@ def test_after_an_erasure_evidence_says_how_many_images_are_gone(scene: Scene) -
     ended = scene.run()
     assert ended.status is JobStatus.SUCCEEDED, ended.error
     assert evidence(scene, model, 3, ended.result["report"]).differences() == []
+
+
+def test_evidence_of_a_holdout_that_has_grown_counts_each_erased_image_once(scene: Scene) -> None:
+    model = scene.model()
+    judged_by(scene, model)
+    scene.suite(model, scene.frozen("hat", "bag", each=30, offset=500, forms=MANY), name="easy")
+    scene.learn(model, scene.frozen("cat", "dog", each=30, offset=40, forms=MANY))
+    more = scene.frozen("cat", "dog", each=10, offset=200, forms=MANY)
+    grow_holdout(
+        scene.platform,
+        model=model.name,
+        version=2,
+        dataset=more.dataset,
+        dataset_version=more.number,
+    )
+    scene.learn(model, scene.frozen("owl", "elk", each=15, offset=300, forms=MANY), parent=2)
+    before = evidence(scene, model, 3)
+    counts = {one["name"]: one["count"] for one in before.facts["images"]}
+    first = counts.pop("version 2, at first")
+    assert first < counts["version 2"]
+    assert before.images == sum(counts.values())
+    held = {one["name"]: before.parts[one["file"]] for one in before.facts["images"]}
+    at_first = {row[0] for row in held["version 2, at first"]}
+    added = {row[0] for row in held["version 2"]} - at_first
+    erase(scene, Digest(min(added)), retraining=Retraining.NONE)
+    assert evidence(scene, model, 3).erased == {"version 2": 1}
+    erase(scene, Digest(min(at_first)), retraining=Retraining.NONE)
+    assert evidence(scene, model, 3).erased == {"version 2": 2}
 
 
 def test_a_report_whose_evidence_was_lost_is_told_from_one_that_has_it(scene: Scene) -> None:
