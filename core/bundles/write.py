@@ -15,7 +15,6 @@ from core.datasets.rules import DatasetRef
 from core.datasets.version_rows import Suites
 from core.evaluation.fitting import validated_by
 from core.gate.rows import Policies
-from core.jobs.rows import Jobs
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.registry.read import ancestors, suites_of
@@ -64,17 +63,16 @@ def _images(work: Work, version: Version) -> dict[str, Any]:
     `validation` are the manifests by whose validation parts its mixing weight was chosen.
     """
     taught = _dataset(work, version.data)
-    validation: list[Digest] = []
-    if taught and version.recipe is not None and version.recipe.mixing_choice.uses_validation:
-        suites = work[Jobs].get(version.job).suites or ()
-        validation = [work[Suites].get(one).manifest for one in suites]
-        for held_out in validated_by(work, version):
-            frozen = work[Datasets].version(held_out.dataset, held_out.version)
-            validation.append(frozen.manifest)
+    validating = validated_by(work, version) if taught else ()
     return {
         "dataset": taught,
         "reference": _dataset(work, version.reference),
-        "validation": validation,
+        "validation": [
+            work[Datasets].version(one.dataset, one.version).manifest
+            if isinstance(one, DatasetRef)
+            else work[Suites].get(one).manifest
+            for one in validating
+        ],
     }
 
 

@@ -227,13 +227,10 @@ def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
         return Exposure.TAUGHT
     if distilled and distilled.teaches:
         return Exposure.DISTILLED
-    if version.recipe is not None and version.recipe.mixing_choice.uses_validation:
-        suites = work[Jobs].get(version.job).suites or ()
-        if not holders.validating.isdisjoint(suites):
-            return Exposure.CHOSEN
-        held_out = {ref for ref, one in holders.versions.items() if one.holds_out(Part.VALIDATION)}
-        if held_out and not held_out.isdisjoint(validated_by(work, version)):
-            return Exposure.CHOSEN
+    held_out = {ref for ref, one in holders.versions.items() if one.holds_out(Part.VALIDATION)}
+    validating = held_out | holders.validating
+    if validating and not validating.isdisjoint(validated_by(work, version)):
+        return Exposure.CHOSEN
     return None
 
 

@@ -1,6 +1,6 @@
 """Score a version and judge it: the second half of an update."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,7 @@ from core.access.rows import Keys
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
+from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
@@ -360,11 +361,18 @@ def _live_line(
 
 
 def held_out_updates(
-    work: Work, artifacts: Artifacts, versions: Sequence[Version]
+    work: Work,
+    artifacts: Artifacts,
+    versions: Sequence[Version],
+    added: Mapping[int, Suite] | None = None,
 ) -> list[HeldOutUpdate]:
-    """Return the updates that made some versions, with the images held out of each."""
+    """Return the updates that made some versions, with the images held out of each.
+
+    `added` are those that were added since, by number: without it, all that were.
+    """
     passed = work[Aliases].passed(versions[0].model) if versions else ()
-    added = added_images(work, versions[0].model) if versions else {}
+    if added is None:
+        added = added_images(work, versions[0].model) if versions else {}
     return [
         HeldOutUpdate(
             version=version,

@@ -32,10 +32,10 @@ from core.jobs.rules import Beside
 from core.recipes.fields import PromptTemplate
 from core.registry.inheritance import inheritance, lost_updates
 from core.registry.promote import live_version
-from core.registry.read import ancestors, suites_of
+from core.registry.read import added_images, ancestors, suites_of
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
-from core.values import Digest
+from core.values import Digest, SuiteId
 
 # A test part has about so many times the images of its validation part.
 TEST_TIMES = (1 - VALIDATION_SHARE) / VALIDATION_SHARE
@@ -66,19 +66,21 @@ def asked_beside(plan: EvaluationPlan) -> Mapping[Digest, tuple[EvalQuery, ...]]
     return {digest: tuple(queries.values()) for digest, queries in found.items()}
 
 
-def validated_by(work: Work, version: Version) -> tuple[DatasetRef, ...]:
-    """Return the dataset versions whose validation images have chosen how a version was mixed.
+def validated_by(work: Work, version: Version) -> tuple[SuiteId | DatasetRef, ...]:
+    """Return the suites and dataset versions whose validation images have chosen how it was mixed.
 
-    They are beside its suites: that of the update, or if it was to fit the policy those of the
-    updates that it may not lose.
+    They are the model's suites, and the dataset version of the update; or, if it was to fit the
+    policy, those of the updates that it may not lose, with what was added to their holdouts.
     """
     if version.recipe is None or not version.recipe.mixing_choice.uses_validation:
         return ()
+    job = work[Jobs].get(version.job)
+    suites, beside = job.suites or (), job.beside or Beside()
     if version.recipe.mixing_choice.is_best:
-        return (version.data,) if version.data else ()
-    line, beside = ancestors(work, version), work[Jobs].get(version.job).beside
-    lost = {} if beside is None else work[Versions].some(version.model, beside.lost)
-    return tuple(dict.fromkeys(one.data for one in (*line, *lost.values()) if one.data))
+        return (*suites, version.data) if version.data else suites
+    lost = work[Versions].some(version.model, beside.lost)
+    data = (one.data for one in (*ancestors(work, version), *lost.values()) if one.data)
+    return (*suites, *beside.added, *dict.fromkeys(data))
 
 
 # The plan of an update that is not trained yet.
@@ -126,6 +128,7 @@ def _plan(
     beside: Beside,
 ) -> EvaluationPlan:
     known = work[Versions].some(model.id, {*beside.lost, *beside.asked})
+    added = added_images(work, model.id, beside.added)
     live = None if beside.live is None else known[beside.live]
     lost = [known[number] for number in beside.lost if number in known]
     lineage = None
@@ -133,7 +136,7 @@ def _plan(
         lineage = LiveLineage(
             version=live,
             lineage=frozenset(beside.inherited),
-            updates=tuple(held_out_updates(work, artifacts, lost)),
+            updates=tuple(held_out_updates(work, artifacts, lost, added)),
         )
     return plan_queries(
         model=model,
@@ -141,7 +144,7 @@ def _plan(
         candidate=HeldOutUpdate(version=_candidate(line[-1], classes, prompt), holdout=()),
         parent=line[-1],
         root=line[0],
-        earlier=held_out_updates(work, artifacts, line[1:]),
+        earlier=held_out_updates(work, artifacts, line[1:], added),
         suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
         live=lineage,
         part=Part.VALIDATION,
@@ -151,9 +154,10 @@ def _plan(
 def versions_beside(
     work: Work, artifacts: Artifacts, model: Model, line: Sequence[Version], alias: str
 ) -> Beside:
-    """Return the versions that the next version of a line is compared with now.
+    """Return what the next version of a line is compared with now.
 
-    Those without weights, and those that learned from images that were erased since, are left out.
+    Versions without weights, and those that learned from images that were erased since, are left
+    out.
     """
     parent = line[-1]
     live = live_version(work, _candidate(parent, parent.classes, parent.prompt), alias)
@@ -166,6 +170,9 @@ def versions_beside(
             inherited=tuple(sorted(inheritance(work, live, alias))),
             lost=tuple(one.number for one in lost_updates(work, parent, live, alias)),
         )
+    added, judged = added_images(work, model.id), {one.number for one in line}.union(beside.lost)
+    pinned = {suite.id for number, suite in added.items() if number in judged}
+    beside = replace(beside, added=tuple(sorted(pinned)))
     plan = _plan(work, artifacts, model, line, parent.classes, parent.prompt, beside)
     settled = {
         str(one.learner.number): one.anchor.number

@@ -44,10 +44,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """The versions, beside parent and root, that an update is compared with to fit its policy.
+    """What an update is compared with, beside parent and root, to fit its policy, and by what.
 
-    They are fixed at its first claim, so that it takes the same share if it is resumed after others
-    went live.
+    It is fixed at its first claim, so that the update takes the same share if it is resumed after
+    others went live, or after more images were added to holdouts.
     """
 
     live: int | None = None
@@ -55,6 +55,7 @@ class Beside:
     lost: tuple[int, ...] = ()  # those of them that this update's line lacks, oldest first
     # The settled version of each holdout, by the number of the version that learned it.
     settled: Mapping[str, int] = field(default_factory=dict)
+    added: tuple[SuiteId, ...] = ()  # the editions of what was added to the holdouts
 
     @property
     def asked(self) -> set[int]:

@@ -1,7 +1,7 @@
 """Resolve references, and read what versions, their lines and their models have stored."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from core import errors
@@ -137,12 +137,19 @@ def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[Manif
     return read_manifest(artifacts, frozen.manifest).on(Side.HOLDOUT)
 
 
-def added_images(work: Work, model: ModelId) -> Mapping[int, Suite]:
+def added_images(
+    work: Work, model: ModelId, editions: Iterable[SuiteId] | None = None
+) -> Mapping[int, Suite]:
     """Return the images that were added to the holdouts of a model's versions, by number.
 
-    A version that was trained again without erased images has those of the one that it replaces.
+    Without `editions`, they are the newest. A version that was trained again without erased images
+    has those of the one that it replaces.
     """
-    held = work[Suites].held_out(model)
+    if editions is None:
+        held = work[Suites].held_out(model)
+    else:
+        suites = (work[Suites].get(one) for one in editions)
+        held = {one.version: one for one in suites if one.version is not None}
     if not held:
         return {}
     found = places(work[Versions].descents(model))

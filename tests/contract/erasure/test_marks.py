@@ -23,6 +23,7 @@ from core.jobs.orders import ImportOrder
 from core.jobs.rules import JobStatus
 from core.recipes.fields import Method, MixingChoice
 from core.recipes.rules import Recipe
+from core.registry.evidence import grow_holdout
 from core.registry.marks import Marks
 from core.registry.rows import Versions
 from core.registry.versions import Model, Origin, Version
@@ -187,7 +188,14 @@ def test_a_bundle_is_known_by_every_image_that_its_line_learned_from(scene: Scen
             require_unmarked(work, chosen)
 
 
-@pytest.mark.parametrize("by", ["own holdout", "earlier holdout", "suite"])
+def grow(scene: Scene, model: Model, data: DatasetVersion) -> None:
+    named = {"dataset": data.dataset, "dataset_version": data.number}
+    grow_holdout(scene.platform, model=model.name, version=2, **named)
+
+
+@pytest.mark.parametrize(
+    "by", ["own holdout", "earlier holdout", "added before", "added after", "suite"]
+)
 def test_an_update_that_was_fitted_has_learned_from_suites_and_earlier_holdouts(
     scene: Scene, by: str
 ) -> None:
@@ -198,19 +206,26 @@ def test_an_update_that_was_fitted_has_learned_from_suites_and_earlier_holdouts(
     earlier = scene.frozen("cat", "dog", each=10, forms=MANY)
     own = scene.frozen("owl", "elk", each=10, offset=200, forms=MANY)
     scene.learn(model, earlier)
+    before, after = (
+        scene.frozen("cat", "dog", each=10, offset=offset, forms=MANY) for offset in (300, 400)
+    )
+    grow(scene, model, before)
     fit = Recipe(method=Method.FT, mixing_choice=MixingChoice.FIT)
     scene.learn(model, own, parent=2, recipe=fit)
     bundle = bundled(scene, model, 3)
     learned_from = from_bundle(*bundle.version.learned_from)
     version = scene.version(model, 3)
     put(scene, version, copy, digest=bundle.version.digest, origin=learned_from)
+    grow(scene, model, after)
     erased = {
+        "added before": validating(scene, before, *Side),
+        "added after": validating(scene, after, *Side),
         "own holdout": validating(scene, own, Side.HOLDOUT),
         "earlier holdout": validating(scene, earlier, Side.HOLDOUT),
         "suite": validating(scene, suite, *Side),
     }
     erase(scene, erased[by], retraining=Retraining.NONE)
-    marked = by != "own holdout"
+    marked = by not in {"own holdout", "added after"}
     assert (marks(scene, model), marks(scene, copy)) == ([False, False, marked], [False, marked])
 
 

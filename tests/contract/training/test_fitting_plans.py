@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.datasets.manifests import Part
+from core.datasets.rules import DatasetVersion
 from core.errors import DatabaseUnavailable
 from core.evaluation.comparisons import comparisons
 from core.evaluation.plan import EvaluationPlan
@@ -14,6 +15,7 @@ from core.jobs.needs import versions_of
 from core.jobs.rules import Beside, JobStatus, Monitor
 from core.recipes.fields import Method, MixingChoice
 from core.recipes.rules import Recipe
+from core.registry.evidence import grow_holdout
 from core.registry.promote import promote
 from core.registry.versions import Model
 from core.training.trainer import TrainingSpec
@@ -35,6 +37,11 @@ def put_live(scene: Scene, model: Model, version: int, revision: int) -> None:
         reason="it goes live for this test",
         override=True,
     )
+
+
+def grow(scene: Scene, model: Model, data: DatasetVersion) -> None:
+    named = {"dataset": data.dataset, "dataset_version": data.number}
+    grow_holdout(scene.platform, model=model.name, version=2, **named)
 
 
 def last_plan(scene: Scene, task: int = -1) -> EvaluationPlan:
@@ -105,6 +112,32 @@ def test_a_later_claim_compares_with_the_same_versions_whatever_went_live_since(
     assert scene.job(job).beside == Beside(
         live=3, inherited=(1, 2, 3), settled={"2": 2, "3": 3, "4": 4}
     )
+
+
+def test_a_later_claim_asks_about_the_same_images_whatever_was_added_to_holdouts_since(
+    scene: Scene,
+) -> None:
+    model = scene_with_line(scene)
+    first, later = (
+        scene.frozen("cat", "dog", each=10, offset=offset, forms=1000) for offset in (600, 700)
+    )
+    grow(scene, model, first)
+    job = scene.update(model, scene.frozen("ant", "bee", each=10, offset=400), parent=3, recipe=FIT)
+
+    def add_more_and_die(monitor: Monitor) -> None:
+        grow(scene, model, later)
+        raise DatabaseUnavailable
+
+    scene.script.training = add_more_and_die
+    assert scene.run().status is JobStatus.QUEUED
+    scene.script.training = nothing
+    assert scene.run().status is JobStatus.SUCCEEDED
+    asked, again = (
+        {query.digest for _, queries in last_plan(scene, task).questions for query in queries}
+        for task in (-2, -1)
+    )
+    assert asked == again
+    assert len(scene.job(job).beside.added) == 1
 
 
 def test_weights_that_an_unfinished_update_is_compared_with_are_kept(scene: Scene) -> None:
