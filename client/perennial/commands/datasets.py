@@ -25,6 +25,7 @@ from perennial.terminal.arguments import (
     FOLDER,
     NEW_FILE,
     example,
+    find_version,
     number_of,
     source,
     version_argument,
@@ -335,12 +336,13 @@ def grow_suite(name: str, folder: Path, as_json: bool) -> None:
     the dataset of the suite's name, or demo-2-tests, and all that this holds is added. Score again
     what should go live.
     """
-    model, _, number = name.partition(":")
+    model, number = "", 0
     with connected() as client:
-        if number:
+        if ":" in name:
+            model, number = find_version(client, name)
             kind: SuiteKind = "zero_shot"
             where = f"{model}-{number}-tests"
-            classes = client.versions.get(model, int(number))["update_classes"]
+            classes = client.versions.get(model, number)["update_classes"]
         else:
             before = client.suites.get(name)
             kind, where, classes = before["kind"], name, before["classes"]
@@ -355,7 +357,7 @@ def grow_suite(name: str, folder: Path, as_json: bool) -> None:
         try:
             note(told_counts(send_images(client, where, images)))
             if number:
-                after = client.versions.add_test_images(model, int(number), dataset=where)
+                after = client.versions.add_test_images(model, number, dataset=where)
             else:
                 after = client.suites.grow(name, dataset=where)
         except ServiceError:

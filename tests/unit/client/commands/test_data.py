@@ -153,6 +153,8 @@ def test_a_suite_grows_by_class_folders_of_its_own_classes(
     told = perennial("suite", "grow", "insects", tmp_path)
     assert (told.code, "another question: wasp" in told.err) == (ERROR, True)
     assert site.client.datasets.get("insects")["images"] == 4
+    told = perennial("suite", "grow", "insects:two", tmp_path)
+    assert (told.code, "means no version" in told.err) == (ERROR, True)
 
 
 def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(
