@@ -8,6 +8,7 @@ from core.database.work import Work
 from core.datasets.manifests import Manifest
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.datasets.suites import add_images
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, SuiteNotFound
 from core.platform import Platform
@@ -59,6 +60,7 @@ def grow_holdout(
     now = platform.clock()
     with platform.transactions() as work:
         work.principal.require_every_model()
+        work[Thumbnails].lock()  # as who deletes the model does, and who adds to the same holdout
         found = work[Models].get(model)
         learner = work[Versions].get(found.id, version)
         if not learner.update_classes:

@@ -8,6 +8,7 @@ from core.audit.rules import Action
 from core.datasets.freeze import read_manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import lineage_of
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import DatasetVersionNotFound
 from core.exports.rows import Exports
@@ -109,6 +110,7 @@ def delete_model(platform: Platform, *, model: str) -> Model:
     while it has an unfinished job.
     """
     with platform.transactions() as work:
+        work[Thumbnails].lock()  # or images might be added to a holdout meanwhile, and stay a suite
         found = work[Models].get(model)
         work[Models].lock(found.id)
         jobs = [job.id for job in unfinished_jobs(work, found.id)]

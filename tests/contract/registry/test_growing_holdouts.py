@@ -1,5 +1,6 @@
 """An earlier update's holdout gets more images: whom they judge, and what that costs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from core.audit.rules import Action, AuditFilter
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Part
 from core.datasets.rules import DatasetVersion, Suite
+from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import (
     EvaluationStale,
@@ -16,6 +18,7 @@ from core.errors import (
     Forbidden,
     GateFailed,
     ImageInTraining,
+    ModelNotFound,
     PerennialError,
 )
 from core.gate.measures import ClassList
@@ -42,7 +45,9 @@ from tests.support.evaluation.judged import (
     update,
 )
 from tests.support.factories import NOW
+from tests.support.processes import wait_for
 from tests.support.scene import Scene
+from tests.support.storage.databases import waiting
 
 FISH = ("cod", "eel")
 
@@ -236,3 +241,38 @@ def test_no_model_learns_them_until_the_model_is_deleted(scene: Scene) -> None:
     assert scene.run().error["code"] == "image_in_suite"
     delete_model(scene.platform, model=model.name)
     scene.learn(other, data)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_images_that_come_while_the_model_is_deleted_are_refused(
+    scene: Scene, model: Model
+) -> None:
+    platform, data = scene.platform, more(scene)
+    with ThreadPoolExecutor() as threads:
+        with platform.transactions() as first:
+            first[Thumbnails].lock()
+            deleting = threads.submit(delete_model, platform, model=model.name)
+            wait_for(
+                lambda: waiting(platform.transactions, table=True) >= 1, seconds=10, every=0.01
+            )
+            growing = threads.submit(grow, scene, model, data)
+            wait_for(
+                lambda: waiting(platform.transactions, table=True) >= 2, seconds=10, every=0.01
+            )
+        assert deleting.result().id == model.id
+        assert isinstance(growing.exception(), ModelNotFound)
+    with platform.transactions(read_only=True) as work:
+        assert not work[Suites].held_out(model.id)
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_two_who_add_to_a_holdout_at_once_add_both(scene: Scene, model: Model) -> None:
+    platform, data = scene.platform, [more(scene), more(scene, 950)]
+    with ThreadPoolExecutor() as threads:
+        with platform.transactions() as first:
+            first[Thumbnails].lock()
+            growing = [threads.submit(grow, scene, model, one) for one in data]
+            wait_for(
+                lambda: waiting(platform.transactions, table=True) >= 2, seconds=10, every=0.01
+            )
+        assert {one.result().edition for one in growing} == {2, 3}

@@ -67,9 +67,10 @@ def commit_beside(work: Work, act: Callable[..., Any], *given: Any, **named: Any
     return begun
 
 
-def waiting(transactions: Transactions) -> int:
-    """The number of transactions that wait for a lock on PostgreSQL."""
-    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype <> 'relation'"
+def waiting(transactions: Transactions, *, table: bool = False) -> int:
+    """The number of transactions that wait for the lock of a row, or of a table, on PostgreSQL."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND (locktype = 'relation') = "
+    waits += str(table)
     with transactions(read_only=True) as work:
         return int(work.connection.scalar(text(waits)) or 0)
 
