@@ -175,13 +175,13 @@ def _keep_root_calibration(work: Work, plan: EvaluationPlan) -> None:
 
 
 def _is_outdated(platform: Platform, plan: EvaluationPlan) -> bool:
-    """Return whether an image or an anchor's weights have gone since the plan was made."""
+    """Return whether an image or a version's weights have gone since the plan was made."""
     queries = [query for _, questions in plan.questions for query in questions]
-    anchors = {one.anchor.number for one in plan.kept if one.anchor is not None}
+    asked = {one.number for one, _ in plan.questions if one.collected_at is None}
     with platform.transactions(read_only=True) as work:
-        there = work[Versions].some(plan.model.id, anchors).values()
+        there = work[Versions].some(plan.model.id, asked).values()
         kept = [version for version in there if version.collected_at is None]
-        return len(kept) < len(anchors) or bool(
+        return len(kept) < len(asked) or bool(
             work[ErasedImages].erased({one.pixels for query in queries for one in query.entries})
         )
 

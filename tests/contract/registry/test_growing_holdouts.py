@@ -1,5 +1,6 @@
 """An earlier update's holdout gets more images: whom they judge, and what that costs."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from core.datasets.rules import DatasetVersion, Suite
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import (
+    ArtifactMissing,
     EvaluationStale,
     FieldInvalid,
     Forbidden,
@@ -21,16 +23,18 @@ from core.errors import (
     ModelNotFound,
     PerennialError,
 )
+from core.evaluation.queries import Answers, EvalQuery
 from core.gate.measures import ClassList
 from core.gate.rules import LOOK_SHARES, Verdict
 from core.jobs.orders import EvaluateOrder
-from core.jobs.rules import JobStatus
+from core.jobs.rules import JobStatus, Monitor
 from core.principal import Principal, Role
 from core.registry.evidence import grow_holdout
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model
 from core.upkeep.delete import delete_model
+from core.values import Digest
 from tests.support.erasures import erase
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (
@@ -178,6 +182,28 @@ def test_a_settled_version_without_weights_is_compared_on_the_images_of_its_time
     (found,) = report(scene, model, 5).grown
     assert (found.name, found.look) == ("holdouts", 2)
     assert found.images - found.common == together - own
+
+
+def test_a_version_whose_weights_go_meanwhile_is_compared_in_that_way_too(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, learner = report(scene, model, 2).images["version 2"], scene.version(model, 2).digest
+    for classes in (OWLS, ANTS, FISH):
+        update(scene, model, *classes)
+    grow(scene, model, more(scene))
+    answer = scene.script.answer
+
+    def collected_meanwhile(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        without_weights(scene, model, 2)
+        if version == learner:
+            raise ArtifactMissing
+        return answer(version, questions, monitor)
+
+    monkeypatch.setattr(scene.script, "answer", collected_meanwhile)
+    assert evaluate(scene, model, 5) == "passed"
+    assert asked(scene, model, 5, "settled") == {own}
 
 
 def without_weights(scene: Scene, model: Model, *numbers: int) -> None:
