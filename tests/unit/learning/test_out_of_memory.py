@@ -148,13 +148,17 @@ def test_what_the_failed_step_held_is_free_before_the_next(
     assert len(held) > 2
 
 
+def evaluator(artifacts: MemoryArtifacts) -> VersionEvaluator:
+    """Return an evaluator that keeps no features yet."""
+    return VersionEvaluator(artifacts, device=CPU, batch=8)
+
+
 def test_a_version_is_scored_in_halves_too_and_once(
     artifacts: MemoryArtifacts, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greens = tuple(square(artifacts, "green", (9, 250 - shade, 0)) for shade in range(8))
     question = ClassQuery(entries=greens, classes=("green", "red"), prompt=spec.prompt)
-    evaluator = VersionEvaluator(artifacts, device=CPU, batch=8)
-    expected = evaluator.answer(spec.parent, [question], Watching())
+    expected = evaluator(artifacts).answer(spec.parent, [question], Watching())
     real = torch.nn.Module.__call__
     room = [4]
 
@@ -166,8 +170,8 @@ def test_a_version_is_scored_in_halves_too_and_once(
 
     monkeypatch.setattr(torch.nn.Module, "__call__", call)
     monitor = Watching()
-    assert evaluator.answer(spec.parent, [question], monitor) == expected
+    assert evaluator(artifacts).answer(spec.parent, [question], monitor) == expected
     assert monitor.told == [("out_of_memory", {"batch": 4})]
     room[0] = 2
     with pytest.raises(OutOfMemory):
-        evaluator.answer(spec.parent, [question], monitor)
+        evaluator(artifacts).answer(spec.parent, [question], monitor)

@@ -107,7 +107,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     pack.writestr(path, image)
                     lines.append(json.dumps({"path": path, "cls": name, "split": split}))
             pack.writestr("captions.jsonl", "\n".join(lines))
-    for place in ("new-images/cup", "new-images/plate", "shelf-images/jar", "captioned-images"):
+    for place in (
+        "new-images/cup",
+        "new-images/plate",
+        "shelf-images/jar",
+        "more-shelf-images/jar",
+        "captioned-images",
+    ):
         (folder / place).mkdir(parents=True)
         for number in range(4):
             (folder / place / f"{number}.png").write_bytes(next(pictures))
