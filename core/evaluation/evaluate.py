@@ -137,10 +137,8 @@ def evaluate_version(
             for given in verdicts
         ]
         version = _record(work, version, newest)
-        if (
-            work[AnswerCache].find(stored, EVIDENCE) is None
-        ):  # else the same report is there already
-            work[AnswerCache].add(stored, EVIDENCE, facts)
+        if read_json(platform.artifacts, work[AnswerCache].find(stored, EVIDENCE)) is None:
+            work[AnswerCache].add(stored, EVIDENCE, facts)  # else the same report is there already
         _keep_root_calibration(work, plan)
         work[Outbox].add(version_judged(version, report.verdict, job, now))
         end_failed_canaries(work, version, actor=f"job {job.id}", now=now)
@@ -279,7 +277,8 @@ def _keep_parts(
     put, parts = platform.artifacts.put, parts_of(plan, answers)
     with platform.transactions(read_only=True) as work:
         known = work[AnswerCache].stored({images for images, _ in parts}, {one for _, one in parts})
-    new = [found for key, found in parts.items() if key not in known]
+    damaged = damaged_in(platform.artifacts, known)
+    new = [found for key, found in parts.items() if key not in known or key in damaged]
     rows = [(put(part), put(list_of_images(query))) for part, query in new]
     if new:
         with platform.transactions() as work:

@@ -331,10 +331,10 @@ def _send_suite(
 def grow_suite(name: str, folder: Path, as_json: bool) -> None:
     """Add the images of FOLDER to a suite.
 
-    With more images, verdicts become more certain. NAME may be a version, such as demo:2: then they join the holdout of the update that made it.
-    FOLDER is as for `suite create`, with classes of the suite or update alone. The images go into
-    the dataset of the suite's name, or demo-2-tests, and all that this holds is added. Score again
-    what should go live.
+    Verdicts become more certain. NAME may be a version, such as demo:2: then the images join the
+    holdout of the update that made it. FOLDER is as for `suite create`, with classes of the suite
+    or update alone. The images go into the dataset of the suite's name, or demo-2-tests, and all
+    that this holds is added. Score again what should go live.
     """
     model, number = "", 0
     with connected() as client:

@@ -149,10 +149,11 @@ def test_live_progress_goes_on_after_a_lost_connection(page: Page, site: tuple[s
 
 
 def test_what_was_typed_is_sent_after_a_new_sign_in(page: Page, site: tuple[str, Scene]) -> None:
-    sign_in_as_guest(page, site[1], Role.OPERATOR)
+    sign_in_as_guest(page, site[1], Role.ADMIN)
     page.goto(PROMOTION)
-    page.get_by_label("Reason").fill(f"a long story\nin two lines {SCRIPT}")
-    revoke_key(site[1].platform, "guest-operator")
+    page.get_by_role("textbox", name="Reason").fill(f"a long story\nin two lines {SCRIPT}")
+    page.get_by_label("Override the gate").check()
+    revoke_key(site[1].platform, "guest-admin")
     follow(page, "Promote version 2")
     expect(page.get_by_text("This page has kept what you entered")).to_be_visible()
     sign_in(page, "pk_wrong")

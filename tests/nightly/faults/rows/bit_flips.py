@@ -107,20 +107,25 @@ def learning(stage: Stage, moments: Random, choose_one: Callable[[Stage, Random]
 
 
 def scoring(stage: Stage, moments: Random) -> Try:
-    """Damaged answers are asked for again: the same report, and they are whole."""
+    """Damaged answers are asked for again: the same report, and they are whole, or replaced."""
     line.go_back_to_root(stage.platform)  # which was live when the version was scored
     version = newest(stage)
-    with stage.platform.transactions(read_only=True) as work:
-        digest = moments.choice(sorted(roots_of(work[ArtifactRoots])[ArtifactKind.ANSWERS]))
+    digest = moments.choice(sorted(answers_in(stage)))
     with flipped(stage, digest, moments) as what:
         body = {"type": "evaluate", "model": line.MODEL, "version": version.number}
         ended = stage.wait_for_end(stage.accepted("/v1/jobs", json=body))
-        healed = is_whole(stage, digest)
+        healed = is_whole(stage, digest) or digest not in answers_in(stage)
     same = newest(stage).report == version.report
     trouble = "" if healed else "the damaged answers stayed"
     if ended.status is not JobStatus.SUCCEEDED or not same:
         trouble = f"{ended.status}, {ended.error}, the same report: {same}"
     return Try(what=f"answers {what} by an evaluation", trouble=trouble)
+
+
+def answers_in(stage: Stage) -> set[Digest]:
+    """The artifacts of answers, and of the evidence of reports."""
+    with stage.platform.transactions(read_only=True) as work:
+        return set(roots_of(work[ArtifactRoots])[ArtifactKind.ANSWERS])
 
 
 def resuming(stage: Stage, moments: Random) -> Try:
