@@ -14,7 +14,7 @@ from core.gate.rows import Policies
 from core.principal import Role
 from core.recipes.fields import PromptTemplate
 from core.registry.evidence import grow_holdout, grow_suite
-from core.registry.read import usual_prompt
+from core.registry.read import suite_to_show, usual_prompt
 from core.upkeep.delete import retire_suite
 from core.values import PolicyId, new_id
 
@@ -66,7 +66,7 @@ def list_suites(services: WiredServices, limit: Limit = 50, after: After = None)
 def get_suite(suite: str, services: WiredServices) -> SuiteView:
     """Return a suite: by its name the newest edition, by an id that one."""
     with services.platform.transactions(read_only=True) as work:
-        return SuiteView.of(work[Suites].get(suite))
+        return SuiteView.of(suite_to_show(work, suite))
 
 
 @router.post(

@@ -69,6 +69,20 @@ def learned_classes(work: Work, model: str, alias: str) -> tuple[Model, Version,
     return found, live, {name: taught[name.lower()] for name in live.classes}
 
 
+def suite_to_show(work: Work, reference: str) -> Suite:
+    """Return a suite by name or id; what joined a holdout is shown to whom its model is.
+
+    Raises SuiteNotFound.
+    """
+    found = work[Suites].get(reference)
+    try:
+        if found.model is not None:
+            work[Models].get(found.model)
+    except errors.ModelNotFound as error:
+        raise errors.SuiteNotFound(suite=reference) from error
+    return found
+
+
 def suites_of(work: Work, model: Model) -> tuple[Suite, ...]:
     """Return the suites a model is scored by, in the order they were given."""
     return tuple(work[Suites].get(suite) for suite in model.suites)

@@ -10,7 +10,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import lineage_of
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
-from core.errors import DatasetVersionNotFound
+from core.errors import DatasetVersionNotFound, SuiteNotFound
 from core.exports.rows import Exports
 from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
@@ -156,18 +156,19 @@ def retire_suite(platform: Platform, *, suite: str) -> None:
     """Retire a suite: it judges no model any more, and its images may be trained on again.
 
     It can still be read, as what reports say of it; its name stays taken. One that is retired
-    already stays so. Raises SuiteNotFound, or InUse while it judges a model or an unfinished job
-    needs it.
+    already stays so. Raises SuiteNotFound, also for what joined a holdout, which is retired with
+    its model; or InUse while it judges a model or an unfinished job needs it.
     """
     now = platform.clock()
     with platform.transactions() as work:
         found = work[Suites].newest(suite, lock=True)
+        if found.model is not None:
+            raise SuiteNotFound(suite=suite)
         if found.retired_at is not None:
             return
         require_unused(
             f"The suite {found.name!r}",
-            models=work[Models].judged([found.id]).get(found.id, ())
-            or [one for one in [found.model] if one],
+            models=work[Models].judged([found.id]).get(found.id, ()),
             jobs=[
                 job.id
                 for job in unfinished_jobs(work)

@@ -172,6 +172,15 @@ def test_an_admin_adds_test_images_to_the_holdout_of_an_update(service: Service)
     grown = service.client.post(path.format(2), json=body).json()
     assert (grown["name"], grown["edition"], grown["images"]) == ("holdout of taught:2", 2, 2)
     assert service.client.get("/v1/suites").json()["data"] == []
+    a_root(service.platform, "another")
+    for name in (grown["id"], grown["name"]):
+        seen = service.client.get(f"/v1/suites/{name}", headers=service.key(Role.VIEWER, "taught"))
+        assert seen.json() == grown
+        hidden = service.key(Role.VIEWER, "another")
+        refused = service.client.get(f"/v1/suites/{name}", headers=hidden)
+        assert code_of(refused) == (404, "suite_not_found")
+        refused = service.client.delete(f"/v1/suites/{name}")
+        assert code_of(refused) == (404, "suite_not_found")
 
 
 def test_a_suite_without_a_version_freezes_the_dataset_or_nothing(service: Service) -> None:
