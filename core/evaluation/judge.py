@@ -372,7 +372,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         tolerance=policy.tolerance(measure),
         verdicts=number if spends and policy.budget else None,
         level=policy.level_of(spending) if spends else None,
-        soft=measure.soft if policy.views else None,
+        soft=measure.soft if policy.judged_views else None,
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:

@@ -6,7 +6,7 @@ test images are alike, as all editions of one are: another name is no new look. 
 images than the policy's minimum does not count, because it could let nothing pass.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from core.datasets.rules import lineage_of
 from core.datasets.version_rows import Suites
 from core.evaluation.plan import EvaluationPlan, entries_in
 from core.gate.rules import Verdict
+from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
 from core.values import Digest, SuiteId
@@ -43,8 +44,13 @@ class Looks:
 
     @classmethod
     def of(cls, work: Work, artifacts: Artifacts, plan: EvaluationPlan) -> "Looks":
-        """Return the verdicts on the candidate of a plan."""
-        verdicts = tuple(work[Verdicts].on(plan.model.id, plan.candidate.number))
+        """Return the verdicts on the candidate of a plan, and on versions with its weights.
+
+        An update that is repeated exactly has the same weights, and is no new try.
+        """
+        same = work[Versions].with_digest(plan.model.id, plan.candidate.digest)
+        found = work[Verdicts].on_each(plan.model.id, same)
+        verdicts = tuple(one for verdicts in found.values() for one in verdicts)
         suites = {suite.id for suite in plan.suites} | {*plan.added}
         suites |= {suite for one in verdicts for suite in (*one.suites, *one.holdouts)}
         return cls(plan=plan, verdicts=verdicts, images=tested_images(work, artifacts, suites))
@@ -97,7 +103,6 @@ class Looks:
             if one.verdict is Verdict.FAILED
             and one.policy == self.plan.policy.id
             and not (wanted <= {*one.suites} and added == self._added(one.holdouts, one.updates))
-            and all(self._alike(suite, one.suites) for suite in wanted)
         )
 
     def _alike(self, suite: SuiteId, others: Iterable[SuiteId]) -> frozenset[SuiteId]:
@@ -105,9 +110,7 @@ class Looks:
         return frozenset(
             other
             for other in others
-            if other == suite
-            or 2 * len(wanted & (found := self.images[other].keys()))
-            >= max(1, min(len(wanted), len(found)))
+            if other == suite or are_alike(wanted, self.images[other].keys())
         )
 
     def _count(
@@ -118,6 +121,11 @@ class Looks:
         for suite in suites:
             found |= self.images[suite]
         return len({*found.values()}), len(found)
+
+
+def are_alike(one: Set[Digest], other: Set[Digest]) -> bool:
+    """Return whether two suites have at least half of the smaller one's test images."""
+    return 2 * len(one & other) >= max(1, min(len(one), len(other)))
 
 
 def tested_images(

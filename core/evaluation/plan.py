@@ -214,7 +214,7 @@ def plan_queries(
     `can_answer` says whether a version can answer about a holdout to which images were added.
     """
     own = replace(candidate, more=(), added=None)  # what it gained is for its own images to show
-    learned, views = candidate.version.classes, policy.views
+    learned, views = candidate.version.classes, policy.judged_views
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.evaluation.looks import Looks, tested_images
+from core.evaluation.looks import Looks, are_alike, tested_images
 from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.gate.rules import Spending, inherited_luck
 from core.registry.inheritance import places
@@ -46,7 +46,7 @@ def spending_in(
     for exam in exams:
         wanted = images[ids[exam.name]].keys()
         alike = {
-            suites: 2 * len(wanted & _flat(images[one] for one in suites)) >= len(wanted)
+            suites: any(are_alike(wanted, images[one].keys()) for one in suites)
             for suites in set(judged.values())
         }
         by_these = {number for number, suites in judged.items() if alike[suites]}

@@ -105,7 +105,7 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
     if judgement.verdict is Verdict.FAILED:
         otherwise = "its answers cannot be used"
         if judgement.failed_before:
-            otherwise = "it has failed before, by fewer of the same test images"
+            otherwise = "it has failed before under this policy"
         why = [*_failures(judgement)] or [otherwise]
         return f"It may not go live: {' and '.join(why)}."
     doubts = _doubts(judgement, gain, has_guard)

@@ -262,7 +262,8 @@ class Measure:
         share = 1.0
         if self.kind is not MeasureKind.GAIN:  # which has to be shown at any size
             share = strictness(self.distinct, minimum_count, pooled=self.pooled)
-        z = share * quantile(alpha if self.level is None else self.level)
+        milder = share <= 0  # a stricter level must not put its bound higher
+        z = share * quantile(alpha if self.level is None or milder else self.level)
         interval = paired_interval(self.flips, alpha)
         lower = score_bound(self.flips, z)
         if self.soft is not None:

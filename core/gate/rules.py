@@ -254,6 +254,15 @@ class GatePolicy:
         return min(limit for role, limit in limits.items() if role in measure.baseline)
 
     @property
+    def judged_views(self) -> int:
+        """The number of views by which measures may hold.
+
+        None with a budget: where losses on views and on images differ truly, the error of soft hits
+        grows with the images, up to what single images alone rule out, which no line could afford.
+        """
+        return self.views if self.line_error is None else 0
+
+    @property
     def budget(self) -> ErrorBudget | None:
         """The error budget of a line; None if each verdict is judged as if it were the only one."""
         if self.line_error is None:
@@ -358,8 +367,8 @@ def judge(
 
 
 FAILED_BEFORE = (
-    "It has failed before, by fewer of these test images, and a failure stands: more images do not "
-    "take it back. Train another version."
+    "It, or a version with the same weights, has failed before under this policy, and a failure "
+    "stands: other images do not take it back. Train another version."
 )
 
 
@@ -444,7 +453,8 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
     They are taken to flip at the rates of these.
     """
     share = strictness(round(measure.distinct * times), policy.minimum_count, pooled=measure.pooled)
-    z = share * (quantile(policy.alpha if measure.level is None else measure.level) + room)
+    level = policy.alpha if measure.level is None or share <= 0 else measure.level
+    z = share * (quantile(level) + room)
     asked = [(measure.deciding, z)]
     if measure.soft is not None:
         asked.append((measure.flips, min(z, 0.0)))

@@ -339,6 +339,13 @@ class Versions(Rows):
         at = deleted_at.isoformat()
         return VersionNotFound(f"Version {number} was deleted.", version=number, deleted_at=at)
 
+    def with_digest(self, model: ModelId, digest: Digest) -> Collection[int]:
+        """Return the numbers of a model's versions with these weights, also of deleted ones."""
+        query = select(versions.c.number).where(
+            versions.c.model == model, versions.c.digest == digest
+        )
+        return set(self._connection.scalars(query))
+
     def by_digest(self, model: ModelId, digest: Digest) -> Version:
         """Return the newest version with this digest. Raises VersionNotFound."""
         found = self._newest(model, versions.c.digest == digest)

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.datasets.rules import lineage_of
 from core.gate.rules import Verdict
 from core.registry.versions import Model
 from core.values import Digest, JobId, ModelId, PolicyId, SuiteId, canonical_json, sha256
@@ -44,14 +43,14 @@ class VersionVerdict:
         """Return whether it is about the model's policy and all of its suites, as they are now.
 
         `holdouts` are the images that were added to holdouts, which it must be about too. What has
-        failed by fewer images has failed: else new ones, well chosen, could take a failure away.
+        failed under the policy has failed, by whatever images: else new ones, well chosen, or one
+        more suite could take a failure away.
         """
+        if self.policy != model.policy:
+            return False
         if self.verdict is Verdict.FAILED:
-            judged = set(map(lineage_of, self.suites))
-            covered = judged.issuperset(map(lineage_of, model.suites))
-        else:
-            covered = {*model.suites} <= {*self.suites} and {*holdouts} <= {*self.holdouts}
-        return self.policy == model.policy and covered
+            return True
+        return {*model.suites} <= {*self.suites} and {*holdouts} <= {*self.holdouts}
 
 
 def worst(verdicts: Iterable[VersionVerdict]) -> VersionVerdict | None:

@@ -131,12 +131,9 @@ def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
 
 
 def covers(row: VersionVerdict, model: Model, more: Collection[str] = ()) -> bool:
-    """Whether a verdict is about all images there are now; one that failed, about fewer of them."""
-    if row.verdict is Verdict.FAILED:
-        judged = {suite.split("-")[0] for suite in row.suites}
-        return row.policy == model.policy and {one.split("-")[0] for one in model.suites} <= judged
-    covered = {*model.suites} <= {*row.suites} and {*more} <= {*row.holdouts}
-    return row.policy == model.policy and covered
+    """Whether a verdict is about all images there are now; one that failed, about any."""
+    about = {*model.suites} <= {*row.suites} and {*more} <= {*row.holdouts}
+    return row.policy == model.policy and (about or row.verdict is Verdict.FAILED)
 
 
 def added(work: Work, model: Model) -> Mapping[int, str]:
