@@ -275,6 +275,8 @@ def _keep_parts(
     Raises LeaseLost, or ArtifactMissing if one of the images was erased meanwhile.
     """
     put, parts = platform.artifacts.put, parts_of(plan, answers)
+    for listed in {list_of_images(query) for _, query in parts.values()}:
+        put(listed)  # which replaces a damaged list, by which an erasure would find no answers
     with platform.transactions(read_only=True) as work:
         known = work[AnswerCache].stored({images for images, _ in parts}, {one for _, one in parts})
     damaged = damaged_in(platform.artifacts, known)

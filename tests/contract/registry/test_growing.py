@@ -265,7 +265,7 @@ def test_a_failure_stands_whatever_suite_comes_beside_and_if_the_update_is_repea
     scene.learn(model, data)
     assert scene.version(model, 2).verdict is FAILED
     scene.suite(model, scene.frozen("sun", "moon", each=200, offset=3000), name="other")
-    knowing_each(scene, model, monkeypatch, {n: (*SUITES, *CATS, "sun", "moon") for n in KNOWN})
+    knowing_each(scene, model, monkeypatch, dict.fromkeys(KNOWN, (*SUITES, *CATS, "sun", "moon")))
     assert evaluate(scene, model, 2) == "failed"
     with pytest.raises(GateFailed):
         go_live(scene, model, 2, reason="it knows the sun")
