@@ -315,7 +315,7 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all settings share."""
+    """The images and the policy that all settings share."""
 
     out: Path
     reader: Reader

@@ -317,7 +317,7 @@ def _shadow_looks(
 
 
 class Labelling(StrEnum):
-    """How the labels of a shadow come, while its versions answer one image after another."""
+    """A way in which labels of a shadow come, while its versions answer one image after another."""
 
     RANDOM = "a tenth of all images"
     DISAGREEMENTS = "every disagreement"

@@ -157,7 +157,7 @@ class Suite:
 
     @property
     def title(self) -> str:
-        """What a sentence calls it: "suite shelf", or "holdout of demo:2"."""
+        """Its name in a sentence: "suite shelf", or "holdout of demo:2"."""
         return f"suite {self.name}" if self.model is None else self.name
 
     def next_edition(

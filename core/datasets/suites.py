@@ -94,7 +94,7 @@ class Growth:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the audit trail says of the later edition."""
+        """Return what the audit trail says of the later edition."""
         return {
             "edition": self.after.edition,
             "images": self.after.images,

@@ -45,7 +45,7 @@ Entries = tuple[ManifestEntry, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """What was evaluated and judged, and when."""
+    """An evaluation with its verdicts and its time."""
 
     plan: EvaluationPlan
     answers: AnswersByQuery

@@ -116,7 +116,7 @@ class EvaluationPlan:
 
     @property
     def added(self) -> tuple[SuiteId, ...]:
-        """What was added to the holdouts, sorted."""
+        """The suites of what was added to the holdouts, sorted."""
         return tuple(sorted(one.added for one in self.kept if one.added))
 
     @property

@@ -11,7 +11,7 @@ IMAGES, VERDICTS, VIEWS = "test images", "verdicts", "views"
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a number of a policy limits."""
+    """The meaning and the bounds of a number of a policy."""
 
     label: str
     meaning: str  # goes on with the number and its unit, as in "3 points may be lost"

@@ -44,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """What an update is compared with, beside parent and root, to fit its policy, and by what.
+    """The versions, beside parent and root, and images by which an update is fitted to its policy.
 
     It is fixed at its first claim, so that the update takes the same share if it is resumed after
     others went live, or after more images were added to holdouts.

@@ -178,7 +178,7 @@ def with_views(scene: Scene, model: Model, views: int) -> None:
 
 
 def soft_of(scene: Scene, model: Model, number: int) -> dict[str, int]:
-    """How many views the suite's measures of a version were decided by, by baseline."""
+    """The number of views by which the suite's measures were decided, by baseline."""
     found = report(scene, model, number).measures
     return {m.baseline: m.soft.views if m.soft else 0 for m in found if m.name == "sky"}
 

@@ -70,7 +70,7 @@ def more(
 
 
 def first_of(scene: Scene, *, besides: DatasetVersion) -> DatasetVersion:
-    """What the suite was made of."""
+    """The dataset version that the suite was made of."""
     with scene.platform.transactions(read_only=True) as work:
         found = [one.id for one in work[Datasets].page(99, None) if one.id != besides.dataset]
         return work[Datasets].version(found[0], 1)

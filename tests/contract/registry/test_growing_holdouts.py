@@ -92,7 +92,7 @@ def evaluate(scene: Scene, model: Model, version: int) -> str:
 
 
 def asked(scene: Scene, model: Model, version: int, baseline: str) -> set[int]:
-    """How many images of version 2's holdout a version was compared on."""
+    """The numbers of images of version 2's holdout that a version was compared on."""
     return {
         one.images
         for one in report(scene, model, version).measures

@@ -131,13 +131,13 @@ def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
 
 
 def covers(row: VersionVerdict, model: Model, more: Collection[str] = ()) -> bool:
-    """Whether a verdict is about all images there are now; one that failed, about any."""
+    """True if a verdict is about all images there are now; one that failed, about any."""
     about = {*model.suites} <= {*row.suites} and {*more} <= {*row.holdouts}
     return row.policy == model.policy and (about or row.verdict is Verdict.FAILED)
 
 
 def added(work: Work, model: Model) -> Mapping[int, str]:
-    """What was added to holdouts, by the version in whose place one stands."""
+    """The suites of what was added to holdouts, by the version in whose place one stands."""
     return {number: suite.id for number, suite in work[Suites].held_out(model.id).items()}
 
 

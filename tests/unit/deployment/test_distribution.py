@@ -57,7 +57,7 @@ def build(kind: str, source: Path, to: Path) -> Path:
 
 
 def written_modules() -> tuple[set[str], set[str]]:
-    """What of the client git ignores: what an archive of it can write again, and what it cannot."""
+    """Return the ignored files of the client: those an archive can write again, and the others."""
     client = ROOT / "client"
     copied = {TYPES, *(path for path, _ in packed())}
     return tuple(

@@ -141,11 +141,11 @@ class Evidence:
         return self.part[self.said[version["digest"], name_of(query)]]
 
     def right(self, version: Json, query: Json, kind: str) -> list[bool]:
-        """Which answers of a version are right."""
+        """The right answers of a version."""
         return self.rights(version, query, kind)[0]
 
     def soft(self, version: Json, query: Json, kind: str) -> list[int] | None:
-        """How many answers to views of each image are right; None without all views."""
+        """The number of right answers to views of each image; None without all views."""
         views = query.get("views", 0)
         hits = self.rights(version, query, kind)
         if not views or len(hits) <= views:
@@ -153,7 +153,7 @@ class Evidence:
         return [sum(each) for each in zip(*hits[1 : views + 1], strict=True)]
 
     def rights(self, version: Json, query: Json, kind: str) -> list[list[bool]]:
-        """Which answers are right: to the images, and to each view of them."""
+        """The right answers: to the images, and to each view of them."""
         said = self.answers(version, query)
         if kind in {"image_to_text", "text_to_image"}:
             ranks = "image_ranks" if kind == "image_to_text" else "caption_ranks"
@@ -227,7 +227,7 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
-    """How much may be lost; None if that is not compared."""
+    """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
     if kind in {"holdout", "holdouts"}:
@@ -316,7 +316,7 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
 def paired(
     evidence: Evidence, kind: str, asked: str, pairs: Sequence[tuple[Json, Json]], now: Json
 ) -> list[Row]:
-    """Whether each answer is right now and before; an image in several holdouts counts once."""
+    """The answers that are right now, and before; an image in several holdouts counts once."""
     found: dict[object, Row] = {}
     for exam, version in pairs:
         query = exam["own"] if asked == "own" else exam.get("union", exam["own"])
@@ -454,7 +454,7 @@ def class_p(n: int, gained: int, lost: int, limit: float) -> float:
 
 
 def useless(evidence: Evidence) -> bool:
-    """Whether an answer of the candidate is of no class or rank, because its scores are NaN."""
+    """True if an answer of the candidate is of no class or rank, because its scores are NaN."""
     plan = evidence.plan
     exams = [*plan["zero_shot"], *(one["exam"] for one in plan["holdouts"])]
     exams += [one["exam"] for one in plan["live_holdouts"]]

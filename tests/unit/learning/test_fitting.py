@@ -120,7 +120,7 @@ def test_the_share_is_the_largest_that_fits_and_test_images_are_never_asked(
 def test_what_the_parent_itself_exceeds_shrinks_nothing(
     artifacts: MemoryArtifacts, fit_spec: TrainingSpec
 ) -> None:
-    """Where unchanged answers would not hold either, less of a step does not help."""
+    """Less of a step does not help where unchanged answers would not hold either."""
     assert fit_spec.fit is not None
     strict = replace(fit_spec.fit, policy=policy(minimum_count=10, parent_tolerance=0.0001))
     trained = fitted(artifacts, replace(fit_spec, fit=strict), Asked([1.0, 0.9]))
