@@ -1,4 +1,4 @@
-"""What a printed report says beside the report: when it was made, of what, and what came of it."""
+"""The record that is printed with a report: when it was made, of what, and what came of it."""
 
 import json
 from collections.abc import Mapping, Sequence

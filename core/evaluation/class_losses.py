@@ -1,4 +1,4 @@
-"""What each single class has lost since the versions that a candidate may replace."""
+"""Losses of each single class since the versions that a candidate may replace."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""How far an update may go from its parent: what its validation images say about the policy.
+"""The share of its step that an update may keep: what validation images say about the policy.
 
 A version *fits* if the gate would probably pass it on test parts that behave like the validation
 parts. No test image is asked, so that the verdict stays one by images that have chosen nothing.

@@ -1,4 +1,4 @@
-"""Whether a trained student fits its policy, asked on validation images."""
+"""Ask on validation images if a trained student fits its policy."""
 
 from collections.abc import Callable, Mapping, Sequence
 

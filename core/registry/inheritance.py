@@ -1,4 +1,4 @@
-"""What a live version has taken over: its own line's updates, and those of what it replaced.
+"""The updates that a live version answers for: those of its own line and of what it replaced.
 
 A version that replaces another one from a different line was asked about that one's classes then.
 Who replaces it is asked about them again: otherwise two replacements would lose what one may not.

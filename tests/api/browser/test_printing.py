@@ -1,4 +1,4 @@
-"""What is printed of a report."""
+"""The printed form of a report."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What was live and was replaced is still asked about, whoever tries to lose it."""
+"""Updates that were live and were replaced are still asked about, whoever tries to lose them."""
 
 import pytest
 

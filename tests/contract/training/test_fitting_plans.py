@@ -1,4 +1,4 @@
-"""What an update that is to fit its policy is compared with: fixed at its first claim."""
+"""The comparisons of an update that is to fit its policy are fixed at its first claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of verdicts share: versions that know some classes, and what was found about them."""
+"""Helpers of tests of verdicts: versions that know some classes, and what was found about them."""
 
 from typing import Any
 
