@@ -39,7 +39,8 @@ from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, pla
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.measures import Measure, MeasureKind
-from core.gate.rules import ROOM, GatePolicy, Verdict, judge, subject, would_hold
+from core.gate.reasons import subject
+from core.gate.rules import ROOM, GatePolicy, Verdict, judge, would_hold
 from core.learning.mixing import TrainingEnd, mix_to_fit
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import MixingChoice, PromptTemplate

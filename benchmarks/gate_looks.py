@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from benchmarks.output import publish
 from core.gate.intervals import Flips, quantile, score
-from core.gate.rules import LOOK_SHARES, times_to_hold
+from core.gate.levels import LOOK_SHARES
+from core.gate.rules import times_to_hold
 
 ALPHA, TOLERANCE, SEED = 0.005, 0.03, 1
 

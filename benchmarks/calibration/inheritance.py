@@ -18,7 +18,8 @@ from scipy.special import ndtri
 
 from benchmarks.calibration.intervals import Integers, Mask, Numbers
 from benchmarks.calibration.rates import tango_score
-from core.gate.rules import KEPT_LUCK, GatePolicy
+from core.gate.levels import KEPT_LUCK
+from core.gate.rules import GatePolicy
 
 ACCURACY = 0.9  # of the root
 

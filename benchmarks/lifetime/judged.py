@@ -15,7 +15,8 @@ from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, pla
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.measures import Outcome, Ruling
-from core.gate.rules import GatePolicy, judge, points, subject
+from core.gate.reasons import points, subject
+from core.gate.rules import GatePolicy, judge
 from core.images.decoder import Decoder
 from core.recipes.rules import distinct
 from core.registry.versions import Model, Version

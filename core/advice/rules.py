@@ -8,7 +8,8 @@ from statistics import median
 from core.advice.findings import ClassImages, Finding, Recognition, Severity, listed
 from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
 from core.gate.intervals import Flips
-from core.gate.rules import GatePolicy, points, times_to_hold
+from core.gate.reasons import points
+from core.gate.rules import GatePolicy, times_to_hold
 from core.jobs.orders import UpdateOrder
 from core.recipes.fields import MixingChoice, ModelPart
 from core.recipes.rules import Recipe

@@ -18,8 +18,9 @@ from core.evaluation.results import (
     transfer,
 )
 from core.evaluation.summary import summarise
+from core.gate.levels import Spending
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import ROOT, GatePolicy, Judgement, Spending, Verdict, judge
+from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest, SuiteId
 
 

@@ -20,7 +20,7 @@ from core.evaluation.queries import (
     top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
-from core.gate.rules import Spending
+from core.gate.levels import Spending
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest

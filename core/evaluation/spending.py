@@ -15,7 +15,7 @@ from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.evaluation.looks import Looks, are_alike, tested_images
 from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
-from core.gate.rules import Spending, inherited_luck
+from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts

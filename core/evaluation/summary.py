@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
 from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
-from core.gate.rules import Judgement, Verdict, among, the_baseline
+from core.gate.reasons import among, the_baseline
+from core.gate.rules import Judgement, Verdict
 from core.values import counted
 
 NAMED = 5  # classes

@@ -9,7 +9,8 @@ from core.datasets.rules import DatasetVersion
 from core.datasets.thumbnail_rows import PlacedGroups
 from core.datasets.version_rows import Suites
 from core.evaluation.report import BudgetUse, Report
-from core.gate.rules import LOOK_SHARES, Verdict
+from core.gate.levels import LOOK_SHARES
+from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model

@@ -23,7 +23,8 @@ from core.errors import (
     InUse,
     SuiteRetired,
 )
-from core.gate.rules import LOOK_SHARES, Verdict
+from core.gate.levels import LOOK_SHARES
+from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
 from core.platform import Platform

@@ -24,8 +24,9 @@ from core.errors import (
     PerennialError,
 )
 from core.evaluation.queries import Answers, EvalQuery
+from core.gate.levels import LOOK_SHARES
 from core.gate.measures import ClassList
-from core.gate.rules import LOOK_SHARES, Verdict
+from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.principal import Principal, Role

@@ -26,7 +26,8 @@ from core.evaluation.queries import (
     RetrievalQuery,
 )
 from core.evaluation.report import Report
-from core.gate.rules import GatePolicy, Spending
+from core.gate.levels import Spending
+from core.gate.rules import GatePolicy
 from core.recipes.rules import Recipe
 from core.registry.versions import Version, VersionStatus
 from core.rejection.rules import (

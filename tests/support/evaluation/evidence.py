@@ -15,7 +15,7 @@ from core.evaluation.evidence import Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import AnswersByQuery
-from core.gate.rules import Spending
+from core.gate.levels import Spending
 from core.values import Digest, canonical_json, sha256
 from tests.support.bundles import OURS
 from tests.support.factories import NOW

@@ -14,7 +14,7 @@ from core.bundles.signing import Signatures
 from core.errors import BundleInvalid, BundleNotTrusted
 from core.evaluation.evidence import NOT_RECOMPUTED, NOTHING
 from core.evaluation.plan import EvaluationPlan
-from core.gate.rules import Spending
+from core.gate.levels import Spending
 from tests.support.bundles import OURS, THEIRS
 from tests.support.evaluation.evaluations import (
     answered,

@@ -3,7 +3,7 @@
 import pytest
 
 from core.evaluation.spending import spending
-from core.gate.rules import Spending, inherited_luck
+from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
 from core.registry.versions import Descent
 

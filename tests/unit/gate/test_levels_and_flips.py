@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.gate_looks import worst_error
 from core.gate.intervals import paired_interval, proportion_interval
+from core.gate.levels import ErrorBudget, Spending, inherited_luck
 from core.gate.measures import Measure, MeasureKind, Outcome
-from core.gate.rules import ErrorBudget, Spending, Verdict, inherited_luck, judge
+from core.gate.rules import Verdict, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.gate.measures import Measure, MeasureKind, Outcome, Ruling
-from core.gate.rules import explain, points, subject
+from core.gate.reasons import explain, points, subject
 
 
 def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:

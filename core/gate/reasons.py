@@ -1,0 +1,234 @@
+"""The sentences that explain a verdict."""
+
+from collections.abc import Iterator, Sequence
+
+from core.gate.classes import ClassLoss
+from core.gate.levels import LOOK_SHARES
+from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
+from core.values import counted
+
+FAILED_BEFORE = (
+    "It, or a version with the same weights, has failed before under this policy, and a failure "
+    "stands: other images do not take it back. Train another version."
+)
+
+_SUBJECT = {
+    MeasureKind.ZERO_SHOT: "top-1 on {name}",
+    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
+    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
+    MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
+    MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
+    MeasureKind.GAIN: "top-1 on this update's own holdout",
+}
+
+
+def subject(measure: Measure) -> str:
+    """Return what a measure compares, such as "top-1 on emoji against the root"."""
+    about = _SUBJECT[measure.kind].format(name=measure.name)
+    if measure.formerly_right:
+        about = f"negative flips in {about}"
+    if measure.asked is ClassList.UNION:
+        about = f"{about}, {among(measure)},"
+    return f"{about} against {the_baseline(measure)}"
+
+
+def among(measure: Measure) -> str:
+    """Return what the versions chose from: "with all 10 classes to choose from"."""
+    count = "learned" if measure.classes is None else f"{measure.classes:,}"
+    return f"with all {count} classes to choose from"
+
+
+def points(fraction: float, *, signed: bool = True) -> str:
+    """Format a fraction as percentage points: 0.031 is "+3.1"."""
+    text = f"{100 * fraction:{'+' if signed else ''}.1f}"
+    return {"-0.0": "0.0", "+0.0": "0.0"}.get(text, text).replace("-", "−")
+
+
+def explain(
+    rulings: Sequence[Ruling],
+    *,
+    passed: bool,
+    has_guard: bool,
+    has_gain: bool,
+    minimum_count: int,
+    worn_out: Sequence[Measure] = (),
+) -> tuple[str, ...]:
+    """Return the reasons for the verdict, the decisive ones first."""
+    lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
+    if passed:
+        lines.append(_passing(rulings))
+    if not has_guard:
+        lines.append(
+            "No measure guards this model: it has no suite or earlier holdout with at least "
+            f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
+            "automatically. Let a suite grow."
+        )
+    if not has_gain:
+        lines.append(
+            "This update's own holdout has no test images, so there is no evidence that it "
+            "learned its classes."
+        )
+    still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
+    if beyond := [r for r in still_open if r.live_is_beyond]:
+        lines.append(_beyond(beyond))
+    lines += [_open(r) for r in still_open if not r.live_is_beyond]
+    lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
+    lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
+    small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
+    if small:
+        lines.append(_small(small, minimum_count))
+    return tuple(lines)
+
+
+NAMED = 5  # classes in a sentence
+
+
+def about_classes(lost: Sequence[ClassLoss], tolerance: float | None) -> Iterator[str]:
+    """Yield the sentence about the classes that fail a version, if there are any."""
+    if tolerance is None or not lost:
+        return
+    told = [
+        f"{one.class_name} of {_whose(one)}, against {the_baseline(one)} ({one.right:,} of "
+        f"{counted(one.images, 'image')} right, {one.right_before:,} before)"
+        for one in lost[:NAMED]
+    ]
+    more = [f"and {len(lost) - NAMED:,} more"] if len(lost) > NAMED else []
+    yield (
+        "Of a single class, significantly more was lost than the allowed "
+        f"{points(tolerance, signed=False)} points: {'; '.join([*told, *more])}."
+    )
+
+
+def _whose(loss: ClassLoss) -> str:
+    name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
+    everything = loss.asked is ClassList.UNION
+    return f"{name}, with all learned classes to choose from" if everything else name
+
+
+def the_baseline(measure: Measure | ClassLoss) -> str:
+    """Return what a measure compares with, in a sentence: "the parent and root"."""
+    return f"the {measure.baseline}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _change(measure: Measure) -> str:
+    if measure.formerly_right:
+        decided = points(-measure.lower, signed=False) if measure.decides_apart else ""
+        return (
+            f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
+            f"answers that were right are wrong now (interval "
+            f"{points(max(0.0, -measure.upper), signed=False)} to "
+            f"{points(-measure.interval_lower, signed=False)} %"
+            f"{decided and f', decided by {decided}'})"
+        )
+    between = f"interval {points(measure.interval_lower)} to {points(measure.upper)}"
+    if measure.decides_apart:
+        between = f"{between}, decided by {points(measure.lower)}{_viewed(measure)}"
+    return (
+        f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
+    )
+
+
+def _viewed(measure: Measure) -> str:
+    if measure.soft is None:
+        return ""
+    return f" over each image and {counted(measure.soft.views, 'view')} of it"
+
+
+def _limit(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
+    if measure.formerly_right:
+        return f"the allowed {points(measure.tolerance, signed=False)} %"
+    return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
+
+
+def _failing(measure: Measure) -> str:
+    if measure.kind is MeasureKind.GAIN:
+        return f"{_change(measure)}, significantly less than {_limit(measure)}."
+    return f"{_change(measure)}, significantly more than {_limit(measure)}."
+
+
+def _passing(rulings: Sequence[Ruling]) -> str:
+    gain = next(ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN)
+    guarded = len(rulings) - 1
+    held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
+    return (
+        f"{held} within tolerance, and the update gained "
+        f"{points(gain.difference, signed=False)} points on its own holdout "
+        f"(interval {points(gain.interval_lower)} to {points(gain.upper)})."
+    )
+
+
+def _open(ruling: Ruling) -> str:
+    relation = "reaches" if ruling.kind is MeasureKind.GAIN else "exceeds"
+    doubt = f"{_change(ruling)}. It is uncertain whether this {relation} {_limit(ruling)}:"
+    if ruling.look > len(LOOK_SHARES):
+        return f"{doubt} the looks at these images are used up."
+    if ruling.more_images is None:
+        return f"{doubt} the difference lies at the limit."
+    return (
+        f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
+        f"chance of 80 %, if predictions keep changing at the same rate.{_route(ruling)}"
+    )
+
+
+def _route(measure: Measure) -> str:
+    """Return how a measure gets more images. An update's own holdout does not grow."""
+    if measure.kind is MeasureKind.GAIN:
+        return ""
+    if measure.kind in SUITES:
+        return f" Add them to the suite {measure.name}."
+    return f" Add them to the holdout{'s' if measure.kind is MeasureKind.HOLDOUTS else ''}."
+
+
+def _beyond(rulings: Sequence[Ruling]) -> str:
+    lost = "; ".join(
+        f"{subject(r)} {points(r.live_difference or 0.0)} points, where "
+        f"{points(r.tolerance, signed=False)} may be lost"
+        for r in rulings
+    )
+    return (
+        f"The live version itself has lost more than the limits allow: {lost}. This version does "
+        "not fail for that, but none passes by itself until it is regained: roll back to a version "
+        "from before the loss, teach again what was lost, or let a person promote this version "
+        "with a reason."
+    )
+
+
+def _looked(measure: Measure) -> str:
+    most = len(LOOK_SHARES)
+    if measure.look > most:
+        return (
+            f"The test images of {measure.name} have judged this version {most} times before, each "
+            "time with more of them: they let it pass no more. Judge it by mostly other images."
+        )
+    return (
+        f"The test images of {measure.name} have grown, and this is look {measure.look} of at most "
+        f"{most} at them. The looks share the error of one verdict, so its bound is stricter."
+    )
+
+
+def _worn_out(measure: Measure) -> str:
+    return (
+        f"The test images of {measure.name} are worn out: they have judged "
+        f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
+        f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
+        "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
+    )
+
+
+def _is_small(measure: Measure, minimum_count: int) -> bool:
+    alone = measure.kind is not MeasureKind.GAIN and not measure.pooled
+    return alone and not measure.guards(minimum_count)
+
+
+def _small(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
+    return (
+        f"These have fewer than {counted(minimum_count, 'distinct test image')}, so they can stop "
+        f"a version but cannot alone let one pass: {shown}."
+    )
