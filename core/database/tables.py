@@ -523,6 +523,7 @@ alias_moves = _table(
     Column("at", UtcTime, nullable=False),
     Column("override", Boolean, nullable=False, server_default=false()),
     Column("verdict", String),  # that decided; null: none had to, or none was there
+    Column("policy", String),  # under which it decided
     ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
 )
 

@@ -52,7 +52,7 @@ from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
 from core.registry.inheritance import inheritance, is_ancestor, lost_updates
-from core.registry.promote import live_version, point_alias, promotion_requirements
+from core.registry.promote import let_live, live_version, point_alias, promotion_requirements
 from core.registry.read import added_images, ancestors, holdout_of, read_added, read_json
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
@@ -316,7 +316,7 @@ def plan_evaluation(
         model = pinned_model(work, job.id)
         candidate = work[Versions].get(model.id, number)
         line = ancestors(work, candidate)
-        own, *earlier = held_out_updates(work, artifacts, (candidate, *line[1:]))
+        own, *earlier = held_out_updates(work, artifacts, model, (candidate, *line[1:]))
         plan = plan_queries(
             model=model,
             policy=work[Policies].get(model.policy),
@@ -327,7 +327,7 @@ def plan_evaluation(
             suites=[
                 read_suite(work, artifacts, work[Suites].newest(suite)) for suite in model.suites
             ],
-            live=_live_line(work, artifacts, job, candidate),
+            live=_live_line(work, artifacts, model, job, candidate),
             can_answer=lambda version, query: (
                 version.collected_at is None
                 or work[AnswerCache].find(version.digest, query.digest) is not None
@@ -340,7 +340,7 @@ def plan_evaluation(
 
 
 def _live_line(
-    work: Work, artifacts: Artifacts, job: Job, candidate: Version
+    work: Work, artifacts: Artifacts, model: Model, job: Job, candidate: Version
 ) -> LiveLineage | None:
     """Return the live version that the candidate would replace, with what that inherits.
 
@@ -357,23 +357,24 @@ def _live_line(
     return LiveLineage(
         version=live,
         lineage=inheritance(work, live, job.order.alias),
-        updates=tuple(held_out_updates(work, artifacts, lost)),
+        updates=tuple(held_out_updates(work, artifacts, model, lost)),
     )
 
 
 def held_out_updates(
     work: Work,
     artifacts: Artifacts,
+    model: Model,
     versions: Sequence[Version],
     added: Mapping[int, Suite] | None = None,
 ) -> list[HeldOutUpdate]:
-    """Return the updates that made some versions, with the images held out of each.
+    """Return the updates that made some versions of a model, with the images held out of each.
 
     `added` are those that were added since, by number: without it, all that were.
     """
-    passed = work[Aliases].passed(versions[0].model) if versions else ()
+    passed = let_live(work, model)
     if added is None:
-        added = added_images(work, versions[0].model) if versions else {}
+        added = added_images(work, model.id)
     return [
         HeldOutUpdate(
             version=version,

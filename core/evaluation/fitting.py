@@ -136,7 +136,7 @@ def _plan(
         lineage = LiveLineage(
             version=live,
             lineage=frozenset(beside.inherited),
-            updates=tuple(held_out_updates(work, artifacts, lost, added)),
+            updates=tuple(held_out_updates(work, artifacts, model, lost, added)),
         )
     return plan_queries(
         model=model,
@@ -144,7 +144,7 @@ def _plan(
         candidate=HeldOutUpdate(version=_candidate(line[-1], classes, prompt), holdout=()),
         parent=line[-1],
         root=line[0],
-        earlier=held_out_updates(work, artifacts, line[1:], added),
+        earlier=held_out_updates(work, artifacts, model, line[1:], added),
         suites=[read_suite(work, artifacts, suite) for suite in suites_of(work, model)],
         live=lineage,
         part=Part.VALIDATION,

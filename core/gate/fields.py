@@ -20,12 +20,21 @@ class Limit:
     high: float = 1
     above_low: bool = False  # whether the low bound itself is not allowed
     optional: str = ""  # what None means; "" if it is not allowed
+    loosens: int = 1  # 1: a higher value allows more; -1: a lower one; 0: neither does
     description: str = ""  # for callers of the API
 
     @property
     def counts(self) -> bool:
         """True for a whole number, False for a fraction."""
         return self.unit not in {POINTS, PERCENT}
+
+    def allows_no_more(self, value: float | None, than: float | None) -> bool:
+        """Return whether a value allows no more than another one; None allows everything."""
+        if value == than or self.loosens == 0:
+            return value == than
+        if value is None or than is None:
+            return than is None
+        return self.loosens * value < self.loosens * than
 
     def number(self, value: float) -> str:
         """Return a value in the field's unit: 0.03 as "3"."""

@@ -94,13 +94,17 @@ class GatePolicy:
         "Null: classes are not judged one by one.",
     )
     wanted_gain: float = limited(
-        0.0, "Wanted gain", "must be reached on the update's own holdout, as a lower bound"
+        0.0,
+        "Wanted gain",
+        "must be reached on the update's own holdout, as a lower bound",
+        loosens=-1,
     )
     minimum_count: int = limited(
         350,
         "Guards from",
         "are needed to let a version pass; with fewer, less is asked of a measure",
         unit=IMAGES,
+        loosens=0,
         low=1,
         high=1_000_000,
         description="Test images, near-duplicates counted once, from which on the whole interval "
@@ -112,6 +116,7 @@ class GatePolicy:
         "Error of each bound",
         "is the chance that one verdict is wrong about one measure",
         unit=PERCENT,
+        loosens=0,
         high=0.2,
         above_low=True,
     )
@@ -120,6 +125,7 @@ class GatePolicy:
         "Views of each image",
         "are asked about too: whether a measure holds is decided by the image and its views",
         unit=VIEWS,
+        loosens=0,
         high=64,
         description="Views of each image, small crops of it, that versions are asked about too. "
         "Whether a measure of classes holds is decided by the answers to an image, which count for "
@@ -132,6 +138,7 @@ class GatePolicy:
         "are shared by all verdicts by the same test images; without it, each verdict is judged "
         "as if it were the only one",
         unit=PERCENT,
+        loosens=0,
         low=0.001,
         high=0.5,
         optional="no budget",
@@ -144,6 +151,7 @@ class GatePolicy:
         "Half of the line's error",
         "spend it",
         unit=VERDICTS,
+        loosens=0,
         low=1,
         high=100_000,
         description="Number of verdicts after which half of `line_error` is spent.",
@@ -170,6 +178,20 @@ class GatePolicy:
             joined = {name for name, meaning in found.items() if meaning == other}
             found |= dict.fromkeys({*joined, one, other}, one)
         return found
+
+    def is_no_looser_than(self, other: "GatePolicy") -> bool:
+        """Return whether none of its limits allows what another policy does not.
+
+        What allows neither more nor less as it grows, such as `minimum_count`, must be the same.
+        """
+        theirs = other.meanings
+        return all(
+            limit.allows_no_more(getattr(self, name), getattr(other, name))
+            for name, limit in LIMITS.items()
+        ) and all(
+            theirs.get(one.lower(), one.lower()) == theirs.get(two.lower(), two.lower())
+            for one, two in self.same_names
+        )
 
     def tolerances(self, kind: MeasureKind, asked: ClassList) -> Mapping[str, float]:
         """Return the loss that a measure may show, by what its baseline is to the candidate.

@@ -11,7 +11,7 @@ from core.database.work import Rows
 from core.errors import AliasNotFound, StaleRevision
 from core.gate.rules import Verdict
 from core.registry.aliases import Alias, AliasMove, MoveKind
-from core.values import ModelId
+from core.values import ModelId, PolicyId
 
 # Built once: building a statement takes longer than running it.
 _ALL = select(aliases).order_by(aliases.c.model, aliases.c.name)
@@ -142,14 +142,17 @@ class Aliases(Rows):
         )
         return set(self._connection.scalars(query))
 
-    def passed(self, model: ModelId) -> Collection[int]:
-        """Return the versions of a model that a passing verdict has let go live as any alias."""
-        query = select(alias_moves.c.to_version).where(
+    def passed(self, model: ModelId) -> Collection[tuple[int, PolicyId]]:
+        """Return the versions that a passing verdict has let go live as any alias, and its policy.
+
+        A version is there once for each policy.
+        """
+        query = select(alias_moves.c.to_version, alias_moves.c.policy).where(
             alias_moves.c.model == model,
             alias_moves.c.verdict == Verdict.PASSED.value,
             alias_moves.c.override.is_(False),
         )
-        return set(self._connection.scalars(query))
+        return {(row.to_version, row.policy) for row in self._connection.execute(query)}
 
     def _advance(self, alias: Alias) -> bool:
         moved = self._connection.execute(

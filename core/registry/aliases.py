@@ -9,7 +9,7 @@ from core.errors import NoPrevious, StaleRevision
 from core.gate.rules import Verdict
 from core.outbox.rules import EventType, OutboxEvent
 from core.registry.versions import Version, version_path
-from core.values import ModelId, TrialId, new_id
+from core.values import ModelId, PolicyId, TrialId, new_id
 
 PRODUCTION = "production"
 
@@ -50,6 +50,7 @@ class AliasMove:
     at: datetime
     override: bool = False  # the gate would have refused the move
     verdict: Verdict | None = None  # that decided; None: none had to, or none was there
+    policy: PolicyId | None = None  # under which it decided
 
 
 def require_revision(alias: Alias | None, expected: int | None) -> None:
@@ -73,6 +74,7 @@ def move(
     now: datetime,
     override: bool = False,
     verdict: Verdict | None = None,
+    policy: PolicyId | None = None,
     last_revision: int = 0,
 ) -> tuple[Alias, AliasMove]:
     """Return the alias after a move, and the row of its history.
@@ -94,6 +96,7 @@ def move(
         at=now,
         override=override,
         verdict=verdict,
+        policy=policy,
     )
     return moved, row
 

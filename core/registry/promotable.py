@@ -244,12 +244,13 @@ def _descends_from_unproven(
         for one, found in now.unproven
         if (found.verdict if found else Verdict.INCONCLUSIVE) is outcome
     )
-    told = f"its verdict is {verdict.verdict.value!r}" if verdict else "it was never judged"
+    told = f"and its verdict is {verdict.verdict.value!r}" if verdict else "nor judged it by one"
     failed = outcome is Verdict.FAILED
+    needed = f"{'an override and ' if failed else ''}a reason"
     return errors.GateFailed(
         f"Nothing is live as {now.alias!r} to compare version {version.number} with, so what it "
-        f"descends from counts, too. No passing verdict has let version {ancestor.number} go live, "
-        f"and {told}: {MOVE} requires {'an override and ' if failed else ''}a reason.",
+        f"descends from counts, too. No passing verdict has let version {ancestor.number} go live "
+        f"by a policy as strict as the model's, {told}: {MOVE} requires {needed}.",
         version=ancestor.number,
         verdict=verdict and verdict.verdict.value,
         beside=ancestor.parent,

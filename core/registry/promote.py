@@ -44,7 +44,7 @@ from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict, worst
 from core.registry.versions import Model, Version
-from core.values import ModelId, clean_name
+from core.values import ModelId, PolicyId, clean_name
 
 # What takes part in the transaction of a move, after its rows are written. It may not refuse the
 # move: `promotable.py` says what may go live.
@@ -267,8 +267,10 @@ def point_alias(
     """Write an alias, the row of its history, its events, and that a version went live.
 
     `alias` is the present one, None to create it.
-    `verdict` is the one that decided, if any. Raises StaleRevision if it has moved since.
+    `verdict` is the one that decided, if any, under the model's policy. Raises
+    StaleRevision if it has moved since.
     """
+    model = work[Models].get(to.model)
     moved, row = move(
         alias,
         name=name,
@@ -278,6 +280,7 @@ def point_alias(
         actor=actor,
         override=override,
         verdict=verdict,
+        policy=model.policy if verdict else None,
         now=now,
         last_revision=work[Aliases].last_revision(to.model, name) if alias is None else 0,
     )
@@ -289,7 +292,7 @@ def point_alias(
     audit.record(
         work,
         ACTIONS[row.kind],
-        f"models/{work[Models].get(to.model).name}/aliases/{name}",
+        f"models/{model.name}/aliases/{name}",
         now=now,
         before={"version": alias.version} if alias else None,
         after={"version": to.number, "override": override},
@@ -320,7 +323,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         lost_classes=distinct(
             name for one in lost for name in one.update_classes if name.lower() not in known
         ),
-        unproven=() if work[Aliases].find(model.id, alias) else _unproven(work, version),
+        unproven=() if work[Aliases].find(model.id, alias) else _unproven(work, model, version),
         added={
             number: suite.id
             for number, suite in added_images(work, model.id).items()
@@ -329,21 +332,45 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     )
 
 
-def _unproven(work: Work, version: Version) -> tuple[tuple[Version, VersionVerdict | None], ...]:
-    """Return the ancestors since the nearest that went live by passing, and has not failed since.
+def _unproven(
+    work: Work, model: Model, version: Version
+) -> tuple[tuple[Version, VersionVerdict | None], ...]:
+    """Return the ancestors since the nearest of `let_live` that has not failed since.
 
     The root is none of them. Each has its worst verdict beside its parent, by any policy and
-    suites.
+    suites; passes under a looser policy than the model's do not count.
     """
-    passed, found = work[Aliases].passed(version.model), []
+    passed, found = let_live(work, model), []
     for one in reversed(ancestors(work, version)):
         verdicts = work[Verdicts].on(one.model, one.number)
-        verdict = worst(given for given in verdicts if given.beside == one.parent)
+        strict = _no_looser(work, model, {given.policy for given in verdicts})
+        verdict = worst(
+            given
+            for given in verdicts
+            if given.beside == one.parent
+            and (given.policy in strict or given.verdict is not Verdict.PASSED)
+        )
         failed = verdict is not None and verdict.verdict is Verdict.FAILED
         if one.is_root or (one.number in passed and not failed):
             break
         found.append((one, verdict))
     return tuple(found)
+
+
+def let_live(work: Work, model: Model) -> Collection[int]:
+    """Return the versions that passed under the model's policy, or one no looser, and went live.
+
+    A looser policy would otherwise choose from where losses are measured for ever.
+    """
+    passed = work[Aliases].passed(model.id)
+    strict = _no_looser(work, model, {policy for _, policy in passed})
+    return {number for number, policy in passed if policy in strict}
+
+
+def _no_looser(work: Work, model: Model, policies: Collection[PolicyId]) -> Collection[PolicyId]:
+    """Return which of some policies are no looser than the model's."""
+    now = work[Policies].get(model.policy)
+    return {one for one in policies if work[Policies].get(one).is_no_looser_than(now)}
 
 
 def live_version(work: Work, version: Version, alias: str) -> Version | None:

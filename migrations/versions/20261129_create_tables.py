@@ -382,6 +382,7 @@ def _create_versions() -> None:
         _time("at"),
         sa.Column("override", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("verdict", sa.String()),
+        sa.Column("policy", sa.String()),
         sa.ForeignKeyConstraint(["model", "to_version"], ["versions.model", "versions.number"]),
     )
     op.create_table(

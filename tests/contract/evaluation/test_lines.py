@@ -204,3 +204,25 @@ def test_whoever_promotes_with_a_reason_or_override_does_not_choose_from_where_l
     assert {m.baseline_version for m in lost.values()} == {2}
     assert all(m.lost > 0 for m in lost.values())
     assert report(scene, model, 4).verdict is not Verdict.PASSED
+
+
+@pytest.mark.parametrize(("tolerance", "settled"), [(0.9, 2), (0.2, 3)])
+def test_a_version_that_passed_by_a_looser_policy_is_not_the_settled_one(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, tolerance: float, settled: int
+) -> None:
+    """A stricter policy of an earlier time chooses, a looser one does not."""
+    known = SUITES + CATS + OWLS if settled == 3 else (*SUITES, *OWLS, "cat")
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: known, 4: known})
+
+    def judged(name: str, limit: float) -> None:
+        limits = dict.fromkeys(("holdout_tolerance", "settled_tolerance"), limit)
+        judged_by(scene, model, name=name, **limits)
+
+    judged("then", tolerance)
+    update(scene, model, *CATS)
+    update(scene, model, *OWLS)
+    assert scene.live(model) == 3
+    judged("now", 0.3)
+    update(scene, model, *ANTS, parent=3, auto_promote=False)
+    losses = [m for m in report(scene, model, 4).measures if m.name == "version 2"]
+    assert {m.baseline_version for m in losses if "settled" in m.baseline} == {settled}

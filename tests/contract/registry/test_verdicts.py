@@ -366,7 +366,7 @@ def test_a_loss_does_not_go_live_under_a_new_alias_by_a_child_that_learns_nothin
     with scene.platform.transactions(read_only=True) as work:
         (row,) = work[Aliases].history(model.id, "fresh")
         assert (row.override, row.verdict) == (True, FAILED)
-        assert 4 not in work[Aliases].passed(model.id)
+        assert 4 not in {number for number, _ in work[Aliases].passed(model.id)}
 
 
 def test_under_a_new_alias_the_child_of_an_undecided_version_takes_a_reason(
@@ -381,6 +381,19 @@ def test_under_a_new_alias_the_child_of_an_undecided_version_takes_a_reason(
     created(scene, model, 3, reason="reviewed")
     with scene.platform.transactions(read_only=True) as work:
         assert work[Aliases].history(model.id, "fresh")[0].verdict is INCONCLUSIVE
+
+
+def test_under_a_new_alias_what_passed_by_a_looser_policy_alone_takes_a_reason(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    judged_by(scene, model, name="strict", holdout_tolerance=0.04)
+    update(scene, model, *OWLS, auto_promote=False)
+    with pytest.raises(GateFailed, match="nor judged it by one"):
+        created(scene, model, 3)
+    created(scene, model, 3, reason="reviewed")
 
 
 def test_under_a_new_alias_a_line_that_went_live_by_passing_goes_on_without_a_reason(

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,27 @@ def test_a_difference_at_its_tolerance_is_not_settled_by_counting(
     assert images_to_settle(doubtful, alpha=0.005, tests=2) is None
     judgement = judge([doubtful, gain()], POLICY)
     assert any("the difference lies at the limit" in reason for reason in judgement.reasons)
+
+
+@pytest.mark.parametrize(
+    ("changes", "no_looser"),
+    [
+        ({}, True),
+        ({"settled_tolerance": 0.07, "wanted_gain": 0.1, "negative_flips": 0.05}, True),
+        ({"settled_tolerance": 0.09}, False),
+        ({"settled_tolerance": 0.01, "union_tolerance": 0.06}, False),
+        ({"class_tolerance": None}, False),
+        ({"wanted_gain": -0.1}, False),
+        ({"minimum_count": 400}, False),
+        ({"minimum_count": 300}, False),
+        ({"alpha": 0.004}, False),
+        ({"same_names": (("Wild cat", "lynx"),)}, True),
+        ({"same_names": (("cat", "dog"),)}, False),
+    ],
+)
+def test_a_policy_is_no_looser_if_no_limit_allows_more(
+    changes: dict[str, Any], no_looser: bool
+) -> None:
+    now = a_policy(same_names=(("lynx", "bobcat"), ("bobcat", "wild cat")))
+    one = a_policy(**changes)
+    assert one.is_no_looser_than(now) is no_looser
