@@ -1,4 +1,4 @@
-"""Losses of each single class since the versions that a candidate may replace."""
+"""Losses of each single class, since all versions that a candidate is compared with."""
 
 from collections.abc import Iterator
 
@@ -23,17 +23,20 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
 
 def _is_asked(one: Comparison) -> bool:
     overlaps = one.kind in SUITES and one.asked is ClassList.UNION
-    return not (one.kind is MeasureKind.GAIN or one.is_cumulative or overlaps)
+    return not (one.kind is MeasureKind.GAIN or overlaps)
 
 
 def _of_each(
     results: EvaluationResults, one: Comparison, exam: ClassEvaluation
 ) -> Iterator[ClassLoss]:
     hits, ((_, version),) = results.paired(one), one.pairs
-    found: dict[str, dict[str, tuple[bool, bool]]] = {}  # one of near-duplicates, by class
-    rows = zip(exam.over(one.asked).entries, hits.groups, hits.now, hits.before, strict=True)
-    for entry, group, now, before in rows:
-        found.setdefault(entry.class_name, {}).setdefault(group, (now, before))
+    live = results.live_paired(one)
+    found: dict[str, dict[str, tuple[bool, bool, bool]]] = {}  # one of near-duplicates, by class
+    entries, standing = exam.over(one.asked).entries, hits.before if live is None else live.now
+    rows = zip(entries, hits.groups, hits.now, hits.before, standing, strict=True)
+    for entry, group, *right in rows:
+        now, before, at_live = right
+        found.setdefault(entry.class_name, {}).setdefault(group, (now, before, at_live))
     for class_name, each in found.items():
         pairs = each.values()
         yield ClassLoss(
@@ -44,8 +47,9 @@ def _of_each(
             asked=one.asked,
             class_name=class_name,
             images=len(pairs),
-            right=sum(now for now, _ in pairs),
-            right_before=sum(before for _, before in pairs),
-            gained=sum(now and not before for now, before in pairs),
-            lost=sum(before and not now for now, before in pairs),
+            right=sum(now for now, *_ in pairs),
+            right_before=sum(before for _, before, _ in pairs),
+            gained=sum(now and not before for now, before, _ in pairs),
+            lost=sum(before and not now for now, before, _ in pairs),
+            live_right=None if live is None else sum(at_live for *_, at_live in pairs),
         )

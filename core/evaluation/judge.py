@@ -285,16 +285,9 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
 
 
 def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:
-    """Return the difference of the live version in a cumulative comparison.
-
-    None without one, and if it has not learned what is asked.
-    """
-    plan, exams = results.plan, [exam for exam, _ in comparison.pairs]
-    learners = {one.learner.number for one in plan.kept if one.exam in exams or one.common in exams}
-    if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
-        return None
-    hits = results.paired(comparison, plan.live)
-    return (sum(hits.now) - sum(hits.before)) / len(hits.now)
+    """Return the difference of the live version in a cumulative comparison, if it has one."""
+    hits = results.live_paired(comparison)
+    return None if hits is None else (sum(hits.now) - sum(hits.before)) / len(hits.now)
 
 
 def _limits_flips(compared: Comparison | Measure) -> bool:

@@ -257,7 +257,10 @@ class Report:
     )
     lost_classes: tuple[ClassLoss, ...] = field(
         default=(),
-        metadata=description("Single classes that lost so much that it fails the version."),
+        metadata=description(
+            "Single classes that lost so much that it fails the version, unless the live version "
+            "itself has lost them."
+        ),
     )
     doubts: tuple[str, ...] = field(
         default=(),

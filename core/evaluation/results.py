@@ -152,6 +152,18 @@ class EvaluationResults:
             found.append((query, hits))
         return found[0][1] if len(found) == 1 else pooled(found)
 
+    def live_paired(self, comparison: Comparison) -> PairedHits | None:
+        """Return the hits of the live version in a cumulative comparison.
+
+        None without one, and if it has not learned what is asked.
+        """
+        plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
+        asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
+        learners = {one.learner.number for one in asked}
+        if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
+            return None
+        return self.paired(comparison, plan.live)
+
     def counts(self, version: Version, query: ClassQuery) -> Counts:
         """Return (right, asked) of each class that has an image, sorted by name."""
         found: dict[str, list[bool]] = {}

@@ -120,7 +120,7 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "it forgot more than the limits allow"
     if ClassList.UNION in kept:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
-    if judgement.lost_classes:
+    if len(judgement.lost_classes) > len(judgement.inherited_classes):
         yield "a single class lost more than the limit allows"
     if len(kept) < len(failing):
         yield "it learned less than it has to"
@@ -132,7 +132,7 @@ def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     if judgement.doubts:
         lacks.append("it answers in another prompt than the live version")
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
-    if any(m.live_is_beyond for m in still_open):
+    if judgement.inherited_classes or any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")
     if not has_guard:
         lacks.append("too few test images guard what it must not forget")

@@ -5,13 +5,15 @@ wide limit of its own, which can fail a version and never helps one to pass. It 
 class of a suite and of an earlier holdout, with a correction for their number.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import comb
 
 from core.gate.intervals import Flips, p_below
 from core.gate.measures import ClassList, MeasureKind
+from core.values import description
 
 _MOST_EXACT = 60  # images; of more, the score's p-value is as good and faster
 _STEPS = 20  # of the search for the accuracy at which a loss is likeliest
@@ -32,6 +34,19 @@ class ClassLoss:
     right_before: int
     gained: int
     lost: int
+    live_right: int | None = field(
+        default=None,
+        metadata=description(
+            "Of the live version, where the comparison is with the root or the settled version. If "
+            "it has lost more than the limit itself, this version does not fail for the class."
+        ),
+    )
+
+    def live_is_beyond(self, tolerance: float | None) -> bool:
+        """Return whether the live version itself has lost more than the tolerance."""
+        if tolerance is None or self.live_right is None:
+            return False
+        return self.right_before - self.live_right > tolerance * self.images
 
 
 def lost_classes(
@@ -39,20 +54,23 @@ def lost_classes(
 ) -> tuple[ClassLoss, ...]:
     """Return the classes that have lost significantly more than a tolerance, the surest first.
 
-    By Holm's step-down over all of them, at family-wise one-sided error `alpha`. Without a
-    tolerance there is none.
+    By Holm's step-down over all of them, at family-wise one-sided error `alpha`, of which each
+    suite and holdout has an equal share (weighted as in S. Holm, Scand. J. Stat. 6 (1979) 65-70):
+    so the classes of one do not hide what is lost in another. Without a tolerance there is none.
     """
     if tolerance is None:
         return ()
-    ordered = sorted(((_p_value(one, tolerance), one) for one in found), key=lambda pair: pair[0])
-    for done, (p_value, _) in enumerate(ordered):
-        if p_value >= alpha / (len(ordered) - done):
-            return _losses(ordered[:done])
-    return _losses(ordered)
-
-
-def _losses(ordered: Sequence[tuple[float, ClassLoss]]) -> tuple[ClassLoss, ...]:
-    return tuple(one for _, one in ordered)
+    every = list(found)
+    sizes = Counter((one.kind, one.name) for one in every)
+    weighted = [(1 / sizes[one.kind, one.name], _p_value(one, tolerance), one) for one in every]
+    ordered = sorted(weighted, key=lambda one: one[1] / one[0])
+    left = float(len(sizes))  # the weights of those that are not rejected yet
+    for done, (weight, p_value, _) in enumerate(ordered):
+        if p_value * left >= alpha * weight:
+            ordered = ordered[:done]
+            break
+        left -= weight
+    return tuple(one for *_, one in ordered)
 
 
 def _p_value(loss: ClassLoss, tolerance: float) -> float:

@@ -84,19 +84,28 @@ NAMED = 5  # classes in a sentence
 
 
 def about_classes(lost: Sequence[ClassLoss], tolerance: float | None) -> Iterator[str]:
-    """Yield the sentence about the classes that fail a version, if there are any."""
-    if tolerance is None or not lost:
+    """Yield the sentences about classes that fail a version, and those the live one has lost."""
+    if tolerance is None:
         return
+    limit = f"the allowed {points(tolerance, signed=False)} points"
+    inherited = [one for one in lost if one.live_is_beyond(tolerance)]
+    if own := [one for one in lost if one not in inherited]:
+        yield f"Of a single class, significantly more was lost than {limit}: {_named(own)}."
+    if inherited:
+        yield (
+            f"The live version itself has lost more of a single class than {limit}: "
+            f"{_named(inherited)}. {_INHERITED}"
+        )
+
+
+def _named(lost: Sequence[ClassLoss]) -> str:
     told = [
         f"{one.class_name} of {_whose(one)}, against {the_baseline(one)} ({one.right:,} of "
         f"{counted(one.images, 'image')} right, {one.right_before:,} before)"
         for one in lost[:NAMED]
     ]
     more = [f"and {len(lost) - NAMED:,} more"] if len(lost) > NAMED else []
-    yield (
-        "Of a single class, significantly more was lost than the allowed "
-        f"{points(tolerance, signed=False)} points: {'; '.join([*told, *more])}."
-    )
+    return "; ".join([*told, *more])
 
 
 def _whose(loss: ClassLoss) -> str:
@@ -191,12 +200,14 @@ def _beyond(rulings: Sequence[Ruling]) -> str:
         f"{points(r.tolerance, signed=False)} may be lost"
         for r in rulings
     )
-    return (
-        f"The live version itself has lost more than the limits allow: {lost}. This version does "
-        "not fail for that, but none passes by itself until it is regained: roll back to a version "
-        "from before the loss, teach again what was lost, or let a person promote this version "
-        "with a reason."
-    )
+    return f"The live version itself has lost more than the limits allow: {lost}. {_INHERITED}"
+
+
+_INHERITED = (
+    "This version does not fail for that, but none passes by itself until it is regained: roll "
+    "back to a version from before the loss, teach again what was lost, or let a person promote "
+    "this version with a reason."
+)
 
 
 def _looked(measure: Measure) -> str:

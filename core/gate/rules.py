@@ -87,11 +87,11 @@ class GatePolicy:
     class_tolerance: float | None = limited(
         0.3,
         "One class of a suite or of another update's holdout",
-        "may be lost against the parent and the live version; more fails a version",
+        "may be lost; more fails a version",
         optional="not judged one by one",
         description="Each class with test images in a suite or in the holdout of another update, "
-        "against the parent and the live version. It can fail a version and never lets one pass. "
-        "Null: classes are not judged one by one.",
+        "against all versions that these are compared with. It can fail a version and never lets "
+        "one pass. Null: classes are not judged one by one.",
     )
     wanted_gain: float = limited(
         0.0,
@@ -266,6 +266,7 @@ class Judgement:
     measures: tuple[Ruling, ...]
     reasons: tuple[str, ...]
     lost_classes: tuple[ClassLoss, ...] = ()
+    inherited_classes: tuple[ClassLoss, ...] = ()  # of these, those that the live version has lost
     doubts: tuple[str, ...] = ()
     failed_before: bool = False  # by an earlier look, which stands
 
@@ -288,12 +289,12 @@ def judge(
     that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
     policy's minimum of images. Failed: a measure is below its tolerance, by Holm's step-down over
     all measures; a p-value is valid at any size; or one of the `classes` has lost more than
-    it alone may. Inconclusive: everything else, also when there is
-    no measure of the gain.
+    it alone may. Inconclusive: everything else, also when there is no measure of the gain.
 
     The candidate does not fail for a loss that the live version has itself, against the root or a
-    settled version. It does not pass by itself either: what it adds is judged against the live
-    version, and if that were all, a line could lose a little with each update for ever.
+    settled version, of a measure or of a single class. It does not pass by itself either: what it
+    adds is judged against the live version, and if that were all, a line could lose a little with
+    each update for ever.
 
     If the line has an error budget, each measure's lower bound already has the error that is left
     for this verdict; failing spends nothing.
@@ -305,9 +306,10 @@ def judge(
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
     has_gain = len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
-    if faults or failing or lost or failed_before:
+    inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
+    if faults or failing or len(inherited) < len(lost) or failed_before:
         verdict = Verdict.FAILED
-    elif has_guard and has_gain and not doubts and all(m.holds for m in measures):
+    elif has_guard and has_gain and not (doubts or inherited) and all(m.holds for m in measures):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -316,6 +318,7 @@ def judge(
         measures=rulings,
         failed_before=failed_before,
         lost_classes=lost,
+        inherited_classes=inherited,
         doubts=tuple(doubts),
         reasons=(
             *faults,

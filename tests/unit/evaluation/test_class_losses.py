@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from core.datasets.rules import SuiteKind
 from core.evaluation.judge import judge_again
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import ClassList
@@ -15,10 +17,12 @@ from tests.support.evaluation.evaluations import (
     FIRST,
     SECOND,
     entries,
+    learned,
     policy,
     report_of,
     second_update,
     suite,
+    third_update,
 )
 
 WIDE = dict.fromkeys(
@@ -59,10 +63,11 @@ def losing(
 
 
 def test_a_class_that_is_forgotten_within_all_limits_fails_the_version_and_is_named() -> None:
-    for name in ("cat", "bag"):
+    for name, baselines in (("cat", {1, 2}), ("bag", {2})):
         report = losing(name, over=ClassList.OWN)
         found = {(one.class_name, one.baseline_version) for one in report.lost_classes}
-        assert (report.verdict, found) == (Verdict.FAILED, {(name, 2)})
+        wanted = {(name, baseline) for baseline in baselines}
+        assert (report.verdict, found) == (Verdict.FAILED, wanted)
         assert f"{name} of" in report.reasons[0]
         assert "a single class lost more than the limit allows" in report.summary.go_live
         assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
@@ -73,6 +78,41 @@ def test_a_class_that_newer_ones_swallow_fails_it_in_a_holdout_and_not_in_a_suit
     (lost,) = losing("bag", over=ClassList.UNION).lost_classes
     assert (lost.class_name, lost.name, lost.asked) == ("bag", "version 2", ClassList.UNION)
     assert losing("cat", over=ClassList.UNION).lost_classes == ()
+
+
+@pytest.mark.parametrize("name", ["cat", "bag"])
+@pytest.mark.parametrize("live", [None, FIRST, SECOND], ids=["none", "root's child", "parent"])
+def test_a_class_that_is_lost_in_steps_fails_once_the_sum_is_beyond_the_limit(
+    name: str, live: Version | None
+) -> None:
+    """Each update loses about as much as chance may take; the live version's loss is its own."""
+    right_of_ten = {1: 10, 2: 10, 3: 6, 4: 0}
+    plan = third_update(
+        policy=policy(**WIDE),
+        suites=[SUITE],
+        earlier=[HeldOutUpdate(version=FIRST, holdout=HELD_OUT), EARLIER[1]],
+        live=live and LiveLineage(version=live, lineage=frozenset({1, 2, 3}), updates=()),
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        at = index // 2 if name == "bag" else index // 3
+        lost = question.entries[index].class_name == name and at % 10 >= right_of_ten[who.number]
+        return not lost and learned(who, question, index)
+
+    report = report_of(plan, right)
+    found = {(one.class_name, one.baseline_version) for one in report.lost_classes}
+    assert {(name, 1 if name == "cat" else 2)} <= found
+    assert (name, 3) not in found
+    if live is SECOND:  # which has lost as much as 40 of 100 itself
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert report.reasons[0].startswith(
+            "The live version itself has lost more of a single class than the allowed 30.0 "
+            f"points: {name} of"
+        )
+        assert "the live version itself has lost more" in report.summary.go_live
+    else:
+        assert (report.verdict, "a single class" in report.summary.go_live) == ("failed", True)
+    assert judge_again(report, policy(**WIDE)).verdict is report.verdict
 
 
 def test_near_duplicates_of_a_class_count_once() -> None:

@@ -62,6 +62,17 @@ def test_each_further_class_has_to_be_surer() -> None:
     assert lost_classes([pot, cup, *KEPT[:1]], 0.3, 0.005) == (cup, pot)[:1]
 
 
+def test_the_classes_of_another_suite_do_not_hide_what_is_lost_in_one() -> None:
+    pot = a_class("pot", lost=17)
+    shelf = [pot, *KEPT[:39]]
+    assert lost_classes(shelf, 0.3, 0.005) == (pot,)
+    assert lost_classes([*shelf, *KEPT[:200]], 0.3, 0.005) == ()
+    others = [replace(one, name="other") for one in KEPT]
+    assert lost_classes([*shelf, *others], 0.3, 0.005) == (pot,)
+    many = [replace(one, name=f"suite {n % 99}") for n, one in enumerate(KEPT)]
+    assert lost_classes([*shelf, *many], 0.3, 0.005) == ()  # each suite has an equal share
+
+
 def test_of_many_lost_classes_five_are_named() -> None:
     found = judge([gain()], a_policy(), classes=[a_class(f"c{n}", lost=20) for n in range(8)])
     assert found.reasons[0].endswith("; and 3 more.")

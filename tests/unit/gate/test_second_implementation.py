@@ -397,44 +397,58 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     if (
         stands
         or useless(evidence)
-        or lost_classes(evidence, found)
+        or False in lost_classes(evidence, found).values()
         or any(one["outcome"] == "fails" for one in found)
     ):
         return "failed", found
     live, candidate = evidence.plan["live"], evidence.plan["candidate"]
     other = live is not None and live["classes"] and live["prompt"] != candidate["prompt"]
     passed = guarded and len(kept) < len(found) and {one["outcome"] for one in found} == {"holds"}
+    passed = passed and not lost_classes(evidence, found)
     return "passed" if passed and not other else "inconclusive", found
 
 
-def lost_classes(evidence: Evidence, found: Sequence[Json]) -> set[tuple[str, str, str]]:
-    """The classes, each with the suite or holdout and the list, that alone fail a version."""
+def lost_classes(
+    evidence: Evidence, found: Sequence[Json]
+) -> dict[tuple[str, str, str, str], bool]:
+    """The classes that have lost too much, each with where, and whether the live one has, too."""
     limit, alpha = evidence.policy["class_tolerance"], evidence.policy["alpha"]
     if limit is None:
-        return set()
-    every: list[tuple[float, tuple[str, str, str]]] = []
+        return {}
+    every: list[tuple[float, tuple[str, str], bool, tuple[str, str, str, str]]] = []
     for one in found:
         asked = one["asked"] == "own" or one["kind"] == "holdout"
         if one["kind"] not in {"zero_shot", "holdout"} or one["flips"] or not asked:
             continue
-        if one["baseline"] in {"root", "settled version"}:
-            continue
         ((exam, _),) = one["pairs"]
         rows = paired(evidence, one["kind"], one["asked"], one["pairs"], evidence.plan["candidate"])
-        classes: dict[str, dict[str, tuple[bool, bool]]] = {}
+        at_live = rows
+        if one["live"] is not None:
+            at_live = paired(
+                evidence, one["kind"], one["asked"], one["pairs"], evidence.plan["live"]
+            )
+        classes: dict[str, dict[str, tuple[bool, bool, bool]]] = {}
         entries = exam[one["asked"]]["entries"]
-        for (_, _, label), (now, before, group, _) in zip(entries, rows, strict=True):
-            classes.setdefault(label, {}).setdefault(group, (now, before))
+        for (_, _, label), row, (standing, *_) in zip(entries, rows, at_live, strict=True):
+            now, before, group, _ = row
+            classes.setdefault(label, {}).setdefault(group, (now, before, standing))
         for label, each in classes.items():
             pairs = list(each.values())
-            gained = sum(now > before for now, before in pairs)
-            lost = sum(now < before for now, before in pairs)
-            name = (label, exam["name"], one["asked"])
-            every.append((class_p(len(pairs), gained, lost, limit), name))
-    every.sort(key=lambda pair: pair[0])
-    steps = [p < alpha / left for left, (p, _) in zip(range(len(every), 0, -1), every, strict=True)]
-    failing = steps.index(False) if False in steps else len(steps)
-    return {name for _, name in every[:failing]}
+            gained = sum(now > before for now, before, _ in pairs)
+            lost = sum(now < before for now, before, _ in pairs)
+            net = sum(before - standing for _, before, standing in pairs)
+            inherited = one["live"] is not None and net > limit * len(pairs)
+            name = (label, exam["name"], one["asked"], one["baseline"])
+            p = class_p(len(pairs), gained, lost, limit)
+            every.append((p, (one["kind"], exam["name"]), inherited, name))
+    weights = {of: 1 / sum(of == other for _, other, *_ in every) for _, of, *_ in every}
+    every.sort(key=lambda one: one[0] / weights[one[1]])
+    significant = {}
+    for n, (p, of, inherited, name) in enumerate(every):
+        if p >= alpha * weights[of] / sum(weights[other] for _, other, *_ in every[n:]):
+            break
+        significant[name] = inherited
+    return significant
 
 
 def class_p(n: int, gained: int, lost: int, limit: float) -> float:
@@ -474,8 +488,9 @@ def agrees(file: bytes) -> str:
     }
     given, found = verdict(evidence)
     assert {
-        (one["class_name"], one["name"], one["asked"]) for one in evidence.report["lost_classes"]
-    } == lost_classes(evidence, found)
+        (one["class_name"], one["name"], one["asked"], one["baseline"])
+        for one in evidence.report["lost_classes"]
+    } == {*lost_classes(evidence, found)}
     assert len(found) == len(evidence.report["measures"]) == len(stated)
     for one in found:
         names = one["name"]
