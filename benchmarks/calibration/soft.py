@@ -16,7 +16,7 @@ from benchmarks.calibration.intervals import IN_USE
 from benchmarks.calibration.rates import tango_score
 from benchmarks.calibration.sample import ROOT, Outcomes
 from core.gate.intervals import quantile
-from core.gate.measures import Measure, MeasureKind, SoftFlips, strictness
+from core.gate.measures import WORST_DEFICIT, Measure, MeasureKind, SoftFlips, strictness
 
 Numbers = NDArray[np.float64]
 
@@ -37,6 +37,8 @@ class SoftCounts:
     soft_gained: Numbers
     soft_lost: Numbers
     squares: Numbers  # of the changes, over each suite
+    beyond: Numbers  # by which changes of images exceed those of soft hits
+    beyond_squares: Numbers
 
     @classmethod
     def of(cls, counts: Numbers, single: Numbers, soft: Numbers) -> "SoftCounts":
@@ -48,6 +50,8 @@ class SoftCounts:
             soft_gained=counts @ np.maximum(soft, 0),
             soft_lost=counts @ np.maximum(-soft, 0),
             squares=counts @ soft**2,
+            beyond=counts @ (single - soft),
+            beyond_squares=counts @ (single - soft) ** 2,
         )
 
     @property
@@ -59,6 +63,12 @@ class SoftCounts:
         whole = self.soft_gained + self.soft_lost - self.images * mean**2
         effect: Numbers = (between + prior) / (whole + prior)
         return effect
+
+    @property
+    def deficit(self) -> Numbers:
+        """`core.gate.intervals.deficit`, vectorised."""
+        found: Numbers = -self.beyond / np.sqrt(np.maximum(self.beyond_squares, 1e-12))
+        return found
 
     def single_score(self, tolerance: float) -> Numbers:
         """Return Tango's score of single images at the tolerance."""
@@ -86,7 +96,10 @@ class SoftCounts:
         """Return whether the measure holds, (draws,), where `least` images make it firm."""
         z = Z * strictness(self.images, least, pooled=False)
         single = self.single_score(tolerance)
-        return (self.soft_score(tolerance) >= z) & (single >= 0) if soft else single >= z
+        if not soft:
+            return single >= z
+        by_views = (self.soft_score(tolerance) >= z) & (single >= 0)
+        return np.where(self.deficit <= WORST_DEFICIT, by_views, single >= z)
 
     def measure(self, draw: int, tolerance: float, views: int, least: int = 1) -> Measure:
         """Return the gate's own measure of a draw."""
@@ -108,6 +121,7 @@ class SoftCounts:
                 gained=float(self.soft_gained[draw]),
                 lost=float(self.soft_lost[draw]),
                 design_effect=float(self.soft_effect[draw]),
+                deficit=float(self.deficit[draw]),
             ),
         )
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
-from core.gate.intervals import Flips, design_effect, soft_effect
+from core.gate.intervals import Flips, deficit, design_effect, soft_effect
 from core.gate.measures import MeasureKind, SoftFlips
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
@@ -245,13 +245,16 @@ class PairedHits:
         """Return the sums of the changes of soft hits; None without views."""
         if self.viewed is None:
             return None
-        rows = zip(self.now, self.before, self.viewed, strict=True)
-        changes = [(new - old + viewed / self.views) / 2 for new, old, viewed in rows]
+        singles = [new - old for new, old in zip(self.now, self.before, strict=True)]
+        rows = zip(singles, self.viewed, strict=True)
+        changes = [(single + viewed / self.views) / 2 for single, viewed in rows]
+        beyond = [single - soft for single, soft in zip(singles, changes, strict=True)]
         return SoftFlips(
             views=self.views,
             gained=sum(max(0.0, change) for change in changes),
             lost=sum(max(0.0, -change) for change in changes),
             design_effect=soft_effect(self._clusters(changes), alpha),
+            deficit=deficit(self._clusters(beyond)),
         )
 
     def _clusters(self, changes: Sequence[float]) -> Iterator[Flips]:

@@ -185,6 +185,16 @@ def soft_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     return _effect(clusters, quantile(alpha) ** 2 / 2)
 
 
+def deficit(clusters: Iterable[Flips]) -> float:
+    """Return by how many standard errors changes that sum to a loss are below zero.
+
+    The standard error is that of a mean of zero. 0 without any change.
+    """
+    changes = [cluster.gained - cluster.lost for cluster in clusters]
+    deviation = sqrt(sum(change * change for change in changes))
+    return -sum(changes) / deviation if deviation else 0.0
+
+
 def _effect(clusters: Iterable[Flips], prior: float) -> float:
     members = list(clusters)
     total = sum(cluster.count for cluster in members)

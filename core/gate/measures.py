@@ -41,6 +41,16 @@ class SoftFlips:
             "Variance, divided by that of changes from all wrong to all right or the reverse."
         )
     )
+    deficit: float = field(
+        metadata=description(
+            "By how many standard errors the change on the images themselves is worse than on "
+            "their views. Above 1.645 (one-sided 5 %), single images alone decide."
+        )
+    )
+
+
+# A loss on the images themselves that views do not show: beyond it, single images alone decide.
+WORST_DEFICIT = quantile(0.05)
 
 
 class ClassList(StrEnum):
@@ -109,7 +119,7 @@ class Measure:
         metadata=description(
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
-            "`pooled` holdout with few images lies above it. With `soft`, it is the bound of "
+            "`pooled` holdout with few images lies above it. If `soft` decides, it is the bound of "
             "the change of soft hits, or `difference` if that is lower."
         ),
     )
@@ -183,8 +193,8 @@ class Measure:
     soft: SoftFlips | None = field(
         default=None,
         metadata=description(
-            "The answers to views of the images, by which `lower` is computed. Null: it is "
-            "computed by single images, as are all other numbers."
+            "The answers to views of the images, by which `lower` is computed unless `deficit` is "
+            "too large. Null: it is computed by single images, as are all other numbers."
         ),
     )
 
@@ -266,7 +276,7 @@ class Measure:
         z = share * quantile(alpha if self.level is None or milder else self.level)
         interval = paired_interval(self.flips, alpha)
         lower = score_bound(self.flips, z)
-        if self.soft is not None:
+        if self.holds_by_views:
             # The change of single images has to be within tolerance, too.
             lower = min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
         return replace(
@@ -288,9 +298,14 @@ class Measure:
         return flips.scaled(1 / self.design_effect)
 
     @property
+    def holds_by_views(self) -> bool:
+        """True if soft hits decide: views were asked about, and images are not surely worse."""
+        return self.soft is not None and self.soft.deficit <= WORST_DEFICIT
+
+    @property
     def deciding(self) -> Flips:
-        """The flips, scaled likewise, by which it holds: soft ones, if views were asked about."""
-        if self.soft is None:
+        """The flips, scaled likewise, by which it holds: soft ones, if these decide."""
+        if self.soft is None or not self.holds_by_views:
             return self.flips
         flips = Flips(count=self.count, gained=self.soft.gained, lost=self.soft.lost)
         return flips.scaled(1 / self.soft.design_effect)

@@ -72,6 +72,9 @@ def explain(
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
     lines += [_open(r) for r in still_open if not r.live_is_beyond]
+    lines += {
+        r.name: _surely_worse(r) for r in still_open if r.soft and not r.holds_by_views
+    }.values()
     lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
@@ -142,7 +145,7 @@ def _change(measure: Measure) -> str:
 
 
 def _viewed(measure: Measure) -> str:
-    if measure.soft is None:
+    if measure.soft is None or not measure.holds_by_views:
         return ""
     return f" over each image and {counted(measure.soft.views, 'view')} of it"
 
@@ -208,6 +211,13 @@ _INHERITED = (
     "back to a version from before the loss, teach again what was lost, or let a person promote "
     "this version with a reason."
 )
+
+
+def _surely_worse(measure: Measure) -> str:
+    return (
+        f"On {measure.name}, significantly more was lost on the images themselves than on small "
+        "crops of them, so that single images alone decide there."
+    )
 
 
 def _looked(measure: Measure) -> str:

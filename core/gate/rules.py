@@ -129,8 +129,9 @@ class GatePolicy:
         high=64,
         description="Views of each image, small crops of it, that versions are asked about too. "
         "Whether a measure of classes holds is decided by the answers to an image, which count for "
-        "half, and to its views, which vary less together than the answer to the image alone. 0: "
-        "judged by single images.",
+        "half, and to its views, which vary less together than the answer to the image alone. "
+        "Single images alone decide where they lost significantly more than their views. 0: judged "
+        "by single images.",
     )
     line_error: float | None = limited(
         None,
@@ -225,8 +226,8 @@ class GatePolicy:
     def judged_views(self) -> int:
         """The number of views by which measures may hold.
 
-        None with a budget: where losses on views and on images differ truly, the error of soft hits
-        grows with the images, up to what single images alone rule out, which no line could afford.
+        None with a budget: where losses on views and on images differ truly, soft hits may err more
+        often than single images, which no line could afford.
         """
         return self.views if self.line_error is None else 0
 
@@ -421,6 +422,6 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
     level = policy.alpha if measure.level is None or share <= 0 else measure.level
     z = share * (quantile(level) + room)
     asked = [(measure.deciding, z)]
-    if measure.soft is not None:
+    if measure.holds_by_views:
         asked.append((measure.flips, min(z, 0.0)))
     return all(score(flips.scaled(times), -measure.tolerance) >= least for flips, least in asked)
