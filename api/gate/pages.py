@@ -11,12 +11,16 @@ from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import LONGEST_REASON, SentForm, Text, reason_field
 from api.pages.rendering import PageRequest
+from core.audit.rows import AuditTrail
+from core.datasets.freeze import read_remaining
+from core.datasets.manifests import Part
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
-from core.errors import FieldInvalid, PerennialError
+from core.errors import FieldInvalid, PerennialError, SuiteNotFound
 from core.evaluation.judge import judge_again
+from core.evaluation.plan import entries_in
 from core.evaluation.report import Report
 from core.gate.rows import Policies
 from core.gate.rules import LIMITS, GatePolicy
@@ -25,7 +29,7 @@ from core.principal import Role
 from core.recipes.fields import PromptTemplate
 from core.registry.configure import configure_model
 from core.registry.evidence import grow_holdout, grow_suite
-from core.registry.read import added_images, holdout_of, read_report, usual_prompt
+from core.registry.read import grown_holdouts_of, read_report, usual_prompt
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import retire_suite
@@ -34,6 +38,7 @@ router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
 ROWS = 25  # of the list of suites, and of that of policies
 LATEST = 30  # versions, of which the newest with a report is shown
+STEPS = 20  # that changed what judges a model
 KNOWN = 100  # suites or datasets whose names a page lists
 
 
@@ -74,32 +79,42 @@ def show_images_form(suite: str, asked: PageRequest) -> Response:
 @router.post("/suites/{suite}/images", Role.ADMIN)
 def add_images(suite: str, asked: PageRequest, fields: SentForm) -> Response:
     """Add the present images of a dataset to a suite."""
-    dataset = fields.get("dataset", "")
     try:
-        grow_suite(asked.platform, suite=suite, dataset=dataset, dataset_version=None)
+        grow_suite(
+            asked.platform,
+            suite=suite,
+            dataset=fields.get("dataset", ""),
+            dataset_version=None,
+            reason=reason_field(fields),
+        )
     except PerennialError as refusal:
-        return _images_form(asked, suite, dataset, refusal)
+        return _images_form(asked, suite, fields, refusal)
     return RedirectResponse(f"{PAGES}/suites", 303)
 
 
 def _images_form(
-    asked: PageRequest, suite: str, dataset: str = "", refusal: PerennialError | None = None
+    asked: PageRequest,
+    suite: str,
+    fields: Mapping[str, str] | None = None,
+    refusal: PerennialError | None = None,
 ) -> Response:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Suites].newest(suite)
+        if found.model is not None:  # the form of its holdout adds to it
+            raise SuiteNotFound(suite=suite)
         judged = work[Models].judged([found.id]).get(found.id, ())
-        datasets = work[Datasets].page(KNOWN, None)
-    return asked.page(
-        "administration/suite_images.html",
-        title=f"the suite {found.name}",
+        there = read_remaining(work, asked.platform.artifacts, found.manifest).entries
+    return _ask_for_images(
+        asked,
+        f"the suite {found.name}",
+        kind=found.kind.dataset_kind,
+        classes=found.classes,
+        tests=len(entries_in(Part.TEST, there)),
+        judged=judged,
         command=f"perennial suite grow {found.name} FOLDER",
         back=f"{PAGES}/suites",
         here=f"{PAGES}/suites/{found.id}/images",
-        images=found.images,
-        classes=found.classes,
-        judged=judged,
-        datasets=[one.name for one in datasets if one.kind is found.kind.dataset_kind],
-        dataset=dataset,
+        fields=fields or {},
         refusal=refusal,
     )
 
@@ -115,13 +130,17 @@ def add_to_holdout(
     model: str, version: VersionNumber, asked: PageRequest, fields: SentForm
 ) -> Response:
     """Add the present images of a dataset to the holdout of an update."""
-    dataset = fields.get("dataset", "")
     try:
         grow_holdout(
-            asked.platform, model=model, version=version, dataset=dataset, dataset_version=None
+            asked.platform,
+            model=model,
+            version=version,
+            dataset=fields.get("dataset", ""),
+            dataset_version=None,
+            reason=reason_field(fields),
         )
     except PerennialError as refusal:
-        return _holdout_form(asked, model, version, dataset, refusal)
+        return _holdout_form(asked, model, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}/versions/{version}", 303)
 
 
@@ -129,28 +148,40 @@ def _holdout_form(
     asked: PageRequest,
     model: str,
     version: int,
-    dataset: str = "",
+    fields: Mapping[str, str] | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
+    artifacts = asked.platform.artifacts
     with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         learner = work[Versions].get(found.id, version)
-        added = added_images(work, found.id).get(version)
-        held_out = len(holdout_of(work, asked.platform.artifacts, learner))
-        datasets = work[Datasets].page(KNOWN, None)
+        (there,) = grown_holdouts_of(work, artifacts, [learner])
     here = f"{PAGES}/models/{found.name}/versions/{version}"
-    return asked.page(
-        "administration/suite_images.html",
-        title=f"the holdout of {found.name}, version {version}",
+    return _ask_for_images(
+        asked,
+        f"the holdout of {found.name}, version {version}",
+        kind=DatasetKind.LABELLED,
+        classes=learner.update_classes,
+        tests=len(entries_in(Part.TEST, there)),
+        judged=[found.name],
         command=f"perennial suite grow {found.name}:{version} FOLDER",
         back=here,
         here=f"{here}/holdout/images",
-        images=held_out + (added.images if added else 0),
-        classes=learner.update_classes,
-        judged=[found.name],
-        datasets=[one.name for one in datasets if one.kind is DatasetKind.LABELLED],
-        dataset=dataset,
+        fields=fields or {},
         refusal=refusal,
+    )
+
+
+def _ask_for_images(asked: PageRequest, title: str, kind: DatasetKind, **shown: Any) -> Response:
+    """Return the form that adds images of a dataset of a kind to what the title names."""
+    with asked.platform.transactions(read_only=True) as work:
+        datasets = work[Datasets].page(KNOWN, None)
+    return asked.page(
+        "administration/suite_images.html",
+        title=title,
+        datasets=[one.name for one in datasets if one.kind is kind],
+        longest=LONGEST_REASON,
+        **shown,
     )
 
 
@@ -214,6 +245,9 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         found = work[Models].get(model)
         policy = work[Policies].get(found.policy)
         suites = [work[Suites].get(suite) for suite in found.suites]
+        steps = work[AuditTrail].gate_steps(
+            found.name, [f"suites/{one.name}" for one in suites], found.created_at, STEPS
+        )
     judged = newest_judged(platform, found)
     return asked.page(
         "administration/policy.html",
@@ -222,6 +256,7 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         limits=LIMITS,
         same_names=pairs_text(policy.same_names, ", "),
         suites=suites,
+        steps=[event.change for event in steps],
         guards={m.name for m in judged[1].measures if m.guards(policy.minimum_count)}
         if judged
         else set(),

@@ -11,6 +11,7 @@ from api.http.schemas import (
     Name,
     Number,
     Prompt,
+    Reason,
     Reference,
     RequestModel,
     ResponseModel,
@@ -60,6 +61,7 @@ class SuiteImages(RequestModel):
         description="Default: the dataset's present images, which become a version unless the "
         "newest has the same. If they are refused, nothing is frozen.",
     )
+    reason: Reason = Field("", description="Required: why, kept in the audit log.")
 
 
 class SuiteView(ResponseModel):
@@ -123,7 +125,11 @@ class NewPolicy(RequestModel):
         "other, whatever the case. The report of a version lists pairs to consider.",
         examples=[[["bag", "handbag"]]],
     )
-    reason: str = Field("", max_length=500)
+    reason: Reason = Field(
+        "",
+        description="Required: why its limits are what they are, shown in every report.",
+        examples=["our suites have 300 images; 6 points are what they can show"],
+    )
 
     def policy(self, policy_id: PolicyId, now: datetime) -> GatePolicy:
         """Return the policy as a domain object."""

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+)
 from pydantic.config import JsonDict
 
 from core.errors import FieldInvalid
@@ -51,6 +59,9 @@ Limit = Annotated[
 Time = Annotated[datetime, Strict(False), BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 
 _NEXT = "The `next` of the previous page."
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+ReasonQuery = Annotated[str, Query(max_length=500, description="Why; kept in the audit log.")]
 
 After = Annotated[str | None, Query(max_length=100, description=_NEXT)]
 

@@ -42,11 +42,16 @@ def ask(
 
 
 def carry_out(
-    asked: PageRequest, question: Question, act: Callable[[], object], *, then: str
+    asked: PageRequest,
+    question: Question,
+    act: Callable[[], object],
+    *,
+    then: str,
+    sent: Mapping[str, str] | None = None,
 ) -> Response:
     """Do what the question was about and lead to the page `then`; if refused, ask again."""
     try:
         act()
     except PerennialError as refusal:
-        return ask(asked, question, refusal)
+        return ask(asked, question, refusal, sent)
     return tell_next(asked, RedirectResponse(then, 303), question.done)

@@ -3,12 +3,20 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Path, Query, Response
+from fastapi import Header, Path, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.answers import ANY, IfMatch, etag, expected_revision
 from api.http.routing import Routes, ThreadRoute
-from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, number_after, page_of
+from api.http.schemas import (
+    NAME_RULE,
+    AfterNumber,
+    Limit,
+    Page,
+    ReasonQuery,
+    number_after,
+    page_of,
+)
 from api.registry.schemas import AliasView, MoveView, Promotion, Rollback
 from core import errors
 from core.database.work import Work
@@ -96,10 +104,10 @@ def delete_alias(
     model: str,
     alias: str,
     services: WiredServices,
-    reason: Annotated[str, Query(max_length=500)] = "",
+    reason: ReasonQuery = "",
     if_match: IfMatch = None,
 ) -> None:
-    """Delete an alias; the history of its moves stays."""
+    """Delete an alias, which takes a reason; the history of its moves stays."""
     with services.platform.transactions(read_only=True) as work:
         work[Aliases].get(work[Models].get(model).id, alias)
     deletion.delete_alias(
@@ -109,7 +117,7 @@ def delete_alias(
         expected_revision=expected_revision(
             if_match, None, partial(_present_revision, services, model, alias)
         ),
-        reason=reason.strip(),
+        reason=reason,
     )
 
 

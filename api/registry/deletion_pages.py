@@ -7,13 +7,14 @@ from starlette.responses import Response
 from api.http.routing import PAGES, Routes
 from api.http.schemas import VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.forms import SentForm
+from api.pages.forms import SentForm, optional_reason_field
 from api.pages.questions import Question, ask, carry_out
 from api.pages.rendering import PageRequest
 from api.registry import routes, version_routes
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
+from core.upkeep.delete import COUNTED, requires_reason
 from core.values import counted
 
 router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False)
@@ -61,18 +62,23 @@ def ask_about_version(model: str, version: VersionNumber, asked: PageRequest) ->
 
 @router.post("/versions/{version}/deletion", Role.ADMIN)
 def delete_version(
-    model: str, version: VersionNumber, asked: PageRequest, _form: SentForm
+    model: str, version: VersionNumber, asked: PageRequest, fields: SentForm
 ) -> Response:
     """Delete a version."""
-    delete = partial(version_routes.delete_version, model, version, asked.services)
-    question = _about_version(asked, model, version)
-    return carry_out(asked, question, delete, then=f"{PAGES}/models/{model}")
+    question, then = _about_version(asked, model, version), f"{PAGES}/models/{model}"
+
+    def delete() -> None:
+        reason = optional_reason_field(fields)
+        version_routes.delete_version(model, version, asked.services, reason)
+
+    return carry_out(asked, question, delete, then=then, sent=fields)
 
 
 def _about_version(asked: PageRequest, model: str, version: int) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
+        counted_on = requires_reason(work, wanted)
     here = f"{PAGES}/models/{found.name}/versions/{wanted.number}"
     return Question(
         title=f"Delete version {wanted.number} of {found.name}",
@@ -82,7 +88,9 @@ def _about_version(asked: PageRequest, model: str, version: int) -> Question:
             "again.",
             "A version that an alias points at, that another was trained from, or that a job or a "
             "trial needs is not deleted.",
+            *([f"It {COUNTED}, so the audit log keeps why it is deleted."] if counted_on else []),
         ],
+        wants_reason=counted_on,
         action=f"{here}/deletion",
         back=here,
     )

@@ -101,7 +101,7 @@ def get_model(model: str, services: WiredServices) -> ModelView:
 )
 def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
     """Set the suites and the policy that judge the model's next versions."""
-    found = configure_model(services.platform, model, suites=body.suites, policy=body.policy)
+    found = configure_model(services.platform, model, **dict(body))
     with services.platform.transactions(read_only=True) as work:
         return _views(work, [found])[0]
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AliasPath, Field, StringConstraints
+from pydantic import AliasPath, Field
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
-from api.http.schemas import Name, Number, Reference, RequestModel, ResponseModel
+from api.http.schemas import Name, Number, Reason, Reference, RequestModel, ResponseModel
 from api.jobs.schemas import DatasetVersionRef, JobView
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
@@ -37,6 +37,11 @@ class ModelChange(RequestModel):
 
     suites: list[Reference] | None = Field(None, max_length=50)
     policy: Reference | None = None
+    reason: Reason = Field(
+        "",
+        description="Required to choose another policy or to take a suite away; kept in the audit "
+        "log.",
+    )
 
 
 class ModelView(ResponseModel):
@@ -243,8 +248,6 @@ class StartView(ResponseModel):
 
 
 # Aliases and their moves.
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class Promotion(RequestModel):

@@ -11,7 +11,15 @@ from api.dependencies import WiredServices
 from api.exports.tars import delete_cached_tars, export_path
 from api.http.answers import CSV, CSV_CONTENT, IfNoneMatch, answer_download, preferred
 from api.http.routing import JSON, Routes, ThreadRoute, raises
-from api.http.schemas import AfterNumber, Limit, Page, VersionNumber, number_after, page_of
+from api.http.schemas import (
+    AfterNumber,
+    Limit,
+    Page,
+    ReasonQuery,
+    VersionNumber,
+    number_after,
+    page_of,
+)
 from api.openapi_document import downloads
 from api.registry.report_pages import (
     render_report,
@@ -127,9 +135,16 @@ def _viewer(work: Work, model: Model) -> Callable[[Version], VersionSummaryView]
     errors.InUse,
     status_code=204,
 )
-def delete_version(model: str, version: VersionNumber, services: WiredServices) -> None:
-    """Delete a version; its number is not given again, and its weights are collected."""
-    deleted = deletion.delete_version(services.platform, model=model, version=version)
+def delete_version(
+    model: str, version: VersionNumber, services: WiredServices, reason: ReasonQuery = ""
+) -> None:
+    """Delete a version; its number is not given again, and its weights are collected.
+
+    One that was live or has a failed verdict takes a reason, which the audit log keeps.
+    """
+    deleted = deletion.delete_version(
+        services.platform, model=model, version=version, reason=reason
+    )
     delete_cached_tars(services.platform, deleted.model, deleted.number)
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.http.schemas import BY_TEXT, ClassName, Number, RequestModel, ResponseModel
-from api.registry.schemas import Reason
+from api.http.schemas import BY_TEXT, ClassName, Number, Reason, RequestModel, ResponseModel
 from core.trials.record import Labelled
 from core.trials.rules import (
     LARGEST_SHARE,

@@ -1,11 +1,12 @@
 """Rows of audit events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from core.audit.rules import AuditEvent, AuditFilter, AuditHead, Change
+from core.audit.rules import GATE_STEPS, AuditEvent, AuditFilter, AuditHead, Change
 from core.database.statements import insert_new
 from core.database.tables import audit_events, audit_head
 from core.database.work import Rows, Work
@@ -85,6 +86,18 @@ class AuditTrail(Rows):
         if wanted.until is not None:
             query = query.where(at < wanted.until)
         return [_to_event(row) for row in self._connection.execute(query)]
+
+    def gate_steps(
+        self, model: str, suites: Collection[str], since: datetime, limit: int
+    ) -> Sequence[AuditEvent]:
+        """Return the newest `GATE_STEPS` on a model and what is below it, or on some suites."""
+        events, subject = audit_events.c, audit_events.c.subject
+        about = sa.or_(self._is_at_or_below(f"models/{model}"), subject.in_(suites))
+        query = sa.select(audit_events).where(
+            about, events.action.in_([one.value for one in GATE_STEPS]), events.at >= since
+        )
+        rows = self._connection.execute(query.order_by(events.sequence.desc()).limit(limit))
+        return [_to_event(row) for row in rows]
 
     def between(self, after: int, last: int, limit: int) -> Sequence[AuditEvent]:
         """Return at most `limit` events after a number up to another, oldest first."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from core.errors import FieldInvalid
 from core.values import Digest, Json, KeyId, canonical_json, sha256
 
 
@@ -63,6 +64,25 @@ class Action(StrEnum):
     SESSION_STARTED = "session.started"
     SESSION_ENDED = "session.ended"
     SESSION_REFUSED = "session.refused"
+
+
+def given_reason(reason: str, step: str) -> str:
+    """Return the reason of a step, which begins the refusal. Raises FieldInvalid without one."""
+    if not reason.strip():
+        raise FieldInvalid(
+            f"{step} requires a reason: it is kept in the audit log.", pointer="/reason"
+        )
+    return reason.strip()
+
+
+# What may change which version may go live, beside moves of aliases.
+GATE_STEPS = (
+    Action.MODEL_CONFIGURED,
+    Action.VERSION_DELETED,
+    Action.ALIAS_DELETED,
+    Action.SUITE_GROWN,
+    Action.HOLDOUT_GROWN,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

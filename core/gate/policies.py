@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from core.audit import record as audit
-from core.audit.rules import Action
+from core.audit.rules import Action, given_reason
 from core.database.work import Work
 from core.errors import FieldInvalid, NameTaken
 from core.gate.rows import Policies
@@ -16,8 +16,8 @@ DEFAULT_POLICY = "default"
 
 
 def create_policy(platform: Platform, policy: GatePolicy) -> GatePolicy:
-    """Store a gate policy. Raises what `clean_policy` raises, or NameTaken."""
-    policy = clean_policy(policy)
+    """Store a gate policy with a reason. Raises what `clean_policy` raises, or NameTaken."""
+    policy = replace(clean_policy(policy), reason=given_reason(policy.reason, "A new policy"))
     with platform.transactions() as work:
         add_policy(work, policy)
         work.commit()

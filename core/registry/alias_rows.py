@@ -130,6 +130,13 @@ class Aliases(Rows):
         )
         return set(map(MoveKind, self._connection.scalars(query, {"model": model, "alias": name})))
 
+    def has_moved_to(self, model: ModelId, version: int) -> bool:
+        """Return whether any alias has ever moved to a version."""
+        query = select(alias_moves.c.revision).where(
+            alias_moves.c.model == model, alias_moves.c.to_version == version
+        )
+        return self._connection.scalar(query.limit(1)) is not None
+
     def last_moves(self, *models: ModelId) -> Sequence[AliasMove]:
         """Return the move that each alias of some models is at, by model and name."""
         rows = self._connection.execute(_LAST_MOVES, {"models": list(models)})

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from core.audit import record as audit
-from core.audit.rules import Action
+from core.audit.rules import Action, given_reason
 from core.database.work import Work
 from core.datasets.version_rows import Suites
 from core.gate.policies import add_policy, clean_policy
@@ -27,8 +27,10 @@ def configure_model(
 ) -> Model:
     """Choose the suites and the policy that judge a model's next versions; None keeps them.
 
-    A policy that is given as a value is stored with it. Raises ModelNotFound, SuiteNotFound,
-    SuiteRetired or PolicyNotFound; for a new policy what `clean_policy` raises, or NameTaken.
+    A policy that is given as a value is stored with it. To take a suite away or to choose another
+    policy requires a reason; one more suite only asks more. Raises ModelNotFound, SuiteNotFound,
+    SuiteRetired or PolicyNotFound; FieldInvalid without a reason; for a new policy what
+    `clean_policy` raises, or NameTaken.
     """
     with platform.transactions() as work:
         found = work[Models].get(model)
@@ -41,6 +43,10 @@ def configure_model(
         elif policy is not None:
             work[Models].set_policy(found.id, work[Policies].get(policy).id)
         changed = work[Models].get(found.id)
+        if changed.policy != found.policy:
+            reason = given_reason(reason, "Another policy")
+        if {*found.suites} - {*changed.suites}:
+            reason = given_reason(reason, "Taking a suite from a model")
         if changed != found:
             _record(work, found, changed, now=platform.clock(), reason=reason)
         work.commit()

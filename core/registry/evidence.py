@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from core.audit import record as audit
-from core.audit.rules import Action
+from core.audit.rules import Action, given_reason
 from core.database.work import Work
 from core.datasets.manifests import Manifest
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
@@ -20,14 +20,14 @@ from core.values import SuiteId, new_id
 
 
 def grow_suite(
-    platform: Platform, *, suite: str, dataset: str, dataset_version: int | None
+    platform: Platform, *, suite: str, dataset: str, dataset_version: int | None, reason: str
 ) -> Suite:
     """Add the images of a dataset version to a suite, which judges its models from now on.
 
     Verdicts of earlier editions let nothing pass any more, and what they failed has failed. Raises
-    what `add_images` raises.
+    FieldInvalid without a reason, or what `add_images` raises.
     """
-    now = platform.clock()
+    now, reason = platform.clock(), given_reason(reason, "Adding images to a suite")
     with platform.transactions() as work:
         if work[Suites].get(suite).model is not None:  # `grow_holdout` adds to these
             raise SuiteNotFound(suite=suite)
@@ -43,21 +43,28 @@ def grow_suite(
             now=now,
             before={"edition": before.edition, "images": before.images},
             after=growth.facts | {"models": list(models)},
+            reason=reason,
         )
         work.commit()
     return after
 
 
 def grow_holdout(
-    platform: Platform, *, model: str, version: int, dataset: str, dataset_version: int | None
+    platform: Platform,
+    *,
+    model: str,
+    version: int,
+    dataset: str,
+    dataset_version: int | None,
+    reason: str,
 ) -> Suite:
     """Add the images of a dataset version to the holdout of the update that made a version.
 
     They judge all versions that know the update, but not what the update itself has gained. Raises
-    ModelNotFound, VersionNotFound, FieldInvalid for a version that was taught no class, and what
-    `add_images` raises.
+    ModelNotFound, VersionNotFound, FieldInvalid without a reason or for a version that was taught
+    no class, and what `add_images` raises.
     """
-    now = platform.clock()
+    now, reason = platform.clock(), given_reason(reason, "Adding images to a holdout")
     with platform.transactions() as work:
         work.principal.require_every_model()
         work[Thumbnails].lock()  # as who deletes the model does, and who adds to the same holdout
@@ -87,6 +94,7 @@ def grow_holdout(
             now=now,
             before={"edition": growth.before.edition, "images": growth.before.images},
             after=growth.facts,
+            reason=reason,
         )
         work.commit()
     return growth.after

@@ -4,7 +4,8 @@
 """
 
 from core.audit import record as audit
-from core.audit.rules import Action
+from core.audit.rules import Action, given_reason
+from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import lineage_of
@@ -12,6 +13,7 @@ from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import DatasetVersionNotFound, SuiteNotFound
 from core.exports.rows import Exports
+from core.gate.rules import Verdict
 from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
 from core.outbox.rows import Outbox
@@ -21,6 +23,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports import Export, ExportFormat
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import TrialEnd
@@ -34,14 +37,14 @@ def delete_alias(
     model: str,
     alias: str,
     expected_revision: int,
-    reason: str = "",
+    reason: str,
 ) -> None:
     """Delete an alias; its history stays, and an alias of that name goes on from it.
 
-    Raises ModelNotFound, AliasNotFound, StaleRevision, or InUse while an unfinished job names the
-    alias.
+    Raises FieldInvalid without a reason, ModelNotFound, AliasNotFound, StaleRevision, or InUse
+    while an unfinished job names the alias.
     """
-    now = platform.clock()
+    now, reason = platform.clock(), given_reason(reason, "Deleting an alias")
     with platform.transactions() as work:
         found = work[Models].get(model)
         present = work[Aliases].lock(found.id, alias)
@@ -70,9 +73,10 @@ def delete_alias(
         work.commit()
 
 
-def delete_version(platform: Platform, *, model: str, version: int) -> Version:
+def delete_version(platform: Platform, *, model: str, version: int, reason: str = "") -> Version:
     """Delete a version and return it as it was; garbage collection deletes its weights.
 
+    One that counted, by `requires_reason`, takes a reason: FieldInvalid without.
     Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
     version too, so the later of the two sees what the earlier has written. The jobs are read before
     the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
@@ -91,6 +95,8 @@ def delete_version(platform: Platform, *, model: str, version: int) -> Version:
             unfinished=unfinished,
             trials=[one.id for one in running if one.candidate == wanted.number],
         )
+        if requires_reason(work, wanted):
+            reason = given_reason(reason, f"Deleting version {wanted.number}, which {COUNTED},")
         work[Versions].remove(found.id, wanted.number, now)
         audit.record(
             work,
@@ -98,9 +104,20 @@ def delete_version(platform: Platform, *, model: str, version: int) -> Version:
             f"models/{found.name}/versions/{wanted.number}",
             now=now,
             before={"digest": wanted.digest, "verdict": wanted.verdict and wanted.verdict.value},
+            reason=reason,
         )
         work.commit()
     return wanted
+
+
+COUNTED = "was live or has a failed verdict"
+
+
+def requires_reason(work: Work, version: Version) -> bool:
+    """Return whether a version was ever live or has a failed verdict: others may count on it."""
+    verdicts = work[Verdicts].on(version.model, version.number)
+    failed = any(one.verdict is Verdict.FAILED for one in verdicts)
+    return failed or work[Aliases].has_moved_to(version.model, version.number)
 
 
 def delete_model(platform: Platform, *, model: str) -> Model:

@@ -29,8 +29,8 @@ def a_teachable_model(scene: Scene) -> Model:
     model = scene.model()
     a_candidate(scene.platform, model, teaches=("cat", "dog"))
     scene.suite(model, scene.frozen("sun", "sky", offset=80), "kept")
-    policy = create_policy(scene.platform, a_policy())
-    configure_model(scene.platform, model.name, suites=None, policy=policy.name)
+    policy = create_policy(scene.platform, a_policy(reason="a test"))
+    configure_model(scene.platform, model.name, suites=None, policy=policy.name, reason="a test")
     return named(scene, model.name)
 
 

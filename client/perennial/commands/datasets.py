@@ -324,11 +324,14 @@ def _send_suite(
         raise
 
 
-@suite.command("grow", epilog=example("perennial suite grow emoji ./more-emoji"))
+@suite.command(
+    "grow", epilog=example("perennial suite grow emoji ./more-emoji --reason 'too few faces'")
+)
 @click.argument("name")
 @click.argument("folder", type=FOLDER)
+@click.option("--reason", required=True, help="Reason, kept in the audit log.")
 @json_option
-def grow_suite(name: str, folder: Path, as_json: bool) -> None:
+def grow_suite(name: str, folder: Path, reason: str, as_json: bool) -> None:
     """Add the images of FOLDER to a suite.
 
     Verdicts become more certain. NAME may be a version, such as demo:2: then the images join the
@@ -357,9 +360,9 @@ def grow_suite(name: str, folder: Path, as_json: bool) -> None:
         try:
             note(told_counts(send_images(client, where, images)))
             if number:
-                after = client.versions.add_test_images(model, number, dataset=where)
+                after = client.versions.add_test_images(model, number, dataset=where, reason=reason)
             else:
-                after = client.suites.grow(name, dataset=where)
+                after = client.suites.grow(name, dataset=where, reason=reason)
         except ServiceError:
             if made:
                 take_back(client, where)

@@ -40,7 +40,7 @@ def test_every_change_leaves_an_event(service: Service) -> None:
         client.put(PRODUCTION, json={"version": 2, "reason": "up"}, headers={"If-Match": '"1"'}),
         client.post(f"{PRODUCTION}/rollback", json={"reason": "down"}),
         client.post("/v1/gate-policies", json={"name": "strict", "reason": "for this test"}),
-        client.patch("/v1/models/demo", json={"policy": "strict"}),
+        client.patch("/v1/models/demo", json={"policy": "strict", "reason": "for this test"}),
         client.patch("/v1/models/demo", json={"policy": "strict"}),  # changes nothing
         client.post("/v1/gc", json={"keep_last": 0}),
         key := client.post("/v1/api-keys", json={"name": "ci", "role": "viewer"}),

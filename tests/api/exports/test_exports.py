@@ -175,7 +175,7 @@ def test_images_and_texts_of_the_suites_are_asked_about(ready: Service) -> None:
     suite = create_suite(
         ready.platform, name="s", kind=SuiteKind.ZERO_SHOT, dataset="products", dataset_version=1
     )
-    configure_model(ready.platform, "demo", suites=[suite.id], policy=None)
+    configure_model(ready.platform, "demo", suites=[suite.id], policy=None, reason="a test")
     check = desk.export()["result"]
     (samples,) = desk.script.samples
     assert 0 < len(samples.images) == check["images"]

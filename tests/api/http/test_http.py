@@ -128,10 +128,12 @@ def test_documents_that_the_client_has_are_not_sent_again(ready: Service) -> Non
 
 def test_a_tag_changes_with_the_document(ready: Service) -> None:
     before = ready.client.get("/v1/models/demo").headers["etag"]
-    assert ready.client.patch("/v1/models/demo", json={"suites": []}).status_code == 200
+    assert (
+        ready.client.patch("/v1/models/demo", json={"suites": [], "reason": "x"}).status_code == 200
+    )
     assert ready.client.get("/v1/models/demo").headers["etag"] == before
-    ready.client.post("/v1/gate-policies", json={"name": "strict"})
-    ready.client.patch("/v1/models/demo", json={"policy": "strict"})
+    ready.client.post("/v1/gate-policies", json={"name": "strict", "reason": "a test"})
+    ready.client.patch("/v1/models/demo", json={"policy": "strict", "reason": "a test"})
     answer = ready.client.get("/v1/models/demo", headers={"If-None-Match": before})
     assert (answer.status_code, answer.json()["policy"]) == (200, "strict")
 
@@ -142,7 +144,7 @@ GZIP, PLAIN = {"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}
 
 def test_large_documents_are_compressed_for_clients_that_take_it(service: Service) -> None:
     for name in ("one", "two", "three", "four"):
-        service.client.post("/v1/gate-policies", json={"name": name})
+        service.client.post("/v1/gate-policies", json={"name": name, "reason": "a test"})
     plain, packed = (service.client.get(POLICIES, headers=headers) for headers in (PLAIN, GZIP))
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"

@@ -1,5 +1,8 @@
 """DELETE of models, versions, aliases, datasets and dataset versions; what stands in the way."""
 
+import pytest
+
+from core.gate.rules import Verdict
 from core.principal import Role
 from tests.support.api.browsing import browser_of
 from tests.support.api.image_files import picture
@@ -29,16 +32,52 @@ def test_a_version_is_deleted_and_its_number_is_not_given_again(service: Service
     assert code_of(service.client.delete(f"{MODEL}/versions/1")) == (409, "in_use")
 
 
+@pytest.mark.parametrize("counts", ["was live", "failed"])
+def test_a_version_that_others_count_on_is_deleted_with_a_reason(
+    service: Service, counts: str
+) -> None:
+    model = a_root(service.platform)
+    verdict = Verdict.FAILED if counts == "failed" else Verdict.PASSED
+    a_candidate(service.platform, model, verdict=verdict)
+    if counts == "was live":
+        up = {"version": 2, "reason": "up"}
+        service.client.put(PRODUCTION, json=up, headers={"If-Match": '"1"'})
+        service.client.post(f"{PRODUCTION}/rollback", json={"reason": "down"})
+    where, page = f"{MODEL}/versions/2", "/ui/models/demo/versions/2/deletion"
+    admin = browser_of(service, Role.ADMIN)
+    with service.untouched():
+        for reason in ("", "?reason=%20%20"):
+            refused = service.client.delete(where + reason)
+            assert code_of(refused) == (422, "field_invalid")
+            assert refused.json()["detail"] == (
+                "Deleting version 2, which was live or has a failed verdict, requires a reason: "
+                "it is kept in the audit log."
+            )
+        assert admin.send(page).status_code == 422
+    assert 'name="reason"' in admin.get(page).text
+    assert admin.send(page, reason="taught by mistake").status_code == 303
+    (event, *_) = service.client.get("/v1/audit-events").json()["data"]
+    assert (event["action"], event["reason"]) == ("version.deleted", "taught by mistake")
+    shown = browser_of(service, Role.VIEWER).get("/ui/models/demo/policy").text
+    assert "version 2 deleted" in shown
+    assert "taught by mistake" in shown
+
+
 def test_an_alias_is_deleted_as_it_was_seen_and_its_history_stays(service: Service) -> None:
     a_root(service.platform)
     with service.untouched():
         assert code_of(service.client.delete(PRODUCTION)) == (428, "precondition_required")
-        stale = service.client.delete(PRODUCTION, headers={"If-Match": '"2"'})
+        stale = service.client.delete(f"{PRODUCTION}?reason=paused", headers={"If-Match": '"2"'})
         assert code_of(stale) == (412, "stale_revision")
+        silent = service.client.delete(f"{PRODUCTION}?reason=%20", headers={"If-Match": '"1"'})
+        assert code_of(silent) == (422, "field_invalid")
+        assert silent.json()["detail"] == (
+            "Deleting an alias requires a reason: it is kept in the audit log."
+        )
     answer = service.client.delete(f"{PRODUCTION}?reason=paused", headers={"If-Match": '"1"'})
     assert (answer.status_code, answer.content) == (204, b"")
     assert code_of(service.client.get(PRODUCTION)) == (404, "alias_not_found")
-    gone = service.client.delete(PRODUCTION, headers={"If-Match": "*"})
+    gone = service.client.delete(f"{PRODUCTION}?reason=x", headers={"If-Match": "*"})
     assert code_of(gone) == (404, "alias_not_found")
     last = service.client.get(f"{PRODUCTION}/history").json()["data"][-1]
     told = {name: last[name] for name in ("kind", "from_version", "to_version", "reason")}
@@ -50,8 +89,10 @@ def test_an_alias_is_deleted_as_it_was_seen_and_its_history_stays(service: Servi
 
 def test_a_model_is_deleted_with_its_jobs_and_its_name_is_free(ready: Service) -> None:
     job = ready.client.post("/v1/jobs", json=update()).json()["id"]
-    for path in (MODEL, PRODUCTION, "/v1/datasets/products", "/v1/datasets/products/versions/1"):
-        refused = ready.client.delete(path, headers={"If-Match": "*"})
+    data = ("/v1/datasets/products", "/v1/datasets/products/versions/1")
+    for path in (MODEL, PRODUCTION, *data):
+        why = "?reason=old" if path == PRODUCTION else ""
+        refused = ready.client.delete(f"{path}{why}", headers={"If-Match": "*"})
         assert code_of(refused) == (409, "in_use"), path
         assert refused.json()["facts"] == {"jobs": [job]}
     ready.client.post(f"/v1/jobs/{job}/cancel")
@@ -108,7 +149,7 @@ def test_a_suite_that_judges_nothing_is_retired_and_its_dataset_is_free(ready: S
     a_dataset(ready, "pets", cat=6)
     suite = {"name": "asked", "kind": "zero_shot", "dataset": "pets", "dataset_version": 1}
     made = ready.client.post("/v1/suites", json=suite).json()
-    chosen, none = {"suites": ["asked"]}, {"suites": list[str]()}
+    chosen, none = {"suites": ["asked"]}, {"suites": list[str](), "reason": "old"}
     assert ready.client.patch(MODEL, json=chosen).status_code == 200
     job = ready.client.post("/v1/jobs", json=update()).json()["id"]
     where = "/v1/suites/asked"

@@ -5,7 +5,9 @@ from typing import Any
 from sqlalchemy import update
 
 from core.database.tables import versions
-from core.datasets.manifests import Side
+from core.datasets.freeze import read_manifest
+from core.datasets.manifests import Part, Side
+from core.datasets.version_rows import Suites
 from core.gate.rules import LIMITS
 from core.principal import Role
 from core.recipes.fields import DEFAULT_PROMPT
@@ -57,9 +59,19 @@ def test_suites_and_policy_are_chosen_later(service: Service) -> None:
     assert policy.items() <= made.json().items()
     assert service.client.get("/v1/gate-policies/small-model").json() == made.json()
     change = {"suites": ["emoji"], "policy": "small-model"}
+    with service.untouched():
+        answer = service.client.patch("/v1/models/demo", json=change | {"reason": " "})
+    assert answer.json()["detail"] == (
+        "Another policy requires a reason: it is kept in the audit log."
+    )
+    change["reason"] = "it forgets faces"
     model = service.client.patch("/v1/models/demo", json=change).json()
     assert (model["suites"], model["policy"]) == (["emoji"], "small-model")
-    model = service.client.patch("/v1/models/demo", json={"suites": []}).json()
+    with service.untouched():
+        refused = service.client.patch("/v1/models/demo", json={"suites": []})
+    assert code_of(refused) == (422, "field_invalid")
+    emptied = {"suites": [], "reason": "it is of last year"}
+    model = service.client.patch("/v1/models/demo", json=emptied).json()
     assert (model["suites"], model["policy"]) == ([], "small-model")
     with service.untouched():
         answer = service.client.patch("/v1/models/demo", json={"policy": "nope"})
@@ -72,7 +84,13 @@ def test_every_number_of_a_policy_can_be_set_within_its_bounds(service: Service)
             answer = service.client.post("/v1/gate-policies", json={"name": "p", field: -1})
         assert code_of(answer) == (422, "field_invalid"), field
         assert answer.json()["errors"][0]["pointer"] == f"/{field}"
-    given = {"name": "widest"} | {field: limit.high for field, limit in LIMITS.items()}
+    with service.untouched():
+        silent = service.client.post("/v1/gate-policies", json={"name": "p", "reason": "\t"})
+    assert code_of(silent) == (422, "field_invalid")
+    assert silent.json()["errors"][0]["pointer"] == "/reason"
+    given = {"name": "widest", "reason": "a test"} | {
+        field: limit.high for field, limit in LIMITS.items()
+    }
     made = service.client.post("/v1/gate-policies", json=given)
     assert made.status_code == 201, made.text
     found = service.client.get("/v1/gate-policies/widest").json()
@@ -93,7 +111,7 @@ def test_names_that_mean_the_same_are_pairs_of_two_names(service: Service) -> No
         assert code_of(answer) == (422, code), pairs
         if pointer:
             assert answer.json()["errors"][0]["pointer"] == pointer
-    body = {"name": "p", "same_names": [[" bag ", "handbag"]]}
+    body = {"name": "p", "same_names": [[" bag ", "handbag"]], "reason": "they are"}
     made = service.client.post("/v1/gate-policies", json=body)
     assert made.json()["same_names"] == [["bag", "handbag"]]
 
@@ -135,6 +153,7 @@ def test_a_suite_grows_by_editions_that_an_admin_makes(service: Service) -> None
     frozen(service, "other", ("zebra", picture(72)))
     service.client.patch("/v1/models/demo", json={"suites": ["emoji"]})
     body, path = {"dataset": "more", "dataset_version": 1}, "/v1/suites/emoji/images"
+    body |= {"reason": "too few"}
     keys = [service.key(role) for role in (Role.CONTRIBUTOR, Role.OPERATOR)]
     with service.untouched():
         for key in keys:
@@ -142,6 +161,7 @@ def test_a_suite_grows_by_editions_that_an_admin_makes(service: Service) -> None
             assert code_of(refused) == (403, "forbidden")
         for wrong, code in (
             ({"dataset": "other"}, (422, "field_invalid")),
+            ({"reason": ""}, (422, "field_invalid")),
             ({"dataset": "none"}, (404, "dataset_not_found")),
             ({"dataset_version": 7}, (404, "dataset_version_not_found")),
         ):
@@ -161,13 +181,15 @@ def test_an_admin_adds_test_images_to_the_holdout_of_an_update(service: Service)
     a_candidate(service.platform, a_root(service.platform, "taught"), teaches=("cat",))
     frozen(service, "tests", ("cat", picture(81)), ("Cat", picture(82)))
     path = "/v1/models/taught/versions/{}/holdout/images"
-    body = {"dataset": "tests", "dataset_version": 1}
+    body = {"dataset": "tests", "dataset_version": 1, "reason": "too few"}
     keys = [service.key(role, "taught") for role in (Role.CONTRIBUTOR, Role.OPERATOR)]
     with service.untouched():
         for key in keys:
             refused = service.client.post(path.format(2), json=body, headers=key)
             assert code_of(refused) == (403, "forbidden")
-        assert code_of(service.client.post(path.format(1), json=body)) == (422, "field_invalid")
+        for number, reason in ((1, "too few"), (2, " ")):
+            wrong = service.client.post(path.format(number), json=body | {"reason": reason})
+            assert code_of(wrong) == (422, "field_invalid")
         assert code_of(service.client.post(path.format(9), json=body)) == (404, "version_not_found")
     grown = service.client.post(path.format(2), json=body).json()
     assert (grown["name"], grown["edition"], grown["images"]) == ("holdout of taught:2", 2, 2)
@@ -181,6 +203,38 @@ def test_an_admin_adds_test_images_to_the_holdout_of_an_update(service: Service)
         assert code_of(refused) == (404, "suite_not_found")
         refused = service.client.delete(f"/v1/suites/{name}")
         assert code_of(refused) == (404, "suite_not_found")
+
+
+def test_pages_add_images_with_a_reason_and_count_test_images(service: Service) -> None:
+    model = a_root(service.platform, "taught")
+    a_candidate(service.platform, model, teaches=("cat",))
+    (held,) = pictures_on(Side.HOLDOUT, 1)
+    pixels = [picture(90 + seed) for seed in range(10)]
+    suite = a_suite(service, "emoji", 89)
+    frozen(service, "more", *(("cat", one) for one in pixels))
+    frozen(service, "tests", ("cat", held))
+    admin = browser_of(service, Role.ADMIN)
+    holdout = "/ui/models/taught/versions/2"
+    for page, back, data in (
+        (f"/ui/suites/{suite['id']}/images", "/ui/suites", "more"),
+        (f"{holdout}/holdout/images", holdout, "tests"),
+    ):
+        assert admin.get(page).status_code == 200
+        with service.untouched():
+            silent = admin.send(page, dataset=data, reason=" ")
+        wrong = admin.send(page, dataset="none", reason="too few")
+        assert (silent.status_code, "Enter a reason" in silent.text) == (422, True)
+        assert (wrong.status_code, ">too few</textarea>" in wrong.text) == (404, True)
+        assert admin.send(page, dataset=data, reason="too few").headers["location"] == back
+    with service.platform.transactions(read_only=True) as work:
+        (added,) = work[Suites].held_out(model.id).values()
+        manifest = read_manifest(service.platform.artifacts, work[Suites].newest("emoji").manifest)
+    assert admin.get(f"/ui/suites/{added.id}/images").status_code == 404
+    tests = sum(entry.part is Part.TEST for entry in manifest.entries)
+    assert 0 < tests < len(manifest.entries)
+    shown = admin.get(f"/ui/suites/{suite['id']}/images").text
+    assert f"There are {tests} test images now" in shown
+    assert "images added to the holdout of version 2" in admin.get("/ui/models/taught/policy").text
 
 
 def test_a_suite_without_a_version_freezes_the_dataset_or_nothing(service: Service) -> None:

@@ -27,7 +27,9 @@ def admin(shared_service: Service) -> Browser:
     model = a_root(shared_service.platform, "judged")
     budgeted = a_policy(name="budgeted", line_error=0.05, reason="many updates <3")
     create_policy(shared_service.platform, budgeted)
-    configure_model(shared_service.platform, "judged", suites=None, policy="budgeted")
+    configure_model(
+        shared_service.platform, "judged", suites=None, policy="budgeted", reason="a test"
+    )
     plan = second_update(policy=policy(name="budgeted", line_error=0.05, minimum_count=5))
     found = report_of(plan, learned)
     a_candidate(shared_service.platform, model, verdict=found.verdict, report=found)

@@ -124,7 +124,7 @@ def test_held_out_images_that_have_become_a_suites_keep_no_blame_from_running(
 def test_a_version_is_kept_while_its_blame_waits(blamed: Blamed) -> None:
     job = ordered(blamed)
     with pytest.raises(InUse) as refused:
-        delete_version(blamed.scene.platform, model="demo", version=2)
+        delete_version(blamed.scene.platform, model="demo", version=2, reason="a test")
     assert refused.value.facts == {"jobs": [job.id]}
     cancel_job(blamed.scene.platform, job.id)
     again = retry_job(blamed.scene.platform, RecordingNotifier(), ME, job.id)

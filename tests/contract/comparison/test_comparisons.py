@@ -76,7 +76,7 @@ def test_what_one_version_has_not_answered_is_left_out(scene: Scene, model: Mode
         measure.name for measure in whole.comparison.measures
     }
     # the reports still name what the model is no longer judged by
-    configure_model(scene.platform, "demo", suites=[], policy=None)
+    configure_model(scene.platform, "demo", suites=[], policy=None, reason="a test")
     assert compare_versions(scene.platform, "demo", 2, 4) == replace(found, model=ANY)
 
 

@@ -117,7 +117,7 @@ def test_what_an_imported_version_learned_from_stays_known(
     with pytest.raises(InUse):
         delete_dataset(scene.platform, dataset=data.dataset)
     delete_dataset_version(scene.platform, dataset=other.dataset, version=1)
-    delete_version(scene.platform, model="copy", version=2)
+    delete_version(scene.platform, model="copy", version=2, reason="a test")
     delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
 
 
@@ -126,7 +126,7 @@ def test_weights_that_come_back_are_marked_and_no_root_is_made_of_them(scene: Sc
     scene.learn(model, data)
     taught = scene.version(model, 2)
     erasure = erase(scene, entry_of(scene, data, Side.TRAIN).pixels, retraining=Retraining.NONE)
-    delete_version(scene.platform, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
     put(scene, taught, model)
     assert scene.version(model, 3).erasure == erasure.id
     with scene.platform.transactions() as work:
@@ -190,7 +190,7 @@ def test_a_bundle_is_known_by_every_image_that_its_line_learned_from(scene: Scen
 
 def grow(scene: Scene, model: Model, data: DatasetVersion) -> None:
     named = {"dataset": data.dataset, "dataset_version": data.number}
-    grow_holdout(scene.platform, model=model.name, version=2, **named)
+    grow_holdout(scene.platform, model=model.name, version=2, **named, reason="a test")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_each_is_trained_again_from_what_replaces_its_parent_as_it_was_ordered(
     scene: Scene, model: Model
 ) -> None:
     old = list(scene.script.tasks)
-    configure_model(scene.platform, model.name, suites=[], policy=None)
+    configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
     gone = old[0].images[0].pixels
     erasure = erase(scene, gone)
     assert states(scene, erasure) == (ErasureStatus.RETRAINING, [None, None])
@@ -122,7 +122,7 @@ def test_what_the_next_one_starts_from_is_neither_collected_nor_deleted(
     collect_garbage(scene.platform, TESTER, retention=retention)
     assert scene.version(model, 4).collected_at is None
     with pytest.raises(InUse):
-        delete_version(scene.platform, model=model.name, version=4)
+        delete_version(scene.platform, model=model.name, version=4, reason="a test")
     assert scene.run().status is JobStatus.SUCCEEDED
 
 
@@ -291,7 +291,7 @@ def test_what_replaces_a_dataset_version_is_kept_for_the_next_erasure(
         delete_dataset_version(scene.platform, dataset=dataset, version=2)
     assert told.value.facts == {"replaced": [1]}
     for version in (3, 2):
-        delete_version(scene.platform, model=model.name, version=version)
+        delete_version(scene.platform, model=model.name, version=version, reason="a test")
     for version in (1, 2):
         delete_dataset_version(scene.platform, dataset=dataset, version=version)
 

@@ -99,6 +99,7 @@ def test_evidence_of_a_holdout_that_has_grown_counts_each_erased_image_once(scen
         version=2,
         dataset=more.dataset,
         dataset_version=more.number,
+        reason="a test",
     )
     scene.learn(model, scene.frozen("owl", "elk", each=15, offset=300, forms=MANY), parent=2)
     before = evidence(scene, model, 3)

@@ -103,7 +103,9 @@ def test_mostly_new_images_start_a_budget_of_their_own_and_another_name_does_not
         images = work[Datasets].version(work[Datasets].page(1, None)[0].id, 1)  # those of "easy"
     scene.suite(model, images, name="again")
     scene.suite(model, new, name="renewed")
-    configure_model(scene.platform, model.name, suites=["again", "renewed"], policy=None)
+    configure_model(
+        scene.platform, model.name, suites=["again", "renewed"], policy=None, reason="a test"
+    )
     update(scene, model, *ANTS)
     assert use(scene, model, 4, "again").verdicts == 3
     assert use(scene, model, 4, "renewed").verdicts == 1
@@ -131,7 +133,7 @@ def test_another_models_versions_do_not_spend(
     update(scene, model, *CATS)
     other = scene.model("other")
     judged_by(scene, other, **LIMITS)
-    configure_model(scene.platform, other.name, suites=["easy"], policy=None)
+    configure_model(scene.platform, other.name, suites=["easy"], policy=None, reason="a test")
     knowing_each(scene, other, monkeypatch, KNOWN)
     update(scene, other, *OWLS)
     assert use(scene, other, 2).verdicts == 1

@@ -47,7 +47,7 @@ def test_a_root_keeps_its_newest_thresholds_whatever_becomes_of_the_suites(
     root = scene.version(model, 1)
     thresholds = Calibrations(scene.platform).of(root)
 
-    configure_model(scene.platform, model.name, suites=[], policy=None)
+    configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
     scene.update(model, scene.frozen("owl", "elk", offset=20))
     assert scene.run().status is JobStatus.SUCCEEDED
 

@@ -174,7 +174,9 @@ def test_report_that_is_not_there_is_refused_by_the_number_of_its_version(scene:
 
 def with_views(scene: Scene, model: Model, views: int) -> None:
     """Judge a model by a policy with so many views from now on."""
-    configure_model(scene.platform, model.id, suites=None, policy=a_policy(views=views))
+    configure_model(
+        scene.platform, model.id, suites=None, policy=a_policy(views=views), reason="a test"
+    )
 
 
 def soft_of(scene: Scene, model: Model, number: int) -> dict[str, int]:

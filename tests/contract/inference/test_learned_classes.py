@@ -48,7 +48,7 @@ def test_classes_to_choose_from_are_distinct(scene: Scene) -> None:
         dataset=scene.frozen("Owl", "elk", "owl").dataset,
         dataset_version=1,
     )
-    configure_model(scene.platform, model.name, suites=[suite.id], policy=None)
+    configure_model(scene.platform, model.name, suites=[suite.id], policy=None, reason="a test")
     assert asked(None) == ("Owl", "elk")
     assert asked(["Cat", "cat", "dog"]) == ("Cat", "dog")
     before = class_texts.cache_info().misses

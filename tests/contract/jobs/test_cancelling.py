@@ -155,7 +155,7 @@ def test_a_retry_is_judged_by_what_is_in_force_now(
     asked = replace(ME, priority=7, metadata={"team": "shoes"})
     first = order_update(scene.platform, notifier, asked, model=model.name, order=order)
     cancel_job(scene.platform, first.id)
-    configure_model(scene.platform, model.name, suites=(), policy="default")
+    configure_model(scene.platform, model.name, suites=(), policy="default", reason="a test")
     notifier.notified.clear()
     log.clear()
     again = retry_job(scene.platform, notifier, ME, first.id)

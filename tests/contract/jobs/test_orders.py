@@ -58,7 +58,7 @@ def test_a_new_model_is_named_and_its_import_is_judged_by_nothing(
         scene.suite(made, scene.frozen(*classes, offset=offset), name)
         for name, classes, offset in (("b", ("sun", "sky"), 0), ("a", ("sea", "mud"), 8))
     ]
-    policy = create_policy(scene.platform, a_policy())
+    policy = create_policy(scene.platform, a_policy(reason="a test"))
     job = create_model(
         scene.platform,
         notifier,
@@ -98,7 +98,7 @@ def test_a_model_whose_import_failed_is_made_anew_under_its_id(
     with pytest.raises(NameTaken):
         create_model(scene.platform, notifier, ME, name="demo", base="bundled")
     cancel_job(scene.platform, first.id)
-    policy = create_policy(scene.platform, a_policy())
+    policy = create_policy(scene.platform, a_policy(reason="a test"))
     suite = scene.suite(scene.model("other"), scene.frozen("sun", "sky"), "kept")
     later = replace(scene.platform, clock=lambda: LATER)
     again = create_model(

@@ -137,7 +137,9 @@ def test_moves_of_an_alias_and_its_deletion_are_about_one_object(
                 now=NOW,
             )
             work.commit()
-    delete_alias(scene.platform, model=model.name, alias=PRODUCTION, expected_revision=3)
+    delete_alias(
+        scene.platform, model=model.name, alias=PRODUCTION, expected_revision=3, reason="a test"
+    )
     moves = told(scene, webhook)
     assert [one.type for one in moves] == ["alias.moved", "alias.moved", "alias.deleted"]
     kinds = [(one.payload["data"]["kind"], one.payload["data"]["revision"]) for one in moves]

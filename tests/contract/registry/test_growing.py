@@ -60,7 +60,11 @@ def model(scene: Scene) -> Model:
 
 def grow(scene: Scene, data: DatasetVersion, suite: str = "easy") -> Suite:
     return grow_suite(
-        scene.platform, suite=suite, dataset=data.dataset, dataset_version=data.number
+        scene.platform,
+        suite=suite,
+        dataset=data.dataset,
+        dataset_version=data.number,
+        reason="a test",
     )
 
 
@@ -96,7 +100,7 @@ def test_the_next_edition_has_all_images_and_judges_every_model_in_its_place(
     scene: Scene, model: Model
 ) -> None:
     other = scene.model("other")
-    configure_model(scene.platform, "other", suites=["easy"], policy=None)
+    configure_model(scene.platform, "other", suites=["easy"], policy=None, reason="a test")
     data = more(scene)
     first, _ = suites_of(scene, model)[0], grow(scene, data)
     with scene.platform.transactions(read_only=True) as work:
@@ -118,7 +122,7 @@ def test_the_next_edition_has_all_images_and_judges_every_model_in_its_place(
         "models": ["demo", "other"],
     }
     # whoever names the earlier edition gets the newest
-    configure_model(scene.platform, "other", suites=[first], policy=None)
+    configure_model(scene.platform, "other", suites=[first], policy=None, reason="a test")
     assert suites_of(scene, other) == [new.id]
 
 
@@ -131,7 +135,9 @@ def test_present_images_of_its_own_dataset_make_a_suite_grow(scene: Scene, model
     delete_dataset(scene.platform, dataset=data.dataset)
     with pytest.raises(ImageInSuite):
         freeze_version(scene.platform, own.id)
-    grown = grow_suite(scene.platform, suite="easy", dataset=own.id, dataset_version=None)
+    grown = grow_suite(
+        scene.platform, suite="easy", dataset=own.id, dataset_version=None, reason="a test"
+    )
     assert (grown.edition, grown.images) == (2, 120 + data.images)
 
 
@@ -150,14 +156,20 @@ def test_a_refused_growth_leaves_nothing_behind(scene: Scene, model: Model, wron
             update(scene, model, *CATS)
             data, error = scene.frozen(*SUITES, each=15, offset=40), ImageInTraining
         case "retired":
-            configure_model(platform, model.name, suites=[], policy=None)
+            configure_model(platform, model.name, suites=[], policy=None, reason="a test")
             retire_suite(platform, suite="easy")
             before, error = [], SuiteRetired
         case "limited":
             key = Principal(name="limited", role=Role.ADMIN, models=frozenset({model.id}))
             platform, error = acting(platform, key), Forbidden
     with pytest.raises(error):
-        grow_suite(platform, suite="easy", dataset=data.dataset, dataset_version=data.number)
+        grow_suite(
+            platform,
+            suite="easy",
+            dataset=data.dataset,
+            dataset_version=data.number,
+            reason="a test",
+        )
     assert suites_of(scene, model) == before
     with scene.platform.transactions(read_only=True) as work:
         assert work[Suites].get("easy").edition == 1
@@ -178,11 +190,11 @@ def test_new_images_are_never_taught_until_the_suite_is_retired(scene: Scene, mo
     assert scene.run().error["code"] == "image_in_suite"
     with pytest.raises(InUse):
         retire_suite(scene.platform, suite=first)  # the id of an earlier edition is the suite
-    configure_model(scene.platform, model.name, suites=[], policy=None)
+    configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
     retire_suite(scene.platform, suite=first)
     scene.learn(model, data)
     with pytest.raises(SuiteRetired):
-        configure_model(scene.platform, model.name, suites=["easy"], policy=None)
+        configure_model(scene.platform, model.name, suites=["easy"], policy=None, reason="a test")
 
 
 def test_an_erased_image_is_in_no_later_edition(scene: Scene, model: Model) -> None:
@@ -253,7 +265,7 @@ def test_a_failure_stands_whatever_images_are_added(
         suite = work[Suites].get("easy")
         first = next(one for one in work[Datasets].page(9, None) if one.id != data.dataset)
     create_suite(scene.platform, name="again", kind=suite.kind, dataset=first.id, dataset_version=1)
-    configure_model(scene.platform, model.name, suites=["again"], policy=None)
+    configure_model(scene.platform, model.name, suites=["again"], policy=None, reason="a test")
     assert evaluate(scene, model, 2) == "failed"
 
 

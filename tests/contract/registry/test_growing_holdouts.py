@@ -82,6 +82,7 @@ def grow(scene: Scene, model: Model, data: DatasetVersion, version: int = 2) -> 
         version=version,
         dataset=data.dataset,
         dataset_version=data.number,
+        reason="a test",
     )
 
 
@@ -250,7 +251,7 @@ def test_a_refused_growth_leaves_nothing_behind(scene: Scene, model: Model, wron
             key = Principal(name="limited", role=Role.ADMIN, models=frozenset({model.id}))
             platform = replace(platform, transactions=platform.transactions.on_behalf_of(key))
             error = Forbidden
-    wanted = {"model": model.name, "version": version, "dataset": data.dataset}
+    wanted = {"model": model.name, "version": version, "dataset": data.dataset, "reason": "few"}
     with scene.platform.transactions(read_only=True) as work:
         before = work[Suites].editions()
     with pytest.raises(error):

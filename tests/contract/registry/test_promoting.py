@@ -133,7 +133,7 @@ def test_suites_and_policy_that_are_changed_while_an_update_trains_judge_it_no_l
 
     def meanwhile(_: Monitor) -> None:
         judged_by(scene, model, parent_tolerance=1.0, root_tolerance=1.0)
-        configure_model(scene.platform, model.name, suites=["easy"], policy=None)
+        configure_model(scene.platform, model.name, suites=["easy"], policy=None, reason="a test")
 
     scene.script.training = meanwhile
     ended = update(scene, model, *CATS)
@@ -166,12 +166,12 @@ def test_verdict_lets_a_version_go_live_while_it_covers_what_is_in_force(
     judged_by(scene, model, name="newer")
     with pytest.raises(EvaluationStale, match="'newer'"):
         go_live(scene, model, 2)
-    configure_model(scene.platform, model.name, suites=None, policy=chosen)
+    configure_model(scene.platform, model.name, suites=None, policy=chosen, reason="a test")
     scene.suite(model, scene.frozen(*hard, each=30, offset=700), name="hard")
     with pytest.raises(EvaluationStale) as refusal:
         go_live(scene, model, 2, reason="please")
     assert refusal.value.facts["suites"] == ["hard"]
-    configure_model(scene.platform, model.name, suites=[], policy=None)
+    configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
     stored = scene.version(model, 2).report
     assert stored is not None
     artifacts.delete(stored)  # what it covers is known without it

@@ -173,7 +173,9 @@ def test_an_alias_that_is_deleted_and_made_again_asks_what_the_parent_allows(
     knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS, 3: OWLS})
     update(scene, model, *CATS)
     update(scene, model, *OWLS, parent=1)
-    delete_alias(scene.platform, model=model.name, alias="production", expected_revision=2)
+    delete_alias(
+        scene.platform, model=model.name, alias="production", expected_revision=2, reason="a test"
+    )
     with pytest.raises(GateFailed, match="beside version 1 is 'failed'"):
         go_live(scene, model, 3, reason="reviewed", expected_revision=0)
 
@@ -190,11 +192,11 @@ def test_a_looser_policy_takes_no_failure_back_once_the_stricter_one_is_in_force
     loose = judged_by(scene, model, name="loose", parent_tolerance=0.9, root_tolerance=0.9)
     evaluate(scene, model, 2)
     assert scene.version(model, 2).verdict is PASSED
-    configure_model(scene.platform, model.name, suites=None, policy=strict)
+    configure_model(scene.platform, model.name, suites=None, policy=strict, reason="a test")
     with pytest.raises(GateFailed):
         go_live(scene, model, 2, reason="it passed")
     assert evaluate(scene, model, 2).result["verdict"] == "failed"
-    configure_model(scene.platform, model.name, suites=None, policy=loose)
+    configure_model(scene.platform, model.name, suites=None, policy=loose, reason="a test")
     go_live(scene, model, 2)
 
 
@@ -204,11 +206,13 @@ def test_a_choice_of_fewer_suites_takes_no_failure_back(
     knowing_each(scene, model, monkeypatch, {1: SUITES + HARD, 2: SUITES + CATS})
     scene.suite(model, scene.frozen(*HARD, each=30, offset=700), name="hard")
     update(scene, model, *CATS)
-    configure_model(scene.platform, model.name, suites=["easy"], policy=None)
+    configure_model(scene.platform, model.name, suites=["easy"], policy=None, reason="a test")
     assert evaluate(scene, model, 2).result["verdict"] == "passed"
     with pytest.raises(GateFailed):  # it passed on the one, but is known to have failed on both
         go_live(scene, model, 2, reason="it passed")
-    configure_model(scene.platform, model.name, suites=["easy", "hard"], policy=None)
+    configure_model(
+        scene.platform, model.name, suites=["easy", "hard"], policy=None, reason="a test"
+    )
     with pytest.raises(GateFailed):
         go_live(scene, model, 2, reason="it passed")
 
@@ -225,7 +229,7 @@ def test_two_evaluations_at_once_leave_the_verdict_of_each(
     found = [scene.run().result["verdict"] for _ in range(2)]
     assert found == ["failed", "passed"]
     for policy, refused in (("loose", False), ("strict", True)):
-        configure_model(scene.platform, model.name, suites=None, policy=policy)
+        configure_model(scene.platform, model.name, suites=None, policy=policy, reason="a test")
         assert verdicts(scene, model, 2) == {1: FAILED if refused else PASSED}
 
 

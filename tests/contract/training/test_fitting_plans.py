@@ -41,7 +41,7 @@ def put_live(scene: Scene, model: Model, version: int, revision: int) -> None:
 
 def grow(scene: Scene, model: Model, data: DatasetVersion) -> None:
     named = {"dataset": data.dataset, "dataset_version": data.number}
-    grow_holdout(scene.platform, model=model.name, version=2, **named)
+    grow_holdout(scene.platform, model=model.name, version=2, **named, reason="a test")
 
 
 def last_plan(scene: Scene, task: int = -1) -> EvaluationPlan:

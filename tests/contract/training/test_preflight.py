@@ -131,7 +131,7 @@ def test_one_class_is_enough_where_those_of_the_suites_compete(
     recipe = Recipe(label_space=LabelSpace.OPEN)
     order = an_order(scene.frozen("owl"), recipe=recipe, parent=1)
     assert order_update(scene.platform, notifier, ME, model=model.name, order=order)
-    configure_model(scene.platform, model.name, suites=(), policy=None)
+    configure_model(scene.platform, model.name, suites=(), policy=None, reason="a test")
     with pytest.raises(TooFewClasses):
         order_update(scene.platform, notifier, ME, model=model.name, order=order)
 
@@ -181,7 +181,7 @@ def test_a_mixing_weight_is_chosen_only_where_there_are_images_to_choose_it_by(
     choice: MixingChoice,
 ) -> None:
     scene.suite(model, scene.frozen("sea", "mud", each=1, offset=BLIND + 8), "blind")
-    configure_model(scene.platform, model.name, suites=suites, policy=None)
+    configure_model(scene.platform, model.name, suites=suites, policy=None, reason="a test")
     recipe = Recipe(method=Method.WISE, mixing_choice=choice)
     order = an_order(scene.frozen("owl", "elk", offset=taught), recipe=recipe)
     if not missing:

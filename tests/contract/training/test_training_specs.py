@@ -180,7 +180,7 @@ def test_suites_that_change_in_mid_training_change_nothing_of_the_task(
     job = scene.update(model, scene.frozen("cat", "dog", each=10), recipe=recipe)
 
     def choose_others_and_die(monitor: Monitor) -> None:
-        configure_model(scene.platform, model.name, suites=[], policy=None)
+        configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
         scene.suite(model, scene.frozen("cup", "jar", each=10, offset=100), "kitchen")
         raise DatabaseUnavailable
 

@@ -61,7 +61,9 @@ def test_what_moves_or_deletes_the_alias_ends_its_trial(
     start(candidate=1, revision=3)
     go_back(scene, model, reason="worse")
     start(revision=4)
-    delete_alias(scene.platform, model=model.name, alias="production", expected_revision=4)
+    delete_alias(
+        scene.platform, model=model.name, alias="production", expected_revision=4, reason="a test"
+    )
     assert [trial.end for trial in trials_of(scene, model)] == [
         TrialEnd.PROMOTED,
         TrialEnd.ALIAS_MOVED,
@@ -79,11 +81,11 @@ def test_a_candidate_is_neither_deleted_nor_collected(
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
     trial = start()
     with pytest.raises(InUse) as refused:
-        delete_version(scene.platform, model=model.name, version=3)
+        delete_version(scene.platform, model=model.name, version=3, reason="a test")
     assert refused.value.facts == {"trials": [trial.id]}
     assert tidy(scene, NEWEST_ONLY).given_up == []
     stop_trial(scene.platform, model=model.name, alias="production", trial=trial.id)
-    delete_version(scene.platform, model=model.name, version=3)
+    delete_version(scene.platform, model=model.name, version=3, reason="a test")
 
 
 def course_of(scene: Scene, trial: Trial) -> list[CoursePoint]:

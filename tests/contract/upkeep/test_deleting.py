@@ -77,7 +77,7 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
     scene: Scene, model: Model, artifacts: MemoryArtifacts
 ) -> None:
     kept, made = (a_candidate(scene.platform, model, teaches=(name,)) for name in ("cat", "dog"))
-    delete_version(scene.platform, model=model.name, version=made.number)
+    delete_version(scene.platform, model=model.name, version=made.number, reason="a test")
     with pytest.raises(VersionNotFound, match="Version 3 was deleted"):
         scene.version(model, 3)
     assert [version.number for version in scene.versions(model)] == [1, 2]
@@ -97,7 +97,7 @@ def test_a_deleted_version_is_gone_and_so_are_its_weights_alone(
 def test_a_deleted_verdict_stays_spent(scene: Scene, model: Model) -> None:
     """Otherwise failed versions could be deleted until one passes by chance."""
     made = a_candidate(scene.platform, model, verdict=Verdict.FAILED)
-    delete_version(scene.platform, model=model.name, version=made.number)
+    delete_version(scene.platform, model=model.name, version=made.number, reason="a test")
     with scene.platform.transactions(read_only=True) as work:
         assert made.number in work[Verdicts].suites(model.id)
         assert work[Versions].descents(model.id)[made.number] == Descent(parent=1)
@@ -108,11 +108,11 @@ def test_a_version_that_is_live_or_a_parent_stays(scene: Scene, model: Model) ->
     a_candidate(scene.platform, model, parent=2)
     go_live(scene, model, 2)
     with pytest.raises(InUse) as told:
-        delete_version(scene.platform, model=model.name, version=2)
+        delete_version(scene.platform, model=model.name, version=2, reason="a test")
     assert told.value.facts == {"aliases": ["production"], "descendants": [3]}
     go_back(scene, model)
-    delete_version(scene.platform, model=model.name, version=3)
-    delete_version(scene.platform, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=3, reason="a test")
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
     assert [version.number for version in scene.versions(model)] == [1]
 
 
@@ -120,7 +120,7 @@ def test_a_rollback_does_not_go_to_a_deleted_version(scene: Scene, model: Model)
     for number in (2, 3):
         a_candidate(scene.platform, model, verdict=Verdict.PASSED)
         go_live(scene, model, number, override=number == 3, reason="for this test")
-    delete_version(scene.platform, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
     with pytest.raises(VersionNotFound):
         go_back(scene, model, to=2)
     assert go_back(scene, model) == 1
@@ -213,7 +213,7 @@ def test_of_a_promotion_and_a_deletion_at_once_one_is_refused(scene: Scene, mode
 
     def deleted(number: int) -> bool:
         with suppress(InUse):
-            delete_version(scene.platform, model=model.name, version=number)
+            delete_version(scene.platform, model=model.name, version=number, reason="a test")
             return True
         return False
 
@@ -248,7 +248,7 @@ def test_a_version_that_a_model_has_learned_from_stays(scene: Scene) -> None:
         with pytest.raises(InUse) as told:
             delete()
         assert told.value.facts == {"versions": ["demo:2"]}
-    delete_version(scene.platform, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
     delete_dataset(scene.platform, dataset=data.dataset)
     with (
         scene.platform.transactions(read_only=True) as work,
@@ -326,7 +326,7 @@ def test_an_image_that_is_frozen_while_it_is_removed_stays(
 def test_a_suite_that_is_chosen_meanwhile_is_not_retired(scene: Scene) -> None:
     model = scene.model()
     suite = scene.suite(model, scene.frozen("cat", "dog"))
-    configure_model(scene.platform, model.name, suites=[], policy=None)
+    configure_model(scene.platform, model.name, suites=[], policy=None, reason="a test")
     with ThreadPoolExecutor(1) as pool, scene.platform.transactions() as work:
         work[Models].set_suites(model.id, work[Suites].chosen([suite.name]))
         retiring = pool.submit(retire_suite, scene.platform, suite=suite.name)

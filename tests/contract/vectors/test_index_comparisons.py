@@ -95,7 +95,7 @@ def test_reports_are_kept_for_each_baseline_and_the_newest_replaces(
     assert report(scene, model)["verdict"] == "index_holds"
     assert report(scene, model, 1, 2)["from"] == 2
     assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2
-    delete_version(scene.platform, model=model.name, version=2)
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
     with pytest.raises(IndexReportNotFound):
         report(scene, model)
     assert report(scene, model, 1, 2)["from"] == 2

@@ -35,7 +35,10 @@ def prepare(platform: Platform, base: Path) -> None:
     folder_of(base, tiny_clip(seed=3))
     limits = ("parent", "root", "union", "holdout", "settled")
     lenient = dict.fromkeys((f"{limit}_tolerance" for limit in limits), 1.0)
-    create_policy(platform, a_policy(name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient))
+    create_policy(
+        platform,
+        a_policy(reason="a test", name=POLICY, wanted_gain=-1.0, minimum_count=1, **lenient),
+    )
 
 
 def upload(client: Client) -> None:

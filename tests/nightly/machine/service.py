@@ -131,7 +131,9 @@ class Operators(Machine):
     def configure(self, policy: str, suites: tuple[str, ...], which: int) -> None:
         """Have other suites or another policy judge a model from now on."""
         model = pick(self.world.models(), which)
-        configure_model(self.world.platform, model.name, suites=suites, policy=policy)
+        configure_model(
+            self.world.platform, model.name, suites=suites, policy=policy, reason="a test"
+        )
 
     @rule(spare=WHICH, which=WHICH)
     def grow(self, spare: int, which: int) -> None:
@@ -146,11 +148,13 @@ class Operators(Machine):
             return
         try:
             if suites:
-                grown = grow_suite(self.world.platform, suite=suites[0].name, **given)
+                grown = grow_suite(
+                    self.world.platform, suite=suites[0].name, **given, reason="a test"
+                )
             else:
                 model, one = pick(taught, which)
                 learner = {"model": model.name, "version": one.number}
-                grown = grow_holdout(self.world.platform, **learner, **given)
+                grown = grow_holdout(self.world.platform, **learner, **given, reason="a test")
         except FieldInvalid:  # all of them are there
             with self.world.reading() as work:
                 assert work[Suites].editions() == before
@@ -216,7 +220,9 @@ class Operators(Machine):
             ),
         )
         try:
-            delete_version(self.world.platform, model=model.name, version=version.number)
+            delete_version(
+                self.world.platform, model=model.name, version=version.number, reason="a test"
+            )
         except InUse:
             assert any(needed)
             self.happened["deletion refused"] += 1

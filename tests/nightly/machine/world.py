@@ -214,7 +214,7 @@ def _template() -> Path:
     limits = [f"{what}_tolerance" for what in ("parent", "root", "holdout", "settled", "swallow")]
     judged_by(scene, model, name=LOOSE, wanted_gain=-1.0, **dict.fromkeys(limits, 1.0))
     judged_by(scene, model, name=POLICY, alpha=0.1, **dict.fromkeys(limits, 0.25))
-    configure_model(scene.platform, model.name, suites=[SUITE], policy=POLICY)
+    configure_model(scene.platform, model.name, suites=[SUITE], policy=POLICY, reason="a test")
     transactions.close()
     return folder
 

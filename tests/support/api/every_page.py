@@ -146,7 +146,7 @@ def _write_scripts(client: Client) -> str:
     client.datasets.upload("scripts", [(SCRIPT, image)])
     client.datasets.freeze("scripts")
     client.policies.create("scripts", reason=SCRIPT)
-    client.models.change("line", policy="scripts")
+    client.models.change("line", policy="scripts", reason="a test")
     why = {"reason": SCRIPT, "override": True}
     live = client.aliases.get("line")
     client.aliases.promote("line", 2, expected_revision=live["revision"], **why)

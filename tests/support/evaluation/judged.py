@@ -23,8 +23,8 @@ def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
     given |= {"parent_tolerance": 0.5, "root_tolerance": 0.5}
     given |= {"union_tolerance": changes.get("parent_tolerance", 0.5)}
     given |= {"swallow_tolerance": changes.get("settled_tolerance", 0.1)}
-    made = create_policy(scene.platform, a_policy(**given | changes))
-    configure_model(scene.platform, model.name, suites=None, policy=made.name)
+    made = create_policy(scene.platform, a_policy(reason="a test", **given | changes))
+    configure_model(scene.platform, model.name, suites=None, policy=made.name, reason="a test")
     return made.name
 
 

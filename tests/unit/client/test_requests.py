@@ -223,7 +223,7 @@ def refused(script: Script, reply: Response) -> ServiceError:
 
 def test_a_problem_document_is_raised_with_all_that_it_says(served: Served) -> None:
     with pytest.raises(ServiceError, match=r"^422 field_invalid: ") as raised:
-        served.client.policies.create("odd", alpha=7.0)
+        served.client.policies.create("odd", alpha=7.0, reason="a test")
     error = raised.value
     assert (error.status, error.code, error.retryable) == (422, "field_invalid", False)
     assert [line["pointer"] for line in error.errors] == ["/alpha"]

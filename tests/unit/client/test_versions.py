@@ -47,15 +47,15 @@ def test_an_alias_moves_and_goes_as_it_was_seen(served: Served, model: str) -> N
         lambda: aliases.promote(model, 2, alias="staging", expected_revision=0),
         lambda: aliases.promote(model, 2, expected_revision=7),
         lambda: aliases.roll_back(model, reason="worse", expected_revision=7),
-        lambda: aliases.delete(model, "production", expected_revision=7),
+        lambda: aliases.delete(model, "production", reason="paused", expected_revision=7),
     ):
         with pytest.raises(ServiceError, match="412 stale_revision"):
             stale()
-    aliases.delete(model, "staging", expected_revision=1)
+    aliases.delete(model, "staging", reason="paused", expected_revision=1)
     aliases.delete(model, "production", reason="paused")
     assert list(aliases.list(model)) == []
     assert [move["reason"] for move in aliases.history(model)][2:] == ["paused"]
-    versions.delete(model, 2)
+    versions.delete(model, 2, reason="not needed")
     assert [version["version"] for version in versions.list(model)] == [1]
 
 

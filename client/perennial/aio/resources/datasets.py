@@ -220,14 +220,14 @@ class Suites(Resource):
         return await self._connection.post(path_of("suites"), body)
 
     async def grow(
-        self, name: str, *, dataset: str, dataset_version: int | None = None
+        self, name: str, *, dataset: str, reason: str, dataset_version: int | None = None
     ) -> types.Suite:
         """Add the images of a dataset version to a suite, which makes its next edition.
 
         Without `dataset_version`, these are the present images. The edition judges all models of
         the suite from now on: score again what should go live.
         """
-        body = given(dataset=dataset, dataset_version=dataset_version)
+        body = given(dataset=dataset, dataset_version=dataset_version, reason=reason)
         return await self._connection.post(path_of("suites", name, "images"), body)
 
     async def get(self, name: str) -> types.Suite:

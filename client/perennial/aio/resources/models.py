@@ -47,10 +47,19 @@ class Models(Resource):
         return self._connection.pages(path_of("models"))
 
     async def change(
-        self, name: str, *, suites: Sequence[str] | None = None, policy: str | None = None
+        self,
+        name: str,
+        *,
+        suites: Sequence[str] | None = None,
+        policy: str | None = None,
+        reason: str | None = None,
     ) -> types.Model:
-        """Set the suites or the policy that judge the model's next versions."""
-        body = given(suites=None if suites is None else list(suites), policy=policy)
+        """Set the suites or the policy that judge the model's next versions.
+
+        Another policy takes a reason, and so does a suite that is taken away.
+        """
+        chosen = None if suites is None else list(suites)
+        body = given(suites=chosen, policy=policy, reason=reason)
         return await self._connection.patch(path_of("models", name), body)
 
     async def delete(self, name: str) -> None:
@@ -101,12 +110,22 @@ class Versions(Resource):
         """Yield the versions of a model, oldest first, without their recipes and notes."""
         return self._connection.pages(path_of("models", model, "versions"))
 
-    async def delete(self, model: str, version: int) -> None:
-        """Delete a version that no alias, no job and no other version needs."""
-        await self._connection.delete(path_of("models", model, "versions", version))
+    async def delete(self, model: str, version: int, *, reason: str | None = None) -> None:
+        """Delete a version that no alias, no job and no other version needs.
+
+        One that was live or has a failed verdict takes a reason.
+        """
+        path = path_of("models", model, "versions", version)
+        await self._connection.delete(path, reason=reason)
 
     async def add_test_images(
-        self, model: str, version: int, *, dataset: str, dataset_version: int | None = None
+        self,
+        model: str,
+        version: int,
+        *,
+        dataset: str,
+        reason: str,
+        dataset_version: int | None = None,
     ) -> types.Suite:
         """Add the images of a dataset version to the holdout of the update that made a version.
 
@@ -114,7 +133,7 @@ class Versions(Resource):
         the update; the answer is about all that were added so far.
         """
         path = path_of("models", model, "versions", version, "holdout", "images")
-        body = given(dataset=dataset, dataset_version=dataset_version)
+        body = given(dataset=dataset, dataset_version=dataset_version, reason=reason)
         return await self._connection.post(path, body)
 
     def verdicts(self, model: str, version: int) -> AsyncIterator[types.VersionVerdict]:
@@ -250,7 +269,7 @@ class Aliases(Resource):
         model: str,
         alias: str,
         *,
-        reason: str | None = None,
+        reason: str,
         expected_revision: int | None = None,
     ) -> None:
         """Delete an alias; the history of its moves stays."""
@@ -270,7 +289,7 @@ class Policies(Resource):
     """Gate policies: how much a version may forget."""
 
     async def create(self, name: str, **rules: Unpack[types.PolicyRules]) -> types.Policy:
-        """Create a policy. Tolerances are fractions of 1, so 0.03 is 3 points."""
+        """Create a policy, with a reason. Tolerances are fractions of 1, so 0.03 is 3 points."""
         body = given(name=name, **rules)
         return await self._connection.post(path_of("gate-policies"), body)
 

@@ -103,7 +103,7 @@ def a_site(home: Path, model: str) -> Iterator[Site]:
         client.datasets.upload("pets", suite)
         client.datasets.freeze("pets")
         client.suites.create("pets", kind="zero_shot", dataset="pets", dataset_version=1)
-        client.models.change(model, policy="few", suites=["pets"])
+        client.models.change(model, policy="few", suites=["pets"], reason="a test")
         learner = Learner(platform)
         learner.root = Digest(client.versions.get(model, 1)["digest"])
         tools = tools_of(learner, settings)

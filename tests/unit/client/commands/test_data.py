@@ -131,7 +131,7 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert site.client.datasets.get("animals")["images"] == 3
 
     assert "Models that it judges: demo" in perennial("suite", "retire", "animals").err
-    site.client.models.change("demo", suites=["pets"])
+    site.client.models.change("demo", suites=["pets"], reason="a test")
     assert perennial("suite", "retire", "animals").code == 0
     assert site.client.suites.get("animals")["retired_at"]
     assert "which was retired" in perennial(*command).err
@@ -145,15 +145,15 @@ def test_a_suite_grows_by_class_folders_of_its_own_classes(
         (tmp_path / name / f"{seed}.png").write_bytes(picture(710 + seed))
     assert perennial("suite", "create", "insects", tmp_path).code == 0
     (tmp_path / "bee" / "3.png").write_bytes(picture(713))
-    told = perennial("suite", "grow", "insects", tmp_path)
+    told = perennial("suite", "grow", "insects", tmp_path, "--reason", "few")
     assert told.out == "Suite insects: 4 images now (edition 2).\n"
     assert site.client.suites.get("insects")["edition"] == 2
     (tmp_path / "wasp").mkdir()
     (tmp_path / "wasp" / "4.png").write_bytes(picture(714))
-    told = perennial("suite", "grow", "insects", tmp_path)
+    told = perennial("suite", "grow", "insects", tmp_path, "--reason", "few")
     assert (told.code, "another question: wasp" in told.err) == (ERROR, True)
     assert site.client.datasets.get("insects")["images"] == 4
-    told = perennial("suite", "grow", "insects:two", tmp_path)
+    told = perennial("suite", "grow", "insects:two", tmp_path, "--reason", "few")
     assert (told.code, "means no version" in told.err) == (ERROR, True)
 
 
