@@ -106,6 +106,7 @@ class ManifestEntry:
     texts: tuple[str, ...]
     near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
     moved: bool = False  # to the other side than `side_of` says, for the shares of its classes
+    edition: int = 1  # of a suite, with which it came
 
     @property
     def group(self) -> Digest:
@@ -228,7 +229,8 @@ class Manifest:
                     artifact=artifact,
                     texts=tuple(texts),
                     near_duplicate_of=rest[0] if rest else None,
-                    moved=len(rest) > 1,
+                    moved=len(rest) > 1 and rest[1],
+                    edition=rest[2] if len(rest) > 2 else 1,
                 )
                 for pixels, artifact, texts, *rest in value["entries"]
             ),
@@ -236,9 +238,12 @@ class Manifest:
 
 
 def _to_json(entry: ManifestEntry) -> list[Any]:
-    # Without a near-duplicate there is no fourth item, unless a fifth says that it was moved.
-    rest = [entry.near_duplicate_of] if entry.near_duplicate_of or entry.moved else []
-    return [entry.pixels, entry.artifact, list(entry.texts), *rest, *[True][: entry.moved]]
+    # What is as mostly is left out, from the end: near-duplicate, whether it was moved, edition.
+    rest: list[Any] = [entry.near_duplicate_of, entry.moved, entry.edition]
+    mostly = [None, False, 1]
+    while rest and rest[-1] == mostly[len(rest) - 1]:
+        rest.pop()
+    return [entry.pixels, entry.artifact, list(entry.texts), *rest]
 
 
 def validation_of(manifest: Digest) -> Digest:

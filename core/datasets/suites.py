@@ -138,7 +138,7 @@ def add_images(
         platform, work, source, dataset_version, now, refuse, beside_suites=True
     )
     left = without_erased(work, manifest.without(known).entries)
-    grown = _united(present, left)
+    grown = _united(present, left, before.edition + 1)
     if len(grown.entries) == len(present.entries):
         raise FieldInvalid(f"The {before.title} has all these images already.", pointer="/dataset")
     after = before.next_edition(
@@ -193,9 +193,10 @@ def _images(
     return version, manifest
 
 
-def _united(present: Manifest, more: Iterable[ManifestEntry]) -> Manifest:
-    """Return a manifest with more images; one that is there stays as it is."""
-    entries = {entry.pixels: entry for entry in (*more, *present.entries)}
+def _united(present: Manifest, more: Iterable[ManifestEntry], edition: int) -> Manifest:
+    """Return a manifest with more images, of a new edition; one that is there stays as it is."""
+    new = (replace(entry, edition=edition) for entry in more)
+    entries = {entry.pixels: entry for entry in (*new, *present.entries)}
     return replace(present, entries=tuple(entries[pixels] for pixels in sorted(entries)))
 
 

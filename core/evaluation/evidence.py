@@ -179,19 +179,22 @@ def _without_captions(plan: EvaluationPlan) -> EvaluationPlan:
 
 
 def images_to_bytes(entries: Entries) -> bytes:
-    """Return images as canonical JSON: pixels, older near-duplicate, and class or captions."""
-    return canonical_json([[one.pixels, one.near_duplicate_of, *one.texts] for one in entries])
+    """Return images as canonical JSON: pixels, older near-duplicate, edition, class or captions."""
+    return canonical_json(
+        [[one.pixels, one.near_duplicate_of, one.edition, *one.texts] for one in entries]
+    )
 
 
-def _images_from_json(rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def _images_from_json(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     return [
         {
             "pixels": pixels,
             "artifact": pixels,  # the stored form is no part of the evidence
             "texts": texts,
             "near_duplicate_of": oldest,
+            "edition": edition,
         }
-        for pixels, oldest, *texts in rows
+        for pixels, oldest, edition, *texts in rows
     ]
 
 

@@ -19,7 +19,7 @@ from core.evaluation.results import (
 )
 from core.evaluation.summary import summarise
 from core.gate.levels import Spending
-from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
+from core.gate.measures import SUITES, ClassList, Edition, Measure, MeasureKind, Outcome
 from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest, SuiteId
 
@@ -260,6 +260,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN
+    grows = is_soft and not comparison.pooled
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -280,6 +281,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             classes=comparison.classes,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
+            editions=tuple(compared.earlier_editions(level)) if grows else (),
             **vars(spent),
         )
 
@@ -367,6 +369,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         verdicts=number if spends and policy.budget else None,
         level=policy.level_of(spending) if spends else None,
         soft=measure.soft if policy.judged_views else None,
+        editions=measure.editions if policy.judged_views else _without_views(measure.editions),
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:
@@ -380,5 +383,13 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             difference=-found.lost / found.right_before,
             formerly_right=True,
             soft=None,
+            editions=(),
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
+
+
+def _without_views(editions: Iterable[Edition]) -> tuple[Edition, ...]:
+    return tuple(
+        replace(one, earlier=replace(one.earlier, soft=None), added=replace(one.added, soft=None))
+        for one in editions
+    )

@@ -1,7 +1,7 @@
 """Queries to a version, and its answers, image by image."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from typing import Any
 
 from core.datasets.manifests import ManifestEntry
 from core.gate.intervals import Flips, deficit, design_effect, soft_effect
-from core.gate.measures import MeasureKind, SoftFlips
+from core.gate.measures import Changes, Edition, MeasureKind, SoftFlips
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration
@@ -219,14 +219,42 @@ class PairedHits:
     groups: Sequence[Digest]
     viewed: Sequence[int] | None = None
     views: int = 0
+    editions: Sequence[int] = ()  # with which each image came
 
     @property
     def formerly_right(self) -> "PairedHits":
         """The answers that the baseline had right."""
+        return replace(self._only(self.before), viewed=None)
+
+    def _only(self, kept: Sequence[bool]) -> "PairedHits":
         return PairedHits(
-            now=list(compress(self.now, self.before)),
-            before=list(filter(None, self.before)),
-            groups=list(compress(self.groups, self.before)),
+            now=list(compress(self.now, kept)),
+            before=list(compress(self.before, kept)),
+            groups=list(compress(self.groups, kept)),
+            viewed=None if self.viewed is None else list(compress(self.viewed, kept)),
+            views=self.views,
+            editions=list(compress(self.editions, kept)),
+        )
+
+    def earlier_editions(self, alpha: float) -> Iterator[Edition]:
+        """Yield the editions before the newest, oldest first."""
+        for number in sorted(set(self.editions))[:-1]:
+            earlier = [one <= number for one in self.editions]
+            yield Edition(
+                number=number,
+                earlier=self._only(earlier)._changes(alpha),
+                added=self._only([not one for one in earlier])._changes(alpha),
+            )
+
+    def _changes(self, alpha: float) -> Changes:
+        pairs = list(zip(self.now, self.before, strict=True))
+        return Changes(
+            distinct=self.distinct,
+            count=len(pairs),
+            gained=sum(now and not before for now, before in pairs),
+            lost=sum(before and not now for now, before in pairs),
+            design_effect=self.design_effect(alpha),
+            soft=self.soft_flips(alpha),
         )
 
     @property
@@ -282,7 +310,14 @@ def top_1(
     if views_now is not None and views_before is not None:
         viewed = [new - old for new, old in zip(views_now, views_before, strict=True)]
     groups = [entry.group for entry in query.entries]
-    return PairedHits(now=now, before=before, groups=groups, viewed=viewed, views=query.views)
+    return PairedHits(
+        now=now,
+        before=before,
+        groups=groups,
+        viewed=viewed,
+        views=query.views,
+        editions=[entry.edition for entry in query.entries],
+    )
 
 
 def recall_at_1(
@@ -295,6 +330,7 @@ def recall_at_1(
             now=_first(now.image_ranks),
             before=_first(before.image_ranks),
             groups=[entry.group for entry in query.entries],
+            editions=[entry.edition for entry in query.entries],
         ),
     )
     yield (
@@ -303,6 +339,7 @@ def recall_at_1(
             now=_first(now.caption_ranks),
             before=_first(before.caption_ranks),
             groups=[entry.group for entry in query.entries for _ in entry.texts],
+            editions=[entry.edition for entry in query.entries for _ in entry.texts],
         ),
     )
 
@@ -316,19 +353,20 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
 
     An image in more than one of them counts once, with the class that was taught last.
     """
-    found: dict[Digest, tuple[bool, bool, Digest, int | None]] = {}
+    found: dict[Digest, tuple[bool, bool, Digest, int, int | None]] = {}
     views = 0
     for query, hits in parts:
         viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
         rows = zip(query.entries, hits.now, hits.before, viewed, strict=True)
         for entry, now, before, change in rows:
-            found[entry.pixels] = (now, before, entry.group, change)
+            found[entry.pixels] = (now, before, entry.group, entry.edition, change)
         views = hits.views
     changes = [change for *_, change in found.values() if change is not None]
     return PairedHits(
         now=[now for now, *_ in found.values()],
         before=[before for _, before, *_ in found.values()],
-        groups=[group for _, _, group, _ in found.values()],
+        groups=[group for _, _, group, *_ in found.values()],
+        editions=[edition for *_, edition, _ in found.values()],
         viewed=changes if len(changes) == len(found) else None,
         views=views,
     )

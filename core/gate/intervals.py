@@ -8,7 +8,7 @@ images do not count as proof.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from math import inf, isinf, sqrt
+from math import copysign, inf, isinf, sqrt
 from statistics import NormalDist
 
 ALPHA = 0.005
@@ -193,6 +193,18 @@ def deficit(clusters: Iterable[Flips]) -> float:
     changes = [cluster.gained - cluster.lost for cluster in clusters]
     deviation = sqrt(sum(change * change for change in changes))
     return -sum(changes) / deviation if deviation else 0.0
+
+
+def errors_below(one: Flips, other: Flips) -> float:
+    """Return by how many standard errors one difference is below that of other answers."""
+    variance = sum(
+        (flips.gained + flips.lost) / flips.count**2 - flips.difference**2 / flips.count
+        for flips in (one, other)
+    )
+    distance = other.difference - one.difference
+    if variance <= 0:
+        return copysign(inf, distance) if distance else 0.0
+    return distance / sqrt(variance)
 
 
 def _effect(clusters: Iterable[Flips], prior: float) -> float:

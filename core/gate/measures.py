@@ -7,7 +7,7 @@ from itertools import starmap
 from operator import gt, lt
 from typing import Self
 
-from core.gate.intervals import Flips, paired_interval, quantile, score_bound
+from core.gate.intervals import Flips, errors_below, paired_interval, quantile, score_bound
 from core.values import description
 
 
@@ -73,7 +73,84 @@ def strictness(distinct: int, minimum_count: int, *, pooled: bool) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Changes:
+    """The answers of two versions to some images, and how they changed."""
+
+    distinct: int = field(
+        metadata=description(
+            "Images of which a prediction counts, near-duplicates as one: what a policy's "
+            "`minimum_count` counts."
+        )
+    )
+    count: int = field(
+        metadata=description("Number of predictions: one per image, or per caption.")
+    )
+    gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
+    lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
+    design_effect: float = field(
+        metadata=description("Variance inflation because captions and near-duplicates go together.")
+    )
+    soft: SoftFlips | None = field(
+        default=None,
+        metadata=description(
+            "The answers to views of the images, by which `lower` is computed unless `deficit` is "
+            "too large. Null: it is computed by single images, as are all other numbers."
+        ),
+    )
+
+    @property
+    def flips(self) -> Flips:
+        """The flips, scaled to the number of independent answers that they are worth."""
+        flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
+        return flips.scaled(1 / self.design_effect)
+
+    @property
+    def holds_by_views(self) -> bool:
+        """True if soft hits decide: views were asked about, and images are not surely worse."""
+        return self.soft is not None and self.soft.deficit <= WORST_DEFICIT
+
+    @property
+    def deciding(self) -> Flips:
+        """The flips, scaled likewise, by which it holds: soft ones, if these decide."""
+        if self.soft is None or not self.holds_by_views:
+            return self.flips
+        flips = Flips(count=self.count, gained=self.soft.gained, lost=self.soft.lost)
+        return flips.scaled(1 / self.soft.design_effect)
+
+    def bound(self, z: float) -> float:
+        """Return the difference from which the observed one lies z standard deviations upwards."""
+        if not self.holds_by_views:
+            return score_bound(self.flips, z)
+        # The change of single images has to be within tolerance, too.
+        return min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
+
+
+# Easier images that are added hide a loss on the earlier ones. So these alone have to be within
+# tolerance with 80 % confidence, where they are as many as the policy's minimum; with hardly any,
+# they may not be beyond it with 95 %. And they may not have lost significantly more than the others
+# (one-sided 5 %).
+_CONFIDENCE, _SURELY = quantile(0.2), quantile(0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """An earlier edition of images that have grown since."""
+
+    number: int
+    earlier: Changes = field(metadata=description("Of the images of this edition."))
+    added: Changes = field(metadata=description("Of those that were added since."))
+
+    def holds(self, tolerance: float, minimum_count: int) -> bool:
+        """Return whether its images alone show no loss that the added ones may hide."""
+        share = strictness(self.earlier.distinct, minimum_count, pooled=False)
+        if self.earlier.bound(share * (_CONFIDENCE + _SURELY) - _SURELY) < -tolerance:
+            return False
+        deciding = self.earlier.deciding
+        return deciding.difference >= 0 or errors_below(deciding, self.added.deciding) <= _SURELY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Changes):
     """A paired comparison of the candidate with a baseline on one query.
 
     `difference`, bounds and `tolerance` are fractions of 1. A gain's tolerance is the negated
@@ -98,22 +175,8 @@ class Measure:
         metadata=description("A fraction of 1; for a gain, the wanted gain, negated.")
     )
     images: int
-    distinct: int = field(
-        metadata=description(
-            "Images of which a prediction counts, near-duplicates as one: what a policy's "
-            "`minimum_count` counts."
-        )
-    )
-    count: int = field(
-        metadata=description("Number of predictions: one per image, or per caption.")
-    )
     right: int  # the candidate's
     right_before: int  # the baseline's
-    gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
-    lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
-    design_effect: float = field(
-        metadata=description("Variance inflation because captions and near-duplicates go together.")
-    )
     difference: float
     lower: float = field(
         metadata=description(
@@ -190,11 +253,15 @@ class Measure:
             "gain."
         ),
     )
-    soft: SoftFlips | None = field(
+    editions: tuple[Edition, ...] = field(
+        default=(),
+        metadata=description("The earlier editions of images that have grown, oldest first."),
+    )
+    held_back_by: int | None = field(
         default=None,
         metadata=description(
-            "The answers to views of the images, by which `lower` is computed unless `deficit` is "
-            "too large. Null: it is computed by single images, as are all other numbers."
+            "The number of an earlier edition whose images alone show a loss that those added "
+            "since may hide, so that the measure does not hold."
         ),
     )
 
@@ -224,6 +291,7 @@ class Measure:
         look: int = 1,
         level: float | None = None,
         soft: SoftFlips | None = None,
+        editions: Sequence[Edition] = (),
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
 
@@ -261,6 +329,7 @@ class Measure:
             look=look,
             level=level,
             soft=soft,
+            editions=tuple(editions),
         ).bounded(alpha, minimum_count)
 
     def bounded(self, alpha: float, minimum_count: int) -> Self:
@@ -275,40 +344,19 @@ class Measure:
         milder = share <= 0  # a stricter level must not put its bound higher
         z = share * quantile(alpha if self.level is None or milder else self.level)
         interval = paired_interval(self.flips, alpha)
-        lower = score_bound(self.flips, z)
-        if self.holds_by_views:
-            # The change of single images has to be within tolerance, too.
-            lower = min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
+        hiding = (e.number for e in self.editions if not e.holds(self.tolerance, minimum_count))
         return replace(
             self,
-            lower=lower,
+            lower=self.bound(z),
             interval_lower=interval.lower,
             upper=interval.upper,
+            held_back_by=next(hiding, None),
         )
 
     def guards(self, minimum_count: int) -> bool:
         """Return whether it has images enough to show that accuracy was kept."""
         alone = self.kind is not MeasureKind.GAIN and not self.pooled
         return alone and self.distinct >= minimum_count
-
-    @property
-    def flips(self) -> Flips:
-        """The flips, scaled to the number of independent answers that they are worth."""
-        flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
-        return flips.scaled(1 / self.design_effect)
-
-    @property
-    def holds_by_views(self) -> bool:
-        """True if soft hits decide: views were asked about, and images are not surely worse."""
-        return self.soft is not None and self.soft.deficit <= WORST_DEFICIT
-
-    @property
-    def deciding(self) -> Flips:
-        """The flips, scaled likewise, by which it holds: soft ones, if these decide."""
-        if self.soft is None or not self.holds_by_views:
-            return self.flips
-        flips = Flips(count=self.count, gained=self.soft.gained, lost=self.soft.lost)
-        return flips.scaled(1 / self.soft.design_effect)
 
     @property
     def live_is_beyond(self) -> bool:
@@ -325,6 +373,11 @@ class Measure:
 
     @property
     def holds(self) -> bool:
+        """True if the lower bound is within the tolerance, and no earlier edition holds back."""
+        return self.is_within and self.held_back_by is None
+
+    @property
+    def is_within(self) -> bool:
         """True if the lower bound is within the tolerance."""
         return self.lower >= -self.tolerance
 
@@ -335,7 +388,7 @@ class Measure:
         """
         if self.verdicts is None or self.look > 1:
             return False
-        unchanged = replace(self, gained=0, lost=0, soft=None)
+        unchanged = replace(self, gained=0, lost=0, soft=None, editions=())
         at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
         return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from core.gate.classes import ClassLoss
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import SUITES, ClassList, Edition, Measure, MeasureKind, Outcome, Ruling
 from core.values import counted
 
 FAILED_BEFORE = (
@@ -71,7 +71,10 @@ def explain(
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
-    lines += [_open(r) for r in still_open if not r.live_is_beyond]
+    lines += [_open(r) for r in still_open if not (r.live_is_beyond or r.is_within)]
+    lines += [
+        _held_back(r, e) for r in still_open for e in r.editions if e.number == r.held_back_by
+    ]
     lines += {
         r.name: _surely_worse(r) for r in still_open if r.soft and not r.holds_by_views
     }.values()
@@ -211,6 +214,17 @@ _INHERITED = (
     "back to a version from before the loss, teach again what was lost, or let a person promote "
     "this version with a reason."
 )
+
+
+def _held_back(measure: Measure, edition: Edition) -> str:
+    earlier, added = edition.earlier, edition.added
+    return (
+        f"{_capital(subject(measure))} does not hold by all images together: the "
+        f"{counted(earlier.distinct, 'image')} of an earlier edition changed by "
+        f"{points(earlier.flips.difference)} points, the {added.distinct:,} added since by "
+        f"{points(added.flips.difference)}. The added images are no larger sample of the same "
+        "thing, or chance made the earlier ones look worse: a person may decide."
+    )
 
 
 def _surely_worse(measure: Measure) -> str:

@@ -112,6 +112,8 @@ def test_the_next_edition_has_all_images_and_judges_every_model_in_its_place(
     kept = read_manifest(scene.platform.artifacts, old.manifest).entries
     found = read_manifest(scene.platform.artifacts, new.manifest).entries
     assert {*kept} < {*found}
+    assert {entry.edition for entry in kept} == {1}
+    assert {entry.edition for entry in found if entry not in kept} == {2}
     assert new.images == len(found) == old.images + 20 * len(SUITES)
     assert event.change.after == {
         "edition": 2,
@@ -235,6 +237,24 @@ def test_after_growth_a_verdict_lets_nothing_pass_and_the_next_look_is_stricter(
     update(scene, model, *OWLS)  # another version: its first look
     assert {one.look for one in report(scene, model, 3).measures} == {1}
     assert not report(scene, model, 3).grown
+
+
+def test_easier_images_do_not_hide_a_loss_on_those_of_an_earlier_edition(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 has lost all bags, half of the suite; nobody has lost a hat."""
+    knowing_each(scene, model, monkeypatch, KNOWN | {2: (*CATS, "hat")})
+    judged_by(scene, model, parent_tolerance=0.45, root_tolerance=0.45)
+    update(scene, model, *CATS, auto_promote=False)
+    assert scene.version(model, 2).verdict is Verdict.INCONCLUSIVE
+    grow(scene, more(scene, each=200, classes=("hat",)))
+    assert evaluate(scene, model, 2) == "inconclusive"
+    found = report(scene, model, 2)
+    (easy, *_) = [one for one in found.measures if one.name == "easy"]
+    assert (easy.is_within, easy.held_back_by) == (True, 1)
+    said, _ = [reason for reason in found.reasons if "does not hold by all images" in reason]
+    assert "the 98 images of an earlier edition changed by −" in said
+    assert "added since by 0.0" in said
 
 
 def asked_by(scene: Scene, edition: int) -> int:

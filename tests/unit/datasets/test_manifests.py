@@ -110,16 +110,18 @@ def test_a_manifest_is_written_in_one_way_and_read_back() -> None:
                 near_duplicate_of=Digest("aa"),
             ),
             ManifestEntry(pixels=Digest("cc"), artifact=Digest("c1"), texts=("cat",), moved=True),
+            ManifestEntry(pixels=Digest("dd"), artifact=Digest("d1"), texts=("cat",), edition=2),
         ),
     )
     assert manifest.to_bytes().decode() == (
         '{"entries":[["aa","a1",["cat"]],["bb","b1",["Œuvre"],"aa"],'
-        '["cc","c1",["cat"],null,true]],"kind":"labelled"}'
+        '["cc","c1",["cat"],null,true],["dd","d1",["cat"],null,false,2]],"kind":"labelled"}'
     )
     entries = [
         ["aa", "a1", ["cat"]],
         ["bb", "b1", ["Œuvre"], "aa"],
         ["cc", "c1", ["cat"], None, True],
+        ["dd", "d1", ["cat"], None, False, 2],
     ]
     read = {"kind": "labelled", "entries": entries}
     assert Manifest.from_json(read) == manifest
