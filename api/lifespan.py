@@ -25,6 +25,7 @@ from core.access.authenticate import SignInLink
 from core.access.keys import admin_secret, ensure_admin_key, require_unguessable
 from core.access.rules import is_confidential
 from core.archives.reader import ArchiveReader
+from core.datasets.thumbnail_rows import ensure_split
 from core.errors import UnsafeConfiguration
 from core.evaluation.calibrations import Calibrations
 from core.gate.policies import ensure_default_policy
@@ -115,6 +116,7 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         )
         sys.stdout.flush()
     ensure_default_policy(platform)
+    ensure_split(platform)
     decoder = stack.enter_context(closing(bootstrap.decoder(settings)))
     celery = stack.enter_context(closing(CeleryNotifier(settings)))
     notifier = stack.enter_context(closing(BackgroundNotifier(celery)))

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from open_clip.transform import image_transform_v2
 from PIL import Image
 
-from benchmarks.output import NullMonitor, publish, stored_pictures
+from benchmarks.output import NullMonitor, entry_of, publish, stored_pictures
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
@@ -59,7 +59,7 @@ def _bundled(artifacts: Artifacts, pack: Sequence[PackImage]) -> tuple[ClipModel
     finally:
         sandbox.close()
     entries = [
-        ManifestEntry(pixels=row.pixels, artifact=artifacts.put(row.data), texts=(image.text,))
+        entry_of(row.pixels, artifacts.put(row.data), image.text)
         for image, row in zip(pack, stored, strict=True)
     ]
     return ClipModel.build(config, network.state_dict(), CPU), _query(entries)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.artifacts.store import Artifacts
-from core.datasets.manifests import ManifestEntry
+from core.datasets.manifests import ManifestEntry, Split
 from core.jobs.rules import EventKind
 from core.values import Digest, Json
 
@@ -80,7 +80,14 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     Console(width=160).print(table)
 
 
-# Synthetic pictures in an artifact store.
+# Images, and synthetic pictures in an artifact store.
+
+
+def entry_of(pixels: Digest, artifact: Digest, *texts: str) -> ManifestEntry:
+    """Return an image where its digest alone puts it."""
+    split = Split()
+    side, part = split.side_of(pixels), split.part_of(pixels)
+    return ManifestEntry(pixels=pixels, artifact=artifact, texts=texts, side=side, part=part)
 
 
 def stored_pictures(
@@ -99,5 +106,5 @@ def stored_pictures(
         out = io.BytesIO()
         picture.save(out, "WEBP", lossless=True)
         digest = artifacts.put(out.getvalue())
-        entries.append(ManifestEntry(pixels=digest, artifact=digest, texts=(name,)))
+        entries.append(entry_of(digest, digest, name))
     return tuple(entries)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.output import NullMonitor, publish
+from benchmarks.output import NullMonitor, entry_of, publish
 from benchmarks.study.images import files_of, locate
 from benchmarks.study.plan import ImageSet
 from core.artifacts.local import LocalArtifacts
@@ -94,7 +94,7 @@ class Bench:
         for data, name in files:
             row = self._sandbox.decode(data)
             artifact = self._artifacts.put(row.data)
-            found[row.pixels] = ManifestEntry(pixels=row.pixels, artifact=artifact, texts=(name,))
+            found[row.pixels] = entry_of(row.pixels, artifact, name)
         return list(found.values())
 
     def close(self) -> None:

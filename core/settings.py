@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     artifacts_url: Url = ""  # a folder or s3://BUCKET/PREFIX; empty: a folder below home
     s3_endpoint: Url = ""  # empty: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself
     s3_region: str = ""  # empty: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1
+    # Read at the first start. "digest": who uploads can work out which images are held out.
+    split: Literal["secret", "digest"] = "secret"
     migrate_on_start: bool = True  # compose runs migrations as a one-shot instead
 
     host: str = "127.0.0.1"

@@ -46,6 +46,7 @@ def running_service(home: Path, **settings: str) -> Iterator[Service]:
         | settings
         | {
             "PERENNIAL_HOME": str(home),
+            "PERENNIAL_SPLIT": "digest",  # so that figures repeat
             "PERENNIAL_PORT": str(port),
             "PERENNIAL_ADMIN_KEY": key,
         }

@@ -28,6 +28,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 # Tests compare with what a CPU computes, also where there is a GPU; those of `tests/gpu` name it.
 os.environ.setdefault("PERENNIAL_DEVICE", "cpu")
+os.environ["PERENNIAL_SPLIT"] = "digest"  # so that images fall where they fell last time
 
 share_statements()
 

@@ -19,7 +19,7 @@ from core.datasets.freeze import freeze_version, read_shown
 from core.datasets.manifests import SPLIT_RULE, ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion
-from core.datasets.thumbnail_rows import PlacedGroups
+from core.datasets.thumbnail_rows import PlacedGroups, Splits
 from core.errors import FieldInvalid, PerennialError
 from core.principal import Role
 from core.registry.rows import Models
@@ -105,6 +105,7 @@ def show_statistics(dataset: str, asked: PageRequest, after: ClassName = "") -> 
         counted = DatasetStatistics.of(
             work[Datasets].members(found.id),
             work[PlacedGroups].sides_in(found.id),
+            work[Splits].get(),
             labelled=labelled,
         )
     later = [name for name in counted.classes if name > after]

@@ -25,7 +25,7 @@ from core.datasets.freeze import freeze_version, read_shown
 from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
-from core.datasets.thumbnail_rows import PlacedGroups
+from core.datasets.thumbnail_rows import PlacedGroups, Splits
 from core.principal import Role
 from core.upkeep import delete as deletion
 from core.values import Digest, clean_class
@@ -114,6 +114,7 @@ def get_statistics(dataset: str, services: WiredServices) -> schemas.StatisticsV
         counted = DatasetStatistics.of(
             work[Datasets].members(found.id),
             work[PlacedGroups].sides_in(found.id),
+            work[Splits].get(),
             labelled=labelled,
         )
     return schemas.StatisticsView.of(counted, duplicates=found.duplicates)

@@ -78,7 +78,7 @@ class StatisticsView(ResponseModel):
     """Counts of the present images of a dataset."""
 
     images: int = Field(examples=[500])
-    sides: SideCounts = Field(description="As a version frozen now would have them.")
+    sides: SideCounts = Field(description="About as a version frozen now would have them.")
     classes: dict[str, SideCounts] = Field(
         examples=[{"ankle boot": {"train": 203, "holdout": 47}}],
         description="By class; empty for a captioned dataset.",

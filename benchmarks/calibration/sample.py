@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.output import NullMonitor
+from benchmarks.output import NullMonitor, entry_of
 from core.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, BaseImporter, read_folder
@@ -414,7 +414,7 @@ def _products(artifacts: LocalArtifacts, decode: Decoder) -> tuple[ManifestEntry
         for image in (train[name] + test[name])[:PER_CLASS]:
             decoded = decode.decode(image.data)
             artifact = artifacts.put(decoded.data)
-            entries.append(ManifestEntry(pixels=decoded.pixels, artifact=artifact, texts=(name,)))
+            entries.append(entry_of(decoded.pixels, artifact, name))
     return tuple(entry for entry in entries if entry.side is Side.TRAIN)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select, update
 
+from benchmarks.output import entry_of
 from core.access.keys import create_key
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, Change
@@ -89,10 +90,10 @@ def digest_of(name: str) -> Digest:
 def entries_of(name: str, count: int, classes: Sequence[str]) -> tuple[ManifestEntry, ...]:
     """Return images of classes in turn, sorted as a manifest is."""
     entries = [
-        ManifestEntry(
-            pixels=digest_of(f"{name} {number}"),
-            artifact=digest_of(f"file of {name} {number}"),
-            texts=(classes[number % len(classes)],),
+        entry_of(
+            digest_of(f"{name} {number}"),
+            digest_of(f"file of {name} {number}"),
+            classes[number % len(classes)],
         )
         for number in range(count)
     ]

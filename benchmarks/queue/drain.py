@@ -31,6 +31,7 @@ from core.datasets.freeze import freeze_version
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
+from core.datasets.thumbnail_rows import ensure_split
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
@@ -359,6 +360,7 @@ class NoNotifier:
 def import_models(platform: Platform, count: int) -> Sequence[Model]:
     """Create models, each with a root that is live."""
     ensure_default_policy(platform)
+    ensure_split(platform)
     tools = instant_tools(platform)
     for number in range(count):
         create_model(platform, NoNotifier(), REQUEST, name=f"m{number}", base="bundled")

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.output import entry_of
 from benchmarks.study.plan import REST, ImageSet, Plan, PlanInvalid
 from core.artifacts.store import Artifacts
 from core.datasets.manifests import Manifest, ManifestEntry, Part
@@ -181,7 +182,7 @@ class ImageCache:
         by_pixels: dict[Digest, ManifestEntry] = {}
         for file, text in files:
             _, _, pixels, artifact = known[str(file.absolute())]
-            entry = ManifestEntry(pixels=pixels, artifact=artifact, texts=(clean_caption(text),))
+            entry = entry_of(pixels, artifact, clean_caption(text))
             by_pixels.setdefault(pixels, entry)
         return tuple(by_pixels[pixels] for pixels in sorted(by_pixels))
 

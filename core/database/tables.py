@@ -241,6 +241,13 @@ placed_groups = _table(
     Column("side", String, nullable=False),
 )
 
+# One row: the secret with which groups are drawn that have no side yet, and all parts.
+split_key = _table(
+    "split_key",
+    Column("id", Integer, primary_key=True),
+    Column("key", String, nullable=False),  # empty: digests alone decide
+)
+
 # Of the images that were not erased.
 HAS_THUMBNAIL = thumbnails.c.thumbnail != literal_column("''")
 

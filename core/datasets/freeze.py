@@ -12,7 +12,7 @@ from core.database.work import Work
 from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import ERASED, Dataset, DatasetKind, DatasetVersion, dataset_frozen
-from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
+from core.datasets.thumbnail_rows import PlacedGroups, Splits, Thumbnails
 from core.datasets.version_rows import Suites
 from core.errors import ImageErased, ImageInSuite
 from core.outbox.rows import Outbox
@@ -90,7 +90,9 @@ def freeze(
 def draft_manifest(work: Work, dataset: Dataset) -> tuple[Manifest, dict[Digest, Side]]:
     """Return the manifest of a dataset's present images, and the sides that it places groups on."""
     placed = work[PlacedGroups].sides_in(dataset.id)
-    manifest = Manifest.of(dataset.kind, work[Datasets].images(dataset.id), placed)
+    manifest = Manifest.of(
+        dataset.kind, work[Datasets].images(dataset.id), placed, work[Splits].get()
+    )
     return manifest, {
         group: side for group, side in manifest.sides().items() if group not in placed
     }

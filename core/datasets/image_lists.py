@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from core import errors
 from core.archives.rules import Path, folder_of, path_of, shown
-from core.datasets.manifests import ManifestEntry, Side, part_of, side_of
+from core.datasets.manifests import ManifestEntry, Side, Split
 from core.datasets.rules import DatasetImage, DatasetKind, Image
 from core.values import Digest, sha256
 
@@ -304,16 +304,17 @@ class NearDuplicates:
 
 
 def group_of(
-    similar_images: Sequence[SimilarImage], placed: Mapping[Digest, Side]
+    similar_images: Sequence[SimilarImage], placed: Mapping[Digest, Side], split: Split
 ) -> Digest | None:
     """Return the group of the most similar image, which a new one joins; None if there is none.
 
     Raises SplitConflict when the similar images are on different sides or in different parts: the
-    new image would then leak from one to the other. Groups not in `placed` are on the side of
-    their hash.
+    new image would then leak from one to the other. Groups not in `placed` are on the side that
+    `split` draws.
     """
     groups = {image.group for image in similar_images}
-    if len({(placed.get(group, side_of(group)), part_of(group)) for group in groups}) > 1:
+    where = {(placed.get(one, split.side_of(one)), split.part_of(one)) for one in groups}
+    if len(where) > 1:
         raise errors.SplitConflict(near=sorted(groups))
     nearest = min(similar_images, key=lambda image: (image.distance, image.group), default=None)
     return nearest.group if nearest else None

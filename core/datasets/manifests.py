@@ -1,8 +1,9 @@
 """Manifests: what a dataset version holds, on which side and part, and how two differ."""
 
+import hmac
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -34,15 +35,6 @@ class Part(StrEnum):
     TEST = "test"
 
 
-def side_of(group: Digest) -> Side:
-    """Return the side of a group of near-duplicates unless the shares of its classes forbid it.
-
-    A group is identified by the pixels of its oldest image; an image without near-duplicates is a
-    group of one.
-    """
-    return Side.HOLDOUT if _share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
-
-
 def held_out_of(images: int) -> tuple[int, int]:
     """Return the fewest and the most images that are held out of a class of so many."""
     most = max(3 * images // 10, min(1, images // 3))
@@ -53,43 +45,70 @@ def held_out_of(images: int) -> tuple[int, int]:
 Member = tuple[Digest, Digest, str]
 
 
-def split(
-    members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
-) -> dict[Digest, Side]:
-    """Return the side of each group in a dataset.
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The draw of sides and parts: a hash of each group, keyed with the installation's secret.
 
-    Groups in `placed` stay where they are. The others are taken by the hash that `side_of` reads,
-    lowest first. One is held out if its hash says so or a class of its images has too few held
-    out, unless a class would then have too many. Captioned images are one class.
+    Whoever uploads an image could otherwise change the least bit of a pixel until it falls where
+    they want it. Without a key, digests alone decide, the same everywhere.
     """
-    images = {(pixels, group, text if labelled else "") for pixels, group, text in members}
-    bounds = {
-        name: held_out_of(count) for name, count in Counter(name for *_, name in images).items()
-    }
-    groups: dict[Digest, Counter[str]] = {}
-    for _, group, name in images:
-        groups.setdefault(group, Counter())[name] += 1
-    sides = {group: placed[group] for group in groups if group in placed}
-    held: Counter[str] = Counter()
-    for group, side in sides.items():
-        held.update(groups[group] if side is Side.HOLDOUT else ())
-    for group in sorted(groups.keys() - sides.keys(), key=lambda one: (_share(one, "side"), one)):
-        counts = groups[group]
-        wanted = side_of(group) is Side.HOLDOUT or any(held[n] < bounds[n][0] for n in counts)
-        fits = all(held[name] + count <= bounds[name][1] for name, count in counts.items())
-        sides[group] = Side.HOLDOUT if wanted and fits else Side.TRAIN
-        held.update(counts if wanted and fits else ())
-    return sides
 
+    key: str = field(default="", repr=False)
 
-def part_of(group: Digest) -> Part:
-    """Return the part of a suite or holdout that a group is in, independent of its side."""
-    return Part.VALIDATION if _share(group, "part") < VALIDATION_SHARE else Part.TEST
+    @property
+    def estimate(self) -> "Split":
+        """A split that draws others: what may be said before images are placed, not which ones."""
+        return Split(key=self.key and f"estimate {self.key}")
 
+    def side_of(self, group: Digest) -> Side:
+        """Return the side of a group of near-duplicates unless the shares of its classes forbid it.
 
-def _share(pixels: Digest, purpose: str) -> float:
-    """Return a number in [0, 1) that depends on the pixels and the purpose alone."""
-    return int(sha256(f"{purpose}:{pixels}".encode())[:13], 16) / 16**13
+        A group is identified by the pixels of its oldest image; an image without near-duplicates is
+        a group of one.
+        """
+        return Side.HOLDOUT if self._share(group, "side") < HOLDOUT_SHARE else Side.TRAIN
+
+    def part_of(self, group: Digest) -> Part:
+        """Return the part of a suite or holdout that a group is in, independent of its side."""
+        return Part.VALIDATION if self._share(group, "part") < VALIDATION_SHARE else Part.TEST
+
+    def sides(
+        self, members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
+    ) -> dict[Digest, Side]:
+        """Return the side of each group in a dataset.
+
+        Groups in `placed` stay where they are. The others are taken by the hash that `side_of`
+        reads, lowest first. One is held out if its hash says so or a class of its images has too
+        few held out, unless a class would then have too many. Captioned images are one class.
+        """
+        images = {(pixels, group, text if labelled else "") for pixels, group, text in members}
+        bounds = {
+            name: held_out_of(count) for name, count in Counter(name for *_, name in images).items()
+        }
+        groups: dict[Digest, Counter[str]] = {}
+        for _, group, name in images:
+            groups.setdefault(group, Counter())[name] += 1
+        sides = {group: placed[group] for group in groups if group in placed}
+        held: Counter[str] = Counter()
+        for group, side in sides.items():
+            held.update(groups[group] if side is Side.HOLDOUT else ())
+        left = groups.keys() - sides.keys()
+        for group in sorted(left, key=lambda one: (self._share(one, "side"), one)):
+            counts = groups[group]
+            wanted = self.side_of(group) is Side.HOLDOUT
+            wanted = wanted or any(held[name] < bounds[name][0] for name in counts)
+            fits = all(held[name] + count <= bounds[name][1] for name, count in counts.items())
+            sides[group] = Side.HOLDOUT if wanted and fits else Side.TRAIN
+            held.update(counts if wanted and fits else ())
+        return sides
+
+    def _share(self, group: Digest, purpose: str) -> float:
+        """Return a number in [0, 1) that depends on the key, the group and the purpose alone."""
+        text = f"{purpose}:{group}".encode()
+        hashed = sha256(text)
+        if self.key:
+            hashed = Digest(hmac.new(self.key.encode(), text, "sha256").hexdigest())
+        return int(hashed[:13], 16) / 16**13
 
 
 # Manifests, the exact images of dataset versions and suites.
@@ -105,24 +124,14 @@ class ManifestEntry:
     artifact: Digest
     texts: tuple[str, ...]
     near_duplicate_of: Digest | None = None  # the oldest image of its group; None if this is it
-    moved: bool = False  # to the other side than `side_of` says, for the shares of its classes
+    side: Side = Side.TRAIN
+    part: Part = Part.TEST  # as an image of a suite or holdout
     edition: int = 1  # of a suite, with which it came
 
     @property
     def group(self) -> Digest:
         """The group of near-duplicates it belongs to, identified by the oldest image."""
         return self.near_duplicate_of or self.pixels
-
-    @property
-    def side(self) -> Side:
-        """The side that this image is on."""
-        held_out = (side_of(self.group) is Side.HOLDOUT) is not self.moved
-        return Side.HOLDOUT if held_out else Side.TRAIN
-
-    @property
-    def part(self) -> Part:
-        """The part that this image is in, as a suite or holdout image."""
-        return part_of(self.group)
 
     @property
     def class_name(self) -> str:
@@ -139,7 +148,11 @@ class Manifest:
 
     @classmethod
     def of(
-        cls, kind: DatasetKind, images: Iterable[DatasetImage], placed: Mapping[Digest, Side]
+        cls,
+        kind: DatasetKind,
+        images: Iterable[DatasetImage],
+        placed: Mapping[Digest, Side],
+        split: Split,
     ) -> "Manifest":
         """Return the manifest of a dataset's present images; `placed` groups keep their sides.
 
@@ -155,7 +168,7 @@ class Manifest:
         members = (
             (pixels, found[pixels].group, text) for pixels, held in texts.items() for text in held
         )
-        sides = split(members, placed, labelled=kind is DatasetKind.LABELLED)
+        sides = split.sides(members, placed, labelled=kind is DatasetKind.LABELLED)
         return cls(
             kind=kind,
             entries=tuple(
@@ -164,7 +177,8 @@ class Manifest:
                     artifact=found[pixels].artifact,
                     texts=tuple(sorted(texts[pixels])),
                     near_duplicate_of=found[pixels].near_duplicate_of,
-                    moved=sides[found[pixels].group] is not side_of(found[pixels].group),
+                    side=sides[found[pixels].group],
+                    part=split.part_of(found[pixels].group),
                 )
                 for pixels in sorted(texts)
             ),
@@ -228,22 +242,20 @@ class Manifest:
                     pixels=pixels,
                     artifact=artifact,
                     texts=tuple(texts),
-                    near_duplicate_of=rest[0] if rest else None,
-                    moved=len(rest) > 1 and rest[1],
-                    edition=rest[2] if len(rest) > 2 else 1,
+                    near_duplicate_of=oldest,
+                    side=Side.HOLDOUT if held_out else Side.TRAIN,
+                    part=Part.VALIDATION if selects else Part.TEST,
+                    edition=edition[0] if edition else 1,
                 )
-                for pixels, artifact, texts, *rest in value["entries"]
+                for pixels, artifact, texts, oldest, held_out, selects, *edition in value["entries"]
             ),
         )
 
 
 def _to_json(entry: ManifestEntry) -> list[Any]:
-    # What is as mostly is left out, from the end: near-duplicate, whether it was moved, edition.
-    rest: list[Any] = [entry.near_duplicate_of, entry.moved, entry.edition]
-    mostly = [None, False, 1]
-    while rest and rest[-1] == mostly[len(rest) - 1]:
-        rest.pop()
-    return [entry.pixels, entry.artifact, list(entry.texts), *rest]
+    later = [entry.edition][: entry.edition > 1]
+    drawn = [int(entry.side is Side.HOLDOUT), int(entry.part is Part.VALIDATION), *later]
+    return [entry.pixels, entry.artifact, list(entry.texts), entry.near_duplicate_of, *drawn]
 
 
 def validation_of(manifest: Digest) -> Digest:
@@ -338,7 +350,11 @@ def _by_class(changes: tuple[Change, ...]) -> dict[str, ClassDiff]:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStatistics:
-    """Counts of a dataset's present images, on the sides that a version frozen now has them on."""
+    """Counts of a dataset's present images, on the sides that a version frozen now may have.
+
+    Those of groups that are not placed yet are drawn by another split, or the counts would tell
+    whoever adds or changes an image on which side it will be.
+    """
 
     sides: Mapping[Side, int]
     classes: Mapping[str, Mapping[Side, int]]  # of a labelled dataset
@@ -347,11 +363,16 @@ class DatasetStatistics:
 
     @classmethod
     def of(
-        cls, members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
+        cls,
+        members: Iterable[Member],
+        placed: Mapping[Digest, Side],
+        split: Split,
+        *,
+        labelled: bool,
     ) -> "DatasetStatistics":
         """Count images; those of a captioned dataset may come several times and count once."""
         members = list(members)
-        side_of_group = split(members, placed, labelled=labelled)
+        side_of_group = split.estimate.sides(members, placed, labelled=labelled)
         groups: dict[Digest, Digest] = {}
         classes: dict[str, Counter[Side]] = {}
         for pixels, group, text in members:

@@ -10,11 +10,11 @@ from core.audit.rules import Action
 from core.database.idempotency import Idempotency, IdempotentReply
 from core.database.work import Work
 from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
-from core.datasets.manifests import Side, side_of
+from core.datasets.manifests import Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
 from core.datasets.similarity import ThumbnailIndex
-from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
+from core.datasets.thumbnail_rows import PlacedGroups, Splits, Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
 from core.platform import Platform
@@ -90,7 +90,7 @@ def group(
         {original or pixels for pixels, original in known.items()}
         | {like.group for seen in near for like in (*searched.known[seen], *near[seen])}
     )
-    linked: dict[Digest, Side] = {}
+    split, linked = work[Splits].get(), dict[Digest, Side]()
     placed: dict[Digest, GroupedImage | errors.SplitConflict] = {}
     groups: dict[Digest, Digest] = {}  # of the new images placed so far
     for image, thumbnail in arriving:
@@ -110,13 +110,13 @@ def group(
             original = known[image.pixels]
         else:
             try:
-                original = group_of(similar_images, sides)
+                original = group_of(similar_images, sides, split)
             except errors.SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
             groups[image.pixels] = original or image.pixels
             if len(alike) > 1:
-                linked |= {one: sides.get(one, side_of(one)) for one in alike}
+                linked |= {one: sides.get(one, split.side_of(one)) for one in alike}
                 sides |= linked
         placed[image.pixels] = GroupedImage(
             image=replace(image, near_duplicate_of=original),

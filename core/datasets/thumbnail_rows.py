@@ -1,5 +1,6 @@
-"""Rows of thumbnails, by which near-duplicates are found, and of the sides of their groups."""
+"""Rows of thumbnails, by which near-duplicates are found, and of what places their groups."""
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 from typing import Any, Self
@@ -13,12 +14,14 @@ from core.database.tables import (
     erased_images,
     images,
     placed_groups,
+    split_key,
     thumbnails,
 )
 from core.database.work import Rows, Work
 from core.datasets.image_lists import ImageWithThumbnail
-from core.datasets.manifests import Side
+from core.datasets.manifests import Side, Split
 from core.datasets.similarity import ThumbnailIndex
+from core.platform import Platform
 from core.values import DatasetId, Digest
 
 # A process's cache of the images that uploads are compared with.
@@ -134,6 +137,26 @@ class PlacedGroups(Rows):
         """Store the sides of groups; one that has a side keeps it."""
         values = [{"oldest": group, "side": sides[group]} for group in sorted(sides)]
         insert_missing(self._connection, placed_groups, values)
+
+
+class Splits(Rows):
+    """The row of the installation's split."""
+
+    def get(self) -> Split:
+        """Return the split, which `ensure_split` has stored."""
+        return Split(key=self._connection.scalars(sa.select(split_key.c.key)).one())
+
+    def add(self, split: Split) -> None:
+        """Store the split; one that is there stays."""
+        insert_missing(self._connection, split_key, [{"id": 1, "key": split.key}])
+
+
+def ensure_split(platform: Platform) -> None:
+    """Make sure that there is a split, by a new secret unless the settings pin it to digests."""
+    secret = "" if platform.settings.split == "digest" else secrets.token_hex(32)
+    with platform.transactions() as work:
+        work[Splits].add(Split(key=secret))
+        work.commit()
 
 
 def groups_in(

@@ -82,6 +82,11 @@ def _create_datasets() -> None:
         sa.Column("side", sa.String(), nullable=False),
     )
     op.create_table(
+        "split_key",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("key", sa.String(), nullable=False),
+    )
+    op.create_table(
         "dataset_images",
         sa.Column(
             "dataset",

@@ -17,6 +17,7 @@ from core import bootstrap
 from core.access.keys import ensure_admin_key
 from core.backup.dump import POSITION, advance_sequence
 from core.database.migrate import METADATA
+from core.datasets.thumbnail_rows import ensure_split
 from core.gate.policies import ensure_default_policy
 from core.images.sandbox import Limits, SandboxDecoder
 from core.principal import Role
@@ -63,6 +64,7 @@ def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with bootstrap.opened(settings) as platform:
         ensure_admin_key(platform)
         ensure_default_policy(platform)
+        ensure_split(platform)
     return home
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.access.rules import ApiKey
-from core.datasets.manifests import Manifest, Side, side_of
+from core.datasets.manifests import Manifest, ManifestEntry, Side, Split
 from core.datasets.rules import (
     Dataset,
     DatasetImage,
@@ -44,6 +44,15 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TESTER = Principal(name="tests", role=Role.ADMIN)
 
 _numbers = itertools.count(1)
+
+BY_DIGEST = Split()
+side_of, part_of = BY_DIGEST.side_of, BY_DIGEST.part_of
+
+
+def an_entry(**fields: Any) -> ManifestEntry:
+    """An image where the digest of its group puts it."""
+    group = fields.get("near_duplicate_of") or fields["pixels"]
+    return ManifestEntry(**{"side": side_of(group), "part": part_of(group)} | fields)
 
 
 def digest(seed: object) -> Digest:
@@ -102,7 +111,7 @@ def a_row(dataset: Dataset, pixels: Digest, text: str) -> DatasetImage:
 
 def a_manifest(dataset: Dataset, texts: dict[Digest, str]) -> Manifest:
     rows = [a_row(dataset, *pair) for pair in texts.items()]
-    return Manifest.of(dataset.kind, rows, by_hash(texts))
+    return Manifest.of(dataset.kind, rows, by_hash(texts), BY_DIGEST)
 
 
 def a_dataset_version(dataset: Dataset, number: int, manifest: Manifest) -> DatasetVersion:

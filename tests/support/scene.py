@@ -14,7 +14,7 @@ from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
-from core.datasets.thumbnail_rows import PlacedGroups
+from core.datasets.thumbnail_rows import PlacedGroups, ensure_split
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
@@ -181,6 +181,7 @@ class Scene:
             clock=lambda: NOW,
         )
         ensure_default_policy(self.platform)
+        ensure_split(self.platform)
         self.script = Script(self.platform)
         self.stopping = False
 

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 from core.advice.advise import advise
 from core.advice.rules import Advice
-from core.datasets.manifests import Part, Side, part_of
+from core.datasets.manifests import Part, Side
 from core.errors import InferenceUnavailable
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
@@ -18,7 +18,7 @@ from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import some_weights
-from tests.support.factories import NOW, a_job, a_version, pixels_on
+from tests.support.factories import NOW, a_job, a_version, part_of, pixels_on
 from tests.support.ordering import an_order
 from tests.support.scene import Scene
 

@@ -9,7 +9,7 @@ from core.database.tables import answers
 from core.database.work import Work
 from core.datasets.freeze import freeze
 from core.datasets.image_lists import Grouping
-from core.datasets.manifests import Side, side_of
+from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.erasure.order import order_erasure
 from core.erasure.rules import Retraining
@@ -33,7 +33,7 @@ from core.upkeep.delete import delete_version
 from core.values import ErasureId
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.blamed import Blamed, ordered
-from tests.support.factories import NOW, a_dataset, digest
+from tests.support.factories import NOW, a_dataset, digest, side_of
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME
 

@@ -4,7 +4,7 @@ import pytest
 
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version
-from core.datasets.manifests import Part, Side, part_of
+from core.datasets.manifests import Part, Side
 from core.datasets.receive import receive, record_uploads, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, SuiteKind
@@ -13,7 +13,7 @@ from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.uploads import Receipt, Upload
 from core.errors import ImageInTraining
 from core.values import Digest
-from tests.support.factories import NOW, an_image, pixels_on
+from tests.support.factories import NOW, an_image, part_of, pixels_on
 from tests.support.scene import Scene
 
 

@@ -1,18 +1,23 @@
 """Images get a side by freezing, and keep it everywhere."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import delete
 
+from core.database.tables import split_key
 from core.datasets.edit import create_dataset, move_images, remove_images
 from core.datasets.freeze import freeze_version, read_manifest
-from core.datasets.manifests import Manifest, Part, Side, part_of
+from core.datasets.manifests import Manifest, Part, Side, Split
 from core.datasets.receive import record_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind
+from core.datasets.thumbnail_rows import Splits, ensure_split
 from core.datasets.uploads import Receipt, Upload
+from core.settings import Settings
 from core.values import Digest
-from tests.support.factories import an_image, digest, pixels_on
+from tests.support.factories import an_image, digest, part_of, pixels_on, side_of
 from tests.support.scene import Scene
 
 # Of chance alone, 29 of 80 would be held out.
@@ -55,6 +60,27 @@ def test_too_many_held_out_images_are_trained_on_and_stay_there(scene: Scene) ->
     send(scene, pets, *(upload(one) for one in pixels_on(Side.TRAIN, 151)[51:]))
     later = frozen(scene, pets)  # where all 29 would fit
     assert held_out(later) & set(PIXELS) == held_out(first)
+
+
+def test_by_default_a_secret_of_the_installation_draws_sides_and_parts(scene: Scene) -> None:
+    """It is made at the first start, and stays; who knows the digests cannot tell what it draws."""
+    with scene.platform.transactions() as work:
+        work.connection.execute(delete(split_key))
+        work.commit()
+    started = replace(scene.platform, settings=Settings(split="secret"))
+    for _ in range(2):
+        ensure_split(started)
+    with scene.platform.transactions(read_only=True) as work:
+        secret = work[Splits].get()
+    assert (len(secret.key), Split().part_of(PIXELS[0])) == (64, part_of(PIXELS[0]))
+    pixels = [digest(f"sent {number}") for number in range(200)]
+    found = frozen(scene, a_draft(scene, "pets", pixels)).entries
+    drawn = {entry.pixels: (entry.side, entry.part) for entry in found}
+    assert drawn == {one: (secret.side_of(one), secret.part_of(one)) for one in pixels}
+    assert sum(drawn[one] != (side_of(one), part_of(one)) for one in pixels) > 50
+    ensure_split(replace(started, settings=scene.platform.settings))  # pinned too late
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Splits].get() == secret
 
 
 def test_a_placed_image_is_on_its_side_in_every_dataset_and_class(scene: Scene) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from core import bootstrap
 from core.access.keys import ensure_admin_key
+from core.datasets.thumbnail_rows import ensure_split
 from core.gate.policies import ensure_default_policy
 from core.principal import Role
 from tests.support.api.browsing import make_line
@@ -108,6 +109,7 @@ def seeded(home: Path) -> Iterator[Served]:
     with running(settings) as service:
         ensure_admin_key(service.platform)
         ensure_default_policy(service.platform)
+        ensure_split(service.platform)
         with pytest.MonkeyPatch.context() as patch:
             make_line(service.platform, patch)
         a_root(service.platform, "spare")

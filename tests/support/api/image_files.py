@@ -6,10 +6,10 @@ import random
 
 from PIL import Image
 
-from core.datasets.manifests import Side, side_of
+from core.datasets.manifests import Side
 from core.images.child import HEAD, decode
 from core.values import Digest
-from tests.support.factories import by_hash
+from tests.support.factories import by_hash, side_of
 from tests.support.pictures import encode
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from core.datasets.manifests import Manifest, ManifestEntry, Part, part_of
+from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.judge import build_report
 from core.evaluation.plan import (
@@ -39,7 +39,16 @@ from core.rejection.rules import (
     Threshold,
 )
 from core.values import DatasetId, Digest, ModelId, PolicyId, SuiteId, sha256
-from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
+from tests.support.factories import (
+    a_job,
+    a_model,
+    a_policy,
+    a_suite,
+    a_version,
+    an_entry,
+    digest,
+    part_of,
+)
 from tests.support.scene import answered_where
 
 
@@ -76,7 +85,7 @@ def entries(
     numbered = (sha256(f"{name} {index}".encode()) for index in count())
     digests = (digest for digest in numbered if part_of(digest) is part)
     return tuple(
-        ManifestEntry(pixels=pixels, artifact=sha256(pixels.encode()), texts=text)
+        an_entry(pixels=pixels, artifact=sha256(pixels.encode()), texts=text)
         for pixels, text in zip(digests, texts, strict=False)
     )
 

@@ -16,10 +16,10 @@ from PIL import Image as Picture
 from core import bootstrap
 from core.backup.backup import back_up, restore
 from core.datasets.freeze import freeze
-from core.datasets.manifests import Side, side_of
+from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetVersion, Image
-from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails
+from core.datasets.thumbnail_rows import PlacedGroups, Thumbnails, ensure_split
 from core.erasure.order import certify
 from core.gate.policies import ensure_default_policy
 from core.jobs.rules import Job
@@ -31,7 +31,7 @@ from core.values import Digest, sha256
 from tests.support.api.seeds import a_root
 from tests.support.api.service import settings_of
 from tests.support.erasures import order
-from tests.support.factories import NOW, a_dataset, a_row, by_hash
+from tests.support.factories import NOW, a_dataset, a_row, by_hash, side_of
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.pictures import encode
 from tests.support.scene import Scene
@@ -81,6 +81,7 @@ class TinyService(Scene):
         built = bootstrap.build(self.settings)
         super().__init__(built.transactions, built.artifacts)
         ensure_default_policy(self.platform)
+        ensure_split(self.platform)
         self.trainer = UpdateTrainer(built.artifacts, device=torch.device("cpu"), threads=1)
 
     def close(self) -> None:

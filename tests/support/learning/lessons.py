@@ -26,6 +26,7 @@ from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
 from core.training.trainer import Selection, Trained, TrainingSpec
 from core.values import Digest, Json
+from tests.support.factories import an_entry
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.pictures import encode
@@ -93,7 +94,7 @@ class StoppingAsItSaves(Watching):
 def entry_of(artifacts: Artifacts, image: Image.Image, *texts: str) -> ManifestEntry:
     """A stored image and its texts."""
     digest = artifacts.put(encode(image, "WEBP", lossless=True))
-    return ManifestEntry(pixels=digest, artifact=digest, texts=texts)
+    return an_entry(pixels=digest, artifact=digest, texts=texts)
 
 
 def square(artifacts: Artifacts, text: str, colour: tuple[int, int, int]) -> ManifestEntry:

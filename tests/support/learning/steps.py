@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
-from core.datasets.manifests import ManifestEntry
 from core.learning.methods import LearningMethod, Term
 from core.learning.step import LossGradients, StepData
 from core.learning.student import CachedFeatures, Models
@@ -19,6 +18,7 @@ from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from core.values import Digest
+from tests.support.factories import an_entry
 from tests.support.learning.tiny_clip import tiny_clip
 
 CLASSES, LEARNED = ("okapi", "red panda"), ("ibis",)
@@ -41,7 +41,7 @@ def task_of(recipe: Recipe, *, first: bool = False) -> TrainingSpec:
         open_classes=("newt",),
         images=(),
         prompt=DEFAULT_PROMPT,
-        reference=(ManifestEntry(pixels=ROOT, artifact=ROOT, texts=WALLS),),
+        reference=(an_entry(pixels=ROOT, artifact=ROOT, texts=WALLS),),
     )
 
 

@@ -23,12 +23,10 @@ from core.datasets.manifests import (
     ManifestEntry,
     Part,
     Side,
-    part_of,
-    side_of,
 )
 from core.datasets.rules import DatasetKind
 from core.values import Digest
-from tests.support.factories import digest
+from tests.support.factories import an_entry, digest, part_of, side_of
 
 GROUPS = [digest(n) for n in range(200)]
 
@@ -40,7 +38,7 @@ VALIDATION = [g for g in GROUPS if (side_of(g), part_of(g)) == (Side.HOLDOUT, Pa
 
 
 def entry(pixels: Digest, name: str) -> ManifestEntry:
-    return ManifestEntry(pixels=pixels, artifact=digest("bytes"), texts=(name,))
+    return an_entry(pixels=pixels, artifact=digest("bytes"), texts=(name,))
 
 
 def manifest(*entries: ManifestEntry) -> Manifest:
@@ -153,7 +151,7 @@ def test_a_long_list_is_cut_in_the_message_alone() -> None:
 
 def entries(name: str, count: int) -> list[ManifestEntry]:
     made = [
-        ManifestEntry(pixels=digest(f"{name} {n}"), artifact=digest(n), texts=(name,))
+        an_entry(pixels=digest(f"{name} {n}"), artifact=digest(n), texts=(name,))
         for n in range(count)
     ]
     return sorted(made, key=lambda entry: entry.pixels)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from core.blame.rules import Answered, ClassBlame, blame_groups, classes_that_fell, of_classes
 from core.datasets.image_lists import ImageGroup
-from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, RetrievalQuery
 from core.gate.intervals import Flips, paired_interval
 from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.evaluation.evaluations import entries
-from tests.support.factories import digest
+from tests.support.factories import an_entry, digest
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -26,7 +25,7 @@ def given(*predicted: int) -> ClassAnswers:
 
 def a_group(name: str, images: int) -> ImageGroup:
     kept = [
-        ManifestEntry(pixels=digest(f"{name} {n}"), artifact=digest(n), texts=("cat",))
+        an_entry(pixels=digest(f"{name} {n}"), artifact=digest(n), texts=("cat",))
         for n in range(images)
     ]
     return ImageGroup(name=name, entries=tuple(kept))

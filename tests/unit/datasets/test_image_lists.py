@@ -17,12 +17,12 @@ from core.datasets.image_lists import (
     name_files,
     read_image_list,
 )
-from core.datasets.manifests import ManifestEntry, Side, part_of, side_of
+from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rules import DatasetKind
 from core.datasets.similarity import ThumbnailIndex
 from core.errors import ArchiveUnsafe, FieldInvalid, ImageListInvalid, SplitConflict
 from core.values import Digest
-from tests.support.factories import digest, pixels_on
+from tests.support.factories import BY_DIGEST, an_entry, digest, part_of, pixels_on, side_of
 
 LABELLED, CAPTIONED = DatasetKind.LABELLED, DatasetKind.CAPTIONED
 
@@ -124,7 +124,7 @@ BEGAN = datetime(2026, 11, 26, 20, 10, tzinfo=UTC)
 
 def images(*classes: str) -> list[ManifestEntry]:
     return [
-        ManifestEntry(pixels=digest(number), artifact=digest(number), texts=(name,))
+        an_entry(pixels=digest(number), artifact=digest(number), texts=(name,))
         for number, name in enumerate(classes)
     ]
 
@@ -220,7 +220,7 @@ def test_random_groups_have_a_share_of_every_class_and_depend_on_the_seed_alone(
 def test_near_duplicates_are_in_the_same_random_group() -> None:
     first, *others = images(*["cat"] * 9)
     alike = [
-        ManifestEntry(
+        an_entry(
             pixels=digest(f"like {number}"),
             artifact=digest(number),
             texts=("cat",),
@@ -251,9 +251,9 @@ def like(group: Digest, distance: float) -> SimilarImage:
 def test_image_joins_the_group_of_its_nearest_look_alike_if_it_has_one() -> None:
     where = (side_of(digest(0)), part_of(digest(0)))
     one, two, *_ = (d for d in map(digest, range(99)) if (side_of(d), part_of(d)) == where)
-    assert group_of([], {}) is None
-    assert group_of([like(one, 2.0), like(two, 1.0)], {}) == two
-    assert group_of([like(one, 1.0), like(two, 1.0)], {}) == min(one, two)
+    assert group_of([], {}, BY_DIGEST) is None
+    assert group_of([like(one, 2.0), like(two, 1.0)], {}, BY_DIGEST) == two
+    assert group_of([like(one, 1.0), like(two, 1.0)], {}, BY_DIGEST) == min(one, two)
 
 
 def test_image_between_two_sides_or_two_parts_belongs_to_neither() -> None:
@@ -264,13 +264,13 @@ def test_image_between_two_sides_or_two_parts_belongs_to_neither() -> None:
     in_another_part = next(one for one in others if part_of(one) is not part_of(first))
     for other in (on_another_side, in_another_part):
         with pytest.raises(SplitConflict, match=CONFLICT) as found:
-            group_of([like(first, 1.0), like(other, 4.0)], {})
+            group_of([like(first, 1.0), like(other, 4.0)], {}, BY_DIGEST)
         assert found.value.facts == {"near": sorted([first, other])}
 
 
 def test_group_decides_side_and_part_of_a_manifest_entry() -> None:
     oldest = pixels_on(Side.HOLDOUT, 1)[0]
-    entry = ManifestEntry(
+    entry = an_entry(
         pixels=pixels_on(Side.TRAIN, 1)[0],
         artifact=digest("bytes"),
         texts=("cat",),

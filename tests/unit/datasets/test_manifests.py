@@ -1,6 +1,8 @@
 """Sides of the split, manifests and what is counted of them, and how two differ."""
 
 import hashlib
+import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,20 +19,22 @@ from core.datasets.manifests import (
     Member,
     Part,
     Side,
-    part_of,
-    side_of,
+    Split,
 )
 from core.datasets.rules import DatasetKind, SuiteKind
 from core.errors import DatasetEmpty, TooFewPerClass
 from core.values import Digest
 from tests.support.factories import (
+    BY_DIGEST,
     a_dataset,
     a_manifest,
     a_row,
     an_image,
     by_hash,
     digest,
+    part_of,
     pixels_on,
+    side_of,
 )
 
 GROUPS = [digest(n) for n in range(2000)]
@@ -63,6 +67,37 @@ def test_sides_and_parts_are_those_of_the_first_release() -> None:
     assert found == "TtttttttTtvtTtvtttVtvtvvtttvtTtttTTtttvtttvTvTTvtTvtvtTttttT"
 
 
+def drawn(split: Split) -> list[tuple[Side, Part]]:
+    return [(split.side_of(group), split.part_of(group)) for group in GROUPS]
+
+
+def test_whoever_knows_digests_but_not_the_secret_cannot_tell_side_or_part() -> None:
+    """Of the images that would be in the validation part by digest, a fifth is."""
+    secret = Split(key="a secret")
+    assert secret.key not in repr(secret)
+    assert drawn(secret) == drawn(Split(key="a secret")) != drawn(Split(key="another"))
+    for wanted in Part:
+        steered = [group for group in GROUPS if part_of(group) is wanted]
+        hit = sum(secret.part_of(group) is Part.VALIDATION for group in steered) / len(steered)
+        assert hit == pytest.approx(0.2, abs=0.05)
+    both = Counter(drawn(secret))
+    assert both[Side.HOLDOUT, Part.VALIDATION] == pytest.approx(0.04 * len(GROUPS), rel=0.3)
+
+
+def test_counts_of_a_draft_do_not_tell_where_an_image_will_be() -> None:
+    secret = Split(key="a secret")
+    agree = sum(secret.side_of(one) is secret.estimate.side_of(one) for one in GROUPS) / len(GROUPS)
+    assert agree == pytest.approx(0.8**2 + 0.2**2, abs=0.04)
+    draft = [(group, group, "cat") for group in GROUPS]
+    counted = DatasetStatistics.of(draft, {}, secret, labelled=True)
+    assert counted.sides[Side.HOLDOUT] == sum(
+        secret.estimate.side_of(group) is Side.HOLDOUT for group in GROUPS
+    )
+    placed = secret.sides(draft, {}, labelled=True)
+    known = DatasetStatistics.of(draft, placed, secret, labelled=True)
+    assert known.sides == Counter(placed.values())
+
+
 # ---- Manifests ------------------------------------------------------------------------------
 
 
@@ -71,8 +106,8 @@ def test_a_manifest_is_sorted_and_lists_every_caption_of_an_image_once() -> None
     low, high = sorted([digest("a"), digest("b")])
     rows = [a_row(dataset, high, "two dogs"), a_row(dataset, low, "a cat")]
     rows.append(a_row(dataset, high, "a pair of dogs"))
-    manifest = Manifest.of(dataset.kind, rows, {})
-    assert manifest == Manifest.of(dataset.kind, reversed(rows), {})
+    manifest = Manifest.of(dataset.kind, rows, {}, BY_DIGEST)
+    assert manifest == Manifest.of(dataset.kind, reversed(rows), {}, BY_DIGEST)
     assert manifest.entries == (
         ManifestEntry(pixels=low, artifact=an_image(low).artifact, texts=("a cat",)),
         ManifestEntry(
@@ -86,7 +121,7 @@ def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
     dataset = a_dataset()
     alone, alike = a_row(dataset, digest("a"), "cat"), a_row(dataset, digest("b"), "cat")
     older = replace(alike, image=replace(alike.image, near_duplicate_of=digest("older")))
-    entries = Manifest.of(dataset.kind, [alone, older], {}).entries
+    entries = Manifest.of(dataset.kind, [alone, older], {}, BY_DIGEST).entries
     assert {entry.pixels: entry.near_duplicate_of for entry in entries} == {
         digest("a"): None,
         digest("b"): digest("older"),
@@ -95,36 +130,26 @@ def test_a_manifest_names_the_oldest_image_that_one_looks_like() -> None:
 
 def test_an_empty_dataset_has_no_manifest() -> None:
     with pytest.raises(DatasetEmpty):
-        Manifest.of(DatasetKind.LABELLED, [], {})
+        Manifest.of(DatasetKind.LABELLED, [], {}, BY_DIGEST)
 
 
 def test_a_manifest_is_written_in_one_way_and_read_back() -> None:
-    manifest = Manifest(
-        kind=DatasetKind.LABELLED,
-        entries=(
-            ManifestEntry(pixels=Digest("aa"), artifact=Digest("a1"), texts=("cat",)),
-            ManifestEntry(
-                pixels=Digest("bb"),
-                artifact=Digest("b1"),
-                texts=("Œuvre",),
-                near_duplicate_of=Digest("aa"),
-            ),
-            ManifestEntry(pixels=Digest("cc"), artifact=Digest("c1"), texts=("cat",), moved=True),
-            ManifestEntry(pixels=Digest("dd"), artifact=Digest("d1"), texts=("cat",), edition=2),
-        ),
+    first = ManifestEntry(pixels=Digest("aa"), artifact=Digest("a1"), texts=("cat",))
+    second = ManifestEntry(
+        pixels=Digest("bb"),
+        artifact=Digest("b1"),
+        texts=("Œuvre",),
+        near_duplicate_of=Digest("aa"),
+        side=Side.HOLDOUT,
+        part=Part.VALIDATION,
     )
+    third = ManifestEntry(pixels=Digest("cc"), artifact=Digest("c1"), texts=("cat",), edition=2)
+    manifest = Manifest(kind=DatasetKind.LABELLED, entries=(first, second, third))
     assert manifest.to_bytes().decode() == (
-        '{"entries":[["aa","a1",["cat"]],["bb","b1",["Œuvre"],"aa"],'
-        '["cc","c1",["cat"],null,true],["dd","d1",["cat"],null,false,2]],"kind":"labelled"}'
+        '{"entries":[["aa","a1",["cat"],null,0,0],["bb","b1",["Œuvre"],"aa",1,1],'
+        '["cc","c1",["cat"],null,0,0,2]],"kind":"labelled"}'
     )
-    entries = [
-        ["aa", "a1", ["cat"]],
-        ["bb", "b1", ["Œuvre"], "aa"],
-        ["cc", "c1", ["cat"], None, True],
-        ["dd", "d1", ["cat"], None, False, 2],
-    ]
-    read = {"kind": "labelled", "entries": entries}
-    assert Manifest.from_json(read) == manifest
+    assert Manifest.from_json(json.loads(manifest.to_bytes())) == manifest
 
 
 def test_images_are_counted_by_class_and_side() -> None:
@@ -191,8 +216,10 @@ def test_the_same_images_differ_in_nothing() -> None:
 
 def test_an_image_with_another_caption_has_moved_and_captions_are_no_classes() -> None:
     texts = a_dataset(kind=DatasetKind.CAPTIONED)
-    first = Manifest.of(texts.kind, [a_row(texts, ONE, "a cat")], {})
-    both = Manifest.of(texts.kind, [a_row(texts, ONE, text) for text in ("a cat", "a pet")], {})
+    first = Manifest.of(texts.kind, [a_row(texts, ONE, "a cat")], {}, BY_DIGEST)
+    both = Manifest.of(
+        texts.kind, [a_row(texts, ONE, text) for text in ("a cat", "a pet")], {}, BY_DIGEST
+    )
     found = Diff.between(first, both)
     assert found.changes == (Change(pixels=ONE, before=("a cat",), after=("a cat", "a pet")),)
     assert (found.counts[ChangeKind.MOVED], found.classes) == (1, {})
@@ -211,7 +238,9 @@ def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
         member(HELD, "dog"),
         member(digest("like the dog"), "dog", HELD),
     ]
-    assert DatasetStatistics.of(rows, by_hash([*SEEN, HELD]), labelled=True) == DatasetStatistics(
+    assert DatasetStatistics.of(
+        rows, by_hash([*SEEN, HELD]), BY_DIGEST, labelled=True
+    ) == DatasetStatistics(
         sides={Side.TRAIN: 3, Side.HOLDOUT: 2},
         classes={
             "cat": {Side.TRAIN: 3, Side.HOLDOUT: 0},
@@ -223,12 +252,12 @@ def test_a_near_duplicate_is_on_the_side_of_its_group() -> None:
 
 
 def test_a_look_alike_of_another_datasets_image_is_no_group_here() -> None:
-    found = DatasetStatistics.of([member(SEEN[0], "cat", HELD)], {}, labelled=True)
+    found = DatasetStatistics.of([member(SEEN[0], "cat", HELD)], {}, BY_DIGEST, labelled=True)
     assert (found.near_duplicates, found.groups, found.images) == (1, 0, 1)
 
 
 def test_an_image_with_two_captions_counts_once() -> None:
     found = DatasetStatistics.of(
-        [member(SEEN[0], "a cat"), member(SEEN[0], "a pet")], {}, labelled=False
+        [member(SEEN[0], "a cat"), member(SEEN[0], "a pet")], {}, BY_DIGEST, labelled=False
     )
     assert (found.images, found.classes) == (1, {})

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.datasets.manifests import Member, Side, held_out_of, side_of, split
+from core.datasets.manifests import Member, Side, held_out_of
 from core.values import Digest
-from tests.support.factories import by_hash, digest, pixels_on
+from tests.support.factories import BY_DIGEST, by_hash, digest, pixels_on, side_of
 
 CLASSES = st.sampled_from(["cat", "dog", "owl"])
 
@@ -37,7 +37,7 @@ def cats(*groups: Digest) -> list[Member]:
 
 
 def held_out(members: list[Member], placed: Mapping[Digest, Side] | None = None) -> set[Digest]:
-    sides = split(members, placed or {}, labelled=True)
+    sides = BY_DIGEST.sides(members, placed or {}, labelled=True)
     return {group for group, side in sides.items() if side is Side.HOLDOUT}
 
 
@@ -63,7 +63,7 @@ def test_a_class_has_a_fewest_and_a_most_held_out_images(
 
 @given(drafts())
 def test_no_class_has_too_many_and_groups_stay_whole(members: list[Member]) -> None:
-    sides = split(members, {}, labelled=True)
+    sides = BY_DIGEST.sides(members, {}, labelled=True)
     assert sides.keys() == {group for _, group, _ in members}
     for held, images in shares(members, sides).values():
         assert held <= held_out_of(images)[1]
@@ -71,7 +71,7 @@ def test_no_class_has_too_many_and_groups_stay_whole(members: list[Member]) -> N
 
 @given(drafts(alike=False))
 def test_where_nothing_looks_alike_no_class_has_too_few_either(members: list[Member]) -> None:
-    sides = split(members, {}, labelled=True)
+    sides = BY_DIGEST.sides(members, {}, labelled=True)
     for held, images in shares(members, sides).values():
         assert held_out_of(images)[0] <= held <= held_out_of(images)[1]
 
@@ -79,16 +79,18 @@ def test_where_nothing_looks_alike_no_class_has_too_few_either(members: list[Mem
 @given(drafts(), st.randoms())
 def test_the_order_of_images_changes_nothing(members: list[Member], random: object) -> None:
     shuffled = sorted(members, key=lambda _: random.random())  # type: ignore[attr-defined]
-    assert split(shuffled, {}, labelled=True) == split(members, {}, labelled=True)
+    assert BY_DIGEST.sides(shuffled, {}, labelled=True) == BY_DIGEST.sides(
+        members, {}, labelled=True
+    )
 
 
 @given(drafts(), drafts(), st.booleans())
 def test_placed_groups_keep_their_sides_in_any_later_split(
     first: list[Member], second: list[Member], labelled: bool
 ) -> None:
-    placed = split(first, {}, labelled=labelled)
-    assert split(first, placed, labelled=labelled) == placed
-    later = split([*first, *second], placed, labelled=labelled)
+    placed = BY_DIGEST.sides(first, {}, labelled=labelled)
+    assert BY_DIGEST.sides(first, placed, labelled=labelled) == placed
+    later = BY_DIGEST.sides([*first, *second], placed, labelled=labelled)
     assert {group: later[group] for group in placed} == placed
 
 
@@ -96,15 +98,15 @@ def test_placed_groups_keep_their_sides_in_any_later_split(
 def test_captioned_images_are_one_class_however_many_captions_they_have(
     members: list[Member],
 ) -> None:
-    sides = split(members, {}, labelled=False)
-    assert split([*members, *members[:9]], {}, labelled=False) == sides
+    sides = BY_DIGEST.sides(members, {}, labelled=False)
+    assert BY_DIGEST.sides([*members, *members[:9]], {}, labelled=False) == sides
     held = sum(sides[group] is Side.HOLDOUT for _, group, _ in members)
     assert held <= held_out_of(len(members))[1]
 
 
 def test_a_class_within_its_bounds_is_split_by_its_hashes() -> None:
     groups = [digest(n) for n in range(1000)]
-    assert split(cats(*groups), {}, labelled=True) == by_hash(groups)
+    assert BY_DIGEST.sides(cats(*groups), {}, labelled=True) == by_hash(groups)
 
 
 def test_the_hash_that_says_holdout_least_gives_way_first() -> None:

@@ -19,7 +19,7 @@ from core.learning.data import BatchSampler, TrainingImages, choose_exemplars, h
 from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
-from tests.support.factories import digest
+from tests.support.factories import an_entry, digest
 from tests.support.learning.lessons import noise_image, prepared, red_and_blue, square, with_recipe
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -212,7 +212,7 @@ def rows(count: int, seed: int = 0, width: int = 6) -> Tensor:
 def entries(**counts: int) -> list[ManifestEntry]:
     """So many images of each class, the classes interleaved."""
     named = [
-        (number, name.replace("_", " "), ManifestEntry(pixels=one, artifact=one, texts=(name,)))
+        (number, name.replace("_", " "), an_entry(pixels=one, artifact=one, texts=(name,)))
         for name, count in counts.items()
         for number in range(count)
         for one in [digest((name, number))]

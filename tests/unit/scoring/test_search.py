@@ -27,6 +27,7 @@ from core.scoring.search import (
 )
 from core.values import Digest, sha256
 from core.vectors.rules import Search
+from tests.support.factories import an_entry
 
 
 def unit(count: int, seed: int, width: int = 8) -> Tensor:
@@ -85,7 +86,7 @@ def on_a_line(*positions: float) -> Tensor:
 
 def entry(number: int, *texts: str) -> ManifestEntry:
     digest = Digest(sha256(str(number).encode()))
-    return ManifestEntry(pixels=digest, artifact=digest, texts=texts)
+    return an_entry(pixels=digest, artifact=digest, texts=texts)
 
 
 def test_recall_is_the_share_of_right_images_among_the_first_ten() -> None:

@@ -19,6 +19,7 @@ from core.vectors.rules import (
     measure_search,
     require_searchable,
 )
+from tests.support.factories import an_entry
 
 QUERIES = 2000
 
@@ -121,7 +122,7 @@ def test_searches_with_few_queries_are_not_judged() -> None:
 
 def entry(number: int) -> ManifestEntry:
     digest = Digest(sha256(str(number).encode()))
-    return ManifestEntry(pixels=digest, artifact=digest, texts=("a text",))
+    return an_entry(pixels=digest, artifact=digest, texts=("a text",))
 
 
 def suite(validation: range, test: range) -> SearchedSuite:
